@@ -1,0 +1,102 @@
+"""Predicts the classes of any pictures with a trained model.
+
+    python scripts/predict.py --workdir runs/person_car --output predictions photo.jpg folder/*.png
+
+Writes, at each picture's own resolution, <name>-mask.png (one byte per pixel: the class number) and
+<name>-overlay.png (the classes' colours over the picture). Pictures that cannot be read are skipped,
+counted and named; the exit status is then 2.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from analysis.run import restore_run  # noqa: E402
+from segmentation import evaluate, input_pipeline, writers  # noqa: E402
+
+
+def predict_files(
+    workdir: pathlib.Path, which: str, files: list[pathlib.Path], output: pathlib.Path
+) -> dict:
+    """Writes mask and overlay of each file; returns what was predicted and what was skipped."""
+    run = restore_run(workdir, which)
+    data = run.config.data
+    predict = evaluate.make_predict(run.model, data.input_range)
+    variables = evaluate.on_local_devices(run.variables)
+    output.mkdir(parents=True, exist_ok=True)
+    batch = np.zeros((jax.local_device_count(), data.image_size, data.image_size, 3), np.uint8)
+    pictures, skipped, names = [], [], set()
+    for path in tqdm(files, unit='img', desc='predict'):
+        try:
+            image, batch[0] = input_pipeline.read_image_file(path, data.image_size, data.antialias)
+        except ValueError as error:
+            skipped.append({'file': str(path), 'reason': str(error)})
+            continue
+        logits = np.asarray(predict(variables, batch)[0])
+        label = evaluate.enlarge_and_classify(logits, image.height, image.width)
+        name = path.stem
+        while name in names:  # a.jpg and a.png, or two folders' a.jpg
+            name += '_'
+        names.add(name)
+        mask, overlay = output / f'{name}-mask.png', output / f'{name}-overlay.png'
+        Image.fromarray(label).save(mask)
+        Image.fromarray(writers.overlay(np.asarray(image), label)).save(overlay)
+        shares = np.bincount(label.ravel(), minlength=len(run.class_names)) / label.size
+        pictures.append(
+            {
+                'file': str(path),
+                'mask': str(mask),
+                'overlay': str(overlay),
+                'share_of_pixels': dict(zip(run.class_names, shares.tolist(), strict=True)),
+            }
+        )
+    return {'step': run.step, 'pictures': pictures, 'skipped': skipped}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('files', nargs='+', type=pathlib.Path, help='picture files')
+    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
+    parser.add_argument(
+        '--checkpoint', default='best', help="'best', 'latest' or a step; default: %(default)s"
+    )
+    parser.add_argument(
+        '--output',
+        type=pathlib.Path,
+        default=pathlib.Path('predictions'),
+        help='folder for the results; default: %(default)s',
+    )
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write a summary here')
+    arguments = parser.parse_args()
+    try:
+        result = predict_files(
+            arguments.workdir, arguments.checkpoint, arguments.files, arguments.output
+        )
+    except (ValueError, OSError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 1
+    for picture in result['pictures']:
+        shares = ', '.join(
+            f'{name} {share:.1%}' for name, share in picture['share_of_pixels'].items()
+        )
+        print(f"{picture['file']}: {shares} -> {picture['overlay']}")
+    for skipped in result['skipped']:
+        print(f"skipped {skipped['file']}: {skipped['reason']}", file=sys.stderr)
+    print(f"{len(result['pictures'])} predicted, {len(result['skipped'])} skipped")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+    return 2 if result['skipped'] else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Prepares COCO 2014, a folder in COCO's layout, or drawn scenes as a tfds data set."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from segmentation import coco, labels  # noqa: E402
+
+
+def parse_complete(entries: list[str]) -> dict[str, list[str]]:
+    """Reads `split=name,name` entries.
+
+    Raises:
+      ValueError: an entry of another form.
+    """
+    result = {}
+    for entry in entries:
+        split, _, names = entry.partition('=')
+        result[split.strip()] = [name.strip() for name in names.split(',')]
+        if not split.strip() or not all(result[split.strip()]):
+            raise ValueError(f"--complete takes split=category,category, not {entry!r}")
+    return result
+
+
+def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
+    """Counts, per split and named label space, the images with an annotation of every class.
+
+    None where the data set lacks one of the categories.
+    """
+    result = {}
+    for name in prepared.splits:
+        index = prepared.split(name).index
+        result[name] = {}
+        for space in labels.LABEL_SPACES:
+            try:
+                mapping = labels.parse_label_space(space).category_to_class(prepared.categories)
+            except ValueError:
+                result[name][space] = None
+            else:
+                positions, _ = labels.select(index, prepared.categories, mapping)
+                result[name][space] = len(positions)
+    return result
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='Run again, it finds what it prepared before. An interrupted run starts again.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        '--source', required=True,
+        help="'2014' (downloads 20 GB; zip files already at hand go into "
+        "DATA_DIR/downloads/manual), 'scenes', or a folder with <split>/*.jpg and "
+        'annotations/instances_<split>.json',
+    )
+    parser.add_argument('--data_dir', default='~/tensorflow_datasets',
+                        help='where prepared data sets live')
+    parser.add_argument('--splits', nargs='+', metavar='SPLIT', help='which splits (default: all)')
+    parser.add_argument(
+        '--complete', nargs='+', default=[], metavar='SPLIT=NAME,NAME',
+        help='for a folder: the categories or super-categories that are completely annotated in '
+        'all images of a split, e.g. train=person,vehicle',
+    )
+    parser.add_argument(
+        '--scenes', nargs='+', default=['train=800', 'val=200', 'seed=0'], metavar='SPLIT=COUNT',
+        help="for 'scenes': how many to draw, and the seed",
+    )
+    parser.add_argument('--json', metavar='FILE', help='also write the summary to this file')
+    args = parser.parse_args(argv)
+    try:
+        prepared = coco.prepare(
+            args.source, args.data_dir, splits=args.splits,
+            complete=parse_complete(args.complete),
+            scenes={key: int(value) for key, _, value in (s.partition('=') for s in args.scenes)},
+        )
+    except (ValueError, OSError) as error:
+        parser.exit(1, f'{parser.prog}: {error}\n')
+    counts = count_images(prepared)
+    print(f'Prepared in {prepared.path}\nfingerprint {prepared.fingerprint["id"]}\n')
+    header = ['split', 'images', 'instances', 'skipped', *labels.LABEL_SPACES]
+    width = max(map(len, prepared.splits))
+    header[0] = header[0].rjust(width)
+    print('  '.join(header) + '   (images with every class of the label space)')
+    for name, entry in prepared.fingerprint['splits'].items():
+        skipped = sum(entry['skipped'].values())
+        row = [name, entry['images'], entry['instances'], skipped, *counts[name].values()]
+        cells = ('-' if cell is None else str(cell) for cell in row)
+        print('  '.join(c.rjust(len(h)) for c, h in zip(cells, header, strict=True)))
+    if args.json:
+        summary = {
+            'path': str(prepared.path),
+            'fingerprint': prepared.fingerprint,
+            'images_with_every_class': counts,
+            'skipped': prepared.skipped,
+        }
+        pathlib.Path(args.json).write_text(json.dumps(summary, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()

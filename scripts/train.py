@@ -1,0 +1,78 @@
+"""Trains a model, or continues a run where it stopped.
+
+    python scripts/train.py --config configs/person_car.py --workdir runs/person_car \
+        --config.optimizer.learning_rate=3e-4
+
+Every field of configs/default.py can be overridden with --config.<field>=<value>. The same command
+again continues the run. After SIGTERM or Ctrl-C the state is saved and the exit status is 75.
+"""
+
+import argparse
+import json
+import logging
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from segmentation import metrics, train  # noqa: E402
+from segmentation.config import load_config  # noqa: E402
+
+# "Temporary failure, try again" of sysexits.h: what a scheduler may restart.
+EXIT_STOPPED = 75
+EXIT_DIVERGED = 65
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--config', required=True, help='config file, e.g. configs/person_car.py')
+    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
+    hosts = parser.add_argument_group(
+        'several processes (one per host); start the same command on each'
+    )
+    hosts.add_argument('--coordinator', help='host:port of process 0, which listens only there')
+    hosts.add_argument('--num_processes', type=int, default=1, help='default: %(default)s')
+    hosts.add_argument('--process_id', type=int, default=0, help='0 … num_processes - 1')
+    arguments, overrides = parser.parse_known_args(argv)
+    if (arguments.num_processes > 1) != bool(arguments.coordinator):
+        parser.error('--coordinator and --num_processes go together')
+    try:
+        return arguments, load_config(arguments.config, overrides)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def main():
+    arguments, config = parse_arguments()
+    logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    logging.getLogger('segmentation').setLevel(logging.INFO)
+    if arguments.coordinator:
+        train.initialize_processes(
+            arguments.coordinator, arguments.num_processes, arguments.process_id
+        )
+    try:
+        result = train.train(config, arguments.workdir)
+    except train.TrainingStopped as stopped:
+        print(f'{stopped} The same command continues.', file=sys.stderr)
+        return EXIT_STOPPED
+    except train.TrainingDiverged as diverged:
+        print(diverged, file=sys.stderr)
+        return EXIT_DIVERGED
+    except (ValueError, OSError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 1
+    if arguments.process_id == 0:
+        if result['selection']:
+            print(metrics.markdown_table(result['selection']))
+        print(f"\nBest checkpoint: step {result['best_step']}. Score it on the validation split:")
+        print(f'  python -m analysis.mean_iou --workdir {arguments.workdir}')
+        if arguments.json:
+            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

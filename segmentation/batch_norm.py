@@ -1,0 +1,110 @@
+"""Batch normalisation (Ioffe and Szegedy, 2015, arXiv:1502.03167) with a gradient written by hand.
+
+Differentiating the forward pass keeps several arrays of the size of the input and takes more passes
+over them than the closed form, which costs a quarter of a training step on CPU. Variables have the
+names and meaning of `flax.linen.BatchNorm`.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+
+def _mean(x, axis_name):
+    return x if axis_name is None else lax.pmean(x, axis_name)
+
+
+def _statistics(x, shift, axis_name):
+    """Mean and variance per channel, in one pass over the pixels.
+
+    E[x²] - E[x]² loses its digits where the mean is large; subtracting a value near the mean
+    first (the running mean, equal on all devices) prevents that.
+    """
+    shifted = x - shift
+    mean, square = _mean((shifted.mean((0, 1, 2)), jnp.square(shifted).mean((0, 1, 2))), axis_name)
+    return mean + shift, jnp.maximum(square - jnp.square(mean), 0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array, epsilon: float,
+              axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises by the statistics of the batch.
+
+    Args:
+      x: [B, H, W, C].
+      scale: [C].
+      bias: [C].
+      shift: [C], a guess at the mean, for precision; no result depends on it otherwise.
+      epsilon: added to the variance.
+      axis_name: mapped axis over which the statistics are averaged too.
+
+    Returns:
+      (y, mean, variance): [B, H, W, C] in the dtype of `x`; [C] and [C], which are constants to
+      differentiation, in the dtype of `scale`.
+    """
+    return _normalize_forward(x, scale, bias, shift, epsilon, axis_name)[0]
+
+
+def _normalize_forward(x, scale, bias, shift, epsilon, axis_name):
+    mean, variance = _statistics(x.astype(scale.dtype), shift, axis_name)
+    inverse = lax.rsqrt(variance + epsilon)
+    y = affine(x, mean, scale * inverse, bias)
+    return (y, mean, variance), (x, mean, inverse, scale)
+
+
+def _normalize_backward(epsilon, axis_name, residuals, cotangents):
+    x, mean, inverse, scale = residuals
+    g = cotangents[0].astype(scale.dtype)
+    centred = x.astype(scale.dtype) - mean
+    bias_gradient = g.sum((0, 1, 2))
+    scale_gradient = (g * centred).sum((0, 1, 2)) * inverse
+    pixels = x.size // x.shape[-1]
+    mean_g, mean_gx = _mean((bias_gradient / pixels, scale_gradient / pixels), axis_name)
+    gx = (scale * inverse) * (g - mean_g - centred * (inverse * mean_gx))
+    return gx.astype(x.dtype), scale_gradient, bias_gradient, jnp.zeros_like(mean)
+
+
+normalize.defvjp(_normalize_forward, _normalize_backward)
+
+
+def affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
+    """(x - mean) · factor + bias per channel, computed in the dtype of `mean`, returned in x's."""
+    return ((x.astype(mean.dtype) - mean) * factor + bias).astype(x.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Normalises each channel over batch and pixels.
+
+    Attributes:
+      momentum: share of the running statistics kept at each training step.
+      epsilon: added to the variance.
+      axis_name: mapped axis over which batch statistics are averaged too.
+    """
+    momentum: float
+    epsilon: float = 1e-3
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps [B, H, W, C] to the same shape and dtype; statistics and parameters are float32.
+
+        Args:
+          x: [B, H, W, C] floating point.
+          train: normalise by the batch's statistics and update the running ones, not by those.
+        """
+        shape = x.shape[-1:]
+        scale = self.param('scale', nn.initializers.ones_init(), shape)
+        bias = self.param('bias', nn.initializers.zeros_init(), shape)
+        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
+        running_var = self.variable('batch_stats', 'var', jnp.ones, shape)
+        if not train or self.is_initializing():
+            factor = lax.rsqrt(running_var.value + self.epsilon) * scale
+            return affine(x, running_mean.value, factor, bias)
+        y, mean, variance = normalize(
+            x, scale, bias, running_mean.value, self.epsilon, self.axis_name)
+        for running, value in ((running_mean, mean), (running_var, variance)):
+            running.value = self.momentum * running.value + (1 - self.momentum) * value
+        return y

@@ -1,0 +1,148 @@
+"""Checkpoints of a run; the one module that knows orbax.
+
+`<workdir>/checkpoints/<step>/` holds the training state, the state of the data iterator and the
+metrics of the evaluation at that step. They are written asynchronously and renamed into place when
+complete, so an interrupted write leaves nothing that looks like a checkpoint.
+"""
+
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+logger = logging.getLogger(__name__)
+
+# The metric that "best" means: foreground mean IoU of the selection split.
+BEST_METRIC = 'mean_iou_foreground'
+
+
+def _score(metrics: dict) -> float:
+    # A step with no foreground at all (None) is worse than one that finds none (0).
+    score = metrics.get(BEST_METRIC)
+    return -1.0 if score is None else score
+
+
+def open_manager(
+    workdir: pathlib.Path, *, keep_every: int = 0, read_only: bool = False
+) -> ocp.CheckpointManager:
+    """Opens a run's checkpoints.
+
+    Kept are the two latest (so that one remains should the newest prove unreadable), the best by
+    `BEST_METRIC`, and every multiple of `keep_every` steps.
+    """
+    policies = [
+        checkpoint_managers.LatestN(2),
+        checkpoint_managers.BestN(
+            get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
+        ),
+    ]
+    if keep_every:
+        policies.append(checkpoint_managers.EveryNSteps(keep_every))
+    return ocp.CheckpointManager(
+        (workdir / 'checkpoints').absolute(),
+        options=ocp.CheckpointManagerOptions(
+            best_fn=_score,
+            best_mode='max',
+            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+            read_only=read_only,
+            cleanup_tmp_directories=not read_only,
+        ),
+        item_names=('state', 'data'),
+    )
+
+
+def save(
+    manager: ocp.CheckpointManager,
+    step: int,
+    state: Any,
+    data_state: dict,
+    metrics: dict | None = None,
+) -> None:
+    """Saves in the background; `manager.wait_until_finished()` waits for it.
+
+    A step that is saved already is left as it is: the state at a step never differs.
+    """
+    if step in manager.all_steps():
+        return
+    items = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data_state)
+    )
+    manager.save(step, args=items, metrics=metrics, force=True)
+
+
+def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any, dict] | None:
+    """The newest readable checkpoint as (step, state, data state), or None if there is none.
+
+    A newer checkpoint that cannot be read is reported and passed over, and removed so that training
+    can write that step again.
+
+    Args:
+      manager: of the run.
+      state: a state of the same structure, whose shapes, dtypes and shardings are restored to.
+
+    Raises:
+      ValueError: there are checkpoints, but none can be read into this state.
+    """
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+    failures = {}
+    for step in sorted(manager.all_steps(), reverse=True):
+        try:
+            items = manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
+                ),
+            )
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, try the one before
+            failures[step] = error
+            logger.error('Checkpoint %d cannot be read, trying the one before: %s', step, error)
+            continue
+        for broken in failures:
+            manager.delete(broken)
+        return step, items.state, items.data
+    if failures:
+        step, error = next(iter(failures.items()))
+        raise ValueError(
+            f'No checkpoint in {manager.directory} can be read (steps {sorted(failures)}). Was the '
+            f'model config changed? Use a new --workdir for another config. Step {step}: {error}'
+        ) from error
+    return None
+
+
+def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
+    """Parameters and BatchNorm statistics of a checkpoint, for inference.
+
+    Args:
+      workdir: of the run.
+      which: 'best', 'latest' or a step number.
+
+    Returns:
+      The step and {'params': …, 'batch_stats': …} as numpy arrays.
+
+    Raises:
+      ValueError: there is no such checkpoint; names those that exist.
+    """
+    if not (workdir / 'checkpoints').is_dir():
+        raise ValueError(f'{workdir} has no checkpoints: train first, or check --workdir.')
+    with open_manager(workdir, read_only=True) as manager:
+        steps = sorted(manager.all_steps())
+        if which == 'best':
+            step = manager.best_step()
+        elif which == 'latest':
+            step = manager.latest_step()
+        elif which.isdecimal():
+            step = int(which)
+        else:
+            raise ValueError(f"--checkpoint is 'best', 'latest' or a step, not {which!r}.")
+        if step not in steps:
+            raise ValueError(f'{workdir} has no checkpoint {which!r}; it has steps {steps}.')
+        saved = manager.item_metadata(step).state
+        to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type='np.ndarray'), saved)
+        tree = ocp.PyTreeCheckpointer().restore(
+            manager.directory / str(step) / 'state',
+            args=ocp.args.PyTreeRestore(restore_args=to_numpy),
+        )
+    return step, {'params': tree['params'], 'batch_stats': tree['batch_stats']}

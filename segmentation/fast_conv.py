@@ -1,0 +1,267 @@
+"""Convolutions with one meaning on every platform and a fast form on CPU.
+
+XLA's CPU backend runs depthwise convolutions, transposed convolutions and, above all, their
+gradients one to two orders of magnitude below the speed of its matrix products. Each function here
+is defined by a plain `lax` convolution, which is what GPU and TPU lower to. On CPU the same sums
+are written as matrix products and shifted multiply-adds. The choice is made when the program is
+lowered (`lax.platform_dependent`), so one model definition serves every platform.
+
+All arrays are NHWC and floating point, padding is SAME (TensorFlow's rule), and results have the
+dtype of `x`. Sums of bfloat16 products are accumulated in float32. Functions are differentiable
+once, in reverse mode.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+
+
+def _accumulator(x: jax.Array) -> jnp.dtype:
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _plain(x, kernel, stride, groups=1):
+    # bfloat16 accumulates in float32 on accelerators without being asked; asking would make the
+    # transposed (gradient) convolutions mix dtypes, which lax refuses.
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS,
+        feature_group_count=groups)
+
+
+def _with_fast_forms(plain, forward, backward):
+    """A function of (x, kernel) equal to `plain`; on CPU by `forward`, its gradients by `backward`.
+
+    `forward` or `backward` is None where the plain form is also the fast one.
+    """
+    def plain_backward(x, kernel, g):
+        return jax.vjp(plain, x, kernel)[1](g)
+
+    @jax.custom_vjp
+    def f(x, kernel):
+        if forward is None:
+            return plain(x, kernel)
+        return lax.platform_dependent(x, kernel, cpu=forward, default=plain)
+
+    def f_forward(x, kernel):
+        return f(x, kernel), (x, kernel)
+
+    def f_backward(residuals, g):
+        x, kernel = residuals
+        return lax.platform_dependent(x, kernel, g, cpu=backward, default=plain_backward)
+
+    f.defvjp(f_forward, f_backward)
+    return f
+
+
+def _same_padding(size: int, stride: int) -> tuple[int, int]:
+    """SAME padding (before, after) of one axis of length `size` for a window of 3."""
+    total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
+    return total // 2, total - total // 2
+
+
+def _pad(x, stride):
+    return jnp.pad(x, ((0, 0), _same_padding(x.shape[1], stride),
+                       _same_padding(x.shape[2], stride), (0, 0)))
+
+
+def _windows(padded, height, width, stride):
+    """The nine arrays [B, height, width, C] that the taps of a 3×3 window see, row by row."""
+    b, _, _, c = padded.shape
+    return [
+        lax.slice(padded, (0, i, j, 0),
+                  (b, i + stride * (height - 1) + 1, j + stride * (width - 1) + 1, c),
+                  (1, stride, stride, 1))
+        for i in range(3) for j in range(3)]
+
+
+def _shift(x, down, right):
+    """`x` moved by 0 or 1 pixel down and right; zeros move in, the last row or column out."""
+    b, h, w, c = x.shape
+    return jnp.pad(x, ((0, 0), (down, 0), (right, 0), (0, 0)))[:, :h, :w]
+
+
+def _interleave(rows):
+    """[[a, b], [c, d]] of [B, H, W, C] → [B, 2H, 2W, C] whose even rows alternate a and b."""
+    b, h, w, c = rows[0][0].shape
+    rows = [jnp.stack(row, axis=3) for row in rows]  # [B, H, W, 2, C]
+    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, c)
+
+
+def _scatter_windows(taps):
+    """Sum of 3×3 windows placed with stride 2: `y[2i + k] += taps[k][i]`, cut to twice the size.
+
+    The adjoint of reading windows with stride 2. Each output pixel gets 1, 2 or 4 of the nine taps,
+    by the parity of its row and column.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = taps
+    even = [a + _shift(c, 0, 1) + _shift(g, 1, 0) + _shift(i, 1, 1), b + _shift(h, 1, 0)]
+    odd = [d + _shift(f, 0, 1), e]
+    return _interleave([even, odd])
+
+
+# Depthwise ----------------------------------------------------------------------------------------
+
+def _depthwise_forward(stride, x, kernel):
+    acc = _accumulator(x)
+    height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    taps = kernel.astype(acc).reshape(9, -1)
+    windows = _windows(_pad(x, stride), height, width, stride)
+    return sum(window.astype(acc) * tap
+               for window, tap in zip(windows, taps, strict=True)).astype(x.dtype)
+
+
+def _depthwise_backward(stride, x, kernel, g):
+    acc = _accumulator(x)
+    b, h, w, c = x.shape
+    if stride == 1:
+        gx = _depthwise_forward(1, g, kernel[::-1, ::-1])
+    else:
+        gs = g.astype(acc)
+        taps = kernel.astype(acc).reshape(3, 3, c)
+        y = _scatter_windows([[gs * taps[i, j] for j in range(3)] for i in range(3)])
+        top, left = _same_padding(h, 2)[0], _same_padding(w, 2)[0]
+        gx = y[:, top:top + h, left:left + w].astype(x.dtype)
+    padded = _pad(x, stride)
+
+    def kernel_gradient(offset):
+        # One tap at a time: nine reductions fused into one loop run several times slower.
+        window = lax.dynamic_slice(
+            padded, (0, offset[0], offset[1], 0),
+            (b, stride * (g.shape[1] - 1) + 1, stride * (g.shape[2] - 1) + 1, c))
+        window = window[:, ::stride, ::stride]
+        return jnp.sum(window.astype(acc) * g.astype(acc), axis=(0, 1, 2))
+
+    offsets = jnp.array([(i, j) for i in range(3) for j in range(3)])
+    gk = lax.map(kernel_gradient, offsets)
+    return gx, gk.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """Convolves every channel with its own 3×3 kernel.
+
+    Args:
+      x: [B, H, W, C].
+      kernel: [3, 3, 1, C].
+      stride: 1 or 2.
+
+    Returns:
+      [B, ceil(H / stride), ceil(W / stride), C].
+    """
+    return _with_fast_forms(
+        functools.partial(_plain, stride=stride, groups=x.shape[-1]),
+        functools.partial(_depthwise_forward, stride),
+        functools.partial(_depthwise_backward, stride))(x, kernel)
+
+
+# Pointwise ----------------------------------------------------------------------------------------
+
+def _product(x, matrix, contract=(-1, 0)):
+    """Product of two matrices over the given axes, in at least float32."""
+    axes = (contract[0] % 2,), (contract[1],)
+    return lax.dot_general(x, matrix, (axes, ((), ())), preferred_element_type=_accumulator(x))
+
+
+def _flat(x):
+    return x.reshape(-1, x.shape[-1])
+
+
+def _pointwise_forward(x, kernel):
+    return _product(_flat(x), kernel[0, 0]).reshape(*x.shape[:-1], -1).astype(x.dtype)
+
+
+def _pointwise_backward(x, kernel, g):
+    gx = _product(_flat(g), kernel[0, 0], (-1, 1)).reshape(x.shape).astype(x.dtype)
+    gk = _product(_flat(x), _flat(g), (0, 0))
+    return gx, gk[None, None].astype(kernel.dtype)
+
+
+def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """1×1 convolution of [B, H, W, I] with a kernel [1, 1, I, O]; returns [B, H, W, O]."""
+    return _with_fast_forms(
+        functools.partial(_plain, stride=1), _pointwise_forward, _pointwise_backward)(x, kernel)
+
+
+# Dense 3×3 ----------------------------------------------------------------------------------------
+
+def _conv_forward(stride, x, kernel):
+    height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
+    patches = jnp.concatenate(_windows(_pad(x, stride), height, width, stride), axis=-1)
+    y = _product(_flat(patches), kernel.reshape(-1, kernel.shape[-1]))
+    return y.reshape(x.shape[0], height, width, -1).astype(x.dtype)
+
+
+def _conv_backward(stride, x, kernel, g):
+    b, h, w, _ = x.shape
+    windows = _windows(_pad(x, stride), g.shape[1], g.shape[2], stride)
+    patches = jnp.concatenate(windows, axis=-1)
+    gk = _product(_flat(patches), _flat(g), (0, 0)).reshape(kernel.shape)
+    if stride == 1:
+        gx = _conv_forward(1, g, kernel[::-1, ::-1].swapaxes(2, 3))
+    else:
+        top, left = _same_padding(h, 2)[0], _same_padding(w, 2)[0]
+        gx = _conv_transpose_forward(g, kernel)[:, top:top + h, left:left + w]
+    return gx, gk.astype(kernel.dtype)
+
+
+def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """3×3 convolution.
+
+    Args:
+      x: [B, H, W, I].
+      kernel: [3, 3, I, O].
+      stride: 1 or 2.
+
+    Returns:
+      [B, ceil(H / stride), ceil(W / stride), O].
+    """
+    return _with_fast_forms(
+        functools.partial(_plain, stride=stride),
+        functools.partial(_conv_forward, stride),
+        functools.partial(_conv_backward, stride))(x, kernel)
+
+
+# Transposed 3×3 -----------------------------------------------------------------------------------
+
+def _plain_transpose(x, kernel):
+    return lax.conv_transpose(
+        x, kernel, (2, 2), 'SAME', dimension_numbers=_DIMENSIONS, transpose_kernel=True)
+
+
+def _conv_transpose_forward(x, kernel):
+    b, h, w, _ = x.shape
+    features = kernel.shape[2]
+    # One product with all nine taps' columns, then the windows are summed where they overlap.
+    taps = _product(_flat(x), kernel.reshape(9 * features, -1), (-1, 1))
+    taps = taps.reshape(b, h, w, 9, features)
+    y = _scatter_windows([[taps[:, :, :, 3 * i + j] for j in range(3)] for i in range(3)])
+    return y.astype(x.dtype)
+
+
+def _conv_transpose_backward(x, kernel, g):
+    windows = _windows(jnp.pad(g, ((0, 0), (0, 1), (0, 1), (0, 0))), x.shape[1], x.shape[2], 2)
+    patches = _flat(jnp.concatenate(windows, axis=-1))  # [B·H·W, 9·O]
+    matrix = kernel.reshape(-1, kernel.shape[-1])  # [9·O, I]
+    gx = _product(patches, matrix).reshape(x.shape).astype(x.dtype)
+    gk = _product(patches, _flat(x), (0, 0)).reshape(kernel.shape)
+    return gx, gk.astype(kernel.dtype)
+
+
+def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """3×3 transposed convolution with stride 2: the adjoint of `conv` with stride 2 on even sizes.
+
+    Equal to Keras' `Conv2DTranspose(kernel_size=3, strides=2, padding='same')` and to Flax'
+    `ConvTranspose(padding='SAME', transpose_kernel=True)`, with the kernel in their layout.
+
+    Args:
+      x: [B, H, W, I].
+      kernel: [3, 3, O, I].
+
+    Returns:
+      [B, 2H, 2W, O].
+    """
+    return _with_fast_forms(
+        _plain_transpose, _conv_transpose_forward, _conv_transpose_backward)(x, kernel)

@@ -1,0 +1,182 @@
+"""Intersection over union, from per-image confusion matrices, with bootstrap intervals.
+
+Everything is computed from `[N, C, C]` counts, one confusion matrix per image (row: true class,
+column: predicted class), so that the same numbers serve the set, the images and the bootstrap.
+"""
+
+import numpy as np
+
+from segmentation.labels import IGNORE
+
+ABSENT_CLASS_RULE = (
+    'iou: a class with neither a true nor a predicted pixel in the whole set has no IoU and is left '
+    'out of the means. image_iou: the mean over the images in which the class has a true or a '
+    'predicted pixel, so an image in which it is wrongly predicted counts as 0 and an image without '
+    'it counts not at all. mean_iou is over all classes, mean_iou_foreground without background; '
+    'mean_image_iou is the mean of image_iou over the foreground classes.'
+)
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts pixels by true and predicted class.
+
+    Args:
+      labels: integer array of any shape, 0 … C - 1, or 255 for pixels that do not count.
+      predictions: integer array of the same shape, 0 … C - 1.
+      num_classes: C.
+
+    Returns:
+      `[C, C]` int64, rows are true classes.
+    """
+    valid = labels != IGNORE
+    pairs = labels[valid].astype(np.int64) * num_classes + predictions[valid]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def iou(confusion: np.ndarray) -> np.ndarray:
+    """Intersection over union per class; NaN where a class is in neither truth nor prediction.
+
+    Args:
+      confusion: `[..., C, C]` counts.
+
+    Returns:
+      `[..., C]` float64.
+    """
+    confusion = np.asarray(confusion, np.float64)
+    intersection = np.diagonal(confusion, axis1=-2, axis2=-1)
+    union = confusion.sum(-1) + confusion.sum(-2) - intersection
+    return np.divide(intersection, union, out=np.full_like(union, np.nan), where=union > 0)
+
+
+def _nanmean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without NaN; NaN (and no warning) where all are."""
+    known = ~np.isnan(values)
+    count = known.sum(-1)
+    total = np.where(known, values, 0).sum(-1)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _scores(set_iou: np.ndarray, image_iou: np.ndarray) -> dict[str, np.ndarray]:
+    """All reported scores from IoU per class over the set and over images, `[..., C]` each."""
+    return {
+        'iou': set_iou,
+        'image_iou': image_iou,
+        'mean_iou': _nanmean(set_iou),
+        'mean_iou_foreground': _nanmean(set_iou[..., 1:]),
+        'mean_image_iou': _nanmean(image_iou[..., 1:]),
+    }
+
+
+def _weighted_scores(confusions: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of R weighted sets of images: `[N, C, C]` counts and `[R, N]` weights -> `[R, …]`."""
+    num_images, num_classes, _ = confusions.shape
+    summed = weights @ confusions.reshape(num_images, -1)
+    per_image = iou(confusions)
+    present = ~np.isnan(per_image)
+    count = weights @ present
+    total = weights @ np.where(present, per_image, 0)
+    image_iou = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return _scores(iou(summed.reshape(-1, num_classes, num_classes)), image_iou)
+
+
+def summarize(
+    confusions: np.ndarray, class_names: tuple[str, ...], *, num_resamples: int = 2000, seed: int = 0
+) -> dict:
+    """Scores of a set of images with 95 % percentile-bootstrap intervals over images.
+
+    The interval says how the score would vary over other images of the same kind; it is too narrow
+    where a handful of images hold most pixels of a class, so the effective number of images per
+    class, (Σ n)² / Σ n² over its true pixels per image, stands beside it.
+
+    Args:
+      confusions: `[N, C, C]` integer counts, N >= 1.
+      class_names: C names, background first.
+      num_resamples: bootstrap resamples; 0 for no intervals.
+      seed: of the resampling.
+
+    Returns:
+      A dict for JSON: `iou` and `image_iou` by class name, `mean_iou`, `mean_iou_foreground`,
+      `mean_image_iou`, `intervals` (the same keys, [low, high]), `num_images`,
+      `num_images_with_class` and `effective_images` by class name, `absent_class_rule`.
+      A score that does not exist is None.
+
+    Raises:
+      ValueError: there is no image.
+    """
+    num_images = len(confusions)
+    if num_images == 0:
+        raise ValueError('No image to score: the split is empty after selection.')
+    confusions = confusions.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    scores = _weighted_scores(confusions, np.ones((1, num_images)))
+    summary = {key: _for_json(value[0], class_names) for key, value in scores.items()}
+    if num_resamples:
+        uniform = np.full(num_images, 1 / num_images)
+        blocks = [  # in blocks, so that memory does not grow with resamples times images
+            _weighted_scores(confusions, rng.multinomial(num_images, uniform, size=size))
+            for size in np.diff([*range(0, num_resamples, 200), num_resamples])
+        ]
+        summary['intervals'] = {
+            key: _for_json(
+                _interval(np.concatenate([block[key] for block in blocks])),
+                class_names if key in ('iou', 'image_iou') else (),
+            )
+            for key in scores
+        }
+    true_pixels = confusions.sum(-1)
+    squares = np.square(true_pixels).sum(0)
+    effective = np.divide(
+        np.square(true_pixels.sum(0)), squares, out=np.zeros_like(squares), where=squares > 0
+    )
+    with_class = (true_pixels > 0).sum(0)
+    return {
+        **summary,
+        'num_images': num_images,
+        'num_images_with_class': dict(zip(class_names, with_class.tolist(), strict=True)),
+        'effective_images': _for_json(effective, class_names),
+        'absent_class_rule': ABSENT_CLASS_RULE,
+    }
+
+
+def _interval(resampled: np.ndarray) -> np.ndarray:
+    """95 % percentile interval over the first axis: `[R, ...]` -> `[..., 2]`."""
+    flat = resampled.reshape(len(resampled), -1)
+    bounds = np.full((flat.shape[1], 2), np.nan)
+    for column, values in enumerate(flat.T):
+        known = values[~np.isnan(values)]
+        if len(known):
+            bounds[column] = np.percentile(known, [2.5, 97.5])
+    return bounds.reshape(*resampled.shape[1:], 2)
+
+
+def _for_json(values: np.ndarray, class_names: tuple[str, ...]):
+    """Numbers for JSON: an array by class name, anything else plain; None for NaN."""
+    plain = np.where(np.isnan(values), None, values).tolist()
+    return dict(zip(class_names, plain, strict=True)) if values.ndim and class_names else plain
+
+
+def markdown_table(summary: dict) -> str:
+    """The scores of `summarize` as a Markdown table, one row per class and one per mean."""
+    intervals = summary.get('intervals', {})
+
+    def cell(key, name=None):
+        value, interval = summary[key], intervals.get(key)
+        if name is not None:
+            value, interval = value[name], interval and interval[name]
+        if value is None:
+            return '–'
+        text = f'{value:.3f}'
+        return f'{text} [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else text
+
+    rows = ['| class | IoU over the set | mean IoU per image | images | effective |']
+    rows.append('|---|---|---|---|---|')
+    for name in summary['iou']:
+        rows.append(
+            f'| {name} | {cell("iou", name)} | {cell("image_iou", name)} '
+            f'| {summary["num_images_with_class"][name]} '
+            f'| {summary["effective_images"][name]:.1f} |'
+        )
+    foreground = f'{cell("mean_iou_foreground")} | {cell("mean_image_iou")}'
+    rows.append(f'| **mean, foreground** | {foreground} | {summary["num_images"]} | |')
+    rows.append(f'| **mean, all classes** | {cell("mean_iou")} | | {summary["num_images"]} | |')
+    return '\n'.join(rows)

@@ -1,0 +1,55 @@
+"""Eight fake devices for every test, and a tiny data set with a config to train on it."""
+
+import os
+
+# Before jax is imported. Tests choose how many of the eight devices they use. Networks here are so
+# small that compiling takes longest, so it is told to optimise less.
+os.environ['XLA_FLAGS'] = ' '.join(
+    [
+        os.environ.get('XLA_FLAGS', ''),
+        '--xla_force_host_platform_device_count=8',
+        '--xla_backend_optimization_level=0',
+        '--xla_llvm_disable_expensive_passes=true',
+    ]
+)
+os.environ['JAX_PLATFORMS'] = 'cpu'
+
+import pytest  # noqa: E402
+
+from configs import default  # noqa: E402
+from tests import coco_fixtures  # noqa: E402
+
+
+@pytest.fixture(scope='session')
+def coco_folder(tmp_path_factory):
+    """A folder in COCO's layout: 12 training and 6 validation pictures of noise."""
+    documents = {'train': coco_fixtures.document(12), 'val': coco_fixtures.document(6, seed=1)}
+    return coco_fixtures.write_folder(tmp_path_factory.mktemp('coco'), documents)
+
+
+@pytest.fixture(scope='session')
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp('prepared')
+
+
+@pytest.fixture
+def tiny_config(coco_folder, data_dir):
+    """A narrow network on 32×32 pixels, a few steps long."""
+    config = default.get_config()
+    config.data.source = str(coco_folder)
+    config.data.data_dir = str(data_dir)
+    config.data.image_size = 32
+    config.data.require = 'nothing'
+    config.data.threads = 2
+    config.data.selection_fraction = 0.3
+    config.model.pretrained = ''
+    config.model.width = 0.35
+    config.model.encoder_trainable = True
+    config.train.batch_size = 8
+    config.train.num_steps = 4
+    config.train.eval_every = 2
+    config.train.recalibrate_batches = 2
+    config.train.log_every = 1
+    config.train.num_pictures = 2
+    config.eval_batch_size = 8
+    return config

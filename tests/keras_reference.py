@@ -1,0 +1,68 @@
+"""Keras' layers as the reference for ours; runs on jax, without TensorFlow."""
+
+import os
+
+os.environ['KERAS_BACKEND'] = 'jax'
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+
+NAMES = {'kernel': 'kernel', 'gamma': 'scale', 'beta': 'bias', 'moving_mean': 'mean',
+         'moving_variance': 'var', 'bias': 'bias'}
+
+
+def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
+    """The model with BatchNorm parameters and statistics that are not the initial ones."""
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            n = layer.gamma.shape
+            layer.set_weights([rng.uniform(0.5, 1.5, n), rng.normal(size=n) * 0.3,
+                               rng.normal(size=n) * 0.3, rng.uniform(0.5, 1.5, n)])
+    return model
+
+
+def encoder(width: float, height: int, breadth: int) -> keras.Model:
+    """MobileNetV2 of Keras applications for images of the given size, with random weights."""
+    keras.utils.set_random_seed(0)
+    return randomized(keras.applications.MobileNetV2(
+        input_shape=(height, breadth, 3), alpha=width, include_top=False, weights=None))
+
+
+def decoder(feature_shapes, num_classes: int) -> keras.Model:
+    """pix2pix' upsampling blocks over five feature maps, finest first, with random weights."""
+    keras.utils.set_random_seed(0)
+
+    def up(filters, name, **kwargs):
+        return keras.layers.Conv2DTranspose(
+            filters, 3, strides=2, padding='same', name=name,
+            kernel_initializer=keras.initializers.RandomNormal(0, 0.1), **kwargs)
+
+    inputs = [keras.Input(shape) for shape in feature_shapes]
+    *skips, x = inputs
+    for i, (filters, skip) in enumerate(zip((512, 256, 128, 64), skips[::-1], strict=True), 1):
+        x = up(filters, f'up_{i}', use_bias=False)(x)
+        x = keras.layers.BatchNormalization(name=f'up_{i}_norm')(x)
+        x = keras.layers.ReLU()(x)
+        x = keras.layers.Concatenate()([x, skip])
+    return randomized(keras.Model(inputs, up(num_classes, 'logits')(x)))
+
+
+def variables(model: keras.Model) -> dict:
+    """Our variables for a Keras model: {'params': {layer: …}, 'batch_stats': {layer: …}}."""
+    tree = {'params': {}, 'batch_stats': {}}
+    for layer in model.layers:
+        for weight in layer.weights:
+            name, value = NAMES[weight.name], np.asarray(weight)
+            if isinstance(layer, keras.layers.DepthwiseConv2D):
+                value = value.transpose(0, 1, 3, 2)
+            kind = 'batch_stats' if name in ('mean', 'var') else 'params'
+            tree[kind].setdefault(layer.name, {})[name] = value
+    return tree
+
+
+def outputs(model: keras.Model, images: np.ndarray, names, training: bool) -> dict:
+    """Layer name → activation. In training mode the model's running statistics are updated."""
+    taps = {name: model.get_layer(name).output for name in names}
+    return {k: np.asarray(v) for k, v in keras.Model(model.input, taps)(
+        images, training=training).items()}

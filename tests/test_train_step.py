@@ -1,0 +1,235 @@
+"""The step on several devices against one, and against a step written without pmap."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import default
+from segmentation import labels, train
+from segmentation.model import build_model
+
+CLASSES = 3
+
+
+def make_config():
+    config = default.get_config()
+    config.data.image_size = 64
+    config.model.width = 0.35
+    config.model.pretrained = ''
+    config.model.encoder_trainable = True
+    config.loss.class_weights = (0.5, 1.0, 2.0)
+    config.loss.dice_weight = 0.5
+    return config
+
+
+@pytest.fixture
+def config():
+    return make_config()
+
+
+def uneven_batch(size=16, pixels=64):
+    """A batch whose first half has almost all pixels ignored."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, CLASSES, (size, pixels, pixels)).astype(np.uint8)
+    label[: size // 2, 3:] = labels.IGNORE
+    return {
+        'image': rng.integers(0, 256, (size, pixels, pixels, 3)).astype(np.uint8),
+        'label': label,
+    }
+
+
+# "Optimiser" that keeps the gradients, exactly, and changes nothing.
+keep_gradients = optax.GradientTransformation(
+    lambda params: jax.tree.map(jnp.zeros_like, params),
+    lambda grads, state, params=None: (jax.tree.map(jnp.zeros_like, grads), grads),
+)
+
+
+def initial_state(config, dtype=jnp.float32, optimizer=keep_gradients):
+    model = build_model(config.model, CLASSES)
+    state = train.init_state(model, optimizer, config)
+    return jax.tree.map(
+        lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, state
+    )
+
+
+def run(config, state, batch, num_devices, optimizer=keep_gradients, steps=1):
+    """Steps on so many devices; 0 for a plain jit step that knows nothing of devices."""
+    axis = train.AXIS if num_devices else None
+    dtype = jax.tree.leaves(state.params)[0].dtype
+    model = build_model(config.model, CLASSES, bn_axis_name=axis)
+    if dtype == jnp.float64:
+        model = model.clone(dtype=dtype)
+    step = train.make_train_step(model, optimizer, config, CLASSES, axis)
+    if num_devices:
+        devices = jax.devices()[:num_devices]
+        step = train.pmap_step(step, devices, donate=False)
+        state, batch = train.replicate(state, devices), train.split_batch(batch, num_devices)
+    else:
+        step = jax.jit(step)
+    for _ in range(steps):
+        state, metrics = step(state, batch)
+    return state, metrics
+
+
+def relative_difference(a, b):
+    """Largest difference of any leaf, relative to the norm of that leaf (or of a typical one)."""
+    a, b = jax.device_get((a, b))
+    floor = 1e-3 * max(np.linalg.norm(leaf) for leaf in jax.tree.leaves(b))
+    differences = jax.tree.map(
+        lambda x, y: np.linalg.norm(np.subtract(x, y)) / max(np.linalg.norm(y), floor), a, b
+    )
+    return max(jax.tree.leaves(differences))
+
+
+def away_from_kinks(state):
+    """Moves all activations to the middle of ReLU6, ten standard deviations from its kinks.
+
+    In float32, rounding flips a few of a million units that are almost at a kink, which changes
+    gradients by 1e-3 on one device as well; away from kinks rounding is all that is left. In
+    float64 no unit is that close, so that comparison is made with the model as it is.
+    """
+
+    def move(path, leaf):
+        name = path[-1].key
+        middle = {'scale': 0.3, 'bias': 3.0}.get(name)
+        is_norm = middle is not None and path[-2].key != 'logits'
+        return jnp.full_like(leaf, middle) if is_norm else leaf
+
+    return state.replace(params=jax.tree_util.tree_map_with_path(move, state.params))
+
+
+@pytest.fixture(scope='module')
+def reference():
+    """Gradients of a plain jit step, by dtype: (config, state, batch, gradients, metrics)."""
+    config, batch = make_config(), uneven_batch()
+    results = {}
+    for dtype, prepare in ((jnp.float32, away_from_kinks), (jnp.float64, lambda state: state)):
+        with jax.enable_x64(dtype == jnp.float64):
+            state = prepare(initial_state(config, dtype))
+            results[dtype] = config, state, batch, *run(config, state, batch, 0)
+    return results
+
+
+@pytest.mark.parametrize('num_devices', [1, 4, 8])
+def test_gradients_are_those_of_one_device_float32(reference, num_devices):
+    config, state, batch, expected, expected_metrics = reference[jnp.float32]
+    actual, metrics = run(config, state, batch, num_devices)
+    assert relative_difference(actual.opt_state, expected.opt_state) < 1e-5
+    assert relative_difference(actual.batch_stats, expected.batch_stats) < 1e-5
+    assert np.isclose(metrics['loss'], expected_metrics['loss'], rtol=1e-6)
+
+
+@pytest.mark.parametrize('num_devices', [4, 8])
+def test_gradients_are_those_of_one_device_float64(reference, num_devices):
+    with jax.enable_x64(True):
+        config, state, batch, expected, _ = reference[jnp.float64]
+        actual, _ = run(config, state, batch, num_devices)
+        assert jax.tree.leaves(actual.opt_state)[0].dtype == jnp.float64
+        assert relative_difference(actual.opt_state, expected.opt_state) < 1e-10
+        assert relative_difference(actual.batch_stats, expected.batch_stats) < 1e-10
+
+
+def test_all_devices_hold_the_same_state(config):
+    """out_axes=None reads one device only; a forgotten psum would let the others drift."""
+    optimizer = optax.adam(1e-2)
+    state = initial_state(config, optimizer=optimizer)
+    state, _ = run(config, state, uneven_batch(), 4, optimizer, steps=2)
+    for leaf in jax.tree.leaves(state):
+        first, *others = (np.asarray(shard.data) for shard in leaf.addressable_shards)
+        assert len(others) == 3
+        for other in others:
+            np.testing.assert_array_equal(first, other)
+
+
+def test_frozen_encoder_does_not_move(config):
+    config.model.encoder_trainable = False
+    optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=False)
+    state = initial_state(config, optimizer=optimizer)
+    new, _ = run(config, state, uneven_batch(), 2, optimizer)
+    for kind in ('params', 'batch_stats'):
+        before, after = getattr(state, kind), getattr(new, kind)
+        for a, b in zip(*map(jax.tree.leaves, (before['encoder'], after['encoder'])), strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert relative_difference(after['decoder'], before['decoder']) > 0
+    moments = [leaf for leaf in jax.tree.leaves(new.opt_state) if leaf.ndim]
+    assert len(moments) == 2 * len(jax.tree.leaves(state.params['decoder']))
+
+
+def test_loss_falls_and_state_is_donated(config):
+    config.model.encoder_trainable = False
+    optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=False)
+    model = build_model(config.model, CLASSES, bn_axis_name=train.AXIS)
+    step = train.pmap_step(
+        train.make_train_step(model, optimizer, config, CLASSES, train.AXIS), jax.devices()[:2]
+    )
+    state = train.replicate(initial_state(config, optimizer=optimizer), jax.devices()[:2])
+    batch, observed = train.split_batch(uneven_batch(4), 2), []
+    for _ in range(5):
+        before = state
+        state, metrics = step(state, batch)
+        observed.append(float(metrics['loss']))
+    assert observed[-1] < observed[0]
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params['decoder']))
+
+
+def test_batch_of_only_ignored_pixels_changes_no_parameter(config):
+    config.loss.dice_weight = 0.0
+    state, batch = initial_state(config), uneven_batch(4)
+    batch['label'][:] = labels.IGNORE
+    new, metrics = run(config, state, batch, 2)
+    assert float(metrics['loss']) == 0
+    assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(new.opt_state))
+
+
+def test_bfloat16_is_close_and_keeps_float32_state(config):
+    state, batch = initial_state(config), uneven_batch(8)
+    expected, metrics32 = run(config, state, batch, 0)
+    config.model.dtype = 'bfloat16'
+    actual, metrics16 = run(config, state, batch, 0)
+    assert all(leaf.dtype != jnp.bfloat16 for leaf in jax.tree.leaves(actual))
+    assert np.isclose(metrics16['loss'], metrics32['loss'], rtol=0.03)
+    flat = [
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(s.opt_state['decoder'])])
+        for s in (actual, expected)
+    ]
+    assert np.corrcoef(*flat)[0, 1] > 0.97
+
+
+def test_recalibrated_statistics_are_those_of_the_pooled_batches(config):
+    """The stem sees the same inputs whatever the batches, so there pooling must be exact."""
+    state = initial_state(config)
+    step = train.make_statistics_step(build_model(config.model, CLASSES), config)
+    halves = [
+        {'image': uneven_batch()['image'][part]} for part in (slice(0, 8), slice(8, 16))
+    ]
+    stem = [jax.jit(step)(state, half)['encoder']['bn_Conv1'] for half in halves]
+    whole = jax.jit(step)(state, {'image': uneven_batch()['image']})['encoder']['bn_Conv1']
+    pooled = train.pool_statistics(stem)
+    for key in ('mean', 'var'):
+        np.testing.assert_allclose(pooled[key], whole[key], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [('name', 'sgdd', 'optimizer.name'), ('schedule', 'linear', 'optimizer.schedule')],
+)
+def test_unknown_optimizer_options(config, field, value, message):
+    config.optimizer[field] = value
+    with pytest.raises(ValueError, match=message):
+        train.make_optimizer(config.optimizer, 10, True)
+
+
+def test_number_of_class_weights_must_fit(config):
+    config.loss.class_weights = (1.0, 2.0)
+    with pytest.raises(ValueError, match='2 weights for 3 classes'):
+        train.make_train_step(build_model(config.model, CLASSES), keep_gradients, config, CLASSES)
+
+
+def test_warmup_and_cosine(config):
+    config.optimizer.schedule, config.optimizer.warmup_steps = 'cosine', 10
+    _, schedule = train.make_optimizer(config.optimizer, 100, True)
+    rates = [float(schedule(step)) for step in (0, 5, 10, 55, 100)]
+    np.testing.assert_allclose(rates, [0, 5e-4, 1e-3, 5e-4, 0], atol=1e-9)
