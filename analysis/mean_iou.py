@@ -51,11 +51,11 @@ def score_run(
 def to_markdown(scores: dict, image_size: int) -> str:
     """Both tables with what their numbers mean."""
     parts = [
-        f"Split {scores['split']}, checkpoint at step {scores['step']}, {scores['num_images']} "
-        f"images, loss {scores['loss']:.4f} nats per pixel. In brackets: 95 % bootstrap interval "
+        f'Split {scores["split"]}, checkpoint at step {scores["step"]}, {scores["num_images"]} '
+        f'images, loss {scores["loss"]:.4f} nats per pixel. In brackets: 95 % bootstrap interval '
         'over images. Effective: number of equally large images that would hold the class as '
         'evenly; below about 30 the interval is too narrow.',
-        f'At the network\'s resolution, {image_size}×{image_size}:',
+        f"At the network's resolution, {image_size}×{image_size}:",
         metrics.markdown_table(scores['network']),
         "At the photographs' own resolution:",
         metrics.markdown_table(scores['original']),
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     image_size = json.loads((arguments.workdir / 'config.json').read_text())['data']['image_size']
     markdown, text = to_markdown(scores, image_size), json.dumps(scores, indent=2) + '\n'
     print(markdown)
-    path = arguments.workdir / f"mean_iou-{scores['split']}-{scores['step']}.json"
+    path = arguments.workdir / f'mean_iou-{scores["split"]}-{scores["step"]}.json'
     path.write_text(text)
     path.with_suffix('.md').write_text(markdown)
     if arguments.json:

@@ -69,6 +69,6 @@ def open_examples(run: Run, part: str, data_path: str = '') -> tuple[input_pipel
     if prepared.fingerprint != run.data['fingerprint']:
         raise ValueError(
             f'{path} is not the data set that {run.workdir} was trained on: fingerprint '
-            f"{prepared.fingerprint} instead of {run.data['fingerprint']}."
+            f'{prepared.fingerprint} instead of {run.data["fingerprint"]}.'
         )
     return input_pipeline.select_examples(prepared, run.config.data, part)

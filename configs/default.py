@@ -27,9 +27,9 @@ def get_config() -> ConfigDict:
     data.data_dir = '~/tensorflow_datasets'
     # How many scenes to draw, and their seed. Read only by source 'scenes'.
     data.scenes = ConfigDict({'train': 800, 'val': 200, 'seed': 0})
-    # Folder sources: categories (or super-categories) that are completely annotated in each split,
-    # e.g. 'train: person, vehicle; val: person, vehicle'. Images known to be incompletely annotated
-    # for a class of the label space are left out. Empty: what the annotation file says, if anything.
+    # Folder sources: categories or super-categories that are completely annotated in each split, as
+    # 'train: person, vehicle; val: person, vehicle'. Images known to be incompletely annotated for
+    # a class of the label space are left out. Empty: what the annotation file says, if anything.
     data.complete = ''
     # A space named in segmentation/labels.py or one written here:
     # 'person: person; two wheels: bicycle, motorcycle'. Background is always class 0.

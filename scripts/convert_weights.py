@@ -12,20 +12,28 @@ from segmentation import pretrained  # noqa: E402
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument('output', help='the .npz file to write')
-    parser.add_argument('--source', default='imagenet',
-                        help="an .h5 file in Keras' layout, or 'imagenet' for the official file")
+    parser.add_argument(
+        '--source',
+        default='imagenet',
+        help="an .h5 file in Keras' layout, or 'imagenet' for the official file",
+    )
     parser.add_argument('--width', type=float, default=1.0, help='width multiplier of the weights')
-    parser.add_argument('--resolution', type=int, default=128,
-                        help='input size by which the official file is chosen')
-    parser.add_argument('--cache_dir', default=str(pretrained.CACHE_DIR),
-                        help='where official files are kept')
+    parser.add_argument(
+        '--resolution',
+        type=int,
+        default=128,
+        help='input size by which the official file is chosen',
+    )
+    parser.add_argument(
+        '--cache_dir', default=str(pretrained.CACHE_DIR), help='where official files are kept'
+    )
     parser.add_argument('--json', metavar='FILE', help='also write the summary to this file')
     args = parser.parse_args(argv)
     try:
-        weights = pretrained.load_weights(
-            args.source, args.width, args.resolution, args.cache_dir)
+        weights = pretrained.load_weights(args.source, args.width, args.resolution, args.cache_dir)
         pretrained.save_npz(args.output, weights, args.width)
     except (ValueError, OSError) as error:
         parser.exit(1, f'{parser.prog}: {error}\n')

@@ -18,12 +18,20 @@ def split_count(text: str) -> tuple[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('folder', type=pathlib.Path,
-                        help='new folder, or one of an interrupted run')
-    parser.add_argument('--counts', type=split_count, nargs='+', metavar='SPLIT=N',
-                        default=[('train', 800), ('val', 200)], help='scenes per split')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        'folder', type=pathlib.Path, help='new folder, or one of an interrupted run'
+    )
+    parser.add_argument(
+        '--counts',
+        type=split_count,
+        nargs='+',
+        metavar='SPLIT=N',
+        default=[('train', 800), ('val', 200)],
+        help='scenes per split',
+    )
     parser.add_argument('--seed', type=int, default=0, help='another seed gives other scenes')
     parser.add_argument('--workers', type=int, help='processes (default: one per processor)')
     parser.add_argument('--json', type=pathlib.Path, help='write what was drawn to this file')
@@ -34,21 +42,32 @@ def main() -> None:
         scenes.write_scenes(args.folder, dict(args.counts), args.seed, workers=args.workers)
     except ValueError as error:
         parser.error(str(error))
-    result = {'folder': str(args.folder), 'seed': args.seed, 'seconds': time.perf_counter() - start,
-              'splits': {}}
+    result = {
+        'folder': str(args.folder),
+        'seed': args.seed,
+        'seconds': time.perf_counter() - start,
+        'splits': {},
+    }
     names = {c['id']: c['name'] for c in scenes.CATEGORIES}
     for split, count in args.counts:
         document = json.loads((args.folder / 'annotations' / f'instances_{split}.json').read_text())
         images: dict[str, set[int]] = {}
         for annotation in document['annotations']:
             images.setdefault(names[annotation['category_id']], set()).add(annotation['image_id'])
-        by_name = {name: len(ids) for name,
-                   ids in sorted(images.items(), key=lambda item: -len(item[1]))}
+        by_name = {
+            name: len(ids) for name, ids in sorted(images.items(), key=lambda item: -len(item[1]))
+        }
         both = len(images.get('person', set()) & images.get('car', set()))
-        result['splits'][split] = {'images': count, 'annotations': len(document['annotations']),
-                                   'person and car': both, 'images with': by_name}
-        print(f'{split}: {count} scenes, {len(document["annotations"])} annotations, '
-              f'{both} scenes with person and car; scenes with')
+        result['splits'][split] = {
+            'images': count,
+            'annotations': len(document['annotations']),
+            'person and car': both,
+            'images with': by_name,
+        }
+        print(
+            f'{split}: {count} scenes, {len(document["annotations"])} annotations, '
+            f'{both} scenes with person and car; scenes with'
+        )
         print('  ' + ', '.join(f'{name} {n}' for name, n in by_name.items()))
     print(f'{args.folder}: {result["seconds"]:.1f} s')
     if args.json:

@@ -2,9 +2,9 @@
 
     python scripts/predict.py --workdir runs/person_car --output predictions photo.jpg folder/*.png
 
-Writes, at each picture's own resolution, <name>-mask.png (one byte per pixel: the class number) and
-<name>-overlay.png (the classes' colours over the picture). Pictures that cannot be read are skipped,
-counted and named; the exit status is then 2.
+Writes, at each picture's own resolution, <name>-mask.png (one byte per pixel: the class number)
+and <name>-overlay.png (the classes' colours over the picture). Pictures that cannot be read are
+skipped, counted and named; the exit status is then 2.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def predict_files(
     run = restore_run(workdir, which)
     data = run.config.data
     predict = evaluate.make_predict(run.model, data.input_range)
-    variables = evaluate.on_local_devices(run.variables)
+    variables = evaluate.replicate(run.variables)
     output.mkdir(parents=True, exist_ok=True)
     batch = np.zeros((jax.local_device_count(), data.image_size, data.image_size, 3), np.uint8)
     pictures, skipped, names = [], [], set()
@@ -89,10 +89,10 @@ def main():
         shares = ', '.join(
             f'{name} {share:.1%}' for name, share in picture['share_of_pixels'].items()
         )
-        print(f"{picture['file']}: {shares} -> {picture['overlay']}")
+        print(f'{picture["file"]}: {shares} -> {picture["overlay"]}')
     for skipped in result['skipped']:
-        print(f"skipped {skipped['file']}: {skipped['reason']}", file=sys.stderr)
-    print(f"{len(result['pictures'])} predicted, {len(result['skipped'])} skipped")
+        print(f'skipped {skipped["file"]}: {skipped["reason"]}', file=sys.stderr)
+    print(f'{len(result["pictures"])} predicted, {len(result["skipped"])} skipped')
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + '\n')
     return 2 if result['skipped'] else 0

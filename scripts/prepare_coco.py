@@ -10,21 +10,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from segmentation import coco, labels  # noqa: E402
 
 
-def parse_complete(entries: list[str]) -> dict[str, list[str]]:
-    """Reads `split=name,name` entries.
-
-    Raises:
-      ValueError: an entry of another form.
-    """
-    result = {}
-    for entry in entries:
-        split, _, names = entry.partition('=')
-        result[split.strip()] = [name.strip() for name in names.split(',')]
-        if not split.strip() or not all(result[split.strip()]):
-            raise ValueError(f"--complete takes split=category,category, not {entry!r}")
-    return result
-
-
 def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
     """Counts, per split and named label space, the images with an annotation of every class.
 
@@ -52,29 +37,39 @@ def main(argv: list[str] | None = None) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        '--source', required=True,
+        '--source',
+        required=True,
         help="'2014' (downloads 20 GB; zip files already at hand go into "
         "DATA_DIR/downloads/manual), 'scenes', or a folder with <split>/*.jpg and "
         'annotations/instances_<split>.json',
     )
-    parser.add_argument('--data_dir', default='~/tensorflow_datasets',
-                        help='where prepared data sets live')
+    parser.add_argument(
+        '--data_dir', default='~/tensorflow_datasets', help='where prepared data sets live'
+    )
     parser.add_argument('--splits', nargs='+', metavar='SPLIT', help='which splits (default: all)')
     parser.add_argument(
-        '--complete', nargs='+', default=[], metavar='SPLIT=NAME,NAME',
+        '--complete',
+        default='',
+        metavar='GROUPS',
         help='for a folder: the categories or super-categories that are completely annotated in '
-        'all images of a split, e.g. train=person,vehicle',
+        "all images of a split, e.g. 'train: person, vehicle; val: person'; write the same into "
+        'the field data.complete of the config',
     )
     parser.add_argument(
-        '--scenes', nargs='+', default=['train=800', 'val=200', 'seed=0'], metavar='SPLIT=COUNT',
+        '--scenes',
+        nargs='+',
+        default=['train=800', 'val=200', 'seed=0'],
+        metavar='SPLIT=COUNT',
         help="for 'scenes': how many to draw, and the seed",
     )
     parser.add_argument('--json', metavar='FILE', help='also write the summary to this file')
     args = parser.parse_args(argv)
     try:
         prepared = coco.prepare(
-            args.source, args.data_dir, splits=args.splits,
-            complete=parse_complete(args.complete),
+            args.source,
+            args.data_dir,
+            splits=args.splits,
+            complete=labels.parse_groups(args.complete) if args.complete else None,
             scenes={key: int(value) for key, _, value in (s.partition('=') for s in args.scenes)},
         )
     except (ValueError, OSError) as error:

@@ -67,7 +67,7 @@ def main():
     if arguments.process_id == 0:
         if result['selection']:
             print(metrics.markdown_table(result['selection']))
-        print(f"\nBest checkpoint: step {result['best_step']}. Score it on the validation split:")
+        print(f'\nBest checkpoint: step {result["best_step"]}. Score it on the validation split:')
         print(f'  python -m analysis.mean_iou --workdir {arguments.workdir}')
         if arguments.json:
             arguments.json.write_text(json.dumps(result, indent=2) + '\n')

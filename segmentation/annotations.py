@@ -125,8 +125,9 @@ def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{name} cannot be read as JSON: {error}') from error
     if not isinstance(document, dict):
-        raise ValueError(f'{name} is not a COCO file: expected a JSON object, '
-                         f'got a {type(document).__name__}')
+        raise ValueError(
+            f'{name} is not a COCO file: expected a JSON object, got a {type(document).__name__}'
+        )
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(document.get(key), list):
             raise ValueError(f'{name} is not a COCO instances file: it has no list {key!r}')
@@ -137,8 +138,14 @@ def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
     images = _images(document['images'], _licenses(document.get('licenses')), skipped)
     category_ids = {category.id for category in categories}
     seen = set()
-    entries = tqdm.tqdm(document['annotations'], 'annotations', unit='', disable=not progress,
-                        leave=False, mininterval=1)
+    entries = tqdm.tqdm(
+        document['annotations'],
+        'annotations',
+        unit='',
+        disable=not progress,
+        leave=False,
+        mininterval=1,
+    )
     for entry in entries:
         try:
             image, instance = _instance(entry, images, category_ids, seen, skipped)

@@ -13,23 +13,12 @@ from flax import linen as nn
 from jax import lax
 
 
-def _mean(x, axis_name):
-    return x if axis_name is None else lax.pmean(x, axis_name)
+def _average(values, axis_name):
+    return values if axis_name is None else lax.pmean(values, axis_name)
 
 
-def _statistics(x, shift, axis_name):
-    """Mean and variance per channel, in one pass over the pixels.
-
-    E[x²] - E[x]² loses its digits where the mean is large; subtracting a value near the mean
-    first (the running mean, equal on all devices) prevents that.
-    """
-    shifted = x - shift
-    mean, square = _mean((shifted.mean((0, 1, 2)), jnp.square(shifted).mean((0, 1, 2))), axis_name)
-    return mean + shift, jnp.maximum(square - jnp.square(mean), 0)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array, epsilon: float,
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float,
               axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises by the statistics of the batch.
 
@@ -37,7 +26,6 @@ def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array,
       x: [B, H, W, C].
       scale: [C].
       bias: [C].
-      shift: [C], a guess at the mean, for precision; no result depends on it otherwise.
       epsilon: added to the variance.
       axis_name: mapped axis over which the statistics are averaged too.
 
@@ -45,11 +33,17 @@ def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, shift: jax.Array,
       (y, mean, variance): [B, H, W, C] in the dtype of `x`; [C] and [C], which are constants to
       differentiation, in the dtype of `scale`.
     """
-    return _normalize_forward(x, scale, bias, shift, epsilon, axis_name)[0]
+    return _normalize_forward(x, scale, bias, epsilon, axis_name)[0]
 
 
-def _normalize_forward(x, scale, bias, shift, epsilon, axis_name):
-    mean, variance = _statistics(x.astype(scale.dtype), shift, axis_name)
+# XLA's CPU backend sums x, x², g and g·x without storing an intermediate array; with x - mean in
+# place of x it would write one for every sum.
+
+def _normalize_forward(x, scale, bias, epsilon, axis_name):
+    wide = x.astype(scale.dtype)
+    mean, square = _average(
+        (wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))), axis_name)
+    variance = jnp.maximum(square - jnp.square(mean), 0)
     inverse = lax.rsqrt(variance + epsilon)
     y = affine(x, mean, scale * inverse, bias)
     return (y, mean, variance), (x, mean, inverse, scale)
@@ -57,14 +51,16 @@ def _normalize_forward(x, scale, bias, shift, epsilon, axis_name):
 
 def _normalize_backward(epsilon, axis_name, residuals, cotangents):
     x, mean, inverse, scale = residuals
-    g = cotangents[0].astype(scale.dtype)
-    centred = x.astype(scale.dtype) - mean
+    wide, g = x.astype(scale.dtype), cotangents[0].astype(scale.dtype)
     bias_gradient = g.sum((0, 1, 2))
-    scale_gradient = (g * centred).sum((0, 1, 2)) * inverse
+    scale_gradient = ((g * wide).sum((0, 1, 2)) - mean * bias_gradient) * inverse
     pixels = x.size // x.shape[-1]
-    mean_g, mean_gx = _mean((bias_gradient / pixels, scale_gradient / pixels), axis_name)
-    gx = (scale * inverse) * (g - mean_g - centred * (inverse * mean_gx))
-    return gx.astype(x.dtype), scale_gradient, bias_gradient, jnp.zeros_like(mean)
+    mean_g, mean_gx = _average((bias_gradient / pixels, scale_gradient / pixels), axis_name)
+    # scale · inverse · (g - mean_g - normalised x · mean_gx), as g · a - x · b + c
+    a = scale * inverse
+    b = a * inverse * mean_gx
+    gx = g * a - wide * b + (mean * b - a * mean_g)
+    return gx.astype(x.dtype), scale_gradient, bias_gradient
 
 
 normalize.defvjp(_normalize_forward, _normalize_backward)
@@ -103,8 +99,7 @@ class BatchNorm(nn.Module):
         if not train or self.is_initializing():
             factor = lax.rsqrt(running_var.value + self.epsilon) * scale
             return affine(x, running_mean.value, factor, bias)
-        y, mean, variance = normalize(
-            x, scale, bias, running_mean.value, self.epsilon, self.axis_name)
+        y, mean, variance = normalize(x, scale, bias, self.epsilon, self.axis_name)
         for running, value in ((running_mean, mean), (running_var, variance)):
             running.value = self.momentum * running.value + (1 - self.momentum) * value
         return y

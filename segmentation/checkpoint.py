@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -63,12 +64,14 @@ def save(
 ) -> None:
     """Saves in the background; `manager.wait_until_finished()` waits for it.
 
-    A step that is saved already is left as it is: the state at a step never differs.
+    The state is the same on every device, so it is saved as plain arrays (by process 0), which any
+    number of devices and processes can continue from. A step that is saved already is left as it
+    is: the state at a step never differs.
     """
     if step in manager.all_steps():
         return
     items = ocp.args.Composite(
-        state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(data_state)
+        state=ocp.args.StandardSave(jax.device_get(state)), data=ocp.args.JsonSave(data_state)
     )
     manager.save(step, args=items, metrics=metrics, force=True)
 
@@ -81,19 +84,22 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any
 
     Args:
       manager: of the run.
-      state: a state of the same structure, whose shapes, dtypes and shardings are restored to.
+      state: a state of the same structure, shapes and dtypes.
+
+    Returns:
+      The state has numpy arrays.
 
     Raises:
       ValueError: there are checkpoints, but none can be read into this state.
     """
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+    target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), state)
     failures = {}
     for step in sorted(manager.all_steps(), reverse=True):
         try:
             items = manager.restore(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract), data=ocp.args.JsonRestore()
+                    state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()
                 ),
             )
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one, try the one before
@@ -139,10 +145,15 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
             raise ValueError(f"--checkpoint is 'best', 'latest' or a step, not {which!r}.")
         if step not in steps:
             raise ValueError(f'{workdir} has no checkpoint {which!r}; it has steps {steps}.')
-        saved = manager.item_metadata(step).state
-        to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type='np.ndarray'), saved)
-        tree = ocp.PyTreeCheckpointer().restore(
-            manager.directory / str(step) / 'state',
-            args=ocp.args.PyTreeRestore(restore_args=to_numpy),
-        )
+        tree = restore_arrays(manager, step)
     return step, {'params': tree['params'], 'batch_stats': tree['batch_stats']}
+
+
+def restore_arrays(manager: ocp.CheckpointManager, step: int) -> dict:
+    """The whole saved state as nested dicts of numpy arrays, whatever devices it was saved from."""
+    saved = manager.item_metadata(step).state
+    to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+    return ocp.PyTreeCheckpointer().restore(
+        manager.directory / str(step) / 'state',
+        args=ocp.args.PyTreeRestore(restore_args=to_numpy),
+    )

@@ -6,16 +6,9 @@ maps are stored, one prepared data set serves every label space (see `labels`).
 
 `prepare` makes a data set or finds the one that was made before; `open_prepared` opens it by its
 path alone. A data set lives in `<data_dir>/coco_instances/<name>/<version>` and can be moved.
-
-An image is kept when it can be decoded to the end and its annotations' (width, height) are either
-the file's raw size — then its pixels are used as stored — or its size after applying its EXIF
-orientation — then the reader must apply it. Anything else is left out and counted by reason.
 """
 
-import collections
-import concurrent.futures
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import io
@@ -24,419 +17,16 @@ import os
 import pathlib
 import re
 import shutil
-import stat
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import tensorflow_datasets as tfds
-import tqdm
 from absl import logging
-from array_record.python import array_record_module
-from tensorflow_datasets.core import splits as tfds_splits
 
 from segmentation import annotations as annotations_lib
-from segmentation import labels
-
-# Pillow also knows formats that run programs, so its `open` should be given these. (It may then
-# find that one of them is not loaded yet, unless all are.)
-IMAGE_FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'TIFF')
-PIL.Image.init()
-
-VERSION = '1.0.0'
-_NAME = 'coco_instances'
-_METADATA = 'coco.json'
-_URL = 'http://images.cocodataset.org/'
-_MAX_FILE_BYTES = 2**28
-_MAX_SHARD_BYTES = 2**28
-_EXIF_ORIENTATION = 0x0112
-
-
-@dataclasses.dataclass
-class CocoConfig(tfds.core.BuilderConfig):
-    """Where a data set comes from.
-
-    Attributes:
-      folder: in COCO's layout; empty for the official zip files of COCO 2014.
-      splits: names of the splits.
-      complete: split → names of the categories or super-categories of which every instance is
-        annotated in every image; a split that is absent says nothing about it.
-    """
-
-    folder: str = ''
-    splits: tuple[str, ...] = ()
-    complete: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class CocoIndex:
-    """What is known of each image of a split without reading it, by increasing image id.
-
-    Attributes:
-      image_id: int64 [N].
-      file_name: str [N].
-      height: int64 [N], pixels, as annotated.
-      width: int64 [N].
-      counts: int32 [N, K], annotations per category, crowd regions included.
-      complete: bool [N, K], whether every instance of the category is annotated.
-      complete_known: bool [N], whether `complete` means anything for the image.
-    """
-
-    image_id: np.ndarray
-    file_name: np.ndarray
-    height: np.ndarray
-    width: np.ndarray
-    counts: np.ndarray
-    complete: np.ndarray
-    complete_known: np.ndarray
-
-
-class _Metadata(tfds.core.Metadata):
-    """Categories, fingerprint and skip report (JSON), and the index of each split (npz)."""
-
-    def __init__(self):
-        super().__init__()
-        self.indexes: dict[str, CocoIndex] = {}
-
-    def save_metadata(self, data_dir):
-        folder = pathlib.Path(data_dir)
-        for split, index in self.indexes.items():
-            np.savez_compressed(folder / f'index_{split}.npz', **vars(index))
-        (folder / _METADATA).write_text(json.dumps(self, indent=1))
-
-    def load_metadata(self, data_dir):
-        self.update(json.loads((pathlib.Path(data_dir) / _METADATA).read_text()))
-
-
-class CocoInstances(tfds.core.GeneratorBasedBuilder):
-    """Builds the data set; use `prepare`, which also finds it again."""
-
-    VERSION = tfds.core.Version(VERSION)
-    name = _NAME
-    # The checksums of COCO come with tfds. Looking for more beside this file would make tfds import
-    # a package (importlib_resources) that it does not depend on.
-    url_infos = None
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        def column(dtype, *shape):
-            return tfds.features.Tensor(shape=(None, *shape), dtype=dtype)
-
-        # Flat columns, because tfds reads a sequence of dictionaries twice as slowly.
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description='COCO images as stored in their files, with instances as run lengths.',
-            homepage='https://cocodataset.org',
-            disable_shuffling=True,
-            metadata=_Metadata(),
-            features=tfds.features.FeaturesDict({
-                'image': tfds.features.Image(),
-                'image/id': np.int64,
-                'file_name': tfds.features.Text(),
-                'height': np.int64,
-                'width': np.int64,
-                'license': tfds.features.Text(),
-                'instances': {
-                    'id': column(np.int64),
-                    'category_id': column(np.int64),
-                    'area': column(np.float32),
-                    'bbox': column(np.float32, 4),
-                    'is_crowd': column(np.bool_),
-                    'rle': column(np.bytes_),
-                },
-                'complete_known': np.bool_,
-                'complete_category_ids': column(np.int64),
-            }),
-        )
-
-    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-        config = self.builder_config
-        if config.folder:
-            sources = {
-                split: _FolderSource(pathlib.Path(config.folder), split) for split in config.splits
-            }
-        else:
-            archives = dl_manager.download({
-                'annotations': f'{_URL}annotations/annotations_trainval2014.zip',
-                **{split: f'{_URL}zips/{split}2014.zip' for split in config.splits},
-            })
-            sources = {
-                split: _ZipSource(archives['annotations'], archives[split], f'{split}2014')
-                for split in config.splits
-            }
-        # All annotations are read before the first image, so that mistakes show at once.
-        parsed = {
-            split: annotations_lib.parse(source.annotations(), source.annotations_name, True)
-            for split, source in sources.items()
-        }
-        first, *others = parsed
-        categories = parsed[first].categories
-        for split in others:
-            if set(parsed[split].categories) != set(categories):
-                raise ValueError(
-                    f'The splits {first!r} and {split!r} of {self.builder_config.name!r} do not '
-                    'have the same categories; prepare them as separate data sets (splits=…)'
-                )
-        complete = {
-            split: labels.category_ids(names, categories)
-            for split, names in config.complete.items()
-        }
-        if not config.folder:
-            complete = {split: [c.id for c in categories] for split in config.splits}
-        self.info.metadata['categories'] = [dataclasses.asdict(c) for c in categories]
-        return {
-            split: self._generate_examples(
-                split, parsed[split], source.read, complete.get(split)
-            )
-            for split, source in sources.items()
-        }
-
-    def _generate_examples(
-        self,
-        split: str,
-        annotations: annotations_lib.Annotations,
-        read: Callable[[str], bytes],
-        complete: Sequence[int] | None,
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
-        column = {c['id']: k for k, c in enumerate(self.info.metadata['categories'])}
-        skipped = annotations.skipped
-        digest = hashlib.sha256()
-        kept, counts, is_complete, is_known = [], [], [], []
-        for image, data, reason in _read_images(annotations.images, read, split):
-            if reason:
-                skipped.add(f'image: {reason}', image.file_name)
-                continue
-            digest.update(data)
-            known = sorted(column) if image.all_categories_annotated else complete
-            kept.append(image)
-            counts.append(np.bincount(
-                [column[instance.category_id] for instance in image.instances],
-                minlength=len(column),
-            ))
-            is_complete.append(np.isin(list(column), known or ()))
-            is_known.append(known is not None)
-            yield image.id, _example(image, data, known)
-        if not kept:
-            raise ValueError(
-                f'No image of split {split!r} can be used: {json.dumps(skipped.as_dict())}'
-            )
-        self.info.metadata.indexes[split] = CocoIndex(
-            image_id=np.array([image.id for image in kept], np.int64),
-            file_name=np.array([image.file_name for image in kept], np.str_),
-            height=np.array([image.height for image in kept], np.int64),
-            width=np.array([image.width for image in kept], np.int64),
-            counts=np.array(counts, np.int32),
-            complete=np.array(is_complete, np.bool_),
-            complete_known=np.array(is_known, np.bool_),
-        )
-        self.info.metadata.setdefault('skipped', {})[split] = skipped.as_dict()
-        self.info.metadata.setdefault('fingerprint', {})[split] = _with_id({
-            'split': split,
-            'source': pathlib.Path(self.builder_config.folder).name or '2014',
-            'annotations_sha256': annotations.sha256,
-            'images_sha256': digest.hexdigest(),
-            'images': len(kept),
-            'instances': sum(len(image.instances) for image in kept),
-            'complete': None if complete is None else sorted(complete),
-            'skipped': {reason: entry['count'] for reason, entry in skipped.as_dict().items()},
-        })
-
-    def _download_and_prepare(self, dl_manager, download_config) -> None:
-        # tfds' own writer sorts the examples of a split, and beyond 1000 MiB does that in files
-        # written by TensorFlow. Ours come in order and go straight into the shards.
-        del download_config
-        infos = [
-            self._write_split(split, examples)
-            for split, examples in self._split_generators(dl_manager).items()
-        ]
-        self.info.set_splits(tfds_splits.SplitDict(infos))
-        metadata = self.info.metadata
-        metadata['fingerprint'] = _with_id(
-            {'version': VERSION, 'splits': metadata['fingerprint']}
-        )
-
-    def _write_split(self, split: str, examples: Iterator) -> tfds_splits.SplitInfo:
-        folder = pathlib.Path(self.data_dir)
-        lengths, sizes = [], []
-        writer = None
-        for _, example in examples:
-            record = self.info.features.serialize_example(example)
-            if writer is None or sizes[-1] + len(record) > _MAX_SHARD_BYTES:
-                if writer:
-                    writer.close()
-                shard = folder / f'{split}-{len(lengths)}.unfinished'
-                writer = array_record_module.ArrayRecordWriter(str(shard), 'group_size:1')
-                lengths.append(0)
-                sizes.append(0)
-            writer.write(record)
-            lengths[-1] += 1
-            sizes[-1] += len(record)
-        writer.close()
-        template = self._get_filename_template(split)
-        for i in range(len(lengths)):
-            (folder / f'{split}-{i}.unfinished').rename(
-                template.sharded_filepath(shard_index=i, num_shards=len(lengths))
-            )
-        return tfds_splits.SplitInfo(
-            name=split,
-            shard_lengths=lengths,
-            num_bytes=sum(sizes),
-            filename_template=template,
-        )
-
-
-def _example(
-    image: annotations_lib.Image, data: bytes, complete: Sequence[int] | None
-) -> dict[str, Any]:
-    def column(name, dtype):
-        return np.array([getattr(instance, name) for instance in image.instances], dtype)
-
-    return {
-        'image': io.BytesIO(data),
-        'image/id': image.id,
-        'file_name': image.file_name,
-        'height': image.height,
-        'width': image.width,
-        'license': image.license,
-        'instances': {
-            'id': column('id', np.int64),
-            'category_id': column('category_id', np.int64),
-            'area': column('area', np.float32),
-            'bbox': column('bbox', np.float32).reshape(-1, 4),
-            'is_crowd': column('is_crowd', np.bool_),
-            'rle': column('rle', object),
-        },
-        'complete_known': complete is not None,
-        'complete_category_ids': np.array(complete or (), np.int64),
-    }
-
-
-class UnusableImage(Exception):
-    """Why an image is left out; the message is the reason it is counted under."""
-
-
-class _FolderSource:
-    """One split of a folder in COCO's layout."""
-
-    def __init__(self, folder: pathlib.Path, split: str):
-        self.annotations_path = folder / 'annotations' / f'instances_{split}.json'
-        self.annotations_name = str(self.annotations_path)
-        self.images = folder / split
-        if not self.images.is_dir():
-            raise ValueError(
-                f'{folder} has annotations/instances_{split}.json but no folder {split!r} with '
-                'the images'
-            )
-        # The image folder itself may be a link; its files must not lead out of it.
-        self._root = self.images.resolve()
-
-    def annotations(self) -> bytes:
-        return self.annotations_path.read_bytes()
-
-    def read(self, file_name: str) -> bytes:
-        path = (self._root / file_name).resolve()
-        if not path.is_relative_to(self._root):
-            raise UnusableImage('link out of the image folder')
-        try:
-            # Opening anything else, such as a pipe, could wait forever.
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise UnusableImage('not a regular file')
-            if status.st_size > _MAX_FILE_BYTES:
-                raise UnusableImage('file too large')
-            return path.read_bytes()
-        except FileNotFoundError as error:
-            raise UnusableImage('missing file') from error
-
-
-class _ZipSource:
-    """One split of the official zip files, which are read in place."""
-
-    def __init__(self, annotations: os.PathLike, images: os.PathLike, name: str):
-        self.annotations_name = f'annotations/instances_{name}.json'
-        self._annotations = annotations
-        self._images = zipfile.ZipFile(images)
-        self._prefix = name
-
-    def annotations(self) -> bytes:
-        with zipfile.ZipFile(self._annotations) as archive:
-            return archive.read(self.annotations_name)
-
-    def read(self, file_name: str) -> bytes:
-        try:
-            info = self._images.getinfo(f'{self._prefix}/{file_name}')
-        except KeyError as error:
-            raise UnusableImage('missing file') from error
-        if info.file_size > _MAX_FILE_BYTES:
-            raise UnusableImage('file too large')
-        return self._images.read(info)
-
-
-def _read_images(
-    images: Sequence[annotations_lib.Image], read: Callable[[str], bytes], split: str
-) -> Iterator[tuple[annotations_lib.Image, bytes, str]]:
-    """Yields each image with its bytes and the reason, if any, why it cannot be used, in order."""
-
-    def load(image):
-        try:
-            data = read(image.file_name)
-            check_image(data, image.width, image.height)
-        except UnusableImage as unusable:
-            return image, b'', str(unusable)
-        except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
-            return image, b'', 'file cannot be read'
-        return image, data, ''
-
-    workers = os.cpu_count() or 1
-    pending = collections.deque()
-    bar = tqdm.tqdm(total=len(images), desc=split, unit=' images', mininterval=1)
-    with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        try:
-            for image in images:
-                pending.append(pool.submit(load, image))
-                if len(pending) > 4 * workers:
-                    yield pending.popleft().result()
-                    bar.update()
-            while pending:
-                yield pending.popleft().result()
-                bar.update()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def check_image(data: bytes, width: int, height: int) -> None:
-    """Decodes an image file to the end and compares its size with the annotated one.
-
-    Raises:
-      UnusableImage: with the reason; see the module's docstring for the rule.
-    """
-    try:
-        with PIL.Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
-            size = image.size
-            if not annotations_lib.is_bounded(*size):
-                raise UnusableImage('too large')
-            if size != (width, height):
-                turned = image.getexif().get(_EXIF_ORIENTATION) in (5, 6, 7, 8)
-                if not turned or size != (height, width):
-                    raise UnusableImage('size mismatch')
-            image.load()
-    except UnusableImage:
-        raise
-    except PIL.UnidentifiedImageError as error:
-        raise UnusableImage('not an image') from error
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
-        raise UnusableImage('too large') from error
-    except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
-        raise UnusableImage('damaged or truncated image') from error
-
-
-def _with_id(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Adds a short hash over everything else as `id`."""
-    text = json.dumps(fingerprint, sort_keys=True)
-    return {**fingerprint, 'id': hashlib.sha256(text.encode()).hexdigest()[:12]}
+from segmentation import coco_files
+from segmentation.coco_builder import METADATA, NAME, VERSION, CocoConfig, CocoIndex, CocoInstances
 
 
 def _damaged(path: pathlib.Path, what: str) -> str:
@@ -544,16 +134,18 @@ def open_prepared(path: str | os.PathLike) -> Prepared:
     """
     path = pathlib.Path(path)
     try:
-        prepared = Prepared(path, json.loads((path / _METADATA).read_text()))
+        prepared = Prepared(path, json.loads((path / METADATA).read_text()))
         version = prepared.fingerprint['version']
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f'{path} is not a prepared data set (no readable {_METADATA}: {error!r}); give the '
+            f'{path} is not a prepared data set (no readable {METADATA}: {error!r}); give the '
             'path that scripts/prepare_coco.py printed'
         ) from error
     if version != VERSION:
-        raise ValueError(f'{path} was prepared by version {version} of this code, which now has '
-                         f'{VERSION}; prepare the data again')
+        raise ValueError(
+            f'{path} was prepared by version {version} of this code, which now has '
+            f'{VERSION}; prepare the data again'
+        )
     return prepared
 
 
@@ -596,7 +188,7 @@ def prepare(
         config = _config_2014(splits)
     else:
         config = _config_folder(pathlib.Path(source).expanduser(), splits, complete or {})
-    path = data_dir / _NAME / config.name / VERSION
+    path = data_dir / NAME / config.name / VERSION
     if not path.exists():
         with _locked(data_dir):
             if not path.exists():  # Another process may have prepared it meanwhile.
@@ -643,25 +235,27 @@ def _config_folder(
     if not chosen:
         raise ValueError(f'{folder} has no annotations/instances_<split>.json')
     if missing := set(chosen) - set(found):
-        raise ValueError(f'{folder} has no annotations/instances_<split>.json for '
-                         f'{sorted(missing)}, only for {found}')
+        raise ValueError(
+            f'{folder} has no annotations/instances_<split>.json for '
+            f'{sorted(missing)}, only for {found}'
+        )
     for split in chosen:
         if not re.fullmatch(r'[A-Za-z0-9_]+', split) or split == 'all':
-            raise ValueError(f'The split name {split!r} cannot be used: rename the split to '
-                             "letters, digits and '_' (and not 'all')")
+            raise ValueError(
+                f'The split name {split!r} cannot be used: rename the split to '
+                "letters, digits and '_' (and not 'all')"
+            )
     if unknown := set(complete) - set(chosen):
         raise ValueError(f'complete names {sorted(unknown)}, but the splits are {list(chosen)}')
     complete = {split: sorted(names) for split, names in complete.items()}
     state = [VERSION, sorted(complete.items())]
     for split in chosen:
-        source = _FolderSource(folder, split)
+        source = coco_files.FolderSource(folder, split)
         annotations = hashlib.sha256(source.annotations()).hexdigest()
         state.append([split, annotations, _files(source.images)])
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:8]
     base = re.sub(r'[^A-Za-z0-9_]+', '-', folder.name)[:40]
-    return CocoConfig(
-        name=f'{base}-{digest}', folder=str(folder), splits=chosen, complete=complete
-    )
+    return CocoConfig(name=f'{base}-{digest}', folder=str(folder), splits=chosen, complete=complete)
 
 
 def _files(folder: pathlib.Path) -> list[tuple[str, int]]:
@@ -689,7 +283,7 @@ def _locked(data_dir: pathlib.Path) -> Iterator[None]:
 def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> None:
     leftovers = [
         *path.parent.glob('incomplete.*'),
-        *(data_dir / 'downloads' / _NAME).glob('**/*.tmp.*'),
+        *(data_dir / 'downloads' / NAME).glob('**/*.tmp.*'),
     ]
     for leftover in leftovers:
         shutil.rmtree(leftover)

@@ -41,14 +41,10 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
     return predict
 
 
-def on_local_devices(tree: Any) -> Any:
-    """Copies arrays, replicated over all processes' devices or on the host, to this process'."""
-    sharding = NamedSharding(Mesh(jax.local_devices(), ('batch',)), PartitionSpec())
-
-    def copy(x):
-        return x.addressable_data(0) if isinstance(x, jax.Array) else x
-
-    return jax.device_put(jax.tree.map(copy, tree), sharding)
+def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
+    """Places arrays once on each of this process' devices, as pmap with `in_axes=None` expects."""
+    mesh = Mesh(np.asarray(devices or jax.local_devices()), ('batch',))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 @jax.jit
@@ -121,16 +117,15 @@ def evaluate(
       and, if asked for, `original` `[N, C, C]` int64; rows are true classes; example order.
     """
     process, processes = jax.process_index(), jax.process_count()
-    variables = on_local_devices(variables)
+    variables = replicate(variables)
     batches = input_pipeline.evaluation_batches(
         examples, batch_size=batch_size, process_index=process, process_count=processes
     )
     mine = range(process, len(examples), processes)
-    # One row more than needed where the examples do not divide evenly: gathering wants equal shapes.
+    # Rounded up where the examples do not divide evenly: gathering wants equal shapes.
     rows = -(-len(examples) // processes)
-    counts = {key: np.zeros((rows, num_classes, num_classes), np.int64) for key in ('network',)}
-    if original:
-        counts['original'] = np.zeros_like(counts['network'])
+    resolutions = ('network', 'original') if original else ('network',)
+    counts = {key: np.zeros((rows, num_classes, num_classes), np.int64) for key in resolutions}
     loss = np.zeros(rows, np.float32)
     row = 0
     bar = tqdm(total=len(mine), desc=progress, unit='img', disable=not progress or process > 0)

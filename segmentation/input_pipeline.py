@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image, ImageOps
 
-from segmentation import coco, labels
+from segmentation import coco, coco_files, labels
 
 # Rec. 601 luma, as Pillow's own conversion to 'L'.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -23,14 +23,10 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 def open_data(config: ConfigDict) -> coco.Prepared:
     """The prepared data set of an experiment's `data` config, prepared first if need be."""
-    complete = None
-    if config.complete:
-        groups = labels.parse_label_space(config.complete)  # the same form: 'split: name, name'
-        complete = dict(zip(groups.class_names[1:], groups.members[1:], strict=True))
     return coco.prepare(
         config.source,
         pathlib.Path(config.data_dir).expanduser(),
-        complete=complete,
+        complete=labels.parse_groups(config.complete) if config.complete else None,
         scenes=config.scenes.to_dict() if config.source == 'scenes' else None,
     )
 
@@ -52,7 +48,7 @@ def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image
     Raises:
       OSError: the bytes are not a picture that Pillow can read, or end early.
     """
-    image = Image.open(io.BytesIO(data), formats=coco.IMAGE_FORMATS)
+    image = Image.open(io.BytesIO(data), formats=coco_files.IMAGE_FORMATS)
     turn = image.size != size
     if at_least:
         image.draft('RGB', (at_least, at_least))
@@ -170,9 +166,7 @@ class Examples:
             flip = config.flip and rng.random() < 0.5
         # A crop is enlarged again, so it needs proportionally more pixels.
         at_least = int(np.ceil(size / min(box[2] - box[0], box[3] - box[1])))
-        image = decode_image(
-            record['image'], (width, height), at_least if config.antialias else 0
-        )
+        image = decode_image(record['image'], (width, height), at_least if config.antialias else 0)
         image = resize(image, size, box, config.antialias)
         rows = _box_indices(box[1], box[3], height, size)
         columns = _box_indices(box[0], box[2], width, size)
@@ -209,8 +203,8 @@ def select_examples(
         raise ValueError(f"Unknown part {part!r}: use 'train', 'selection' or 'val'.")
     if config.folds == 1 or not 0 <= config.fold < max(config.folds, 1):
         raise ValueError(
-            f'data.fold={config.fold} of data.folds={config.folds}: fold must be 0 … folds - 1, and '
-            'folds at least 2 (or 0 for no folds).'
+            f'data.fold={config.fold} of data.folds={config.folds}: fold must be 0 … folds - 1, '
+            'and folds at least 2 (or 0 for no folds).'
         )
     from_pool = part != 'val' or config.folds > 0
     names = tuple(config.train_splits if from_pool else config.val_splits)
@@ -344,7 +338,9 @@ def evaluation_batches(
         }
 
 
-def read_image_file(path: pathlib.Path, size: int, antialias: bool) -> tuple[Image.Image, np.ndarray]:
+def read_image_file(
+    path: pathlib.Path, size: int, antialias: bool
+) -> tuple[Image.Image, np.ndarray]:
     """Reads any picture for prediction.
 
     Returns:

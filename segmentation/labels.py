@@ -74,23 +74,31 @@ def parse_label_space(text: str) -> LabelSpace:
                 "'class: category, category; class: …', or use one of " + ', '.join(LABEL_SPACES)
             )
         text = LABEL_SPACES[text]
-    class_names, members = ['background'], [()]
+    groups = parse_groups(text)
+    if 'background' in groups:
+        raise ValueError(f"'background' is always class 0; the label space {text!r} names it too")
+    if len(groups) >= IGNORE:
+        raise ValueError(f'A label space has at most {IGNORE - 1} classes, not {len(groups)}')
+    return LabelSpace(('background', *groups), ((), *groups.values()))
+
+
+def parse_groups(text: str) -> dict[str, tuple[str, ...]]:
+    """Reads 'group: name, name; group: …' in the order it is written.
+
+    Raises:
+      ValueError: a part of another form, or a group that comes twice.
+    """
+    groups = {}
     for part in text.rstrip('; ').split(';'):
-        name, colon, rest = part.partition(':')
-        name = name.strip()
-        names = tuple(member.strip() for member in rest.split(','))
-        if not colon or not name or not all(names) or ':' in rest:
-            raise ValueError(f"{part.strip()!r} in the label space {text!r} is not of the form "
-                             "'class: category, category'")
-        if name in class_names:
-            raise ValueError(f'The label space {text!r} has the class {name!r} twice '
-                             "('background' is always there)")
-        class_names.append(name)
-        members.append(names)
-    if len(class_names) > IGNORE:
-        raise ValueError(f'A label space has at most {IGNORE - 1} classes, not '
-                         f'{len(class_names) - 1}')
-    return LabelSpace(tuple(class_names), tuple(members))
+        group, colon, rest = part.partition(':')
+        group = group.strip()
+        names = tuple(name.strip() for name in rest.split(','))
+        if not colon or not group or not all(names) or ':' in rest:
+            raise ValueError(f"{part.strip()!r} in {text!r} is not of the form 'group: name, name'")
+        if group in groups:
+            raise ValueError(f'{group!r} comes twice in {text!r}')
+        groups[group] = names
+    return groups
 
 
 def category_ids(names: Iterable[str], categories: Sequence[Any]) -> list[int]:
@@ -105,8 +113,9 @@ def category_ids(names: Iterable[str], categories: Sequence[Any]) -> list[int]:
         ids = ids or [c.id for c in categories if name and c.supercategory == name]
         if not ids:
             known = [c.name for c in categories] + [c.supercategory for c in categories]
-            raise ValueError(f'The data set has no category or super-category {name!r}'
-                             f'{_near(name, known)}')
+            raise ValueError(
+                f'The data set has no category or super-category {name!r}{_near(name, known)}'
+            )
         result += ids
     return list(dict.fromkeys(result))
 
@@ -163,8 +172,10 @@ def class_mask(
     if crowd not in ('label', 'ignore'):
         raise ValueError(f"crowd must be 'label' or 'ignore', not {crowd!r}")
     if stray := set(draw_last) - set(category_to_class):
-        raise ValueError(f'draw_last has the category ids {sorted(stray)}, which are in no class '
-                         'of the label space')
+        raise ValueError(
+            f'draw_last has the category ids {sorted(stray)}, which are in no class '
+            'of the label space'
+        )
     height, width = record['height'], record['width']
     instances = record['instances']
     kinds = instances['category_id'].tolist()
@@ -241,8 +252,9 @@ def select(
       ValueError: an unknown option or name.
     """
     if require not in ('every_class', 'any_class', 'nothing'):
-        raise ValueError("require must be 'every_class', 'any_class' or 'nothing', "
-                         f'not {require!r}')
+        raise ValueError(
+            f"require must be 'every_class', 'any_class' or 'nothing', not {require!r}"
+        )
     column = {c.id: k for k, c in enumerate(categories)}
     groups = [category_ids([name], categories) for name in require_of] or [
         [key for key, value in category_to_class.items() if value == label]

@@ -18,9 +18,7 @@ def pixel_weights(labels: jax.Array, class_weights: jax.Array) -> jax.Array:
     return jnp.where(valid, class_weights[jnp.where(valid, labels, 0)], 0)
 
 
-def cross_entropy(
-    logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0
-) -> jax.Array:
+def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
     """Cross-entropy of every pixel in nats, meaningless where the label is ignored.
 
     Args:

@@ -9,11 +9,11 @@ import numpy as np
 from segmentation.labels import IGNORE
 
 ABSENT_CLASS_RULE = (
-    'iou: a class with neither a true nor a predicted pixel in the whole set has no IoU and is left '
-    'out of the means. image_iou: the mean over the images in which the class has a true or a '
-    'predicted pixel, so an image in which it is wrongly predicted counts as 0 and an image without '
-    'it counts not at all. mean_iou is over all classes, mean_iou_foreground without background; '
-    'mean_image_iou is the mean of image_iou over the foreground classes.'
+    'iou: a class with neither a true nor a predicted pixel in the whole set has no IoU and is '
+    'left out of the means. image_iou: the mean over the images in which the class has a true or '
+    'a predicted pixel, so an image in which it is wrongly predicted counts as 0 and an image '
+    'without it counts not at all. mean_iou is over all classes, mean_iou_foreground without '
+    'background; mean_image_iou is the mean of image_iou over the foreground classes.'
 )
 
 
@@ -80,7 +80,11 @@ def _weighted_scores(confusions: np.ndarray, weights: np.ndarray) -> dict[str, n
 
 
 def summarize(
-    confusions: np.ndarray, class_names: tuple[str, ...], *, num_resamples: int = 2000, seed: int = 0
+    confusions: np.ndarray,
+    class_names: tuple[str, ...],
+    *,
+    num_resamples: int = 2000,
+    seed: int = 0,
 ) -> dict:
     """Scores of a set of images with 95 % percentile-bootstrap intervals over images.
 

@@ -7,12 +7,12 @@ the shapes of `mobilenet_v2.MobileNetV2`.
 """
 
 import hashlib
+import http.client
 import os
 import pathlib
 import re
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 import zlib
@@ -165,7 +165,7 @@ def _download(url: str, path: pathlib.Path) -> None:
             length = response.headers.get('Content-Length')
         if length is not None and len(content) != int(length):
             raise ConnectionError(f'got {len(content)} of {length} bytes')
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(
             f'could not download {url}: {error}. Without a connection, put that file at {path}, '
             f"or give the path of a local .h5 or .npz file instead of 'imagenet'.") from error

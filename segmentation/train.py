@@ -1,4 +1,4 @@
-"""Training: the step, and the loop around it.
+"""The training loop.
 
 A run directory holds `config.json`, `run.json` (command, versions, data), `metrics.jsonl`,
 `tensorboard/`, `pictures/` and `checkpoints/`. Starting a run again in its directory continues it,
@@ -7,54 +7,35 @@ bitwise as if it had never stopped.
 
 import collections
 import contextlib
-import fcntl
-import importlib.metadata
-import json
 import logging
 import math
 import os
 import pathlib
-import platform
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from segmentation import (
     checkpoint,
-    coco,
     evaluate,
     input_pipeline,
     labels,
-    losses,
     metrics,
-    pretrained,
+    train_step,
+    workdir,
     writers,
 )
-from segmentation.config import read_config, save_config
-from segmentation.model import SegmentationModel, build_model, scale_images
+from segmentation.model import SegmentationModel, build_model
 
 logger = logging.getLogger(__name__)
-
-AXIS = 'batch'
-# Fields that may differ when a run is continued: they do not change what has been computed so far.
-_FREE_FIELDS = {
-    'data.data_dir', 'data.threads', 'data.prefetch', 'train.num_steps', 'train.num_epochs',
-    'train.log_every', 'eval_batch_size',
-}  # fmt: skip
 
 
 class TrainingStopped(Exception):
@@ -63,217 +44,6 @@ class TrainingStopped(Exception):
 
 class TrainingDiverged(RuntimeError):
     """The loss is no longer a finite number."""
-
-
-@flax.struct.dataclass
-class TrainState:
-    """All that a training step reads and changes."""
-
-    step: jax.Array  # int32, steps done
-    params: Any
-    batch_stats: Any
-    opt_state: Any
-
-
-def make_optimizer(
-    config: ConfigDict, num_steps: int, encoder_trainable: bool
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimiser and its learning-rate schedule, from the `optimizer` config.
-
-    Raises:
-      ValueError: unknown name or schedule.
-    """
-    if config.schedule == 'constant':
-        schedule = optax.constant_schedule(config.learning_rate)
-    elif config.schedule == 'cosine':
-        decay_steps = max(num_steps - config.warmup_steps, 1)
-        schedule = optax.cosine_decay_schedule(config.learning_rate, decay_steps)
-    else:
-        raise ValueError(
-            f"optimizer.schedule is 'constant' or 'cosine', not {config.schedule!r}."
-        )
-    if config.warmup_steps:
-        warmup = optax.linear_schedule(0, config.learning_rate, config.warmup_steps)
-        schedule = optax.join_schedules([warmup, schedule], [config.warmup_steps])
-    if config.name == 'adam':
-        optimizer = optax.adam(schedule)
-    elif config.name == 'adamw':
-        optimizer = optax.adamw(schedule, weight_decay=config.weight_decay)
-    else:
-        raise ValueError(f"optimizer.name is 'adam' or 'adamw', not {config.name!r}.")
-    if config.clip_norm:
-        optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
-    if not encoder_trainable:
-        # Not even moments are kept for the encoder, and weight decay does not reach it.
-        optimizer = optax.multi_transform(
-            {'decoder': optimizer, 'encoder': optax.set_to_zero()},
-            lambda params: {part: part for part in params},
-        )
-    return optimizer, schedule
-
-
-def init_state(
-    model: SegmentationModel,
-    optimizer: optax.GradientTransformation,
-    config: ConfigDict,
-) -> TrainState:
-    """Initial state on the default device, with pretrained encoder weights if configured.
-
-    Raises:
-      ValueError: the weights do not fit the model (see `pretrained`).
-    """
-    size = config.data.image_size
-    images = jnp.zeros((1, size, size, 3))
-    variables = jax.jit(lambda key: model.init(key, images, train=False))(
-        jax.random.key(config.seed)
-    )
-    if config.model.pretrained:
-        weights = pretrained.load_weights(
-            config.model.pretrained, config.model.width, config.model.pretrained_resolution
-        )
-        variables = pretrained.merge(variables, weights)
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=variables['params'],
-        batch_stats=variables.get('batch_stats', {}),
-        opt_state=optimizer.init(variables['params']),
-    )
-
-
-def make_train_step(
-    model: SegmentationModel,
-    optimizer: optax.GradientTransformation,
-    config: ConfigDict,
-    num_classes: int,
-    axis_name: str | None = None,
-) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-    """One optimiser step on a batch, or on this device's share of it under `axis_name`.
-
-    The step takes the state and a batch of `image` uint8 `[B, S, S, 3]` and `label` uint8
-    `[B, S, S]`, and returns the new state and `loss` and `gradient_norm`, both over the global
-    batch. The loss is the weighted mean of the cross-entropy over all counted pixels of the global
-    batch, plus `dice_weight` times the mean Dice loss of its images.
-
-    Raises:
-      ValueError: the number of class weights is not the number of classes.
-    """
-    class_weights = np.asarray(config.loss.class_weights or [1.0] * num_classes, np.float32)
-    if len(class_weights) != num_classes:
-        raise ValueError(
-            f'loss.class_weights has {len(class_weights)} weights for {num_classes} classes '
-            '(background first).'
-        )
-
-    def sum_over_devices(tree):
-        return jax.lax.psum(tree, axis_name) if axis_name else tree
-
-    def train_step(state, batch):
-        images, label = scale_images(batch['image'], config.data.input_range), batch['label']
-        weights = losses.pixel_weights(label, jnp.asarray(class_weights))
-        # Global counts, taken outside the differentiated function: a psum inside it would multiply
-        # the gradients by the number of devices, and a mean of means is not the global mean.
-        total_weight = sum_over_devices(weights.sum())
-        total_weight = jnp.where(total_weight > 0, total_weight, 1)
-        num_images = sum_over_devices(len(images))
-        dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        if axis_name:
-            dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
-
-        def loss_fn(params):
-            logits, updates = model.apply(
-                {'params': params, 'batch_stats': state.batch_stats},
-                images,
-                train=True,
-                mutable=['batch_stats'],
-                rngs={'dropout': dropout_key},
-            )
-            nats = losses.cross_entropy(logits, label, config.loss.label_smoothing)
-            loss = (weights * nats).sum() / total_weight
-            if config.loss.dice_weight:
-                dice = losses.dice_loss(logits, label).sum() / num_images
-                loss += config.loss.dice_weight * dice
-            return loss, updates.get('batch_stats', {})
-
-        (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        loss, grads = sum_over_devices((loss, grads))
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        new_state = TrainState(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-        )
-        return new_state, {'loss': loss, 'gradient_norm': optax.global_norm(grads)}
-
-    return train_step
-
-
-def pmap_step(step: Callable, devices: list[jax.Device] | None = None, donate: bool = True):
-    """A step over all devices: replicated first argument, batch with leading device axis."""
-    return jax.pmap(
-        step,
-        axis_name=AXIS,
-        in_axes=(None, 0),
-        out_axes=None,
-        devices=devices,
-        donate_argnums=0 if donate else (),
-    )
-
-
-def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
-    """Places a tree on every device of every process, once, as `pmap_step` expects it."""
-    mesh = Mesh(np.asarray(devices or jax.devices()), (AXIS,))
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
-
-
-def split_batch(batch: dict[str, np.ndarray], num_devices: int) -> dict[str, np.ndarray]:
-    """Gives `image` and `label` a leading axis of this process' devices."""
-    return {
-        key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:])
-        for key in ('image', 'label')
-    }
-
-
-def make_statistics_step(
-    model: SegmentationModel, config: ConfigDict
-) -> Callable[[TrainState, dict], Any]:
-    """BatchNorm statistics (mean, variance) of one batch under the present parameters."""
-    model = model.clone(encoder_bn_momentum=0.0, decoder_bn_momentum=0.0)
-
-    def statistics_step(state, batch):
-        _, updates = model.apply(
-            {'params': state.params, 'batch_stats': state.batch_stats},
-            scale_images(batch['image'], config.data.input_range),
-            train=True,
-            mutable=['batch_stats'],
-            rngs={'dropout': jax.random.key(config.seed)},
-        )
-        return updates.get('batch_stats', {})
-
-    return statistics_step
-
-
-def pool_statistics(batches: list[Any]) -> Any:
-    """Mean and variance over several equally large batches from those of each.
-
-    The variance is the mean variance within batches plus the variance of their means (Wu & Johnson
-    2021, "precise BatchNorm").
-
-    Args:
-      batches: trees of {'mean': `[C]`, 'var': `[C]`}, one per batch.
-
-    Returns:
-      A tree of the same form, float32.
-    """
-    first = batches[0]
-    if set(first) == {'mean', 'var'}:
-        means = np.stack([np.asarray(batch['mean'], np.float64) for batch in batches])
-        within = np.mean([np.asarray(batch['var'], np.float64) for batch in batches], axis=0)
-        return {
-            'mean': means.mean(0).astype(np.float32),
-            'var': (within + means.var(0)).astype(np.float32),
-        }
-    return {name: pool_statistics([batch[name] for batch in batches]) for name in first}
 
 
 @contextlib.contextmanager
@@ -299,73 +69,6 @@ def _stop_requested() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def _only_writer(workdir: pathlib.Path) -> Iterator[None]:
-    """Refuses a second process that would write into the same run directory."""
-    with (workdir / 'lock').open('w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ValueError(
-                f'Another process is training in {workdir}; choose another --workdir.'
-            ) from error
-        yield
-
-
-def _describe_run(prepared: coco.Prepared, reports: dict, class_names: tuple[str, ...]) -> dict:
-    """What a reader of the run directory needs to know where its numbers come from."""
-    source = pathlib.Path(__file__).parent
-    try:
-        git = ['git', '-C', str(source), 'describe', '--always', '--dirty', '--abbrev=12']
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = 'unknown'
-    packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'pillow')
-    return {
-        'command': [sys.executable, *sys.argv],
-        'code': commit,
-        'python': platform.python_version(),
-        'packages': {name: importlib.metadata.version(name) for name in packages},
-        'devices': [str(device) for device in jax.devices()],
-        'data': {'path': str(prepared.path), 'fingerprint': prepared.fingerprint},
-        'class_names': list(class_names),
-        'images': reports,
-    }
-
-
-def _flat(tree: dict, prefix: str = '') -> dict:
-    flat = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f'{prefix}{key}.') if isinstance(value, dict) else {
-            f'{prefix}{key}': value
-        }
-    return flat
-
-
-def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> None:
-    """Raises ValueError if the directory holds a run of another config or other data."""
-    if not (workdir / 'run.json').exists():
-        return
-    # Through JSON, so that tuples compare as the lists they were saved as.
-    new = _flat(json.loads(json.dumps(config.to_dict())))
-    old = _flat(read_config(workdir / 'config.json').to_dict())
-    differing = [
-        f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name not in _FREE_FIELDS
-    ]
-    before = json.loads((workdir / 'run.json').read_text())
-    if before['data']['fingerprint'] != run['data']['fingerprint']:
-        differing.append(f"data: {before['data']['fingerprint']} there, "
-                         f"{run['data']['fingerprint']} now")  # fmt: skip
-    if differing:
-        raise ValueError(
-            f'{workdir} holds another run, which cannot be continued with:\n  '
-            + '\n  '.join(differing)
-            + '\nChoose another --workdir.'
-        )
-
-
 def num_training_steps(config: ConfigDict, num_images: int) -> int:
     """Steps of a run: `num_steps`, or `num_epochs` passes over the images."""
     if config.num_steps:
@@ -373,12 +76,12 @@ def num_training_steps(config: ConfigDict, num_images: int) -> int:
     return max(1, round(config.num_epochs * num_images / config.batch_size))
 
 
-def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
+def train(config: ConfigDict, directory: pathlib.Path) -> dict:
     """Trains, or continues, a run.
 
     Args:
       config: see `configs/default.py`.
-      workdir: the run directory; made if it does not exist.
+      directory: the run directory; made if it does not exist.
 
     Returns:
       `step`, `best_step`, `images_per_second`, and `selection`, the scores of the last evaluation
@@ -405,20 +108,18 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
     selection, selection_report = input_pipeline.select_examples(prepared, config.data, 'selection')
     num_steps = num_training_steps(config.train, len(examples))
 
-    model = build_model(config.model, num_classes, bn_axis_name=AXIS)
-    optimizer, schedule = make_optimizer(
+    model = build_model(config.model, num_classes, bn_axis_name=train_step.AXIS)
+    optimizer, schedule = train_step.make_optimizer(
         config.optimizer, num_steps, config.model.encoder_trainable
     )
 
-    workdir.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     reports = {'train': train_report, 'selection': selection_report}
-    run = _describe_run(prepared, reports, class_names)
+    run = workdir.describe_run(prepared, reports, class_names)
     with contextlib.ExitStack() as stack:
         if primary:
-            stack.enter_context(_only_writer(workdir))
-            _check_same_run(workdir, config, run)
-            save_config(config, workdir / 'config.json')
-            (workdir / 'run.json').write_text(json.dumps(run, indent=2) + '\n')
+            stack.enter_context(workdir.claim(directory))
+            workdir.write_description(directory, config, run)
             logger.info(
                 'Training on %d images, choosing on %d; %d steps of %d images on %d device(s).',
                 len(examples), len(selection), num_steps, config.train.batch_size,
@@ -426,9 +127,9 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
             )  # fmt: skip
 
         manager = stack.enter_context(
-            checkpoint.open_manager(workdir.absolute(), keep_every=config.train.keep_every)
+            checkpoint.open_manager(directory, keep_every=config.train.keep_every)
         )
-        state = replicate(init_state(model, optimizer, config))
+        state = evaluate.replicate(train_step.init_state(model, optimizer, config))
         batches = iter(
             input_pipeline.training_batches(
                 examples,
@@ -441,15 +142,18 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
         start = 0
         if restored := checkpoint.restore_latest(manager, state):
             start, state, data_state = restored
+            state = evaluate.replicate(state)
             batches.set_state(data_state)
             if primary:
-                logger.info('Continuing %s at step %d.', workdir, start)
+                logger.info('Continuing %s at step %d.', directory, start)
         writer = None
         if primary:
-            writer = writers.MetricWriter(workdir, start)
+            writer = writers.MetricWriter(directory, start)
             stack.callback(writer.close)
 
-        train_step = pmap_step(make_train_step(model, optimizer, config, num_classes, AXIS))
+        step_fn = train_step.pmap_step(
+            train_step.make_train_step(model, optimizer, config, num_classes, train_step.AXIS)
+        )
         recalibrate = _make_recalibrate(model, config, examples)
         predict = evaluate.make_predict(model, config.data.input_range)
         stop = stack.enter_context(_stop_requested())
@@ -459,15 +163,13 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
 
         def finished(metrics_of_steps):
             """Fetches the metrics of steps; raises if a loss is not finite."""
-            fetched = [
-                (number, jax.tree.map(float, values)) for number, values in metrics_of_steps
-            ]
+            fetched = [(number, jax.tree.map(float, values)) for number, values in metrics_of_steps]
             for number, values in fetched:
                 if not math.isfinite(values['loss']):
                     raise TrainingDiverged(
-                        f"Loss is {values['loss']} at step {number} (learning rate "
+                        f'Loss is {values["loss"]} at step {number} (learning rate '
                         f'{float(schedule(number - 1)):g}). Last good checkpoint: step '
-                        f'{manager.latest_step()} in {workdir}. Lower optimizer.learning_rate or '
+                        f'{manager.latest_step()} in {directory}. Lower optimizer.learning_rate or '
                         'set optimizer.clip_norm.'
                     )
             return fetched
@@ -509,7 +211,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
             before = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - before
-            state, step_metrics = train_step(state, split_batch(batch, num_devices))
+            state, step_metrics = step_fn(state, train_step.split_batch(batch, num_devices))
             step += 1
             progress.update()
             window.append((step, step_metrics))
@@ -567,16 +269,18 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict:
 
 def _make_recalibrate(
     model: SegmentationModel, config: ConfigDict, examples: input_pipeline.Examples
-) -> Callable[[TrainState], TrainState]:
+) -> Callable[[train_step.TrainState], train_step.TrainState]:
     """Returns a function that measures the BatchNorm statistics of a state anew.
 
-    A training step never reads the running statistics, so this changes what is evaluated and saved
-    but not the course of the training. The batches are the first ones of the training order.
+    A training step normalises by its own batch, so this changes what is evaluated and saved but
+    not the course of the training. The batches are the first ones of the training order.
     """
     num_batches = config.train.recalibrate_batches
     if not num_batches:
         return lambda state: state
-    statistics_step = pmap_step(make_statistics_step(model, config), donate=False)
+    statistics_step = train_step.pmap_step(
+        train_step.make_statistics_step(model, config), donate=False
+    )
     updated = ['decoder']
     if config.model.encoder_trainable and config.model.encoder_statistics == 'batch':
         updated.append('encoder')
@@ -593,14 +297,14 @@ def _make_recalibrate(
         )
         measured = []
         for _ in range(num_batches):
-            batch = split_batch(next(batches), jax.local_device_count())
+            batch = train_step.split_batch(next(batches), jax.local_device_count())
             measured.append(jax.device_get(statistics_step(state, batch)))
         fresh = {
-            part: pool_statistics([batch[part] for batch in measured])
+            part: train_step.pool_statistics([batch[part] for batch in measured])
             for part in updated
             if part in state.batch_stats
         }
-        return state.replace(batch_stats={**state.batch_stats, **replicate(fresh)})
+        return state.replace(batch_stats={**state.batch_stats, **evaluate.replicate(fresh)})
 
     return recalibrate
 
@@ -619,7 +323,7 @@ def _write_pictures(
     images, truth = (np.stack([example[key] for example in chosen]) for key in ('image', 'label'))
     # As large as an evaluation batch: another size would be another compilation.
     padded = np.pad(images, [(0, config.eval_batch_size - count), (0, 0), (0, 0), (0, 0)])
-    predicted = np.asarray(predict(evaluate.on_local_devices(variables), padded)).argmax(-1)
+    predicted = np.asarray(predict(variables, padded)).argmax(-1)
     grid = writers.prediction_grid(images, truth, predicted[:count].astype(np.uint8))
     writer.picture(step, 'predictions', grid)
 

@@ -31,10 +31,15 @@ def document(count: int = 5, seed: int = 0) -> dict:
     for i in range(count):
         width, height = 40 + 8 * i, 56 - 4 * i
         image_id = 1000 - 7 * i
-        images.append({
-            'id': image_id, 'file_name': f'{image_id:012d}.jpg', 'width': width, 'height': height,
-            'license': 1,
-        })
+        images.append(
+            {
+                'id': image_id,
+                'file_name': f'{image_id:012d}.jpg',
+                'width': width,
+                'height': height,
+                'license': 1,
+            }
+        )
         segmentations = [
             [[5, 5, width - 6.5, 4, width - 3, height - 4.25, 7, height - 8]],
             [(rng.random(6) * 20).tolist(), (20 + rng.random(8) * 16).tolist()],
@@ -47,15 +52,23 @@ def document(count: int = 5, seed: int = 0) -> dict:
         counts = mask_utils.encode(blob[::-1].copy('F'))['counts'].decode()
         segmentations.append({'size': [height, width], 'counts': counts})
         for j, segmentation in enumerate(segmentations):
-            annotations.append({
-                'id': 100 * image_id + 50 - j, 'image_id': image_id,
-                'category_id': CATEGORIES[(i + j) % 4]['id'], 'iscrowd': int(j == 3),
-                'segmentation': segmentation, 'area': 10.5 + (13 * j) % 7,
-                'bbox': [1.5, 2.0, 10.25, 4.0],
-            })
+            annotations.append(
+                {
+                    'id': 100 * image_id + 50 - j,
+                    'image_id': image_id,
+                    'category_id': CATEGORIES[(i + j) % 4]['id'],
+                    'iscrowd': int(j == 3),
+                    'segmentation': segmentation,
+                    'area': 10.5 + (13 * j) % 7,
+                    'bbox': [1.5, 2.0, 10.25, 4.0],
+                }
+            )
     return {
-        'info': {}, 'licenses': [{'id': 1, 'name': 'Attribution License', 'url': 'http://x'}],
-        'images': images, 'annotations': annotations, 'categories': CATEGORIES,
+        'info': {},
+        'licenses': [{'id': 1, 'name': 'Attribution License', 'url': 'http://x'}],
+        'images': images,
+        'annotations': annotations,
+        'categories': CATEGORIES,
     }
 
 

@@ -1,6 +1,7 @@
 """Eight fake devices for every test, and a tiny data set with a config to train on it."""
 
 import os
+import tempfile
 
 # Before jax is imported. Tests choose how many of the eight devices they use. Networks here are so
 # small that compiling takes longest, so it is told to optimise less.
@@ -13,6 +14,9 @@ os.environ['XLA_FLAGS'] = ' '.join(
     ]
 )
 os.environ['JAX_PLATFORMS'] = 'cpu'
+# Many tests, and the commands they start, compile the same programs.
+_cache = tempfile.TemporaryDirectory(prefix='jax-cache-')
+os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache.name
 
 import pytest  # noqa: E402
 

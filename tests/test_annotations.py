@@ -37,8 +37,15 @@ def document(segmentation=None, annotation=None, image=None) -> dict:
             {'id': 7, 'file_name': 'a.jpg', 'width': WIDTH, 'height': HEIGHT} | (image or {})
         ],
         'annotations': [
-            {'id': 9, 'image_id': 7, 'category_id': 1, 'iscrowd': 0, 'area': 4.0,
-             'bbox': [0, 0, 2, 2], 'segmentation': segmentation or [[1, 1, 8, 1, 8, 9]]}
+            {
+                'id': 9,
+                'image_id': 7,
+                'category_id': 1,
+                'iscrowd': 0,
+                'area': 4.0,
+                'bbox': [0, 0, 2, 2],
+                'segmentation': segmentation or [[1, 1, 8, 1, 8, 9]],
+            }
             | (annotation or {})
         ],
         'categories': copy.deepcopy(coco_fixtures.CATEGORIES),
@@ -86,41 +93,44 @@ def test_many_parts_merge_quickly_to_the_same_mask():
     assert rle == expected['counts']
 
 
-@pytest.mark.parametrize(('segmentation', 'reason'), [
-    ([[1, 1, 5, float('inf'), 8, 9]], 'not finite or far outside'),
-    ([[1, 1, 5, float('nan'), 8, 9]], 'not finite or far outside'),
-    ([[1, 1, 5, 1e9, 8, 9]], 'not finite or far outside'),
-    ([[1, 1, -10**400, 5, 8, 9]], 'not finite or far outside'),
-    ([[1, 1, 2 * WIDTH + 1, 5, 8, 9]], 'not finite or far outside'),
-    ([[1, 1, 5, 5, 8]], 'odd number'),
-    ([[1, 1, 5, 5]], 'no polygon has 3 points'),
-    ([[]], 'no polygon has 3 points'),
-    ([], 'no segmentation'),
-    (None, 'no segmentation'),
-    ('a string', 'no segmentation'),
-    ([[1, 1, '5', 5, 8, 9]], 'not a list of numbers'),
-    ([[1, 1, True, 5, 8, 9]], 'not a list of numbers'),
-    ([[1, 1, None, 5, 8, 9]], 'not a list of numbers'),
-    ([[1, 1, [5], 5, 8, 9]], 'not a list of numbers'),
-    ([1, 1, 5, 5, 8, 9], 'not a list of numbers'),
-    ([{'x': 1}], 'not a list of numbers'),
-    ([[-WIDTH, -HEIGHT, 2 * WIDTH, 2 * HEIGHT] * 100], 'outline too long'),
-    ({'counts': [HEIGHT * WIDTH]}, 'size'),
-    ({'size': [WIDTH, HEIGHT], 'counts': [HEIGHT * WIDTH]}, 'size'),
-    ({'size': [HEIGHT, WIDTH]}, 'neither a list nor a string'),
-    ({'size': [HEIGHT, WIDTH], 'counts': {}}, 'neither a list nor a string'),
-    ({'size': [HEIGHT, WIDTH], 'counts': []}, 'add up'),
-    ({'size': [HEIGHT, WIDTH], 'counts': [HEIGHT * WIDTH - 1]}, 'add up'),
-    ({'size': [HEIGHT, WIDTH], 'counts': [10, HEIGHT * WIDTH]}, 'add up'),
-    ({'size': [HEIGHT, WIDTH], 'counts': [-1, HEIGHT * WIDTH + 1]}, 'negative'),
-    ({'size': [HEIGHT, WIDTH], 'counts': [0.0, HEIGHT * WIDTH]}, 'not a whole number'),
-    ({'size': [HEIGHT, WIDTH], 'counts': [False, HEIGHT * WIDTH]}, 'not a whole number'),
-    ({'size': [HEIGHT, WIDTH], 'counts': ''}, 'add up'),
-    ({'size': [HEIGHT, WIDTH], 'counts': '1'}, 'add up'),
-    ({'size': [HEIGHT, WIDTH], 'counts': 'o' * 50}, 'malformed'),
-    ({'size': [HEIGHT, WIDTH], 'counts': 'o'}, 'malformed'),
-    ({'size': [HEIGHT, WIDTH], 'counts': 'é\x00'}, 'malformed'),
-])
+@pytest.mark.parametrize(
+    ('segmentation', 'reason'),
+    [
+        ([[1, 1, 5, float('inf'), 8, 9]], 'not finite or far outside'),
+        ([[1, 1, 5, float('nan'), 8, 9]], 'not finite or far outside'),
+        ([[1, 1, 5, 1e9, 8, 9]], 'not finite or far outside'),
+        ([[1, 1, -(10**400), 5, 8, 9]], 'not finite or far outside'),
+        ([[1, 1, 2 * WIDTH + 1, 5, 8, 9]], 'not finite or far outside'),
+        ([[1, 1, 5, 5, 8]], 'odd number'),
+        ([[1, 1, 5, 5]], 'no polygon has 3 points'),
+        ([[]], 'no polygon has 3 points'),
+        ([], 'no segmentation'),
+        (None, 'no segmentation'),
+        ('a string', 'no segmentation'),
+        ([[1, 1, '5', 5, 8, 9]], 'not a list of numbers'),
+        ([[1, 1, True, 5, 8, 9]], 'not a list of numbers'),
+        ([[1, 1, None, 5, 8, 9]], 'not a list of numbers'),
+        ([[1, 1, [5], 5, 8, 9]], 'not a list of numbers'),
+        ([1, 1, 5, 5, 8, 9], 'not a list of numbers'),
+        ([{'x': 1}], 'not a list of numbers'),
+        ([[-WIDTH, -HEIGHT, 2 * WIDTH, 2 * HEIGHT] * 100], 'outline too long'),
+        ({'counts': [HEIGHT * WIDTH]}, 'size'),
+        ({'size': [WIDTH, HEIGHT], 'counts': [HEIGHT * WIDTH]}, 'size'),
+        ({'size': [HEIGHT, WIDTH]}, 'neither a list nor a string'),
+        ({'size': [HEIGHT, WIDTH], 'counts': {}}, 'neither a list nor a string'),
+        ({'size': [HEIGHT, WIDTH], 'counts': []}, 'add up'),
+        ({'size': [HEIGHT, WIDTH], 'counts': [HEIGHT * WIDTH - 1]}, 'add up'),
+        ({'size': [HEIGHT, WIDTH], 'counts': [10, HEIGHT * WIDTH]}, 'add up'),
+        ({'size': [HEIGHT, WIDTH], 'counts': [-1, HEIGHT * WIDTH + 1]}, 'negative'),
+        ({'size': [HEIGHT, WIDTH], 'counts': [0.0, HEIGHT * WIDTH]}, 'not a whole number'),
+        ({'size': [HEIGHT, WIDTH], 'counts': [False, HEIGHT * WIDTH]}, 'not a whole number'),
+        ({'size': [HEIGHT, WIDTH], 'counts': ''}, 'add up'),
+        ({'size': [HEIGHT, WIDTH], 'counts': '1'}, 'add up'),
+        ({'size': [HEIGHT, WIDTH], 'counts': 'o' * 50}, 'malformed'),
+        ({'size': [HEIGHT, WIDTH], 'counts': 'o'}, 'malformed'),
+        ({'size': [HEIGHT, WIDTH], 'counts': 'é\x00'}, 'malformed'),
+    ],
+)
 def test_broken_segmentations_are_counted_by_reason(segmentation, reason):
     content = document()
     content['annotations'][0]['segmentation'] = segmentation
@@ -130,44 +140,50 @@ def test_broken_segmentations_are_counted_by_reason(segmentation, reason):
     assert result.images[0].instances == []
 
 
-@pytest.mark.parametrize(('field', 'value', 'reason'), [
-    ('id', None, 'no usable id'),
-    ('id', '9', 'no usable id'),
-    ('id', True, 'no usable id'),
-    ('id', -1, 'no usable id'),
-    ('id', 2**63, 'no usable id'),
-    ('image_id', 8, 'unknown image'),
-    ('image_id', [7], 'unknown image'),
-    ('category_id', 2, 'unknown category'),
-    ('category_id', {}, 'unknown category'),
-    ('iscrowd', 2, 'iscrowd'),
-    ('iscrowd', None, 'iscrowd'),
-])
+@pytest.mark.parametrize(
+    ('field', 'value', 'reason'),
+    [
+        ('id', None, 'no usable id'),
+        ('id', '9', 'no usable id'),
+        ('id', True, 'no usable id'),
+        ('id', -1, 'no usable id'),
+        ('id', 2**63, 'no usable id'),
+        ('image_id', 8, 'unknown image'),
+        ('image_id', [7], 'unknown image'),
+        ('category_id', 2, 'unknown category'),
+        ('category_id', {}, 'unknown category'),
+        ('iscrowd', 2, 'iscrowd'),
+        ('iscrowd', None, 'iscrowd'),
+    ],
+)
 def test_broken_annotations_are_counted_by_reason(field, value, reason):
     result = parse(document(annotation={field: value}))
     (found,) = counts(result)
     assert found.startswith('annotation: ') and reason in found
 
 
-@pytest.mark.parametrize(('field', 'value', 'reason'), [
-    ('id', None, 'no usable id'),
-    ('id', 1.0, 'no usable id'),
-    ('width', 0, 'positive whole numbers'),
-    ('width', -10, 'positive whole numbers'),
-    ('height', 12.0, 'positive whole numbers'),
-    ('height', None, 'positive whole numbers'),
-    ('width', 10**9, 'too large'),
-    ('file_name', None, 'unsafe or missing file name'),
-    ('file_name', '', 'unsafe or missing file name'),
-    ('file_name', 'a/../../b.jpg', 'unsafe or missing file name'),
-    ('file_name', '/etc/passwd', 'unsafe or missing file name'),
-    ('file_name', '..\\b.jpg', 'unsafe or missing file name'),
-    ('file_name', 'C:b.jpg', 'unsafe or missing file name'),
-    ('file_name', 'a\x00.jpg', 'unsafe or missing file name'),
-    ('file_name', '\x1b[2Ja.jpg', 'unsafe or missing file name'),
-    ('file_name', '\ud800.jpg', 'unsafe or missing file name'),
-    ('file_name', 'a' * 2000, 'unsafe or missing file name'),
-])
+@pytest.mark.parametrize(
+    ('field', 'value', 'reason'),
+    [
+        ('id', None, 'no usable id'),
+        ('id', 1.0, 'no usable id'),
+        ('width', 0, 'positive whole numbers'),
+        ('width', -10, 'positive whole numbers'),
+        ('height', 12.0, 'positive whole numbers'),
+        ('height', None, 'positive whole numbers'),
+        ('width', 10**9, 'too large'),
+        ('file_name', None, 'unsafe or missing file name'),
+        ('file_name', '', 'unsafe or missing file name'),
+        ('file_name', 'a/../../b.jpg', 'unsafe or missing file name'),
+        ('file_name', '/etc/passwd', 'unsafe or missing file name'),
+        ('file_name', '..\\b.jpg', 'unsafe or missing file name'),
+        ('file_name', 'C:b.jpg', 'unsafe or missing file name'),
+        ('file_name', 'a\x00.jpg', 'unsafe or missing file name'),
+        ('file_name', '\x1b[2Ja.jpg', 'unsafe or missing file name'),
+        ('file_name', '\ud800.jpg', 'unsafe or missing file name'),
+        ('file_name', 'a' * 2000, 'unsafe or missing file name'),
+    ],
+)
 def test_broken_images_are_counted_by_reason(field, value, reason):
     result = parse(document(image={field: value}))
     found = counts(result)
@@ -211,17 +227,28 @@ def test_unusable_area_and_bbox_come_from_the_mask(area, bbox):
     assert instance.area == 8
     assert instance.bbox == (1, 2, 4, 2)
     assert counts(result) == {
-        'repaired: area taken from the mask': 1, 'repaired: bbox taken from the mask': 1,
+        'repaired: area taken from the mask': 1,
+        'repaired: bbox taken from the mask': 1,
     }
 
 
-@pytest.mark.parametrize('data', [
-    b'', b'{', b'\xff\xfe\xff', b'[1, 2]', b'null', b'{}', b'{"images": []}', b'[' * 100_000,
-    b'{"images": {}, "annotations": [], "categories": []}',
-    b'{"images": [], "annotations": [], "categories": []}',
-    b'{"images": [], "annotations": [], "categories": [{"id": 1}, 5]}',
-    b'1' * 5000,
-])
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'',
+        b'{',
+        b'\xff\xfe\xff',
+        b'[1, 2]',
+        b'null',
+        b'{}',
+        b'{"images": []}',
+        b'[' * 100_000,
+        b'{"images": {}, "annotations": [], "categories": []}',
+        b'{"images": [], "annotations": [], "categories": []}',
+        b'{"images": [], "annotations": [], "categories": [{"id": 1}, 5]}',
+        b'1' * 5000,
+    ],
+)
 def test_other_files_raise_one_error_that_names_the_file(data):
     with pytest.raises(ValueError, match='some file.json'):
         annotations.parse(data, 'some file.json')
@@ -256,10 +283,16 @@ def test_decode_counts_reads_what_pycocotools_writes(height, width, seed, densit
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
     | st.sampled_from([7, 9, 1, HEIGHT, WIDTH, 2**63, -1, 1e9, 1e308]),
-    lambda inner: st.lists(inner, max_size=8)
-    | st.dictionaries(st.sampled_from(['size', 'counts', 'id', 'x']), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=8)
+        | st.dictionaries(st.sampled_from(['size', 'counts', 'id', 'x']), inner, max_size=3)
+    ),
     max_leaves=12,
 )
 

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download import checksums
 
 from scripts import prepare_coco
-from segmentation import annotations, coco
+from segmentation import annotations, coco, coco_builder, coco_files
 from tests import coco_fixtures
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -104,7 +104,7 @@ def test_tfds_alone_reads_it(folder, tmp_path):
 
 
 def test_several_shards_read_in_order(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(coco, '_MAX_SHARD_BYTES', 10_000)
+    monkeypatch.setattr(coco_builder, 'MAX_SHARD_BYTES', 10_000)
     prepared = coco.prepare(str(folder), tmp_path / 'data')
     assert len(list(prepared.path.glob('*-train.array_record-*'))) > 1
     split = prepared.split('train')
@@ -201,17 +201,24 @@ def test_bad_image_files_are_skipped_and_counted(tmp_path, capsys):
     (images / 'transposed.jpg').write_bytes(coco_fixtures.picture(30, 40))
     PIL.Image.new('1', (20_000, 10_000)).save(images / 'bomb.png')
     names = {
-        'good.jpg': None, 'link_inside.jpg': None, 'pipe.jpg': 'not a regular file',
-        'folder.jpg': 'not a regular file', 'link_outside.jpg': 'link out of the image folder',
-        'loop.jpg': 'file cannot be read', 'truncated.jpg': 'damaged or truncated image',
-        'empty.jpg': 'not an image', 'text.jpg': 'not an image', 'program.jpg': 'not an image',
-        'other_size.jpg': 'size mismatch', 'transposed.jpg': 'size mismatch',
-        'bomb.png': 'too large', 'cut.webp': 'damaged or truncated image',
+        'good.jpg': None,
+        'link_inside.jpg': None,
+        'pipe.jpg': 'not a regular file',
+        'folder.jpg': 'not a regular file',
+        'link_outside.jpg': 'link out of the image folder',
+        'loop.jpg': 'file cannot be read',
+        'truncated.jpg': 'damaged or truncated image',
+        'empty.jpg': 'not an image',
+        'text.jpg': 'not an image',
+        'program.jpg': 'not an image',
+        'other_size.jpg': 'size mismatch',
+        'transposed.jpg': 'size mismatch',
+        'bomb.png': 'too large',
+        'cut.webp': 'damaged or truncated image',
         'missing.jpg': 'missing file',
     }
     content['images'] = [
-        {'id': 10 + i, 'file_name': name, 'width': 40, 'height': 30}
-        for i, name in enumerate(names)
+        {'id': 10 + i, 'file_name': name, 'width': 40, 'height': 30} for i, name in enumerate(names)
     ]
     content['annotations'] = []
     coco_fixtures.write_annotations(folder, 'train', content)
@@ -225,25 +232,45 @@ def test_bad_image_files_are_skipped_and_counted(tmp_path, capsys):
     assert report in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(('orientation', 'size', 'kept'), [
-    (1, (40, 30), True), (3, (40, 30), True), (6, (40, 30), True), (6, (30, 40), True),
-    (8, (30, 40), True), (3, (30, 40), False), (6, (31, 40), False),
-])
+@pytest.mark.parametrize(
+    ('orientation', 'size', 'kept'),
+    [
+        (1, (40, 30), True),
+        (3, (40, 30), True),
+        (6, (40, 30), True),
+        (6, (30, 40), True),
+        (8, (30, 40), True),
+        (3, (30, 40), False),
+        (6, (31, 40), False),
+    ],
+)
 def test_size_may_be_raw_or_turned_by_exif(orientation, size, kept):
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     data = coco_fixtures.picture(40, 30, exif=exif)
     if kept:
-        coco.check_image(data, *size)
+        coco_files.check_image(data, *size)
     else:
-        with pytest.raises(coco.UnusableImage, match='size mismatch'):
-            coco.check_image(data, *size)
+        with pytest.raises(coco_files.UnusableImage, match='size mismatch'):
+            coco_files.check_image(data, *size)
 
 
-@pytest.mark.parametrize(('mode', 'file_format'), [
-    ('L', 'JPEG'), ('CMYK', 'JPEG'), ('RGB', 'MPO'), ('P', 'PNG'), ('RGBA', 'PNG'), ('1', 'PNG'),
-    ('I;16', 'PNG'), ('RGB', 'WEBP'), ('RGB', 'GIF'), ('RGB', 'BMP'), ('RGB', 'TIFF'),
-])
+@pytest.mark.parametrize(
+    ('mode', 'file_format'),
+    [
+        ('L', 'JPEG'),
+        ('CMYK', 'JPEG'),
+        ('RGB', 'MPO'),
+        ('P', 'PNG'),
+        ('RGBA', 'PNG'),
+        ('1', 'PNG'),
+        ('I;16', 'PNG'),
+        ('RGB', 'WEBP'),
+        ('RGB', 'GIF'),
+        ('RGB', 'BMP'),
+        ('RGB', 'TIFF'),
+    ],
+)
 def test_unusual_pictures_are_kept_untouched(tmp_path, mode, file_format):
     content = coco_fixtures.document(1)
     folder = coco_fixtures.write_folder(tmp_path / 'a', {'train': content})
@@ -334,12 +361,12 @@ def test_damaged_files_are_named(folder, tmp_path, damage):
 def test_killed_preparation_starts_again(folder, tmp_path, capsys):
     script = (
         'import os, signal, sys\n'
-        'from segmentation import coco\n'
-        'check = coco.check_image\n'
+        'from segmentation import coco, coco_files\n'
+        'check = coco_files.check_image\n'
         'def kill(data, width, height):\n'
         '    if width == 64: os.kill(os.getpid(), signal.SIGKILL)\n'
         '    check(data, width, height)\n'
-        'coco.check_image = kill\n'
+        'coco_files.check_image = kill\n'
         'coco.prepare(sys.argv[1], sys.argv[2])\n'
     )
     data = tmp_path / 'data'
@@ -405,7 +432,7 @@ def official(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f'http://127.0.0.1:{server.server_port}/'
-        monkeypatch.setattr(coco, '_URL', url)
+        monkeypatch.setattr(coco_builder, 'URL', url)
         infos = {
             url + str(path.relative_to(root)): checksums.compute_url_info(path)
             for path in root.glob('*/*.zip')
@@ -474,27 +501,37 @@ def test_images_missing_from_or_damaged_in_a_zip_file_are_skipped(tmp_path):
     content = bytearray(path.read_bytes())
     content[200] ^= 255
     path.write_bytes(content)
-    source = coco._ZipSource(path, path, 'train2014')
+    source = coco_files.ZipSource(path, path, 'train2014')
     images = [annotations.Image(i, f'{n}.jpg', 30, 40, '', False, []) for i, n in enumerate('abc')]
-    reasons = [reason for _, _, reason in coco._read_images(images, source.read, 'train')]
+    reasons = [reason for _, _, reason in coco_files.read_images(images, source.read, 'train')]
     assert reasons == ['file cannot be read', '', 'missing file']
 
 
 def test_command_prints_and_writes_a_summary(folder, tmp_path, capsys):
-    arguments = ['--source', str(folder), '--data_dir', str(tmp_path / 'data'),
-                 '--complete', 'train=person,vehicle', '--json', str(tmp_path / 'out.json')]
+    arguments = [
+        '--source',
+        str(folder),
+        '--data_dir',
+        str(tmp_path / 'data'),
+        '--complete',
+        'train: person, vehicle',
+        '--json',
+        str(tmp_path / 'out.json'),
+    ]
     prepare_coco.main(arguments)
     output = capsys.readouterr().out
     summary = json.loads((tmp_path / 'out.json').read_text())
     assert summary['path'] in output and summary['fingerprint']['id'] in output
     assert coco.open_prepared(summary['path']).fingerprint == summary['fingerprint']
     assert summary['images_with_every_class']['train'] == {
-        'person_car': 5, 'person_vehicle': None, 'person_any_vehicle': 5,
+        'person_car': 5,
+        'person_vehicle': None,
+        'person_any_vehicle': 5,
     }
     with pytest.raises(SystemExit) as error:
         prepare_coco.main(['--source', str(folder), '--data_dir', str(tmp_path), '--complete', 'x'])
     assert error.value.code == 1
-    assert 'split=category' in capsys.readouterr().err
+    assert 'group: name' in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason='the photographs of ../shared are absent')

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools import coco as coco_api
 from pycocotools import mask as mask_utils
 
-from segmentation import annotations, coco, labels
+from segmentation import annotations, coco, coco_builder, labels
 from tests import coco_fixtures
 
 SHARED = pathlib.Path(__file__).parents[2] / 'shared' / 'coco'
@@ -28,7 +28,7 @@ def record_of(image: annotations.Image) -> dict:
     return {
         'height': image.height,
         'width': image.width,
-        'instances': coco._example(image, b'', None)['instances'],
+        'instances': coco_builder.example(image, b'', None)['instances'],
     }
 
 
@@ -40,9 +40,12 @@ def images() -> list[annotations.Image]:
 
 def reference(image, mapping, overlap='annotation', draw_last=(), crowd='label') -> np.ndarray:
     """Decides pixel by pixel which instance is on top."""
+
     def rank(order, instance):
         by = {
-            'annotation': 0, 'class': mapping[instance.category_id], 'area': -instance.area,
+            'annotation': 0,
+            'class': mapping[instance.category_id],
+            'area': -instance.area,
         }[overlap]
         return instance.category_id in draw_last, by, order
 
@@ -85,7 +88,10 @@ def test_options_matter(images):
         return [labels.class_mask(record_of(i), mapping, **options).tobytes() for i in images]
 
     variants = [
-        draw(), draw(overlap='class'), draw(overlap='area'), draw(draw_last=[PERSON]),
+        draw(),
+        draw(overlap='class'),
+        draw(overlap='area'),
+        draw(draw_last=[PERSON]),
         draw(crowd='ignore'),
     ]
     for a, b in itertools.combinations(variants, 2):
@@ -124,9 +130,14 @@ def test_an_image_without_instances_is_background():
     assert labels.class_mask(record_of(image), {1: 1}).tolist() == [[0] * 4] * 3
 
 
-@pytest.mark.parametrize('options', [
-    {'overlap': 'none'}, {'crowd': 'drop'}, {'draw_last': [BUS]},
-])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'overlap': 'none'},
+        {'crowd': 'drop'},
+        {'draw_last': [BUS]},
+    ],
+)
 def test_unknown_drawing_options_raise(images, options):
     with pytest.raises(ValueError, match=next(iter(options))):
         labels.class_mask(record_of(images[0]), {PERSON: 1}, **options)
@@ -140,7 +151,8 @@ def test_published_masks_equal_pycocotools_on_photographs(space):
     mapping = labels.parse_label_space(space).category_to_class(parsed.categories)
     last = (
         labels.category_ids(['bus', 'truck', 'train'], parsed.categories)
-        if space == 'person_vehicle' else []
+        if space == 'person_vehicle'
+        else []
     )
     reference_api = coco_api.COCO(path)
     for image in parsed.images:
@@ -177,7 +189,10 @@ def test_named_label_spaces():
     categories = [CATEGORIES[0], *coco_vehicles]
     published = labels.parse_label_space('person_vehicle').category_to_class(categories)
     assert {categories[k - 1].name for k, v in published.items() if v == 2} == {
-        'car', 'bus', 'truck', 'train',
+        'car',
+        'bus',
+        'truck',
+        'train',
     }
 
 
@@ -195,19 +210,22 @@ def test_a_name_that_is_both_means_the_category():
     assert labels.category_ids(['kitchen', 'pie', 'pie'], categories) == [1, 2]
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    ('person_cars', "did you mean 'person_car'"),
-    ('', 'Unknown label space'),
-    ('person: person; car', "'car' in the label space"),
-    ('person: ', 'not of the form'),
-    (': person', 'not of the form'),
-    ('a: person,, car', 'not of the form'),
-    ('a: person: car', 'not of the form'),
-    ('a: person;; b: car', 'not of the form'),
-    ('a: person; a: car', "class 'a' twice"),
-    ('background: person', "class 'background' twice"),
-    (';'.join(f'c{i}: x{i}' for i in range(255)), 'at most 254'),
-])
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('person_cars', "did you mean 'person_car'"),
+        ('', 'Unknown label space'),
+        ('person: person; car', "'car' in 'person: person; car' is not of the form"),
+        ('person: ', 'not of the form'),
+        (': person', 'not of the form'),
+        ('a: person,, car', 'not of the form'),
+        ('a: person: car', 'not of the form'),
+        ('a: person;; b: car', 'not of the form'),
+        ('a: person; a: car', "'a' comes twice"),
+        ('background: person', 'is always class 0'),
+        (';'.join(f'c{i}: x{i}' for i in range(255)), 'at most 254'),
+    ],
+)
 def test_malformed_label_spaces_raise(text, message):
     with pytest.raises(ValueError, match=message):
         labels.parse_label_space(text)
@@ -237,16 +255,19 @@ def index(counts, complete=None, known=None):
 COUNTS = [[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 2, 0], [3, 0, 1, 0], [0, 0, 0, 9]]
 
 
-@pytest.mark.parametrize(('space', 'options', 'expected'), [
-    ('a: person; b: car', {}, [0]),
-    ('a: person; b: car', {'require': 'any_class'}, [0, 1, 3]),
-    ('a: person; b: car', {'require': 'nothing'}, [0, 1, 2, 3, 4]),
-    ('a: person; b: vehicle', {}, [0, 3]),
-    ('a: person; b: vehicle', {'require_of': ['person', 'car']}, [0]),
-    ('a: person; b: vehicle', {'require_of': ['handbag']}, [4]),
-    ('a: person', {'require_of': ['vehicle', 'handbag'], 'require': 'any_class'}, [0, 2, 3, 4]),
-    ('a: person; b: vehicle', {'exclude': {40, 999}}, [0]),
-])
+@pytest.mark.parametrize(
+    ('space', 'options', 'expected'),
+    [
+        ('a: person; b: car', {}, [0]),
+        ('a: person; b: car', {'require': 'any_class'}, [0, 1, 3]),
+        ('a: person; b: car', {'require': 'nothing'}, [0, 1, 2, 3, 4]),
+        ('a: person; b: vehicle', {}, [0, 3]),
+        ('a: person; b: vehicle', {'require_of': ['person', 'car']}, [0]),
+        ('a: person; b: vehicle', {'require_of': ['handbag']}, [4]),
+        ('a: person', {'require_of': ['vehicle', 'handbag'], 'require': 'any_class'}, [0, 2, 3, 4]),
+        ('a: person; b: vehicle', {'exclude': {40, 999}}, [0]),
+    ],
+)
 def test_select_requirements(space, options, expected):
     mapping = labels.parse_label_space(space).category_to_class(CATEGORIES)
     positions, report = labels.select(index(COUNTS), CATEGORIES, mapping, **options)
@@ -259,7 +280,8 @@ def test_select_requirements(space, options, expected):
 def test_select_leaves_out_what_is_known_to_be_incomplete():
     full, people, nothing = [1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]
     data = index(
-        [[1, 1, 1, 0]] * 5, [full, people, nothing, full, nothing],
+        [[1, 1, 1, 0]] * 5,
+        [full, people, nothing, full, nothing],
         known=[True, True, True, False, False],
     )
 
@@ -293,26 +315,34 @@ def test_folds_depend_on_the_image_id_alone():
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
 
 
-@pytest.mark.parametrize('text', [
-    '[3, 5, 8]', '{"ids": [8, 5, 3], "schema_version": 1, "fingerprint": "x"}', '3\n5\n\n 8 \r\n',
-])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '[3, 5, 8]',
+        '{"ids": [8, 5, 3], "schema_version": 1, "fingerprint": "x"}',
+        '3\n5\n\n 8 \r\n',
+    ],
+)
 def test_read_exclude(tmp_path, text):
     path = tmp_path / 'exclude'
     path.write_text(text)
     assert labels.read_exclude(path) == {3, 5, 8}
 
 
-@pytest.mark.parametrize(('data', 'message'), [
-    (b'[3, "5"]', "entry 2 is '5'"),
-    (b'[true]', 'entry 1 is True'),
-    (b'{"id": [3]}', "no list 'ids'"),
-    (b'{"ids": 3}', "no list 'ids'"),
-    (b'[3, 5', 'cannot be read as JSON'),
-    (b'3\nimage 5\n', "entry 2 is 'image 5'"),
-    (b'-3', 'entry 1'),
-    (b'99999999999999999999', 'entry 1'),
-    (b'\xff\xfe', 'cannot be read'),
-])
+@pytest.mark.parametrize(
+    ('data', 'message'),
+    [
+        (b'[3, "5"]', "entry 2 is '5'"),
+        (b'[true]', 'entry 1 is True'),
+        (b'{"id": [3]}', "no list 'ids'"),
+        (b'{"ids": 3}', "no list 'ids'"),
+        (b'[3, 5', 'cannot be read as JSON'),
+        (b'3\nimage 5\n', "entry 2 is 'image 5'"),
+        (b'-3', 'entry 1'),
+        (b'99999999999999999999', 'entry 1'),
+        (b'\xff\xfe', 'cannot be read'),
+    ],
+)
 def test_read_exclude_explains_mistakes(tmp_path, data, message):
     path = tmp_path / 'exclude.json'
     path.write_bytes(data)

@@ -55,6 +55,4 @@ def test_dice_does_not_see_ignored_pixels(example):
     logits, label = example
     changed = logits.copy()
     changed[label == losses.IGNORE] += 5 * np.arange(3)
-    np.testing.assert_array_equal(
-        losses.dice_loss(logits, label), losses.dice_loss(changed, label)
-    )
+    np.testing.assert_array_equal(losses.dice_loss(logits, label), losses.dice_loss(changed, label))

@@ -1,0 +1,20 @@
+# Sourced by demo.sh and test.sh: goes to the project's root and makes .venv from requirements.txt.
+# PYTHON chooses the interpreter (3.11 or later), VENV another place for the environment.
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv="${VENV:-.venv}"
+python="${PYTHON:-python3}"
+
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "Python 3.11 or later is needed; $python is $("$python" --version 2>&1)." >&2
+    echo "Name another one with PYTHON=/path/to/python3.11" >&2
+    exit 1
+fi
+# Installed already, from these very requirements?
+if ! cmp -s requirements.txt "$venv/requirements.installed"; then
+    echo "Installing requirements into $venv"
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+    cp requirements.txt "$venv/requirements.installed"
+fi
+export PATH="$PWD/$venv/bin:$PATH"
+[ "${venv#/}" = "$venv" ] || export PATH="$venv/bin:$PATH"

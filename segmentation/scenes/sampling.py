@@ -1,0 +1,421 @@
+"""Samples descriptions: what stands where in a scene, how it looks, and the light."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from segmentation.scenes.description import INDOORS, Light, Scene, Thing
+from segmentation.scenes.palette import ANY_COLOURS, COLOURS, Colour, pick, some
+from segmentation.scenes.people import joints
+
+# Setting: probability, then ranges of the horizon (fraction of the height), the focal length
+# (fraction of the square root of the picture's area) and the eye's height (metres).
+_SETTINGS = {
+    'street': (0.27, (0.36, 0.52), (0.75, 1.35), (1.4, 2.2)),
+    'roadside': (0.29, (0.34, 0.52), (0.75, 2.6), (1.3, 1.9)),
+    'country': (0.10, (0.32, 0.5), (0.8, 1.7), (1.4, 2.2)),
+    'platform': (0.09, (0.38, 0.52), (0.8, 1.4), (1.5, 1.8)),
+    'court': (0.05, (0.26, 0.4), (1.0, 1.9), (1.7, 2.6)),
+    'field': (0.05, (0.26, 0.4), (1.0, 2.0), (1.5, 2.4)),
+    'beach': (0.04, (0.3, 0.48), (0.9, 1.8), (1.5, 2.0)),
+    'snow': (0.04, (0.3, 0.5), (0.8, 1.6), (1.5, 2.0)),
+    'living room': (0.04, (0.4, 0.55), (0.8, 1.15), (1.35, 1.6)),
+    'office': (0.03, (0.4, 0.55), (0.8, 1.15), (1.35, 1.6)),
+}
+_SIZES = ((400, 300), (400, 267), (384, 288), (360, 270), (300, 400), (267, 400), (288, 384),
+          (320, 320), (384, 256), (400, 225))  # fmt: skip
+_STANDING = ('stand', 'stand', 'back', 'walk', 'walk', 'walk', 'phone', 'wave')
+
+
+class _Stage:
+    """Collects the things of one scene. Positions are metres: x to the right, z away."""
+
+    def __init__(self, rng: np.random.Generator, width: int, height: int, setting: str):
+        self.rng, self.width, self.height, self.setting = rng, width, height, setting
+        _, *ranges = _SETTINGS[setting]
+        horizon, focal, eye = (rng.uniform(*r) for r in ranges)
+        self.horizon, self.eye = horizon * height, eye
+        self.focal = focal * math.sqrt(width * height)
+        self.things: list[Thing] = []
+
+    def chance(self, p: float) -> bool:
+        return self.rng.random() < p
+
+    def pick(self, options: Sequence):
+        return pick(self.rng, options)
+
+    def put(
+        self,
+        kind: str,
+        x: float,
+        z: float,
+        pose: str = '',
+        flip: bool | None = None,
+        size: float = 1.0,
+        crowd: int = 0,
+        lift: float = 0.0,
+        colours: tuple[Colour, Colour] | None = None,
+    ) -> Thing:
+        rng, scale = self.rng, self.focal / z
+        drawn = tuple(some(rng, p, 10) for p in COLOURS.get(kind, ANY_COLOURS))
+        if lift and not pose:
+            pose = 'held'
+        thing = Thing(
+            kind=kind,
+            pose=pose,
+            x=self.width / 2 + x * scale,
+            y=self.horizon + (self.eye - lift) * scale,
+            scale=scale * size,
+            depth=z,
+            flip=self.chance(0.5) if flip is None else flip,
+            tilt=0.0,
+            colours=colours or drawn,
+            crowd=crowd,
+            seed=int(rng.integers(1 << 31)),
+        )
+        self.things.append(thing)
+        return thing
+
+    def change_last(self, **changes) -> None:
+        self.things[-1] = dataclasses.replace(self.things[-1], **changes)
+
+    def at(self, z: float, margin: float = 0.05) -> float:
+        """An x whose place at distance z falls inside the picture."""
+        half = 0.5 * self.width * z / self.focal
+        return self.rng.uniform(-1, 1) * half * (1 - 2 * margin)
+
+    def depth(self, near: float, far: float) -> float:
+        """Uniform in log distance: as many near as far."""
+        return math.exp(self.rng.uniform(math.log(near), math.log(far)))
+
+    def maybe(self, p: float, kind: str, visible: float, z: float, pose: str = '') -> None:
+        """With chance p, an object at distance z whose x is in the picture at `visible` metres."""
+        if self.chance(p):
+            self.put(kind, self.at(visible), z, pose)
+
+    def scatter(self, kinds: Sequence[str], near: float, far: float, margin: float = 0.05) -> None:
+        """One of the kinds somewhere between two distances."""
+        z = self.depth(near, far)
+        self.put(self.pick(kinds), self.at(z, margin), z)
+
+    def person(self, x: float, z: float, pose: str = '', **more) -> Thing:
+        seated = pose in ('ride', 'motor', 'sit')
+        child = self.chance(0.12) and not seated
+        size = self.rng.uniform(0.55, 0.75) if child else self.rng.uniform(0.92, 1.07)
+        return self.put(
+            'person', x, z, pose or self.pick(_STANDING), size=1.0 if seated else size, **more
+        )
+
+    def hold(self, person: Thing, kind: str, hand: int = 1, tilt: float = 0.0) -> None:
+        """Puts an object into a hand, just before the person."""
+        x, y = joints(person.pose, person.seed)[f'hand{hand}']
+        self.put(kind, 0, person.depth, 'held', flip=person.flip)
+        self.change_last(
+            x=person.x + (-x if person.flip else x) * person.scale,
+            y=person.y - y * person.scale,
+            scale=person.scale,
+            tilt=tilt,
+            depth=person.depth - 0.01,
+        )
+
+    def walkers(
+        self, low: int, high: int, near: float, far: float, xs: tuple[float, float] | None = None
+    ) -> None:
+        """At least `low`, fewer than `high` people on foot, some with something in a hand."""
+        for _ in range(self.rng.integers(low, high)):
+            z = self.depth(near, far)
+            side = self.pick((-1, 1))
+            x = self.at(z) if xs is None else side * self.rng.uniform(*xs)
+            p = self.person(x, z)
+            if self.chance(0.16):
+                self.hold(p, 'handbag', self.rng.integers(2))
+            elif self.chance(0.1) and p.pose in ('walk', 'phone'):
+                self.hold(p, 'umbrella', tilt=self.rng.uniform(-0.2, 0.2))
+            if self.chance(0.07):
+                dog_x = x + float(self.rng.choice([-0.7, 0.7]))
+                self.put('dog', dog_x, z - 0.1, size=self.rng.uniform(0.6, 1))
+
+    def indoors(self, low: int, high: int) -> None:
+        for _ in range(self.rng.integers(low, high)):
+            z = self.depth(2.2, 4.6)
+            self.person(self.at(z, 0.1), z, self.pick(('stand', 'phone', 'back', 'walk', 'wave')))
+
+    def vehicle(
+        self, kind: str, x: float, z: float, pose: str = 'side', flip: bool | None = None
+    ) -> None:
+        """A vehicle on the road; a motorcycle gets its rider."""
+        if kind == 'motorcycle':
+            self.rider(x, z, kind, pose)
+        else:
+            self.put(kind, x, z, pose, flip=flip)
+
+    def rider(self, x: float, z: float, kind: str, pose: str = 'side') -> None:
+        """A bicycle or motorcycle with its rider; seen from the side or the end."""
+        flip = self.chance(0.5)
+        self.put(kind, x, z, pose, flip=flip)
+        if pose == 'side':
+            self.person(x, z - 0.02, 'ride' if kind == 'bicycle' else 'motor', flip=flip)
+        else:
+            p = self.person(x, z + 0.02, 'stand', flip=flip)
+            self.change_last(y=p.y - 0.12 * p.scale)
+
+    def gliders(
+        self,
+        low: int,
+        high: int,
+        near: float,
+        far: float,
+        kind: str,
+        poses: Sequence[str],
+        lift: float = 0.0,
+    ) -> None:
+        """At least `low`, fewer than `high` people on skis or surfboards."""
+        for _ in range(self.rng.integers(low, high)):
+            z = self.depth(near, far)
+            x, flip = self.at(z), self.chance(0.5)
+            self.put(kind, x, z, flip=flip)
+            self.person(x, z - 0.02, self.pick(poses), flip=flip, lift=lift)
+
+    def crowd(self, kind: str, z: float) -> None:
+        x = self.at(z, 0.15)
+        count = int(self.rng.integers(9, 16)) if kind == 'person' else 5
+        self.put(kind, x, z, 'crowd', crowd=count)
+
+
+def _street(s: _Stage) -> None:
+    rng = s.rng
+    for side in (-1, 1):  # parked at the kerb
+        z = rng.uniform(4, 12)
+        while z < 45 and s.chance(0.72):
+            s.put('car', side * 3.35, z, 'front' if side < 0 else 'back')
+            z += rng.uniform(5.5, 12)
+    for side, pose in ((-1, 'front'), (1, 'back')):  # driving
+        if s.chance(0.62):
+            kind = s.pick(('car',) * 3 + ('bus',) * 2 + ('truck',) * 2 + ('motorcycle',))
+            z = s.depth(6 if kind in ('car', 'motorcycle') else 9, 34)
+            s.vehicle(kind, side * (1.3 if kind == 'motorcycle' else 1.35), z, pose)
+    s.walkers(1, 4, 3.2, 22, (4.7, 6.8))
+    if s.chance(0.15):
+        s.walkers(1, 2, 1.6, 3.0)
+    if s.chance(0.45):  # crossing
+        s.walkers(1, 4, 3.4, 14, (0.2, 3.2))
+    if s.chance(0.24):
+        s.rider(rng.uniform(-3, 3), s.depth(4.5, 16), 'bicycle', s.pick(('side', 'front')))
+    if s.chance(0.15):
+        s.put('bicycle', s.pick((-1, 1)) * 5.0, s.depth(4, 14), 'side')
+    if s.chance(0.3):
+        s.crowd(s.pick(('person', 'person', 'car')), rng.uniform(24, 40))
+    for side in (-1, 1):
+        kind = s.pick(('tree', 'tree', 'lamp', 'post', ''))
+        for z in np.arange(rng.uniform(5, 11), 42, rng.uniform(8, 14)):
+            if kind:
+                s.put(kind, side * 4.75, float(z), flip=side > 0)
+    if s.chance(0.25):
+        s.put('traffic light', s.pick((-1, 1)) * 4.6, s.depth(5, 16))
+    if s.chance(0.1):
+        s.put('stop sign', 4.6, s.depth(4, 9))
+    if s.chance(0.1):
+        s.put('fire hydrant', s.pick((-1, 1)) * 4.7, s.depth(3.5, 8))
+    if s.chance(0.07):
+        s.put('statue', s.pick((-1, 1)) * 6.4, s.depth(8, 18), 'stand')
+
+
+def _roadside(s: _Stage) -> None:
+    rng = s.rng
+    for z, flip in ((8.3, False), (12.2, True)):
+        x = s.at(z) - rng.uniform(1, 5)
+        for _ in range(rng.integers(1, 3)):
+            kind = s.pick(('car',) * 10 + ('bus',) * 3 + ('truck',) * 3 + ('motorcycle',))
+            s.vehicle(kind, x, z, flip=flip)
+            x += {'bus': 12.5, 'truck': 11}.get(kind, 5.4) + rng.uniform(0.3, 4)
+    if s.chance(0.3):
+        for k in range(rng.integers(2, 5)):
+            s.put('car', s.at(13.7) + 5 * k, 13.7, 'side')
+    s.walkers(0, 4, 14.8, 17.2)
+    s.walkers(0, 3, 1.8, 6.0)
+    if s.chance(0.25):
+        s.rider(s.at(6.8), rng.uniform(5, 7), 'bicycle')
+    s.maybe(0.15, 'bicycle', 5.0, 5.6, 'side')
+    s.maybe(0.14, 'motorcycle', 6.0, 6.6, 'side')
+    if s.chance(0.16):
+        s.crowd('person', 18.0)
+    if s.chance(0.3):
+        bench = s.put('bench', s.at(5), rng.uniform(4.5, 6))
+        if s.chance(0.6):
+            s.person((bench.x - s.width / 2) / bench.scale, bench.depth - 0.05, 'sit')
+    for z, p in ((5.9, 0.55), (15.0, 0.8)):
+        kind = s.pick(('tree', 'lamp', 'post', 'tree', 'bush'))
+        for _ in range(rng.integers(1, 4) if s.chance(p) else 0):
+            s.put(kind, s.at(z, -0.1), z, size=0.85)
+    s.maybe(0.22, 'traffic light', 6, 6.0)
+    s.maybe(0.08, 'fire hydrant', 5.5, 5.8)
+    s.maybe(0.06, 'statue', 16, 16.8, 'wave')
+
+
+def _country(s: _Stage) -> None:
+    rng = s.rng
+    if s.chance(0.4):
+        s.put('train', s.at(19) * 0.5, 19.0, 'track')
+    for z, flip in ((9.0, False), (11.8, True)):
+        if s.chance(0.7):
+            kind = s.pick(('car', 'car', 'car', 'truck', 'truck', 'bus', 'motorcycle'))
+            s.vehicle(kind, s.at(z), z, flip=flip)
+    for _ in range(rng.integers(0, 3)):
+        s.rider(s.at(7.6), rng.uniform(5.5, 8.4), 'bicycle')
+    s.walkers(0, 4, 3.2, 7)
+    for _ in range(rng.integers(0, 4)):
+        s.scatter(('tree', 'bush', 'tree', 'cow', 'cow'), 24, 50)
+    for _ in range(rng.integers(0, 3)):
+        s.scatter(('bush', 'fence', 'tree'), 5, 7, margin=-0.1)
+
+
+def _platform(s: _Stage) -> None:
+    rng = s.rng
+    if s.chance(0.92):
+        s.put('train', rng.uniform(-8, 8), 10.4, 'platform', lift=-0.1)
+    s.walkers(1, 6, 2.8, 8.0)
+    for _ in range(rng.integers(0, 3)):
+        s.scatter(('suitcase',), 3, 7)
+    s.maybe(0.4, 'bench', 6, 6.2)
+    if s.chance(0.3):
+        s.crowd('person', 8.6)
+    if s.chance(0.6):
+        for z in (4.6, 7.6):
+            s.put('column', s.pick((-1, 1)) * rng.uniform(1.2, 3.5), z)
+
+
+def _court(s: _Stage) -> None:
+    rng = s.rng
+    for near, far in ((3.6, 7.5), (14, 19))[: 1 + s.chance(0.5)]:
+        z = s.depth(near, far)
+        p = s.person(s.at(z, 0.2), z, s.pick(('swing', 'swing', 'serve')))
+        s.hold(p, 'tennis racket', tilt=rng.uniform(-1.3, 0.4))
+    if s.chance(0.7):
+        z = s.depth(5, 12)
+        yellow = ((205, 225, 60), (225, 240, 120))
+        s.put('sports ball', s.at(z), z, lift=rng.uniform(0.3, 1.8), size=0.5, colours=yellow)
+    for _ in range(rng.integers(0, 3)):
+        s.person(s.at(22), rng.uniform(20, 22.5))
+    s.maybe(0.3, 'bench', 20, 21.5)
+    if s.chance(0.3):
+        s.crowd('person', 23.0)
+    s.maybe(0.25, 'car', 23, 23.4, 'side')
+
+
+def _field(s: _Stage) -> None:
+    for _ in range(s.rng.integers(2, 6)):
+        z = s.depth(4.5, 24)
+        s.person(s.at(z), z, s.pick(('run', 'kick', 'run', 'stand', 'walk')))
+    if s.chance(0.8):
+        s.scatter(('sports ball',), 4, 10)
+    s.maybe(0.2, 'dog', 8, 8.0)
+    if s.chance(0.3):
+        s.crowd('person', 29.0)
+    for _ in range(2 if s.chance(0.3) else 0):
+        s.put('car', s.at(30), 30.5, 'side')
+
+
+def _beach(s: _Stage) -> None:
+    s.gliders(0, 3, 16, 30, 'surfboard', ('surf',), lift=0.03)
+    for _ in range(s.rng.integers(1, 4)):
+        z = s.depth(3.2, 13)
+        p = s.person(s.at(z), z, s.pick(('stand', 'walk', 'back', 'run')))
+        if s.chance(0.35):
+            s.hold(p, 'surfboard', tilt=s.rng.uniform(-0.3, 0.3))
+    if s.chance(0.4):
+        s.scatter(('boat',), 35, 70)
+    s.maybe(0.25, 'dog', 7, 7.0)
+    s.maybe(0.25, 'car', 11, 12.0, 'side')
+
+
+def _snow(s: _Stage) -> None:
+    s.gliders(1, 5, 3.4, 18, 'skis', ('ski', 'ski', 'ski', 'stand'))
+    for _ in range(s.rng.integers(2, 9)):
+        s.scatter(('pine',), 7, 40, margin=-0.1)
+    if s.chance(0.2):
+        s.crowd('person', 30.0)
+
+
+def _living_room(s: _Stage) -> None:
+    rng = s.rng
+    x = s.at(4.4, 0.25)
+    s.put('couch', x, 4.4)
+    for k in range(rng.integers(0, 3)):
+        s.person(x + (k - 0.5) * 0.75, 4.2, 'sit')
+    if s.chance(0.6):
+        s.put('tv', s.at(5, 0.2), 5.0, lift=rng.uniform(0.7, 1.1))
+    s.indoors(0, 3)
+    if s.chance(0.35):
+        z = rng.uniform(2.8, 3.4)
+        s.put('dining table', s.at(z), z)
+    for kind, p in (('potted plant', 0.6), ('chair', 0.5), ('dog', 0.2), ('potted plant', 0.3)):
+        if s.chance(p):
+            s.scatter((kind,), 3.0, 4.9)
+
+
+def _office(s: _Stage) -> None:
+    for _ in range(s.rng.integers(1, 3)):
+        z = s.rng.uniform(3.4, 5.2)
+        x = s.at(z, 0.15)
+        s.put('chair', x - 0.7, z, flip=False)
+        if s.chance(0.7):
+            s.person(x - 0.66, z - 0.03, 'sit', flip=False)
+        s.put('dining table', x + 0.4, z - 0.1, size=0.95)
+        s.put('tv', x + 0.4, z, size=0.6, lift=0.8)
+    s.indoors(1, 3)
+    s.maybe(0.5, 'potted plant', 5, 5.4)
+    s.maybe(0.4, 'suitcase', 3.5, 3.4)
+
+
+_FILL: dict[str, Callable[[_Stage], None]] = {
+    'street': _street, 'roadside': _roadside, 'country': _country, 'platform': _platform,
+    'court': _court, 'field': _field, 'beach': _beach, 'snow': _snow, 'living room': _living_room,
+    'office': _office,
+}  # fmt: skip
+
+
+def split_number(split: str) -> int:
+    """A number below 2^32 for a split's name."""
+    return int.from_bytes(hashlib.sha256(split.encode()).digest()[:4], 'big')
+
+
+def sample_scene(seed: int, split: str, index: int) -> Scene:
+    """Describes scene `index` of a split; depends on these three alone."""
+    rng = np.random.default_rng([seed, split_number(split), index])
+    names = list(_SETTINGS)
+    setting = names[int(rng.choice(len(names), p=[_SETTINGS[n][0] for n in names]))]
+    width, height = pick(rng, _SIZES)
+    stage = _Stage(rng, width, height, setting)
+    _FILL[setting](stage)
+    if stage.chance(0.08):
+        stage.put('frame', 0, 0.5)
+        stage.change_last(x=width / 2, y=float(height), scale=float(max(width, height)))
+    return Scene(
+        width=width,
+        height=height,
+        setting=setting,
+        horizon=stage.horizon,
+        focal=stage.focal,
+        eye=stage.eye,
+        light=_light(stage),
+        grayscale=stage.chance(0.07),
+        seed=int(rng.integers(1 << 31)),
+        things=tuple(sorted(stage.things, key=lambda t: -t.depth)),
+    )
+
+
+def _light(s: _Stage) -> Light:
+    rng = s.rng
+    dark = s.chance(0.13)
+    sunny = not dark and s.setting not in INDOORS and s.chance(0.62)
+    warm = rng.uniform(-0.06, 0.08)
+    return Light(
+        brightness=rng.uniform(0.32, 0.5) if dark else rng.uniform(0.8, 1.12),
+        tint=(1 + warm - 0.14 * dark, 1.0 - 0.06 * dark, 1 - warm + 0.16 * dark),
+        slant=float(rng.uniform(0.25, 0.9) * rng.choice([-1, 1])) if sunny else 0.0,
+        length=rng.uniform(0.08, 0.22) if sunny else 0.0,
+        noise=rng.uniform(1.5, 5) + 4 * dark,
+    )

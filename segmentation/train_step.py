@@ -1,0 +1,220 @@
+"""What happens in one training step, on one device or on many."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from segmentation import losses, pretrained
+from segmentation.model import SegmentationModel, scale_images
+
+# The pmap axis: devices, each with its share of the batch.
+AXIS = 'batch'
+
+
+@flax.struct.dataclass
+class TrainState:
+    """All that a training step reads and changes."""
+
+    step: jax.Array  # int32, steps done
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+
+def make_optimizer(
+    config: ConfigDict, num_steps: int, encoder_trainable: bool
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optimiser and its learning-rate schedule, from the `optimizer` config.
+
+    Raises:
+      ValueError: unknown name or schedule.
+    """
+    if config.schedule == 'constant':
+        schedule = optax.constant_schedule(config.learning_rate)
+    elif config.schedule == 'cosine':
+        decay_steps = max(num_steps - config.warmup_steps, 1)
+        schedule = optax.cosine_decay_schedule(config.learning_rate, decay_steps)
+    else:
+        raise ValueError(f"optimizer.schedule is 'constant' or 'cosine', not {config.schedule!r}.")
+    if config.warmup_steps:
+        warmup = optax.linear_schedule(0, config.learning_rate, config.warmup_steps)
+        schedule = optax.join_schedules([warmup, schedule], [config.warmup_steps])
+    if config.name == 'adam':
+        optimizer = optax.adam(schedule)
+    elif config.name == 'adamw':
+        optimizer = optax.adamw(schedule, weight_decay=config.weight_decay)
+    else:
+        raise ValueError(f"optimizer.name is 'adam' or 'adamw', not {config.name!r}.")
+    if config.clip_norm:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+    if not encoder_trainable:
+        # Not even moments are kept for the encoder, and weight decay does not reach it.
+        optimizer = optax.multi_transform(
+            {'decoder': optimizer, 'encoder': optax.set_to_zero()},
+            lambda params: {part: part for part in params},
+        )
+    return optimizer, schedule
+
+
+def init_state(
+    model: SegmentationModel,
+    optimizer: optax.GradientTransformation,
+    config: ConfigDict,
+) -> TrainState:
+    """Initial state on the default device, with pretrained encoder weights if configured.
+
+    Raises:
+      ValueError: the weights do not fit the model (see `pretrained`).
+    """
+    size = config.data.image_size
+    images = jnp.zeros((1, size, size, 3))
+    variables = jax.jit(lambda key: model.init(key, images, train=False))(
+        jax.random.key(config.seed)
+    )
+    if config.model.pretrained:
+        weights = pretrained.load_weights(
+            config.model.pretrained, config.model.width, config.model.pretrained_resolution
+        )
+        variables = pretrained.merge(variables, weights)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables['params'],
+        batch_stats=variables.get('batch_stats', {}),
+        opt_state=optimizer.init(variables['params']),
+    )
+
+
+def make_train_step(
+    model: SegmentationModel,
+    optimizer: optax.GradientTransformation,
+    config: ConfigDict,
+    num_classes: int,
+    axis_name: str | None = None,
+) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
+    """One optimiser step on a batch, or on this device's share of it under `axis_name`.
+
+    The step takes the state and a batch of `image` uint8 `[B, S, S, 3]` and `label` uint8
+    `[B, S, S]`, and returns the new state and `loss` and `gradient_norm`, both over the global
+    batch. The loss is the weighted mean of the cross-entropy over all counted pixels of the global
+    batch, plus `dice_weight` times the mean Dice loss of its images.
+
+    Raises:
+      ValueError: the number of class weights is not the number of classes.
+    """
+    class_weights = np.asarray(config.loss.class_weights or [1.0] * num_classes, np.float32)
+    if len(class_weights) != num_classes:
+        raise ValueError(
+            f'loss.class_weights has {len(class_weights)} weights for {num_classes} classes '
+            '(background first).'
+        )
+
+    def sum_over_devices(tree):
+        return jax.lax.psum(tree, axis_name) if axis_name else tree
+
+    def train_step(state, batch):
+        images, label = scale_images(batch['image'], config.data.input_range), batch['label']
+        weights = losses.pixel_weights(label, jnp.asarray(class_weights))
+        # Global counts, taken outside the differentiated function: a psum inside it would multiply
+        # the gradients by the number of devices, and a mean of means is not the global mean.
+        total_weight = sum_over_devices(weights.sum())
+        total_weight = jnp.where(total_weight > 0, total_weight, 1)
+        num_images = sum_over_devices(len(images))
+        dropout_key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        if axis_name:
+            dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
+
+        def loss_fn(params):
+            logits, updates = model.apply(
+                {'params': params, 'batch_stats': state.batch_stats},
+                images,
+                train=True,
+                mutable=['batch_stats'],
+                rngs={'dropout': dropout_key},
+            )
+            nats = losses.cross_entropy(logits, label, config.loss.label_smoothing)
+            loss = (weights * nats).sum() / total_weight
+            if config.loss.dice_weight:
+                dice = losses.dice_loss(logits, label).sum() / num_images
+                loss += config.loss.dice_weight * dice
+            return loss, updates.get('batch_stats', {})
+
+        (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        loss, grads = sum_over_devices((loss, grads))
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        new_state = TrainState(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        return new_state, {'loss': loss, 'gradient_norm': optax.global_norm(grads)}
+
+    return train_step
+
+
+def pmap_step(step: Callable, devices: list[jax.Device] | None = None, donate: bool = True):
+    """A step over all devices: replicated first argument, batch with leading device axis."""
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=None,
+        devices=devices,
+        donate_argnums=0 if donate else (),
+    )
+
+
+def split_batch(batch: dict[str, np.ndarray], num_devices: int) -> dict[str, np.ndarray]:
+    """Gives `image` and `label` a leading axis of this process' devices."""
+    return {
+        key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:])
+        for key in ('image', 'label')
+    }
+
+
+def make_statistics_step(
+    model: SegmentationModel, config: ConfigDict
+) -> Callable[[TrainState, dict], Any]:
+    """BatchNorm statistics (mean, variance) of one batch under the present parameters."""
+    model = model.clone(encoder_bn_momentum=0.0, decoder_bn_momentum=0.0)
+
+    def statistics_step(state, batch):
+        _, updates = model.apply(
+            {'params': state.params, 'batch_stats': state.batch_stats},
+            scale_images(batch['image'], config.data.input_range),
+            train=True,
+            mutable=['batch_stats'],
+            rngs={'dropout': jax.random.key(config.seed)},
+        )
+        return updates.get('batch_stats', {})
+
+    return statistics_step
+
+
+def pool_statistics(batches: list[Any]) -> Any:
+    """Mean and variance over several equally large batches from those of each.
+
+    The variance is the mean variance within batches plus the variance of their means (Wu & Johnson
+    2021, "precise BatchNorm").
+
+    Args:
+      batches: trees of {'mean': `[C]`, 'var': `[C]`}, one per batch.
+
+    Returns:
+      A tree of the same form, float32.
+    """
+    first = batches[0]
+    if set(first) == {'mean', 'var'}:
+        means = np.stack([np.asarray(batch['mean'], np.float64) for batch in batches])
+        within = np.mean([np.asarray(batch['var'], np.float64) for batch in batches], axis=0)
+        return {
+            'mean': means.mean(0).astype(np.float32),
+            'var': (within + means.var(0)).astype(np.float32),
+        }
+    return {name: pool_statistics([batch[name] for batch in batches]) for name in first}

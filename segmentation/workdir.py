@@ -1,0 +1,102 @@
+"""A run's directory: who may write into it, and what it says about itself."""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import jax
+from ml_collections import ConfigDict
+
+from segmentation import coco
+from segmentation.config import read_config, save_config
+
+# Fields that may differ when a run is continued: they do not change what has been computed so far.
+_FREE_FIELDS = {
+    'data.data_dir', 'data.threads', 'data.prefetch', 'train.num_steps', 'train.num_epochs',
+    'train.log_every', 'eval_batch_size',
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def claim(workdir: pathlib.Path) -> Iterator[None]:
+    """Refuses a second process that would write into the same run directory."""
+    with (workdir / 'lock').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f'Another process is training in {workdir}; choose another --workdir.'
+            ) from error
+        yield
+
+
+def describe_run(prepared: coco.Prepared, reports: dict, class_names: tuple[str, ...]) -> dict:
+    """What a reader of the run directory needs to know where its numbers come from."""
+    source = pathlib.Path(__file__).parent
+    try:
+        git = ['git', '-C', str(source), 'describe', '--always', '--dirty', '--abbrev=12']
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = 'unknown'
+    packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'pillow')
+    return {
+        'command': [sys.executable, *sys.argv],
+        'code': commit,
+        'python': platform.python_version(),
+        'packages': {name: importlib.metadata.version(name) for name in packages},
+        'devices': [str(device) for device in jax.devices()],
+        'data': {'path': str(prepared.path), 'fingerprint': prepared.fingerprint},
+        'class_names': list(class_names),
+        'images': reports,
+    }
+
+
+def _flat(tree: dict, prefix: str = '') -> dict:
+    flat = {}
+    for key, value in tree.items():
+        flat |= (
+            _flat(value, f'{prefix}{key}.')
+            if isinstance(value, dict)
+            else {f'{prefix}{key}': value}
+        )
+    return flat
+
+
+def write_description(workdir: pathlib.Path, config: ConfigDict, run: dict) -> None:
+    """Writes `config.json` and `run.json`.
+
+    Raises:
+      ValueError: the directory holds a run of another config or of other data, which is left alone.
+    """
+    _check_same_run(workdir, config, run)
+    save_config(config, workdir / 'config.json')
+    (workdir / 'run.json').write_text(json.dumps(run, indent=2) + '\n')
+
+
+def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> None:
+    if not (workdir / 'run.json').exists():
+        return
+    # Through JSON, so that tuples compare as the lists they were saved as.
+    new = _flat(json.loads(json.dumps(config.to_dict())))
+    old = _flat(read_config(workdir / 'config.json').to_dict())
+    differing = [
+        f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and name not in _FREE_FIELDS
+    ]
+    before = json.loads((workdir / 'run.json').read_text())
+    if before['data']['fingerprint'] != run['data']['fingerprint']:
+        differing.append(f"data: {before['data']['fingerprint']} there, "
+                         f"{run['data']['fingerprint']} now")  # fmt: skip
+    if differing:
+        raise ValueError(
+            f'{workdir} holds another run, which cannot be continued with:\n  '
+            + '\n  '.join(differing)
+            + '\nChoose another --workdir.'
+        )

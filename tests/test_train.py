@@ -1,0 +1,131 @@
+"""The loop around the step: stopping, continuing, refusing, saving."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from segmentation import checkpoint, train, workdir
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Trains on one of the fake devices: less to compile for."""
+    monkeypatch.setattr(jax, 'local_device_count', lambda: 1)
+    monkeypatch.setattr(jax, 'device_count', lambda: 1)
+    device = jax.devices()[:1]
+    monkeypatch.setattr(jax, 'devices', lambda: device)
+    monkeypatch.setattr(jax, 'local_devices', lambda: device)
+
+
+def states_of(run, step):
+    """All arrays of a checkpoint, optimiser included, by name."""
+    with checkpoint.open_manager(run, read_only=True) as manager:
+        tree = checkpoint.restore_arrays(manager, step)
+    return {
+        jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def stop_after(run, step):
+    """Sends this process SIGTERM once the metrics of a step are written."""
+
+    def watch():
+        path = run / 'metrics.jsonl'
+        while not (path.exists() and f'"step": {step},' in path.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one_device):
+    tiny_config.data.flip, tiny_config.data.min_crop = True, 0.5
+    tiny_config.train.num_steps, tiny_config.train.eval_every = 12, 6
+    straight, interrupted = tmp_path / 'straight', tmp_path / 'interrupted'
+    result = train.train(tiny_config, straight)
+    assert result['step'] == 12 and 0 <= result['selection']['mean_iou'] <= 1
+
+    stop_after(interrupted, 2)
+    with pytest.raises(train.TrainingStopped, match='saved at step'):
+        train.train(tiny_config, interrupted)
+    with checkpoint.open_manager(interrupted, read_only=True) as manager:
+        assert 2 <= manager.latest_step() < 12
+    train.train(tiny_config, interrupted)
+
+    expected, actual = states_of(straight, 12), states_of(interrupted, 12)
+    assert expected.keys() == actual.keys() and any('opt_state' in name for name in expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(value, actual[name], err_msg=name)
+    keep = {'step', 'train/loss', 'selection/loss', 'selection/mean_iou'}
+    lines = [
+        [
+            {key: value for key, value in json.loads(line).items() if key in keep}
+            for line in (run / 'metrics.jsonl').read_text().splitlines()
+        ]
+        for run in (straight, interrupted)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_run_directory_describes_itself(tiny_config, tmp_path, one_device):
+    train.train(tiny_config, tmp_path)
+    described = json.loads((tmp_path / 'run.json').read_text())
+    assert described['class_names'] == ['background', 'person', 'car']
+    assert described['images']['train']['images'] > 0
+    assert {'jax', 'flax', 'numpy'} <= described['packages'].keys()
+    assert list((tmp_path / 'pictures').glob('*.png'))
+
+    # Another config, or a config that only differs in how fast it runs.
+    tiny_config.train.num_steps = 5
+    tiny_config.data.threads = 1
+    assert train.train(tiny_config, tmp_path)['step'] == 5
+    tiny_config.optimizer.learning_rate = 0.5
+    with pytest.raises(ValueError, match='optimizer.learning_rate: 0.001 there, 0.5 now'):
+        train.train(tiny_config, tmp_path)
+    tiny_config.optimizer.learning_rate = 1e-3
+
+    # A newest checkpoint that cannot be read: the one before is taken.
+    broken = tmp_path / 'checkpoints' / '5' / 'state'
+    for file in broken.rglob('*'):
+        if file.is_file():
+            file.write_bytes(b'')
+    tiny_config.train.num_steps = 6
+    assert train.train(tiny_config, tmp_path)['step'] == 6
+
+    with checkpoint.open_manager(tmp_path, read_only=True) as manager:
+        steps = sorted(manager.all_steps())
+    with pytest.raises(ValueError, match=f'no checkpoint .77.; it has steps .{steps[0]}'):
+        checkpoint.restore_variables(tmp_path, '77')
+    with pytest.raises(ValueError, match="'best', 'latest' or a step"):
+        checkpoint.restore_variables(tmp_path, 'bset')
+
+
+def test_second_process_in_one_directory_is_refused(tiny_config, tmp_path, one_device):
+    with workdir.claim(tmp_path), pytest.raises(ValueError, match='Another process'):
+        train.train(tiny_config, tmp_path)
+
+
+def test_nan_stops_with_step_rate_and_last_good_checkpoint(tiny_config, tmp_path, one_device):
+    tiny_config.optimizer.learning_rate = float('inf')
+    tiny_config.train.num_steps = 3
+    with pytest.raises(train.TrainingDiverged, match=r'step 2 \(learning rate inf\)') as error:
+        train.train(tiny_config, tmp_path)
+    assert 'Last good checkpoint: step None' in str(error.value)
+    assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdecimal()]
+
+
+def test_batch_must_divide_over_devices(tiny_config, tmp_path):
+    tiny_config.train.batch_size = 12
+    with pytest.raises(ValueError, match='multiple of the number of devices, 8'):
+        train.train(tiny_config, tmp_path)
+
+
+def test_no_checkpoints_yet(tmp_path):
+    with pytest.raises(ValueError, match='no checkpoints: train first'):
+        checkpoint.restore_variables(tmp_path, 'best')
