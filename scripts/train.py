@@ -18,10 +18,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from segmentation import metrics, train  # noqa: E402
 from segmentation.config import load_config  # noqa: E402
 
-# "Temporary failure, try again" of sysexits.h: what a scheduler may restart.
-EXIT_STOPPED = 75
-EXIT_DIVERGED = 65
-
 
 def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(
@@ -57,10 +53,10 @@ def main():
         result = train.train(config, arguments.workdir)
     except train.TrainingStopped as stopped:
         print(f'{stopped} The same command continues.', file=sys.stderr)
-        return EXIT_STOPPED
+        return train.EXIT_STOPPED
     except train.TrainingDiverged as diverged:
         print(diverged, file=sys.stderr)
-        return EXIT_DIVERGED
+        return train.EXIT_DIVERGED
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1

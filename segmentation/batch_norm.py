@@ -18,8 +18,9 @@ def _average(values, axis_name):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float,
-              axis_name: str | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+def normalize(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Normalises by the statistics of the batch.
 
     Args:
@@ -39,10 +40,10 @@ def normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float,
 # XLA's CPU backend sums x, x², g and g·x without storing an intermediate array; with x - mean in
 # place of x it would write one for every sum.
 
+
 def _normalize_forward(x, scale, bias, epsilon, axis_name):
     wide = x.astype(scale.dtype)
-    mean, square = _average(
-        (wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))), axis_name)
+    mean, square = _average((wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))), axis_name)
     variance = jnp.maximum(square - jnp.square(mean), 0)
     inverse = lax.rsqrt(variance + epsilon)
     y = affine(x, mean, scale * inverse, bias)
@@ -79,6 +80,7 @@ class BatchNorm(nn.Module):
       epsilon: added to the variance.
       axis_name: mapped axis over which batch statistics are averaged too.
     """
+
     momentum: float
     epsilon: float = 1e-3
     axis_name: str | None = None

@@ -5,13 +5,16 @@ metrics of the evaluation at that step. They are written asynchronously and rena
 complete, so an interrupted write leaves nothing that looks like a checkpoint.
 """
 
+import contextlib
 import logging
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging as absl_logging
 from orbax.checkpoint import checkpoint_managers
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,17 @@ def _score(metrics: dict) -> float:
     # A step with no foreground at all (None) is worse than one that finds none (0).
     score = metrics.get(BEST_METRIC)
     return -1.0 if score is None else score
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back what orbax warns of when a checkpoint is opened to be read only."""
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(verbosity)
 
 
 def open_manager(
@@ -42,17 +56,18 @@ def open_manager(
     ]
     if keep_every:
         policies.append(checkpoint_managers.EveryNSteps(keep_every))
-    return ocp.CheckpointManager(
-        (workdir / 'checkpoints').absolute(),
-        options=ocp.CheckpointManagerOptions(
-            best_fn=_score,
-            best_mode='max',
-            preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-            read_only=read_only,
-            cleanup_tmp_directories=not read_only,
-        ),
-        item_names=('state', 'data'),
-    )
+    with _quiet():
+        return ocp.CheckpointManager(
+            (workdir / 'checkpoints').absolute(),
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_score,
+                best_mode='max',
+                preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
+                read_only=read_only,
+                cleanup_tmp_directories=not read_only,
+            ),
+            item_names=('state', 'data'),
+        )
 
 
 def save(
@@ -151,9 +166,8 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
 
 def restore_arrays(manager: ocp.CheckpointManager, step: int) -> dict:
     """The whole saved state as nested dicts of numpy arrays, whatever devices it was saved from."""
-    saved = manager.item_metadata(step).state
-    to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-    return ocp.PyTreeCheckpointer().restore(
-        manager.directory / str(step) / 'state',
-        args=ocp.args.PyTreeRestore(restore_args=to_numpy),
-    )
+    path = manager.directory / str(step) / 'state'
+    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        saved = checkpointer.metadata(path).item_metadata.tree
+        to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
+        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=to_numpy))

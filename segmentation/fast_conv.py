@@ -28,8 +28,13 @@ def _plain(x, kernel, stride, groups=1):
     # bfloat16 accumulates in float32 on accelerators without being asked; asking would make the
     # transposed (gradient) convolutions mix dtypes, which lax refuses.
     return lax.conv_general_dilated(
-        x, kernel, (stride, stride), 'SAME', dimension_numbers=_DIMENSIONS,
-        feature_group_count=groups)
+        x,
+        kernel,
+        (stride, stride),
+        'SAME',
+        dimension_numbers=_DIMENSIONS,
+        feature_group_count=groups,
+    )
 
 
 def _with_fast_forms(plain, forward, backward):
@@ -37,6 +42,7 @@ def _with_fast_forms(plain, forward, backward):
 
     `forward` or `backward` is None where the plain form is also the fast one.
     """
+
     def plain_backward(x, kernel, g):
         return jax.vjp(plain, x, kernel)[1](g)
 
@@ -64,18 +70,24 @@ def _same_padding(size: int, stride: int) -> tuple[int, int]:
 
 
 def _pad(x, stride):
-    return jnp.pad(x, ((0, 0), _same_padding(x.shape[1], stride),
-                       _same_padding(x.shape[2], stride), (0, 0)))
+    return jnp.pad(
+        x, ((0, 0), _same_padding(x.shape[1], stride), _same_padding(x.shape[2], stride), (0, 0))
+    )
 
 
 def _windows(padded, height, width, stride):
     """The nine arrays [B, height, width, C] that the taps of a 3×3 window see, row by row."""
     b, _, _, c = padded.shape
     return [
-        lax.slice(padded, (0, i, j, 0),
-                  (b, i + stride * (height - 1) + 1, j + stride * (width - 1) + 1, c),
-                  (1, stride, stride, 1))
-        for i in range(3) for j in range(3)]
+        lax.slice(
+            padded,
+            (0, i, j, 0),
+            (b, i + stride * (height - 1) + 1, j + stride * (width - 1) + 1, c),
+            (1, stride, stride, 1),
+        )
+        for i in range(3)
+        for j in range(3)
+    ]
 
 
 def _shift(x, down, right):
@@ -105,13 +117,15 @@ def _scatter_windows(taps):
 
 # Depthwise ----------------------------------------------------------------------------------------
 
+
 def _depthwise_forward(stride, x, kernel):
     acc = _accumulator(x)
     height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
     taps = kernel.astype(acc).reshape(9, -1)
     windows = _windows(_pad(x, stride), height, width, stride)
-    return sum(window.astype(acc) * tap
-               for window, tap in zip(windows, taps, strict=True)).astype(x.dtype)
+    return sum(window.astype(acc) * tap for window, tap in zip(windows, taps, strict=True)).astype(
+        x.dtype
+    )
 
 
 def _depthwise_backward(stride, x, kernel, g):
@@ -124,14 +138,16 @@ def _depthwise_backward(stride, x, kernel, g):
         taps = kernel.astype(acc).reshape(3, 3, c)
         y = _scatter_windows([[gs * taps[i, j] for j in range(3)] for i in range(3)])
         top, left = _same_padding(h, 2)[0], _same_padding(w, 2)[0]
-        gx = y[:, top:top + h, left:left + w].astype(x.dtype)
+        gx = y[:, top : top + h, left : left + w].astype(x.dtype)
     padded = _pad(x, stride)
 
     def kernel_gradient(offset):
         # One tap at a time: nine reductions fused into one loop run several times slower.
         window = lax.dynamic_slice(
-            padded, (0, offset[0], offset[1], 0),
-            (b, stride * (g.shape[1] - 1) + 1, stride * (g.shape[2] - 1) + 1, c))
+            padded,
+            (0, offset[0], offset[1], 0),
+            (b, stride * (g.shape[1] - 1) + 1, stride * (g.shape[2] - 1) + 1, c),
+        )
         window = window[:, ::stride, ::stride]
         return jnp.sum(window.astype(acc) * g.astype(acc), axis=(0, 1, 2))
 
@@ -154,10 +170,12 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Arra
     return _with_fast_forms(
         functools.partial(_plain, stride=stride, groups=x.shape[-1]),
         functools.partial(_depthwise_forward, stride),
-        functools.partial(_depthwise_backward, stride))(x, kernel)
+        functools.partial(_depthwise_backward, stride),
+    )(x, kernel)
 
 
 # Pointwise ----------------------------------------------------------------------------------------
+
 
 def _product(x, matrix, contract=(-1, 0)):
     """Product of two matrices over the given axes, in at least float32."""
@@ -182,10 +200,12 @@ def _pointwise_backward(x, kernel, g):
 def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """1×1 convolution of [B, H, W, I] with a kernel [1, 1, I, O]; returns [B, H, W, O]."""
     return _with_fast_forms(
-        functools.partial(_plain, stride=1), _pointwise_forward, _pointwise_backward)(x, kernel)
+        functools.partial(_plain, stride=1), _pointwise_forward, _pointwise_backward
+    )(x, kernel)
 
 
 # Dense 3×3 ----------------------------------------------------------------------------------------
+
 
 def _conv_forward(stride, x, kernel):
     height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
@@ -203,7 +223,7 @@ def _conv_backward(stride, x, kernel, g):
         gx = _conv_forward(1, g, kernel[::-1, ::-1].swapaxes(2, 3))
     else:
         top, left = _same_padding(h, 2)[0], _same_padding(w, 2)[0]
-        gx = _conv_transpose_forward(g, kernel)[:, top:top + h, left:left + w]
+        gx = _conv_transpose_forward(g, kernel)[:, top : top + h, left : left + w]
     return gx, gk.astype(kernel.dtype)
 
 
@@ -221,14 +241,17 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     return _with_fast_forms(
         functools.partial(_plain, stride=stride),
         functools.partial(_conv_forward, stride),
-        functools.partial(_conv_backward, stride))(x, kernel)
+        functools.partial(_conv_backward, stride),
+    )(x, kernel)
 
 
 # Transposed 3×3 -----------------------------------------------------------------------------------
 
+
 def _plain_transpose(x, kernel):
     return lax.conv_transpose(
-        x, kernel, (2, 2), 'SAME', dimension_numbers=_DIMENSIONS, transpose_kernel=True)
+        x, kernel, (2, 2), 'SAME', dimension_numbers=_DIMENSIONS, transpose_kernel=True
+    )
 
 
 def _conv_transpose_forward(x, kernel):
@@ -263,5 +286,6 @@ def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
     Returns:
       [B, 2H, 2W, O].
     """
-    return _with_fast_forms(
-        _plain_transpose, _conv_transpose_forward, _conv_transpose_backward)(x, kernel)
+    return _with_fast_forms(_plain_transpose, _conv_transpose_forward, _conv_transpose_backward)(
+        x, kernel
+    )

@@ -27,11 +27,21 @@ PUBLISHED_TAPS = (
 # (channels at width 1, stride) of blocks 0 to 16; Table 2 of the paper.
 _BLOCKS = (
     (16, 1),
-    (24, 2), (24, 1),
-    (32, 2), (32, 1), (32, 1),
-    (64, 2), (64, 1), (64, 1), (64, 1),
-    (96, 1), (96, 1), (96, 1),
-    (160, 2), (160, 1), (160, 1),
+    (24, 2),
+    (24, 1),
+    (32, 2),
+    (32, 1),
+    (32, 1),
+    (64, 2),
+    (64, 1),
+    (64, 1),
+    (64, 1),
+    (96, 1),
+    (96, 1),
+    (96, 1),
+    (160, 2),
+    (160, 1),
+    (160, 1),
     (320, 1),
 )
 _EXPANSION = 6
@@ -47,6 +57,7 @@ def _multiple_of_8(channels: float) -> int:
 
 class Conv(nn.Module):
     """3×3 convolution, SAME padding, no bias."""
+
     features: int
     stride: int
     dtype: Any = jnp.float32
@@ -60,18 +71,21 @@ class Conv(nn.Module):
 
 class DepthwiseConv(nn.Module):
     """3×3 depthwise convolution, SAME padding, no bias."""
+
     stride: int
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param('kernel', _glorot, (3, 3, 1, x.shape[-1]))
-        return fast_conv.depthwise_conv(x.astype(self.dtype), kernel.astype(self.dtype),
-                                        self.stride)
+        return fast_conv.depthwise_conv(
+            x.astype(self.dtype), kernel.astype(self.dtype), self.stride
+        )
 
 
 class PointwiseConv(nn.Module):
     """1×1 convolution without bias."""
+
     features: int
     dtype: Any = jnp.float32
 
@@ -117,6 +131,7 @@ class MobileNetV2(nn.Module):
       bn_axis_name: pmap axis over which batch statistics are averaged.
       dtype: of convolutions and activations; parameters and statistics are float32.
     """
+
     width: float = 1.0
     taps: tuple[str, ...] = PUBLISHED_TAPS
     bn_momentum: float = 0.999
@@ -156,11 +171,13 @@ class MobileNetV2(nn.Module):
 
     def _layers(self, x, train):
         """Yields (name, activation) of each layer in turn; a layer not reached is never built."""
+
         def conv_bn(x, conv, bn_name, relu_name=None):
             x = conv(x)
             yield conv.name, x
             x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=bn_name)(
-                x, train=train)
+                x, train=train
+            )
             yield bn_name, x
             if relu_name:
                 x = ReLU6(name=relu_name)(x)
@@ -174,13 +191,16 @@ class MobileNetV2(nn.Module):
             inputs = x
             if i:
                 expand = PointwiseConv(
-                    _EXPANSION * x.shape[-1], self.dtype, name=f'{prefix}_expand')
+                    _EXPANSION * x.shape[-1], self.dtype, name=f'{prefix}_expand'
+                )
                 x = yield from conv_bn(x, expand, f'{prefix}_expand_BN', f'{prefix}_expand_relu')
             depthwise = DepthwiseConv(stride, self.dtype, name=f'{prefix}_depthwise')
             x = yield from conv_bn(
-                x, depthwise, f'{prefix}_depthwise_BN', f'{prefix}_depthwise_relu')
+                x, depthwise, f'{prefix}_depthwise_BN', f'{prefix}_depthwise_relu'
+            )
             project = PointwiseConv(
-                _multiple_of_8(int(channels * self.width)), self.dtype, name=f'{prefix}_project')
+                _multiple_of_8(int(channels * self.width)), self.dtype, name=f'{prefix}_project'
+            )
             x = yield from conv_bn(x, project, f'{prefix}_project_BN')
             if inputs.shape == x.shape:
                 x = inputs + x

@@ -55,6 +55,7 @@ class SegmentationModel(nn.Module):
       bn_axis_name: pmap axis over which batch statistics are averaged.
       dtype: of convolutions and activations; parameters and statistics are float32.
     """
+
     num_classes: int
     width: float = 1.0
     encoder_trainable: bool = True
@@ -85,32 +86,45 @@ class SegmentationModel(nn.Module):
           ValueError: for an attribute out of its range, or images of wrong shape or type.
         """
         if self.encoder_statistics not in ENCODER_STATISTICS:
-            raise ValueError(f'encoder_statistics must be one of {ENCODER_STATISTICS}, '
-                             f'got {self.encoder_statistics!r}')
+            raise ValueError(
+                f'encoder_statistics must be one of {ENCODER_STATISTICS}, '
+                f'got {self.encoder_statistics!r}'
+            )
         if self.num_classes < 2:
-            raise ValueError(f'num_classes counts the background, so at least 2; '
-                             f'got {self.num_classes}')
+            raise ValueError(
+                f'num_classes counts the background, so at least 2; got {self.num_classes}'
+            )
         if not jnp.issubdtype(images.dtype, jnp.floating):
-            raise ValueError(f'images must be floating point (see scale_images), '
-                             f'got {images.dtype}')
+            raise ValueError(
+                f'images must be floating point (see scale_images), got {images.dtype}'
+            )
         batch_statistics = self.encoder_trainable and self.encoder_statistics == 'batch'
         features = mobilenet_v2.MobileNetV2(
-            width=self.width, bn_momentum=self.encoder_bn_momentum,
-            bn_axis_name=self.bn_axis_name, dtype=self.dtype, name='encoder',
+            width=self.width,
+            bn_momentum=self.encoder_bn_momentum,
+            bn_axis_name=self.bn_axis_name,
+            dtype=self.dtype,
+            name='encoder',
         )(images, train=train and batch_statistics)
         if not self.encoder_trainable:
             features = jax.lax.stop_gradient(features)
         logits = pix2pix.Decoder(
-            self.num_classes, norm=self.norm, dropout=self.dropout, upsampling=self.upsampling,
-            bn_momentum=self.decoder_bn_momentum, bn_axis_name=self.bn_axis_name,
-            dtype=self.dtype, name='decoder',
+            self.num_classes,
+            norm=self.norm,
+            dropout=self.dropout,
+            upsampling=self.upsampling,
+            bn_momentum=self.decoder_bn_momentum,
+            bn_axis_name=self.bn_axis_name,
+            dtype=self.dtype,
+            name='decoder',
         )([features[tap] for tap in mobilenet_v2.PUBLISHED_TAPS], train=train)
-        logits = logits[:, :images.shape[1], :images.shape[2]]
+        logits = logits[:, : images.shape[1], : images.shape[2]]
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
-def build_model(config: ml_collections.ConfigDict, num_classes: int,
-                bn_axis_name: str | None = None) -> SegmentationModel:
+def build_model(
+    config: ml_collections.ConfigDict, num_classes: int, bn_axis_name: str | None = None
+) -> SegmentationModel:
     """The model that a config describes, by its fields of the same names as the attributes.
 
     Args:
@@ -125,8 +139,15 @@ def build_model(config: ml_collections.ConfigDict, num_classes: int,
     if config.dtype not in DTYPES:
         raise ValueError(f'dtype must be one of {DTYPES}, got {config.dtype!r}')
     return SegmentationModel(
-        num_classes, width=config.width, encoder_trainable=config.encoder_trainable,
-        encoder_statistics=config.encoder_statistics, norm=config.norm, dropout=config.dropout,
-        upsampling=config.upsampling, encoder_bn_momentum=config.encoder_bn_momentum,
-        decoder_bn_momentum=config.decoder_bn_momentum, bn_axis_name=bn_axis_name,
-        dtype=jnp.dtype(config.dtype))
+        num_classes,
+        width=config.width,
+        encoder_trainable=config.encoder_trainable,
+        encoder_statistics=config.encoder_statistics,
+        norm=config.norm,
+        dropout=config.dropout,
+        upsampling=config.upsampling,
+        encoder_bn_momentum=config.encoder_bn_momentum,
+        decoder_bn_momentum=config.decoder_bn_momentum,
+        bn_axis_name=bn_axis_name,
+        dtype=jnp.dtype(config.dtype),
+    )

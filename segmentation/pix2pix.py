@@ -23,6 +23,7 @@ class Upsample2x(nn.Module):
     'transposed' is a transposed convolution with stride 2 (kernel [3, 3, out, in], as in Keras);
     'nearest_conv' repeats every pixel 2×2 and convolves (kernel [3, 3, in, out]).
     """
+
     features: int
     upsampling: str = 'transposed'
     use_bias: bool = False
@@ -49,13 +50,13 @@ class InstanceNorm(nn.Module):
 
     Scale is initialised as N(1, 0.02) and bias as 0, as in pix2pix.
     """
+
     epsilon: float = 1e-5
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        scale = self.param('scale', lambda key, shape: 1 + _kernel_init(key, shape),
-                           (x.shape[-1],))
+        scale = self.param('scale', lambda key, shape: 1 + _kernel_init(key, shape), (x.shape[-1],))
         bias = self.param('bias', nn.initializers.zeros_init(), (x.shape[-1],))
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean = wide.mean((1, 2), keepdims=True)
@@ -88,6 +89,7 @@ class Decoder(nn.Module):
       bn_axis_name: pmap axis over which batch statistics are averaged.
       dtype: of convolutions and activations; parameters and statistics are float32.
     """
+
     num_classes: int
     norm: str = 'batch'
     dropout: float = 0.0
@@ -121,10 +123,11 @@ class Decoder(nn.Module):
         *skips, x = features
         for i, (filters, skip) in enumerate(zip(FILTERS, reversed(skips), strict=True), start=1):
             x = Upsample2x(filters, self.upsampling, dtype=self.dtype, name=f'up_{i}')(x)
-            x = x[:, :skip.shape[1], :skip.shape[2]]
+            x = x[:, : skip.shape[1], : skip.shape[2]]
             if self.norm == 'batch':
-                x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name,
-                              name=f'up_{i}_norm')(x, train=train)
+                x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=f'up_{i}_norm')(
+                    x, train=train
+                )
             else:
                 x = InstanceNorm(dtype=self.dtype, name=f'up_{i}_norm')(x)
             if self.dropout:
@@ -132,4 +135,5 @@ class Decoder(nn.Module):
             x = ReLU(name=f'up_{i}_relu')(x)
             x = jnp.concatenate([x, skip], axis=-1)
         return Upsample2x(
-            self.num_classes, self.upsampling, use_bias=True, dtype=self.dtype, name='logits')(x)
+            self.num_classes, self.upsampling, use_bias=True, dtype=self.dtype, name='logits'
+        )(x)

@@ -38,14 +38,22 @@ UNUSED_LAYERS = ('block_16_project_BN', 'Conv_1', 'Conv_1_bn')
 
 _URL = 'https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/'
 _KERAS_NAMES = {
-    'kernel': 'kernel', 'depthwise_kernel': 'kernel', 'gamma': 'scale', 'beta': 'bias',
-    'moving_mean': 'mean', 'moving_variance': 'var',
+    'kernel': 'kernel',
+    'depthwise_kernel': 'kernel',
+    'gamma': 'scale',
+    'beta': 'bias',
+    'moving_mean': 'mean',
+    'moving_variance': 'var',
 }
 _STATISTICS = ('mean', 'var')
 
 
-def load_weights(source: str | os.PathLike, width: float, resolution: int,
-                 cache_dir: str | os.PathLike | None = None) -> Weights:
+def load_weights(
+    source: str | os.PathLike,
+    width: float,
+    resolution: int,
+    cache_dir: str | os.PathLike | None = None,
+) -> Weights:
     """Reads the weights of a whole MobileNetV2 without classifier.
 
     Args:
@@ -71,7 +79,8 @@ def load_weights(source: str | os.PathLike, width: float, resolution: int,
         path = pathlib.Path(source).expanduser()
         if not path.is_file():
             raise FileNotFoundError(
-                f"no weight file {path}; give 'imagenet' or the path of an .h5 or .npz file")
+                f"no weight file {path}; give 'imagenet' or the path of an .h5 or .npz file"
+            )
     expected = _encoder_shapes(width)
     if path.suffix == '.npz':
         arrays = _read_npz(path, width, expected)
@@ -85,8 +94,9 @@ def load_weights(source: str | os.PathLike, width: float, resolution: int,
     return traverse_util.unflatten_dict(arrays, sep='/')
 
 
-def merge(variables: Mapping[str, Any], weights: Weights,
-          unused: tuple[str, ...] = UNUSED_LAYERS) -> dict[str, Any]:
+def merge(
+    variables: Mapping[str, Any], weights: Weights, unused: tuple[str, ...] = UNUSED_LAYERS
+) -> dict[str, Any]:
     """Puts weights into a model's encoder.
 
     Args:
@@ -102,17 +112,30 @@ def merge(variables: Mapping[str, Any], weights: Weights,
     """
     trees = {kind: variables[kind]['encoder'] for kind in ('params', 'batch_stats')}
     # A layer's parameters and statistics have different names, so one table holds both.
-    expected = {f'{layer}/{name}': array.shape for tree in trees.values()
-                for layer, arrays in tree.items() for name, array in arrays.items()}
-    given = {f'{layer}/{name}': array.shape for layer, arrays in weights.items()
-             if layer not in unused for name, array in arrays.items()}
+    expected = {
+        f'{layer}/{name}': array.shape
+        for tree in trees.values()
+        for layer, arrays in tree.items()
+        for name, array in arrays.items()
+    }
+    given = {
+        f'{layer}/{name}': array.shape
+        for layer, arrays in weights.items()
+        if layer not in unused
+        for name, array in arrays.items()
+    }
     _require_same('pretrained weights do not fit the encoder', expected, given)
     loaded = {
-        kind: {layer: {name: jnp.asarray(weights[layer][name], array.dtype)
-                       for name, array in arrays.items()} for layer, arrays in tree.items()}
-        for kind, tree in trees.items()}
-    return {**variables,
-            **{kind: {**variables[kind], 'encoder': loaded[kind]} for kind in loaded}}
+        kind: {
+            layer: {
+                name: jnp.asarray(weights[layer][name], array.dtype)
+                for name, array in arrays.items()
+            }
+            for layer, arrays in tree.items()
+        }
+        for kind, tree in trees.items()
+    }
+    return {**variables, **{kind: {**variables[kind], 'encoder': loaded[kind]} for kind in loaded}}
 
 
 def save_npz(path: str | os.PathLike, weights: Weights, width: float) -> None:
@@ -131,8 +154,9 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def official_file(width: float, resolution: int,
-                  cache_dir: str | os.PathLike | None = None) -> pathlib.Path:
+def official_file(
+    width: float, resolution: int, cache_dir: str | os.PathLike | None = None
+) -> pathlib.Path:
     """Path of Keras' official weight file, downloaded if need be; see `load_weights`."""
     if width not in WIDTHS:
         raise ValueError(f'there are ImageNet weights for the widths {WIDTHS} only, not {width}')
@@ -153,7 +177,8 @@ def official_file(width: float, resolution: int,
         raise ValueError(
             f'{path} has SHA-256 {digest}, but {record.name} beside it records '
             f'{"".join(recorded) or "nothing"} from its first use. If you trust the file, delete '
-            f'the record; to download it anew, delete both.')
+            f'the record; to download it anew, delete both.'
+        )
     return path
 
 
@@ -168,7 +193,8 @@ def _download(url: str, path: pathlib.Path) -> None:
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(
             f'could not download {url}: {error}. Without a connection, put that file at {path}, '
-            f"or give the path of a local .h5 or .npz file instead of 'imagenet'.") from error
+            f"or give the path of a local .h5 or .npz file instead of 'imagenet'."
+        ) from error
     with _written_atomically(path) as file:
         file.write(content)
 
@@ -181,7 +207,8 @@ class _written_atomically:
 
     def __enter__(self):
         self.file = tempfile.NamedTemporaryFile(
-            dir=self.path.parent, prefix=f'.{self.path.name}.', delete=False)
+            dir=self.path.parent, prefix=f'.{self.path.name}.', delete=False
+        )
         return self.file
 
     def __exit__(self, error, *_):
@@ -197,17 +224,25 @@ def _encoder_shapes(width: float) -> dict[str, tuple[int, ...]]:
     """'layer/name' → shape of every array of the network without classifier."""
     encoder = mobilenet_v2.MobileNetV2(width, taps=('out_relu',))
     variables = jax.eval_shape(
-        lambda: encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False))
-    return {f'{layer}/{name}': array.shape for tree in variables.values()
-            for layer, arrays in tree.items() for name, array in arrays.items()}
+        lambda: encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
+    )
+    return {
+        f'{layer}/{name}': array.shape
+        for tree in variables.values()
+        for layer, arrays in tree.items()
+        for name, array in arrays.items()
+    }
 
 
 def _require_same(problem: str, expected: dict[str, tuple], given: dict[str, tuple]) -> None:
     """Raises ValueError naming every difference between two tables of shapes."""
     lines = [f'  missing: {name}' for name in expected if name not in given]
     lines += [f'  left over: {name}' for name in given if name not in expected]
-    lines += [f'  {name} has shape {given[name]}, expected {expected[name]}'
-              for name in expected if name in given and given[name] != expected[name]]
+    lines += [
+        f'  {name} has shape {given[name]}, expected {expected[name]}'
+        for name in expected
+        if name in given and given[name] != expected[name]
+    ]
     if lines:
         raise ValueError('\n'.join([f'{problem}:', *lines]))
 
@@ -223,8 +258,11 @@ def _read_npz(path, width, expected):
     stored = arrays.pop('width')
     if stored.shape != () or float(stored) != width:
         raise ValueError(f'{path} has weights for width {stored}, not {width}')
-    _require_same(f'{path} does not hold MobileNetV2 of width {width}', expected,
-                  {name: array.shape for name, array in arrays.items()})
+    _require_same(
+        f'{path} does not hold MobileNetV2 of width {width}',
+        expected,
+        {name: array.shape for name, array in arrays.items()},
+    )
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
@@ -238,8 +276,10 @@ def _read_h5(path, width, expected):
                     shapes[name] = (*shape[:2], shape[3], shape[2])
             # Compared before anything is read, so that no file makes us allocate what it claims.
             _require_same(f'{path} does not hold MobileNetV2 of width {width}', expected, shapes)
-            return {name: data[()].astype(np.float32).reshape(shapes[name])
-                    for name, data in datasets.items()}
+            return {
+                name: data[()].astype(np.float32).reshape(shapes[name])
+                for name, data in datasets.items()
+            }
     except (OSError, KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f'{path} is no HDF5 file or is damaged: {error}') from error
 

@@ -37,6 +37,11 @@ from segmentation.model import SegmentationModel, build_model
 
 logger = logging.getLogger(__name__)
 
+# Exit statuses of commands that train: "temporary failure, try again" and "data error" of
+# sysexits.h. A scheduler may restart the first.
+EXIT_STOPPED = 75
+EXIT_DIVERGED = 65
+
 
 class TrainingStopped(Exception):
     """A signal asked to stop; the state is saved and the same command continues."""

@@ -9,8 +9,14 @@ import jax  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-NAMES = {'kernel': 'kernel', 'gamma': 'scale', 'beta': 'bias', 'moving_mean': 'mean',
-         'moving_variance': 'var', 'bias': 'bias'}
+NAMES = {
+    'kernel': 'kernel',
+    'gamma': 'scale',
+    'beta': 'bias',
+    'moving_mean': 'mean',
+    'moving_variance': 'var',
+    'bias': 'bias',
+}
 
 
 def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -19,16 +25,25 @@ def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             n = layer.gamma.shape
-            layer.set_weights([rng.uniform(0.5, 1.5, n), rng.normal(size=n) * 0.3,
-                               rng.normal(size=n) * 0.3, rng.uniform(0.5, 1.5, n)])
+            layer.set_weights(
+                [
+                    rng.uniform(0.5, 1.5, n),
+                    rng.normal(size=n) * 0.3,
+                    rng.normal(size=n) * 0.3,
+                    rng.uniform(0.5, 1.5, n),
+                ]
+            )
     return model
 
 
 def encoder(width: float, height: int, breadth: int) -> keras.Model:
     """MobileNetV2 of Keras applications for images of the given size, with random weights."""
     keras.utils.set_random_seed(0)
-    return randomized(keras.applications.MobileNetV2(
-        input_shape=(height, breadth, 3), alpha=width, include_top=False, weights=None))
+    return randomized(
+        keras.applications.MobileNetV2(
+            input_shape=(height, breadth, 3), alpha=width, include_top=False, weights=None
+        )
+    )
 
 
 def decoder(feature_shapes, num_classes: int) -> keras.Model:
@@ -37,8 +52,14 @@ def decoder(feature_shapes, num_classes: int) -> keras.Model:
 
     def up(filters, name, **kwargs):
         return keras.layers.Conv2DTranspose(
-            filters, 3, strides=2, padding='same', name=name,
-            kernel_initializer=keras.initializers.RandomNormal(0, 0.1), **kwargs)
+            filters,
+            3,
+            strides=2,
+            padding='same',
+            name=name,
+            kernel_initializer=keras.initializers.RandomNormal(0, 0.1),
+            **kwargs,
+        )
 
     inputs = [keras.Input(shape) for shape in feature_shapes]
     *skips, x = inputs
@@ -72,7 +93,9 @@ def outputs(model: keras.Model, inputs, training: bool, names=None):
         model = keras.Model(model.input, {name: model.get_layer(name).output for name in names})
     values, statistics = jax.jit(functools.partial(model.stateless_call, training=training))(
         [v.value for v in model.trainable_variables],
-        [v.value for v in model.non_trainable_variables], inputs)
+        [v.value for v in model.non_trainable_variables],
+        inputs,
+    )
     for variable, value in zip(model.non_trainable_variables, statistics, strict=True):
         variable.assign(value)
     return jax.tree.map(np.asarray, values), variables(model)

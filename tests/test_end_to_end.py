@@ -17,6 +17,7 @@ from tests import coco_fixtures
 COMMANDS = (
     ['scripts/train.py'],
     ['scripts/predict.py'],
+    ['scripts/compare_encoders.py'],
     ['scripts/prepare_coco.py'],
     ['scripts/convert_weights.py'],
     ['scripts/draw_scenes.py'],

@@ -15,56 +15,112 @@ DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 
 
 def reference_conv(x, kernel, stride=1, groups=1):
-    return lax.conv_general_dilated(x, kernel, (stride, stride), 'SAME', feature_group_count=groups,
-                                    dimension_numbers=DIMENSIONS)
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        'SAME',
+        feature_group_count=groups,
+        dimension_numbers=DIMENSIONS,
+    )
 
 
 def reference_transpose(x, kernel):
-    return lax.conv_transpose(x, kernel, (2, 2), 'SAME', dimension_numbers=DIMENSIONS,
-                              transpose_kernel=True)
+    return lax.conv_transpose(
+        x, kernel, (2, 2), 'SAME', dimension_numbers=DIMENSIONS, transpose_kernel=True
+    )
 
 
 def case(name, shape, features, stride=1):
     """(fast function, reference, x shape, kernel shape)."""
     channels = shape[-1]
     return {
-        'depthwise': (functools.partial(fast_conv.depthwise_conv, stride=stride),
-                      functools.partial(reference_conv, stride=stride, groups=channels),
-                      shape, (3, 3, 1, channels)),
+        'depthwise': (
+            functools.partial(fast_conv.depthwise_conv, stride=stride),
+            functools.partial(reference_conv, stride=stride, groups=channels),
+            shape,
+            (3, 3, 1, channels),
+        ),
         'pointwise': (fast_conv.pointwise_conv, reference_conv, shape, (1, 1, channels, features)),
-        'conv': (functools.partial(fast_conv.conv, stride=stride),
-                 functools.partial(reference_conv, stride=stride),
-                 shape, (3, 3, channels, features)),
-        'transpose': (fast_conv.conv_transpose, reference_transpose,
-                      shape, (3, 3, features, channels)),
+        'conv': (
+            functools.partial(fast_conv.conv, stride=stride),
+            functools.partial(reference_conv, stride=stride),
+            shape,
+            (3, 3, channels, features),
+        ),
+        'transpose': (
+            fast_conv.conv_transpose,
+            reference_transpose,
+            shape,
+            (3, 3, features, channels),
+        ),
     }[name]
 
 
 SMALL = [
-    *(case('depthwise', (2, h, w, 5), None, s)
-      for (h, w), s in itertools.product([(6, 6), (7, 5), (4, 9), (1, 1), (2, 3)], (1, 2))),
-    *(case('conv', (2, h, w, 3), 4, s)
-      for (h, w), s in itertools.product([(6, 6), (7, 5), (4, 9), (1, 1)], (1, 2))),
+    *(
+        case('depthwise', (2, h, w, 5), None, s)
+        for (h, w), s in itertools.product([(6, 6), (7, 5), (4, 9), (1, 1), (2, 3)], (1, 2))
+    ),
+    *(
+        case('conv', (2, h, w, 3), 4, s)
+        for (h, w), s in itertools.product([(6, 6), (7, 5), (4, 9), (1, 1)], (1, 2))
+    ),
     case('pointwise', (2, 5, 3, 4), 6),
     *(case('transpose', (2, h, w, 4), 3) for h, w in [(4, 4), (5, 3), (1, 1), (1, 6)]),
 ]
 
-ONE_OF_EACH = [case('depthwise', (2, 7, 5, 5), None), case('depthwise', (2, 7, 5, 5), None, 2),
-               case('conv', (2, 7, 5, 3), 4), case('conv', (2, 7, 5, 3), 4, 2),
-               case('pointwise', (2, 5, 3, 4), 6), case('transpose', (2, 5, 3, 4), 3)]
+ONE_OF_EACH = [
+    case('depthwise', (2, 7, 5, 5), None),
+    case('depthwise', (2, 7, 5, 5), None, 2),
+    case('conv', (2, 7, 5, 3), 4),
+    case('conv', (2, 7, 5, 3), 4, 2),
+    case('pointwise', (2, 5, 3, 4), 6),
+    case('transpose', (2, 5, 3, 4), 3),
+]
 
 # Every convolution of the network at 128×128 and width 1, as (height = width, channels).
 NETWORK = [
     case('conv', (1, 128, 128, 3), 32, 2),
-    *(case('depthwise', (1, h, h, c), None, s)
-      for h, c, s in [(64, 32, 1), (64, 96, 2), (32, 144, 1), (32, 144, 2), (16, 192, 1),
-                      (16, 192, 2), (8, 384, 1), (8, 576, 1), (8, 576, 2), (4, 960, 1)]),
-    *(case('pointwise', (1, h, h, c), f)
-      for h, c, f in [(64, 32, 16), (64, 16, 96), (32, 96, 24), (32, 24, 144), (16, 144, 32),
-                      (16, 32, 192), (16, 192, 32), (8, 192, 64), (8, 64, 384), (8, 384, 96),
-                      (8, 96, 576), (4, 576, 160), (4, 160, 960), (4, 960, 320), (4, 320, 1280)]),
-    *(case('transpose', (1, h, h, c), f)
-      for h, c, f in [(4, 320, 512), (8, 1088, 256), (16, 448, 128), (32, 272, 64), (64, 160, 3)]),
+    *(
+        case('depthwise', (1, h, h, c), None, s)
+        for h, c, s in [
+            (64, 32, 1),
+            (64, 96, 2),
+            (32, 144, 1),
+            (32, 144, 2),
+            (16, 192, 1),
+            (16, 192, 2),
+            (8, 384, 1),
+            (8, 576, 1),
+            (8, 576, 2),
+            (4, 960, 1),
+        ]
+    ),
+    *(
+        case('pointwise', (1, h, h, c), f)
+        for h, c, f in [
+            (64, 32, 16),
+            (64, 16, 96),
+            (32, 96, 24),
+            (32, 24, 144),
+            (16, 144, 32),
+            (16, 32, 192),
+            (16, 192, 32),
+            (8, 192, 64),
+            (8, 64, 384),
+            (8, 384, 96),
+            (8, 96, 576),
+            (4, 576, 160),
+            (4, 160, 960),
+            (4, 960, 320),
+            (4, 320, 1280),
+        ]
+    ),
+    *(
+        case('transpose', (1, h, h, c), f)
+        for h, c, f in [(4, 320, 512), (8, 1088, 256), (16, 448, 128), (32, 272, 64), (64, 160, 3)]
+    ),
 ]
 
 
@@ -141,10 +197,16 @@ def test_under_vmap_and_shard_map():
 
     expected = jnp.stack([gradient(reference, x) for x in xs])
     np.testing.assert_allclose(
-        jax.vmap(functools.partial(gradient, fast))(xs), expected, rtol=1e-4, atol=1e-5)
+        jax.vmap(functools.partial(gradient, fast))(xs), expected, rtol=1e-4, atol=1e-5
+    )
 
     mesh = jax.sharding.Mesh(jax.devices()[:1], ('batch',))
     spec = jax.sharding.PartitionSpec('batch')
-    mapped = jax.shard_map(lambda xs: jax.vmap(functools.partial(gradient, fast))(xs), mesh=mesh,
-                           in_specs=spec, out_specs=spec, check_vma=False)
+    mapped = jax.shard_map(
+        lambda xs: jax.vmap(functools.partial(gradient, fast))(xs),
+        mesh=mesh,
+        in_specs=spec,
+        out_specs=spec,
+        check_vma=False,
+    )
     np.testing.assert_allclose(jax.jit(mapped)(xs), expected, rtol=1e-4, atol=1e-5)

@@ -11,9 +11,15 @@ import pytest
 from segmentation import model
 
 CONFIG = {
-    'width': 0.35, 'encoder_trainable': True, 'encoder_statistics': 'batch', 'norm': 'batch',
-    'dropout': 0.0, 'upsampling': 'transposed', 'encoder_bn_momentum': 0.999,
-    'decoder_bn_momentum': 0.99, 'dtype': 'float32',
+    'width': 0.35,
+    'encoder_trainable': True,
+    'encoder_statistics': 'batch',
+    'norm': 'batch',
+    'dropout': 0.0,
+    'upsampling': 'transposed',
+    'encoder_bn_momentum': 0.999,
+    'decoder_bn_momentum': 0.99,
+    'dtype': 'float32',
 }
 
 
@@ -29,19 +35,25 @@ def images(height=32, width=32, batch=2):
 def random_variables(network):
     """Variables of the right shapes, made without compiling an initialisation."""
     rng = np.random.default_rng(1)
-    shapes = jax.eval_shape(functools.partial(network.init, train=False),
-                            jax.random.key(0), images())
+    shapes = jax.eval_shape(
+        functools.partial(network.init, train=False), jax.random.key(0), images()
+    )
     return jax.tree.map(lambda a: rng.uniform(-0.1, 0.3, a.shape).astype(a.dtype), shapes) | {
-        'batch_stats': jax.tree.map(lambda a: rng.uniform(0.5, 1, a.shape).astype(a.dtype),
-                                    shapes['batch_stats'])}
+        'batch_stats': jax.tree.map(
+            lambda a: rng.uniform(0.5, 1, a.shape).astype(a.dtype), shapes['batch_stats']
+        )
+    }
 
 
 def step(network, variables, x):
     """Logits, updated statistics and gradients in training mode."""
+
     def loss(params):
-        logits, updated = network.apply({**variables, 'params': params}, x, train=True,
-                                        mutable=['batch_stats'])
+        logits, updated = network.apply(
+            {**variables, 'params': params}, x, train=True, mutable=['batch_stats']
+        )
         return jnp.sum(jnp.sin(logits)), (logits, updated['batch_stats'])
+
     gradients, (logits, statistics) = jax.grad(loss, has_aux=True)(variables['params'])
     return logits, statistics, gradients
 
@@ -49,7 +61,9 @@ def step(network, variables, x):
 def test_parameter_count_of_the_published_model():
     shapes = jax.eval_shape(
         functools.partial(model.SegmentationModel(3).init, train=False),
-        jax.random.key(0), jnp.zeros((1, 128, 128, 3)))
+        jax.random.key(0),
+        jnp.zeros((1, 128, 128, 3)),
+    )
     assert set(shapes) == {'params', 'batch_stats'}
     assert set(shapes['params']) == set(shapes['batch_stats']) == {'encoder', 'decoder'}
     assert sum(a.size for a in jax.tree.leaves(shapes['params'])) == 6_471_395
@@ -59,8 +73,9 @@ def test_any_input_size_gives_logits_of_that_size():
     network = build()
     variables = random_variables(network)
     for height, width in [(32, 32), (128, 128), (33, 63), (65, 100), (224, 97)]:
-        logits = jax.eval_shape(functools.partial(network.apply, train=False), variables,
-                                images(height, width))
+        logits = jax.eval_shape(
+            functools.partial(network.apply, train=False), variables, images(height, width)
+        )
         assert logits.shape == (2, height, width, 3) and logits.dtype == jnp.float32
 
 
@@ -68,12 +83,16 @@ def test_trainable_encoder_learns_and_updates_its_statistics():
     network = build()
     variables = random_variables(network)
     logits, statistics, gradients = jax.jit(functools.partial(step, network))(
-        variables, images(33, 47, batch=4))
+        variables, images(33, 47, batch=4)
+    )
     assert logits.shape == (4, 33, 47, 3)
     for path, gradient in jax.tree.leaves_with_path(gradients):
         assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, path
-    jax.tree.map(lambda a, b: np.testing.assert_(not np.array_equal(a, b)),
-                 statistics, variables['batch_stats'])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_(not np.array_equal(a, b)),
+        statistics,
+        variables['batch_stats'],
+    )
 
 
 def test_frozen_encoder_has_no_backward_pass_and_keeps_its_statistics():
@@ -83,10 +102,13 @@ def test_frozen_encoder_has_no_backward_pass_and_keeps_its_statistics():
     _, statistics, gradients = jax.jit(functools.partial(step, frozen))(variables, x)
     assert not any(g.any() for g in jax.tree.leaves(gradients['encoder']))
     assert all(g.any() for g in jax.tree.leaves(gradients['decoder']))
-    jax.tree.map(np.testing.assert_array_equal,
-                 statistics['encoder'], variables['batch_stats']['encoder'])
-    assert not np.array_equal(statistics['decoder']['up_1_norm']['mean'],
-                              variables['batch_stats']['decoder']['up_1_norm']['mean'])
+    jax.tree.map(
+        np.testing.assert_array_equal, statistics['encoder'], variables['batch_stats']['encoder']
+    )
+    assert not np.array_equal(
+        statistics['decoder']['up_1_norm']['mean'],
+        variables['batch_stats']['decoder']['up_1_norm']['mean'],
+    )
 
     def operations(network):
         text = jax.jit(functools.partial(step, network)).lower(variables, x).as_text('hlo')
@@ -96,13 +118,17 @@ def test_frozen_encoder_has_no_backward_pass_and_keeps_its_statistics():
 
 
 def test_frozen_equals_trainable_with_fixed_statistics_in_the_forward_pass():
-    frozen, fixed, batch = (build(encoder_trainable=False), build(encoder_statistics='fixed'),
-                            build())
+    frozen, fixed, batch = (
+        build(encoder_trainable=False),
+        build(encoder_statistics='fixed'),
+        build(),
+    )
     variables = random_variables(frozen)
 
     def forward(network):
         return jax.jit(functools.partial(network.apply, train=True, mutable=['batch_stats']))(
-            variables, images())
+            variables, images()
+        )
 
     (a, a_updated), (b, b_updated), (c, _) = map(forward, (frozen, fixed, batch))
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -114,18 +140,28 @@ def test_bfloat16_gives_float32_logits():
     network = build(dtype='bfloat16')
     variables = random_variables(network)
     logits, statistics, gradients = jax.eval_shape(
-        functools.partial(step, network), variables, images())
+        functools.partial(step, network), variables, images()
+    )
     dtypes = {a.dtype for a in jax.tree.leaves((logits, statistics, gradients, variables))}
     assert dtypes == {jnp.dtype('float32')}
-    text = jax.jit(functools.partial(network.apply, train=False)).lower(
-        variables, images()).as_text()
+    text = (
+        jax.jit(functools.partial(network.apply, train=False)).lower(variables, images()).as_text()
+    )
     assert 'bf16' in text
 
 
 def test_config_reaches_the_model():
-    changes = {'width': 0.5, 'norm': 'instance', 'dropout': 0.3, 'upsampling': 'nearest_conv',
-               'encoder_bn_momentum': 0.9, 'decoder_bn_momentum': 0.8, 'dtype': 'bfloat16',
-               'encoder_trainable': False, 'encoder_statistics': 'fixed'}
+    changes = {
+        'width': 0.5,
+        'norm': 'instance',
+        'dropout': 0.3,
+        'upsampling': 'nearest_conv',
+        'encoder_bn_momentum': 0.9,
+        'decoder_bn_momentum': 0.8,
+        'dtype': 'bfloat16',
+        'encoder_trainable': False,
+        'encoder_statistics': 'fixed',
+    }
     assert set(changes) == set(CONFIG)
     network = model.build_model(ml_collections.ConfigDict(changes), 5, bn_axis_name='batch')
     assert (network.num_classes, network.bn_axis_name) == (5, 'batch')
@@ -145,20 +181,22 @@ def test_scale_images():
         model.scale_images(pixels.astype(np.float32), 'unit')
 
 
-@pytest.mark.parametrize(('changes', 'x', 'message'), [
-    ({'norm': 'group'}, images(), "norm must be one of .*'group'"),
-    ({'upsampling': 'x'}, images(), 'upsampling must be one of'),
-    ({'dropout': -0.1}, images(), r'dropout must be in \[0, 1\)'),
-    ({'encoder_statistics': 'none'}, images(), "'batch', 'fixed'.*'none'"),
-    ({'width': -1.0}, images(), 'width must be positive'),
-    ({}, images(31, 40), '32×32'),
-    ({}, images()[0], r'\[B, H, W, 3\]'),
-    ({}, np.zeros((1, 32, 32, 3), np.uint8), 'scale_images'),
-])
+@pytest.mark.parametrize(
+    ('changes', 'x', 'message'),
+    [
+        ({'norm': 'group'}, images(), "norm must be one of .*'group'"),
+        ({'upsampling': 'x'}, images(), 'upsampling must be one of'),
+        ({'dropout': -0.1}, images(), r'dropout must be in \[0, 1\)'),
+        ({'encoder_statistics': 'none'}, images(), "'batch', 'fixed'.*'none'"),
+        ({'width': -1.0}, images(), 'width must be positive'),
+        ({}, images(31, 40), '32×32'),
+        ({}, images()[0], r'\[B, H, W, 3\]'),
+        ({}, np.zeros((1, 32, 32, 3), np.uint8), 'scale_images'),
+    ],
+)
 def test_bad_use_is_refused(changes, x, message):
     with pytest.raises(ValueError, match=message):
-        jax.eval_shape(functools.partial(build(**changes).init, train=False),
-                       jax.random.key(0), x)
+        jax.eval_shape(functools.partial(build(**changes).init, train=False), jax.random.key(0), x)
 
 
 def test_bad_dtype_and_class_count_are_refused():

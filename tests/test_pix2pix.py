@@ -20,8 +20,7 @@ def features(batch=4, shapes=SHAPES):
 
 def small_variables(decoder, inputs):
     rng = np.random.default_rng(2)
-    shapes = jax.eval_shape(functools.partial(decoder.init, train=False),
-                            jax.random.key(0), inputs)
+    shapes = jax.eval_shape(functools.partial(decoder.init, train=False), jax.random.key(0), inputs)
     return jax.tree.map(lambda a: rng.uniform(-0.1, 0.3, a.shape).astype(a.dtype), shapes)
 
 
@@ -30,19 +29,23 @@ def test_equals_keras(train):
     reference = keras_reference.decoder(SHAPES, 3)
     variables = keras_reference.variables(reference)
     decoder = pix2pix.Decoder(3)
-    ours, updated = jax.jit(functools.partial(
-        decoder.apply, train=train, mutable=['batch_stats']))(variables, features())
+    ours, updated = jax.jit(functools.partial(decoder.apply, train=train, mutable=['batch_stats']))(
+        variables, features()
+    )
     theirs, expected = keras_reference.outputs(reference, features(), training=train)
     assert ours.shape == (4, 32, 64, 3)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
     updated = updated['batch_stats'] if train else variables['batch_stats']
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
-                 updated, expected['batch_stats'])
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+        updated,
+        expected['batch_stats'],
+    )
 
 
 def test_instance_norm():
     x = np.random.default_rng(0).normal(3, 2, (2, 5, 4, 3)).astype(np.float32)
-    scale, bias = np.array([1, 2, 3.]), np.array([0, -1, 1.])
+    scale, bias = np.array([1, 2, 3.0]), np.array([0, -1, 1.0])
     y = pix2pix.InstanceNorm().apply({'params': {'scale': scale, 'bias': bias}}, x)
     np.testing.assert_allclose(y.mean((1, 2)), np.tile(bias, (2, 1)), atol=1e-5)
     np.testing.assert_allclose(y.std((1, 2)), np.tile(scale, (2, 1)), rtol=1e-4)
@@ -57,8 +60,12 @@ def test_nearest_upsampling_is_repeat_and_convolution():
     variables = layer.init(jax.random.key(0), x)
     repeated = np.kron(x, np.ones((1, 2, 2, 1), np.float32))
     expected = jax.lax.conv_general_dilated(
-        repeated, variables['params']['kernel'], (1, 1), 'SAME',
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        repeated,
+        variables['params']['kernel'],
+        (1, 1),
+        'SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
     np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-6)
 
 
@@ -73,10 +80,12 @@ def test_options_build_and_have_gradients(options):
     @jax.jit
     def gradients(params):
         def loss(params):
-            y, _ = decoder.apply({**variables, 'params': params}, inputs, train=True,
-                                 mutable=['batch_stats'])
+            y, _ = decoder.apply(
+                {**variables, 'params': params}, inputs, train=True, mutable=['batch_stats']
+            )
             assert y.shape == (4, 18, 14, 3)
             return jnp.square(y).mean()
+
         return jax.grad(loss)(params)
 
     for path, gradient in jax.tree.leaves_with_path(gradients(variables['params'])):
@@ -98,20 +107,31 @@ def test_dropout_acts_in_training_only():
 
     @functools.partial(jax.jit, static_argnames='train')
     def run(seed, train):
-        return decoder.apply(variables, features(), train=train, mutable=['batch_stats'],
-                             rngs={'dropout': jax.random.key(seed)})[0]
+        return decoder.apply(
+            variables,
+            features(),
+            train=train,
+            mutable=['batch_stats'],
+            rngs={'dropout': jax.random.key(seed)},
+        )[0]
 
     assert not np.allclose(run(0, True), run(1, True))
     np.testing.assert_array_equal(run(0, False), run(1, False))
 
 
-@pytest.mark.parametrize(('options', 'count', 'message'), [
-    ({'norm': 'layer'}, 5, "norm must be one of .*'layer'"),
-    ({'upsampling': 'bilinear'}, 5, "upsampling must be one of .*'bilinear'"),
-    ({'dropout': 1.0}, 5, r'dropout must be in \[0, 1\), got 1.0'),
-    ({}, 4, 'expected 5 feature maps, got 4'),
-])
+@pytest.mark.parametrize(
+    ('options', 'count', 'message'),
+    [
+        ({'norm': 'layer'}, 5, "norm must be one of .*'layer'"),
+        ({'upsampling': 'bilinear'}, 5, "upsampling must be one of .*'bilinear'"),
+        ({'dropout': 1.0}, 5, r'dropout must be in \[0, 1\), got 1.0'),
+        ({}, 4, 'expected 5 feature maps, got 4'),
+    ],
+)
 def test_bad_use_is_refused(options, count, message):
     with pytest.raises(ValueError, match=message):
-        jax.eval_shape(functools.partial(pix2pix.Decoder(3, **options).init, train=False),
-                       jax.random.key(0), features()[:count])
+        jax.eval_shape(
+            functools.partial(pix2pix.Decoder(3, **options).init, train=False),
+            jax.random.key(0),
+            features()[:count],
+        )

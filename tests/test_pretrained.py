@@ -20,8 +20,11 @@ REAL = SHARED / 'weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224
 WIDTH = 0.35
 
 # Photographs in which a person sees one thing of ImageNet's classes, and nothing else large.
-PHOTOGRAPHS = {'000000000034.jpg': 'zebra', '000000000285.jpg': 'brown bear',
-               '000000221184.jpg': 'airliner'}
+PHOTOGRAPHS = {
+    '000000000034.jpg': 'zebra',
+    '000000000285.jpg': 'brown bear',
+    '000000221184.jpg': 'airliner',
+}
 
 
 @pytest.fixture(scope='module')
@@ -82,8 +85,9 @@ def test_reads_keras_files_with_old_and_new_names(tmp_path, weights, rename):
 def test_converter_script_round_trip(tmp_path, weights, capsys):
     source = write_keras_file(tmp_path / 'w.h5', weights)
     target, report = tmp_path / 'w.npz', tmp_path / 'w.json'
-    convert_weights.main([str(target), '--source', str(source), '--width', str(WIDTH),
-                          '--json', str(report)])
+    convert_weights.main(
+        [str(target), '--source', str(source), '--width', str(WIDTH), '--json', str(report)]
+    )
     assert 'width 0.35' in capsys.readouterr().out
     assert pretrained.sha256(target) in report.read_text()
     assert_same(pretrained.load_weights(target, WIDTH, 128), weights)
@@ -95,8 +99,9 @@ def test_converter_script_round_trip(tmp_path, weights, capsys):
 
 
 def variables_of(network):
-    shapes = jax.eval_shape(functools.partial(network.init, train=False), jax.random.key(0),
-                            jnp.zeros((1, 32, 32, 3)))
+    shapes = jax.eval_shape(
+        functools.partial(network.init, train=False), jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )
     return jax.tree.map(lambda a: np.full(a.shape, 7, a.dtype), shapes)
 
 
@@ -106,8 +111,13 @@ def test_merge_puts_every_array_in_its_place(weights):
     assert jax.tree.structure(after) == jax.tree.structure(before)
     assert all((a == 7).all() for a in jax.tree.leaves(after['params']['decoder']))
     assert all((a == 7).all() for a in jax.tree.leaves(before))
-    kinds = {'kernel': 'params', 'scale': 'params', 'bias': 'params',
-             'mean': 'batch_stats', 'var': 'batch_stats'}
+    kinds = {
+        'kernel': 'params',
+        'scale': 'params',
+        'bias': 'params',
+        'mean': 'batch_stats',
+        'var': 'batch_stats',
+    }
     for layer in set(weights) - set(pretrained.UNUSED_LAYERS):
         for name, array in weights[layer].items():
             np.testing.assert_array_equal(after[kinds[name]]['encoder'][layer][name], array)
@@ -121,8 +131,11 @@ def test_merge_names_everything_that_does_not_fit(weights):
     changed['Conv1'] = {'kernel': np.zeros((3, 3, 3, 5))}
     with pytest.raises(ValueError) as error:
         pretrained.merge(variables, changed)
-    for line in ('missing: block_4_expand_BN/mean', 'left over: block_99_expand/kernel',
-                 'Conv1/kernel has shape (3, 3, 3, 5), expected (3, 3, 3, 16)'):
+    for line in (
+        'missing: block_4_expand_BN/mean',
+        'left over: block_99_expand/kernel',
+        'Conv1/kernel has shape (3, 3, 3, 5), expected (3, 3, 3, 16)',
+    ):
         assert line in str(error.value)
     with pytest.raises(ValueError, match='left over: Conv_1/kernel'):
         pretrained.merge(variables, weights, unused=())
@@ -143,7 +156,7 @@ def test_wrong_files_are_refused(tmp_path, weights):
     refuse(tmp_path / 'weights.bin', '.h5 or .npz')
     content = good.read_bytes()
     for share in (0.02, 0.5, 0.99):
-        (tmp_path / 'cut.h5').write_bytes(content[:int(len(content) * share)])
+        (tmp_path / 'cut.h5').write_bytes(content[: int(len(content) * share)])
         refuse(tmp_path / 'cut.h5', 'damaged')
     with h5py.File(tmp_path / 'other.h5', 'w') as file:
         file['x'] = np.zeros(3)
@@ -156,7 +169,7 @@ def test_wrong_files_are_refused(tmp_path, weights):
     refuse(write_keras_file(tmp_path / 'infinite.h5', infinite), 'Conv1/kernel.*not finite')
     pretrained.save_npz(tmp_path / 'whole.npz', weights, WIDTH)
     content = (tmp_path / 'whole.npz').read_bytes()
-    (tmp_path / 'cut.npz').write_bytes(content[:len(content) // 2])
+    (tmp_path / 'cut.npz').write_bytes(content[: len(content) // 2])
     refuse(tmp_path / 'cut.npz', 'damaged')
     np.savez(tmp_path / 'plain.npz', x=np.zeros(3))
     refuse(tmp_path / 'plain.npz', 'no width')
@@ -197,8 +210,7 @@ def test_official_file_is_downloaded_once_and_its_hash_enforced(tmp_path, weight
     name = 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_128_no_top.h5'
     assert len(urls) == 1 and urls[0].endswith(f'/keras-applications/mobilenet_v2/{name}')
     assert {p.name for p in cache.iterdir()} == {name, f'{name}.sha256'}
-    assert (cache / f'{name}.sha256').read_text().split() == [
-        pretrained.sha256(cache / name), name]
+    assert (cache / f'{name}.sha256').read_text().split() == [pretrained.sha256(cache / name), name]
     (cache / name).write_bytes(content + b'!')
     with pytest.raises(ValueError, match='delete both'):
         pretrained.load_weights('imagenet', WIDTH, 128, cache)
@@ -212,8 +224,10 @@ def test_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypatc
     def offline(url, timeout):
         raise urllib.error.URLError('no route')
 
-    for urlopen, message in ((offline, 'no route'),
-                             (lambda url, timeout: Response(b'half', 9), 'got 4 of 9 bytes')):
+    for urlopen, message in (
+        (offline, 'no route'),
+        (lambda url, timeout: Response(b'half', 9), 'got 4 of 9 bytes'),
+    ):
         monkeypatch.setattr('urllib.request.urlopen', urlopen)
         with pytest.raises(ConnectionError, match=message) as error:
             pretrained.load_weights('imagenet', 1.0, 128, tmp_path)
@@ -231,12 +245,16 @@ def test_names_what_is_on_real_photographs():
     with np.load(SHARED / 'weights/imagenet_classifier_head.npz', allow_pickle=False) as file:
         kernel, bias = file['kernel'], file['bias']
     labels = (SHARED / 'weights/imagenet_labels.txt').read_text().splitlines()
-    photographs = np.stack([
-        np.asarray(PIL.Image.open(SHARED / 'coco/train' / name).convert('RGB').resize((224, 224)))
-        for name in PHOTOGRAPHS])
+    photographs = np.stack(
+        [
+            np.asarray(
+                PIL.Image.open(SHARED / 'coco/train' / name).convert('RGB').resize((224, 224))
+            )
+            for name in PHOTOGRAPHS
+        ]
+    )
     images = model.scale_images(photographs, 'imagenet')
-    features = jax.jit(functools.partial(encoder.apply, train=False))(
-        variables, images)['out_relu']
+    features = jax.jit(functools.partial(encoder.apply, train=False))(variables, images)['out_relu']
     probabilities = np.asarray(jax.nn.softmax(features.mean((1, 2)) @ kernel + bias))
     for name, scores in zip(PHOTOGRAPHS.values(), probabilities, strict=True):
         assert labels[scores.argmax()].startswith(name)
