@@ -101,7 +101,8 @@ def summarize(
     Returns:
       A dict for JSON: `iou` and `image_iou` by class name, `mean_iou`, `mean_iou_foreground`,
       `mean_image_iou`, `intervals` (the same keys, [low, high]), `num_images`,
-      `num_images_with_class` and `effective_images` by class name, `absent_class_rule`.
+      `num_images_with_class` and `effective_images` by class name, `absent_class_rule`, and
+      `mean_iou_background_only`: what calling everything background would score in `mean_iou`.
       A score that does not exist is None.
 
     Raises:
@@ -133,8 +134,11 @@ def summarize(
         np.square(true_pixels.sum(0)), squares, out=np.zeros_like(squares), where=squares > 0
     )
     with_class = (true_pixels > 0).sum(0)
+    background_only = np.zeros_like(confusions[0])
+    background_only[:, 0] = true_pixels.sum(0)
     return {
         **summary,
+        'mean_iou_background_only': float(_nanmean(iou(background_only))),
         'num_images': num_images,
         'num_images_with_class': dict(zip(class_names, with_class.tolist(), strict=True)),
         'effective_images': _for_json(effective, class_names),
@@ -183,4 +187,6 @@ def markdown_table(summary: dict) -> str:
     foreground = f'{cell("mean_iou_foreground")} | {cell("mean_image_iou")}'
     rows.append(f'| **mean, foreground** | {foreground} | {summary["num_images"]} | |')
     rows.append(f'| **mean, all classes** | {cell("mean_iou")} | | {summary["num_images"]} | |')
+    baseline = summary['mean_iou_background_only']
+    rows.append(f'| all classes, if all were called background | {baseline:.3f} | | | |')
     return '\n'.join(rows)

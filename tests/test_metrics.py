@@ -38,6 +38,10 @@ def test_confusion_and_iou_are_sklearns(maps):
     ]
     np.testing.assert_allclose(list(summary['image_iou'].values()), np.mean(per_image, axis=0))
     assert np.isclose(summary['mean_iou'], expected.mean())
+    baseline = jaccard_score(
+        truth[valid], np.zeros(valid.sum(), int), average=None, labels=[0, 1, 2]
+    )
+    assert np.isclose(summary['mean_iou_background_only'], baseline.mean())
     assert np.isclose(summary['mean_iou_foreground'], expected[1:].mean())
     assert np.isclose(summary['mean_image_iou'], np.mean(per_image, axis=0)[1:].mean())
 
