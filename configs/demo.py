@@ -20,7 +20,10 @@ def get_config():
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = 'cosine'
     config.optimizer.warmup_steps = 50
+    # Finds small people and cars sooner than cross-entropy alone.
+    config.loss.dice_weight = 1.0
     config.train.batch_size = 16
     config.train.num_steps = 600
-    config.train.eval_every = 150
+    config.train.eval_every = 200
+    config.train.recalibrate_batches = 16
     return config
