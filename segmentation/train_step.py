@@ -153,7 +153,7 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return new_state, {'loss': loss, 'gradient_norm': optax.global_norm(grads)}
+        return new_state, {'loss': loss, 'gradient_norm': optax.tree.norm(grads)}
 
     return train_step
 
