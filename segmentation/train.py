@@ -7,6 +7,7 @@ bitwise as if it had never stopped.
 
 import collections
 import contextlib
+import itertools
 import logging
 import math
 import os
@@ -135,15 +136,19 @@ def train(config: ConfigDict, directory: pathlib.Path) -> dict:
             checkpoint.open_manager(directory, keep_every=config.train.keep_every)
         )
         state = evaluate.replicate(train_step.init_state(model, optimizer, config))
-        batches = iter(
-            input_pipeline.training_batches(
-                examples,
-                batch_size=config.train.batch_size,
-                seed=config.seed,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
+
+        def first_batches():
+            return iter(
+                input_pipeline.training_batches(
+                    examples,
+                    batch_size=config.train.batch_size,
+                    seed=config.seed,
+                    process_index=jax.process_index(),
+                    process_count=jax.process_count(),
+                )
             )
-        )
+
+        batches = first_batches()
         start = 0
         if restored := checkpoint.restore_latest(manager, state):
             start, state, data_state = restored
@@ -159,7 +164,7 @@ def train(config: ConfigDict, directory: pathlib.Path) -> dict:
         step_fn = train_step.pmap_step(
             train_step.make_train_step(model, optimizer, config, num_classes, train_step.AXIS)
         )
-        recalibrate = _make_recalibrate(model, config, examples)
+        recalibrate = _make_recalibrate(model, config, first_batches)
         predict = evaluate.make_predict(model, config.data.input_range)
         stop = stack.enter_context(_stop_requested())
         progress = stack.enter_context(
@@ -273,7 +278,7 @@ def train(config: ConfigDict, directory: pathlib.Path) -> dict:
 
 
 def _make_recalibrate(
-    model: SegmentationModel, config: ConfigDict, examples: input_pipeline.Examples
+    model: SegmentationModel, config: ConfigDict, first_batches: Callable[[], Iterator[dict]]
 ) -> Callable[[train_step.TrainState], train_step.TrainState]:
     """Returns a function that measures the BatchNorm statistics of a state anew.
 
@@ -291,18 +296,9 @@ def _make_recalibrate(
         updated.append('encoder')
 
     def recalibrate(state):
-        batches = iter(
-            input_pipeline.training_batches(
-                examples,
-                batch_size=config.train.batch_size,
-                seed=config.seed,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-            )
-        )
         measured = []
-        for _ in range(num_batches):
-            batch = train_step.split_batch(next(batches), jax.local_device_count())
+        for batch in itertools.islice(first_batches(), num_batches):
+            batch = train_step.split_batch(batch, jax.local_device_count())
             measured.append(jax.device_get(statistics_step(state, batch)))
         fresh = {
             part: train_step.pool_statistics([batch[part] for batch in measured])
