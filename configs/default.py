@@ -128,7 +128,7 @@ def get_config() -> ConfigDict:
     # Each evaluation saves a checkpoint.
     train.log_every = 20
     train.eval_every = 500
-    # Steps between two further checkpoints, for long evaluations' intervals; 0 for none.
+    # Steps between checkpoints in addition to those of evaluations; 0 for none.
     train.checkpoint_every = 0
     # Checkpoints at multiples of this many steps are kept for ever (beside the best and the
     # latest); 0 for none.

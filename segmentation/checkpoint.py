@@ -31,7 +31,7 @@ def _score(metrics: dict) -> float:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds back what orbax warns of when a checkpoint is opened to be read only."""
+    """Holds back orbax' warnings that a manager is read only or a save has no metrics."""
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
@@ -88,7 +88,8 @@ def save(
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(jax.device_get(state)), data=ocp.args.JsonSave(data_state)
     )
-    manager.save(step, args=items, metrics=metrics, force=True)
+    with _quiet():
+        manager.save(step, args=items, metrics=metrics, force=True)
 
 
 def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any, dict] | None:
