@@ -52,6 +52,9 @@ def get_config() -> ConfigDict:
     # At most so many images, first in image-id order; 0 for all of them.
     data.max_train = 6000
     data.max_val = 2800
+    # Share of the training images (those kept aside to choose the checkpoint too) that is used, by
+    # image id, so that a smaller share is part of a larger one: for learning curves.
+    data.fraction = 1.0
     # A file of image ids that are never used: JSON list, {"ids": [...]}, or one id per line.
     data.exclude = ''
     # folds > 1: the training pool is divided by image id, `val` is its fold number `fold`

@@ -206,6 +206,11 @@ def select_examples(
             f'data.fold={config.fold} of data.folds={config.folds}: fold must be 0 … folds - 1, '
             'and folds at least 2 (or 0 for no folds).'
         )
+    if not 0 < config.fraction <= 1:
+        raise ValueError(
+            f'data.fraction={config.fraction}: the share of the training images that is used must '
+            'be above 0 and at most 1.'
+        )
     from_pool = part != 'val' or config.folds > 0
     names = tuple(config.train_splits if from_pool else config.val_splits)
     splits = tuple(prepared.split(name) for name in names)
@@ -238,6 +243,7 @@ def select_examples(
         in_fold = labels.fold_of(image_id[keep], config.folds) == config.fold
         keep = keep[in_fold if part == 'val' else ~in_fold]
     if part != 'val':
+        keep = keep[labels.id_fraction(image_id[keep], 'fraction') < config.fraction]
         aside = labels.id_fraction(image_id[keep], 'selection') < config.selection_fraction
         # published: nothing is carved off, and the best checkpoint is chosen on training images.
         if config.selection_fraction > 0:
@@ -246,7 +252,7 @@ def select_examples(
     if len(keep) == 0:
         raise ValueError(
             f'No image left for {part!r} of {prepared.path}; data.label_space, data.require, '
-            f'data.exclude, folds and caps left out all of them: {report}'
+            f'data.exclude, folds, fraction and caps left out all of them: {report}'
         )
 
     draw_last = labels.category_ids(config.draw_last, prepared.categories)

@@ -164,6 +164,23 @@ def test_image_in_two_merged_splits_counts_once(prepared, tiny_config):
     assert report['duplicates'] == 6
 
 
+def test_smaller_fractions_are_part_of_larger_ones(prepared, tiny_config):
+    def used(fraction):
+        tiny_config.data.fraction = fraction
+        train, selection, val = (
+            ids(prepared, tiny_config, part) for part in ('train', 'selection', 'val')
+        )
+        return train, selection, val
+
+    small, half, whole = map(used, (0.4, 0.6, 1.0))
+    for smaller, larger in ((small, half), (half, whole)):
+        assert smaller[0] < larger[0] and smaller[1] <= larger[1]
+        assert smaller[2] == larger[2]  # what is reported on stays the same
+    for wrong in (0.0, 1.5):
+        with pytest.raises(ValueError, match='data.fraction'):
+            used(wrong)
+
+
 def test_cap_takes_the_first_ids_and_exclude_is_obeyed(prepared, tiny_config, tmp_path):
     tiny_config.data.selection_fraction = 0.0
     everything = sorted(ids(prepared, tiny_config, 'train'))
