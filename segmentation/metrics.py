@@ -67,8 +67,17 @@ def _scores(set_iou: np.ndarray, image_iou: np.ndarray) -> dict[str, np.ndarray]
     }
 
 
-def _weighted_scores(confusions: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of R weighted sets of images: `[N, C, C]` counts and `[R, N]` weights -> `[R, …]`."""
+def weighted_scores(confusions: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of R weighted sets of images, such as bootstrap resamples.
+
+    Args:
+      confusions: `[N, C, C]` counts.
+      weights: `[R, N]`, how often each image is in each set.
+
+    Returns:
+      `iou` and `image_iou` `[R, C]`, `mean_iou`, `mean_iou_foreground` and `mean_image_iou` `[R]`,
+      float64; NaN where a score does not exist (see `ABSENT_CLASS_RULE`).
+    """
     num_images, num_classes, _ = confusions.shape
     summed = weights @ confusions.reshape(num_images, -1)
     per_image = iou(confusions)
@@ -113,26 +122,22 @@ def summarize(
         raise ValueError('No image to score: the split is empty after selection.')
     confusions = confusions.astype(np.float64)
     rng = np.random.default_rng(seed)
-    scores = _weighted_scores(confusions, np.ones((1, num_images)))
+    scores = weighted_scores(confusions, np.ones((1, num_images)))
     summary = {key: _for_json(value[0], class_names) for key, value in scores.items()}
     if num_resamples:
         uniform = np.full(num_images, 1 / num_images)
         blocks = [  # in blocks, so that memory does not grow with resamples times images
-            _weighted_scores(confusions, rng.multinomial(num_images, uniform, size=size))
+            weighted_scores(confusions, rng.multinomial(num_images, uniform, size=size))
             for size in np.diff([*range(0, num_resamples, 200), num_resamples])
         ]
         summary['intervals'] = {
             key: _for_json(
-                _interval(np.concatenate([block[key] for block in blocks])),
+                percentile_interval(np.concatenate([block[key] for block in blocks])),
                 class_names if key in ('iou', 'image_iou') else (),
             )
             for key in scores
         }
     true_pixels = confusions.sum(-1)
-    squares = np.square(true_pixels).sum(0)
-    effective = np.divide(
-        np.square(true_pixels.sum(0)), squares, out=np.zeros_like(squares), where=squares > 0
-    )
     with_class = (true_pixels > 0).sum(0)
     background_only = np.zeros_like(confusions[0])
     background_only[:, 0] = true_pixels.sum(0)
@@ -141,13 +146,29 @@ def summarize(
         'mean_iou_background_only': float(_nanmean(iou(background_only))),
         'num_images': num_images,
         'num_images_with_class': dict(zip(class_names, with_class.tolist(), strict=True)),
-        'effective_images': _for_json(effective, class_names),
+        'effective_images': _for_json(effective_images(confusions), class_names),
         'absent_class_rule': ABSENT_CLASS_RULE,
     }
 
 
-def _interval(resampled: np.ndarray) -> np.ndarray:
-    """95 % percentile interval over the first axis: `[R, ...]` -> `[..., 2]`."""
+def effective_images(confusions: np.ndarray) -> np.ndarray:
+    """How many equal images would hold each class as evenly, (Σ n)² / Σ n² over true pixels.
+
+    Args:
+      confusions: `[N, C, C]` counts.
+
+    Returns:
+      `[C]` float64; 0 for a class that no image holds.
+    """
+    true_pixels = confusions.sum(-1).astype(np.float64)
+    squares = np.square(true_pixels).sum(0)
+    return np.divide(
+        np.square(true_pixels.sum(0)), squares, out=np.zeros_like(squares), where=squares > 0
+    )
+
+
+def percentile_interval(resampled: np.ndarray) -> np.ndarray:
+    """95 % percentile interval over the first axis, NaN left out: `[R, ...]` -> `[..., 2]`."""
     flat = resampled.reshape(len(resampled), -1)
     bounds = np.full((flat.shape[1], 2), np.nan)
     for column, values in enumerate(flat.T):
