@@ -5,6 +5,10 @@
 
 Every field of configs/default.py can be overridden with --config.<field>=<value>. The same command
 again continues the run. After SIGTERM or Ctrl-C the state is saved and the exit status is 75.
+
+A run can be repeated from its own directory, into another one:
+
+    python scripts/train.py --config runs/person_car/config.json --workdir runs/again
 """
 
 import argparse
@@ -23,7 +27,11 @@ def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--config', required=True, help='config file, e.g. configs/person_car.py')
+    parser.add_argument(
+        '--config',
+        required=True,
+        help='config file, e.g. configs/person_car.py, or the config.json of a run',
+    )
     parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     hosts = parser.add_argument_group(

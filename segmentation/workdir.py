@@ -14,7 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from segmentation import coco
-from segmentation.config import read_config, save_config
+from segmentation.config import flat, read_config, save_config
 
 # Fields that may differ when a run is continued: they do not change what has been computed so far.
 _FREE_FIELDS = {
@@ -57,17 +57,6 @@ def describe_run(prepared: coco.Prepared, reports: dict, class_names: tuple[str,
     }
 
 
-def _flat(tree: dict, prefix: str = '') -> dict:
-    flat = {}
-    for key, value in tree.items():
-        flat |= (
-            _flat(value, f'{prefix}{key}.')
-            if isinstance(value, dict)
-            else {f'{prefix}{key}': value}
-        )
-    return flat
-
-
 def write_description(workdir: pathlib.Path, config: ConfigDict, run: dict) -> None:
     """Writes `config.json` and `run.json`.
 
@@ -83,8 +72,8 @@ def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> Non
     if not (workdir / 'run.json').exists():
         return
     # Through JSON, so that tuples compare as the lists they were saved as.
-    new = _flat(json.loads(json.dumps(config.to_dict())))
-    old = _flat(read_config(workdir / 'config.json').to_dict())
+    new = flat(json.loads(json.dumps(config.to_dict())))
+    old = flat(read_config(workdir / 'config.json').to_dict())
     differing = [
         f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
         for name in sorted(old.keys() | new.keys())

@@ -1,6 +1,6 @@
 import pytest
 
-from segmentation.config import load_config, read_config, save_config
+from segmentation.config import flat, load_config, read_config, save_config, set_fields
 
 PATH = 'configs/person_car.py'
 
@@ -16,9 +16,21 @@ def test_overrides_are_typed():
 @pytest.mark.parametrize(
     ('overrides', 'message'),
     [
-        (['--config.optimizer.learning_rat=1'], 'learning_rate'),  # names the near match
-        (['--config.optimizer.learning_rate=fast'], 'fast'),
-        (['--config.nothing.at_all=1'], 'nothing'),
+        (
+            ['--config.optimizer.learning_rat=1'],
+            r'Did you mean "optimizer.learning_rate"\? Fields of optimizer: clip_norm,',
+        ),
+        (
+            ['--config.learning_rate=1'],
+            'mean "optimizer.learning_rate".* Fields of the config: data',
+        ),
+        (['--config.optimizer=1'], 'group of fields; set one of optimizer.clip_norm'),
+        (['--config.seed.x=1'], 'seed is a field, not a group'),
+        (['--config.optimizer.learning_rate=fast'], r"wants a number \(now: 0.001\), not 'fast'"),
+        (['--config.train.num_steps=1e3'], "wants a whole number .*, not '1e3'"),
+        (['--config.data.flip=yes'], 'wants True or False'),
+        (['--config.data.train_splits=a'], 'wants a tuple'),
+        (['--config.nothing.at_all=1'], 'nothing.at_all'),
         (['--learning_rate=1'], '--learning_rate=1'),
         (['--config.seed', '3'], 'overrides look like'),
     ],
@@ -28,9 +40,42 @@ def test_mistakes_are_named(overrides, message):
         load_config(PATH, overrides)
 
 
-def test_missing_file():
+@pytest.mark.parametrize(
+    ('override', 'name', 'value'),
+    [
+        ('model.dropout=1', 'dropout', 1.0),
+        ('model.encoder_trainable=true', 'encoder_trainable', True),
+        ('model.encoder_trainable=0', 'encoder_trainable', False),
+        ('model.pretrained=', 'pretrained', ''),
+        ('model.pretrained=a=b', 'pretrained', 'a=b'),
+    ],
+)
+def test_values_are_read_as_the_field_wants(override, name, value):
+    read = load_config(PATH, [f'--config.{override}']).model[name]
+    assert read == value and type(read) is type(value)
+
+
+def test_set_fields_sets_all_or_none():
+    config = load_config(PATH, [])
+    set_fields(config, {'optimizer.learning_rate': 1, 'loss.class_weights': [1.0, 2.0, 2.0]})
+    assert config.optimizer.learning_rate == 1.0 and config.loss.class_weights == (1.0, 2.0, 2.0)
+    for wrong in ({'model.dropout': True}, {'seed': 0.5}, {'data.flip': 1}, {'seed': None}):
+        with pytest.raises(ValueError, match='wants'):
+            set_fields(config, {'optimizer.learning_rate': 0.5, **wrong})
+    assert config.optimizer.learning_rate == 1.0
+
+
+def test_missing_or_broken_file(tmp_path):
     with pytest.raises(ValueError, match='no_such'):
         load_config('configs/no_such.py', [])
+    for text, message in (('x = ', 'SyntaxError'), ('x = 1', r'no get_config\(\)')):
+        (tmp_path / 'broken.py').write_text(text)
+        with pytest.raises(ValueError, match=message):
+            load_config(str(tmp_path / 'broken.py'), [])
+    for text in ('{', '[]'):
+        (tmp_path / 'config.json').write_text(text)
+        with pytest.raises(ValueError, match=r'config\.json'):
+            load_config(str(tmp_path / 'config.json'), [])
 
 
 def test_config_is_locked():
@@ -38,7 +83,7 @@ def test_config_is_locked():
         load_config(PATH, []).optimizer.speed = 1
 
 
-@pytest.mark.parametrize('name', ['default', 'person_car', 'demo'])
+@pytest.mark.parametrize('name', ['default', 'person_car', 'vehicle', 'demo'])
 def test_saved_config_reads_back(name, tmp_path):
     config = load_config(f'configs/{name}.py', [])
     save_config(config, tmp_path / 'config.json')
@@ -47,3 +92,24 @@ def test_saved_config_reads_back(name, tmp_path):
     assert (tmp_path / 'again.json').read_text() == (tmp_path / 'config.json').read_text()
     with pytest.raises(AttributeError):
         again.data.sauce = 1
+
+
+def test_config_of_a_run_takes_overrides(tmp_path):
+    config = load_config('configs/vehicle.py', ['--config.optimizer.learning_rate=0.5'])
+    save_config(config, tmp_path / 'config.json')
+    overrides = ["--config.data.draw_last=('bus',)", '--config.seed=3']
+    again = load_config(str(tmp_path / 'config.json'), overrides)
+    assert again.optimizer.learning_rate == 0.5 and again.seed == 3
+    assert list(again.data.draw_last) == ['bus'] and list(again.data.require_of) == [
+        'person',
+        'car',
+    ]
+
+
+def test_vehicle_differs_from_person_car_in_three_fields():
+    one, two = (flat(load_config(f'configs/{n}.py', [])) for n in ('person_car', 'vehicle'))
+    assert {name for name in one if one[name] != two[name]} == {
+        'data.label_space',
+        'data.draw_last',
+        'data.require_of',
+    }
