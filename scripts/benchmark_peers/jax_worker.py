@@ -1,0 +1,303 @@
+"""The project itself in scripts/benchmark.py, its plain-Flax form, and its layers one by one."""
+
+import collections
+import importlib.metadata
+import itertools
+import pathlib
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+from flax import linen as nn  # noqa: E402
+from plain_flax import PlainModel  # noqa: E402
+from protocol import random_batch, serve  # noqa: E402
+
+from configs import default  # noqa: E402
+from segmentation import coco, evaluate, input_pipeline, train_step  # noqa: E402
+from segmentation.model import SegmentationModel, build_model  # noqa: E402
+
+
+def _about():
+    packages = ('jax', 'jaxlib', 'flax')
+    return {'versions': {name: importlib.metadata.version(name) for name in packages}}
+
+
+def _config(spec):
+    config = default.get_config()
+    config.data.image_size = spec['image_size']
+    config.model.pretrained = ''
+    config.model.encoder_trainable = True
+    config.model.width = spec.get('width', 1.0)
+    config.train.batch_size = spec['batch_size']
+    return config
+
+
+def _model(config, spec):
+    if spec['form'] == 'plain':
+        return PlainModel(spec['classes'], bn_axis_name=train_step.AXIS)
+    return build_model(config.model, spec['classes'], bn_axis_name=train_step.AXIS)
+
+
+def _variables(config, spec):
+    model = _model(config, spec)
+    # No moments: inference has no optimiser.
+    state = train_step.init_state(model, optax.identity(), config)
+    variables = evaluate.replicate({'params': state.params, 'batch_stats': state.batch_stats})
+    return variables, model, {**_about(), 'parameters': _count(state.params)}
+
+
+def _count(parameters):
+    return sum(leaf.size for leaf in jax.tree.leaves(parameters))
+
+
+def _stepper(config, spec):
+    """Returns `run(batches)`, as in `segmentation.train` at most two steps ahead, and `about`."""
+    model = _model(config, spec)
+    optimizer, _ = train_step.make_optimizer(config.optimizer, 1, encoder_trainable=True)
+    state = evaluate.replicate(train_step.init_state(model, optimizer, config))
+    about = {**_about(), 'parameters': _count(state.params)}
+    step = train_step.pmap_step(
+        train_step.make_train_step(model, optimizer, config, spec['classes'], train_step.AXIS)
+    )
+
+    def run(batches):
+        nonlocal state
+        in_flight = collections.deque()
+        for batch in batches:
+            state, metrics = step(state, train_step.split_batch(batch, jax.local_device_count()))
+            in_flight.append(metrics['loss'])
+            if len(in_flight) > 2:
+                in_flight.popleft().block_until_ready()
+        jax.block_until_ready(state)
+
+    return run, about
+
+
+def training(spec):
+    config = _config(spec)
+    run, about = _stepper(config, spec)
+    images, labels = random_batch(spec)
+    return lambda steps: run(itertools.repeat({'image': images, 'label': labels}, steps)), about
+
+
+def inference(spec):
+    config = _config(spec)
+    variables, model, about = _variables(config, spec)
+    predict = evaluate.make_predict(model, config.data.input_range)
+    images, _ = random_batch(spec)
+
+    def run(steps):
+        batches = itertools.repeat({'image': images}, steps)
+        for _, logits in evaluate.predictions(predict, variables, batches):
+            np.asarray(logits)
+
+    return run, about
+
+
+def _examples(spec):
+    config = _config(spec)
+    config.data.source, config.data.data_dir = spec['folder'], spec['data_dir']
+    config.data.train_splits = config.data.val_splits = (spec['split'],)
+    config.data.require = 'nothing'
+    config.data.selection_fraction = 0.0
+    config.data.max_train = config.data.max_val = 0
+    prepared = coco.prepare(spec['folder'], spec['data_dir'], splits=[spec['split']])
+    return config, input_pipeline.select_examples(prepared, config.data, 'train')[0]
+
+
+def pipeline(spec):
+    _, examples = _examples(spec)
+    batches = iter(input_pipeline.training_batches(examples, batch_size=spec['batch_size'], seed=0))
+
+    def run(steps):
+        for _ in itertools.islice(batches, steps):
+            pass
+
+    return run, {**_about(), 'images': len(examples)}
+
+
+def gemm(spec):
+    a, b = jax.random.uniform(jax.random.key(0), (2, spec['size'], spec['size']))
+    product = jax.jit(jnp.matmul)
+
+    def run(steps):
+        for _ in range(steps):
+            product(a, b).block_until_ready()
+
+    return run, _about()
+
+
+# Layers -------------------------------------------------------------------------------------------
+
+
+def list_layers(model: SegmentationModel, image_size: int, batch_size: int) -> list[dict]:
+    """Every convolution of a model, in the order they run.
+
+    Returns:
+      Per layer `name`, `kind`, shapes `input`, `kernel` and `output`, `stride`, `flop` (of one
+      forward pass over the batch, a multiplication and an addition being two), `inputs_needed`
+      (whether training needs the gradient by the input too) and the Flax `module`.
+    """
+    layers = []
+
+    def record(next_method, args, kwargs, context):
+        result = next_method(*args, **kwargs)
+        module = context.module
+        if context.method_name == '__call__' and module.has_variable('params', 'kernel'):
+            x, kernel = args[0].shape, module.get_variable('params', 'kernel').shape
+            layers.append(_layer(module, x, kernel, result.shape, first=not layers))
+        return result
+
+    def forward(key, images):
+        with nn.intercept_methods(record):
+            return model.init(key, images, train=False)
+
+    images = jnp.zeros((batch_size, image_size, image_size, 3))
+    jax.eval_shape(forward, jax.random.key(0), images)
+    return layers
+
+
+def _layer(module, x, kernel, y, first):
+    grown, pixels = y[1] > x[1], y[0] * y[1] * y[2]
+    depthwise = kernel[2] == 1 and x[-1] > 1
+    if grown:
+        # Every input pixel meets every entry of the kernel.
+        kind, pixels = 'transposed', x[0] * x[1] * x[2]
+    elif depthwise:
+        kind = 'depthwise'
+    else:
+        kind = 'pointwise' if kernel[:2] == (1, 1) else 'dense'
+    return {
+        'name': '/'.join(module.path),
+        'kind': kind,
+        'input': x,
+        'kernel': kernel,
+        'output': y,
+        'stride': 2 if grown else round(x[1] / y[1]),
+        'flop': 2 * pixels * int(np.prod(kernel)),
+        'inputs_needed': not first,
+        'module': module.clone(parent=None, name=None),
+    }
+
+
+def layer_step(layer: dict):
+    """A jitted function of (x, parameters, cotangent): the layer's value and its gradients."""
+
+    def value_and_gradients(x, parameters, cotangent):
+        def apply(x, parameters):
+            return layer['module'].apply({'params': parameters}, x)
+
+        if layer['inputs_needed']:
+            y, backward = jax.vjp(apply, x, parameters)
+        else:
+            y, backward = jax.vjp(lambda parameters: apply(x, parameters), parameters)
+        return y, backward(cotangent)
+
+    return jax.jit(value_and_gradients)
+
+
+def layers(spec):
+    """Times every layer alone; layers of equal shapes are timed once."""
+    config = _config(spec)
+    found = list_layers(_model(config, spec), spec['image_size'], spec['batch_size'])
+    timed = {}
+    for layer in found:
+        layer['shapes'] = str([layer[key] for key in ('kind', 'input', 'kernel', 'stride')])
+        timed.setdefault(layer['shapes'], layer)
+    keys = iter(jax.random.split(jax.random.key(0), 3 * len(timed)))
+    calls = {}
+    for shapes, layer in timed.items():
+        x, cotangent = (jax.random.normal(next(keys), layer[key]) for key in ('input', 'output'))
+        parameters = layer['module'].init(next(keys), x)['params']
+        step = layer_step(layer)
+        calls[shapes] = lambda step=step, arguments=(x, parameters, cotangent): step(*arguments)
+
+    def seconds(call, times):
+        start = time.perf_counter()
+        for _ in range(times):
+            jax.block_until_ready(call())
+        return (time.perf_counter() - start) / times
+
+    def run(steps):
+        return {
+            shapes: min(seconds(call, steps), seconds(call, steps))
+            for shapes, call in calls.items()
+        }
+
+    about = [{k: v for k, v in layer.items() if k != 'module'} for layer in found]
+    return run, {**_about(), 'layers': about}
+
+
+# Scale --------------------------------------------------------------------------------------------
+
+
+def _once(function):
+    """A worker's `run` that does its work at the first call and returns that result ever after."""
+    result = []
+
+    def run(steps):
+        del steps
+        if not result:
+            result.append(function())
+        return result[0]
+
+    return run
+
+
+def prepare(spec):
+    def work():
+        start = time.perf_counter()
+        prepared = coco.prepare(spec['folder'], spec['data_dir'], splits=[spec['split']])
+        images = prepared.fingerprint['splits'][spec['split']]['images']
+        return {'images': images, 'seconds': time.perf_counter() - start}
+
+    return _once(work), _about()
+
+
+def evaluation(spec):
+    def work():
+        config, examples = _examples(spec)
+        variables, model, _ = _variables(config, spec)
+        predict = evaluate.make_predict(model, config.data.input_range)
+        # Compiled first: that is no cost of an image.
+        images, _ = random_batch(spec)
+        logits = jax.block_until_ready(predict(variables, images))
+        evaluate.image_loss(logits, np.zeros(logits.shape[:3], np.uint8))
+        start = time.perf_counter()
+        result = evaluate.evaluate(
+            predict, variables, examples,
+            num_classes=spec['classes'], batch_size=spec['batch_size'],
+        )  # fmt: skip
+        return {'images': len(result['loss']), 'seconds': time.perf_counter() - start}
+
+    return _once(work), _about()
+
+
+def epoch(spec):
+    """One pass of training over all images, the compilation not counted."""
+
+    def work():
+        config, examples = _examples(spec)
+        run, _ = _stepper(config, spec)
+        images, labels = random_batch(spec)
+        run([{'image': images, 'label': labels}])
+        start = time.perf_counter()
+        batches = iter(
+            input_pipeline.training_batches(examples, batch_size=spec['batch_size'], seed=0)
+        )
+        steps = len(examples) // spec['batch_size']
+        run(itertools.islice(batches, steps))
+        seconds = time.perf_counter() - start
+        return {'images': steps * spec['batch_size'], 'seconds': seconds}
+
+    return _once(work), _about()
+
+
+if __name__ == '__main__':
+    TASKS = (training, inference, pipeline, gemm, layers, prepare, evaluation, epoch)
+    serve({task.__name__: task for task in TASKS})
