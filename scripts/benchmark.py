@@ -59,6 +59,7 @@ class Worker:
 
     Attributes:
       name: of the contender.
+      process: its `Popen`.
       about: what it said when it was ready, after its first step.
       amounts: units of work per second of each timed turn.
     """
@@ -68,7 +69,7 @@ class Worker:
         self.amounts, self.results, self.peaks = [], [], []
         self._log = tempfile.TemporaryFile('w+')
         # A session of its own, so that its own children can be ended with it.
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [*map(str, command), json.dumps(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -82,18 +83,20 @@ class Worker:
     def _answer(self) -> dict:
         timer = threading.Timer(PATIENCE, self._kill)
         timer.start()
-        line = self._process.stdout.readline()
-        timer.cancel()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
         if not line:
             self._log.seek(0)
             last = ([text for text in self._log.read().splitlines() if text.strip()] or [''])[-1]
-            raise WorkerFailed(f'{last[:200]} (exit status {self._process.wait()})')
+            raise WorkerFailed(f'{last[:200]} (exit status {self.process.wait()})')
         return json.loads(line)
 
     def request(self, **request) -> dict:
         try:
-            self._process.stdin.write(json.dumps(request) + '\n')
-            self._process.stdin.flush()
+            self.process.stdin.write(json.dumps(request) + '\n')
+            self.process.stdin.flush()
         except BrokenPipeError:
             pass  # the answer says why
         return self._answer()
@@ -106,15 +109,15 @@ class Worker:
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        self._process.stdin.close()
+        self.process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(3)
+            self.process.wait(3)
         self._kill()
-        self._process.wait()
-        self._process.stdout.close()
+        self.process.wait()
+        self.process.stdout.close()
         self._log.close()
 
     def measured(self) -> dict:
