@@ -27,6 +27,10 @@ def get_config() -> ConfigDict:
     data.data_dir = '~/tensorflow_datasets'
     # How many scenes to draw, and their seed. Read only by source 'scenes'.
     data.scenes = ConfigDict({'train': 800, 'val': 200, 'seed': 0})
+    # Scenes with planted truth (configs/planted.py), and the share of images with each of the six
+    # kinds of label error in them.
+    data.scenes.planted = False
+    data.scenes.error_rate = 0.02
     # Folder sources: categories or super-categories that are completely annotated in each split, as
     # 'train: person, vehicle; val: person, vehicle'. Images known to be incompletely annotated for
     # a class of the label space are left out. Empty: what the annotation file says, if anything.

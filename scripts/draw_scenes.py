@@ -1,6 +1,7 @@
 """Draws a COCO-format folder of made-up scenes, for machines without COCO."""
 
 import argparse
+import collections
 import json
 import pathlib
 import sys
@@ -33,13 +34,29 @@ def main() -> None:
         help='scenes per split',
     )
     parser.add_argument('--seed', type=int, default=0, help='another seed gives other scenes')
+    parser.add_argument(
+        '--planted',
+        type=float,
+        nargs='?',
+        const=0.02,
+        metavar='RATE',
+        help='scenes with planted truth (types, attributes, hard slices, label errors), which '
+        'annotations/planted_SPLIT.jsonl tells; each of the six kinds of label error in RATE of '
+        'the images (0.02 if not given)',
+    )
     parser.add_argument('--workers', type=int, help='processes (default: one per processor)')
     parser.add_argument('--json', type=pathlib.Path, help='write what was drawn to this file')
     args = parser.parse_args()
 
     start = time.perf_counter()
     try:
-        scenes.write_scenes(args.folder, dict(args.counts), args.seed, workers=args.workers)
+        scenes.write_scenes(
+            args.folder,
+            dict(args.counts),
+            args.seed,
+            workers=args.workers,
+            error_rate=args.planted,
+        )
     except ValueError as error:
         parser.error(str(error))
     result = {
@@ -69,6 +86,18 @@ def main() -> None:
             f'{both} scenes with person and car; scenes with'
         )
         print('  ' + ', '.join(f'{name} {n}' for name, n in by_name.items()))
+        if args.planted is not None:
+            _, found = scenes.read_truth(args.folder, split)
+            planted = {
+                'types': [scene['type'] for scene in found],
+                'attributes': [name for scene in found for name in scene['attributes']],
+                'hard slices': [s['hard_slice'] for s in found if s['hard_slice']],
+                'label errors': [s['error']['kind'] for s in found if s['error']],
+            }
+            planted = {key: collections.Counter(sorted(names)) for key, names in planted.items()}
+            result['splits'][split]['planted'] = planted
+            for key, numbers in planted.items():
+                print(f'  planted {key}: ' + ', '.join(f'{k} {n}' for k, n in numbers.items()))
     print(f'{args.folder}: {result["seconds"]:.1f} s')
     if args.json:
         args.json.write_text(json.dumps(result, indent=1))

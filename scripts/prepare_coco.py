@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
         nargs='+',
         default=['train=800', 'val=200', 'seed=0'],
         metavar='SPLIT=COUNT',
-        help="for 'scenes': how many to draw, and the seed",
+        help="for 'scenes': how many to draw, and the seed; with planted=1 scenes with planted "
+        'truth, error_rate=RATE of them with each kind of label error',
     )
     parser.add_argument('--json', metavar='FILE', help='also write the summary to this file')
     args = parser.parse_args(argv)
@@ -70,7 +71,10 @@ def main(argv: list[str] | None = None) -> None:
             args.data_dir,
             splits=args.splits,
             complete=labels.parse_groups(args.complete) if args.complete else None,
-            scenes={key: int(value) for key, _, value in (s.partition('=') for s in args.scenes)},
+            scenes={
+                key: float(value) if key == 'error_rate' else int(value)
+                for key, _, value in (s.partition('=') for s in args.scenes)
+            },
         )
     except (ValueError, OSError) as error:
         parser.exit(1, f'{parser.prog}: {error}\n')

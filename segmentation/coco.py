@@ -155,7 +155,7 @@ def prepare(
     *,
     complete: Mapping[str, Sequence[str]] | None = None,
     splits: Sequence[str] | None = None,
-    scenes: Mapping[str, int] | None = None,
+    scenes: Mapping[str, float] | None = None,
 ) -> Prepared:
     """Prepares a data set, or opens it when it was prepared from the same files before.
 
@@ -174,7 +174,8 @@ def prepare(
         `all_categories_annotated` needs none. COCO 2014 counts as completely annotated.
       splits: which to prepare; default all, for a folder those with an annotation file.
       scenes: what 'scenes' draws, e.g. {'train': 800, 'val': 200, 'seed': 0}: images per split,
-        and the seed. Not read for other sources.
+        and the seed. With 'planted' true the scenes have planted truth, and 'error_rate' of the
+        images each kind of label error (default 0.02). Not read for other sources.
 
     Raises:
       ValueError: the source is not in COCO's layout, or an option does not fit it.
@@ -199,17 +200,22 @@ def prepare(
     return prepared
 
 
-def _draw_scenes(data_dir: pathlib.Path, scenes: Mapping[str, int]) -> str:
+def _draw_scenes(data_dir: pathlib.Path, scenes: Mapping[str, float]) -> str:
     from segmentation import scenes as scenes_lib  # Only this source needs the drawing code.
 
     counts = dict(scenes)
     seed = counts.pop('seed', 0)
+    planted, error_rate = counts.pop('planted', False), counts.pop('error_rate', 0.02)
     if not counts:
         raise ValueError("Source 'scenes' needs scenes={'train': …, 'val': …, 'seed': …}")
     sizes = '-'.join(f'{split}{count}' for split, count in counts.items())
     folder = data_dir / f'scenes-{sizes}-seed{seed}'
+    options = {}
+    if planted:
+        folder = folder.with_name(f'{folder.name}-planted{error_rate:g}')
+        options['error_rate'] = error_rate
     with _locked(data_dir):
-        scenes_lib.write_scenes(folder, counts, seed=seed)
+        scenes_lib.write_scenes(folder, counts, seed=seed, **options)
     return str(folder)
 
 

@@ -21,6 +21,7 @@ COMMANDS = (
     ['scripts/prepare_coco.py'],
     ['scripts/convert_weights.py'],
     ['scripts/draw_scenes.py'],
+    ['scripts/redraw_scene.py'],
     ['-m', 'analysis.mean_iou'],
 )
 

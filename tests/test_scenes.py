@@ -10,7 +10,7 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
 from segmentation import scenes
-from segmentation.scenes import coco_writer
+from segmentation.scenes import coco_writer, outlines
 
 SHARED = pathlib.Path(__file__).parents[2] / 'shared'
 
@@ -118,7 +118,7 @@ def test_annotations_reproduce_the_visible_masks(drawn):
 def test_uncompressed_rle_of_edge_cases():
     rng = np.random.default_rng(0)
     for mask in (np.ones((3, 4), bool), np.zeros((3, 4), bool), rng.random((7, 5)) < 0.5):
-        rle = coco_writer._uncompressed(mask)
+        rle = outlines.uncompressed(mask)
         assert sum(rle['counts']) == mask.size
         np.testing.assert_array_equal(decode({'segmentation': rle}, *mask.shape), mask)
 

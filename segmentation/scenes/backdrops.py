@@ -14,10 +14,18 @@ from segmentation.scenes.texture import SOFT, crop
 
 
 def street(b: Backdrop) -> None:
+    _along_a_road(b, 0.25)
+
+
+def avenue(b: Backdrop) -> None:
+    _along_a_road(b, 0)
+
+
+def _along_a_road(b: Backdrop, leafy_share: float) -> None:
     """Along a road between houses or trees."""
     rng = b.rng
     b.sky()
-    leafy = rng.random() < 0.25
+    leafy = rng.random() < leafy_share
     b.hills(4, 26, (112, 124, 122) if not leafy else (84, 106, 70))
     b.ground(vary(rng, (158, 154, 148), 12))
     road = 4.2
@@ -54,10 +62,22 @@ def street(b: Backdrop) -> None:
 
 
 def roadside(b: Backdrop) -> None:
+    _across_a_road(b, 0.35)
+
+
+def city(b: Backdrop) -> None:
+    _across_a_road(b, 0)
+
+
+def park(b: Backdrop) -> None:
+    _across_a_road(b, 1)
+
+
+def _across_a_road(b: Backdrop, park_share: float) -> None:
     """Across a road, houses or a park behind it."""
     rng = b.rng
     b.sky()
-    park = rng.random() < 0.35
+    park = rng.random() < park_share
     if park:
         b.ground(some(rng, GREENS, 10), 0.2, 0.14)
     else:
@@ -201,6 +221,36 @@ def beach(b: Backdrop) -> None:
     b.texture(0.16, 0.1, 40)
 
 
+def sea(b: Backdrop) -> None:
+    """Open water with waves, perhaps a coast on the other side."""
+    rng = b.rng
+    b.sky()
+    if rng.random() < 0.4:
+        b.hills(2, 24, vary(rng, (100, 118, 106), 12))
+    waters = ((40, 98, 140), (64, 130, 138), (92, 116, 124), (36, 80, 106), (112, 128, 116))
+    water = some(rng, waters, 10)
+    b.ground(water)
+    faces, crests, foam = [], [], []
+    z = 2.5
+    while z < 60:  # swell, broken into long pieces
+        z *= rng.uniform(1.16, 1.4)
+        for x in np.arange(-1.4, 1.4, 0.7) * z:
+            left, deep = x + rng.uniform(-0.4, 0.4) * z, 0.05 * z
+            right = left + rng.uniform(0.3, 0.9) * z
+            faces.append((left, z - deep, right, z + deep))
+            crests.append((left, z + deep, right, z + 1.6 * deep))
+    b.on_ground(faces, tone(water, 0.88))
+    b.on_ground(crests, tone(water, 1.18))
+    b.texture(0.08, 0.22, 30)
+    for z in np.exp(rng.uniform(np.log(3), np.log(40), 12)):
+        x = rng.uniform(-0.8, 0.8) * z
+        for _ in range(9):  # a breaking wave
+            x += rng.uniform(0.02, 0.1) * z
+            y, r = rng.uniform(-0.02, 0.02) * z, rng.uniform(0.02, 0.09) * z
+            foam.append((x, z + y, x + r, z + y + 0.3 * r))
+    b.on_ground(foam, (232, 240, 242))
+
+
 def snow(b: Backdrop) -> None:
     rng = b.rng
     b.sky(rng.random() < 0.4)
@@ -217,7 +267,22 @@ def snow(b: Backdrop) -> None:
 
 BACKDROPS = {
     f.__name__.replace('_', ' '): f
-    for f in (street, roadside, country, platform, court, field, beach, snow, living_room, office)
+    for f in (
+        street,
+        avenue,
+        roadside,
+        city,
+        park,
+        country,
+        platform,
+        court,
+        field,
+        beach,
+        sea,
+        snow,
+        living_room,
+        office,
+    )  # fmt: skip
 }
 
 

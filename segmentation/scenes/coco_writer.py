@@ -1,4 +1,7 @@
-"""Writes drawn scenes as a COCO-format folder: JPEG files and instance annotations."""
+"""Writes drawn scenes as a COCO-format folder: JPEG files and instance annotations.
+
+Planted scenes get a manifest of what was planted beside their annotations (see `truth`).
+"""
 
 import concurrent.futures
 import io
@@ -8,19 +11,18 @@ import os
 import pathlib
 import shutil
 
-import contourpy
-import numpy as np
 import tqdm
 from PIL import Image
-from pycocotools import mask as mask_utils
 
+from segmentation.scenes import planted, truth
 from segmentation.scenes.description import CATEGORIES, Scene
-from segmentation.scenes.rendering import Rendered, render
+from segmentation.scenes.label_errors import annotate_with_error
+from segmentation.scenes.outlines import annotate
+from segmentation.scenes.rendering import render
 from segmentation.scenes.sampling import sample_scene, split_number
 
 # Goes up when the same seed gives other pictures, so that no folder mixes two generators.
 VERSION = 1
-MIN_VISIBLE = 20  # pixels; what shows less than this is left out of the annotations
 FEWEST_FOR_PROCESSES = 40  # scenes; fewer are drawn sooner than processes start
 
 
@@ -29,88 +31,18 @@ def image_id(split: str, index: int) -> int:
     return (1 + split_number(split) % 2000) * 1_000_000 + index + 1
 
 
-def annotate(scene: Scene, rendered: Rendered, number: int) -> list[dict]:
-    """COCO annotations of the visible part of every object of a COCO category, in mixed order."""
-    found = []
-    for index, thing in enumerate(scene.things):
-        if thing.category_id is None:
-            continue
-        mask = rendered.owner == index
-        rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        area = int(np.count_nonzero(mask))
-        if area < MIN_VISIBLE:
-            continue
-        top, left, bottom, right = rows[0], cols[0], rows[-1] + 1, cols[-1] + 1
-        box = top, left, bottom, right
-        annotation = {
-            'segmentation': _uncompressed(mask) if thing.crowd else _outline(mask, box),
-            'area': area,
-            'iscrowd': int(thing.crowd > 0),
-            'image_id': number,
-            'bbox': [int(left), int(top), int(right - left), int(bottom - top)],
-            'category_id': thing.category_id,
-        }
-        found.append(annotation)
-    order = np.random.default_rng([scene.seed, 5]).permutation(len(found))
-    return [found[i] | {'id': number * 1000 + k} for k, i in enumerate(order)]
-
-
-def _uncompressed(mask: np.ndarray) -> dict:
-    flat = np.concatenate([[0], mask.ravel(order='F').astype(np.int8), [0]])
-    edges = np.flatnonzero(np.diff(flat))
-    counts = np.diff(np.concatenate([[0], edges, [mask.size]]))
-    if counts[-1] == 0:
-        counts = counts[:-1]
-    return {'counts': counts.tolist(), 'size': list(mask.shape)}
-
-
-def _outline(mask: np.ndarray, box: tuple[int, int, int, int]) -> list | dict:
-    """Polygons around the mask, or compressed RLE where polygons would miss it (holes)."""
-    top, left, bottom, right = box
-    part = np.pad(mask[top:bottom, left:right], 1)
-    polygons = []
-    for line in contourpy.contour_generator(z=part.astype(np.float32)).lines(0.5):
-        # Pixel centres lie at half integers in COCO coordinates; the padding shifts by one.
-        line = _simplify(line[:-1] - 0.5)
-        x, y = line.T
-        signed = 0.5 * (x @ np.roll(y, -1) - y @ np.roll(x, -1))
-        if signed > 2 and len(line) >= 3:  # holes turn the other way
-            polygons.append(line)
-    if polygons:
-        h, w = bottom - top, right - left
-        drawn = mask_utils.frPyObjects([p.ravel().tolist() for p in polygons], h, w)
-        drawn = mask_utils.decode(mask_utils.merge(drawn)).astype(bool)
-        target = part[1:-1, 1:-1]
-        if (drawn & target).sum() >= 0.92 * (drawn | target).sum() or target.sum() < 100:
-            return [np.round(p + (left, top), 1).ravel().tolist() for p in polygons]
-    rle = mask_utils.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {'counts': rle['counts'].decode('ascii'), 'size': list(mask.shape)}
-
-
-def _simplify(line: np.ndarray, tolerance: float = 0.3) -> np.ndarray:
-    """Drops every other vertex of a closed line that lies within the tolerance (pixels), thrice."""
-    for start in (0, 1, 0):
-        if len(line) < 8:
-            break
-        before, after = np.roll(line, 1, 0), np.roll(line, -1, 0)
-        along, offset = after - before, line - before
-        cross = along[:, 0] * offset[:, 1] - along[:, 1] * offset[:, 0]
-        distance = np.abs(cross) / np.maximum(np.hypot(*along.T), 1e-6)
-        drop = distance < tolerance
-        drop[1 - start :: 2] = False
-        drop[-1] = False
-        line = line[~drop]
-    return line
-
-
 def write_scenes(
     folder: str | os.PathLike,
     counts: dict[str, int],
     seed: int = 0,
     progress: bool = True,
     workers: int | None = None,
+    error_rate: float | None = None,
 ) -> None:
     """Draws a COCO-format folder: `<split>/*.jpg` and `annotations/instances_<split>.json`.
+
+    With `error_rate` the scenes are planted ones (see `planted`) with each kind of label error in
+    that share of the images, and `annotations/planted_<split>.jsonl` tells the truth.
 
     The same arguments give the same bytes, whatever the number of workers (default: one per
     processor), and scene i of a split is the same for every count. An interrupted call can be
@@ -127,10 +59,18 @@ def write_scenes(
                 f'split {split!r} with {count} scenes: a split needs a plain name '
                 '(letters, digits, underscores) and at least one scene'
             )
+    if error_rate is not None and not 0 <= error_rate <= planted.MOST_ERRORS:
+        raise ValueError(
+            f'error rate {error_rate}: a scene has at most one label error, and none in a hard '
+            f'slice, so choose a rate of each kind from 0 to {planted.MOST_ERRORS:.3f}'
+        )
     if len({image_id(split, 0) for split in counts}) < len(counts):
         raise ValueError(f'splits {sorted(counts)} would share image ids; rename one of them')
-    manifest = {'generator': 'segmentation.scenes', 'version': VERSION}
-    _claim(folder, manifest | {'seed': seed, 'counts': counts})
+    wanted = {'generator': 'segmentation.scenes', 'version': VERSION, 'seed': seed}
+    wanted['counts'] = counts
+    if error_rate is not None:
+        wanted['planted'] = {'version': planted.VERSION, 'error_rate': error_rate}
+    _claim(folder, wanted)
     (folder / 'annotations').mkdir(exist_ok=True)
     missing = [split for split in counts if not _annotation_file(folder, split).exists()]
     jobs = []
@@ -138,7 +78,11 @@ def write_scenes(
         (folder / split).mkdir(exist_ok=True)
         _part(folder, split, 0).parent.mkdir(parents=True, exist_ok=True)
         indices = range(counts[split])
-        jobs += [(folder, seed, split, i) for i in indices if not _part(folder, split, i).exists()]
+        jobs += [
+            (folder, seed, split, i, error_rate)
+            for i in indices
+            if not _part(folder, split, i).exists()
+        ]
     total, workers = sum(counts.values()), workers or os.cpu_count() or 1
     done = total - len(jobs)
     with tqdm.tqdm(
@@ -155,7 +99,13 @@ def write_scenes(
                 for _ in pool.map(_write_scene, *zip(*jobs, strict=True), chunksize=8):
                     bar.update()
     for split in missing:
-        _write_annotations(folder, split, counts[split])
+        parts = [json.loads(_part(folder, split, i).read_text()) for i in range(counts[split])]
+        if error_rate is not None:
+            lines = [truth.header(seed, split, counts[split], error_rate)]
+            lines += [part['truth'] for part in parts]
+            text = ''.join(json.dumps(line) + '\n' for line in lines)
+            _write(folder, truth.manifest_file(folder, split), text.encode())
+        _write_annotations(folder, split, parts)
     shutil.rmtree(folder / '.parts', ignore_errors=True)
 
 
@@ -198,9 +148,46 @@ def _write(folder: pathlib.Path, path: pathlib.Path, data: bytes) -> None:
     temporary.replace(path)
 
 
-def _write_scene(folder: pathlib.Path, seed: int, split: str, index: int) -> None:
-    """One picture, and after it its entries of the annotation file."""
-    scene = sample_scene(seed, split, index)
+def find_scene(folder: str | os.PathLike, number: int) -> Scene:
+    """The description of a scene of a folder that was drawn here, by its image id.
+
+    Raises:
+      ValueError: no scenes of this version were drawn into the folder, or not this one.
+    """
+    path = pathlib.Path(folder) / 'scenes.json'
+    try:
+        made = json.loads(path.read_text())
+        version, seed, counts = made['version'], made['seed'], made['counts']
+        options = made.get('planted', {'version': planted.VERSION, 'error_rate': None})
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f'{folder} holds no drawn scenes (no readable {path.name})') from error
+    if (version, options['version']) != (VERSION, planted.VERSION):
+        raise ValueError(f'{path}: drawn by another version of the generator; draw the scenes anew')
+    for split, count in counts.items():
+        index = number - image_id(split, 0)
+        if 0 <= index < count:
+            return _sample(seed, split, index, options['error_rate'])[0]
+    ids = ', '.join(
+        f'{split} {image_id(split, 0)} to {image_id(split, count - 1)}'
+        for split, count in counts.items()
+    )
+    raise ValueError(f'{folder} has no image {number}; its image ids are {ids}')
+
+
+def _sample(
+    seed: int, split: str, index: int, error_rate: float | None
+) -> tuple[Scene, planted.Planted | None]:
+    if error_rate is None:
+        return sample_scene(seed, split, index), None
+    found = planted.sample_planted(seed, split, index, error_rate)
+    return found.scene, found
+
+
+def _write_scene(
+    folder: pathlib.Path, seed: int, split: str, index: int, error_rate: float | None = None
+) -> None:
+    """One picture, and after it its entries of the annotation file and the manifest."""
+    scene, found = _sample(seed, split, index, error_rate)
     rendered = render(scene)
     number = image_id(split, index)
     picture = Image.fromarray(rendered.image[..., 0] if scene.grayscale else rendered.image)
@@ -216,12 +203,18 @@ def _write_scene(folder: pathlib.Path, seed: int, split: str, index: int) -> Non
         'id': number,
         'all_categories_annotated': True,
     }
-    part = {'image': entry, 'annotations': annotate(scene, rendered, number)}
+    if found:
+        annotations, error = annotate_with_error(scene, rendered, number, found.error)
+        line = {'image_id': number, 'file_name': name, 'index': index}
+        line |= {'width': scene.width, 'height': scene.height}
+        line |= truth.describe(found, rendered, annotations, error)
+        part = {'image': entry, 'annotations': list(annotations.values()), 'truth': line}
+    else:
+        part = {'image': entry, 'annotations': annotate(scene, rendered, number)}
     _write(folder, _part(folder, split, index), json.dumps(part).encode())
 
 
-def _write_annotations(folder: pathlib.Path, split: str, count: int) -> None:
-    parts = [json.loads(_part(folder, split, i).read_text()) for i in range(count)]
+def _write_annotations(folder: pathlib.Path, split: str, parts: list[dict]) -> None:
     url = 'https://creativecommons.org/publicdomain/zero/1.0/'
     document = {
         'info': {'description': 'Scenes drawn by segmentation.scenes', 'version': str(VERSION)},

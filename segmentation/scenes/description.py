@@ -29,6 +29,7 @@ CATEGORIES = [
 ]
 CATEGORY_ID = {c['name']: c['id'] for c in CATEGORIES}
 INDOORS = ('living room', 'office')  # settings
+CLEAR = 160.0  # metres of visibility without fog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,10 @@ class Light:
 class Scene:
     """A picture's description: setting, camera (see canvas), light, things from the back.
 
-    Sizes, `horizon` and `focal` are in pixels, `eye` in metres."""
+    Sizes, `horizon` and `focal` are in pixels, `eye` in metres. Outdoors, haze hides things and
+    ground with the distance over `visibility` (metres); the ground only if that is fog. `wash` is a
+    colour in 0..255 that the whole picture is toned in.
+    """
 
     width: int
     height: int
@@ -87,3 +91,5 @@ class Scene:
     grayscale: bool
     seed: int
     things: tuple[Thing, ...]
+    visibility: float = CLEAR
+    wash: Colour | None = None

@@ -222,3 +222,8 @@ def statue(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
     pen.box(-0.4, 0.25, 0.4, 1.1, tone(stone, 0.95))
     raised, legs, skin = pen.moved(0, 1.1), tone(stone, 0.9), tone(stone, 1.05)
     figure(raised, thing.pose, thing.seed, stone, legs, rng, skin)
+
+
+def picture(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+    """A person printed on a board."""
+    figure(pen.moved(0, 0.36), 'stand', thing.seed, *thing.colours, rng)

@@ -84,3 +84,33 @@ def frame(pen, paint, other, rng):
     if rng.random() < 0.6:
         pen.box(-0.5, 0, 1.0, 0.7 * w, tone(paint, 0.92))
         pen.box(-0.5, 0.7 * w, 1.0, 0.7 * w + 0.01, tone(paint, 1.1))
+
+
+def board(pen, paint, field, rng):
+    """An advertising panel on two feet, its face empty."""
+    for x in (-0.45, 0.45):
+        pen.box(x - 0.04, 0, x + 0.04, 0.4, tone(paint, 0.8))
+    pen.box(-0.68, 0.25, 0.68, 2.3, paint, 0.05)
+    pen.box(-0.6, 0.33, 0.6, 2.22, field)
+
+
+def raft(pen, wood, other, rng):
+    """Planks on the water, seen from above; things stand in its middle."""
+    pen.polygon([(-1.0, -0.3), (1.0, -0.3), (0.9, 0.14), (-0.9, 0.14)], tone(wood, 0.8))
+    for i in range(5):
+        y0, y1 = -0.22 + 0.07 * i, -0.16 + 0.07 * i
+        pen.polygon([(-1.0, y0), (1.0, y0), (0.98, y1), (-0.98, y1)], tone(wood, 0.95 + 0.05 * i))
+
+
+def toy_car(pen, paint, other, rng):
+    """A ride-on car for toddlers, 70 cm long: fat wheels, a seat and a big steering wheel."""
+    pen.polygon([(-0.34, 0.12), (-0.36, 0.36), (-0.26, 0.4), (-0.2, 0.27), (0.04, 0.25),
+                 (0.12, 0.36), (0.3, 0.31), (0.36, 0.22), (0.35, 0.12)], paint)  # fmt: skip
+    pen.line([(0.06, 0.26), (-0.01, 0.42)], 0.025, (60, 60, 62))
+    pen.limb((-0.05, 0.39), (0.04, 0.45), 0.025, 0.025, other)
+    pen.box(-0.25, 0.24, 0.0, 0.28, other, 0.02)
+    pen.ellipse(0.3, 0.24, 0.045, 0.045, (250, 246, 225))
+    for x in (-0.21, 0.22):
+        pen.ellipse(x, 0.12, 0.12, 0.12, (34, 34, 38))
+        pen.ellipse(x, 0.12, 0.075, 0.075, other)
+        pen.ellipse(x, 0.12, 0.03, 0.03, (245, 245, 240))

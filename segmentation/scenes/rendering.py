@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 import numpy as np
 
 from segmentation.scenes.backdrops import paint
-from segmentation.scenes.description import INDOORS, Scene, Thing
+from segmentation.scenes.description import CLEAR, INDOORS, Scene, Thing
 from segmentation.scenes.palette import Colour
 from segmentation.scenes.pen import Pen, View, bounds, cover, lay_down, rasterise, shade
 from segmentation.scenes.sprites import SPRITES, crowd
@@ -29,17 +30,32 @@ class Rendered:
 
 _ROUGH = {'tree': 0.2, 'bush': 0.2, 'pine': 0.16, 'potted plant': 0.12, 'statue': 0.12, 'dog': 0.12,
           'person': 0.05, 'car': 0.025, 'bus': 0.025, 'train': 0.03, 'truck': 0.035}  # fmt: skip
-_NO_SHADOW = ('frame', 'boat', 'held', 'platform', 'surf')  # kinds and poses
+_NO_SHADOW = ('frame', 'boat', 'held', 'platform', 'surf', 'picture', 'raft')  # kinds and poses
 
 
-def render(scene: Scene) -> Rendered:
-    """Draws a scene: the picture, and for each pixel the thing that is seen there."""
+def render(
+    scene: Scene, without: Collection[int] = (), background: np.ndarray | None = None
+) -> Rendered:
+    """Draws a scene: the picture, and for each pixel the thing that is seen there.
+
+    Args:
+      scene: its description.
+      without: indices of things to leave out. The others keep their indices and their pixels:
+        what changes is what those things, their shadows and lamps covered.
+      background: float32 [H, W, 3] in 0..255 instead of the scene's own (see `paint`).
+    """
     height, width = scene.height, scene.width
+    background = paint(scene) if background is None else background
     # Channels first: numpy is several times faster that way.
-    pixels = np.ascontiguousarray(paint(scene).transpose(2, 0, 1))
+    pixels = np.ascontiguousarray(background.transpose(2, 0, 1))
+    outdoors = scene.setting not in INDOORS
+    if outdoors and scene.visibility < CLEAR:
+        _fog(pixels, scene)
     glow = np.zeros_like(pixels) if scene.light.brightness < 0.6 else None
     owner = np.full((height, width), -1, np.int16)
     for index, thing in enumerate(scene.things):
+        if index in without:
+            continue
         pen = Pen(thing.x, thing.y, thing.scale, thing.flip, thing.tilt)
         view = View(
             (width / 2 - thing.x) / thing.scale * (-1 if thing.flip else 1),
@@ -56,8 +72,8 @@ def render(scene: Scene) -> Rendered:
         left, top, right, bottom = box
         patch = rasterise(pen.shapes, box)
         shade(patch, rng, math.copysign(0.8, scene.light.slant), _ROUGH.get(thing.kind, 0.06))
-        if scene.setting not in INDOORS:
-            haze = 1 - math.exp(-thing.depth / 160)
+        if outdoors:
+            haze = 1 - math.exp(-thing.depth / scene.visibility)
             patch[:3] *= 1 - haze
             patch[:3] += 200 * haze * patch[3]
         alpha = patch[3]
@@ -70,6 +86,34 @@ def render(scene: Scene) -> Rendered:
             for lamp in pen.glows:
                 _add_glow(glow, *lamp)
     return Rendered(_develop(pixels, glow, scene), owner, len(scene.things))
+
+
+def redraw(
+    scene: Scene, without: Collection[int] = (), setting: str | None = None, seed: int = 0
+) -> Rendered:
+    """Draws a scene without some things, or before another background, or both.
+
+    Camera, light, haze and sensor noise stay, so every pixel changes that a thing left out, its
+    shadow or its lamps covered, and of the background all that no thing covers fully; no other.
+
+    Args:
+      scene: its description.
+      without: indices of things to leave out; the others keep theirs.
+      setting: None for the scene's own background, else a name in `BACKDROPS`; the scene's own
+        setting gives another such place.
+      seed: chooses among the backgrounds of a setting.
+    """
+    background = setting and paint(dataclasses.replace(scene, setting=setting, seed=seed))
+    return render(scene, without, background)
+
+
+def _fog(pixels: np.ndarray, scene: Scene) -> None:
+    """Blends the background [3, H, W] into grey, the further away the more."""
+    below = np.maximum(np.arange(scene.height) - scene.horizon, 0.1)
+    haze = 1 - np.exp(-scene.focal * scene.eye / below / scene.visibility)
+    haze = haze.astype(np.float32)[:, None]
+    pixels *= 1 - haze
+    pixels += 200 * haze
 
 
 def _shadow(pixels: np.ndarray, pen: Pen, thing: Thing, scene: Scene) -> None:
@@ -114,7 +158,10 @@ def _develop(pixels: np.ndarray, glow: np.ndarray | None, scene: Scene) -> np.nd
         out += glow
     if scene.grayscale:
         out[:] = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), out, 1)
+    if scene.wash:
+        luma = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), out, 1)
+        out[:] = luma * (np.asarray(scene.wash, np.float32) / 200)[:, None, None]
     noise = [crop(GRAIN, scene.height, scene.width, rng) for _ in range(3)]
     for channel, grain in zip(out, noise, strict=True):
-        channel += 2 * light.noise * (noise[0] if scene.grayscale else grain)
+        channel += 2 * light.noise * (noise[0] if scene.grayscale or scene.wash else grain)
     return np.ascontiguousarray(np.clip(out + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0))

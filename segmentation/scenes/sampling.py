@@ -30,13 +30,15 @@ _SIZES = ((400, 300), (400, 267), (384, 288), (360, 270), (300, 400), (267, 400)
 _STANDING = ('stand', 'stand', 'back', 'walk', 'walk', 'walk', 'phone', 'wave')
 
 
-class _Stage:
-    """Collects the things of one scene. Positions are metres: x to the right, z away."""
+class Stage:
+    """Collects the things of one scene. Positions are metres: x to the right, z away.
 
-    def __init__(self, rng: np.random.Generator, width: int, height: int, setting: str):
+    `camera` holds the ranges of horizon, focal length and eye, as in `_SETTINGS`.
+    """
+
+    def __init__(self, rng: np.random.Generator, width: int, height: int, setting: str, camera):
         self.rng, self.width, self.height, self.setting = rng, width, height, setting
-        _, *ranges = _SETTINGS[setting]
-        horizon, focal, eye = (rng.uniform(*r) for r in ranges)
+        horizon, focal, eye = (rng.uniform(*r) for r in camera)
         self.horizon, self.eye = horizon * height, eye
         self.focal = focal * math.sqrt(width * height)
         self.things: list[Thing] = []
@@ -185,7 +187,7 @@ class _Stage:
         self.put(kind, x, z, 'crowd', crowd=count)
 
 
-def _street(s: _Stage) -> None:
+def _street(s: Stage) -> None:
     rng = s.rng
     for side in (-1, 1):  # parked at the kerb
         z = rng.uniform(4, 12)
@@ -223,7 +225,7 @@ def _street(s: _Stage) -> None:
         s.put('statue', s.pick((-1, 1)) * 6.4, s.depth(8, 18), 'stand')
 
 
-def _roadside(s: _Stage) -> None:
+def _roadside(s: Stage) -> None:
     rng = s.rng
     for z, flip in ((8.3, False), (12.2, True)):
         x = s.at(z) - rng.uniform(1, 5)
@@ -255,7 +257,7 @@ def _roadside(s: _Stage) -> None:
     s.maybe(0.06, 'statue', 16, 16.8, 'wave')
 
 
-def _country(s: _Stage) -> None:
+def _country(s: Stage) -> None:
     rng = s.rng
     if s.chance(0.4):
         s.put('train', s.at(19) * 0.5, 19.0, 'track')
@@ -272,7 +274,7 @@ def _country(s: _Stage) -> None:
         s.scatter(('bush', 'fence', 'tree'), 5, 7, margin=-0.1)
 
 
-def _platform(s: _Stage) -> None:
+def _platform(s: Stage) -> None:
     rng = s.rng
     if s.chance(0.92):
         s.put('train', rng.uniform(-8, 8), 10.4, 'platform', lift=-0.1)
@@ -287,7 +289,7 @@ def _platform(s: _Stage) -> None:
             s.put('column', s.pick((-1, 1)) * rng.uniform(1.2, 3.5), z)
 
 
-def _court(s: _Stage) -> None:
+def _court(s: Stage) -> None:
     rng = s.rng
     for near, far in ((3.6, 7.5), (14, 19))[: 1 + s.chance(0.5)]:
         z = s.depth(near, far)
@@ -305,7 +307,7 @@ def _court(s: _Stage) -> None:
     s.maybe(0.25, 'car', 23, 23.4, 'side')
 
 
-def _field(s: _Stage) -> None:
+def _field(s: Stage) -> None:
     for _ in range(s.rng.integers(2, 6)):
         z = s.depth(4.5, 24)
         s.person(s.at(z), z, s.pick(('run', 'kick', 'run', 'stand', 'walk')))
@@ -318,7 +320,7 @@ def _field(s: _Stage) -> None:
         s.put('car', s.at(30), 30.5, 'side')
 
 
-def _beach(s: _Stage) -> None:
+def _beach(s: Stage) -> None:
     s.gliders(0, 3, 16, 30, 'surfboard', ('surf',), lift=0.03)
     for _ in range(s.rng.integers(1, 4)):
         z = s.depth(3.2, 13)
@@ -331,7 +333,7 @@ def _beach(s: _Stage) -> None:
     s.maybe(0.25, 'car', 11, 12.0, 'side')
 
 
-def _snow(s: _Stage) -> None:
+def _snow(s: Stage) -> None:
     s.gliders(1, 5, 3.4, 18, 'skis', ('ski', 'ski', 'ski', 'stand'))
     for _ in range(s.rng.integers(2, 9)):
         s.scatter(('pine',), 7, 40, margin=-0.1)
@@ -339,7 +341,7 @@ def _snow(s: _Stage) -> None:
         s.crowd('person', 30.0)
 
 
-def _living_room(s: _Stage) -> None:
+def _living_room(s: Stage) -> None:
     rng = s.rng
     x = s.at(4.4, 0.25)
     s.put('couch', x, 4.4)
@@ -356,7 +358,7 @@ def _living_room(s: _Stage) -> None:
             s.scatter((kind,), 3.0, 4.9)
 
 
-def _office(s: _Stage) -> None:
+def _office(s: Stage) -> None:
     for _ in range(s.rng.integers(1, 3)):
         z = s.rng.uniform(3.4, 5.2)
         x = s.at(z, 0.15)
@@ -370,7 +372,7 @@ def _office(s: _Stage) -> None:
     s.maybe(0.4, 'suitcase', 3.5, 3.4)
 
 
-_FILL: dict[str, Callable[[_Stage], None]] = {
+_FILL: dict[str, Callable[[Stage], None]] = {
     'street': _street, 'roadside': _roadside, 'country': _country, 'platform': _platform,
     'court': _court, 'field': _field, 'beach': _beach, 'snow': _snow, 'living room': _living_room,
     'office': _office,
@@ -388,7 +390,7 @@ def sample_scene(seed: int, split: str, index: int) -> Scene:
     names = list(_SETTINGS)
     setting = names[int(rng.choice(len(names), p=[_SETTINGS[n][0] for n in names]))]
     width, height = pick(rng, _SIZES)
-    stage = _Stage(rng, width, height, setting)
+    stage = Stage(rng, width, height, setting, _SETTINGS[setting][1:])
     _FILL[setting](stage)
     if stage.chance(0.08):
         stage.put('frame', 0, 0.5)
@@ -407,7 +409,7 @@ def sample_scene(seed: int, split: str, index: int) -> Scene:
     )
 
 
-def _light(s: _Stage) -> Light:
+def _light(s: Stage) -> Light:
     rng = s.rng
     dark = s.chance(0.13)
     sunny = not dark and s.setting not in INDOORS and s.chance(0.62)

@@ -27,8 +27,8 @@ def _simple(draw):
 
 
 _FULL = (
-    people.person, people.statue, cars.car, vehicles.bus, vehicles.truck, vehicles.train,
-    vehicles.bicycle, vehicles.motorcycle,
+    people.person, people.statue, people.picture, cars.car, vehicles.bus, vehicles.truck,
+    vehicles.train, vehicles.bicycle, vehicles.motorcycle,
 )  # fmt: skip
 _SIMPLE = (
     things.dog, things.cow, things.bench, things.traffic_light, things.stop_sign,
@@ -36,7 +36,7 @@ _SIMPLE = (
     things.tv, things.umbrella, things.suitcase, things.handbag, things.tennis_racket,
     things.sports_ball, things.skis, things.surfboard, things.skateboard, things.boat,
     props.tree, props.pine, props.bush, props.lamp, props.post, props.column, props.fence,
-    props.frame,
+    props.frame, props.board, props.raft, props.toy_car,
 )  # fmt: skip
 
 

@@ -1,0 +1,80 @@
+"""Draws one scene of a folder of drawn scenes again, without some objects or elsewhere.
+
+Says what would have been seen had an object not been there: pixels that neither it nor its shadow
+nor its lamps touched stay the same. Without --without and --background the objects are listed.
+
+    python scripts/redraw_scene.py FOLDER 385000001
+    python scripts/redraw_scene.py FOLDER 385000001 --without 3 4 --output without.png
+    python scripts/redraw_scene.py FOLDER 385000001 --background snow --output elsewhere.png
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from segmentation import scenes  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('folder', type=pathlib.Path, help='that scripts/draw_scenes.py drew')
+    parser.add_argument('image_id', type=int, help='COCO image id, the number in the file name')
+    parser.add_argument(
+        '--without', type=int, nargs='+', default=[], metavar='OBJECT', help='objects to leave out'
+    )
+    parser.add_argument(
+        '--background', choices=scenes.BACKDROPS, help='another place behind the objects'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='another seed gives another such place (default: 0)'
+    )
+    parser.add_argument('--output', type=pathlib.Path, help='PNG file to write')
+    parser.add_argument('--json', type=pathlib.Path, help='write the result to this file')
+    args = parser.parse_args()
+
+    try:
+        scene = scenes.find_scene(args.folder, args.image_id)
+    except ValueError as error:
+        parser.error(str(error))
+    if unknown := [i for i in args.without if not 0 <= i < len(scene.things)]:
+        parser.error(f'--without {unknown}: the objects are 0 to {len(scene.things) - 1}')
+    changed = bool(args.without or args.background)
+    if changed and not args.output:
+        parser.error('give --output FILE.png for the picture')
+    if args.seed < 0:
+        parser.error(f'--seed {args.seed} is negative; choose 0 or more')
+
+    original = scenes.render(scene)
+    rendered = scenes.redraw(scene, args.without, args.background, args.seed)
+    pixels = int((original.image != rendered.image).any(2).sum())
+    result = {
+        'image_id': args.image_id,
+        'setting': args.background or scene.setting,
+        'without': args.without,
+        'pixels': rendered.owner.size,
+        'changed_pixels': pixels,
+        'objects': [
+            {'object': i, 'kind': thing.kind, 'visible_pixels': int(mask.sum())}
+            for i, (thing, mask) in enumerate(zip(scene.things, rendered.masks, strict=True))
+        ],
+    }
+    print(f'image {args.image_id}: {scene.setting}, {scene.width}×{scene.height}')
+    if not changed:
+        print('object  visible pixels  kind')
+        for entry in result['objects']:
+            print(f'{entry["object"]:6}  {entry["visible_pixels"]:14}  {entry["kind"]}')
+    if args.output:
+        Image.fromarray(rendered.image).save(args.output, 'PNG')
+        print(f'{args.output}: {pixels} of {rendered.owner.size} pixels are others than before')
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,107 @@
+"""COCO annotations of drawn things: outlines as polygons or run lengths."""
+
+import contourpy
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from segmentation.scenes.description import Scene
+from segmentation.scenes.rendering import Rendered
+
+MIN_VISIBLE = 20  # pixels; what shows less than this is left out of the annotations
+
+
+def annotate(scene: Scene, rendered: Rendered, number: int) -> list[dict]:
+    """COCO annotations of the visible part of every object of a COCO category, in mixed order."""
+    categories = {i: t.category_id for i, t in enumerate(scene.things) if t.category_id}
+    return list(annotate_as(scene, rendered, number, categories).values())
+
+
+def annotate_as(
+    scene: Scene, rendered: Rendered, number: int, categories: dict[int, int]
+) -> dict[int, dict]:
+    """COCO annotations of the visible part of some things, in mixed order.
+
+    Args:
+      scene, rendered: a scene and its picture.
+      number: id of the image.
+      categories: index of the thing → category id, ascending.
+
+    Returns:
+      Index of the thing → its annotation.
+    """
+    found, indices = [], []
+    for index, category in categories.items():
+        mask = rendered.owner == index
+        rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        area = int(np.count_nonzero(mask))
+        if area < MIN_VISIBLE:
+            continue
+        top, left, bottom, right = rows[0], cols[0], rows[-1] + 1, cols[-1] + 1
+        box = top, left, bottom, right
+        crowd = scene.things[index].crowd > 0
+        annotation = {
+            'segmentation': uncompressed(mask) if crowd else _outline(mask, box),
+            'area': area,
+            'iscrowd': int(crowd),
+            'image_id': number,
+            'bbox': [int(left), int(top), int(right - left), int(bottom - top)],
+            'category_id': category,
+        }
+        found.append(annotation)
+        indices.append(index)
+    order = np.random.default_rng([scene.seed, 5]).permutation(len(found))
+    return {indices[i]: found[i] | {'id': number * 1000 + k} for k, i in enumerate(order)}
+
+
+def uncompressed(mask: np.ndarray) -> dict:
+    flat = np.concatenate([[0], mask.ravel(order='F').astype(np.int8), [0]])
+    edges = np.flatnonzero(np.diff(flat))
+    counts = np.diff(np.concatenate([[0], edges, [mask.size]]))
+    if counts[-1] == 0:
+        counts = counts[:-1]
+    return {'counts': counts.tolist(), 'size': list(mask.shape)}
+
+
+def _outline(mask: np.ndarray, box: tuple[int, int, int, int]) -> list | dict:
+    """Polygons around the mask, or compressed RLE where polygons would miss it (holes)."""
+    top, left, bottom, right = box
+    part = np.pad(mask[top:bottom, left:right], 1)
+    polygons = []
+    for line in contourpy.contour_generator(z=part.astype(np.float32)).lines(0.5):
+        # Pixel centres lie at half integers in COCO coordinates; the padding shifts by one.
+        line = _simplify(line[:-1] - 0.5)
+        x, y = line.T
+        signed = 0.5 * (x @ np.roll(y, -1) - y @ np.roll(x, -1))
+        if signed > 2 and len(line) >= 3:  # holes turn the other way
+            polygons.append(line)
+    if polygons:
+        h, w = bottom - top, right - left
+        drawn = mask_utils.frPyObjects([p.ravel().tolist() for p in polygons], h, w)
+        drawn = mask_utils.decode(mask_utils.merge(drawn)).astype(bool)
+        target = part[1:-1, 1:-1]
+        if (drawn & target).sum() >= 0.92 * (drawn | target).sum() or target.sum() < 100:
+            return [np.round(p + (left, top), 1).ravel().tolist() for p in polygons]
+    return run_lengths(mask)
+
+
+def run_lengths(mask: np.ndarray) -> dict:
+    """COCO's compressed RLE of a mask bool [H, W]: `counts` (str) and `size` [H, W]."""
+    rle = mask_utils.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {'counts': rle['counts'].decode('ascii'), 'size': list(mask.shape)}
+
+
+def _simplify(line: np.ndarray, tolerance: float = 0.3) -> np.ndarray:
+    """Drops every other vertex of a closed line that lies within the tolerance (pixels), thrice."""
+    for start in (0, 1, 0):
+        if len(line) < 8:
+            break
+        around = np.concatenate([line[-1:], line, line[:1]])  # np.roll is several times slower
+        before, after = around[:-2], around[2:]
+        along, offset = after - before, line - before
+        cross = along[:, 0] * offset[:, 1] - along[:, 1] * offset[:, 0]
+        distance = np.abs(cross) / np.maximum(np.hypot(*along.T), 1e-6)
+        drop = distance < tolerance
+        drop[1 - start :: 2] = False
+        drop[-1] = False
+        line = line[~drop]
+    return line
