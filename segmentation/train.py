@@ -53,7 +53,7 @@ class TrainingDiverged(RuntimeError):
 
 
 @contextlib.contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
+def stop_requested() -> Iterator[threading.Event]:
     """An event that SIGTERM (preemption) or Ctrl-C sets; a second signal acts as usual."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -82,12 +82,18 @@ def num_training_steps(config: ConfigDict, num_images: int) -> int:
     return max(1, round(config.num_epochs * num_images / config.batch_size))
 
 
-def train(config: ConfigDict, directory: pathlib.Path) -> dict:
+def train(
+    config: ConfigDict,
+    directory: pathlib.Path,
+    on_evaluation: Callable[[], None] | None = None,
+) -> dict:
     """Trains, or continues, a run.
 
     Args:
       config: see `configs/default.py`.
       directory: the run directory; made if it does not exist.
+      on_evaluation: called after each evaluation before the last step, when the scores are in
+        `metrics.jsonl` and the state is saved; what it raises ends the training.
 
     Returns:
       `step`, `best_step`, `images_per_second`, and `selection`, the scores of the last evaluation
@@ -166,7 +172,7 @@ def train(config: ConfigDict, directory: pathlib.Path) -> dict:
         )
         recalibrate = _make_recalibrate(model, config, first_batches)
         predict = evaluate.make_predict(model, config.data.input_range)
-        stop = stack.enter_context(_stop_requested())
+        stop = stack.enter_context(stop_requested())
         progress = stack.enter_context(
             tqdm(total=num_steps, initial=start, unit='step', disable=not primary, desc='train')
         )
@@ -198,11 +204,13 @@ def train(config: ConfigDict, directory: pathlib.Path) -> dict:
             summary = metrics.summarize(result['network'], class_names, num_resamples=0)
             summary['loss'] = float(result['loss'].mean())
             best = {checkpoint.BEST_METRIC: summary['mean_iou_foreground']}
-            checkpoint.save(manager, step, state, batches.get_state(), best)
             if writer:
                 scores = {f'iou/{name}': value for name, value in summary['iou'].items()}
                 scores |= {k: summary[k] for k in ('loss', 'mean_iou', 'mean_iou_foreground')}
+                # Before the checkpoint: a run that continues from it must not lack this line.
                 writer.scalars(step, {f'selection/{k}': v for k, v in scores.items()})
+            checkpoint.save(manager, step, state, batches.get_state(), best)
+            if writer:
                 tqdm.write(
                     f'step {step}: selection loss {summary["loss"]:.4f}, '
                     + ', '.join(
@@ -260,6 +268,8 @@ def train(config: ConfigDict, directory: pathlib.Path) -> dict:
                 window, waited = [], 0.0
             if evaluates:
                 state, summary = evaluate_and_save(step, state)
+                if on_evaluation and not last:
+                    on_evaluation()
             elif saves or stopping:
                 checkpoint.save(manager, step, state, batches.get_state())
             if stopping and not last:

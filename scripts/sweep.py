@@ -1,0 +1,173 @@
+"""Trains many variants of a config, and says which is best on the selection split.
+
+    python scripts/sweep.py --config configs/person_car.py --sweep protocol --workdir runs/sweep
+    python scripts/sweep.py --config configs/person_car.py --workdir runs/search \\
+        --search tpe --trials 40 --prune
+
+The variants come from functions in the config file: sweep() or, with --sweep NAME, sweep_NAME()
+yields parameter sets, each of which is trained once; with --search, search() or search_NAME() gives
+ranges from which --trials sets are drawn. segmentation/sweep.py shows how to write them.
+--config.<field>=<value> applies to all trials.
+
+Each trial has a run directory below WORKDIR/trials. A trial that diverges or fails is recorded with
+the reason, and the others go on. SIGTERM and Ctrl-C save what is running and exit with status 75;
+the same command continues, and takes up the trials of workers that were killed from their
+checkpoints. At the end, results.csv, results.md, curves.png, parallel.png and importance.png are in
+WORKDIR, and the command is printed that trains the best set again.
+
+Workers share the machine's cores and GPUs evenly: each sees only its part. More machines join with
+the same command, --storage, and a --workdir that all of them see (else a trial taken up on another
+machine begins anew).
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from segmentation import labels, sweep_results, sweep_workers, train  # noqa: E402
+from segmentation import sweep as sweeps  # noqa: E402
+from segmentation.config import load_config  # noqa: E402
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    # fmt: off
+    add('--config', required=True, help='config file, e.g. configs/person_car.py')
+    add(
+        '--workdir', required=True, type=pathlib.Path,
+        help="the sweep's directory; its last part is the name of the study",
+    )
+    add('--sweep', default='', metavar='NAME', help='sweep_NAME(), or search_NAME() with --search')
+    add(
+        '--search', choices=('tpe', 'random'),
+        help='draw sets from search(): near what did well so far, or at random',
+    )
+    add('--trials', type=int, metavar='N', help='how many sets --search draws')
+    add(
+        '--workers', type=int, default=1, metavar='N',
+        help='trials at the same time on this machine (default: %(default)s)',
+    )
+    add(
+        '--prune', nargs='?', const='median', default='', choices=('median', 'hyperband'),
+        help='end trials that do badly beside others at the same step (default method: median, '
+        'once five trials are complete)',
+    )
+    add(
+        '--metric', default='mean_iou_foreground',
+        help='of the selection split: mean_iou_foreground (default), mean_iou, iou/CLASS or loss',
+    )
+    add(
+        '--storage', metavar='URL', default=os.environ.get('SWEEP_STORAGE'),
+        help='database, e.g. postgresql://user@host/sweeps (default: $SWEEP_STORAGE, or else an '
+        'SQLite file in WORKDIR)',
+    )
+    add(
+        '--grace', type=int, default=120, metavar='SECONDS',
+        help='a worker on another machine that gives no sign of life for so long counts as dead '
+        '(default: %(default)s)',
+    )
+    add('--retry_failed', action='store_true', help='run failed trials again')
+    add('--collate', action='store_true', help='only write the results so far')
+    add('--json', type=pathlib.Path, metavar='FILE', help='write the results here')
+    # fmt: on
+    arguments, overrides = parser.parse_known_args(argv)
+    if bool(arguments.search) != bool(arguments.trials):
+        parser.error('--search and --trials N go together')
+    if arguments.workers < 1 or arguments.grace < 4 or (arguments.trials or 1) < 1:
+        parser.error('--workers and --trials are at least 1, --grace at least 4 seconds')
+    if arguments.storage:
+        # The command is kept in each run directory, where no password belongs.
+        try:
+            shown = sweeps.hide_password(arguments.storage)
+        except ValueError as error:
+            parser.error(str(error))
+        sys.argv = [argument.replace(arguments.storage, shown) for argument in sys.argv]
+    try:
+        return arguments, overrides, _read_sweep(arguments, overrides)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _read_sweep(arguments, overrides) -> sweeps.Sweep:
+    base = load_config(arguments.config, overrides)
+    class_names = labels.parse_label_space(base.data.label_space).class_names
+    metrics = ['mean_iou_foreground', 'mean_iou', 'loss', *(f'iou/{name}' for name in class_names)]
+    if arguments.metric not in metrics:
+        raise ValueError(f'--metric is one of {", ".join(metrics)}, not {arguments.metric}.')
+    space = {}
+    if not arguments.search:
+        sets = sweeps.read_sets(arguments.config, arguments.sweep, base)
+    else:
+        space = sweeps.read_space(arguments.config, arguments.sweep, base)
+        if arguments.search == 'random':
+            sets = sweeps.draw_sets(space, arguments.trials, base)
+        else:
+            sets = {f'{number:04d}': None for number in range(arguments.trials)}
+    return sweeps.Sweep(
+        base=base,
+        sets=sets,
+        space=space,
+        workdir=arguments.workdir,
+        storage=arguments.storage or f'sqlite:///{arguments.workdir.resolve()}/study.sqlite',
+        metric=arguments.metric,
+        prune=arguments.prune,
+        grace=arguments.grace,
+    )
+
+
+def best_command(arguments, overrides, row) -> str:
+    """The command that trains a set again."""
+    values = [f'--config.{name}={_literal(value)}' for name, value in row['overrides'].items()]
+    command = ['python', 'scripts/train.py', '--config', arguments.config,
+               '--workdir', f'{arguments.workdir}-best', *overrides, *values]  # fmt: skip
+    return shlex.join(command)
+
+
+def _literal(value) -> str:
+    if isinstance(value, list | tuple):
+        return repr(tuple(value))
+    return str(value)
+
+
+def main() -> int:
+    arguments, overrides, sweep = parse_arguments()
+    sweep.workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        study = sweeps.open_study(sweep)
+        done = True
+        if not arguments.collate:
+            print(f'{len(sweep.sets)} parameter sets, {arguments.workers} at a time; '
+                  f'logs of the trainings: {sweep.workdir}/logs')  # fmt: skip
+            done = sweep_workers.supervise(study, sweep, arguments.workers, arguments.retry_failed)
+        current = sweeps.entries(study, sweep)
+        rows = sweep_results.write_results(current, sweep)
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 1
+    print((sweep.workdir / 'results.md').read_text())
+    best = rows[0] if rows[0]['state'] == 'complete' else None
+    command = best and best_command(arguments, overrides, best)
+    if best:
+        print(f'Figures are in {sweep.workdir}. To train the best set again:\n\n  {command}\n')
+    if arguments.json:
+        result = {'metric': sweep.metric, 'best': best, 'command': command, 'trials': rows}
+        arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+    if not done:
+        print('Stopped; the same command continues.', file=sys.stderr)
+        return train.EXIT_STOPPED
+    if not best and not arguments.collate:
+        print('No parameter set could be trained to its end.', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
