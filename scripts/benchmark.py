@@ -61,12 +61,12 @@ class Worker:
       name: of the contender.
       process: its `Popen`.
       about: what it said when it was ready, after its first step.
-      amounts: units of work per second of each timed turn.
+      rates: units of work per second of each timed turn.
     """
 
     def __init__(self, name: str, command: list, spec: dict, unit: float, steps: int, rounds: int):
         self.name, self.unit, self.steps, self.rounds = name, unit, steps, rounds
-        self.amounts, self.results, self.peaks = [], [], []
+        self.rates, self.results, self.peaks = [], [], []
         self._log = tempfile.TemporaryFile('w+')
         # A session of its own, so that its own children can be ended with it.
         self.process = subprocess.Popen(
@@ -103,7 +103,7 @@ class Worker:
 
     def turn(self, skip: int) -> None:
         answer = self.request(steps=self.steps, skip=skip)
-        self.amounts.append(self.unit * self.steps / answer['seconds'])
+        self.rates.append(self.unit * self.steps / answer['seconds'])
         self.results.append(answer['result'])
         self.peaks.append(answer['peak_mb'])
 
@@ -122,7 +122,7 @@ class Worker:
 
     def measured(self) -> dict:
         return {
-            'per_second': self.amounts,
+            'per_second': self.rates,
             'peak_mb': max([self.about['peak_mb'], *self.peaks]),
             'steady_peak_mb': max(self.peaks),
             **{k: v for k, v in self.about.items() if k in ('parameters', 'images')},
@@ -183,7 +183,7 @@ def alternate(
       contenders: name and what starts its worker. 'ours' must run, others may be absent.
       rounds: how many; a worker takes part in the first `worker.rounds` of them.
       title: for progress.
-      unit: of `Worker.amounts`, for progress.
+      unit: of `Worker.rates`, for progress.
       warm_up: untimed steps of each before the first round.
       skip: untimed steps at the start of each turn.
 
@@ -214,8 +214,8 @@ def alternate(
                 if number < workers[name].rounds:
                     time.sleep(PAUSE)
                     workers[name].turn(skip)
-                    amount = workers[name].amounts[-1]
-                    say(f'{title}: round {number + 1}/{rounds}, {name}: {amount:.1f} {unit}')
+                    rate = workers[name].rates[-1]
+                    say(f'{title}: round {number + 1}/{rounds}, {name}: {rate:.1f} {unit}')
     return workers, absent
 
 
@@ -422,7 +422,7 @@ class Benchmark:
         layers = workers['ours'].about['layers']
         for layer in layers:
             layer['seconds'] = [result[layer['shapes']] for result in workers['ours'].results]
-        gemm = {name: w.amounts for name, w in workers.items() if name != 'ours'}
+        gemm = {name: w.rates for name, w in workers.items() if name != 'ours'}
         return {'gemm': gemm, 'absent': absent, 'layers': layers}
 
     def scale(self) -> dict:

@@ -121,7 +121,7 @@ def test_worker_answers_requests_and_ends(fake):
     assert worker.about['parameters'] == 3 and worker.about['peak_mb'] > 0
     worker.turn(skip=2)
     # One step before it was ready, two skipped, five timed.
-    assert worker.results == [8] and worker.amounts[0] > 0
+    assert worker.results == [8] and worker.rates[0] > 0
     worker.close()
     assert worker.process.returncode == 0
 
@@ -130,7 +130,7 @@ def test_contender_that_fails_is_absent_and_ours_an_error(fake):
     workers, absent = benchmark.alternate(
         [('ours', lambda: fake(False)), ('peer', lambda: fake(True))], 2, title='test'
     )
-    assert list(workers) == ['ours'] and len(workers['ours'].amounts) == 2
+    assert list(workers) == ['ours'] and len(workers['ours'].rates) == 2
     assert 'RuntimeError: no <memory>' in absent['peer']
     with pytest.raises(benchmark.WorkerFailed, match='test, ours: RuntimeError'):
         benchmark.alternate([('ours', lambda: fake(True))], 1, title='test')

@@ -213,7 +213,11 @@ def layers(spec):
     calls = {}
     for shapes, layer in timed.items():
         x, cotangent = (jax.random.normal(next(keys), layer[key]) for key in ('input', 'output'))
-        parameters = layer['module'].init(next(keys), x)['params']
+        key = next(keys)
+        shapes_of = jax.eval_shape(layer['module'].init, key, x)['params']
+        parameters = jax.tree.map(
+            lambda leaf, key=key: jax.random.normal(key, leaf.shape), shapes_of
+        )
         step = layer_step(layer)
         calls[shapes] = lambda step=step, arguments=(x, parameters, cotangent): step(*arguments)
 
