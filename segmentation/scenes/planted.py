@@ -224,7 +224,7 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     if hard == 'close-up car':
         _close_up_car(s)
     light, scene_seed = _light(s, night, hard), int(rng.integers(1 << 31))
-    visibility = rng.uniform(5, 8) if hard == 'fog' else CLEAR
+    visibility = rng.uniform(2.5, 4.5) if hard == 'fog' else CLEAR
     wash = pick(rng, _WASHES) if colour == 'low hue variation' else None
     # Last, so that scenes of another error rate differ in nothing else.
     if error in HOSTS and HOSTS[error] not in {thing.kind for thing in s.things}:
@@ -315,7 +315,7 @@ def _light(s: Stage, night: bool, hard: str | None) -> Light:
     if hard == 'dark':
         brightness = rng.uniform(0.09, 0.14)
     if hard == 'noise':
-        noise = rng.uniform(90, 120)
+        noise = rng.uniform(130, 170)
     return Light(
         brightness=brightness,
         tint=(1 + warm - 0.14 * dark, 1.0 - 0.06 * dark, 1 - warm + 0.16 * dark),

@@ -135,6 +135,8 @@ def _shadow(pixels: np.ndarray, pen: Pen, thing: Thing, scene: Scene) -> None:
         return
     left, top, right, bottom = box
     dark = (0.5 if light.length else 0.36) * cover(polygons, box, blur)
+    if scene.visibility < CLEAR:
+        dark *= math.exp(-thing.depth / scene.visibility)
     pixels[:, top:bottom, left:right] *= 1 - dark
 
 
