@@ -124,7 +124,6 @@ class Worker:
         return {
             'per_second': self.rates,
             'peak_mb': max([self.about['peak_mb'], *self.peaks]),
-            'steady_peak_mb': max(self.peaks),
             **{k: v for k, v in self.about.items() if k in ('parameters', 'images')},
         }
 
@@ -200,7 +199,7 @@ def alternate(
             try:
                 worker = start()
                 stack.callback(worker.close)
-                worker.request(steps=min(warm_up, worker.steps), forget_peak=True)
+                worker.request(steps=min(warm_up, worker.steps))
                 workers[name] = worker
             except WorkerFailed as failure:
                 if name == 'ours':
@@ -536,8 +535,8 @@ def compute_ratios(result: dict) -> dict:
 
     Returns:
       `training`, `inference`, `pipeline`: our median rate over that of the faster peer.
-      `memory_training`, `memory_inference`: the leaner peer's peak memory over ours, whole process;
-      `memory_…_steady`: the same since warming up. More than 1 always means that ours is better.
+      `memory_training`, `memory_inference`: the leaner peer's peak memory over ours, from start to
+      end, compilation included. More than 1 always means that ours is better.
       `pipeline_over_training`: our pipeline's rate over our training's. Parts that were not
       measured, or had no peer, are left out. `against`: which peer each is relative to.
     """
@@ -553,11 +552,9 @@ def compute_ratios(result: dict) -> dict:
             against[part] = peer
             if part == 'pipeline':
                 continue
-            for suffix, key in (('', 'peak_mb'), ('_steady', 'steady_peak_mb')):
-                peer = _best(contenders, lambda entry, key=key: entry[key], min)
-                name = f'memory_{part}{suffix}'
-                ratios[name] = contenders[peer][key] / contenders['ours'][key]
-                against[name] = peer
+            peer = _best(contenders, lambda entry: entry['peak_mb'], min)
+            ratios[f'memory_{part}'] = contenders[peer]['peak_mb'] / contenders['ours']['peak_mb']
+            against[f'memory_{part}'] = peer
     if 'training' in result and 'pipeline' in result:
         ours = (result[part]['contenders']['ours'] for part in ('pipeline', 'training'))
         pipeline, training = map(rate, ours)
@@ -613,12 +610,12 @@ def report(result: dict) -> str:
 
 def _report_contenders(part: str, measured: dict, ratios: dict) -> str:
     contenders, memory = measured['contenders'], part != 'pipeline'
-    header = [part, 'img/s'] + ['peak memory, MB', 'since warming up, MB'] * memory
+    header = [part, 'img/s'] + ['peak memory, MB'] * memory
     rows = []
     for name, entry in contenders.items():
         row = [name, _spread(entry['per_second'])]
-        rows.append(row + [f'{entry[k]:.0f}' for k in ('peak_mb', 'steady_peak_mb')] * memory)
-    rows += [[name, 'absent'] + ['', ''] * memory for name in measured['absent']]
+        rows.append(row + [f'{entry["peak_mb"]:.0f}'] * memory)
+    rows += [[name, 'absent'] + [''] * memory for name in measured['absent']]
     text = [_table(header, rows)]
     if part in ratios:
         text.append(f'Ours is {ratios[part]:.2f}× as fast as {ratios["against"][part]}')

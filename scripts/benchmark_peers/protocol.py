@@ -4,9 +4,9 @@ A worker is a process of its own. It gets a JSON object as its argument, builds 
 for, runs it once, and says so; then it answers requests until its standard input ends. Both
 directions are JSON, one object per line:
 
-    ← {"parameters": 6471395, …, "peak_mb": 812.5}        ready: the first step is done
-    → {"skip": 2, "steps": 5, "forget_peak": true}        run 2 steps untimed, then 5 timed
-    ← {"seconds": 1.93, "result": null, "peak_mb": 790.1}
+    ← {"parameters": 6471395, …, "peak_mb": 812.5}       ready: the first step is done
+    → {"skip": 2, "steps": 5}                            run 2 steps untimed, then 5 timed
+    ← {"seconds": 1.93, "result": null, "peak_mb": 830.1}
 """
 
 import json
@@ -20,22 +20,13 @@ import numpy as np
 
 
 def peak_megabytes() -> float:
-    """Peak resident memory of this process in MB (10⁶ bytes) since `forget_peak`, or its start."""
+    """Peak resident memory of this process in MB (10⁶ bytes)."""
     try:
         with open('/proc/self/status') as status:
             fields = dict(line.split(':', 1) for line in status)
         return int(fields['VmHWM'].split()[0]) * 1024 / 1e6
     except OSError:  # macOS, which counts in bytes
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def forget_peak() -> None:
-    """Starts a new peak; without effect where the system cannot."""
-    try:
-        with open('/proc/self/clear_refs', 'w') as file:
-            file.write('5')
-    except OSError:
-        pass
 
 
 def random_batch(spec: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -62,8 +53,6 @@ def serve(tasks: dict[str, Callable[[dict], tuple[Callable[[int], object], dict]
     print(json.dumps({**about, 'peak_mb': peak_megabytes()}), file=channel)
     for line in sys.stdin:
         request = json.loads(line)
-        if request.get('forget_peak'):
-            forget_peak()
         if request.get('skip'):
             run(request['skip'])
         start = time.perf_counter()
