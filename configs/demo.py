@@ -28,3 +28,19 @@ def get_config():
     config.train.eval_every = 200
     config.train.recalibrate_batches = 16
     return config
+
+
+def sweep():
+    """Six trainings: python scripts/sweep.py --config configs/demo.py --workdir runs/sweep"""
+    for learning_rate in (1e-3, 2e-3, 4e-3):
+        for dice_weight in (0.0, 1.0):
+            yield {'optimizer.learning_rate': learning_rate, 'loss.dice_weight': dice_weight}
+
+
+def search():
+    """Ranges for the same command with --search tpe --trials 20 --prune."""
+    return {
+        'optimizer.learning_rate': {'low': 3e-4, 'high': 1e-2, 'log': True},
+        'loss.dice_weight': {'low': 0.0, 'high': 2.0},
+        'model.dropout': [0.0, 0.2],
+    }

@@ -29,6 +29,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from optuna.exceptions import StorageInternalError  # noqa: E402
+from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
+
 from segmentation import labels, sweep_results, sweep_workers, train  # noqa: E402
 from segmentation import sweep as sweeps  # noqa: E402
 from segmentation.config import load_config  # noqa: E402
@@ -152,6 +155,9 @@ def main() -> int:
     except (ValueError, RuntimeError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
+    except (SQLAlchemyError, StorageInternalError) as error:
+        print(f'The database fails: {error}\nThe same command continues.', file=sys.stderr)
+        return train.EXIT_STOPPED
     print((sweep.workdir / 'results.md').read_text())
     best = rows[0] if rows[0]['state'] == 'complete' else None
     command = best and best_command(arguments, overrides, best)

@@ -119,7 +119,7 @@ def _describe(entry: sweeps.Entry, metric: str) -> str:
 def _work(sweep: sweeps.Sweep, slot: int, workers: int) -> None:
     """Runs one trial: the whole life of a worker process."""
     os.setsid()  # Ctrl-C is for the supervisor, which passes it on
-    log = sweep.workdir / 'logs' / f'{socket.gethostname()}-{slot}.log'
+    log = sweep.workdir / 'logs' / f'{socket.gethostname()}-{os.getppid()}-{slot}.log'
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for stream in (1, 2):
         os.dup2(descriptor, stream)

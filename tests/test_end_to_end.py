@@ -18,6 +18,7 @@ COMMANDS = (
     ['scripts/train.py'],
     ['scripts/predict.py'],
     ['scripts/compare_encoders.py'],
+    ['scripts/sweep.py'],
     ['scripts/prepare_coco.py'],
     ['scripts/convert_weights.py'],
     ['scripts/draw_scenes.py'],
