@@ -78,7 +78,12 @@ class Worker:
             env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'OMP_NUM_THREADS': str(usable_cores())},
             start_new_session=True,
         )
-        self.about = self._answer()
+        try:
+            self.about = self._answer()
+        except BaseException:  # Ctrl-C too: nobody else knows of this process yet
+            self._kill()
+            self.close()
+            raise
 
     def _answer(self) -> dict:
         timer = threading.Timer(PATIENCE, self._kill)
@@ -315,8 +320,8 @@ class Benchmark:
         if 'preparation' not in self.result:
             say('preparing the photographs')
             worker = self._start('ours', 'jax', 1, 1, task='prepare', **spec)
-            prepared = worker.request(steps=1)
-            worker.close()
+            with contextlib.closing(worker):
+                prepared = worker.request(steps=1)
             self.result['preparation'] = {**prepared['result'], 'peak_mb': prepared['peak_mb']}
         return spec
 
@@ -447,8 +452,8 @@ class Benchmark:
             for task in ('prepare', 'evaluation', 'epoch'):
                 say(f'scale: {count} images, {task}')
                 worker = self._start('ours', 'jax', 1, 1, task=task, **spec)
-                answer = worker.request(steps=1)
-                worker.close()
+                with contextlib.closing(worker):
+                    answer = worker.request(steps=1)
                 done = answer['result']
                 row[task] = {
                     'ms_per_image': 1000 * done['seconds'] / done['images'],

@@ -1,6 +1,7 @@
 """The benchmark's report, its workers' protocol, its list of layers and the plain form."""
 
 import functools
+import os
 import sys
 
 import jax
@@ -105,7 +106,7 @@ def fake(tmp_path):
     path = tmp_path / 'fake_worker.py'
     path.write_text(FAKE.format(peers=str(benchmark.PEERS)))
 
-    def start(fails):
+    def start(fails=False):
         return benchmark.Worker(
             'fake', [sys.executable, path], {'task': 'count', 'fails': fails}, 16, 5, 10
         )
@@ -114,7 +115,7 @@ def fake(tmp_path):
 
 
 def test_worker_answers_requests_and_ends(fake):
-    worker = fake(fails=False)
+    worker = fake()
     assert worker.about['parameters'] == 3 and worker.about['peak_mb'] > 0
     worker.turn(skip=2)
     # One step before it was ready, two skipped, five timed.
@@ -123,14 +124,28 @@ def test_worker_answers_requests_and_ends(fake):
     assert worker.process.returncode == 0
 
 
+def test_stop_while_a_worker_starts_ends_it(tmp_path):
+    pid = tmp_path / 'pid'
+    pressed = (
+        'import os, pathlib, signal, time\n'
+        f'pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n'
+        'os.kill(os.getppid(), signal.SIGINT)\n'  # as if Ctrl-C were pressed now
+        'time.sleep(1000)'
+    )
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.Worker('slow', [sys.executable, '-c', pressed], {}, 1, 1, 1)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
 def test_contender_that_fails_is_absent_and_ours_an_error(fake):
     workers, absent = benchmark.alternate(
-        [('ours', lambda: fake(False)), ('peer', lambda: fake(True))], 2, title='test'
+        [('ours', lambda: fake()), ('peer', lambda: fake(fails=True))], 2, title='test'
     )
     assert list(workers) == ['ours'] and len(workers['ours'].rates) == 2
     assert 'RuntimeError: no <memory>' in absent['peer']
     with pytest.raises(benchmark.WorkerFailed, match='test, ours: RuntimeError'):
-        benchmark.alternate([('ours', lambda: fake(True))], 1, title='test')
+        benchmark.alternate([('ours', lambda: fake(fails=True))], 1, title='test')
 
 
 def model_variables(model, size=64):
