@@ -91,7 +91,7 @@ echo
 echo "Taken up again:"
 grep -h "Continuing .*$victim" "$sweep"/logs/*
 echo
-echo "Trials by parameter set, as the database has them (state, workers that began one):"
+echo "Trials by parameter set, as the database has them (how each of its trials ended):"
 query "SELECT trim('\"' FROM k.value_json), string_agg(t.state::text, ', ' ORDER BY t.number)
     FROM trials t
     JOIN trial_user_attributes k ON k.trial_id = t.trial_id AND k.key = 'key'
