@@ -81,7 +81,6 @@ class Worker:
         try:
             self.about = self._answer()
         except BaseException:  # Ctrl-C too: nobody else knows of this process yet
-            self._kill()
             self.close()
             raise
 
@@ -117,11 +116,10 @@ class Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        self.process.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(3)
         self._kill()
         self.process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.stdout.close()
         self._log.close()
 
@@ -774,10 +772,17 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
+def stop(number, frame) -> None:
+    """Handles Ctrl-C and SIGTERM: once, so that a second one cannot leave a worker behind."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> int:
     arguments = parse_arguments()
-    # As Ctrl-C: workers are ended, and what was measured is printed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     status = 0
     with tempfile.TemporaryDirectory(prefix='benchmark-') as scratch:
         benchmark = Benchmark(arguments, pathlib.Path(scratch))
