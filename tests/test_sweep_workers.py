@@ -15,6 +15,7 @@ import optuna
 import pytest
 
 from configs import default
+from scripts.sweep import parse_arguments
 from segmentation import checkpoint, train
 from segmentation.config import flat, load_config, read_config, save_config
 
@@ -33,7 +34,7 @@ def sweep():
 def sweep_wrong():
     yield {'optimizer.learning_rat': 1e-3}
 """
-NUM_STEPS = 8
+NUM_STEPS = 12
 
 
 def environment():
@@ -92,8 +93,10 @@ def eventful(coco_folder, data_dir, tmp_path_factory):
 
     def kill_one():
         for trial in trials_of(folder):
+            if trial.state.name != 'RUNNING' or 'worker' not in trial.user_attrs:
+                continue
             directory = folder / 'sweep' / 'trials' / trial.user_attrs['key']
-            if trial.state.name == 'RUNNING' and directory in first_checkpoints(folder):
+            if directory in first_checkpoints(folder):
                 pid = int(trial.user_attrs['worker'].split('/')[1])
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -188,17 +191,19 @@ def test_finished_sweep_only_collates(eventful):
     assert (folder / 'sweep' / 'results.csv').exists()
 
 
-def test_mistakes_stop_the_sweep_before_it_begins(eventful, tmp_path):
-    folder = eventful[0]
-    for arguments, message in (
-        (['--sweep=wrong'], 'Did you mean "optimizer.learning_rate"'),
-        (['--sweep=other'], 'it has sweep, sweep_wrong'),
-        (['--metric=iou/cat'], 'iou/car'),
-        (['--search=tpe'], '--search and --trials'),
-        (['--storage=nonsense'], 'no database URL'),
-        (['--config.seed=4'], 'seed: 3 there, 4 now'),
-    ):
-        process = command(folder, *arguments)
-        output, _ = process.communicate(timeout=100)
-        assert process.returncode not in (0, train.EXIT_STOPPED) and message in output, output
-        assert 'Traceback' not in output
+@pytest.mark.parametrize(
+    ('argument', 'message'),
+    [
+        ('--sweep=wrong', 'Did you mean "optimizer.learning_rate"'),
+        ('--sweep=other', 'it has sweep, sweep_wrong'),
+        ('--metric=iou/cat', 'iou/car'),
+        ('--search=tpe', '--search and --trials'),
+        ('--storage=nonsense', 'no database URL'),
+    ],
+)
+def test_mistakes_stop_the_sweep_before_it_begins(eventful, tmp_path, capsys, argument, message):
+    arguments = ['--config', str(eventful[0] / 'tiny.py'), '--workdir', str(tmp_path), argument]
+    with pytest.raises(SystemExit) as stopped:
+        parse_arguments(arguments)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
