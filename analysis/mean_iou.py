@@ -11,8 +11,13 @@ import json
 import pathlib
 import sys
 
-from analysis.run import open_examples, restore_run
-from segmentation import evaluate, metrics
+from segmentation import process_settings
+
+if __name__ == '__main__':
+    process_settings.configure()
+
+from analysis.run import open_examples, restore_run  # noqa: E402
+from segmentation import evaluate, metrics  # noqa: E402
 
 
 def score_run(

@@ -19,6 +19,11 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from segmentation import process_settings  # noqa: E402
+
+if __name__ == '__main__':
+    process_settings.configure()
+
 from analysis.mean_iou import score_run  # noqa: E402
 from segmentation import metrics, train  # noqa: E402
 from segmentation.config import load_config  # noqa: E402

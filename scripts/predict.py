@@ -14,6 +14,11 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from segmentation import process_settings  # noqa: E402
+
+if __name__ == '__main__':
+    process_settings.configure()
+
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402

@@ -27,11 +27,16 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 
-import jax
-import numpy as np
-from ml_collections import ConfigDict
-
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from segmentation import process_settings  # noqa: E402
+
+if __name__ == '__main__':
+    process_settings.configure()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+from ml_collections import ConfigDict  # noqa: E402
 
 from analysis import reproduction_report  # noqa: E402
 from analysis.run import restore_run  # noqa: E402

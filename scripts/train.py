@@ -19,6 +19,11 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from segmentation import process_settings  # noqa: E402
+
+if __name__ == '__main__':
+    process_settings.configure()
+
 from segmentation import metrics, train  # noqa: E402
 from segmentation.config import load_config  # noqa: E402
 
@@ -34,6 +39,16 @@ def parse_arguments(argv=None):
     )
     parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
+    parser.add_argument(
+        '--profile',
+        type=int,
+        nargs='?',
+        const=10,
+        default=0,
+        metavar='STEPS',
+        help='trace this many steps (%(const)s if no number is given) into <workdir>/profile, for '
+        "TensorBoard's profile plugin or, the .trace.json.gz file, Perfetto",
+    )
     hosts = parser.add_argument_group(
         'several processes (one per host); start the same command on each'
     )
@@ -58,7 +73,7 @@ def main():
             arguments.coordinator, arguments.num_processes, arguments.process_id
         )
     try:
-        result = train.train(config, arguments.workdir)
+        result = train.train(config, arguments.workdir, profile_steps=arguments.profile)
     except train.TrainingStopped as stopped:
         print(f'{stopped} The same command continues.', file=sys.stderr)
         return train.EXIT_STOPPED

@@ -12,12 +12,16 @@ once, in reverse mode.
 """
 
 import functools
+import itertools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+# Images whose products are added up in one loop for the kernel gradient of a depthwise convolution.
+_UNROLLED_IMAGES = 16
 
 
 def _accumulator(x: jax.Array) -> jnp.dtype:
@@ -69,10 +73,22 @@ def _same_padding(size: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _pad(x, stride):
-    return jnp.pad(
-        x, ((0, 0), _same_padding(x.shape[1], stride), _same_padding(x.shape[2], stride), (0, 0))
+def _pad(x, stride, zero=0.0):
+    """`x` with SAME padding of `zero`."""
+    return lax.pad(
+        x,
+        jnp.asarray(zero, x.dtype),
+        [(0, 0, 0)] + [(*_same_padding(size, stride), 0) for size in x.shape[1:3]] + [(0, 0, 0)],
     )
+
+
+def _zero_after(x):
+    """A zero that is known only when `x` is.
+
+    XLA's CPU backend starts whatever can start, so it would pad the inputs for the backward pass
+    during the forward pass, or take both paddings for one, and keep up to nine windows of each.
+    """
+    return (x.ravel()[0] > jnp.inf).astype(x.dtype)
 
 
 def _windows(padded, height, width, stride):
@@ -88,6 +104,25 @@ def _windows(padded, height, width, stride):
         for i in range(3)
         for j in range(3)
     ]
+
+
+def _patches(x, stride):
+    """The 3×3 window that each output sees, as [B, ceil(H / stride), ceil(W / stride), 9·C]."""
+    b, h, w, c = x.shape
+    if stride == 1 or h % 2 or w % 2:
+        height, width = -(-h // stride), -(-w // stride)
+        return jnp.concatenate(_windows(_pad(x, stride), height, width, stride), axis=-1)
+    # Even sizes are padded below and on the right only, so that two neighbours of a window lie
+    # side by side in memory: a third of the copies.
+    pairs = x.reshape(b, h // 2, 2, w // 2, 2 * c)
+    rows = [pairs[:, :, 0], pairs[:, :, 1], jnp.pad(pairs[:, 1:, 0], _after(1))]
+    pieces = [(row, jnp.pad(row[:, :, 1:, :c], _after(2))) for row in rows]
+    return jnp.concatenate([piece for pair in pieces for piece in pair], axis=-1)
+
+
+def _after(axis):
+    """`jnp.pad`'s widths for one zero after an axis of four."""
+    return [(0, int(i == axis)) for i in range(4)]
 
 
 def _shift(x, down, right):
@@ -139,20 +174,19 @@ def _depthwise_backward(stride, x, kernel, g):
         y = _scatter_windows([[gs * taps[i, j] for j in range(3)] for i in range(3)])
         top, left = _same_padding(h, 2)[0], _same_padding(w, 2)[0]
         gx = y[:, top : top + h, left : left + w].astype(x.dtype)
-    padded = _pad(x, stride)
-
-    def kernel_gradient(offset):
-        # One tap at a time: nine reductions fused into one loop run several times slower.
-        window = lax.dynamic_slice(
-            padded,
-            (0, offset[0], offset[1], 0),
-            (b, stride * (g.shape[1] - 1) + 1, stride * (g.shape[2] - 1) + 1, c),
+    # Several images are added up in one fused loop that reads everything once: an output is then a
+    # pixel of every tap, which XLA's CPU backend vectorises over channels. A sum over all of
+    # B, H and W per tap would read both arrays nine times.
+    added = max(n for n in range(1, _UNROLLED_IMAGES + 1) if b % n == 0)
+    groups = b // added
+    products = [
+        sum(
+            window[k : k + groups].astype(acc) * g[k : k + groups].astype(acc)
+            for k in range(0, b, groups)
         )
-        window = window[:, ::stride, ::stride]
-        return jnp.sum(window.astype(acc) * g.astype(acc), axis=(0, 1, 2))
-
-    offsets = jnp.array([(i, j) for i in range(3) for j in range(3)])
-    gk = lax.map(kernel_gradient, offsets)
+        for window in _windows(_pad(x, stride, _zero_after(g)), g.shape[1], g.shape[2], stride)
+    ]
+    gk = jnp.stack(products).sum((1, 2, 3))
     return gx, gk.reshape(kernel.shape).astype(kernel.dtype)
 
 
@@ -209,21 +243,18 @@ def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _conv_forward(stride, x, kernel):
     height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
-    patches = jnp.concatenate(_windows(_pad(x, stride), height, width, stride), axis=-1)
-    y = _product(_flat(patches), kernel.reshape(-1, kernel.shape[-1]))
+    y = _product(_flat(_patches(x, stride)), kernel.reshape(-1, kernel.shape[-1]))
     return y.reshape(x.shape[0], height, width, -1).astype(x.dtype)
 
 
 def _conv_backward(stride, x, kernel, g):
     b, h, w, _ = x.shape
-    windows = _windows(_pad(x, stride), g.shape[1], g.shape[2], stride)
-    patches = jnp.concatenate(windows, axis=-1)
-    gk = _product(_flat(patches), _flat(g), (0, 0)).reshape(kernel.shape)
+    gk = _product(_flat(_patches(x, stride)), _flat(g), (0, 0)).reshape(kernel.shape)
     if stride == 1:
         gx = _conv_forward(1, g, kernel[::-1, ::-1].swapaxes(2, 3))
     else:
         top, left = _same_padding(h, 2)[0], _same_padding(w, 2)[0]
-        gx = _conv_transpose_forward(g, kernel)[:, top : top + h, left : left + w]
+        gx = _conv_transpose_forward((g,), kernel)[:, top : top + h, left : left + w]
     return gx, gk.astype(kernel.dtype)
 
 
@@ -248,44 +279,73 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 # Transposed 3×3 -----------------------------------------------------------------------------------
 
 
-def _plain_transpose(x, kernel):
+def _plain_transpose(xs, kernel):
     return lax.conv_transpose(
-        x, kernel, (2, 2), 'SAME', dimension_numbers=_DIMENSIONS, transpose_kernel=True
+        jnp.concatenate(xs, axis=-1),
+        kernel,
+        (2, 2),
+        'SAME',
+        dimension_numbers=_DIMENSIONS,
+        transpose_kernel=True,
     )
 
 
-def _conv_transpose_forward(x, kernel):
-    b, h, w, _ = x.shape
+def _kernel_parts(xs, kernel):
+    """The kernel's columns of each input."""
+    ends = list(itertools.accumulate(x.shape[-1] for x in xs))
+    return [kernel[..., end - x.shape[-1] : end] for x, end in zip(xs, ends, strict=True)]
+
+
+def _joined(xs, kernel):
+    """The inputs as one array, unless their products with the kernel are smaller than they are.
+
+    Then adding up products moves less memory than writing the inputs again.
+    """
+    if sum(x.shape[-1] for x in xs) > 9 * kernel.shape[2]:
+        return xs
+    return (jnp.concatenate(xs, axis=-1),)
+
+
+def _conv_transpose_forward(xs, kernel):
+    b, h, w, _ = xs[0].shape
     features = kernel.shape[2]
+    xs = _joined(xs, kernel)
     # One product with all nine taps' columns, then the windows are summed where they overlap.
-    taps = _product(_flat(x), kernel.reshape(9 * features, -1), (-1, 1))
+    taps = sum(
+        _product(_flat(x), part.reshape(9 * features, -1), (-1, 1))
+        for x, part in zip(xs, _kernel_parts(xs, kernel), strict=True)
+    )
     taps = taps.reshape(b, h, w, 9, features)
     y = _scatter_windows([[taps[:, :, :, 3 * i + j] for j in range(3)] for i in range(3)])
-    return y.astype(x.dtype)
+    return y.astype(xs[0].dtype)
 
 
-def _conv_transpose_backward(x, kernel, g):
-    windows = _windows(jnp.pad(g, ((0, 0), (0, 1), (0, 1), (0, 0))), x.shape[1], x.shape[2], 2)
-    patches = _flat(jnp.concatenate(windows, axis=-1))  # [B·H·W, 9·O]
-    matrix = kernel.reshape(-1, kernel.shape[-1])  # [9·O, I]
-    gx = _product(patches, matrix).reshape(x.shape).astype(x.dtype)
-    gk = _product(patches, _flat(x), (0, 0)).reshape(kernel.shape)
-    return gx, gk.astype(kernel.dtype)
+def _conv_transpose_backward(xs, kernel, g):
+    patches = _flat(_patches(g, 2))  # [B·H·W, 9·O]
+    joined = _joined(xs, kernel)
+    parts = _kernel_parts(joined, kernel)
+    gx = [_product(patches, part.reshape(-1, part.shape[-1])).astype(xs[0].dtype) for part in parts]
+    gk = jnp.concatenate([_product(patches, _flat(x), (0, 0)) for x in joined], axis=-1)
+    if len(joined) < len(xs):
+        ends = itertools.accumulate(x.shape[-1] for x in xs[:-1])
+        gx = jnp.split(gx[0], list(ends), axis=-1)
+    gxs = tuple(part.reshape(x.shape) for part, x in zip(gx, xs, strict=True))
+    return gxs, gk.reshape(kernel.shape).astype(kernel.dtype)
 
 
-def conv_transpose(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def conv_transpose(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
     """3×3 transposed convolution with stride 2: the adjoint of `conv` with stride 2 on even sizes.
 
     Equal to Keras' `Conv2DTranspose(kernel_size=3, strides=2, padding='same')` and to Flax'
     `ConvTranspose(padding='SAME', transpose_kernel=True)`, with the kernel in their layout.
 
     Args:
-      x: [B, H, W, I].
-      kernel: [3, 3, O, I].
+      xs: arrays [B, H, W, I_1], [B, H, W, I_2], … that are to be concatenated.
+      kernel: [3, 3, O, I_1 + I_2 + …].
 
     Returns:
       [B, 2H, 2W, O].
     """
     return _with_fast_forms(_plain_transpose, _conv_transpose_forward, _conv_transpose_backward)(
-        x, kernel
+        tuple(xs), kernel
     )

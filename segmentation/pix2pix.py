@@ -30,14 +30,16 @@ class Upsample2x(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        x = x.astype(self.dtype)
+    def __call__(self, xs: Sequence[jax.Array]) -> jax.Array:
+        """Maps feature maps [B, H, W, C_i], taken as concatenated, to [B, 2H, 2W, features]."""
+        xs = [x.astype(self.dtype) for x in xs]
+        channels = sum(x.shape[-1] for x in xs)
         if self.upsampling == 'transposed':
-            kernel = self.param('kernel', _kernel_init, (3, 3, self.features, x.shape[-1]))
-            x = fast_conv.conv_transpose(x, kernel.astype(self.dtype))
+            kernel = self.param('kernel', _kernel_init, (3, 3, self.features, channels))
+            x = fast_conv.conv_transpose(xs, kernel.astype(self.dtype))
         else:
-            kernel = self.param('kernel', _kernel_init, (3, 3, x.shape[-1], self.features))
-            x = x.repeat(2, axis=1).repeat(2, axis=2)
+            kernel = self.param('kernel', _kernel_init, (3, 3, channels, self.features))
+            x = jnp.concatenate(xs, axis=-1).repeat(2, axis=1).repeat(2, axis=2)
             x = fast_conv.conv(x, kernel.astype(self.dtype))
         if self.use_bias:
             bias = self.param('bias', nn.initializers.zeros_init(), (self.features,))
@@ -120,9 +122,10 @@ class Decoder(nn.Module):
             raise ValueError(f'dropout must be in [0, 1), got {self.dropout}')
         if len(features) != len(FILTERS) + 1:
             raise ValueError(f'expected {len(FILTERS) + 1} feature maps, got {len(features)}')
-        *skips, x = features
+        *skips, deepest = features
+        xs = [deepest]
         for i, (filters, skip) in enumerate(zip(FILTERS, reversed(skips), strict=True), start=1):
-            x = Upsample2x(filters, self.upsampling, dtype=self.dtype, name=f'up_{i}')(x)
+            x = Upsample2x(filters, self.upsampling, dtype=self.dtype, name=f'up_{i}')(xs)
             x = x[:, : skip.shape[1], : skip.shape[2]]
             if self.norm == 'batch':
                 x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=f'up_{i}_norm')(
@@ -133,7 +136,7 @@ class Decoder(nn.Module):
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train, name=f'up_{i}_dropout')(x)
             x = ReLU(name=f'up_{i}_relu')(x)
-            x = jnp.concatenate([x, skip], axis=-1)
+            xs = [x, skip]
         return Upsample2x(
             self.num_classes, self.upsampling, use_bias=True, dtype=self.dtype, name='logits'
-        )(x)
+        )(xs)

@@ -30,6 +30,7 @@ from segmentation import (
     input_pipeline,
     labels,
     metrics,
+    process_settings,
     train_step,
     workdir,
     writers,
@@ -86,6 +87,7 @@ def train(
     config: ConfigDict,
     directory: pathlib.Path,
     on_evaluation: Callable[[], None] | None = None,
+    profile_steps: int = 0,
 ) -> dict:
     """Trains, or continues, a run.
 
@@ -94,6 +96,8 @@ def train(
       directory: the run directory; made if it does not exist.
       on_evaluation: called after each evaluation before the last step, when the scores are in
         `metrics.jsonl` and the state is saved; what it raises ends the training.
+      profile_steps: how many steps, from the sixth of this call on, are traced by jax' profiler
+        into `profile/`.
 
     Returns:
       `step`, `best_step`, `images_per_second`, and `selection`, the scores of the last evaluation
@@ -142,6 +146,7 @@ def train(
             checkpoint.open_manager(directory, keep_every=config.train.keep_every)
         )
         state = evaluate.replicate(train_step.init_state(model, optimizer, config))
+        process_settings.release_memory()
 
         def first_batches():
             return iter(
@@ -225,7 +230,11 @@ def train(
         step, window, waited, began = start, [], 0.0, time.perf_counter()
         speed, summary = None, None
         in_flight = collections.deque()
+        trace = stack.enter_context(contextlib.ExitStack())
         while step < num_steps:
+            if profile_steps and step == start + 5:
+                jax.block_until_ready(state)
+                trace.enter_context(jax.profiler.trace(directory / 'profile'))
             before = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - before
@@ -238,6 +247,12 @@ def train(
             in_flight.append(step_metrics['loss'])
             if len(in_flight) > 2:
                 in_flight.popleft().block_until_ready()
+            if step == start + 1:
+                jax.block_until_ready(state)
+                process_settings.release_memory()
+            if profile_steps and step == start + 5 + profile_steps:
+                jax.block_until_ready(state)
+                trace.close()
 
             last = step == num_steps
             evaluates = last or step % config.train.eval_every == 0

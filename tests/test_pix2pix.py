@@ -57,7 +57,7 @@ def test_instance_norm():
 def test_nearest_upsampling_is_repeat_and_convolution():
     x = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype(np.float32)
     layer = pix2pix.Upsample2x(6, 'nearest_conv')
-    variables = layer.init(jax.random.key(0), x)
+    variables = layer.init(jax.random.key(0), [x])
     repeated = np.kron(x, np.ones((1, 2, 2, 1), np.float32))
     expected = jax.lax.conv_general_dilated(
         repeated,
@@ -66,7 +66,7 @@ def test_nearest_upsampling_is_repeat_and_convolution():
         'SAME',
         dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
     )
-    np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-6)
+    np.testing.assert_allclose(layer.apply(variables, [x]), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize('options', [{'upsampling': 'nearest_conv'}, {'norm': 'instance'}])

@@ -9,6 +9,11 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
+from segmentation import process_settings  # noqa: E402
+
+if __name__ == '__main__':
+    process_settings.configure()
+
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -60,6 +65,7 @@ def _stepper(config, spec):
     model = _model(config, spec)
     optimizer, _ = train_step.make_optimizer(config.optimizer, 1, encoder_trainable=True)
     state = evaluate.replicate(train_step.init_state(model, optimizer, config))
+    process_settings.release_memory()
     about = {**_about(), 'parameters': _count(state.params)}
     step = train_step.pmap_step(
         train_step.make_train_step(model, optimizer, config, spec['classes'], train_step.AXIS)
@@ -82,6 +88,8 @@ def training(spec):
     config = _config(spec)
     run, about = _stepper(config, spec)
     images, labels = random_batch(spec)
+    run([{'image': images, 'label': labels}])
+    process_settings.release_memory()  # as training does after its first step
     return lambda steps: run(itertools.repeat({'image': images, 'label': labels}, steps)), about
 
 
@@ -141,7 +149,8 @@ def list_layers(model: SegmentationModel, image_size: int, batch_size: int) -> l
     Returns:
       Per layer `name`, `kind`, shapes `input`, `kernel` and `output`, `stride`, `flop` (of one
       forward pass over the batch, a multiplication and an addition being two), `inputs_needed`
-      (whether training needs the gradient by the input too) and the Flax `module`.
+      (whether training needs the gradient by the input too), the Flax `module`, and `inputs`, the
+      shape or shapes that it is called with.
     """
     layers = []
 
@@ -149,8 +158,9 @@ def list_layers(model: SegmentationModel, image_size: int, batch_size: int) -> l
         result = next_method(*args, **kwargs)
         module = context.module
         if context.method_name == '__call__' and module.has_variable('params', 'kernel'):
-            x, kernel = args[0].shape, module.get_variable('params', 'kernel').shape
-            layers.append(_layer(module, x, kernel, result.shape, first=not layers))
+            kernel = module.get_variable('params', 'kernel').shape
+            inputs = [x.shape for x in (args[0] if isinstance(args[0], list) else args)]
+            layers.append(_layer(module, inputs, kernel, result.shape, first=not layers))
         return result
 
     def forward(key, images):
@@ -162,7 +172,8 @@ def list_layers(model: SegmentationModel, image_size: int, batch_size: int) -> l
     return layers
 
 
-def _layer(module, x, kernel, y, first):
+def _layer(module, inputs, kernel, y, first):
+    x = (*inputs[0][:3], sum(shape[3] for shape in inputs))
     grown, pixels = y[1] > x[1], y[0] * y[1] * y[2]
     depthwise = kernel[2] == 1 and x[-1] > 1
     if grown:
@@ -182,6 +193,8 @@ def _layer(module, x, kernel, y, first):
         'flop': 2 * pixels * int(np.prod(kernel)),
         'inputs_needed': not first,
         'module': module.clone(parent=None, name=None),
+        # The decoder's layers take the arrays that are to be concatenated.
+        'inputs': inputs if grown else inputs[0],
     }
 
 
@@ -209,15 +222,19 @@ def layers(spec):
     for layer in found:
         layer['shapes'] = str([layer[key] for key in ('kind', 'input', 'kernel', 'stride')])
         timed.setdefault(layer['shapes'], layer)
-    keys = iter(jax.random.split(jax.random.key(0), 3 * len(timed)))
+    rng = np.random.default_rng(0)
+
+    def draw(shapes):
+        return jax.tree.map(
+            lambda shape: rng.standard_normal(shape, np.float32),
+            shapes,
+            is_leaf=lambda leaf: isinstance(leaf, tuple),
+        )
+
     calls = {}
     for shapes, layer in timed.items():
-        x, cotangent = (jax.random.normal(next(keys), layer[key]) for key in ('input', 'output'))
-        key = next(keys)
-        shapes_of = jax.eval_shape(layer['module'].init, key, x)['params']
-        parameters = jax.tree.map(
-            lambda leaf, key=key: jax.random.normal(key, leaf.shape), shapes_of
-        )
+        x, cotangent = jax.device_put((draw(layer['inputs']), draw(layer['output'])))
+        parameters = layer['module'].init(jax.random.key(0), x)['params']
         step = layer_step(layer)
         calls[shapes] = lambda step=step, arguments=(x, parameters, cotangent): step(*arguments)
 
