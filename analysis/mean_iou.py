@@ -11,13 +11,8 @@ import json
 import pathlib
 import sys
 
-from segmentation import process_settings
-
-if __name__ == '__main__':
-    process_settings.configure()
-
-from analysis.run import open_examples, restore_run  # noqa: E402
-from segmentation import evaluate, metrics  # noqa: E402
+from analysis.run import open_examples, restore_run
+from segmentation import evaluate, metrics, process_settings
 
 
 def score_run(
@@ -107,4 +102,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    process_settings.configure()
     sys.exit(main())

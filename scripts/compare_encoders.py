@@ -19,13 +19,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from segmentation import process_settings  # noqa: E402
-
-if __name__ == '__main__':
-    process_settings.configure()
-
 from analysis.mean_iou import score_run  # noqa: E402
-from segmentation import metrics, train  # noqa: E402
+from segmentation import metrics, process_settings, train  # noqa: E402
 from segmentation.config import load_config  # noqa: E402
 
 VARIANTS = {
@@ -76,4 +71,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
+    process_settings.configure()
     sys.exit(main())

@@ -14,18 +14,13 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from segmentation import process_settings  # noqa: E402
-
-if __name__ == '__main__':
-    process_settings.configure()
-
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from analysis.run import restore_run  # noqa: E402
-from segmentation import evaluate, input_pipeline, writers  # noqa: E402
+from segmentation import evaluate, input_pipeline, process_settings, writers  # noqa: E402
 
 
 def predict_files(
@@ -104,4 +99,5 @@ def main():
 
 
 if __name__ == '__main__':
+    process_settings.configure()
     sys.exit(main())

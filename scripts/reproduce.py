@@ -29,18 +29,20 @@ from collections.abc import Callable, Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from segmentation import process_settings  # noqa: E402
-
-if __name__ == '__main__':
-    process_settings.configure()
-
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from ml_collections import ConfigDict  # noqa: E402
 
 from analysis import reproduction_report  # noqa: E402
 from analysis.run import restore_run  # noqa: E402
-from segmentation import coco, evaluate, input_pipeline, labels, train  # noqa: E402
+from segmentation import (  # noqa: E402
+    coco,
+    evaluate,
+    input_pipeline,
+    labels,
+    process_settings,
+    train,
+)
 from segmentation.config import flat, load_config  # noqa: E402
 
 CONFIGS = {'person_car': 'configs/person_car.py', 'vehicle': 'configs/vehicle.py'}
@@ -545,4 +547,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    process_settings.configure()
     sys.exit(main())

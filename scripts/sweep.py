@@ -29,11 +29,6 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from segmentation import process_settings  # noqa: E402
-
-if __name__ == '__main__':
-    process_settings.configure()
-
 from optuna.exceptions import StorageInternalError  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 

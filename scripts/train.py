@@ -19,12 +19,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from segmentation import process_settings  # noqa: E402
-
-if __name__ == '__main__':
-    process_settings.configure()
-
-from segmentation import metrics, train  # noqa: E402
+from segmentation import metrics, process_settings, train  # noqa: E402
 from segmentation.config import load_config  # noqa: E402
 
 
@@ -94,4 +89,5 @@ def main():
 
 
 if __name__ == '__main__':
+    process_settings.configure()
     sys.exit(main())

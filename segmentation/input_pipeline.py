@@ -56,6 +56,9 @@ def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith('I;16') or image.mode == 'I':
         image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+    if image.mode == 'RGB':
+        image.load()  # here, so that a file that ends early is noticed; `convert` would copy
+        return image
     return image.convert('RGB')
 
 

@@ -12,8 +12,8 @@ import traceback
 import optuna
 from tqdm import tqdm
 
+from segmentation import process_settings, train
 from segmentation import sweep as sweeps
-from segmentation import train
 
 # Workers that may die one after the other without having begun a trial.
 _MAX_FALSE_STARTS = 3
@@ -126,6 +126,7 @@ def _work(sweep: sweeps.Sweep, slot: int, workers: int) -> None:
     logging.basicConfig(level=logging.WARNING, format='%(message)s')
     logging.getLogger('segmentation').setLevel(logging.INFO)
     _take_share(slot, workers)
+    process_settings.configure()
     try:
         sweeps.run_next(sweeps.open_study(sweep), sweep)
     except train.TrainingStopped as stopped:

@@ -19,6 +19,8 @@ COMMANDS = (
     ['scripts/predict.py'],
     ['scripts/compare_encoders.py'],
     ['scripts/sweep.py'],
+    ['scripts/reproduce.py'],
+    ['scripts/benchmark.py'],
     ['scripts/prepare_coco.py'],
     ['scripts/convert_weights.py'],
     ['scripts/draw_scenes.py'],

@@ -48,7 +48,8 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
     tiny_config.data.flip, tiny_config.data.min_crop = True, 0.5
     tiny_config.train.num_steps, tiny_config.train.eval_every = 12, 6
     straight, interrupted = tmp_path / 'straight', tmp_path / 'interrupted'
-    result = train.train(tiny_config, straight)
+    result = train.train(tiny_config, straight, profile_steps=2)
+    assert list((straight / 'profile').rglob('*.trace.json.gz'))
     assert result['step'] == 12 and 0 <= result['selection']['mean_iou'] <= 1
 
     stop_after(interrupted, 2)

@@ -159,7 +159,7 @@ def test_frozen_encoder_does_not_move(config):
     assert len(moments) == 2 * len(jax.tree.leaves(state.params['decoder']))
 
 
-def test_loss_falls_and_state_is_donated(config):
+def test_loss_falls_state_is_donated_and_compiled_once(config, caplog):
     config.model.encoder_trainable = False
     optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=False)
     model = build_model(config.model, CLASSES, bn_axis_name=train.AXIS)
@@ -168,12 +168,35 @@ def test_loss_falls_and_state_is_donated(config):
     )
     state = replicate(initial_state(config, optimizer=optimizer), jax.devices()[:2])
     batch, observed = train.split_batch(uneven_batch(4), 2), []
-    for _ in range(5):
-        before = state
-        state, metrics = step(state, batch)
-        observed.append(float(metrics['loss']))
+    compiled = []
+    with jax.log_compiles():
+        for _ in range(5):
+            before = state
+            state, metrics = step(state, batch)
+            observed.append(float(metrics['loss']))
+            compiled.append('Compiling' in caplog.text)
+            caplog.clear()
+    assert compiled == [True, False, False, False, False]
     assert observed[-1] < observed[0]
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params['decoder']))
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_accelerators_get_a_step_of_plain_operations(config, dtype):
+    """Lowered, without the device: nothing goes to the host, nothing is double precision."""
+    config.model.dtype, config.model.dropout = dtype, 0.1
+    model = build_model(config.model, CLASSES)
+    optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=True)
+    state = jax.eval_shape(lambda: train.init_state(model, optimizer, config))
+    step = train.make_train_step(model, optimizer, config, CLASSES)
+    for platform in ('cuda', 'tpu'):
+        traced = jax.jit(step).trace(state, uneven_batch(2))
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        kernels = [leaf for leaf in jax.tree.leaves(state.params) if leaf.ndim == 4]
+        # Forward, and both gradients, except that nobody needs that of the images.
+        assert text.count('stablehlo.convolution') == 3 * len(kernels) - 1
+        assert 'f64' not in text and 'callback' not in text
+        assert ('bf16' in text) == (dtype == 'bfloat16')
 
 
 def test_batch_of_only_ignored_pixels_changes_no_parameter(config):

@@ -9,11 +9,6 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-from segmentation import process_settings  # noqa: E402
-
-if __name__ == '__main__':
-    process_settings.configure()
-
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
@@ -23,7 +18,7 @@ from plain_flax import PlainModel  # noqa: E402
 from protocol import random_batch, serve  # noqa: E402
 
 from configs import default  # noqa: E402
-from segmentation import coco, evaluate, input_pipeline, train_step  # noqa: E402
+from segmentation import coco, evaluate, input_pipeline, process_settings, train_step  # noqa: E402
 from segmentation.model import SegmentationModel, build_model  # noqa: E402
 
 
@@ -320,5 +315,6 @@ def epoch(spec):
 
 
 if __name__ == '__main__':
+    process_settings.configure()  # as the project's commands do
     TASKS = (training, inference, pipeline, gemm, layers, prepare, evaluation, epoch)
     serve({task.__name__: task for task in TASKS})

@@ -1,0 +1,202 @@
+"""Where analyses keep their results, and of what they were made.
+
+An analysis of a checkpoint writes into `<workdir>/analysis/<split>-<step>/`. Every file carries a
+header: its kind and version, the step, the split, the data fingerprint and a hash of the image ids
+in their order. Rows of all files of one folder are the same images in the same order. A file whose
+header does not fit is refused, never reinterpreted.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+from typing import Any
+
+import numpy as np
+import pyarrow
+from pyarrow import parquet
+
+from analysis.run import Run, open_examples, restore_run
+from segmentation.input_pipeline import Examples
+
+_HEADER = 'header'
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """A checkpoint, the images it is analysed on, and the folder for what comes out."""
+
+    run: Run
+    split: str
+    examples: Examples
+    folder: pathlib.Path
+
+    def header(self, kind: str, version: int) -> dict[str, Any]:
+        """What a file of this analysis says about itself."""
+        return {
+            'kind': kind,
+            'version': version,
+            'step': self.run.step,
+            'split': self.split,
+            'fingerprint': self.run.data['fingerprint'],
+            'images': hashlib.sha256(self.examples.image_ids.astype('<i8').tobytes()).hexdigest(),
+        }
+
+
+def open_analysis(
+    workdir: pathlib.Path, split: str = 'val', which: str = 'best', data_path: str = ''
+) -> Analysis:
+    """Restores a run and opens the images of a part of its data; makes the folder.
+
+    Args:
+      workdir: the run directory.
+      split: 'train', 'selection' or 'val'.
+      which: checkpoint: 'best', 'latest' or a step.
+      data_path: where the prepared data set is now, if it was moved.
+
+    Raises:
+      ValueError: no such run, checkpoint, split or data set.
+    """
+    run = restore_run(workdir, which)
+    examples, _ = open_examples(run, split, data_path)
+    folder = workdir / 'analysis' / f'{split}-{run.step}'
+    folder.mkdir(parents=True, exist_ok=True)
+    return Analysis(run, split, examples, folder)
+
+
+def add_arguments(parser) -> None:
+    """The arguments that every analysis command has."""
+    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
+    parser.add_argument(
+        '--split',
+        default='val',
+        choices=('train', 'selection', 'val'),
+        help='images to analyse; default: %(default)s',
+    )
+    parser.add_argument(
+        '--checkpoint', default='best', help="'best', 'latest' or a step; default: %(default)s"
+    )
+    parser.add_argument(
+        '--data_path', default='', help='where the prepared data set is now, if it was moved'
+    )
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
+
+
+def _write(path: pathlib.Path, write) -> None:
+    """Writes by way of another name, so that a file that exists is whole."""
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _check(path: pathlib.Path, found: Any, expected: dict) -> None:
+    found = found if isinstance(found, dict) else {}
+    wrong = [
+        f'{key} {found.get(key)!r} instead of {value!r}'
+        for key, value in expected.items()
+        if found.get(key) != value
+    ]
+    if wrong:
+        raise ValueError(
+            f'{path} was made of something else or by another version of the code: '
+            f'{", ".join(wrong)}. Delete it and run the analysis that writes it again.'
+        )
+
+
+def _missing(path: pathlib.Path, kind: str) -> ValueError:
+    return ValueError(f'{path} is not there: run python -m analysis.{kind} first.')
+
+
+def save_arrays(analysis: Analysis, kind: str, version: int, **arrays: np.ndarray) -> pathlib.Path:
+    """Writes `<kind>.npz`; no array may have dtype object."""
+    path = analysis.folder / f'{kind}.npz'
+    header = np.array(json.dumps(analysis.header(kind, version)))
+    if any(np.asarray(array).dtype.hasobject for array in arrays.values()):
+        raise TypeError(f'{path}: arrays of Python objects would have to be pickled.')
+
+    def write(partial):
+        with partial.open('wb') as file:
+            np.savez(file, **{_HEADER: header}, **arrays)
+
+    _write(path, write)
+    return path
+
+
+def load_arrays(analysis: Analysis, kind: str, version: int) -> dict[str, np.ndarray]:
+    """Reads `<kind>.npz`.
+
+    Raises:
+      ValueError: it is missing, damaged, or does not fit this analysis.
+    """
+    path = analysis.folder / f'{kind}.npz'
+    if not path.exists():
+        raise _missing(path, kind)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        header = json.loads(str(arrays.pop(_HEADER)))
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f'{path} is damaged ({error}); delete it and write it again.') from error
+    _check(path, header, analysis.header(kind, version))
+    return arrays
+
+
+def save_table(
+    analysis: Analysis, kind: str, version: int, columns: dict[str, np.ndarray | list]
+) -> pathlib.Path:
+    """Writes `<kind>.parquet`, one row per image, with the header in its schema's metadata."""
+    path = analysis.folder / f'{kind}.parquet'
+    header = json.dumps(analysis.header(kind, version))
+    table = pyarrow.table(columns).replace_schema_metadata({_HEADER: header})
+    _write(path, lambda partial: parquet.write_table(table, partial, write_page_checksum=True))
+    return path
+
+
+def load_table(analysis: Analysis, kind: str, version: int) -> pyarrow.Table:
+    """Reads `<kind>.parquet`.
+
+    Raises:
+      ValueError: it is missing, damaged, or does not fit this analysis.
+    """
+    path = analysis.folder / f'{kind}.parquet'
+    if not path.exists():
+        raise _missing(path, kind)
+    try:
+        table = parquet.read_table(path, page_checksum_verification=True)
+        header = json.loads((table.schema.metadata or {}).get(_HEADER.encode(), b'{}'))
+    except (OSError, pyarrow.ArrowException, ValueError) as error:
+        raise ValueError(f'{path} is damaged ({error}); delete it and write it again.') from error
+    _check(path, header, analysis.header(kind, version))
+    return table
+
+
+def save_json(analysis: Analysis, kind: str, version: int, result: dict) -> pathlib.Path:
+    """Writes `<kind>.json`: `result` with a `header`. NaN and infinity are refused."""
+    path = analysis.folder / f'{kind}.json'
+    document = {_HEADER: analysis.header(kind, version), **result}
+    text = json.dumps(document, indent=2, allow_nan=False) + '\n'
+    _write(path, lambda partial: partial.write_text(text))
+    return path
+
+
+def load_json(analysis: Analysis, kind: str, version: int) -> dict:
+    """Reads `<kind>.json`, without its header.
+
+    Raises:
+      ValueError: it is missing, damaged, or does not fit this analysis.
+    """
+    path = analysis.folder / f'{kind}.json'
+    if not path.exists():
+        raise _missing(path, kind)
+    try:
+        result = json.loads(path.read_text())
+        header = result.pop(_HEADER)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f'{path} is damaged ({error}); delete it and write it again.') from error
+    _check(path, header, analysis.header(kind, version))
+    return result

@@ -1,0 +1,80 @@
+"""Files of analyses: what was written comes back, and nothing else is taken for it."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from analysis import artifacts
+
+
+@pytest.fixture
+def analysis(tmp_path):
+    run = types.SimpleNamespace(step=7, data={'fingerprint': 'abc'})
+    examples = types.SimpleNamespace(image_ids=np.array([5, 2, 9]))
+    return artifacts.Analysis(run, 'val', examples, tmp_path)
+
+
+KINDS = {
+    'arrays': (
+        lambda analysis, version: artifacts.save_arrays(analysis, 'thing', version, x=np.eye(3)),
+        artifacts.load_arrays,
+        lambda found: np.testing.assert_array_equal(found['x'], np.eye(3)),
+    ),
+    'table': (
+        lambda analysis, version: artifacts.save_table(
+            analysis, 'thing', version, {'a': [1, 2, 3], 'name': ['x', '"', '\n']}
+        ),
+        artifacts.load_table,
+        lambda found: found.to_pydict() == {'a': [1, 2, 3], 'name': ['x', '"', '\n']} or 1 / 0,
+    ),
+    'json': (
+        lambda analysis, version: artifacts.save_json(analysis, 'thing', version, {'x': [1.5]}),
+        artifacts.load_json,
+        lambda found: found == {'x': [1.5]} or 1 / 0,
+    ),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+def test_what_was_written_comes_back(analysis, kind):
+    save, load, check = kind
+    path = save(analysis, 1)
+    check(load(analysis, 'thing', 1))
+    assert [file.name for file in analysis.folder.iterdir()] == [path.name]
+
+
+def test_what_does_not_fit_is_refused(analysis, kind):
+    save, load, _ = kind
+    with pytest.raises(ValueError, match='not there: run python -m analysis.thing first'):
+        load(analysis, 'thing', 1)
+    save(analysis, 1)
+    with pytest.raises(ValueError, match='version 1 instead of 2.*Delete it'):
+        load(analysis, 'thing', 2)
+    other = dataclasses.replace(
+        analysis, examples=types.SimpleNamespace(image_ids=np.array([5, 9, 2]))
+    )
+    with pytest.raises(ValueError, match='images .* instead of'):
+        load(other, 'thing', 1)
+
+
+def test_damage_is_named(analysis, kind):
+    save, load, _ = kind
+    path = save(analysis, 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match='thing.* is damaged'):
+        load(analysis, 'thing', 1)
+
+
+def test_nothing_is_pickled(analysis):
+    with pytest.raises(TypeError, match='pickled'):
+        artifacts.save_arrays(analysis, 'thing', 1, x=np.array([{}], object))
+    np.savez(analysis.folder / 'thing.npz', header=np.array([{}], object))
+    with pytest.raises(ValueError, match='damaged'):
+        artifacts.load_arrays(analysis, 'thing', 1)

@@ -1,0 +1,93 @@
+"""What the commands set for themselves."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from segmentation import process_settings
+
+COMMAND = """
+import json, resource
+import jax
+import jax.numpy as jnp
+from segmentation import process_settings
+process_settings.configure()
+
+@jax.jit
+def step(x):  # temporary arrays of 256 MB
+    return jnp.linalg.norm(jnp.fft.fft(jnp.outer(x, x)))
+
+x = jnp.ones(4096)
+for _ in range(3):
+    step(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    step(x).block_until_ready()
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(json.dumps({'faults': faults, 'cache': jax.config.jax_compilation_cache_dir}))
+"""
+
+
+def run(tmp_path, **environment):
+    names = ('GLIBC_TUNABLES', 'LD_PRELOAD', 'JAX_COMPILATION_CACHE_DIR')
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in names and not key.startswith('MALLOC_')
+    }
+    output = subprocess.run(
+        [sys.executable, '-c', COMMAND],
+        env={
+            **inherited,
+            'XLA_FLAGS': '',
+            'HOME': str(tmp_path),
+            'PYTHONPATH': str(pathlib.Path(__file__).parents[1]),
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    return json.loads(output)
+
+
+@pytest.fixture(scope='module')
+def default(tmp_path_factory):
+    home = tmp_path_factory.mktemp('home')
+    return home, run(home)
+
+
+@pytest.mark.skipif(
+    'CS_GNU_LIBC_VERSION' not in os.confstr_names or not os.confstr('CS_GNU_LIBC_VERSION'),
+    reason='only glibc has these settings',
+)
+def test_temporary_arrays_are_kept_unless_the_user_sets_the_allocator(default, tmp_path):
+    own = run(tmp_path, MALLOC_ARENA_MAX='8')
+    pages = 256 * 2**20 // os.sysconf('SC_PAGE_SIZE')
+    assert own['faults'] > pages  # left as it is: at least one block taken anew
+    assert default[1]['faults'] < pages / 10
+
+
+def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(default, tmp_path):
+    home, result = default
+    assert result['cache'] == str(home / '.cache/coco-segmentation/jax')
+    elsewhere = str(tmp_path / 'elsewhere')
+    assert run(tmp_path, JAX_COMPILATION_CACHE_DIR=elsewhere)['cache'] == elsewhere
+
+
+@pytest.mark.skipif(not pathlib.Path('/proc/self/statm').exists(), reason='reads Linux’ /proc')
+def test_freed_memory_goes_back():
+    def resident():
+        pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
+        return pages * os.sysconf('SC_PAGE_SIZE')
+
+    blocks = [bytes(100_000) for _ in range(2000)]
+    last = bytearray(1000)  # above them, so that freeing alone gives nothing back
+    full = resident()
+    del blocks
+    process_settings.release_memory()
+    assert full - resident() > 100e6
+    del last
