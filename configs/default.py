@@ -83,6 +83,9 @@ def get_config() -> ConfigDict:
     # Threads that read, decode and draw, and batches they may be ahead.
     data.threads = 4
     data.prefetch = 8
+    # Processes that do this for training, each with so many threads; 0: threads of this one. Python
+    # lets one process prepare about 1,000 images per second, which an accelerator can outrun.
+    data.workers = 0
 
     model = config.model = ConfigDict()
     # Width multiplier of MobileNetV2. Keras has ImageNet weights for 0.35, 0.5, 0.75, 1, 1.3, 1.4.

@@ -9,6 +9,24 @@ lowered (`lax.platform_dependent`), so one model definition serves every platfor
 All arrays are NHWC and floating point, padding is SAME (TensorFlow's rule), and results have the
 dtype of `x`. Sums of bfloat16 products are accumulated in float32. Functions are differentiable
 once, in reverse mode.
+
+Where the time of a training step goes (width 1, batch 16, 128×128, two AVX-512 cores, jax 0.10,
+about 400 ms): two thirds into matrix products, 85 % of which are the decoder's, at 200 to 320
+GFLOP/s where a 2048² product reaches 320; the rest moves memory. What made a difference, each
+against the code before it in alternating rounds:
+
+- kernel gradient of depthwise convolutions in one pass instead of nine: -7 %;
+- no concatenation before the logits, whose products are smaller than their inputs: -2.5 %;
+- padding for the backward pass only then (`_zero_after`): temporary arrays 578 → 417 MB;
+- the temporary arrays kept from step to step (`process_settings`): -15 to -25 %.
+
+What did not: `lax.optimization_barrier` (the CPU backend drops it before it fuses), windows
+gathered by `dynamic_update_slice` or by separate slices, kernel-gradient products over parts of the
+batch or with a transposed operand, an optimiser over one flat vector, 512-bit vectors, XLA's
+fast-math (twice as slow), its other fusion emitters (half again as slow), its own matrix products
+instead of YNNPACK's, several smaller blocks of temporaries (not cacheable), one malloc arena
+(threads wait for each other). What is left: the kernel gradient of up_4, a product over 16,384
+rows, runs at 170 GFLOP/s in Eigen, since YNNPACK does not take a contraction over leading axes.
 """
 
 import functools

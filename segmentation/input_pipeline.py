@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 
 import grain
 import numpy as np
+from absl import flags
 from ml_collections import ConfigDict
 from PIL import Image, ImageOps
 
@@ -276,6 +277,48 @@ def select_examples(
     )
 
 
+class TrainingBatches:
+    """Endless iterator over batches, whose state is the number of batches taken so far."""
+
+    def __init__(self, batches: grain.MapDataset, config: ConfigDict, workers: int):
+        self._batches = batches
+        self._config = config
+        self._workers = workers
+        self._taken = 0
+        self._iterator = None
+
+    def __iter__(self) -> 'TrainingBatches':
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch = next(self._iterator)
+        self._taken += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        return {'next_index': self._taken}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        self._taken = int(state['next_index'])
+        self._iterator = None
+
+    def _start(self) -> Iterator[dict[str, np.ndarray]]:
+        config = self._config
+        batches = self._batches.slice(slice(self._taken, None))
+        batches = batches.to_iter_dataset(grain.ReadOptions(config.threads, config.prefetch))
+        if self._workers:
+            if not flags.FLAGS.is_parsed():  # grain asks absl's flags for its debugging options
+                flags.FLAGS.mark_as_parsed()
+            batches = batches.mp_prefetch(
+                grain.MultiprocessingOptions(
+                    self._workers, max(1, config.prefetch // self._workers)
+                )
+            )
+        return iter(batches)
+
+
 def training_batches(
     examples: Examples,
     *,
@@ -283,12 +326,13 @@ def training_batches(
     seed: int,
     process_index: int = 0,
     process_count: int = 1,
-) -> grain.IterDataset:
+    workers: int = 0,
+) -> TrainingBatches:
     """Endless, shuffled, augmented, always full batches of this process' share of each batch.
 
     The order depends only on `seed`, and an example's augmentation only on `seed` and its position
-    in the endless order, whatever the number of threads or processes. The iterator's state is one
-    number (`get_state`, `set_state`), so a run resumes exactly.
+    in the endless order, whatever the number of threads, workers or processes. The iterator's state
+    is one number (`get_state`, `set_state`), so a run resumes exactly.
 
     Args:
       examples: what to draw from; every pass is shuffled anew.
@@ -296,9 +340,10 @@ def training_batches(
       seed: any integer >= 0.
       process_index: this process' number.
       process_count: of processes; must divide the batch size.
+      workers: processes that this one starts to do the work, which takes seconds; 0 for threads.
 
     Returns:
-      Dataset of dicts of arrays with leading dimension `batch_size // process_count`.
+      Iterator over dicts of arrays with leading dimension `batch_size // process_count`.
 
     Raises:
       ValueError: the processes do not divide the batch size.
@@ -314,8 +359,7 @@ def training_batches(
         .slice(slice(process_index, None, process_count))
         .batch(batch_size // process_count, drop_remainder=True)
     )
-    config = examples.config
-    return batches.to_iter_dataset(grain.ReadOptions(config.threads, config.prefetch))
+    return TrainingBatches(batches, examples.config, workers)
 
 
 def evaluation_batches(

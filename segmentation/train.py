@@ -148,18 +148,17 @@ def train(
         state = evaluate.replicate(train_step.init_state(model, optimizer, config))
         process_settings.release_memory()
 
-        def first_batches():
-            return iter(
-                input_pipeline.training_batches(
-                    examples,
-                    batch_size=config.train.batch_size,
-                    seed=config.seed,
-                    process_index=jax.process_index(),
-                    process_count=jax.process_count(),
-                )
+        def first_batches(workers=0):
+            return input_pipeline.training_batches(
+                examples,
+                batch_size=config.train.batch_size,
+                seed=config.seed,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                workers=workers,
             )
 
-        batches = first_batches()
+        batches = first_batches(config.data.workers)
         start = 0
         if restored := checkpoint.restore_latest(manager, state):
             start, state, data_state = restored

@@ -18,8 +18,8 @@ from segmentation.config import flat, read_config, save_config
 
 # Fields that may differ when a run is continued: they do not change what has been computed so far.
 _FREE_FIELDS = {
-    'data.data_dir', 'data.threads', 'data.prefetch', 'train.num_steps', 'train.num_epochs',
-    'train.log_every', 'eval_batch_size',
+    'data.data_dir', 'data.threads', 'data.prefetch', 'data.workers', 'train.num_steps',
+    'train.num_epochs', 'train.log_every', 'eval_batch_size',
 }  # fmt: skip
 
 

@@ -240,15 +240,19 @@ def test_every_pass_sees_every_image_in_another_order(augmented):
     assert (seen[:12] != seen[12:]).any()
 
 
-def test_iterator_state_resumes_exactly(augmented):
-    batches = iter(input_pipeline.training_batches(augmented, seed=3, batch_size=4))
+@pytest.mark.parametrize('workers', [0, 2])
+def test_iterator_state_resumes_exactly_with_any_number_of_workers(augmented, workers):
+    batches = input_pipeline.training_batches(augmented, seed=3, batch_size=4)
     for _ in range(3):
         next(batches)
     state = batches.get_state()
-    expected = next(batches)
-    resumed = iter(input_pipeline.training_batches(augmented, seed=3, batch_size=4))
+    resumed = input_pipeline.training_batches(augmented, seed=3, batch_size=4, workers=workers)
     resumed.set_state(state)
-    np.testing.assert_array_equal(next(resumed)['image'], expected['image'])
+    for _ in range(3):
+        expected, actual = next(batches), next(resumed)
+        for key in ('image', 'label', 'image_id'):
+            np.testing.assert_array_equal(actual[key], expected[key])
+    assert resumed.get_state() == batches.get_state()
 
 
 def test_labels_follow_the_picture(prepared, tiny_config):

@@ -114,8 +114,12 @@ def _examples(spec):
 
 
 def pipeline(spec):
-    _, examples = _examples(spec)
-    batches = iter(input_pipeline.training_batches(examples, batch_size=spec['batch_size'], seed=0))
+    config, examples = _examples(spec)
+    if spec['workers']:
+        config.data.threads = 1  # a worker per core as it is
+    batches = input_pipeline.training_batches(
+        examples, batch_size=spec['batch_size'], seed=0, workers=spec['workers']
+    )
 
     def run(steps):
         for _ in itertools.islice(batches, steps):
