@@ -54,9 +54,10 @@ FIXED = {
 }  # fmt: skip
 # Fields that do not change a result.
 IDLE = {
-    'data.data_dir', 'data.threads', 'data.prefetch', 'train.log_every', 'train.num_pictures',
-    'train.keep_every', 'train.checkpoint_every', 'eval_batch_size', 'data.scenes.train',
-    'data.scenes.val', 'data.scenes.seed',
+    'data.data_dir', 'data.threads', 'data.prefetch', 'data.workers', 'data.scenes.train',
+    'data.scenes.val', 'data.scenes.seed', 'data.scenes.planted', 'data.scenes.error_rate',
+    'train.log_every', 'train.num_pictures', 'train.keep_every', 'train.checkpoint_every',
+    'eval_batch_size',
 }  # fmt: skip
 
 
