@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,24 +67,6 @@ def open_analysis(
     return Analysis(run, split, examples, folder)
 
 
-def add_arguments(parser) -> None:
-    """The arguments that every analysis command has."""
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
-    parser.add_argument(
-        '--split',
-        default='val',
-        choices=('train', 'selection', 'val'),
-        help='images to analyse; default: %(default)s',
-    )
-    parser.add_argument(
-        '--checkpoint', default='best', help="'best', 'latest' or a step; default: %(default)s"
-    )
-    parser.add_argument(
-        '--data_path', default='', help='where the prepared data set is now, if it was moved'
-    )
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-
-
 def _write(path: pathlib.Path, write) -> None:
     """Writes by way of another name, so that a file that exists is whole."""
     partial = path.with_name(f'.{path.name}.{os.getpid()}')
@@ -108,8 +91,21 @@ def _check(path: pathlib.Path, found: Any, expected: dict) -> None:
         )
 
 
-def _missing(path: pathlib.Path, kind: str) -> ValueError:
-    return ValueError(f'{path} is not there: run python -m analysis.{kind} first.')
+def _load(analysis: Analysis, file: str, version: int, read: Callable, errors: tuple) -> Any:
+    """What `read` makes of a file: its header, which is checked, and its content.
+
+    Raises:
+      ValueError: it is missing, damaged (`read` raises one of `errors`), or does not fit.
+    """
+    path, kind = analysis.folder / file, pathlib.PurePath(file).stem
+    if not path.exists():
+        raise ValueError(f'{path} is not there: run python -m analysis.{kind} first.')
+    try:
+        header, content = read(path)
+    except errors as error:
+        raise ValueError(f'{path} is damaged ({error}); delete it and write it again.') from error
+    _check(path, header, analysis.header(kind, version))
+    return content
 
 
 def save_arrays(analysis: Analysis, kind: str, version: int, **arrays: np.ndarray) -> pathlib.Path:
@@ -133,17 +129,14 @@ def load_arrays(analysis: Analysis, kind: str, version: int) -> dict[str, np.nda
     Raises:
       ValueError: it is missing, damaged, or does not fit this analysis.
     """
-    path = analysis.folder / f'{kind}.npz'
-    if not path.exists():
-        raise _missing(path, kind)
-    try:
+
+    def read(path):
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-        header = json.loads(str(arrays.pop(_HEADER)))
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f'{path} is damaged ({error}); delete it and write it again.') from error
-    _check(path, header, analysis.header(kind, version))
-    return arrays
+        return json.loads(str(arrays.pop(_HEADER))), arrays
+
+    errors = OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile
+    return _load(analysis, f'{kind}.npz', version, read, errors)
 
 
 def save_table(
@@ -163,16 +156,13 @@ def load_table(analysis: Analysis, kind: str, version: int) -> pyarrow.Table:
     Raises:
       ValueError: it is missing, damaged, or does not fit this analysis.
     """
-    path = analysis.folder / f'{kind}.parquet'
-    if not path.exists():
-        raise _missing(path, kind)
-    try:
+
+    def read(path):
         table = parquet.read_table(path, page_checksum_verification=True)
-        header = json.loads((table.schema.metadata or {}).get(_HEADER.encode(), b'{}'))
-    except (OSError, pyarrow.ArrowException, ValueError) as error:
-        raise ValueError(f'{path} is damaged ({error}); delete it and write it again.') from error
-    _check(path, header, analysis.header(kind, version))
-    return table
+        return json.loads((table.schema.metadata or {}).get(_HEADER.encode(), b'{}')), table
+
+    errors = OSError, pyarrow.ArrowException, ValueError
+    return _load(analysis, f'{kind}.parquet', version, read, errors)
 
 
 def save_json(analysis: Analysis, kind: str, version: int, result: dict) -> pathlib.Path:
@@ -190,13 +180,10 @@ def load_json(analysis: Analysis, kind: str, version: int) -> dict:
     Raises:
       ValueError: it is missing, damaged, or does not fit this analysis.
     """
-    path = analysis.folder / f'{kind}.json'
-    if not path.exists():
-        raise _missing(path, kind)
-    try:
+
+    def read(path):
         result = json.loads(path.read_text())
-        header = result.pop(_HEADER)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f'{path} is damaged ({error}); delete it and write it again.') from error
-    _check(path, header, analysis.header(kind, version))
-    return result
+        return result.pop(_HEADER), result
+
+    errors = OSError, ValueError, KeyError, AttributeError
+    return _load(analysis, f'{kind}.json', version, read, errors)

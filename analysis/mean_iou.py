@@ -11,7 +11,7 @@ import json
 import pathlib
 import sys
 
-from analysis.run import open_examples, restore_run
+from analysis.run import add_arguments, open_examples, restore_run
 from segmentation import evaluate, metrics, process_settings
 
 
@@ -70,17 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
-    parser.add_argument(
-        '--split',
-        default='val',
-        choices=('val', 'selection', 'train'),
-        help='val: kept for reporting; selection: chose the checkpoint; default: %(default)s',
-    )
-    parser.add_argument(
-        '--checkpoint', default='best', help="'best', 'latest' or a step; default: %(default)s"
-    )
-    parser.add_argument('--data_path', default='', help='prepared data set, if it was moved')
+    add_arguments(parser)
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the scores here')
     arguments = parser.parse_args(argv)
     try:

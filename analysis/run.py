@@ -1,5 +1,6 @@
 """Opens a trained run: what every analysis starts from."""
 
+import argparse
 import dataclasses
 import json
 import pathlib
@@ -23,6 +24,21 @@ class Run:
     variables: dict[str, Any]  # {'params', 'batch_stats'}, numpy arrays
     step: int
     data: dict  # 'path' and 'fingerprint' of the prepared data set
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments by which commands say which checkpoint and images they are about."""
+    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
+    parser.add_argument(
+        '--split',
+        default='val',
+        choices=('val', 'selection', 'train'),
+        help='val: kept for reporting; selection: chose the checkpoint; default: %(default)s',
+    )
+    parser.add_argument(
+        '--checkpoint', default='best', help="'best', 'latest' or a step; default: %(default)s"
+    )
+    parser.add_argument('--data_path', default='', help='prepared data set, if it was moved')
 
 
 def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:

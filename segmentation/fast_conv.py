@@ -308,10 +308,10 @@ def _plain_transpose(xs, kernel):
     )
 
 
-def _kernel_parts(xs, kernel):
-    """The kernel's columns of each input."""
-    ends = list(itertools.accumulate(x.shape[-1] for x in xs))
-    return [kernel[..., end - x.shape[-1] : end] for x, end in zip(xs, ends, strict=True)]
+def _split(array, xs):
+    """`array` cut along its last axis as if it were the concatenation of `xs`."""
+    ends = itertools.accumulate(x.shape[-1] for x in xs[:-1])
+    return jnp.split(array, list(ends), axis=-1)
 
 
 def _joined(xs, kernel):
@@ -331,7 +331,7 @@ def _conv_transpose_forward(xs, kernel):
     # One product with all nine taps' columns, then the windows are summed where they overlap.
     taps = sum(
         _product(_flat(x), part.reshape(9 * features, -1), (-1, 1))
-        for x, part in zip(xs, _kernel_parts(xs, kernel), strict=True)
+        for x, part in zip(xs, _split(kernel, xs), strict=True)
     )
     taps = taps.reshape(b, h, w, 9, features)
     y = _scatter_windows([[taps[:, :, :, 3 * i + j] for j in range(3)] for i in range(3)])
@@ -341,12 +341,13 @@ def _conv_transpose_forward(xs, kernel):
 def _conv_transpose_backward(xs, kernel, g):
     patches = _flat(_patches(g, 2))  # [B·H·W, 9·O]
     joined = _joined(xs, kernel)
-    parts = _kernel_parts(joined, kernel)
-    gx = [_product(patches, part.reshape(-1, part.shape[-1])).astype(xs[0].dtype) for part in parts]
+    gx = [
+        _product(patches, part.reshape(-1, part.shape[-1])).astype(xs[0].dtype)
+        for part in _split(kernel, joined)
+    ]
     gk = jnp.concatenate([_product(patches, _flat(x), (0, 0)) for x in joined], axis=-1)
     if len(joined) < len(xs):
-        ends = itertools.accumulate(x.shape[-1] for x in xs[:-1])
-        gx = jnp.split(gx[0], list(ends), axis=-1)
+        gx = _split(gx[0], xs)
     gxs = tuple(part.reshape(x.shape) for part, x in zip(gx, xs, strict=True))
     return gxs, gk.reshape(kernel.shape).astype(kernel.dtype)
 
