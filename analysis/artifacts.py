@@ -140,7 +140,10 @@ def load_arrays(analysis: Analysis, kind: str, version: int) -> dict[str, np.nda
 
 
 def save_table(
-    analysis: Analysis, kind: str, version: int, columns: dict[str, np.ndarray | list]
+    analysis: Analysis,
+    kind: str,
+    version: int,
+    columns: pyarrow.Table | dict[str, np.ndarray | list],
 ) -> pathlib.Path:
     """Writes `<kind>.parquet`, one row per image, with the header in its schema's metadata."""
     path = analysis.folder / f'{kind}.parquet'

@@ -1,7 +1,6 @@
 """Tables and figures of a sweep."""
 
 import csv
-import html
 import json
 import pathlib
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import optuna
 
 from segmentation.config import flat
+from segmentation.markdown import escape
 from segmentation.sweep import Entry, Sweep
 
 matplotlib.use('agg')
@@ -115,7 +115,7 @@ def markdown(rows: list[dict[str, Any]], metric: str, importance: dict[str, floa
     names = list(dict.fromkeys(name for row in rows for name in row['fields']))
     score = f'best selection {metric}'
     lines = [
-        f'| {" | ".join(map(_escape, [score, "change", "step", "state", *names, "trial"]))} |',
+        f'| {" | ".join(map(escape, [score, "change", "step", "state", *names, "trial"]))} |',
         f'|{"---|" * (len(names) + 5)}',
     ]
     for row in rows:
@@ -124,22 +124,16 @@ def markdown(rows: list[dict[str, Any]], metric: str, importance: dict[str, floa
         value = '–' if row['score'] is None else f'{row["score"]:.4f}'
         fields = [_text(_plain(row['fields'].get(name))) for name in names]
         cells = [value, change, _text(row['step']), state, *fields, row['key']]
-        lines.append(f'| {" | ".join(map(_escape, cells))} |')
+        lines.append(f'| {" | ".join(map(escape, cells))} |')
     lines.append(
         '\nChange: from the set that leaves the config as it is, if the sweep has it. All scores '
         'are of the selection split, the best of several evaluations: they choose, they do not '
         'measure.'
     )
     if importance:
-        shares = (f'{_escape(name)} {share:.2f}' for name, share in importance.items())
+        shares = (f'{escape(name)} {share:.2f}' for name, share in importance.items())
         lines.append(f'\nShare of the variance of the score (fANOVA): {", ".join(shares)}.')
     return '\n'.join(lines)
-
-
-def _escape(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    text = html.escape(' '.join(text.split()), quote=False)
-    return ''.join(f'\\{char}' if char in '\\|`*_[]' else char for char in text)
 
 
 def importance_of_fields(rows: list[dict[str, Any]], metric: str) -> dict[str, float]:

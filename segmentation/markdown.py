@@ -1,0 +1,17 @@
+"""Tables for people, in Markdown that shows any text as it is."""
+
+import html
+from collections.abc import Iterable, Sequence
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    text = html.escape(' '.join(text.split()), quote=False)
+    return ''.join(f'\\{char}' if char in '\\|`*_[]' else char for char in text)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the cells, but not the header, are escaped."""
+    lines = [f'| {" | ".join(header)} |', '|' + '---|' * len(header)]
+    lines += [f'| {" | ".join(map(escape, row))} |' for row in rows]
+    return '\n'.join(lines)
