@@ -21,6 +21,13 @@ os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache.name
 import pytest  # noqa: E402
 
 from configs import default  # noqa: E402
+from segmentation import (  # noqa: E402
+    checkpoint,
+    input_pipeline,
+    model,
+    train_step,
+    workdir,
+)
 from tests import coco_fixtures  # noqa: E402
 
 
@@ -36,9 +43,7 @@ def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp('prepared')
 
 
-@pytest.fixture
-def tiny_config(coco_folder, data_dir):
-    """A narrow network on 32×32 pixels, a few steps long."""
+def _tiny_config(coco_folder, data_dir):
     config = default.get_config()
     config.data.source = str(coco_folder)
     config.data.data_dir = str(data_dir)
@@ -57,3 +62,24 @@ def tiny_config(coco_folder, data_dir):
     config.train.num_pictures = 2
     config.eval_batch_size = 8
     return config
+
+
+@pytest.fixture
+def tiny_config(coco_folder, data_dir):
+    """A narrow network on 32×32 pixels, a few steps long."""
+    return _tiny_config(coco_folder, data_dir)
+
+
+@pytest.fixture(scope='session')
+def tiny_run(coco_folder, data_dir, tmp_path_factory):
+    """Run directory of such a network before its first step. Copy it to write into it."""
+    folder, config = tmp_path_factory.mktemp('run'), _tiny_config(coco_folder, data_dir)
+    prepared, class_names = input_pipeline.open_data(config.data), ('background', 'person', 'car')
+    described = workdir.describe_run(prepared, {}, class_names)
+    workdir.write_description(folder, config, described)
+    network = model.build_model(config.model, len(class_names))
+    optimizer, _ = train_step.make_optimizer(config.optimizer, 1, True)
+    state = train_step.init_state(network, optimizer, config)
+    with checkpoint.open_manager(folder) as manager:
+        checkpoint.save(manager, 0, state, {}, {checkpoint.BEST_METRIC: 0.0})
+    return folder
