@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from PIL import Image
 from tqdm import tqdm
 
-from segmentation import input_pipeline, labels, losses, metrics
+from segmentation import input_pipeline, labels, losses, metrics, process_settings
 from segmentation.model import SegmentationModel, scale_images
 
 
@@ -21,7 +21,7 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
     uint8 `[B, S, S, 3]` where B is a multiple of the number of local devices. The result is float32
     logits `[B, S, S, C]`, computed in the background until they are looked at.
     """
-    devices = jax.local_devices()
+    devices, compiled = jax.local_devices(), set()
 
     def forward(variables, images):
         return model.apply(variables, scale_images(images, input_range), train=False)
@@ -35,6 +35,9 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
                 'eval_batch_size that is a multiple of the number of devices.'
             )
         per_device = images.reshape(len(devices), -1, *images.shape[1:])
+        if per_device.shape not in compiled:
+            process_settings.compile_ahead(forward, variables, per_device)
+            compiled.add(per_device.shape)
         logits = forward(variables, per_device)
         return logits.reshape(len(images), *logits.shape[2:])
 

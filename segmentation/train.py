@@ -146,6 +146,7 @@ def train(
             checkpoint.open_manager(directory, keep_every=config.train.keep_every)
         )
         state = evaluate.replicate(train_step.init_state(model, optimizer, config))
+        jax.clear_caches()  # the programs that made it
         process_settings.release_memory()
 
         def first_batches(workers=0):
@@ -237,7 +238,10 @@ def train(
             before = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - before
-            state, step_metrics = step_fn(state, train_step.split_batch(batch, num_devices))
+            batch = train_step.split_batch(batch, num_devices)
+            if step == start:
+                process_settings.compile_ahead(step_fn, state, batch)
+            state, step_metrics = step_fn(state, batch)
             step += 1
             progress.update()
             window.append((step, step_metrics))
@@ -246,9 +250,6 @@ def train(
             in_flight.append(step_metrics['loss'])
             if len(in_flight) > 2:
                 in_flight.popleft().block_until_ready()
-            if step == start + 1:
-                jax.block_until_ready(state)
-                process_settings.release_memory()
             if profile_steps and step == start + 5 + profile_steps:
                 jax.block_until_ready(state)
                 trace.close()

@@ -86,7 +86,8 @@ def init_state(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],
         batch_stats=variables.get('batch_stats', {}),
-        opt_state=optimizer.init(variables['params']),
+        # One program; by itself every array would be one.
+        opt_state=jax.jit(optimizer.init)(variables['params']),
     )
 
 

@@ -12,7 +12,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-import optax  # noqa: E402
 from flax import linen as nn  # noqa: E402
 from plain_flax import PlainModel  # noqa: E402
 from protocol import random_batch, serve  # noqa: E402
@@ -44,11 +43,15 @@ def _model(config, spec):
 
 
 def _variables(config, spec):
-    model = _model(config, spec)
-    # No moments: inference has no optimiser.
-    state = train_step.init_state(model, optax.identity(), config)
-    variables = evaluate.replicate({'params': state.params, 'batch_stats': state.batch_stats})
-    return variables, model, {**_about(), 'parameters': _count(state.params)}
+    """Random variables, made on the host: inference restores a checkpoint, and makes none."""
+    model, size = _model(config, spec), spec['image_size']
+    images = jnp.zeros((1, size, size, 3))
+    shapes = jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    # Positive, since some of them are variances.
+    variables = jax.tree.map(lambda leaf: rng.uniform(0.01, 0.02, leaf.shape).astype('f'), shapes)
+    variables = evaluate.replicate(variables)
+    return variables, model, {**_about(), 'parameters': _count(variables['params'])}
 
 
 def _count(parameters):
@@ -56,26 +59,37 @@ def _count(parameters):
 
 
 def _stepper(config, spec):
-    """Returns `run(batches)`, as in `segmentation.train` at most two steps ahead, and `about`."""
+    """Returns `run(batches)`, as in `segmentation.train` at most two steps ahead, and `about`.
+
+    The step is compiled and has run once.
+    """
     model = _model(config, spec)
     optimizer, _ = train_step.make_optimizer(config.optimizer, 1, encoder_trainable=True)
     state = evaluate.replicate(train_step.init_state(model, optimizer, config))
+    jax.clear_caches()  # as training does
     process_settings.release_memory()
     about = {**_about(), 'parameters': _count(state.params)}
     step = train_step.pmap_step(
         train_step.make_train_step(model, optimizer, config, spec['classes'], train_step.AXIS)
     )
 
+    def split(batch):
+        return train_step.split_batch(batch, jax.local_device_count())
+
     def run(batches):
         nonlocal state
         in_flight = collections.deque()
         for batch in batches:
-            state, metrics = step(state, train_step.split_batch(batch, jax.local_device_count()))
+            state, metrics = step(state, split(batch))
             in_flight.append(metrics['loss'])
             if len(in_flight) > 2:
                 in_flight.popleft().block_until_ready()
         jax.block_until_ready(state)
 
+    images, labels = random_batch(spec)
+    first = {'image': images, 'label': labels}
+    process_settings.compile_ahead(step, state, split(first))
+    run([first])
     return run, about
 
 
@@ -83,8 +97,6 @@ def training(spec):
     config = _config(spec)
     run, about = _stepper(config, spec)
     images, labels = random_batch(spec)
-    run([{'image': images, 'label': labels}])
-    process_settings.release_memory()  # as training does after its first step
     return lambda steps: run(itertools.repeat({'image': images, 'label': labels}, steps)), about
 
 
@@ -304,8 +316,6 @@ def epoch(spec):
     def work():
         config, examples = _examples(spec)
         run, _ = _stepper(config, spec)
-        images, labels = random_batch(spec)
-        run([{'image': images, 'label': labels}])
         start = time.perf_counter()
         batches = iter(
             input_pipeline.training_batches(examples, batch_size=spec['batch_size'], seed=0)
