@@ -1,5 +1,8 @@
 """The step on several devices against one, and against a step written without pmap."""
 
+import gzip
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,7 +162,7 @@ def test_frozen_encoder_does_not_move(config):
     assert len(moments) == 2 * len(jax.tree.leaves(state.params['decoder']))
 
 
-def test_loss_falls_state_is_donated_and_compiled_once(config, caplog):
+def test_loss_falls_state_is_donated_and_nothing_waits(config, caplog, tmp_path):
     config.model.encoder_trainable = False
     optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=False)
     model = build_model(config.model, CLASSES, bn_axis_name=train.AXIS)
@@ -179,6 +182,43 @@ def test_loss_falls_state_is_donated_and_compiled_once(config, caplog):
     assert compiled == [True, False, False, False, False]
     assert observed[-1] < observed[0]
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params['decoder']))
+    assert_batches_are_sent_ahead(step, state, batch, tmp_path)
+
+
+def assert_batches_are_sent_ahead(step, state, batch, folder):
+    """By a trace: the next batch goes to the devices while they work, and nothing comes back."""
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    with jax.profiler.trace(folder, profiler_options=options):
+        for _ in range(3):
+            state, _ = step(state, batch)
+        jax.block_until_ready(state)
+    (file,) = folder.rglob('*.trace.json.gz')
+    events = json.loads(gzip.decompress(file.read_bytes()))['traceEvents']
+    threads = {
+        (event['pid'], event['tid']): event['args']['name']
+        for event in events
+        if event.get('name') == 'thread_name'
+    }
+    spans = [
+        (
+            event['name'],
+            event['ts'],
+            event['ts'] + event['dur'],
+            threads[event['pid'], event['tid']],
+        )
+        for event in events
+        if event.get('ph') == 'X'
+    ]
+    sent = sorted((start, end) for name, start, end, _ in spans if name == 'shard_args')
+    calls = sorted((start, end) for name, start, end, _ in spans if name.startswith('PjitFunction'))
+    busy = [(start, end) for _, start, end, thread in spans if 'XLA' in thread]
+    assert calls and len(sent) >= 3 and busy
+    later = [span for span in sent if span[0] > min(start for start, _ in busy)]
+    assert later, 'every batch was sent before the first step began'
+    for start, end in later:
+        assert any(first < end and start < last for first, last in busy)
+    assert not any('CopyToHost' in name or 'ToLiteral' in name for name, *_ in spans)
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
