@@ -1,0 +1,140 @@
+"""Runs every analysis of a checkpoint, in the order in which they need each other.
+
+    python scripts/analyze.py --workdir runs/person_car --split val
+    python scripts/analyze.py --workdir runs/person_car --other runs/vehicle
+
+Each stage is a command of its own, `python -m analysis.<stage>`, whose --help says what it writes
+into the run's analysis/<split>-<step>/. Started again, what is there is read and the rest is
+computed. A stage that fails ends the command, with what it said; the stages before it are kept.
+With --other, the run is compared with another one on the same images at the end.
+
+Results that are printed by the stages go to <stage>.md there; --json FILE has all of them, with the
+seconds that each stage took and the peak memory of the process when it was done.
+"""
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import pathlib
+import resource
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import jax  # noqa: E402
+
+from analysis.artifacts import open_analysis  # noqa: E402
+from analysis.run import add_arguments  # noqa: E402
+from segmentation import markdown, process_settings  # noqa: E402
+
+STAGES = (
+    'mean_iou',
+    'samples',
+    'embeddings',
+    'clusters',
+    'similarity_map',
+    'similar',
+    'confusion',
+    'associations',
+    'slices',
+    'label_issues',
+    'saliency',
+)
+
+
+def run_stage(stage: str, argv: list[str], report: pathlib.Path) -> dict | None:
+    """Runs one stage in this process.
+
+    Args:
+      stage: module of `analysis`.
+      argv: its arguments.
+      report: file for what it prints.
+
+    Returns:
+      `seconds`, `peak_mb` (of the process so far) and `result` (the stage's JSON), or None if it
+      failed; then it has said why on standard error.
+    """
+    start, printed = time.perf_counter(), io.StringIO()
+    with tempfile.NamedTemporaryFile('r', suffix='.json') as file:
+        module = importlib.import_module(f'analysis.{stage}')
+        with contextlib.redirect_stdout(printed):
+            status = module.main([*argv, '--json', file.name])
+        if status:
+            return None
+        result = json.load(file)
+    report.write_text(printed.getvalue())
+    # Programs of one stage are of no use to the next.
+    jax.clear_caches()
+    process_settings.release_memory()
+    return {
+        'seconds': time.perf_counter() - start,
+        'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        'result': result,
+    }
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    parser.add_argument(
+        '--stages',
+        default=','.join(STAGES),
+        metavar='STAGE,STAGE,…',
+        help='which ones; default: all, %(default)s',
+    )
+    parser.add_argument(
+        '--other', type=pathlib.Path, metavar='WORKDIR', help='run to compare this one with'
+    )
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the results here')
+    arguments = parser.parse_args(argv)
+    chosen = arguments.stages.split(',')
+    if unknown := set(chosen) - set(STAGES):
+        parser.error(f'unknown stages {", ".join(sorted(unknown))}; there are {", ".join(STAGES)}')
+    arguments.stages = [stage for stage in STAGES if stage in chosen]
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
+    common += ['--checkpoint', arguments.checkpoint]
+    if arguments.data_path:
+        common += ['--data_path', arguments.data_path]
+    plan = [(stage, common) for stage in arguments.stages]
+    if arguments.other:
+        plan.append(('compare', [*common, '--other', str(arguments.other)]))
+    try:
+        folder = open_analysis(
+            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
+        ).folder
+    except (ValueError, OSError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 1
+    done = {}
+    for number, (stage, argv_of_stage) in enumerate(plan, 1):
+        print(f'=== {number} of {len(plan)}: {stage}', file=sys.stderr, flush=True)
+        done[stage] = run_stage(stage, argv_of_stage, folder / f'{stage}.md')
+        if done[stage] is None:
+            print(f'{stage} failed; the same command continues with it.', file=sys.stderr)
+            return 1
+    rows = [
+        (stage, f'{row["seconds"]:.1f}', f'{row["peak_mb"]:.0f}', f'{stage}.md')
+        for stage, row in done.items()
+    ]
+    print(markdown.table(('stage', 'seconds', 'peak memory so far, MB', 'report'), rows))
+    total = sum(row['seconds'] for row in done.values())
+    print(f'\n{total:.0f} seconds in all; everything is in {folder}')
+    if arguments.json:
+        arguments.json.write_text(json.dumps(done, indent=1) + '\n')
+    return 0
+
+
+if __name__ == '__main__':
+    process_settings.configure()
+    sys.exit(main())
