@@ -123,6 +123,18 @@ def save_arrays(analysis: Analysis, kind: str, version: int, **arrays: np.ndarra
     return path
 
 
+def save_array(analysis: Analysis, kind: str, array: np.ndarray) -> pathlib.Path:
+    """Writes `<kind>.npy`; it has no header, so a file beside it has to vouch for it."""
+    path = analysis.folder / f'{kind}.npy'
+
+    def write(partial):
+        with partial.open('wb') as file:
+            np.save(file, array, allow_pickle=False)
+
+    _write(path, write)
+    return path
+
+
 def load_arrays(analysis: Analysis, kind: str, version: int) -> dict[str, np.ndarray]:
     """Reads `<kind>.npz`.
 
