@@ -171,26 +171,27 @@ def describe_photograph(pixels: np.ndarray) -> dict[str, float | bool | None]:
     luma = pixels @ _LUMA
     inner = luma[1:-1, 1:-1]
     laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
-    highest, lowest = pixels.max(-1), pixels.min(-1)
-    spread = highest - lowest
+    channels = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))  # many times faster than pixels
+    highest = channels.max(0)
+    spread = highest - channels.min(0)
     is_grayscale = bool(np.mean(spread <= 2) >= 0.99)
     return {
         'brightness': float(pixels.mean()),
         'contrast': float(luma.std()),
         'sharpness': float(laplacian.var()) if laplacian.size else None,
         'saturation': float(np.mean(spread / np.maximum(highest, 1))),
-        'hue_std': None if is_grayscale else _hue_deviation(pixels),
+        'hue_std': None if is_grayscale else _hue_deviation(channels),
         'is_grayscale': is_grayscale,
     }
 
 
-def _hue_deviation(pixels: np.ndarray) -> float:
+def _hue_deviation(channels: np.ndarray) -> float:
     """Chroma-weighted circular standard deviation of hue in degrees.
 
     A pixel is a vector in the plane across the gray axis; its angle is its hue, its length its
     chroma. So the weighted mean direction is the mean of these vectors over that of their lengths.
     """
-    red, green, blue = np.moveaxis(pixels.astype(np.float32), -1, 0)
+    red, green, blue = channels.astype(np.float32)
     chroma = (red - (green + blue) / 2) + 1j * np.sqrt(np.float32(0.75)) * (green - blue)
     resultant = abs(chroma.mean()) / np.abs(chroma).mean()
     return float(np.degrees(np.sqrt(-2 * np.log(np.clip(resultant, 1e-6, 1)))))
