@@ -8,6 +8,15 @@ kept. A component is divided by the square root of its standard deviation (half-
 the first few say little but how much texture and light there is) and the result has unit length, so
 that squared Euclidean distances are 2 - 2 · cosine.
 
+How this was chosen, on 600 planted scenes (seed 0): with the ImageNet encoder, k-means with 6
+clusters agrees with the six scene types, which no label names, with an adjusted mutual information
+of 0.69 (0.39 without weights and unit length, 0.47 and 0.66 with one of the two; colour histograms
+0.10, an untrained encoder 0.15), and 0.82 of the 10 nearest neighbours are of the same type. Only
+the deep layers instead of all: 0.68. Maximum or standard deviation beside the mean, equal weight
+for each layer, logarithms, ranks or profiles of the responses: no better, or worse. Whitening fully
+is as good with 16 components and loses with more. A small network that was trained on 1,094
+scenes from random initialisation knows no more of these types than an untrained one (0.15).
+
 Writes into the run's `analysis/<split>-<step>/`:
 
 embeddings.npy       float32 [N, D], one row per image, components by falling variance
@@ -54,7 +63,7 @@ LAYERS = (
     'decoder/*_relu',
     'decoder/logits',
 )
-DIMENSIONS = 32
+DIMENSIONS = 24
 _BLOCK = 256  # rows of the features that are in memory at once
 _MORE, _PASSES = 16, 6  # directions beyond D, and passes, of the subspace iteration
 
@@ -209,7 +218,7 @@ def fit(blocks: Callable[[], Iterator[np.ndarray]], dimensions: int, seed: int =
 
     Args:
       blocks: gives an iterator over the rows, float32 `[b, F]` each; called once for each pass.
-      dimensions: D.
+      dimensions: D, at most; it is less if the features do not vary in so many directions.
       seed: of the first directions.
 
     Returns:
@@ -217,7 +226,7 @@ def fit(blocks: Callable[[], Iterator[np.ndarray]], dimensions: int, seed: int =
       float64. See the module's docstring.
 
     Raises:
-      ValueError: fewer than D directions in which the features vary.
+      ValueError: no feature varies.
     """
     count, mean, squares = 0, 0.0, 0.0
     for block in blocks():
@@ -230,12 +239,9 @@ def fit(blocks: Callable[[], Iterator[np.ndarray]], dimensions: int, seed: int =
         count += here
     deviation = np.sqrt(squares / count)
     varies = deviation > 1e-6 * np.abs(mean) + 1e-12
-    possible = min(count - 1, int(varies.sum()))
-    if dimensions > possible:
-        raise ValueError(
-            f'{count} images with {varies.sum()} features that vary have at most {possible} '
-            f'principal components; {dimensions} were asked for (--dimensions).'
-        )
+    dimensions = min(dimensions, count - 1, int(varies.sum()))
+    if dimensions < 1:
+        raise ValueError(f'{count} images have no features that vary: there is nothing to embed.')
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
     mean, scale = mean.astype(np.float32), scale.astype(np.float32)
 
@@ -279,7 +285,7 @@ def compute(
       Embeddings, float32 `[N, D]`, and the reduction.
 
     Raises:
-      ValueError: a pattern that fits no layer, or too many dimensions.
+      ValueError: a pattern that fits no layer, or features that do not vary.
     """
     layers = find_layers(analysis.run, patterns)
     width = sum(layers.values())
@@ -362,7 +368,8 @@ def compute_or_load(
         return result
     reduction = load_reduction(analysis)
     layers = tuple(find_layers(analysis.run, patterns))
-    if (reduction.layers, reduction.components.shape[1]) != (layers, dimensions):
+    possible = min(dimensions, len(analysis.examples) - 1, int((reduction.scale > 0).sum()))
+    if (reduction.layers, reduction.components.shape[1]) != (layers, possible):
         raise ValueError(
             f'{analysis.folder / "embeddings.npz"} was made with other layers or dimensions; '
             '--force computes it again (and everything that rests on it should be, too).'
@@ -415,7 +422,10 @@ def main(argv: list[str] | None = None) -> int:
         f'default: {" ".join(LAYERS)}',
     )
     parser.add_argument(
-        '--dimensions', type=int, default=DIMENSIONS, help='of the embedding; default: %(default)s'
+        '--dimensions',
+        type=int,
+        default=DIMENSIONS,
+        help='of the embedding, at most; default: %(default)s',
     )
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument('--force', action='store_true', help='compute them again')
