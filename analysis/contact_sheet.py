@@ -1,0 +1,47 @@
+"""Rows of small pictures with a title each."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from segmentation import writers
+from segmentation.input_pipeline import Examples
+
+
+def labelled(examples: Examples, row: int) -> np.ndarray:
+    """The network's input with the classes of its label over it, uint8 `[S, S, 3]`."""
+    example = examples[int(row)]
+    return writers.overlay(example['image'], example['label'], opacity=0.35)
+
+
+def draw(
+    rows: Sequence[tuple[str, Sequence[np.ndarray]]],
+    path: pathlib.Path,
+    captions: Sequence[Sequence[str]] | None = None,
+) -> None:
+    """Draws rows of pictures.
+
+    Args:
+      rows: title and pictures, uint8 `[S, S, 3]` each.
+      path: file to write.
+      captions: text below each picture.
+    """
+    columns = max(len(pictures) for _, pictures in rows)
+    figure = Figure(figsize=(1.3 * columns, 1.62 * len(rows)), dpi=100, layout='constrained')
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for number, (title, pictures) in enumerate(rows):
+        # parse_math: a dollar sign in a name is a dollar sign.
+        axes[number, 0].set_title(title, loc='left', fontsize=9, parse_math=False)
+        for column, axis in enumerate(axes[number]):
+            axis.set_axis_off()
+            if column < len(pictures):
+                axis.imshow(pictures[column])
+                if captions:
+                    text = captions[number][column]
+                    axis.text(
+                        0.5, -0.02, text, fontsize=7, ha='center', va='top',
+                        transform=axis.transAxes, parse_math=False,
+                    )  # fmt: skip
+    figure.savefig(path)
