@@ -1,0 +1,535 @@
+"""Finds interpretable slices: simple conditions under which the network does worse than elsewhere.
+
+    python -m analysis.slices --workdir runs/person_car --split val
+
+A slice is a conjunction of one to three conditions on the metadata of `analysis.samples` (made if
+it is not there), such as `brightness <= 41.5 and num_person >= 3`, and on the cluster of
+`analysis.clusters` if that is there. Slices are searched for in one half of the images and tested
+on the other half, so the search cannot flatter itself: in at most 5 % of data sets in which nothing
+matters is any slice reported. A longer slice is reported only if it is clearly worse than the same
+slice without any one of its conditions. Metrics (confidence, entropy and the like) are never
+conditions.
+
+There are four searches, each with a quarter of the 5 %. What goes with a high loss is above all how
+much foreground there is to get wrong, and what goes with a low IoU how little: so both are also
+searched given size, the percentages of the foreground classes.
+
+    loss                  nats per pixel; high is bad
+    mean_iou_foreground   low is bad
+    loss_given_size       log of the loss over what is expected of an image with as much of each
+                          class: 0.1 is about 10 % more loss; high is bad
+    mean_iou_foreground_given_size    IoU minus what is expected likewise; low is bad
+
+Writes `slices.json` (kind 'slices', version 1) and `slices.png`, a bar for every slice, into the
+run's `analysis/<split>-<step>/`:
+
+    num_images, seed, uses_clusters
+    metrics       by name as above:
+        num_images    that have the metric
+        mean          of the metric over them; null if there is none
+        num_tested    slices that the search handed over to the test
+        slices        confirmed ones, by falling impact:
+            conditions    [[column, relation, value], …]; relation is '<=', '>=' or 'is'
+            text          the same in words
+            size          images in the slice, both halves
+            share         of the images, in the half that was tested
+            mean          of the metric in the slice, and
+            mean_elsewhere    in all other images, both in the half that was tested
+            excess        how much worse: the difference in the direction that is bad, and
+            interval      its 95 % interval (Welch)
+            impact        share · excess
+            p             of the one-sided permutation test, adjusted for num_tested (Holm)
+            worst         image ids of the slice's 5 worst images
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import pyarrow
+from scipy import stats
+
+from analysis import artifacts, samples
+from analysis.artifacts import Analysis
+from analysis.run import add_arguments
+from segmentation import markdown, process_settings
+
+matplotlib.use('agg')
+import matplotlib.pyplot as plt  # noqa: E402
+
+VERSION = 1
+LEVEL = 0.05
+# Metric → 1 if high is bad, -1 if low is.
+METRICS = {
+    'loss': 1,
+    'mean_iou_foreground': -1,
+    'loss_given_size': 1,
+    'mean_iou_foreground_given_size': -1,
+}
+
+_CUTS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
+_MIN_IMAGES, _MIN_SHARE, _MAX_SHARE = 8, 0.01, 0.5  # of a slice, in either half
+_MAX_CONDITIONS = 3
+_ROUNDS, _CANDIDATES = 30, 12  # of the search, at most
+_BEAM = 128
+_STRONG = 3.0  # standard errors that a slice must stand out in the search
+# Standard errors by which a longer slice must be worse than each of its parts: in the search, where
+# it is the best of thousands, and in the other half (one-sided 5 %).
+_CLEARLY, _AGAIN = 3.5, 1.645
+_PERMUTATIONS, _BLOCK = 4999, 250
+
+Condition = tuple[str, str, float | bool | int]
+
+
+def membership(columns: Mapping[str, np.ndarray], conditions: Sequence[Condition]) -> np.ndarray:
+    """Which images fulfil all conditions, bool `[N]`; an unknown value (NaN) fulfils none."""
+    inside = True
+    for name, relation, value in conditions:
+        column = columns[name]
+        if relation == '<=':
+            inside = inside & (column <= value)
+        elif relation == '>=':
+            inside = inside & (column >= value)
+        else:
+            inside = inside & (column == value)
+    return inside
+
+
+def describe(conditions: Sequence[Condition]) -> str:
+    """Conditions in words."""
+    words = []
+    for name, relation, value in conditions:
+        if isinstance(value, bool):
+            words.append(name if value else f'not {name}')
+        else:
+            words.append(f'{name} {relation} {value:g}')
+    return ' and '.join(words)
+
+
+def make_conditions(columns: Mapping[str, np.ndarray]) -> tuple[list[Condition], np.ndarray]:
+    """Single conditions on columns that hold for some images and not for others.
+
+    Args:
+      columns: `[N]` each. Floating point (NaN where unknown) is cut at quantiles, rounded to three
+        digits, and above its smallest value; of bool and integer columns each value is a category.
+
+    Returns:
+      L conditions that differ in some image, and which images fulfil them, bool `[L, N]`.
+    """
+    found, masks = [], []
+    for name, column in columns.items():
+        if column.dtype.kind in 'bi':
+            conditions = [(name, 'is', value.item()) for value in np.unique(column)]
+        else:
+            values = np.unique(column[~np.isnan(column)])
+            if len(values) < 2:
+                continue
+            cuts = np.nanquantile(column, _CUTS, method='nearest')
+            cuts = sorted({float(f'{cut:.3g}') for cut in (values[0], values[1], *cuts)})
+            conditions = [(name, relation, cut) for relation in ('<=', '>=') for cut in cuts]
+        found += conditions
+        masks += [membership(columns, [condition]) for condition in conditions]
+    if not found:
+        return [], np.zeros((0, 0), np.bool_)
+    masks = np.array(masks)
+    enough = (masks.sum(1) >= _MIN_IMAGES) & ((~masks).sum(1) >= _MIN_IMAGES)
+    _, first = np.unique(np.packbits(masks, axis=1), axis=0, return_index=True)
+    kept = np.sort(first)
+    kept = kept[enough[kept]]
+    return [found[i] for i in kept], masks[kept]
+
+
+def find_slices(
+    columns: Mapping[str, np.ndarray], loss: np.ndarray, seed: int = 0, level: float = LEVEL
+) -> dict:
+    """Searches one half of the images for slices with a high loss, and tests them on the other.
+
+    The search goes in rounds. Each is a beam search for the conjunction whose mean loss is the most
+    standard errors above that of the half; then its excess is taken off its images, so that the
+    next round finds something else (weighted covering, Lavrač et al. 2004). In the other half each
+    slice's mean loss, and that of its best parts, is compared with that of random sets of images of
+    its size, which is exact whatever the distribution of the loss, and Holm's (1979) correction is
+    made. Of a conjunction and its parts the longest is reported that is confirmed and needs all of
+    its conditions.
+
+    Args:
+      columns: see `make_conditions`, `[N]` each.
+      loss: float `[N]`, finite; high is bad.
+      seed: of the halves and the permutations.
+      level: probability of reporting anything where the loss goes with no column.
+
+    Returns:
+      `num_tested` and `slices`, those confirmed, as in the artifact (but for `worst`).
+    """
+    rng = np.random.default_rng(seed)
+    conditions, masks = make_conditions(columns)
+    order = rng.permutation(len(loss))
+    search, test = np.sort(order[: len(loss) // 2]), np.sort(order[len(loss) // 2 :])
+    candidates = _search(masks[:, search], loss[search]) if len(conditions) else []
+
+    def inside(numbers):
+        return masks[list(numbers)].all(0)
+
+    # Should a slice turn out longer than it need be, what it is made of is there to be tested.
+    chains = [_simpler(numbers, masks[:, search], loss[search]) for numbers in candidates]
+    enough = _smallest(len(test))
+    handed_over = sorted({numbers for chain in chains for numbers in chain})
+    handed_over = [numbers for numbers in handed_over if inside(numbers)[test].sum() >= enough]
+    if not handed_over:
+        return {'num_tested': 0, 'slices': []}
+    tested = np.array([inside(numbers)[test] for numbers in handed_over])
+    adjusted = _holm(_permutation_test(tested, loss[test], rng))
+    confirmed = {
+        numbers: p
+        for numbers, here, p in zip(handed_over, tested, adjusted, strict=True)
+        if p <= level
+        and all(
+            _standard_errors(here, inside(part)[test], loss[test]) >= _AGAIN
+            for part in _parts(numbers)
+        )
+    }
+    chosen = [next(filter(confirmed.get, chain), None) for chain in chains]
+    slices = []
+    for numbers in dict.fromkeys(filter(None, chosen)):
+        here = inside(numbers)[test]
+        worse, other = loss[test][here], loss[test][~here]
+        excess = worse.mean() - other.mean()
+        bounds = stats.ttest_ind(worse, other, equal_var=False).confidence_interval(0.95)
+        words = [conditions[number] for number in numbers]
+        slices.append(
+            {
+                'conditions': [list(condition) for condition in words],
+                'text': describe(words),
+                'size': int(inside(numbers).sum()),
+                'share': float(here.mean()),
+                'mean': float(worse.mean()),
+                'mean_elsewhere': float(other.mean()),
+                'excess': float(excess),
+                'interval': [float(bounds.low), float(bounds.high)],
+                'impact': float(here.mean() * excess),
+                'p': float(confirmed[numbers]),
+            }
+        )
+    slices.sort(key=lambda found: -found['impact'])
+    return {'num_tested': len(handed_over), 'slices': slices}
+
+
+def _parts(numbers: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """A conjunction without each of its conditions in turn; of a single condition none."""
+    if len(numbers) == 1:
+        return []
+    return [tuple(other for other in numbers if other != number) for number in numbers]
+
+
+def _simpler(
+    numbers: tuple[int, ...], masks: np.ndarray, loss: np.ndarray
+) -> list[tuple[int, ...]]:
+    """A conjunction and, ever shorter, the part of it that stands out most."""
+    z, chain = (loss - loss.mean()) / max(loss.std(), 1e-12), [numbers]
+    while parts := _parts(chain[-1]):
+        inside = np.array([masks[list(part)].all(0) for part in parts], np.float64)
+        chain.append(parts[int(_scores(inside.sum(1), inside @ z, len(z)).argmax())])
+    return chain
+
+
+def _smallest(num_images: int) -> int:
+    return max(_MIN_IMAGES, int(np.ceil(_MIN_SHARE * num_images)))
+
+
+def _search(masks: np.ndarray, loss: np.ndarray) -> list[tuple[int, ...]]:
+    """Conjunctions, as numbers of conditions, that stand out in the search's half, one a round."""
+    residual = loss.astype(np.float64)
+    dense = masks.astype(np.float32)
+    found, seen = [], []
+    for _ in range(_ROUNDS):
+        best = _best_conjunction(masks, dense, residual)
+        if best is None:
+            break
+        inside = masks[list(best)].all(0)
+        # The same images in other words are no news.
+        if all((inside & old).sum() <= 0.5 * (inside | old).sum() for old in seen):
+            found.append(best)
+            seen.append(inside)
+        if len(found) == _CANDIDATES:
+            break
+        residual[inside] -= residual[inside].mean() - residual[~inside].mean()
+    return found
+
+
+def _best_conjunction(
+    masks: np.ndarray, dense: np.ndarray, loss: np.ndarray
+) -> tuple[int, ...] | None:
+    spread = loss.std()
+    if spread == 0:
+        return None
+    z = ((loss - loss.mean()) / spread).astype(np.float32)
+    counts, sums = dense.sum(1), dense @ z
+    best, best_score = None, _STRONG
+    beam = [(number,) for number in range(len(dense))]
+    scores = _scores(counts, sums, len(z))
+    for length in range(1, _MAX_CONDITIONS + 1):
+        order = np.argsort(-scores, kind='stable')
+        for place in order[scores[order] > best_score]:
+            # Of two conditions, `_extend` has compared both parts.
+            if length < 3 or _worse_than_parts(beam[place], masks, z):
+                best, best_score = beam[place], scores[place]
+                break
+        parts = [beam[place] for place in order[:_BEAM] if np.isfinite(scores[place])]
+        if length == _MAX_CONDITIONS or not parts:
+            break
+        beam, scores = _extend(parts, masks, dense, z, counts, sums)
+    return best
+
+
+def _scores(counts: np.ndarray, sums: np.ndarray, num_images: int) -> np.ndarray:
+    """Standard errors by which the mean is above that of random sets of as many images."""
+    fits = (counts >= _smallest(num_images)) & (counts <= _MAX_SHARE * num_images)
+    variance = counts * (1 - counts / num_images)
+    return np.where(fits, sums / np.sqrt(np.where(fits, variance, 1)), -np.inf)
+
+
+def _extend(
+    parts: Sequence[tuple[int, ...]],
+    masks: np.ndarray,
+    dense: np.ndarray,
+    z: np.ndarray,
+    counts: np.ndarray,
+    sums: np.ndarray,
+) -> tuple[list[tuple[int, ...]], np.ndarray]:
+    """All conjunctions of a part and one more condition that are clearly worse than both."""
+    inside = np.array([masks[list(part)].all(0) for part in parts], np.float32)
+    both_counts, both_sums = inside @ dense.T, (inside * z) @ dense.T
+    scores = _scores(both_counts, both_sums, len(z))
+    for part_counts, part_sums in (
+        (inside.sum(1)[:, None], (inside @ z)[:, None]),
+        (counts[None], sums[None]),
+    ):
+        rest = part_counts - both_counts
+        possible = (rest >= _MIN_IMAGES) & np.isfinite(scores)
+        difference = both_sums / both_counts.clip(1) - (part_sums - both_sums) / rest.clip(1)
+        error = np.sqrt(1 / both_counts.clip(1) + 1 / rest.clip(1))
+        scores = np.where(possible & (difference >= _CLEARLY * error), scores, -np.inf)
+    order = np.argsort(-scores, axis=None, kind='stable')[: 8 * _BEAM]
+    order = order[np.isfinite(scores.flat[order])]
+    # The same conjunction comes about in several orders.
+    beam = {}
+    for place in order:
+        part, number = divmod(int(place), len(dense))
+        beam.setdefault(tuple(sorted((*parts[part], number))), scores.flat[place])
+    return list(beam), np.array(list(beam.values()))
+
+
+def _worse_than_parts(numbers: tuple[int, ...], masks: np.ndarray, z: np.ndarray) -> bool:
+    here = masks[list(numbers)].all(0)
+    parts = (masks[list(part)].all(0) for part in _parts(numbers))
+    return all(_standard_errors(here, part, z) >= _CLEARLY for part in parts)
+
+
+def _standard_errors(here: np.ndarray, part: np.ndarray, loss: np.ndarray) -> float:
+    """Standard errors by which a slice is worse than the rest of a part of its conditions."""
+    rest = part & ~here
+    if rest.sum() < _MIN_IMAGES:
+        return -np.inf
+    error = np.sqrt(loss[here].var(ddof=1) / here.sum() + loss[rest].var(ddof=1) / rest.sum())
+    return (loss[here].mean() - loss[rest].mean()) / max(error, 1e-12)
+
+
+def _permutation_test(inside: np.ndarray, loss: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One-sided p-values `[K]` of slices bool `[K, n]`: random sets with at least their loss."""
+    dense = inside.astype(np.float64)
+    observed, at_least = dense @ loss, np.zeros(len(inside), np.int64)
+    tolerance = 1e-9 * np.abs(loss).sum()  # of the order in which numbers are added
+    for start in range(0, _PERMUTATIONS, _BLOCK):
+        block = np.tile(loss, (min(_BLOCK, _PERMUTATIONS - start), 1))
+        permuted = rng.permuted(block, axis=1, out=block)
+        at_least += (permuted @ dense.T >= observed - tolerance).sum(0)
+    return (1 + at_least) / (1 + _PERMUTATIONS)
+
+
+def _holm(p: np.ndarray) -> np.ndarray:
+    order = np.argsort(p)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
+    return adjusted
+
+
+def load_columns(analysis: Analysis) -> dict[str, np.ndarray]:
+    """What conditions are made of: metadata `[N]` and, if it was computed, the cluster.
+
+    Raises:
+      ValueError: a table is missing or does not fit.
+    """
+    table = samples.compute_or_load(analysis)
+    columns = {name: samples.numbers(table, name) for name in samples.columns(table, 'metadata')}
+    for name in ('is_colored', 'is_grayscale'):
+        columns[name] = columns[name] == 1
+    if (analysis.folder / 'clusters.npz').exists():
+        from analysis import clusters  # only where there are any
+
+        columns['cluster'] = clusters.load(analysis)['label'].astype(np.int64)
+    return columns
+
+
+def given_size(metric: np.ndarray, percents: Sequence[np.ndarray]) -> np.ndarray:
+    """A metric minus its least-squares prediction from how much of each class there is.
+
+    Args:
+      metric: `[N]`, finite.
+      percents: of the image, `[N]` for each class; 0 also stands apart, as the class' absence.
+    """
+    terms = [np.ones(len(metric))]
+    for percent in percents:
+        scaled = np.log1p(10 * percent)
+        terms += [percent > 0, scaled, scaled**2, percent]
+    design = np.stack(terms, axis=1).astype(np.float64)
+    return metric - design @ np.linalg.lstsq(design, metric, rcond=None)[0]
+
+
+def _metric(
+    name: str, table: pyarrow.Table, class_names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values of one of `METRICS`, and which images `[N]` have it."""
+    base = name.removesuffix('_given_size')
+    values = samples.numbers(table, base)
+    percents = [samples.numbers(table, f'percent_{other}') for other in class_names[1:]]
+    known = ~np.isnan([values, *percents]).any(0)
+    values, percents = values[known], [percent[known] for percent in percents]
+    if base != name:
+        values = np.log(values.clip(1e-9)) if base == 'loss' else values
+        values = given_size(values, percents)
+    return values, known
+
+
+def compute(analysis: Analysis, seed: int = 0) -> dict:
+    """The content of the artifact."""
+    columns = load_columns(analysis)
+    table = samples.load(analysis)
+    result = {
+        'num_images': len(table),
+        'seed': seed,
+        'uses_clusters': 'cluster' in columns,
+        'metrics': {},
+    }
+    for metric, sign in METRICS.items():
+        values, known = _metric(metric, table, analysis.run.class_names)
+        here = {name: column[known] for name, column in columns.items()}
+        ids = analysis.examples.image_ids[known]
+        found = find_slices(here, sign * values, seed, LEVEL / len(METRICS))
+        for row in found['slices']:
+            inside = np.flatnonzero(membership(here, row['conditions']))
+            worst = inside[np.argsort(-sign * values[inside], kind='stable')[:5]]
+            row['worst'] = ids[worst].tolist()
+            for key in ('mean', 'mean_elsewhere'):
+                row[key] = sign * row[key] + 0.0  # 0.0: not -0.0
+        result['metrics'][metric] = {
+            'num_images': len(values),
+            'mean': float(values.mean()) if len(values) else None,
+            **found,
+        }
+    return result
+
+
+def load(analysis: Analysis) -> dict:
+    """The artifact.
+
+    Raises:
+      ValueError: it is missing, damaged, or does not fit.
+    """
+    return artifacts.load_json(analysis, 'slices', VERSION)
+
+
+def to_markdown(result: dict) -> str:
+    """A table of slices for each metric."""
+    parts = []
+    for metric, found in result['metrics'].items():
+        count = len(found['slices'])
+        if found['mean'] is None:
+            parts.append(f'**{metric}**: no image has it.')
+            continue
+        parts.append(
+            f'**{metric}**: {found["mean"]:.3f} over {found["num_images"]} images; {count} of '
+            f'{found["num_tested"]} slices found in one half were confirmed in the other.'
+        )
+        if count:
+            parts.append(
+                markdown.table(
+                    (
+                        *('slice', 'images', 'in it', 'elsewhere'),
+                        *('worse by (95 %)', 'share × excess', 'p', 'worst images'),
+                    ),
+                    (
+                        (
+                            *(row['text'], str(row['size'])),
+                            *(f'{row["mean"]:.3f}', f'{row["mean_elsewhere"]:.3f}'),
+                            f'{row["excess"]:.3f} '
+                            f'({row["interval"][0]:.3f}, {row["interval"][1]:.3f})',
+                            *(f'{row["impact"]:.4f}', f'{row["p"]:.4f}'),
+                            ', '.join(map(str, row['worst'])),
+                        )
+                        for row in found['slices']
+                    ),
+                )
+            )
+    return '\n\n'.join(parts)
+
+
+def figure(result: dict, path: pathlib.Path) -> None:
+    """Draws the excess of each slice with its interval, a panel for each metric, as PNG."""
+    heights = [max(1, len(found['slices'])) for found in result['metrics'].values()]
+    picture, axes = plt.subplots(
+        len(heights),
+        1,
+        figsize=(11, 3 + 0.4 * sum(heights)),
+        layout='constrained',
+        height_ratios=[0.5 + height for height in heights],
+    )
+    for axis, (metric, found) in zip(axes, result['metrics'].items(), strict=True):
+        slices = found['slices']
+        places = np.arange(len(slices))
+        bounds = np.array([row['interval'] for row in slices]).reshape(-1, 2)
+        axis.barh(places, [row['excess'] for row in slices], color='#56B4E9')
+        axis.hlines(places, *bounds.T, color='black')
+        texts = [f'{row["text"]} ({row["size"]} images)'.replace('$', r'\$') for row in slices]
+        axis.set_yticks(places, texts, fontsize='small')
+        axis.set_ylim(max(1, len(slices)) - 0.4, -0.6)
+        axis.axvline(0, color='black', linewidth=0.8)
+        axis.set_title(f'{metric}: worse than elsewhere by' if slices else f'{metric}: no slice')
+    picture.suptitle('Confirmed slices by size × excess, with 95 % intervals')
+    picture.savefig(path, dpi=120)
+    plt.close(picture)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog='python -m analysis.slices',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.add_argument('--seed', type=int, default=0, help='of the halves; default: %(default)s')
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
+    arguments = parser.parse_args(argv)
+    try:
+        analysis = artifacts.open_analysis(
+            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
+        )
+        result = compute(analysis, arguments.seed)
+        artifacts.save_json(analysis, 'slices', VERSION, result)
+        path = analysis.folder / 'slices.png'
+        figure(result, path)
+        print(to_markdown(result), f'{path} shows them.', sep='\n\n')
+        if arguments.json:
+            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+    except (ValueError, OSError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    process_settings.configure()
+    sys.exit(main())
