@@ -33,7 +33,8 @@ def draw(
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for number, (title, pictures) in enumerate(rows):
         # parse_math: a dollar sign in a name is a dollar sign.
-        axes[number, 0].set_title(title, loc='left', fontsize=9, parse_math=False)
+        heading = axes[number, 0].set_title(title, loc='left', fontsize=9, parse_math=False)
+        heading.set_in_layout(False)  # it may be wider than its picture
         for column, axis in enumerate(axes[number]):
             axis.set_axis_off()
             if column < len(pictures):
