@@ -7,8 +7,8 @@ it is not there), such as `brightness <= 41.5 and num_person >= 3`, and on the c
 `analysis.clusters` if that is there. Slices are searched for in one half of the images and tested
 on the other half, so the search cannot flatter itself: in at most 5 % of data sets in which nothing
 matters is any slice reported. A longer slice is reported only if it is clearly worse than the same
-slice without any one of its conditions. Metrics (confidence, entropy and the like) are never
-conditions.
+slice without any one of its conditions, and a slice is left out if those of more impact account for
+it. Metrics (confidence, entropy and the like) are never conditions.
 
 There are four searches, each with a quarter of the 5 %. What goes with a high loss is above all how
 much foreground there is to get wrong, and what goes with a low IoU how little: so both are also
@@ -200,22 +200,35 @@ def find_slices(
         excess = worse.mean() - other.mean()
         bounds = stats.ttest_ind(worse, other, equal_var=False).confidence_interval(0.95)
         words = [conditions[number] for number in numbers]
-        slices.append(
-            {
-                'conditions': [list(condition) for condition in words],
-                'text': describe(words),
-                'size': int(inside(numbers).sum()),
-                'share': float(here.mean()),
-                'mean': float(worse.mean()),
-                'mean_elsewhere': float(other.mean()),
-                'excess': float(excess),
-                'interval': [float(bounds.low), float(bounds.high)],
-                'impact': float(here.mean() * excess),
-                'p': float(confirmed[numbers]),
-            }
-        )
-    slices.sort(key=lambda found: -found['impact'])
-    return {'num_tested': len(handed_over), 'slices': slices}
+        row = {
+            'conditions': [list(condition) for condition in words],
+            'text': describe(words),
+            'size': int(inside(numbers).sum()),
+            'share': float(here.mean()),
+            'mean': float(worse.mean()),
+            'mean_elsewhere': float(other.mean()),
+            'excess': float(excess),
+            'interval': [float(bounds.low), float(bounds.high)],
+            'impact': float(here.mean() * excess),
+            'p': float(confirmed[numbers]),
+        }
+        slices.append((row, here))
+    return {'num_tested': len(handed_over), 'slices': _without_redundant(slices, loss[test])}
+
+
+def _without_redundant(slices: list[tuple[dict, np.ndarray]], loss: np.ndarray) -> list[dict]:
+    """Slices by falling impact, those left out whose images larger ones have accounted for."""
+    kept, residual, everything = [], loss.astype(np.float64), np.ones(len(loss), np.bool_)
+    for row, inside in sorted(slices, key=lambda found: -found[0]['impact']):
+        if _standard_errors(inside, everything, residual) >= _AGAIN:
+            kept.append(row)
+            _take_off(residual, inside)
+    return kept
+
+
+def _take_off(residual: np.ndarray, inside: np.ndarray) -> None:
+    """Takes the excess of a slice off its images."""
+    residual[inside] -= residual[inside].mean() - residual[~inside].mean()
 
 
 def _parts(numbers: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -256,7 +269,7 @@ def _search(masks: np.ndarray, loss: np.ndarray) -> list[tuple[int, ...]]:
             seen.append(inside)
         if len(found) == _CANDIDATES:
             break
-        residual[inside] -= residual[inside].mean() - residual[~inside].mean()
+        _take_off(residual, inside)
     return found
 
 
