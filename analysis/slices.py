@@ -402,7 +402,7 @@ def given_size(metric: np.ndarray, percents: Sequence[np.ndarray]) -> np.ndarray
     return metric - design @ np.linalg.lstsq(design, metric, rcond=None)[0]
 
 
-def _metric(
+def metric_values(
     name: str, table: pyarrow.Table, class_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values of one of `METRICS`, and which images `[N]` have it."""
@@ -428,7 +428,7 @@ def compute(analysis: Analysis, seed: int = 0) -> dict:
         'metrics': {},
     }
     for metric, sign in METRICS.items():
-        values, known = _metric(metric, table, analysis.run.class_names)
+        values, known = metric_values(metric, table, analysis.run.class_names)
         here = {name: column[known] for name, column in columns.items()}
         ids = analysis.examples.image_ids[known]
         found = find_slices(here, sign * values, seed, LEVEL / len(METRICS))
