@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
-from sklearn.neighbors import NearestNeighbors
 
 from analysis import rank_correlation
 from segmentation import metrics
@@ -33,11 +32,6 @@ def colour_histograms(images: np.ndarray, bins: int = 4) -> np.ndarray:
     codes = digits @ np.array([bins**2, bins, 1])
     counts = np.stack([np.bincount(row, minlength=bins**3) for row in codes])
     return np.sqrt(counts / codes.shape[1]).astype(np.float32)
-
-
-def nearest(points: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest other points of each of `[N, D]`, nearest first: int64 `[N, k]`."""
-    return NearestNeighbors(n_neighbors=k).fit(points).kneighbors(return_distance=False)
 
 
 def precision_at_k(neighbours: np.ndarray, kinds: np.ndarray) -> float:
@@ -215,18 +209,19 @@ def false_discoveries(
 
 
 def null_slices(
-    find: Callable[[np.ndarray, int], Sequence], loss: np.ndarray, num_tables: int, seed: int = 0
+    find: Callable[[np.ndarray, int], Sequence], num_images: int, num_tables: int, seed: int = 0
 ) -> int:
     """Number of permuted tables that yield a slice.
 
     Args:
-      find: permuted loss `[N]` and a seed → the slices that are found.
-      loss: float `[N]`.
+      find: an order of the images `[N]`, by which performance is to be permuted, and a seed → the
+        slices that are found.
+      num_images: N.
       num_tables: how many times.
       seed: of the permutations.
     """
     rng = np.random.default_rng(seed)
-    return sum(bool(find(rng.permutation(loss), seed + number)) for number in range(num_tables))
+    return sum(bool(find(rng.permutation(num_images), seed + i)) for i in range(num_tables))
 
 
 def mean_over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
