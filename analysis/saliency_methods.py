@@ -1,0 +1,250 @@
+"""Which pixels and which features a score of the network depends on.
+
+A score is a function of images that gives one number per image; `scores` gives T of them, `[B, T]`.
+The functions here are to be called inside of `jax.jit`. They need reverse-mode derivatives only,
+and take any Flax network as it is.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import lax
+
+
+def differentiable(model: nn.Module) -> nn.Module:
+    """The same network with gradients through the encoder, which a frozen one stops."""
+    return model.clone(encoder_trainable=True)
+
+
+def class_evidence(logits: jax.Array, region: jax.Array, label: jax.Array) -> jax.Array:
+    """Mean log-odds of a class, log p / (1 - p) in nats, over a region of each image.
+
+    Args:
+      logits: `[B, H, W, C]` float.
+      region: `[B, H, W]` bool; an image with an empty region scores 0.
+      label: `[B]` integer, the class.
+
+    Returns:
+      `[B]` float.
+    """
+    is_class = jnp.arange(logits.shape[-1]) == label[:, None, None, None]
+    own = jnp.where(is_class, logits, 0).sum(-1)
+    others = jax.nn.logsumexp(jnp.where(is_class, -jnp.inf, logits), axis=-1)
+    return _mean_over(own - others, region)
+
+
+def class_probability(logits: jax.Array, region: jax.Array, label: jax.Array) -> jax.Array:
+    """Mean probability of a class over a region; arguments as of `class_evidence`. `[B]`."""
+    is_class = jnp.arange(logits.shape[-1]) == label[:, None, None, None]
+    return _mean_over(jnp.where(is_class, jax.nn.softmax(logits), 0).sum(-1), region)
+
+
+def _mean_over(values: jax.Array, region: jax.Array) -> jax.Array:
+    return (values * region).sum((1, 2)) / region.sum((1, 2)).clip(1)
+
+
+def cluster_margin(embedding: jax.Array, own: jax.Array, other: jax.Array) -> jax.Array:
+    """How much nearer an embedding is to one centroid than to another.
+
+    |e - other|² - |e - own|²: positive where `own` is nearer, and linear in the embedding as long
+    as both stay the same.
+
+    Args:
+      embedding: `[B, D]`.
+      own: `[B, D]` centroids.
+      other: `[B, D]` centroids; for membership the nearest one but the image's own.
+
+    Returns:
+      `[B]`.
+    """
+    return jnp.square(embedding - other).sum(-1) - jnp.square(embedding - own).sum(-1)
+
+
+def activation_times_gradient(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+    """Σ_c A·∂s/∂A at each place of a layer (HiResCAM, Draelos and Carin 2020, before its ReLU).
+
+    Positive where the layer's response speaks for the score. `[B, h, w, C]` twice → `[B, h, w]`.
+    """
+    return (activation * gradient).sum(-1)
+
+
+def grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
+    """Σ_c A · mean over places of ∂s/∂A_c (Grad-CAM, Selvaraju et al. 2017, before its ReLU).
+
+    `[B, h, w, C]` twice → `[B, h, w]`. With the class's region as score this is Seg-Grad-CAM
+    (Vinogradova et al. 2020).
+    """
+    return (activation * gradient.mean((1, 2), keepdims=True)).sum(-1)
+
+
+class Attribution(NamedTuple):
+    """Of T scores of B images."""
+
+    scores: jax.Array  # [B, T]
+    gradient: jax.Array  # [T, B, H, W, 3], with respect to the images
+    maps: dict[str, jax.Array]  # layer → [T, B, h, w]
+    # layer → [T, B, C], Σ over places of A·∂s/∂A: how much each channel speaks for the score
+    channels: dict[str, jax.Array]
+
+
+def attribute(
+    scores: Callable[[jax.Array], jax.Array],
+    images: jax.Array,
+    layers: Sequence[str] = (),
+    weigh: Callable[[jax.Array, jax.Array], jax.Array] = activation_times_gradient,
+) -> Attribution:
+    """Gradients with respect to images and to what layers give, one backward pass per score.
+
+    Zeros are added to the outputs of the layers, and the derivative with respect to these zeros is
+    that with respect to the outputs. So any layer of any network can be looked at, unchanged.
+
+    Args:
+      scores: images `[B, H, W, 3]` → `[B, T]`; calls a Flax network in any way. A score of one
+        image must not depend on the others (no BatchNorm in training mode).
+      images: float `[B, H, W, 3]`.
+      layers: paths of modules, such as 'encoder/block_6_expand_relu', that give `[B, h, w, C]`.
+      weigh: makes a map of activations and gradients, `activation_times_gradient` or `grad_cam`,
+        or a tuple of maps, which `maps` has then.
+
+    Raises:
+      ValueError: the network has no such layer.
+    """
+    shapes = jax.eval_shape(lambda x: _tapped(scores, x, dict.fromkeys(layers, 0))[1], images)
+    if missing := set(layers) - set(shapes):
+        raise ValueError(f'The network has no layer {", ".join(sorted(missing))}.')
+    zeros = {layer: jnp.zeros(shapes[layer].shape, shapes[layer].dtype) for layer in layers}
+    result, pull_back, activations = jax.vjp(
+        lambda x, offsets: _tapped(scores, x, offsets), images, zeros, has_aux=True
+    )
+    activations = lax.stop_gradient(activations)
+
+    def one_score(chosen):
+        gradient, by_layer = pull_back(jnp.broadcast_to(chosen, result.shape))
+        maps = {layer: weigh(activations[layer], by_layer[layer]) for layer in layers}
+        channels = {layer: (activations[layer] * by_layer[layer]).sum((1, 2)) for layer in layers}
+        return gradient, maps, channels
+
+    return Attribution(result, *lax.map(one_score, jnp.eye(result.shape[-1], dtype=result.dtype)))
+
+
+def _tapped(scores, images, offsets):
+    """Scores with offsets added to layers' outputs, and these outputs."""
+    outputs = {}
+
+    def intercept(call, args, kwargs, context):
+        output = call(*args, **kwargs)
+        layer = '/'.join(context.module.path)
+        if context.method_name == '__call__' and layer in offsets:
+            output = outputs[layer] = output + offsets[layer]
+        return output
+
+    with nn.intercept_methods(intercept):
+        result = scores(images)
+    return result, outputs
+
+
+def gradient(score: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """∂s/∂x (Simonyan et al. 2014). `[B, H, W, 3]` → the same shape."""
+    return jax.grad(lambda x: score(x).sum())(images)
+
+
+def smooth_gradient(
+    score: Callable[[jax.Array], jax.Array],
+    images: jax.Array,
+    seed: int | jax.Array,
+    *,
+    samples: int = 16,
+    noise: float = 0.15,
+) -> jax.Array:
+    """SmoothGrad (Smilkov et al. 2017): the mean gradient over noisy copies of the images.
+
+    Args:
+      score: images → `[B]`.
+      images: float `[B, H, W, 3]`.
+      seed: of the noise.
+      samples: noisy copies.
+      noise: standard deviation, as a share of each image's range of values.
+
+    Returns:
+      `[B, H, W, 3]`.
+    """
+    deviation = noise * (images.max((1, 2, 3)) - images.min((1, 2, 3)))[:, None, None, None]
+
+    def add(total, key):
+        noisy = images + deviation * jax.random.normal(key, images.shape, images.dtype)
+        return total + gradient(score, noisy), None
+
+    keys = jax.random.split(jax.random.key(seed), samples)
+    return lax.scan(add, jnp.zeros_like(images), keys)[0] / samples
+
+
+def integrated_gradients(
+    score: Callable[[jax.Array], jax.Array],
+    images: jax.Array,
+    baseline: jax.Array,
+    *,
+    steps: int = 32,
+) -> jax.Array:
+    """Integrated gradients (Sundararajan et al. 2017) by the midpoint rule.
+
+    (x - x') · ∫ ∂s/∂x (x' + α (x - x')) dα. Complete: an image's attributions add up to
+    s(x) - s(x'), but for the error of the rule.
+
+    Args:
+      score: images → `[B]`.
+      images: x, float `[B, H, W, 3]`.
+      baseline: x', of the same shape.
+      steps: gradients along the way.
+
+    Returns:
+      `[B, H, W, 3]`, signed.
+    """
+
+    def add(total, alpha):
+        return total + gradient(score, baseline + alpha * (images - baseline)), None
+
+    alphas = (jnp.arange(steps, dtype=images.dtype) + 0.5) / steps
+    return (images - baseline) * lax.scan(add, jnp.zeros_like(images), alphas)[0] / steps
+
+
+def blur(images: jax.Array, deviation: float) -> jax.Array:
+    """Gaussian blur; at the border the weights inside of the image are scaled up to 1.
+
+    Args:
+      images: float `[B, H, W, C]`.
+      deviation: of the Gaussian in pixels.
+    """
+    rows, columns = (_gaussian_rows(length, deviation) for length in images.shape[1:3])
+    return jnp.einsum('ih,jw,bhwc->bijc', rows, columns, images).astype(images.dtype)
+
+
+def _gaussian_rows(length: int, deviation: float) -> np.ndarray:
+    distance = np.arange(length)[:, None] - np.arange(length)
+    weights = np.exp(-np.square(distance / deviation) / 2)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def pool(maps: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
+    """Means over the cells of a grid, `[..., H, W]` → `[..., size, size]`; NumPy or JAX.
+
+    A pixel that lies on the border of cells counts in each by its share.
+    """
+    rows, columns = (_cell_weights(length, size) for length in maps.shape[-2:])
+    return rows @ maps @ columns.T
+
+
+def _cell_weights(length: int, size: int) -> np.ndarray:
+    edges = np.arange(size + 1) * length / size
+    low, high = edges[:-1, None], edges[1:, None]
+    pixel = np.arange(length)
+    overlap = np.minimum(high, pixel + 1) - np.maximum(low, pixel)
+    return (overlap.clip(0) * size / length).astype(np.float32)
+
+
+def strength(gradients: jax.Array) -> jax.Array:
+    """Length of each pixel's gradient: `[..., 3]` → `[...]`, not negative."""
+    return jnp.sqrt(jnp.square(gradients).sum(-1))
