@@ -18,6 +18,21 @@ from analysis.rank_correlation import adjust
 MOST_Q = 0.01
 # Smaller differences of shares, and correlations, are not mentioned in names and texts.
 _LEAST = {'share': 0.1, 'rank': 0.3}
+# What to call more and less of a column.
+_WORDS = {
+    'aspect_ratio': ('wide', 'tall'),
+    'brightness': ('bright', 'dark'),
+    'contrast': ('high contrast', 'low contrast'),
+    'sharpness': ('sharp or noisy', 'soft'),
+    'saturation': ('saturated', 'pale'),
+    'hue_std': ('many hues', 'few hues'),
+    'is_colored': ('colour file', 'gray file'),
+    'is_grayscale': ('gray', 'coloured'),
+    'num_instances': ('many instances', 'few instances'),
+    'smallest_instance': ('large instances', 'small instances'),
+    'truncated_share': ('truncated', 'not truncated'),
+    'crowd_percent': ('crowd', 'no crowd'),
+}
 
 
 def describe(table: pyarrow.Table, label: np.ndarray) -> list[list[dict]]:
@@ -101,22 +116,26 @@ def notable(description: list[dict], number: int) -> list[dict]:
 def name(description: list[dict]) -> str:
     """A few words for a group: up to two frequent categories, filled up with other columns."""
     worth = notable(description, len(description))
-    categories = [row for row in worth if row['column'].startswith('count_') and row['effect'] > 0][
-        :2
+    categories = [
+        row['column'].removeprefix('count_')
+        for row in worth
+        if row['column'].startswith('count_') and row['effect'] > 0
+    ][:2]
+    others = [
+        _words(row['column'], row['effect'] > 0)
+        for row in worth
+        if not row['column'].startswith('count_') and row['column'] != 'percent_background'
     ]
-    others = [row for row in worth if not row['column'].startswith('count_')]
-    words = [row['column'].removeprefix('count_') for row in categories]
-    for row in others[: 3 - len(words)]:
-        words.append(_words(row))
-    return ', '.join(words) or 'nothing special'
+    return ', '.join(categories + others[: 3 - len(categories)]) or 'nothing special'
 
 
-def _words(row: dict) -> str:
-    column = row['column'].removeprefix('percent_').removeprefix('num_').replace('_', ' ')
-    if row['kind'] == 'share':
-        column = column.removeprefix('is ')
-        return column if row['effect'] > 0 else f'not {column}'
-    return f'{"more" if row["effect"] > 0 else "less"} {column}'
+def _words(column: str, more: bool) -> str:
+    if column in _WORDS:
+        return _WORDS[column][0 if more else 1]
+    if column.startswith('mean_size_'):
+        return f'{"large" if more else "small"} {column.removeprefix("mean_size_")}'
+    name = column.removeprefix('percent_').removeprefix('num_').replace('_', ' ')
+    return f'{"more" if more else "less"} {name}'
 
 
 def to_text(description: list[dict], number: int = 6) -> str:

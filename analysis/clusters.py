@@ -63,16 +63,18 @@ def cluster(
 
     Args:
       points: `[N, D]`.
-      tried: numbers of clusters to choose from; those above N / 3 are left out.
+      tried: numbers of clusters to choose from, each at most N / 3 (but 2).
       seed: of starts and resamples.
       progress: show a bar.
 
     Raises:
-      ValueError: there are too few images for any of `tried`.
+      ValueError: fewer than 4 images, or a number of clusters below 2.
     """
-    tried = [k for k in tried if 2 <= k <= len(points) / 3]
-    if not tried:
+    if len(points) < 4:
         raise ValueError(f'{len(points)} images are too few to be clustered.')
+    if min(tried) < 2:
+        raise ValueError(f'{min(tried)} clusters: at least 2 have to be asked for.')
+    tried = sorted({min(k, max(2, len(points) // 3)) for k in tried})
     found = []
     # One thread: the sums, and so the result, do not depend on the number of processors.
     with threadpool_limits(1):
@@ -125,7 +127,9 @@ def _k_means(points, k, seed):
 
 def _hdbscan(points):
     size = max(5, len(points) // 60)
-    label = HDBSCAN(min_cluster_size=size, min_samples=5, copy=True).fit_predict(points)
+    label = HDBSCAN(min_cluster_size=size, min_samples=min(5, len(points)), copy=True).fit_predict(
+        points
+    )
     order = np.argsort(-np.bincount(label[label >= 0], minlength=label.max() + 1), kind='stable')
     return np.append(np.argsort(order), -1)[label].astype(np.int32)
 

@@ -21,6 +21,7 @@ import pathlib
 import re
 import sys
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -166,14 +167,15 @@ def draw(analysis: Analysis, found: dict) -> pathlib.Path:
     run, examples = analysis.run, analysis.examples
     shown = [examples[row] for row in found['rows']]
     images = [found['pixels'], *(example['image'] for example in shown)]
-    # Not make_predict: the number of images need not divide evenly over the devices.
-    logits = run.model.apply(
-        run.variables, scale_images(np.stack(images), run.config.data.input_range),
-        train=False,
-    )  # fmt: skip
+
+    @jax.jit  # not make_predict: the number of images need not divide evenly over the devices
+    def classify(variables, images):
+        scaled = scale_images(images, run.config.data.input_range)
+        return run.model.apply(variables, scaled, train=False).argmax(-1)
+
+    classes = np.asarray(classify(run.variables, np.stack(images)))
     predicted = [
-        writers.overlay(image, label)
-        for image, label in zip(images, np.asarray(logits).argmax(-1), strict=True)
+        writers.overlay(image, label) for image, label in zip(images, classes, strict=True)
     ]
     labels = [found['pixels'], *(writers.overlay(e['image'], e['label']) for e in shown)]
     captions = [

@@ -1,0 +1,53 @@
+"""Maps keep neighbourhoods, and the judgement agrees with scikit-learn's."""
+
+import numpy as np
+import pytest
+from sklearn.manifold import trustworthiness
+from sklearn.neighbors import NearestNeighbors
+
+from analysis import similarity_map
+
+
+def groups(seed=0):
+    rng = np.random.default_rng(seed)
+    label = np.arange(150) % 5
+    return (6 * np.eye(12)[label] + rng.normal(size=(150, 12))).astype(np.float32), label
+
+
+def test_judgement_against_references():
+    points, _ = groups()
+    projected = points[:, :2]
+    trust, recall = similarity_map.judge(points, projected)
+    assert trust == pytest.approx(trustworthiness(points, projected, n_neighbors=10))
+    near, map_near = (
+        NearestNeighbors(n_neighbors=10).fit(x).kneighbors(return_distance=False)
+        for x in (points, projected)
+    )
+    shared = [len(set(a) & set(b)) / 10 for a, b in zip(near, map_near, strict=True)]
+    assert recall == pytest.approx(np.mean(shared))
+    assert similarity_map.judge(points, points) == (1, 1)
+    trust, recall = similarity_map.judge(points, np.random.default_rng(0).normal(size=(150, 2)))
+    assert 0.4 < trust < 0.6 and recall < 0.15
+
+
+def test_judged_on_a_sample_of_many():
+    points = np.random.default_rng(0).normal(size=(2300, 3)).astype(np.float32)
+    trust, recall = similarity_map.judge(points, points[:, :2])
+    assert trust == pytest.approx(trustworthiness(points, points[:, :2], n_neighbors=10), abs=0.01)
+    assert 0 < recall < 1
+
+
+@pytest.mark.parametrize('dimensions', [2, 3])
+def test_map_keeps_neighbours_and_repeats(dimensions):
+    points, label = groups()
+    projected = similarity_map.project(points, dimensions)
+    assert projected.shape == (150, dimensions) and projected.dtype == np.float32
+    assert similarity_map.judge(points, projected)[0] > 0.9
+    near = NearestNeighbors(n_neighbors=5).fit(projected).kneighbors(return_distance=False)
+    assert (label[near] == label[:, None]).mean() > 0.9
+    np.testing.assert_array_equal(projected, similarity_map.project(points, dimensions))
+
+
+def test_too_few_points():
+    with pytest.raises(ValueError, match='too few'):
+        similarity_map.project(np.eye(3, dtype=np.float32), 2)
