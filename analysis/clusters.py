@@ -10,8 +10,8 @@ both put into a cluster. Chosen is the least number of clusters whose stability 
 standard deviation (over bootstrap samples) of the highest. The silhouette is told beside it: on
 planted scenes it kept rising beyond the number of their types and settings.
 
-Each k-means cluster is described by the columns of samples.parquet with the role 'metadata' in
-which its images differ from all others (`cluster_description`), and has exemplars.
+Each cluster of both is described by the columns of samples.parquet with the role 'metadata' in
+which its images differ from all others (`cluster_description`); those of k-means have exemplars.
 
 Writes into the run's `analysis/<split>-<step>/`:
 
@@ -28,7 +28,7 @@ clusters.npz         (kind 'clusters', version 1)
     cluster_stability       float64 [K], mean over bootstrap samples of the largest Jaccard
                      index with a cluster of the sample (Hennig 2007)
 clusters.json        (kind 'clusters', version 1) per cluster its name, size, stability, exemplars
-                     (image ids) and description; and the same numbers on the whole
+                     (image ids) and description; of the HDBSCAN clusters too
 clusters.png         the diverse exemplars
 """
 
@@ -189,8 +189,9 @@ def names(analysis: Analysis) -> list[str]:
 
 def summarize(analysis: Analysis, arrays: dict[str, np.ndarray]) -> dict:
     """For clusters.json."""
-    described = cluster_description.describe(samples.load(analysis), arrays['label'])
-    ids, density = analysis.examples.image_ids, arrays['density_label']
+    table, label, density = samples.load(analysis), arrays['label'], arrays['density_label']
+    ids = analysis.examples.image_ids
+    described = cluster_description.describe(table, label)
     return {
         'num_images': len(ids),
         'tried': [
@@ -200,14 +201,20 @@ def summarize(analysis: Analysis, arrays: dict[str, np.ndarray]) -> dict:
             )
         ],
         'density': {
-            'clusters': int(density.max() + 1),
-            'sizes': np.bincount(density[density >= 0]).tolist(),
+            'clusters': [
+                {
+                    'name': cluster_description.name(description),
+                    'size': int((density == k).sum()),
+                    'description': description,
+                }
+                for k, description in enumerate(cluster_description.describe(table, density))
+            ],
             'in_none': int((density < 0).sum()),
             'stability': None
             if np.isnan(arrays['density_stability'])
             else float(arrays['density_stability']),
             'agreement_with_k_means': float(
-                adjusted_rand_score(arrays['label'][density >= 0], density[density >= 0])
+                adjusted_rand_score(label[density >= 0], density[density >= 0])
             )
             if (density >= 0).any()
             else None,
@@ -215,7 +222,7 @@ def summarize(analysis: Analysis, arrays: dict[str, np.ndarray]) -> dict:
         'clusters': [
             {
                 'name': cluster_description.name(description),
-                'size': int((arrays['label'] == k).sum()),
+                'size': int((label == k).sum()),
                 'stability': float(arrays['cluster_stability'][k]),
                 'exemplars': [int(ids[row]) for row in arrays['exemplars'][k] if row >= 0],
                 'diverse': [int(ids[row]) for row in arrays['diverse'][k] if row >= 0],
@@ -247,14 +254,24 @@ def to_markdown(summary: dict) -> str:
         )
         for number, entry in enumerate(summary['clusters'])
     ]
+    dense = [
+        (
+            str(number),
+            entry['name'],
+            str(entry['size']),
+            cluster_description.to_text(entry['description']),
+        )
+        for number, entry in enumerate(density['clusters'])
+    ]
     header = 'cluster', 'name', 'images', 'stability', 'how it differs', 'exemplars (ids)'
     return '\n\n'.join(
         [
             f'{summary["num_images"]} images, k-means:',
             markdown.table(('clusters', 'stability (adjusted Rand)', 'silhouette'), tried),
-            f'HDBSCAN: {density["clusters"]} clusters, {density["in_none"]} images in none, '
-            f'stability {stability}.',
             markdown.table(header, clusters),
+            f'HDBSCAN: {len(density["clusters"])} clusters, {density["in_none"]} images in none, '
+            f'stability {stability}:',
+            markdown.table(('cluster', 'name', 'images', 'how it differs'), dense),
             'How it differs: median inside / outside and rank-biserial correlation r, or share of '
             'images inside / outside; all with q ≤ 0.01 (Benjamini-Hochberg over clusters and '
             'columns).',
