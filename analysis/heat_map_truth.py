@@ -1,0 +1,191 @@
+"""Cluster heat-maps against the object without which a drawn scene belongs less to its cluster.
+
+A drawn scene can be drawn again without one object. The cause of its membership, so far as objects
+are, is the object whose removal lowers the membership score most (`saliency_scores`: the margin
+between squared distances to the nearest other centroid and to its own). A heat-map of that score
+should point at it. Where no removal costs LEAST_SHARE of the score, the scene belongs to its
+cluster because of its background or of many objects together; such images are left out and counted.
+"""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from analysis import embeddings, saliency, saliency_judgement
+from analysis.artifacts import Analysis
+from analysis.saliency_methods import pool
+from analysis.saliency_scores import Clusters, Scores, open_clusters
+from segmentation import input_pipeline, scenes
+from segmentation.labels import nearest_indices
+from segmentation.model import scale_images
+
+LEAST_AREA = 0.005  # share of the picture that shows of an object
+LEAST_SHARE = 0.1  # of the membership score that the removal must cost
+TOLERANCE = 1 / 16  # of the side: 8 pixels of 128
+
+
+def most_lowering(
+    analysis: Analysis,
+    clusters: Clusters,
+    folder: pathlib.Path,
+    rows: np.ndarray,
+    progress: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The object of each scene whose removal most lowers its membership of its cluster.
+
+    Args:
+      analysis: of images that were drawn into `folder`, which says how.
+      clusters: of `open_clusters`.
+      folder: of `scenes.write_scenes`.
+      rows: int64 `[J]`, which images.
+      progress: show a bar.
+
+    Returns:
+      Masks of the objects at the network's resolution, bool `[J, S, S]`, and the share of the
+      membership score that each costs, float64 `[J]`; NaN (and an empty mask) where no object is
+      large enough or the score is not positive.
+    """
+    config = analysis.run.config.data
+    size, batch_size = config.image_size, analysis.run.config.eval_batch_size
+    scores = Scores(analysis.run.model, clusters)
+
+    @jax.jit
+    def margin(variables, images, target):
+        return scores.cluster_score(variables, scale_images(images, config.input_range), target)
+
+    masks, costs = np.zeros((len(rows), size, size), np.bool_), np.full(len(rows), np.nan)
+    pictures, owners, candidates = [], [], []
+    description = 'scenes without an object'
+    for place, row in enumerate(tqdm(rows, description, unit='scene', disable=not progress)):
+        scene = scenes.find_scene(folder, int(analysis.examples.image_ids[row]))
+        whole = scenes.render(scene)
+        visible = whole.masks.sum((1, 2))
+        large = np.flatnonzero(visible >= LEAST_AREA * whole.owner.size)
+        drawn = [whole, *(scenes.redraw(scene, without=[index]) for index in large.tolist())]
+        pictures += [
+            input_pipeline.resize(Image.fromarray(d.image), size, (0, 0, 1, 1), config.antialias)
+            for d in drawn
+        ]
+        owners += [place] * len(drawn)
+        sampled = np.ix_(*(nearest_indices(length, size) for length in whole.owner.shape))
+        candidates.append([whole.owner[sampled] == index for index in large])
+    owners, values = np.array(owners), np.zeros(len(owners))
+    variables = jax.device_put(analysis.run.variables)
+    for start in range(0, len(owners), batch_size):
+        which = np.arange(start, min(start + batch_size, len(owners)))
+        padded = np.pad(which, (0, batch_size - len(which)), mode='edge')
+        images = np.stack([pictures[i] for i in padded])
+        found = margin(variables, images, clusters.target(rows[owners[padded]]))
+        values[which] = np.asarray(found)[: len(which)]
+    for place, objects in enumerate(candidates):
+        whole, *without = values[owners == place]
+        if objects and whole > 0:
+            lowest = int(np.argmin(without))
+            masks[place], costs[place] = objects[lowest], (whole - without[lowest]) / whole
+    return masks, costs
+
+
+def cluster_maps(arrays: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Heat-maps of cluster membership of an analysis by method, float32 `[J, g, g]` each.
+
+    Args:
+      arrays: of `saliency.compute` or `saliency.load`.
+      rows: int64 `[J]`, which images.
+    """
+    target = arrays['targets'].tolist().index('cluster')
+    maps = {'gradient': arrays['gradient']}
+    maps |= {
+        f'A×gradient {layer}': arrays[f'layer_{i}'] for i, layer in enumerate(arrays['layers'])
+    }
+    return {name: each[rows, target].astype(np.float32) for name, each in maps.items()}
+
+
+def shuffled_maps(
+    analysis: Analysis, clusters: Clusters, rows: np.ndarray, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """The same of a network whose parameters are shuffled in all layers: what maps tell anyway."""
+    examples = analysis.examples
+    some = dataclasses.replace(
+        examples,
+        split_of=examples.split_of[rows],
+        position=examples.position[rows],
+        image_ids=examples.image_ids[rows],
+    )
+    layers = list(embeddings.find_layers(analysis.run, ('*',)))
+    *_, (_, variables) = saliency_judgement.cascade(analysis.run.variables, layers, seed)
+    shuffled = dataclasses.replace(
+        analysis, examples=some, run=dataclasses.replace(analysis.run, variables=variables)
+    )
+    members = dataclasses.replace(
+        clusters,
+        **{name: getattr(clusters, name)[rows] for name in ('embedding', 'label', 'other')},
+    )
+    arrays = saliency.compute(shuffled, members, progress=False)
+    return cluster_maps(arrays, np.arange(len(rows)))
+
+
+def judge(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+    """Whether maps point at objects, and how much of them lies there.
+
+    Args:
+      maps: `[J, g, g]`, the higher the more a place speaks for the score.
+      masks: bool `[J, S, S]`, none of them empty.
+
+    Returns:
+      `pointing` bool `[J]`, whether the highest place is within TOLERANCE of the side of the mask,
+      and `energy` float64 `[J]`, the share of the map's positive part that is inside (NaN for a
+      map without one).
+    """
+    size = masks.shape[1]
+    enlarged = [
+        Image.fromarray(each.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)
+        for each in maps
+    ]
+    hits = [
+        saliency_judgement.pointing_hit(np.asarray(each), mask, TOLERANCE * size)
+        for each, mask in zip(enlarged, masks, strict=True)
+    ]
+    inside = np.asarray(pool(masks.astype(np.float32), maps.shape[1]))
+    return {'pointing': np.array(hits), 'energy': saliency_judgement.energy_inside(maps, inside)}
+
+
+def score(
+    analysis: Analysis, folder: pathlib.Path, *, num_images: int, seed: int = 0
+) -> dict[str, float | None] | None:
+    """Judges the heat-maps of an analysis on a fixed random sample of its images.
+
+    Returns:
+      `images` (that have such an object), `share` (of those sampled), and `pointing <method>` and
+      `energy <method>`, means over them: of the maps, of the same maps of shuffled weights
+      ('shuffled <method>') and of the baselines 'random', 'centre' and 'edges'. None if no image
+      has such an object or there is a single cluster.
+
+    Raises:
+      ValueError: an artifact is missing or does not fit.
+    """
+    clusters = open_clusters(analysis)
+    if clusters is None:
+        return None
+    order = np.random.default_rng(seed).permutation(len(analysis.examples))
+    sampled = np.sort(order[:num_images])
+    masks, costs = most_lowering(analysis, clusters, folder, sampled)
+    kept = costs >= LEAST_SHARE
+    if not kept.any():
+        return None
+    rows, masks = sampled[kept], masks[kept]
+    maps = cluster_maps(saliency.load(analysis), rows)
+    shuffled = shuffled_maps(analysis, clusters, rows)
+    maps |= {f'shuffled {name}': each for name, each in shuffled.items()}
+    images = np.stack([analysis.examples[int(row)]['image'] for row in rows])
+    maps |= saliency_judgement.baseline_maps(images, maps['gradient'].shape[1], (seed,))
+    result = {'images': len(rows), 'share': float(kept.mean())}
+    for name, each in maps.items():
+        judged = judge(each, masks)
+        result[f'pointing {name}'] = float(judged['pointing'].mean())
+        energy = judged['energy'][~np.isnan(judged['energy'])]
+        result[f'energy {name}'] = float(energy.mean()) if len(energy) else None
+    return result

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from analysis import artifacts, embeddings, heat_map_truth, saliency, saliency_scores
+from segmentation import checkpoint, input_pipeline, scenes, train_step, workdir
+from segmentation.config import read_config
+from segmentation.model import build_model
+
+NAMES = ('background', 'person', 'car')
+
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('drawn')
+    scenes.write_scenes(
+        folder / 'scenes', {'train': 2, 'val': 6}, progress=False, workers=1, error_rate=0.02
+    )
+    return folder
+
+
+@pytest.fixture(scope='module')
+def analysis(drawn, tiny_run):
+    """Of a network before its first step on six planted scenes."""
+    config, folder = read_config(tiny_run / 'config.json'), drawn / 'run'
+    config.data.source, config.data.data_dir = str(drawn / 'scenes'), str(drawn / 'data')
+    config.data.selection_fraction = 0.0
+    folder.mkdir()
+    prepared = input_pipeline.open_data(config.data)
+    workdir.write_description(folder, config, workdir.describe_run(prepared, {}, NAMES))
+    model = build_model(config.model, len(NAMES))
+    optimizer, _ = train_step.make_optimizer(config.optimizer, 1, True)
+    state = train_step.init_state(model, optimizer, config)
+    with checkpoint.open_manager(folder) as manager:
+        checkpoint.save(manager, 0, state, {}, {checkpoint.BEST_METRIC: 0.0})
+    return artifacts.open_analysis(folder)
+
+
+@pytest.fixture(scope='module')
+def clusters(analysis):
+    """Each image's own embedding is its cluster, the next image's the other one."""
+    embedding, reduction = embeddings.compute(analysis, dimensions=4, progress=False)
+    label = np.arange(len(embedding), dtype=np.int32)
+    other = np.roll(label, -1)
+    return saliency_scores.Clusters(reduction, embedding, label, other, embedding)
+
+
+def test_the_object_that_costs_most(analysis, drawn, clusters):
+    rows = np.array([1, 4])
+    masks, costs = heat_map_truth.most_lowering(
+        analysis, clusters, drawn / 'scenes', rows, progress=False
+    )
+    assert masks.shape == (2, 32, 32) and masks.dtype == np.bool_
+    for row, mask, cost in zip(rows, masks, costs, strict=True):
+        scene = scenes.find_scene(drawn / 'scenes', int(analysis.examples.image_ids[row]))
+        whole = scenes.render(scene)
+        shown = [
+            index
+            for index, visible in enumerate(whole.masks)
+            if visible.mean() >= heat_map_truth.LEAST_AREA
+        ]
+        pictures = [whole.image, *(scenes.redraw(scene, without=[i]).image for i in shown)]
+        images = [
+            np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BILINEAR))
+            for p in pictures
+        ]
+        embedded = embeddings.embed(analysis.run, clusters.reduction, np.stack(images))
+        own, other = clusters.centroids[row], clusters.centroids[clusters.other[row]]
+        margin = np.square(embedded - other).sum(1) - np.square(embedded - own).sum(1)
+        lost = (margin[0] - margin[1:]) / margin[0]
+        assert cost == pytest.approx(lost.max(), rel=1e-3, abs=1e-4)
+        height, width = whole.owner.shape
+        at = np.ix_((2 * np.arange(32) + 1) * height // 64, (2 * np.arange(32) + 1) * width // 64)
+        np.testing.assert_array_equal(mask, whole.owner[at] == shown[int(lost.argmax())])
+
+
+def test_maps_of_shuffled_weights_are_others(analysis, clusters):
+    rows = np.array([5, 2])
+    found = heat_map_truth.shuffled_maps(analysis, clusters, rows)
+    arrays = saliency.compute(analysis, clusters, progress=False)
+    maps = heat_map_truth.cluster_maps(arrays, rows)
+    assert found.keys() == maps.keys() and 'gradient' in maps
+    for name, each in maps.items():
+        assert each.shape == found[name].shape and len(each) == 2
+    assert not np.allclose(found['gradient'], maps['gradient'], atol=20)
+
+
+def test_pointing_has_a_tolerance_and_energy_is_a_share():
+    masks = np.zeros((3, 64, 64), bool)
+    masks[:, 24:32, 24:32] = True
+    maps = np.zeros((3, 16, 16), np.float32)
+    maps[0, 6, 6] = 1  # the cell of pixels 24 to 27
+    maps[1, 6, 8] = 1  # pixels 32 to 35: outside, but within 4 pixels
+    maps[2, 6, 12] = 1
+    maps[:, 0, 0] = -5  # speaks against
+    judged = heat_map_truth.judge(maps, masks)
+    np.testing.assert_array_equal(judged['pointing'], [True, True, False])
+    np.testing.assert_allclose(judged['energy'], [1, 0, 0])
+    everywhere = heat_map_truth.judge(np.ones((1, 16, 16)), masks[:1])
+    assert everywhere['energy'][0] == pytest.approx(masks[0].mean())
+
+
+def test_nothing_is_scored_without_clusters(analysis, drawn):
+    assert heat_map_truth.score(analysis, drawn / 'scenes', num_images=2) is None
