@@ -32,9 +32,13 @@ def draw(
     figure = Figure(figsize=(1.3 * columns, 1.62 * len(rows)), dpi=100, layout='constrained')
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for number, (title, pictures) in enumerate(rows):
-        # parse_math: a dollar sign in a name is a dollar sign.
-        heading = axes[number, 0].set_title(title, loc='left', fontsize=9, parse_math=False)
-        heading.set_in_layout(False)  # it may be wider than its picture
+        # A title would widen its column: only its height is kept free, by an empty one.
+        axes[number, 0].set_title(' ', fontsize=9)
+        heading = axes[number, 0].text(
+            0, 1.04, title, fontsize=9, va='bottom', transform=axes[number, 0].transAxes,
+            parse_math=False,
+        )  # fmt: skip
+        heading.set_in_layout(False)
         for column, axis in enumerate(axes[number]):
             axis.set_axis_off()
             if column < len(pictures):
