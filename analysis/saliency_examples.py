@@ -97,7 +97,8 @@ def sample_rows(predicted: np.ndarray, number: int) -> tuple[np.ndarray, np.ndar
     rows, classes, left = [], [], number
     ascending = np.argsort(fits.sum(0), kind='stable')
     for done, k in enumerate(ascending.tolist()):
-        free = [row for row in order[fits[order, k]].tolist() if row not in set(rows)]
+        candidates = order[fits[order, k]]
+        free = candidates[~np.isin(candidates, rows)].tolist()
         chosen = free[: left // (len(ascending) - done)]
         rows += chosen
         classes += [k + 1] * len(chosen)
@@ -106,7 +107,7 @@ def sample_rows(predicted: np.ndarray, number: int) -> tuple[np.ndarray, np.ndar
 
 
 def _chunks(examples: input_pipeline.Examples, rows: np.ndarray, size: int) -> Iterator[tuple]:
-    """(which of the rows, images uint8 `[size, S, S, 3]`, labels); the last row fills the last."""
+    """(Which of the rows, how many, images uint8 `[size, S, S, 3]`); the last one is repeated."""
     for start in range(0, len(rows), size):
         which = np.arange(start, min(start + size, len(rows)))
         padded = np.pad(which, (0, size - len(which)), mode='edge')
