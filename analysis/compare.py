@@ -30,8 +30,11 @@ Null: does not exist.
     layers              rows by layer, over num_images_layers images: cka (linear, debiased:
                         Kornblith et al. 2019 with Song et al. 2012; 1 for the same up to rotation
                         and scale, about 0 for unrelated), overlap (as above)
-    separation          rows by target and method: how well images full of the first class (person)
-                        and of the second (car, vehicle) can be told apart in the embeddings
+    separation          rows by target, space and method: how well images full of the first class
+                        (person) and of the second (car, vehicle) can be told apart
+        space           'embeddings', which have encoder and decoder; 'decoder', its layers alone,
+                        standardised, over num_images_layers images: all that differs between
+                        networks with the same frozen encoder
         method          'linear probe': AUROC of cross-validated logistic regression; 'neighbours':
                         AUROC of the share among the 10 nearest, leaving the image out;
                         'silhouette' (Rousseeuw 1987), mean of the two groups' means, in [-1, 1]
@@ -150,7 +153,7 @@ def separation(spaces: dict[str, np.ndarray], second: np.ndarray, seed: int = 0)
       seed: of folds and bootstrap.
 
     Returns:
-      Rows without target.
+      Rows without target and space.
     """
     weights = np.vstack(
         [np.ones(len(second)), reproduction.bootstrap_weights(len(second), _NUM_RESAMPLES, seed)]
@@ -196,19 +199,6 @@ def restrict(analysis: Analysis, rows: np.ndarray) -> Analysis:
     examples = analysis.examples
     chosen = {name: getattr(examples, name)[rows] for name in ('split_of', 'position', 'image_ids')}
     return dataclasses.replace(analysis, examples=dataclasses.replace(examples, **chosen))
-
-
-def _evaluate(analysis: Analysis, target: Analysis, progress: str) -> dict[str, np.ndarray]:
-    """Evaluates a network against the labels of another run."""
-    run = analysis.run
-    return evaluate.evaluate(
-        evaluate.make_predict(run.model, run.config.data.input_range),
-        run.variables,
-        target.examples,
-        num_classes=len(run.class_names),
-        batch_size=run.config.eval_batch_size,
-        progress=progress,
-    )
 
 
 def _class_names(both: dict[str, Analysis]) -> list[str]:
@@ -304,28 +294,44 @@ def _interval_of_mean(values: np.ndarray) -> list[float]:
     return metrics.percentile_interval(weights @ values / len(values)).tolist()
 
 
-def compare_layers(both: dict[str, Analysis], seed: int = 0) -> tuple[list[dict], int]:
-    """Rows of `layers`, and the number of images that they are of."""
+def layer_features(
+    both: dict[str, Analysis], seed: int = 0
+) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
+    """Pooled responses of all layers that both networks have, to at most `_LAYER_IMAGES` images.
+
+    Returns:
+      Numbers of the images, `[n]`, and 'this' and 'other': layer → `[n, F]`.
+    """
     num_images = len(both['this'].examples)
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(num_images)[:_LAYER_IMAGES])
-    layers = [embeddings.find_layers(analysis.run) for analysis in both.values()]
-    common = [name for name in layers[0] if name in layers[1]]
-    features = []
-    for (name, analysis), channels in zip(both.items(), layers, strict=True):
+    layers = {name: embeddings.find_layers(analysis.run) for name, analysis in both.items()}
+    common = [layer for layer in layers['this'] if layer in layers['other']]
+    features = {}
+    for name, analysis in both.items():
         some = restrict(analysis, chosen)
         blocks = np.concatenate(
             list(embeddings.stream_features(some, common, f'responses of {name} run'))
         )
-        ends = np.cumsum([channels[layer] for layer in common])
-        features.append(np.split(blocks, ends[:-1], axis=1))
+        ends = np.cumsum([layers[name][layer] for layer in common])
+        features[name] = dict(zip(common, np.split(blocks, ends[:-1], axis=1), strict=True))
+    return chosen, features
+
+
+def _standardised(features: np.ndarray) -> np.ndarray:
+    return (features - features.mean(0)) / np.maximum(features.std(0), 1e-6)
+
+
+def compare_layers(features: dict[str, dict[str, np.ndarray]]) -> list[dict]:
+    """Rows of `layers`, from `layer_features`."""
     rows = []
-    for layer, x, y in zip(common, *features, strict=True):
-        scaled = [(part - part.mean(0)) / np.maximum(part.std(0), 1e-6) for part in (x, y)]
-        overlap = neighbour_overlap(*scaled)
-        row = {'layer': layer, 'cka': _plain(debiased_cka(x, y)), 'overlap': float(overlap.mean())}
-        rows.append(row)
-    return rows, len(chosen)
+    for layer, x in features['this'].items():
+        y = features['other'][layer]
+        overlap = neighbour_overlap(_standardised(x), _standardised(y))
+        rows.append(
+            {'layer': layer, 'cka': _plain(debiased_cka(x, y)), 'overlap': float(overlap.mean())}
+        )
+    return rows
 
 
 def compute(both: dict[str, Analysis]) -> dict:
@@ -360,9 +366,11 @@ def compute(both: dict[str, Analysis]) -> dict:
     order = np.argsort(rows[0])
     rows = dict(zip(both, (part[order] for part in rows), strict=True))
     tables = {name: samples.compute_or_load(analysis) for name, analysis in both.items()}
-    points = {
-        name: embeddings.compute_or_load(analysis)[0][rows[name]] for name, analysis in both.items()
-    }
+    points = {}
+    for name, analysis in both.items():
+        if not (analysis.folder / 'embeddings.npz').exists():
+            embeddings.compute_or_load(analysis)
+        points[name] = embeddings.load(analysis)[rows[name]]
     columns = {name: column[rows['this']] for name, column in slices.load_columns(this).items()}
     common = {name: restrict(analysis, rows[name]) for name, analysis in both.items()}
     result = {
@@ -378,13 +386,31 @@ def compute(both: dict[str, Analysis]) -> dict:
         'num_images': len(order),
     }
 
-    spaces = [analysis.run.config.data.label_space for analysis in both.values()]
-    targets = ['this'] if spaces[0] == spaces[1] else ['this', 'other']
+    predicts = {
+        name: evaluate.make_predict(analysis.run.model, analysis.run.config.data.input_range)
+        for name, analysis in both.items()
+    }
+    label_spaces = {analysis.run.config.data.label_space for analysis in both.values()}
+    targets = ['this'] if len(label_spaces) == 1 else ['this', 'other']
+    chosen, features = layer_features(common)
+    decoders = {
+        name: _standardised(
+            np.hstack([part for layer, part in layers.items() if layer.startswith('decoder/')])
+        )
+        for name, layers in features.items()
+    }
     result['scores'], result['separation'] = [], []
     for target in targets:
         found = {
-            name: _evaluate(analysis, common[target], f'{name} run, labels of {target}')
-            for name, analysis in common.items()
+            name: evaluate.evaluate(
+                predicts[name],
+                analysis.run.variables,
+                common[target].examples,
+                num_classes=len(analysis.run.class_names),
+                batch_size=analysis.run.config.eval_batch_size,
+                progress=f'{name} run, labels of {target}',
+            )
+            for name, analysis in both.items()
         }
         confusions = {name: part['network'] for name, part in found.items()}
         result['scores'] += compare_scores(confusions, _class_names(both), target)
@@ -394,8 +420,12 @@ def compute(both: dict[str, Analysis]) -> dict:
                 'iou': {name: _image_iou(counts) for name, counts in confusions.items()},
             }
         result['separation'] += [
-            {'target': target, **row}
-            for row in _separation(both[target], tables[target], rows[target], points)
+            {'target': target, 'space': space, **row}
+            for space, images, spaces in (
+                ('embeddings', rows[target], points),
+                ('decoder', rows[target][chosen], decoders),
+            )
+            for row in _separation(both[target], tables[target], images, spaces)
         ]
 
     inside = {'all images': np.ones(len(order), np.bool_)}
@@ -425,7 +455,8 @@ def compute(both: dict[str, Analysis]) -> dict:
         'jaccard_interval': _interval_of_mean(jaccard),
         'chance': k / (len(order) - 1),
     }
-    result['layers'], result['num_images_layers'] = compare_layers(common)
+    result['layers'] = compare_layers(features)
+    result['num_images_layers'] = len(chosen)
     return result
 
 
@@ -458,6 +489,7 @@ def to_markdown(result: dict) -> str:
     names = {name: result[name]['workdir'] for name in ('this', 'other')}
     targets = {name: ', '.join(result[name]['class_names'][1:]) for name in ('this', 'other')}
     neighbours = result['neighbours']
+    same = [row for row in result['layers'] if row['cka'] is not None and row['cka'] > 0.9995]
     header = ('this', 'other', 'other - this (95 %)')
     metadata = [row for row in result['metadata'] if row['q'] <= associations.LEVEL][:10]
     parts = [
@@ -516,24 +548,27 @@ def to_markdown(result: dict) -> str:
         f'Of the {neighbours["k"]} nearest images in the embeddings '
         f'{number(neighbours["overlap"], neighbours["overlap_interval"])} are the same '
         f'(by chance {neighbours["chance"]:.3f}).',
+        f'{len(same)} of {len(result["layers"])} layers are the same up to rotation and scale (CKA '
+        'above 0.9995); the others:',
         markdown.table(
             ('layer', 'CKA', 'same neighbours'),
             (
                 (row['layer'], number(row['cka']), number(row['overlap']))
                 for row in result['layers']
+                if row not in same
             ),
         ),
     ]
     if result['separation']:
         parts += [
-            'How well images of the first class and of the second are told apart in the '
-            'embeddings (AUROC; silhouette in -1 … 1):',
+            'How well images of the first class and of the second are told apart (AUROC; '
+            'silhouette in -1 … 1):',
             markdown.table(
-                ('labels', 'images', 'by', *header),
+                ('labels', 'images', 'in', 'by', *header),
                 (
                     (
                         *(targets[row['target']], f'{row["first"]} and {row["second"]}'),
-                        row['method'],
+                        *(row['space'], row['method']),
                         number(row['this'], row['this_interval']),
                         number(row['other'], row['other_interval']),
                         number(row['difference'], row['difference_interval'], '+'),
@@ -582,21 +617,22 @@ def figure(result: dict, path: pathlib.Path) -> None:
     ):
         values = [np.nan if row[key] is None else row[key] for row in result['layers']]
         axes[0, 1].plot(places, values, '.-', color=color, label=label)
-    step = max(1, len(places) // 20)
+    step = max(1, len(places) // 12)
     names = [row['layer'].replace('$', r'\$') for row in result['layers']]
     axes[0, 1].set_xticks(places[::step], names[::step], rotation=90, fontsize='x-small')
-    axes[0, 1].set_ylim(None, 1.05)
+    axes[0, 1].set_ylim(0, 1.05)
     axes[0, 1].legend(fontsize='small')
     axes[0, 1].set_title('Same representation, by layer')
 
     rows = result['separation']
     for number, name in enumerate(('this', 'other')):
         where = np.arange(len(rows)) + 0.2 * number - 0.1
-        axes[1, 0].plot(where, [row[name] for row in rows], 'o', color=_COLOURS[name], label=name)
+        axes[1, 0].plot([row[name] for row in rows], where, 'o', color=_COLOURS[name], label=name)
         bounds = np.reshape([row[f'{name}_interval'] for row in rows], (-1, 2)).T
-        axes[1, 0].vlines(where, *bounds, color=_COLOURS[name])
-    texts = [f'{row["method"]}\nlabels of {row["target"]}' for row in rows]
-    axes[1, 0].set_xticks(np.arange(len(rows)), texts, fontsize='small')
+        axes[1, 0].hlines(where, *bounds, color=_COLOURS[name])
+    texts = [f'{row["space"]}, {row["method"]}, labels of {row["target"]}' for row in rows]
+    axes[1, 0].set_yticks(np.arange(len(rows)), texts, fontsize='small')
+    axes[1, 0].set_ylim(len(rows) - 0.4, -0.6)
     axes[1, 0].legend(fontsize='small')
     axes[1, 0].set_title('First and second class told apart: AUROC, silhouette')
 
