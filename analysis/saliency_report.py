@@ -71,7 +71,7 @@ def _sheet(
             large = tile.repeat(zoom, 0).repeat(zoom, 1)
             canvas[i * side : (i + 1) * side - _GAP, j * side : (j + 1) * side - _GAP] = large
     height, width = canvas.shape[:2]
-    left, top = 110, 70
+    left, top = 110, 90
     figure = Figure(((width + left) / 100, (height + top) / 100), dpi=100)
     axes = figure.add_axes(
         (left / (width + left), 0, width / (width + left), height / (height + top))
