@@ -59,7 +59,8 @@ def get_config() -> ConfigDict:
     # Share of the training images (those kept aside to choose the checkpoint too) that is used, by
     # image id, so that a smaller share is part of a larger one: for learning curves.
     data.fraction = 1.0
-    # A file of image ids that are never used: JSON list, {"ids": [...]}, or one id per line.
+    # A file of image ids that are never used: JSON list, {"ids": [...]} (as analysis.label_issues
+    # writes), or one id per line.
     data.exclude = ''
     # folds > 1: the training pool is divided by image id, `val` is its fold number `fold`
     # (0 … folds - 1) and the rest is trained on; val_splits is not used.

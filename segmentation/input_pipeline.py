@@ -220,7 +220,11 @@ def select_examples(
     splits = tuple(prepared.split(name) for name in names)
     space = labels.parse_label_space(config.label_space)
     category_to_class = space.category_to_class(prepared.categories)
-    exclude = labels.read_exclude(config.exclude) if config.exclude else frozenset()
+    exclude = (
+        labels.read_exclude(config.exclude, prepared.fingerprint['id'])
+        if config.exclude
+        else frozenset()
+    )
 
     split_of, positions, image_ids, report = [], [], [], {'splits': {}}
     for number, (name, split) in enumerate(zip(names, splits, strict=True)):

@@ -283,8 +283,13 @@ def select(
     return np.flatnonzero(kept), report
 
 
-def read_exclude(path: str | pathlib.Path) -> set[int]:
+def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> set[int]:
     """Reads image ids: a JSON list, a JSON object with the list `ids`, or text, one id a line.
+
+    Args:
+      path: of the file.
+      fingerprint: `id` of the data set's fingerprint. An object that names another `fingerprint`
+        speaks of other images and is refused.
 
     Raises:
       ValueError: anything else, with the number of the entry.
@@ -299,6 +304,12 @@ def read_exclude(path: str | pathlib.Path) -> set[int]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} cannot be read as JSON or text: {error}') from error
     ids = content.get('ids') if isinstance(content, dict) else content
+    made_for = content.get('fingerprint') if isinstance(content, dict) else None
+    if fingerprint and made_for not in (None, fingerprint):
+        raise ValueError(
+            f'{path} was made for another data set: fingerprint {ascii(made_for)[:80]} instead of '
+            f'{fingerprint!r}.'
+        )
     if not isinstance(ids, list):
         raise ValueError(f"{path} has no list 'ids' of image ids")
     for number, value in enumerate(ids, 1):

@@ -329,6 +329,16 @@ def test_read_exclude(tmp_path, text):
     assert labels.read_exclude(path) == {3, 5, 8}
 
 
+def test_exclude_of_other_data_is_refused(tmp_path):
+    path = tmp_path / 'exclude.json'
+    path.write_text('{"ids": [3], "fingerprint": "x"}')
+    assert labels.read_exclude(path, 'x') == {3}
+    with pytest.raises(ValueError, match="made for another data set: fingerprint 'x'"):
+        labels.read_exclude(path, 'y')
+    path.write_text('[3]')
+    assert labels.read_exclude(path, 'y') == {3}
+
+
 @pytest.mark.parametrize(
     ('data', 'message'),
     [
