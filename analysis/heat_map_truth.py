@@ -24,7 +24,7 @@ from segmentation.labels import nearest_indices
 from segmentation.model import scale_images
 
 LEAST_AREA = 0.005  # share of the picture that shows of an object
-LEAST_SHARE = 0.1  # of the membership score that the removal must cost
+LEAST_SHARE = 0.25  # of the membership score that the removal must cost
 TOLERANCE = 1 / 16  # of the side: 8 pixels of 128
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics as sklearn_metrics
 
 from analysis import rank_correlation
@@ -89,6 +89,18 @@ def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:
     above, at = score > border, (score == border) & np.isfinite(score)
     expected = (count - above.sum()) * (at & positive).sum() / max(at.sum(), 1)
     return float(((above & positive).sum() + expected) / count)
+
+
+def softmin_quality(probability: np.ndarray, temperature: float = 0.1) -> float:
+    """Quality of a whole label, lower being worse: the softmin over its pixels.
+
+    What cleanlab 2.9 takes by default for segmentation (Lad and Mueller 2023).
+
+    Args:
+      probability: `[n]`, of the given class in each counted pixel.
+      temperature: the lower, the more the worst pixels count.
+    """
+    return float(probability @ special.softmax((1 - probability) / temperature))
 
 
 def matched_regions(

@@ -66,6 +66,13 @@ def test_recall_at_the_planted_number():
     assert recall(np.zeros(5), np.zeros(5, bool)) is None
 
 
+def test_softmin_is_near_the_worst_pixels():
+    # cleanlab.internal.multilabel_scorer.softmin of the same, cleanlab 2.9.0
+    found = truth_scores.softmin_quality(np.array([0.9, 0.8, 0.1, 0.95]))
+    assert found == pytest.approx(0.10107807, abs=1e-7)
+    assert truth_scores.softmin_quality(np.full(5, 0.7)) == pytest.approx(0.7)
+
+
 def test_each_planted_error_is_found_once():
     image = np.array([7, 7, 8, 9, 7])
     overlap = np.array([True, True, True, False, False])
