@@ -146,8 +146,12 @@ def _binned(values: np.ndarray, metric: np.ndarray) -> dict:
         result['difference'] = float(difference)
         result['effect'] = float(difference / spread) if spread else None
         if min(len(first), len(last)) > 1 and first.std() + last.std() > 0:
-            bounds = stats.ttest_ind(last, first, equal_var=False).confidence_interval(0.95)
-            result['difference_interval'] = _plain(np.array(bounds))
+            # By hand, as scipy's test warns of a bin in which all values are the same.
+            variances = np.array([_standard_error(values) ** 2 for values in (first, last)])
+            parts_of_freedom = variances**2 / [len(first) - 1, len(last) - 1]
+            freedom = variances.sum() ** 2 / parts_of_freedom.sum()
+            half = stats.t.ppf(0.975, freedom) * np.sqrt(variances.sum())
+            result['difference_interval'] = [float(difference - half), float(difference + half)]
     return {**result, 'bins': bins}
 
 

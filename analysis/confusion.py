@@ -350,6 +350,9 @@ def figure(result: dict, path: pathlib.Path, most: int = 12) -> None:
     for (left, right), name in zip(axes, names, strict=True):
         rows = [row for row in result['rows'] if row['called'] == name and row['share']][:most]
         places = np.arange(len(rows))
+        if not rows:
+            for axis in (left, right):
+                axis.text(0.5, 0.5, 'nothing is', ha='center', transform=axis.transAxes)
         texts = [
             f'{row["category"]} ({row["effective_images"]:.0f})'.replace('$', r'\$') for row in rows
         ]
@@ -367,7 +370,7 @@ def figure(result: dict, path: pathlib.Path, most: int = 12) -> None:
             axis.hlines(places + shift, *100 * np.reshape(bounds, (-1, 2)).T, color='black')
         for axis in (left, right):
             axis.set_yticks(places, texts)
-            axis.set_ylim(len(rows) - 0.4, -0.6)
+            axis.set_ylim(max(len(rows), 1) - 0.4, -0.6)
             axis.set_xlim(0, None)
         base = result['base'][name]
         if base['share'] is not None:
@@ -376,7 +379,8 @@ def figure(result: dict, path: pathlib.Path, most: int = 12) -> None:
             )
         left.set_xlabel(f'% of the category called {name}'.replace('$', r'\$'))
         right.set_xlabel(f'% of the pixels wrongly called {name}'.replace('$', r'\$'))
-        left.legend(fontsize='small', loc='lower right')
+        if rows:
+            left.legend(fontsize='small', loc='lower right')
     picture.suptitle(
         'True categories and what they are called; 95 % intervals over images, in brackets '
         'effective images',

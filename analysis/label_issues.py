@@ -358,9 +358,10 @@ def figure(analysis: Analysis, table: pyarrow.Table, path: pathlib.Path) -> None
     drawn = {k: examples[number[k]] for k in sorted({k for mine in shown.values() for k in mine})}
     predicted = _predict_classes(run, drawn)
     size = run.config.data.image_size
-    picture = plt.figure(figsize=(3.2 * _SHOWN, 1.45 * len(KINDS)), layout='constrained')
-    axes = picture.subplots(len(KINDS), _SHOWN, squeeze=False)
-    for line, kind in zip(axes, KINDS, strict=True):
+    kinds = [kind for kind in KINDS if shown[kind]] or KINDS[:1]
+    picture = plt.figure(figsize=(3.2 * _SHOWN, 1.45 * len(kinds)), layout='constrained')
+    axes = picture.subplots(len(kinds), _SHOWN, squeeze=False)
+    for line, kind in zip(axes, kinds, strict=True):
         line[0].set_ylabel(kind, fontsize='small')
         for axis in line:
             axis.set_xticks([])
