@@ -37,6 +37,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from segmentation.labels import IGNORE
 
@@ -280,8 +281,11 @@ def _outline_scores(
             if not here.any() or here.all():
                 continue
             model = HistGradientBoostingRegressor(max_iter=60, max_depth=3, random_state=0)
-            model.fit(given_these[~here], column[~here])
-            residual[here] = column[here] - model.predict(given_these[here])
+            # One thread: on so few rows OpenMP's threads, waiting for each other, take 100 times
+            # as long where other processes are busy.
+            with threadpool_limits(1):
+                model.fit(given_these[~here], column[~here])
+                residual[here] = column[here] - model.predict(given_these[here])
         total -= residual / max(residual.std(), 1e-9)
     return stats.t.cdf(total / np.sqrt(2), 4)
 
