@@ -49,7 +49,7 @@ ISSUES = {
     'toy car labelled car': 'spurious label',
 }
 # The heat-map that is scored, and baselines that it must beat; chosen on scene seed 0.
-HEAT_MAP = 'A×gradient encoder/block_6_expand_relu'
+HEAT_MAP = 'A×gradient encoder/block_13_expand_relu'
 BASELINES = ('random', 'centre', 'edges', f'shuffled {HEAT_MAP}')
 
 
@@ -195,7 +195,7 @@ def label_issues(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float |
 
 
 def _lies_on_error(region: dict, entry: dict) -> bool:
-    """Whether half of a region's box is in that of the image's planted error, a fifth larger."""
+    """Whether half of a region's box is in that of the image's planted error, grown by a fifth."""
     if not entry['error']:
         return False
     mask = entry['objects'][entry['error']['object']]['mask']
@@ -283,7 +283,7 @@ def null_tables(analysis: Analysis, num_tables: int) -> dict[str, tuple[int, int
     )
     confounders = {name: associations.confounder(name) for name in measured}
     discovered = truth_scores.false_discoveries(
-        columns, measured, confounders, num_tables=num_tables, level=LEVEL
+        columns, measured, confounders, num_tables=num_tables, level=LEVEL, progress=True
     )
     conditions = slices.load_columns(analysis)
 
@@ -301,7 +301,7 @@ def null_tables(analysis: Analysis, num_tables: int) -> dict[str, tuple[int, int
             found += slices.find_slices(here, permuted, seed, level)['slices']
         return found
 
-    sliced = truth_scores.null_slices(find, len(table), num_tables)
+    sliced = truth_scores.null_slices(find, len(table), num_tables, progress=True)
     return {
         'null tables/share with a discovery': (discovered, num_tables),
         'null tables/share with a slice': (sliced, num_tables),
@@ -322,12 +322,13 @@ def interval_coverage(analysis: Analysis, num_samples: int) -> dict[str, tuple[i
         analysis.examples,
         num_classes=len(run.class_names),
         batch_size=run.config.eval_batch_size,
+        progress='counts',
     )['network']
     images = {
         'iou': metrics.effective_images(counts),
         'image_iou': (~np.isnan(metrics.iou(counts))).sum(0),
     }
-    covered = truth_scores.coverage(counts, run.class_names, num_samples=num_samples)
+    covered = truth_scores.coverage(counts, run.class_names, num_samples=num_samples, progress=True)
     shares = {}
     for score, share in covered.items():
         metric, _, name = score.partition('/')

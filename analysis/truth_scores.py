@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 from sklearn import metrics as sklearn_metrics
+from tqdm import tqdm
 
 from analysis import rank_correlation
 from segmentation import metrics
@@ -141,6 +142,7 @@ def coverage(
     num_samples: int = 1000,
     num_resamples: int = 1000,
     seed: int = 0,
+    progress: bool = False,
 ) -> dict[str, float]:
     """How often the intervals of `metrics.summarize` contain what they are about.
 
@@ -153,6 +155,7 @@ def coverage(
       num_samples: how many times.
       num_resamples: bootstrap resamples of each.
       seed: of the samples.
+      progress: show a bar.
 
     Returns:
       Shares of the samples: of `iou/<class>`, `image_iou/<class>`, `mean_iou_foreground` and
@@ -162,7 +165,7 @@ def coverage(
     truth = metrics.summarize(population, class_names, num_resamples=0)
     truth = {key: value for key, value in _flat(truth).items() if value is not None}
     contained = dict.fromkeys(truth, 0)
-    for number in range(num_samples):
+    for number in tqdm(range(num_samples), 'coverage', unit='sample', disable=not progress):
         sample = population[rng.integers(len(population), size=len(population))]
         summary = metrics.summarize(
             sample, class_names, num_resamples=num_resamples, seed=seed + number
@@ -197,6 +200,7 @@ def false_discoveries(
     num_tables: int = 1000,
     level: float = 0.05,
     seed: int = 0,
+    progress: bool = False,
 ) -> int:
     """Number of permuted tables in which `rank_correlation.correlate` discovers anything.
 
@@ -208,11 +212,12 @@ def false_discoveries(
       num_tables: how many times.
       level: a discovery has an adjusted p-value, marginal or conditional, of at most this.
       seed: of the permutations.
+      progress: show a bar.
     """
     rng = np.random.default_rng(seed)
     number = len(next(iter(columns.values())))
     discovered = 0
-    for _ in range(num_tables):
+    for _ in tqdm(range(num_tables), 'null tables', unit='table', disable=not progress):
         order = rng.permutation(number)
         permuted = {name: values[order] for name, values in performance.items()}
         found = rank_correlation.correlate(columns, permuted, confounders)
@@ -221,7 +226,11 @@ def false_discoveries(
 
 
 def null_slices(
-    find: Callable[[np.ndarray, int], Sequence], num_images: int, num_tables: int, seed: int = 0
+    find: Callable[[np.ndarray, int], Sequence],
+    num_images: int,
+    num_tables: int,
+    seed: int = 0,
+    progress: bool = False,
 ) -> int:
     """Number of permuted tables that yield a slice.
 
@@ -231,9 +240,11 @@ def null_slices(
       num_images: N.
       num_tables: how many times.
       seed: of the permutations.
+      progress: show a bar.
     """
     rng = np.random.default_rng(seed)
-    return sum(bool(find(rng.permutation(num_images), seed + i)) for i in range(num_tables))
+    tables = tqdm(range(num_tables), 'null tables, slices', unit='table', disable=not progress)
+    return sum(bool(find(rng.permutation(num_images), seed + number)) for number in tables)
 
 
 def mean_over_seeds(values: Sequence[float | None]) -> dict[str, Any]:

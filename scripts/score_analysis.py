@@ -29,7 +29,8 @@ heat-maps and coverage, asks of label issues only what size and outline tell, as
 learnt nothing, and ends with status 1 if a bound is broken. Started again, what is there is used;
 --force scores again.
 
-Writes report.md, report.json and report.png into the workdir.
+Writes report.md, report.json and report.png into the workdir. Whether training without suspicious
+images helps is for scripts/exclude_experiment.py, which trains many networks.
 """
 
 import argparse
