@@ -22,12 +22,20 @@ planted, which neither training nor analysis has read:
     null tables    permuted tables that yield an association or a slice
     coverage       95 % intervals of the scores, by resampling the images
 
-The long form uses the scene seeds that are kept aside for this and takes about an hour per seed on
-two CPU cores. --short uses the scene seed for development, a few small scenes and a narrow network:
-minutes, enough to notice that something broke but not how good it is. It asks less, leaves out
-heat-maps and coverage, asks of label issues only what size and outline tell, as the network has
-learnt nothing, and ends with status 1 if a bound is broken. Started again, what is there is used;
---force scores again.
+The long form uses the scene seeds that are kept aside for this. It wants a network that has learnt
+something: on scene seed 0, clusters of the config's own network, from random initialisation, agree
+with scene types by 0.10 only, but those of ImageNet weights (the file for 224 pixels) by 0.68:
+
+    --config.model.pretrained=imagenet --config.model.width=1.0 \
+        --config.model.encoder_trainable=False --config.train.num_steps=200 \
+        --config.train.eval_every=100
+
+--short uses the scene seed for development, a few small scenes and a narrow network: minutes,
+enough to notice that something broke but not how good it is. It asks less, leaves out heat-maps and
+coverage, asks of label issues only what size and outline tell, as the network has learnt nothing,
+and ends with status 1 if a bound is broken.
+
+Started again, what is there is used; --force scores again.
 
 Writes report.md, report.json and report.png into the workdir. Whether training without suspicious
 images helps is for scripts/exclude_experiment.py, which trains many networks.
