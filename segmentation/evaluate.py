@@ -35,6 +35,7 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
                 'eval_batch_size that is a multiple of the number of devices.'
             )
         per_device = images.reshape(len(devices), -1, *images.shape[1:])
+        per_device = process_settings.settle(per_device)
         if per_device.shape not in compiled:
             process_settings.compile_ahead(forward, variables, per_device)
             compiled.add(per_device.shape)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from segmentation import losses, pretrained
+from segmentation import losses, pretrained, process_settings
 from segmentation.model import SegmentationModel, scale_images
 
 # The pmap axis: devices, each with its share of the batch.
@@ -173,10 +173,12 @@ def pmap_step(step: Callable, devices: list[jax.Device] | None = None, donate: b
 
 def split_batch(batch: dict[str, np.ndarray], num_devices: int) -> dict[str, np.ndarray]:
     """Gives `image` and `label` a leading axis of this process' devices."""
-    return {
-        key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:])
-        for key in ('image', 'label')
-    }
+    return process_settings.settle(
+        {
+            key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:])
+            for key in ('image', 'label')
+        }
+    )
 
 
 def make_statistics_step(
