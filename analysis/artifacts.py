@@ -6,6 +6,7 @@ in their order. Rows of all files of one folder are the same images in the same 
 header does not fit is refused, never reinterpreted.
 """
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -65,6 +66,21 @@ def open_analysis(
     folder = workdir / 'analysis' / f'{split}-{run.step}'
     folder.mkdir(parents=True, exist_ok=True)
     return Analysis(run, split, examples, folder)
+
+
+def open_chosen(arguments: argparse.Namespace, workdir: pathlib.Path | None = None) -> Analysis:
+    """`open_analysis` of what a command's arguments say (`run.add_arguments`).
+
+    Args:
+      arguments: of the command.
+      workdir: another run directory than theirs.
+
+    Raises:
+      ValueError: see `open_analysis`.
+    """
+    return open_analysis(
+        workdir or arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
+    )
 
 
 def _write(path: pathlib.Path, write) -> None:

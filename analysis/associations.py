@@ -37,7 +37,6 @@ the run's `analysis/<split>-<step>/`; when the file is there and fits, it is sho
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -50,7 +49,7 @@ from tqdm import tqdm
 
 from analysis import artifacts, rank_correlation, reproduction, samples
 from analysis.artifacts import Analysis
-from analysis.run import add_arguments
+from analysis.run import make_parser, run_command
 from segmentation import evaluate, input_pipeline, markdown, metrics, process_settings
 
 matplotlib.use('agg')
@@ -394,38 +393,25 @@ def _draw_bins(axis, row: dict, color: str) -> None:
     axis.set_title(f'ρ {row["rho"]:+.2f}{given}', fontsize='small')
 
 
+def _run(arguments: argparse.Namespace) -> dict:
+    analysis = artifacts.open_chosen(arguments)
+    table = samples.compute_or_load(analysis)
+    if (analysis.folder / 'associations.json').exists() and not arguments.force:
+        result = artifacts.load_json(analysis, 'associations', VERSION)
+    else:
+        result = compute(analysis, table)
+        artifacts.save_json(analysis, 'associations', VERSION, result)
+    columns = {name: samples.numbers(table, name) for name in samples.columns(table, 'metadata')}
+    path = analysis.folder / 'associations.png'
+    figure(result, columns, path)
+    print(to_markdown(result), f'{path} shows the strongest.', sep='\n\n')
+    return result
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.associations',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = make_parser('associations', __doc__)
     parser.add_argument('--force', action='store_true', help='compute everything again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    arguments = parser.parse_args(argv)
-    try:
-        analysis = artifacts.open_analysis(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        )
-        table = samples.compute_or_load(analysis)
-        if (analysis.folder / 'associations.json').exists() and not arguments.force:
-            result = artifacts.load_json(analysis, 'associations', VERSION)
-        else:
-            result = compute(analysis, table)
-            artifacts.save_json(analysis, 'associations', VERSION, result)
-        columns = {
-            name: samples.numbers(table, name) for name in samples.columns(table, 'metadata')
-        }
-        path = analysis.folder / 'associations.png'
-        figure(result, columns, path)
-        print(to_markdown(result), f'{path} shows the strongest.', sep='\n\n')
-        if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

@@ -33,7 +33,6 @@ clusters.png         the diverse exemplars
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -46,7 +45,7 @@ from tqdm import tqdm
 
 from analysis import artifacts, cluster_description, contact_sheet, embeddings, samples
 from analysis.artifacts import Analysis
-from analysis.run import add_arguments
+from analysis.run import make_parser, run_command
 from segmentation import markdown, process_settings
 
 VERSION = 1
@@ -295,13 +294,25 @@ def draw(analysis: Analysis, arrays: dict[str, np.ndarray], summary: dict) -> pa
     return path
 
 
+def _run(arguments: argparse.Namespace) -> dict:
+    analysis = artifacts.open_chosen(arguments)
+    done = all((analysis.folder / f'clusters.{end}').exists() for end in ('npz', 'json', 'png'))
+    if done and not arguments.force:
+        load(analysis)
+        summary = artifacts.load_json(analysis, 'clusters', VERSION)
+    else:
+        points = embeddings.load(analysis)
+        arrays = cluster(points, arguments.tried, arguments.seed, progress=True)
+        summary = summarize(analysis, arrays)
+        artifacts.save_arrays(analysis, 'clusters', VERSION, **arrays)
+        artifacts.save_json(analysis, 'clusters', VERSION, summary)
+        draw(analysis, arrays, summary)
+    print(f'{analysis.folder / "clusters.npz"}:', to_markdown(summary), sep='\n\n')
+    return summary
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.clusters',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = make_parser('clusters', __doc__)
     parser.add_argument(
         '--tried',
         type=int,
@@ -312,30 +323,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument('--force', action='store_true', help='compute them again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the summary here')
-    arguments = parser.parse_args(argv)
-    try:
-        analysis = artifacts.open_analysis(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        )
-        done = all((analysis.folder / f'clusters.{end}').exists() for end in ('npz', 'json', 'png'))
-        if done and not arguments.force:
-            load(analysis)
-            summary = artifacts.load_json(analysis, 'clusters', VERSION)
-        else:
-            points = embeddings.load(analysis)
-            arrays = cluster(points, arguments.tried, arguments.seed, progress=True)
-            summary = summarize(analysis, arrays)
-            artifacts.save_arrays(analysis, 'clusters', VERSION, **arrays)
-            artifacts.save_json(analysis, 'clusters', VERSION, summary)
-            draw(analysis, arrays, summary)
-        print(f'{analysis.folder / "clusters.npz"}:', to_markdown(summary), sep='\n\n')
-        if arguments.json:
-            arguments.json.write_text(json.dumps(summary, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

@@ -46,7 +46,6 @@ Null: does not exist.
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import re
 import sys
@@ -63,7 +62,7 @@ from sklearn.preprocessing import StandardScaler
 
 from analysis import artifacts, associations, embeddings, reproduction, samples, similar, slices
 from analysis.artifacts import Analysis
-from analysis.run import add_arguments
+from analysis.run import make_parser, run_command
 from segmentation import evaluate, markdown, metrics, process_settings
 
 matplotlib.use('agg')
@@ -645,13 +644,31 @@ def figure(result: dict, path: pathlib.Path) -> None:
     plt.close(picture)
 
 
+def _run(arguments: argparse.Namespace) -> dict:
+    both = {
+        name: artifacts.open_analysis(workdir, arguments.split, which, arguments.data_path)
+        for name, workdir, which in (
+            ('this', arguments.workdir, arguments.checkpoint),
+            ('other', arguments.other, arguments.other_checkpoint),
+        )
+    }
+    this, other = both.values()
+    # Runs of a reproduction differ in the name of their parent.
+    name = '-'.join(other.run.workdir.resolve().parts[-2:])
+    kind = f'compare-{re.sub("[^A-Za-z0-9_-]+", "-", name)}-{other.run.step}'
+    path = this.folder / f'{kind}.png'
+    if path.with_suffix('.json').exists() and not arguments.force:
+        result = artifacts.load_json(this, kind, VERSION)
+    else:
+        result = compute(both)
+        artifacts.save_json(this, kind, VERSION, result)
+    figure(result, path)
+    print(to_markdown(result), f'{path} shows them.', sep='\n\n')
+    return result
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.compare',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = make_parser('compare', __doc__)
     parser.add_argument(
         '--other', required=True, type=pathlib.Path, metavar='WORKDIR', help='run to compare with'
     )
@@ -659,34 +676,7 @@ def main(argv: list[str] | None = None) -> int:
         '--other_checkpoint', default='best', help='as --checkpoint; default: %(default)s'
     )
     parser.add_argument('--force', action='store_true', help='compute everything again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    arguments = parser.parse_args(argv)
-    try:
-        both = {
-            name: artifacts.open_analysis(workdir, arguments.split, which, arguments.data_path)
-            for name, workdir, which in (
-                ('this', arguments.workdir, arguments.checkpoint),
-                ('other', arguments.other, arguments.other_checkpoint),
-            )
-        }
-        this, other = both.values()
-        # Runs of a reproduction differ in the name of their parent.
-        name = '-'.join(other.run.workdir.resolve().parts[-2:])
-        kind = f'compare-{re.sub("[^A-Za-z0-9_-]+", "-", name)}-{other.run.step}'
-        path = this.folder / f'{kind}.png'
-        if path.with_suffix('.json').exists() and not arguments.force:
-            result = artifacts.load_json(this, kind, VERSION)
-        else:
-            result = compute(both)
-            artifacts.save_json(this, kind, VERSION, result)
-        figure(result, path)
-        print(to_markdown(result), f'{path} shows them.', sep='\n\n')
-        if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

@@ -40,7 +40,6 @@ percentile bootstraps over images. Null: does not exist.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -52,7 +51,7 @@ from tqdm import tqdm
 
 from analysis import artifacts
 from analysis.artifacts import Analysis
-from analysis.run import add_arguments
+from analysis.run import make_parser, run_command
 from segmentation import evaluate, input_pipeline, labels, markdown, metrics, process_settings
 
 matplotlib.use('agg')
@@ -390,13 +389,23 @@ def figure(result: dict, path: pathlib.Path, most: int = 12) -> None:
     plt.close(picture)
 
 
+def _run(arguments: argparse.Namespace) -> dict:
+    runs = (arguments.workdir, *arguments.pool)
+    analyses = [artifacts.open_chosen(arguments, workdir) for workdir in runs]
+    kind = 'confusion-pooled' if arguments.pool else 'confusion'
+    path = analyses[0].folder / f'{kind}.png'
+    if not arguments.pool and path.with_suffix('.json').exists() and not arguments.force:
+        result = artifacts.load_json(analyses[0], kind, VERSION)
+    else:
+        result = compute(analyses)
+        artifacts.save_json(analyses[0], kind, VERSION, result)
+    figure(result, path)
+    print(to_markdown(result), f'{path} shows them.', sep='\n\n')
+    return result
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.confusion',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = make_parser('confusion', __doc__)
     parser.add_argument(
         '--pool',
         nargs='+',
@@ -406,30 +415,7 @@ def main(argv: list[str] | None = None) -> int:
         help='other folds of the experiment, whose images are added',
     )
     parser.add_argument('--force', action='store_true', help='compute everything again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    arguments = parser.parse_args(argv)
-    try:
-        analyses = [
-            artifacts.open_analysis(
-                workdir, arguments.split, arguments.checkpoint, arguments.data_path
-            )
-            for workdir in (arguments.workdir, *arguments.pool)
-        ]
-        kind = 'confusion-pooled' if arguments.pool else 'confusion'
-        path = analyses[0].folder / f'{kind}.png'
-        if not arguments.pool and path.with_suffix('.json').exists() and not arguments.force:
-            result = artifacts.load_json(analyses[0], kind, VERSION)
-        else:
-            result = compute(analyses)
-            artifacts.save_json(analyses[0], kind, VERSION, result)
-        figure(result, path)
-        print(to_markdown(result), f'{path} shows them.', sep='\n\n')
-        if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

@@ -34,7 +34,6 @@ embeddings.npz       (kind 'embeddings', version 1) the fitted reduction, for ne
 import argparse
 import dataclasses
 import fnmatch
-import json
 import pathlib
 import sys
 import tempfile
@@ -50,7 +49,7 @@ from tqdm import tqdm
 
 from analysis import artifacts
 from analysis.artifacts import Analysis
-from analysis.run import Run, add_arguments
+from analysis.run import Run, make_parser, run_command
 from segmentation import evaluate, input_pipeline, markdown, process_settings
 from segmentation.model import scale_images
 
@@ -406,13 +405,23 @@ def to_markdown(summary: dict) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.embeddings',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _run(arguments: argparse.Namespace) -> dict:
+    analysis = artifacts.open_chosen(arguments)
+    summary = summarize(
+        *compute_or_load(
+            analysis,
+            arguments.layers,
+            arguments.dimensions,
+            arguments.seed,
+            arguments.force,
+        )
     )
-    add_arguments(parser)
+    print(f'{analysis.folder / "embeddings.npy"}:', to_markdown(summary), sep='\n\n')
+    return summary
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser('embeddings', __doc__)
     parser.add_argument(
         '--layers',
         nargs='+',
@@ -429,28 +438,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument('--force', action='store_true', help='compute them again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the summary here')
-    arguments = parser.parse_args(argv)
-    try:
-        analysis = artifacts.open_analysis(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        )
-        summary = summarize(
-            *compute_or_load(
-                analysis,
-                arguments.layers,
-                arguments.dimensions,
-                arguments.seed,
-                arguments.force,
-            )
-        )
-        print(f'{analysis.folder / "embeddings.npy"}:', to_markdown(summary), sep='\n\n')
-        if arguments.json:
-            arguments.json.write_text(json.dumps(summary, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

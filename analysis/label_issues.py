@@ -57,7 +57,7 @@ from tqdm import tqdm
 from analysis import artifacts, label_regions
 from analysis.artifacts import Analysis
 from analysis.label_regions import ERRORS, KINDS, Instance
-from analysis.run import Run, add_arguments
+from analysis.run import Run, make_parser, run_command
 from segmentation import evaluate, input_pipeline, labels, markdown, process_settings
 
 matplotlib.use('Agg')
@@ -402,13 +402,31 @@ def write_exclude(analyses: Sequence[Analysis], excluded: list[dict], path: path
     temporary.replace(path)
 
 
+def _run(arguments: argparse.Namespace) -> dict:
+    if not 0 <= arguments.share < 1:
+        raise ValueError(f'--share={arguments.share} must be at least 0 and below 1.')
+    runs = (arguments.workdir, *arguments.pool)
+    analyses = [artifacts.open_chosen(arguments, workdir) for workdir in runs]
+    check_pool(analyses)
+    tables, images = [], []
+    for analysis in analyses:
+        table, result = compute_or_load(analysis, arguments.force)
+        picture = analysis.folder / 'label_issues.png'
+        if arguments.force or not picture.exists():
+            figure(analysis, table, picture)
+        tables.append(table.replace_schema_metadata(None))
+        images += result['images']
+    table = pyarrow.concat_tables(tables)
+    excluded = worst(table, images, arguments.share, arguments.kinds)
+    path = analyses[0].folder / f'exclude{"-pooled" if arguments.pool else ""}.json'
+    write_exclude(analyses, excluded, path)
+    summary = summarize(table, {**result, 'images': images}, excluded)
+    print(to_markdown(summary), f'{path} excludes them.', sep='\n\n')
+    return summary
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.label_issues',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = make_parser('label_issues', __doc__)
     parser.add_argument(
         '--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR',
         help='other folds of the experiment, whose images are added',
@@ -421,38 +439,7 @@ def main(argv: list[str] | None = None) -> int:
         help=f'that count for the exclusion: {", ".join(KINDS)}; default: all but the last',
     )  # fmt: skip
     parser.add_argument('--force', action='store_true', help='compute everything again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the summary here')
-    arguments = parser.parse_args(argv)
-    try:
-        if not 0 <= arguments.share < 1:
-            raise ValueError(f'--share={arguments.share} must be at least 0 and below 1.')
-        analyses = [
-            artifacts.open_analysis(
-                workdir, arguments.split, arguments.checkpoint, arguments.data_path
-            )
-            for workdir in (arguments.workdir, *arguments.pool)
-        ]
-        check_pool(analyses)
-        tables, images = [], []
-        for analysis in analyses:
-            table, result = compute_or_load(analysis, arguments.force)
-            picture = analysis.folder / 'label_issues.png'
-            if arguments.force or not picture.exists():
-                figure(analysis, table, picture)
-            tables.append(table.replace_schema_metadata(None))
-            images += result['images']
-        table = pyarrow.concat_tables(tables)
-        excluded = worst(table, images, arguments.share, arguments.kinds)
-        path = analyses[0].folder / f'exclude{"-pooled" if arguments.pool else ""}.json'
-        write_exclude(analyses, excluded, path)
-        summary = summarize(table, {**result, 'images': images}, excluded)
-        print(to_markdown(summary), f'{path} excludes them.', sep='\n\n')
-        if arguments.json:
-            arguments.json.write_text(json.dumps(summary, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

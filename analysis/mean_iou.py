@@ -11,7 +11,7 @@ import json
 import pathlib
 import sys
 
-from analysis.run import add_arguments, open_examples, restore_run
+from analysis.run import make_parser, open_examples, restore_run, run_command
 from segmentation import evaluate, metrics, process_settings
 
 
@@ -64,31 +64,21 @@ def to_markdown(scores: dict, image_size: int) -> str:
     return '\n\n'.join(parts) + '\n'
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.mean_iou',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _run(arguments: argparse.Namespace) -> dict:
+    scores = score_run(
+        arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
     )
-    add_arguments(parser)
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the scores here')
-    arguments = parser.parse_args(argv)
-    try:
-        scores = score_run(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        )
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
     image_size = json.loads((arguments.workdir / 'config.json').read_text())['data']['image_size']
-    markdown, text = to_markdown(scores, image_size), json.dumps(scores, indent=2) + '\n'
+    markdown = to_markdown(scores, image_size)
     print(markdown)
     path = arguments.workdir / f'mean_iou-{scores["split"]}-{scores["step"]}.json'
-    path.write_text(text)
+    path.write_text(json.dumps(scores, indent=2) + '\n')
     path.with_suffix('.md').write_text(markdown)
-    if arguments.json:
-        arguments.json.write_text(text)
-    return 0
+    return scores
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(make_parser('mean_iou', __doc__).parse_args(argv), _run)
 
 
 if __name__ == '__main__':

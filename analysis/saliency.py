@@ -32,8 +32,6 @@ saliency-*.png          a sheet per class and per cluster, an overview of the cl
 """
 
 import argparse
-import json
-import pathlib
 import sys
 
 import jax
@@ -42,7 +40,7 @@ from tqdm import tqdm
 
 from analysis import artifacts, saliency_examples, saliency_report
 from analysis.artifacts import Analysis
-from analysis.run import add_arguments
+from analysis.run import make_parser, run_command
 from analysis.saliency_methods import attribute, pool, strength
 from analysis.saliency_scores import GRID, Clusters, Scores, open_clusters
 from segmentation import input_pipeline, process_settings
@@ -239,34 +237,23 @@ def common_features(arrays: dict[str, np.ndarray], number: int = 5) -> list[dict
     return result
 
 
+def _run(arguments: argparse.Namespace) -> dict:
+    analysis = artifacts.open_chosen(arguments)
+    clusters = open_clusters(analysis)
+    arrays, new = compute_or_load(analysis, clusters, arguments.force)
+    result = saliency_examples.judge_or_load(analysis, clusters, arrays, arguments, new)
+    result['clusters'] = common_features(arrays)
+    figures = saliency_report.draw(analysis, arrays, result)
+    text = saliency_report.to_markdown(result, [path.name for path in figures])
+    print(f'{analysis.folder}:', text, sep='\n\n')
+    return result
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.saliency',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = make_parser('saliency', __doc__)
     saliency_examples.add_arguments(parser)
     parser.add_argument('--force', action='store_true', help='compute everything again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    arguments = parser.parse_args(argv)
-    try:
-        analysis = artifacts.open_analysis(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        )
-        clusters = open_clusters(analysis)
-        arrays, new = compute_or_load(analysis, clusters, arguments.force)
-        result = saliency_examples.judge_or_load(analysis, clusters, arrays, arguments, new)
-        result['clusters'] = common_features(arrays)
-        figures = saliency_report.draw(analysis, arrays, result)
-        text = saliency_report.to_markdown(result, [path.name for path in figures])
-        print(f'{analysis.folder}:', text, sep='\n\n')
-        if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

@@ -54,8 +54,6 @@ metrics, over the counted pixels at the network's resolution
 import argparse
 import concurrent.futures
 import io
-import json
-import pathlib
 import sys
 from collections.abc import Iterator
 
@@ -68,7 +66,7 @@ from tqdm import tqdm
 
 from analysis import artifacts
 from analysis.artifacts import Analysis
-from analysis.run import add_arguments
+from analysis.run import make_parser, run_command
 from segmentation import (
     coco_files,
     evaluate,
@@ -430,28 +428,17 @@ def to_markdown(summary: dict) -> str:
     )
 
 
+def _run(arguments: argparse.Namespace) -> dict:
+    analysis = artifacts.open_chosen(arguments)
+    summary = summarize(compute_or_load(analysis, arguments.force))
+    print(f'{analysis.folder / "samples.parquet"}:', to_markdown(summary), sep='\n\n')
+    return summary
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.samples',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = make_parser('samples', __doc__)
     parser.add_argument('--force', action='store_true', help='compute the table again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the summary here')
-    arguments = parser.parse_args(argv)
-    try:
-        analysis = artifacts.open_analysis(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        )
-        summary = summarize(compute_or_load(analysis, arguments.force))
-        print(f'{analysis.folder / "samples.parquet"}:', to_markdown(summary), sep='\n\n')
-        if arguments.json:
-            arguments.json.write_text(json.dumps(summary, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

@@ -16,7 +16,6 @@ similar.npz          (kind 'similar', version 1)
 """
 
 import argparse
-import json
 import pathlib
 import re
 import sys
@@ -27,7 +26,7 @@ from tqdm import tqdm
 
 from analysis import artifacts, contact_sheet, embeddings
 from analysis.artifacts import Analysis
-from analysis.run import add_arguments
+from analysis.run import make_parser, run_command
 from segmentation import input_pipeline, markdown, process_settings, writers
 from segmentation.model import scale_images
 
@@ -192,59 +191,48 @@ def draw(analysis: Analysis, found: dict) -> pathlib.Path:
     return path
 
 
+def _run(arguments: argparse.Namespace) -> dict:
+    one = arguments.image_id is not None or arguments.image is not None
+    k = arguments.k if arguments.k is not None else 8 if one else K
+    if k < 1:
+        raise ValueError(f'--k={k}: at least one neighbour.')
+    analysis = artifacts.open_chosen(arguments)
+    if one:
+        found = query(analysis, k, arguments.image_id, arguments.image)
+        result = {'query': found['query'], 'neighbours': describe(analysis, found)}
+        rows = [
+            (str(entry['image_id']), entry['file_name'], f'{entry["distance"]:.3f}')
+            for entry in result['neighbours']
+        ]
+        print(markdown.table(('image id', 'file', 'distance'), rows), end='\n\n')
+        print(f'Drawn: {draw(analysis, found)}')
+    else:
+        distance = compute_or_load(analysis, k, arguments.force)['distance']
+        result = {
+            'num_images': len(distance),
+            'k': distance.shape[1],
+            'median_distance': {
+                'nearest': float(np.median(distance[:, 0])),
+                'farthest': float(np.median(distance[:, -1])),
+            },
+        }
+        print(
+            f'{analysis.folder / "similar.npz"}: {result["k"]} neighbours of '
+            f'{result["num_images"]} images; median distance of the nearest '
+            f'{result["median_distance"]["nearest"]:.3f}, of the last '
+            f'{result["median_distance"]["farthest"]:.3f}.'
+        )
+    return result
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.similar',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = make_parser('similar', __doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument('--image_id', type=int, metavar='ID', help='of an image of the analysis')
     which.add_argument('--image', type=pathlib.Path, metavar='FILE', help='any picture')
     parser.add_argument('--k', type=int, help=f'neighbours; default: {K}, 8 of one image')
     parser.add_argument('--force', action='store_true', help='compute all neighbours again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    arguments = parser.parse_args(argv)
-    one = arguments.image_id is not None or arguments.image is not None
-    try:
-        k = arguments.k if arguments.k is not None else 8 if one else K
-        if k < 1:
-            raise ValueError(f'--k={k}: at least one neighbour.')
-        analysis = artifacts.open_analysis(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        )
-        if one:
-            found = query(analysis, k, arguments.image_id, arguments.image)
-            result = {'query': found['query'], 'neighbours': describe(analysis, found)}
-            rows = [
-                (str(entry['image_id']), entry['file_name'], f'{entry["distance"]:.3f}')
-                for entry in result['neighbours']
-            ]
-            print(markdown.table(('image id', 'file', 'distance'), rows), end='\n\n')
-            print(f'Drawn: {draw(analysis, found)}')
-        else:
-            distance = compute_or_load(analysis, k, arguments.force)['distance']
-            result = {
-                'num_images': len(distance),
-                'k': distance.shape[1],
-                'median_distance': {
-                    'nearest': float(np.median(distance[:, 0])),
-                    'farthest': float(np.median(distance[:, -1])),
-                },
-            }
-            print(
-                f'{analysis.folder / "similar.npz"}: {result["k"]} neighbours of '
-                f'{result["num_images"]} images; median distance of the nearest '
-                f'{result["median_distance"]["nearest"]:.3f}, of the last '
-                f'{result["median_distance"]["farthest"]:.3f}.'
-            )
-        if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

@@ -24,7 +24,6 @@ Distances between far groups, and the sizes of groups, mean nothing on such a ma
 """
 
 import argparse
-import json
 import pathlib
 import sys
 
@@ -37,7 +36,7 @@ from tqdm import tqdm
 
 from analysis import artifacts, clusters, contact_sheet, embeddings, similar
 from analysis.artifacts import Analysis
-from analysis.run import add_arguments
+from analysis.run import make_parser, run_command
 from segmentation import markdown, process_settings
 
 VERSION = 1
@@ -197,44 +196,33 @@ def summarize(arrays: dict[str, np.ndarray]) -> dict:
     }
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.similarity_map',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _run(arguments: argparse.Namespace) -> dict:
+    analysis = artifacts.open_chosen(arguments)
+    label, names = clusters.load(analysis)['label'], clusters.names(analysis)
+    arrays = compute_or_load(analysis, arguments.seed, arguments.force)
+    dots, images = (analysis.folder / f'similarity_map{end}.png' for end in ('', '_images'))
+    draw_dots(arrays['map_2d'], label, names, dots)
+    draw_images(analysis, arrays['map_2d'], images)
+    summary = summarize(arrays)
+    rows = [
+        (str(row['dimensions']), f'{row["trustworthiness"]:.3f}', f'{row["recall"]:.3f}')
+        for row in summary['maps']
+    ]
+    print(
+        f'{analysis.folder / "similarity_map.npz"}: {summary["num_images"]} images, judged by '
+        f'{NEIGHBOURS} neighbours',
+        markdown.table(('dimensions', 'trustworthiness', 'recall of neighbours'), rows),
+        f'Drawn: {dots}, {images.name}',
+        sep='\n\n',
     )
-    add_arguments(parser)
+    return summary
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = make_parser('similarity_map', __doc__)
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument('--force', action='store_true', help='compute the maps again')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the scores here')
-    arguments = parser.parse_args(argv)
-    try:
-        analysis = artifacts.open_analysis(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        )
-        label, names = clusters.load(analysis)['label'], clusters.names(analysis)
-        arrays = compute_or_load(analysis, arguments.seed, arguments.force)
-        dots, images = (analysis.folder / f'similarity_map{end}.png' for end in ('', '_images'))
-        draw_dots(arrays['map_2d'], label, names, dots)
-        draw_images(analysis, arrays['map_2d'], images)
-        summary = summarize(arrays)
-        rows = [
-            (str(row['dimensions']), f'{row["trustworthiness"]:.3f}', f'{row["recall"]:.3f}')
-            for row in summary['maps']
-        ]
-        print(
-            f'{analysis.folder / "similarity_map.npz"}: {summary["num_images"]} images, judged by '
-            f'{NEIGHBOURS} neighbours',
-            markdown.table(('dimensions', 'trustworthiness', 'recall of neighbours'), rows),
-            f'Drawn: {dots}, {images.name}',
-            sep='\n\n',
-        )
-        if arguments.json:
-            arguments.json.write_text(json.dumps(summary, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

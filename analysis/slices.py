@@ -43,7 +43,6 @@ run's `analysis/<split>-<step>/`:
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -55,7 +54,7 @@ from scipy import stats
 
 from analysis import artifacts, samples
 from analysis.artifacts import Analysis
-from analysis.run import add_arguments
+from analysis.run import make_parser, run_command
 from segmentation import markdown, process_settings
 
 matplotlib.use('agg')
@@ -516,31 +515,20 @@ def figure(result: dict, path: pathlib.Path) -> None:
     plt.close(picture)
 
 
+def _run(arguments: argparse.Namespace) -> dict:
+    analysis = artifacts.open_chosen(arguments)
+    result = compute(analysis, arguments.seed)
+    artifacts.save_json(analysis, 'slices', VERSION, result)
+    path = analysis.folder / 'slices.png'
+    figure(result, path)
+    print(to_markdown(result), f'{path} shows them.', sep='\n\n')
+    return result
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m analysis.slices',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
+    parser = make_parser('slices', __doc__)
     parser.add_argument('--seed', type=int, default=0, help='of the halves; default: %(default)s')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    arguments = parser.parse_args(argv)
-    try:
-        analysis = artifacts.open_analysis(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        )
-        result = compute(analysis, arguments.seed)
-        artifacts.save_json(analysis, 'slices', VERSION, result)
-        path = analysis.folder / 'slices.png'
-        figure(result, path)
-        print(to_markdown(result), f'{path} shows them.', sep='\n\n')
-        if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser.parse_args(argv), _run)
 
 
 if __name__ == '__main__':

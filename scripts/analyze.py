@@ -27,7 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import jax  # noqa: E402
 
-from analysis.artifacts import open_analysis  # noqa: E402
+from analysis.artifacts import open_chosen  # noqa: E402
 from analysis.run import add_arguments  # noqa: E402
 from segmentation import markdown, process_settings  # noqa: E402
 
@@ -110,9 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.other:
         plan.append(('compare', [*common, '--other', str(arguments.other)]))
     try:
-        folder = open_analysis(
-            arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-        ).folder
+        folder = open_chosen(arguments).folder
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
