@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from segmentation import process_settings
@@ -14,6 +15,7 @@ COMMAND = """
 import json, resource
 import jax
 import jax.numpy as jnp
+import numpy as np
 from segmentation import process_settings
 process_settings.configure()
 
@@ -28,7 +30,11 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(8):
     step(x).block_until_ready()
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(json.dumps({'faults': faults, 'cache': jax.config.jax_compilation_cache_dir}))
+batch = np.ones((1, 512, 512), np.float32)  # large enough to be copied by another thread
+placed = process_settings.settle({'image': batch})['image']
+settled = [isinstance(placed, jax.Array), placed.is_ready()]
+cache = jax.config.jax_compilation_cache_dir
+print(json.dumps({'faults': faults, 'cache': cache, 'settled': settled}))
 """
 
 
@@ -94,3 +100,9 @@ def test_freed_memory_goes_back():
     process_settings.release_memory()
     assert full - resident() > 100e6
     del last
+
+
+def test_a_batch_is_on_the_only_device_before_a_step_and_left_alone_for_several(default):
+    batch = {'image': np.zeros((8, 1, 4, 4, 3), np.uint8)}
+    assert process_settings.settle(batch) is batch  # the tests have eight devices
+    assert default[1]['settled'] == [True, True]
