@@ -2,8 +2,8 @@
 
     ./scripts/demo.sh
 
-Needs no download and no accelerator: 6 minutes of training on two slow CPU cores. Mean IoU over
-the 200 validation scenes at 128×128: person 0.356, car 0.392.
+Needs no download and no accelerator: 2 minutes of training on two CPU cores, 6 on slow ones. Mean
+IoU over the 200 validation scenes at 128×128: person 0.350, car 0.423.
 """
 
 from configs import default
