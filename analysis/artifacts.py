@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,28 @@ def open_chosen(arguments: argparse.Namespace, workdir: pathlib.Path | None = No
     return open_analysis(
         workdir or arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
     )
+
+
+def check_pool(analyses: Sequence[Analysis]) -> None:
+    """Refuses runs that are not the folds of one experiment.
+
+    Raises:
+      ValueError: they differ in data or in how it is used, or share images.
+    """
+    first = analyses[0]
+    settings = [analysis.run.config.data.to_dict() for analysis in analyses]
+    for analysis, mine in zip(analyses[1:], settings[1:], strict=True):
+        if analysis.run.data['fingerprint'] != first.run.data['fingerprint']:
+            raise ValueError(f'{analysis.run.workdir} was trained on other data than the first.')
+        for field in ('label_space', 'folds', 'train_splits', 'require', 'overlap', 'crowd'):
+            if mine[field] != settings[0][field]:
+                raise ValueError(
+                    f'{analysis.run.workdir} is no fold of the same experiment as the first: '
+                    f'data.{field} is {mine[field]!r} instead of {settings[0][field]!r}.'
+                )
+    ids = np.concatenate([analysis.examples.image_ids for analysis in analyses])
+    if len(np.unique(ids)) < len(ids):
+        raise ValueError('The runs to be pooled share images: they are not folds of each other.')
 
 
 def _write(path: pathlib.Path, write) -> None:

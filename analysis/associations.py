@@ -58,7 +58,6 @@ import matplotlib.pyplot as plt  # noqa: E402
 VERSION = 1
 LEVEL = 0.05
 NUM_BINS = 5
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 _NUM_RESAMPLES = 2000
 # Okabe and Ito's palette, told apart by all kinds of colour vision.
 _COLORS = {'loss': '#D55E00', 'mean_iou_foreground': '#0072B2'}
@@ -168,7 +167,7 @@ def desaturated_metrics(analysis: Analysis) -> dict[str, np.ndarray]:
 
     def gray(batches):
         for batch in batches:
-            luma = np.rint(batch['image'] @ _LUMA).astype(np.uint8)
+            luma = np.rint(batch['image'] @ input_pipeline.LUMA).astype(np.uint8)
             yield {**batch, 'image': np.repeat(luma[..., None], 3, -1)}
 
     batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)

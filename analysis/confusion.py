@@ -266,23 +266,16 @@ def compute(analyses: Sequence[Analysis]) -> dict:
     """The content of the artifact, for the images of one or more runs together.
 
     Raises:
-      ValueError: the runs differ in classes or data, or share images.
+      ValueError: they are not the folds of one experiment.
     """
     first = analyses[0]
-    for other in analyses[1:]:
-        if other.run.data['fingerprint'] != first.run.data['fingerprint']:
-            raise ValueError(f'{other.run.workdir} was trained on other data: it cannot be pooled.')
-        if other.run.config.data.label_space != first.run.config.data.label_space:
-            raise ValueError(f'{other.run.workdir} has another label space: it cannot be pooled.')
-    ids = np.concatenate([analysis.examples.image_ids for analysis in analyses])
-    if len(np.unique(ids)) < len(ids):
-        raise ValueError('The runs to be pooled share images: they are not folds of each other.')
+    artifacts.check_pool(analyses)
     counted = [count(analysis) for analysis in analyses]
     counts = {key: np.concatenate([part[key] for part in counted]) for key in counted[0]}
     known = first.examples.splits[0].categories
     classes = labels.parse_label_space(first.run.config.data.label_space).category_to_class(known)
     return {
-        'num_images': len(ids),
+        'num_images': sum(len(analysis.examples) for analysis in analyses),
         'pooled': [str(analysis.run.workdir) for analysis in analyses[1:]],
         **summarize(
             counts,

@@ -230,28 +230,6 @@ def compute_or_load(analysis: Analysis, force: bool = False) -> tuple[pyarrow.Ta
     return table, result
 
 
-def check_pool(analyses: Sequence[Analysis]) -> None:
-    """Refuses runs that are not the folds of one experiment.
-
-    Raises:
-      ValueError: they differ in data or in how it is used, or share images.
-    """
-    first = analyses[0]
-    settings = [analysis.run.config.data.to_dict() for analysis in analyses]
-    for analysis, mine in zip(analyses[1:], settings[1:], strict=True):
-        if analysis.run.data['fingerprint'] != first.run.data['fingerprint']:
-            raise ValueError(f'{analysis.run.workdir} was trained on other data than the first.')
-        for field in ('label_space', 'folds', 'train_splits', 'require', 'overlap', 'crowd'):
-            if mine[field] != settings[0][field]:
-                raise ValueError(
-                    f'{analysis.run.workdir} is no fold of the same experiment as the first: '
-                    f'data.{field} is {mine[field]!r} instead of {settings[0][field]!r}.'
-                )
-    ids = np.concatenate([analysis.examples.image_ids for analysis in analyses])
-    if len(np.unique(ids)) < len(ids):
-        raise ValueError('The runs to be pooled share images: they are not folds of each other.')
-
-
 def worst(table: pyarrow.Table, images: list[dict], share: float, kinds: Sequence[str]) -> list:
     """The most suspicious images, with the reason for each.
 
@@ -407,7 +385,7 @@ def _run(arguments: argparse.Namespace) -> dict:
         raise ValueError(f'--share={arguments.share} must be at least 0 and below 1.')
     runs = (arguments.workdir, *arguments.pool)
     analyses = [artifacts.open_chosen(arguments, workdir) for workdir in runs]
-    check_pool(analyses)
+    artifacts.check_pool(analyses)
     tables, images = [], []
     for analysis in analyses:
         table, result = compute_or_load(analysis, arguments.force)

@@ -14,13 +14,12 @@ import numpy as np
 from scipy import ndimage, stats
 
 from analysis.saliency_methods import pool
-from segmentation import metrics
+from segmentation import input_pipeline, metrics
 from segmentation.labels import nearest_indices
 
 # Shares of the cells that are deleted or inserted, between none and all.
 FRACTIONS = (0.05, 0.15, 0.35, 0.65)
 BASELINES = ('random', 'centre', 'edges')
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 _RESAMPLES = 2000
 
 
@@ -35,7 +34,7 @@ def baseline_maps(images: np.ndarray, size: int, seed: Sequence[int]) -> dict[st
     Returns:
       `random`, `centre` (a Gaussian, standard deviation G / 4) and `edges`, float32 `[B, G, G]`.
     """
-    luma = images @ _LUMA
+    luma = images @ input_pipeline.LUMA
     edges = np.hypot(ndimage.sobel(luma, 1), ndimage.sobel(luma, 2))
     offset = np.arange(size) - (size - 1) / 2
     squared = np.square(offset)[:, None] + np.square(offset)

@@ -78,7 +78,6 @@ from segmentation import (
 )
 
 VERSION = 1
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 _BINS = 15  # of confidence
 _SINGLE_CHANNEL = ('1', 'L', 'LA', 'La', 'F', 'I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 
@@ -166,7 +165,7 @@ def describe_photograph(pixels: np.ndarray) -> dict[str, float | bool | None]:
     Args:
       pixels: uint8 `[H, W, 3]`, RGB.
     """
-    luma = pixels @ _LUMA
+    luma = pixels @ input_pipeline.LUMA
     inner = luma[1:-1, 1:-1]
     laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
     channels = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))  # many times faster than pixels

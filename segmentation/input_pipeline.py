@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 
 from segmentation import coco, coco_files, labels
 
-# Rec. 601 luma, as Pillow's own conversion to 'L'.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+# Rec. 601 luma of red, green and blue, as Pillow's own conversion to 'L'.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def open_data(config: ConfigDict) -> coco.Prepared:
@@ -127,9 +127,9 @@ def jitter_colors(image: np.ndarray, rng: np.random.Generator, strength: float) 
     """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
     pixels = image.astype(np.float32) * brightness
-    mean = (pixels @ _LUMA).mean()
+    mean = (pixels @ LUMA).mean()
     pixels = mean + (pixels - mean) * contrast
-    gray = (pixels @ _LUMA)[..., None]
+    gray = (pixels @ LUMA)[..., None]
     return (gray + (pixels - gray) * saturation).clip(0, 255).astype(np.uint8)
 
 

@@ -131,7 +131,7 @@ def test_folds_of_another_experiment_are_refused(analysis):
         config.data.label_space = 'person_vehicle'
     other = dataclasses.replace(analysis, run=dataclasses.replace(analysis.run, config=config))
     with pytest.raises(ValueError, match='data.label_space'):
-        label_issues.check_pool([analysis, other])
+        artifacts.check_pool([analysis, other])
 
 
 def test_folds_are_pooled(workdir, tmp_path, monkeypatch):
