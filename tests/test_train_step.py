@@ -1,13 +1,16 @@
 """The step on several devices against one, and against a step written without pmap."""
 
+import dataclasses
 import gzip
 import json
+import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.experimental import io_callback
 
 from configs import default
 from segmentation import labels
@@ -186,39 +189,32 @@ def test_loss_falls_state_is_donated_and_nothing_waits(config, caplog, tmp_path)
 
 
 def assert_batches_are_sent_ahead(step, state, batch, folder):
-    """By a trace: the next batch goes to the devices while they work, and nothing comes back."""
+    """Batches go to devices that are still at work; by a trace, nothing comes back from them."""
+    sent, in_time = threading.Event(), []
+
+    def work():
+        in_time.append(sent.wait(timeout=30))
+        return np.int32(0)
+
+    def hold(number):
+        return number + io_callback(work, jax.ShapeDtypeStruct((), np.int32))
+
+    state = dataclasses.replace(state, step=jax.jit(hold)(state.step))
+    state, _ = step(state, batch)
+    state, _ = step(state, batch)
+    sent.set()
+    jax.block_until_ready(state)
+    assert in_time and all(in_time), 'the step waited for the one before it'
+
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
     with jax.profiler.trace(folder, profiler_options=options):
-        for _ in range(3):
-            state, _ = step(state, batch)
-        jax.block_until_ready(state)
+        jax.block_until_ready(step(state, batch))
     (file,) = folder.rglob('*.trace.json.gz')
     events = json.loads(gzip.decompress(file.read_bytes()))['traceEvents']
-    threads = {
-        (event['pid'], event['tid']): event['args']['name']
-        for event in events
-        if event.get('name') == 'thread_name'
-    }
-    spans = [
-        (
-            event['name'],
-            event['ts'],
-            event['ts'] + event['dur'],
-            threads[event['pid'], event['tid']],
-        )
-        for event in events
-        if event.get('ph') == 'X'
-    ]
-    sent = sorted((start, end) for name, start, end, _ in spans if name == 'shard_args')
-    calls = sorted((start, end) for name, start, end, _ in spans if name.startswith('PjitFunction'))
-    busy = [(start, end) for _, start, end, thread in spans if 'XLA' in thread]
-    assert calls and len(sent) >= 3 and busy
-    later = [span for span in sent if span[0] > min(start for start, _ in busy)]
-    assert later, 'every batch was sent before the first step began'
-    for start, end in later:
-        assert any(first < end and start < last for first, last in busy)
-    assert not any('CopyToHost' in name or 'ToLiteral' in name for name, *_ in spans)
+    names = [event['name'] for event in events if event.get('ph') == 'X']
+    assert any(name.startswith('PjitFunction') for name in names)
+    assert not any('CopyToHost' in name or 'ToLiteral' in name for name in names)
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
