@@ -1,0 +1,100 @@
+'use strict';
+// Colours of a column: eight that are told apart without full colour vision (Okabe and Ito 2008) for
+// categories, the rest is "other"; viridis for numbers, without the end that the background hides.
+
+(function () {
+  const explorer = window.explorer;
+  const SHOWN = 8;
+
+  const palettes = {
+    light: ['#0072b2', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9', '#8c6d1f', '#3b3b4f'],
+    dark: ['#4aa3df', '#f0b429', '#1fbf92', '#f07f3c', '#e39bc3', '#8fd0f5', '#c5a550', '#d8d8e6'],
+  };
+  const others = { light: '#a9b0ba', dark: '#6b7380' };
+
+  // {categories: eight colours, other} of the present theme.
+  explorer.palette = function () {
+    const theme = explorer.isDark() ? 'dark' : 'light';
+    return { categories: palettes[theme], other: others[theme] };
+  };
+
+  // From 0 (least) to 1 (most).
+  explorer.rampColor = function (share) {
+    const t = Math.min(1, Math.max(0, share));
+    return d3.interpolateViridis(explorer.isDark() ? 0.15 + 0.85 * t : 0.94 * t);
+  };
+
+  // How a column is coloured: {kind, colors, code(row), …}. code indexes colors; the last colour is
+  // that of other and missing values.
+  //   categories: values [{value, label, code, count}], most frequent first
+  //   numbers: low, high (2nd and 98th percentile; what lies beyond has the colour of the end)
+  explorer.colorScale = function (view, name) {
+    const column = view.column(name);
+    return column.kind === 'number' ? numberScale(view, column) : categoryScale(view, column);
+  };
+
+  function categoryScale(view, column) {
+    const { categories, other } = explorer.palette();
+    const values = explorer.valueCounts(view, column.name).map((entry, rank) => ({
+      ...entry,
+      code: rank < SHOWN && entry.value !== null ? rank : SHOWN,
+    }));
+    const codes = new Map(values.map((entry) => [entry.value, entry.code]));
+    let code = (row) => codes.get(view.value(column.name, row));
+    if (column.kind === 'category') {
+      const byIndex = column.categories.map((category) => codes.get(category) ?? SHOWN);
+      code = (row) => byIndex[column.values[row]] ?? SHOWN;
+    }
+    return { kind: 'category', colors: [...categories, other], code, values };
+  }
+
+  const STEPS = 64;
+
+  function numberScale(view, column) {
+    column.cache.domain ??= percentiles(column.values, [0.02, 0.98]);
+    const [low, high] = column.cache.domain;
+    const values = column.values;
+    const factor = (STEPS - 1) / (high - low || 1);
+    return {
+      kind: 'number',
+      colors: [
+        ...d3.range(STEPS).map((i) => explorer.rampColor(i / (STEPS - 1))),
+        explorer.palette().other,
+      ],
+      code(row) {
+        const value = values[row];
+        if (value !== value) return STEPS;
+        return Math.max(0, Math.min(STEPS - 1, Math.round((value - low) * factor)));
+      },
+      low,
+      high,
+    };
+  }
+
+  // [0, 1] if there is no value.
+  function percentiles(values, shares) {
+    const there = Float64Array.from(values.filter((value) => !Number.isNaN(value))).sort();
+    if (!there.length) return [0, 1];
+    return shares.map((share) => d3.quantileSorted(there, share));
+  }
+  explorer.percentiles = percentiles;
+
+  // [{value, label, count}] of a category or boolean column, most frequent first, missing last.
+  explorer.valueCounts = function (view, name) {
+    const column = view.column(name);
+    if (column.cache.counts) return column.cache.counts;
+    const counts = new Map();
+    for (let row = 0; row < view.n; row++) {
+      const value = view.value(name, row);
+      counts.set(value, (counts.get(value) ?? 0) + 1);
+    }
+    column.cache.counts = [...counts]
+      .map(([value, count]) => ({
+        value,
+        count,
+        label: value === null ? 'none' : explorer.format(column, value),
+      }))
+      .sort((a, b) => (a.value === null) - (b.value === null) || b.count - a.count);
+    return column.cache.counts;
+  };
+})();
