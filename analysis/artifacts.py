@@ -83,6 +83,13 @@ def open_chosen(arguments: argparse.Namespace, workdir: pathlib.Path | None = No
     )
 
 
+def restrict(analysis: Analysis, rows: np.ndarray) -> Analysis:
+    """The same analysis of some of its images, by their numbers."""
+    examples = analysis.examples
+    chosen = {name: getattr(examples, name)[rows] for name in ('split_of', 'position', 'image_ids')}
+    return dataclasses.replace(analysis, examples=dataclasses.replace(examples, **chosen))
+
+
 def check_pool(analyses: Sequence[Analysis]) -> None:
     """Refuses runs that are not the folds of one experiment.
 

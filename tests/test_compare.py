@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from analysis import artifacts, compare, samples
+from analysis import artifacts, compare, representations, samples
 from configs import default
 from segmentation import checkpoint, input_pipeline, labels, model, train_step, workdir
 
@@ -17,13 +17,13 @@ def test_cka_of_the_same_and_of_unrelated_features():
     rng = np.random.default_rng(0)
     x = rng.normal(3, 1, (60, 200))
     rotation = np.linalg.qr(rng.normal(size=(200, 200)))[0]
-    assert np.isclose(compare.debiased_cka(x, 5 * x @ rotation + 7), 1)
-    unrelated = [compare.debiased_cka(x, rng.normal(size=(60, 300))) for _ in range(50)]
+    assert np.isclose(representations.debiased_cka(x, 5 * x @ rotation + 7), 1)
+    unrelated = [representations.debiased_cka(x, rng.normal(size=(60, 300))) for _ in range(50)]
     # Without debiasing it would be about 0.8: more features than images.
     assert abs(np.mean(unrelated)) < 0.03
     half = np.hstack([x, rng.normal(0, 1, (60, 200))])
-    assert 0.5 < compare.debiased_cka(x, half) < 0.9
-    assert np.isnan(compare.debiased_cka(x, np.ones((60, 3))))
+    assert 0.5 < representations.debiased_cka(x, half) < 0.9
+    assert np.isnan(representations.debiased_cka(x, np.ones((60, 3))))
 
 
 def test_cka_is_unbiased_hsic():
@@ -49,14 +49,14 @@ def test_cka_is_unbiased_hsic():
         return total
 
     expected = hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
-    assert np.isclose(compare.debiased_cka(x, y), expected)
+    assert np.isclose(representations.debiased_cka(x, y), expected)
 
 
 def test_neighbour_overlap():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 5))
-    np.testing.assert_array_equal(compare.neighbour_overlap(x, 2 * x + 1), 1)
-    chance = compare.neighbour_overlap(x, rng.normal(size=(300, 5))).mean()
+    np.testing.assert_array_equal(representations.neighbour_overlap(x, 2 * x + 1), 1)
+    chance = representations.neighbour_overlap(x, rng.normal(size=(300, 5))).mean()
     assert abs(chance - 10 / 299) < 0.02
 
 
@@ -64,10 +64,10 @@ def test_auroc_of_weighted_images():
     rng = np.random.default_rng(0)
     scores, positive = rng.integers(0, 6, 40) / 5, rng.random(40) < 0.3
     weights = rng.integers(0, 3, (5, 40))
-    areas = compare.auroc(scores, positive, weights)
+    areas = representations.auroc(scores, positive, weights)
     for weight, area in zip(weights, areas, strict=True):
         assert np.isclose(area, roc_auc_score(positive, scores, sample_weight=weight))
-    assert np.isnan(compare.auroc(scores, positive, positive[None] * 1.0)[0])
+    assert np.isnan(representations.auroc(scores, positive, positive[None] * 1.0)[0])
 
 
 def test_the_space_that_separates_better_is_found():
@@ -76,16 +76,16 @@ def test_the_space_that_separates_better_is_found():
     this, other = rng.normal(size=(2, 160, 8))
     this[second, 0] += 1
     other[second, 0] += 3
-    rows = compare.separation({'this': this, 'other': other}, second)
+    rows = representations.separation({'this': this, 'other': other}, second)
     assert [row['method'] for row in rows] == ['linear probe', 'neighbours', 'silhouette']
     for row in rows:
         assert (row['first'], row['second']) == (120, 40)
         assert np.isclose(row['difference'], row['other'] - row['this'])
         assert 0 < row['difference_interval'][0] < row['difference'] < row['difference_interval'][1]
         assert row['this_interval'][0] < row['this'] < row['this_interval'][1]
-    same = compare.separation({'this': this, 'other': this}, second)
+    same = representations.separation({'this': this, 'other': this}, second)
     assert all(row['difference'] == 0 for row in same)
-    assert rows == compare.separation({'this': this, 'other': other}, second)
+    assert rows == representations.separation({'this': this, 'other': other}, second)
 
 
 def test_scores_are_paired():
@@ -176,14 +176,14 @@ def test_command(runs, capsys, tmp_path):
 def test_a_run_is_the_same_as_itself(runs, tmp_path):
     this = artifacts.open_analysis(runs[0])
     both = {'this': this, 'other': this}
-    _, features = compare.layer_features(both)
-    for row in compare.compare_layers(features):
+    _, features = representations.layer_features(both)
+    for row in representations.compare_layers(features):
         assert row['overlap'] == 1 and (row['cka'] is None or np.isclose(row['cka'], 1))
 
 
 def test_restriction_keeps_images_with_their_labels(runs):
     this = artifacts.open_analysis(runs[0])
-    some = compare.restrict(this, np.array([5, 2]))
+    some = artifacts.restrict(this, np.array([5, 2]))
     assert some.examples.image_ids.tolist() == this.examples.image_ids[[5, 2]].tolist()
     np.testing.assert_array_equal(some.examples[0]['label'], this.examples[5]['label'])
     assert some.examples[0]['label'].max() < labels.IGNORE
