@@ -64,7 +64,7 @@ from analysis import (
     slices,
 )
 from analysis.artifacts import Analysis, restrict
-from analysis.run import make_parser, run_command
+from analysis.run import Run, make_parser, run_command
 from segmentation import evaluate, metrics, process_settings
 
 VERSION = 1
