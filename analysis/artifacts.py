@@ -21,6 +21,7 @@ import pyarrow
 from pyarrow import parquet
 
 from analysis.run import Run, open_examples, restore_run
+from segmentation.config import read_config
 from segmentation.input_pipeline import Examples
 
 _HEADER = 'header'
@@ -65,6 +66,36 @@ def open_analysis(
     examples, _ = open_examples(run, split, data_path)
     folder = workdir / 'analysis' / f'{split}-{run.step}'
     folder.mkdir(parents=True, exist_ok=True)
+    return Analysis(run, split, examples, folder)
+
+
+def open_written(workdir: pathlib.Path, name: str) -> Analysis:
+    """An analysis for those who only read what was written: without network and images.
+
+    Args:
+      workdir: the run directory.
+      name: of its folder, `<split>-<step>`; its samples.parquet says which images there are.
+
+    Raises:
+      ValueError: there is no such run or folder.
+    """
+    if not (workdir / 'run.json').is_file():
+        raise ValueError(f'{workdir} is no run directory (it has no run.json): check --workdir.')
+    folder = workdir / 'analysis' / name
+    split, _, step = name.rpartition('-')
+    if not split or not step.isdecimal() or not (folder / 'samples.parquet').is_file():
+        raise ValueError(f'{folder} has no samples.parquet: run python -m analysis.samples first.')
+    described = json.loads((workdir / 'run.json').read_text())
+    config = read_config(workdir / 'config.json')
+    names, data = tuple(described['class_names']), described['data']
+    run = Run(workdir, config, names, None, {}, int(step), data)
+    try:
+        table = parquet.read_table(folder / 'samples.parquet', columns=['image_id'])
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ValueError(f'{folder / "samples.parquet"} is damaged ({error}).') from error
+    ids = table['image_id'].to_numpy()
+    nowhere = np.zeros(len(ids), np.int64)
+    examples = Examples((), nowhere, nowhere, ids, lambda *_: nowhere, config.data)
     return Analysis(run, split, examples, folder)
 
 

@@ -1,0 +1,559 @@
+"""A run directory with the artifacts of all analyses, for any number of images that do not exist.
+
+    python -m tests.report_fixture runs/forty_thousand --images 40000
+
+Scenes of ten kinds, whose metadata, scores, places on the map and label errors go together as they
+do in a real run. No network is trained and no photograph read, so that 40,000 images take a minute;
+what the artifacts contain has the real form, as the modules that own them write it.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from PIL import Image, ImageDraw
+from pycocotools import mask as mask_utils
+from scipy.spatial import cKDTree
+
+from analysis import artifacts, associations, clusters, label_issues, pictures, samples, slices
+from analysis.artifacts import Analysis
+from analysis.compare import artifact_kind
+from analysis.saliency import LAYERS
+from configs import default
+from segmentation.config import save_config
+
+CATEGORIES = (
+    'person', 'bicycle', 'car', 'motorcycle', 'bus', 'train', 'truck', 'boat', 'bench', 'bird',
+    'cat', 'dog', 'horse', 'sheep', 'cow', 'umbrella', 'skis', 'sports ball', 'kite', 'skateboard',
+    'surfboard', 'tennis racket', 'bottle', 'wine glass', 'cup', 'fork', 'bowl', 'pizza', 'cake',
+    'chair', 'couch', 'bed', 'dining table', 'tv', 'laptop', 'book', 'clock', 'teddy bear',
+)  # fmt: skip
+# Kind of scene: categories that are usual, ground colour, brightness, mean number of persons, cars.
+SCENES = {
+    'street': (('car', 'truck', 'bus'), (105, 105, 110), 110, 2.0, 3.0),
+    'night': (('car', 'bus'), (25, 28, 45), 35, 1.0, 2.0),
+    'beach': (('surfboard', 'umbrella', 'kite'), (225, 205, 160), 175, 2.5, 0.05),
+    'snow': (('skis',), (235, 240, 245), 205, 1.6, 0.02),
+    'court': (('tennis racket', 'sports ball'), (60, 130, 80), 120, 1.8, 0.02),
+    'kitchen': (('bowl', 'cup', 'bottle', 'fork'), (190, 160, 125), 125, 0.9, 0.0),
+    'dinner': (('pizza', 'wine glass', 'dining table', 'chair'), (120, 75, 50), 95, 3.0, 0.0),
+    'living room': (('couch', 'tv', 'cat', 'book'), (165, 150, 140), 115, 0.8, 0.0),
+    'pasture': (('sheep', 'cow', 'horse'), (110, 150, 70), 130, 0.4, 0.1),
+    'park': (('bench', 'dog', 'bicycle', 'skateboard'), (90, 140, 75), 120, 1.7, 0.3),
+}
+# Shown as text, whatever is in them.
+HOSTILE = (
+    '<img src=x onerror="document.title=1">.jpg', '"quotes\' and `ticks`.jpg', '</script><b>.jpg',
+    '\u202egnp.exe', '$math$ **bold** |pipe|.jpg', 'line\u2028separator.jpg', 'x' * 10_000,
+)  # fmt: skip
+IMAGE_SIZE = 64
+_DRAWN_SHEETS = 40  # then they repeat
+_REGIONS_DRAWN = 3000
+
+
+def write_run(
+    workdir: pathlib.Path,
+    number: int = 300,
+    seed: int = 0,
+    class_names: tuple[str, ...] = ('background', 'person', 'car'),
+    name: str = 'val-600',
+    hostile: bool = False,
+    only: tuple[str, ...] | None = None,
+) -> Analysis:
+    """Writes a run directory with an analysis; another `name` adds one to it.
+
+    Args:
+      workdir: made if it is not there.
+      number: of images, at least 40.
+      seed: the same seed writes the same images; other scores if `name` differs.
+      class_names: background first; the first two others are persons and cars.
+      name: of the analysis, `<split>-<step>`.
+      hostile: give images, clusters and a category names that must not be taken for anything else.
+      only: kinds of artifacts, such as ('pictures',), besides samples; default: all.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    config = default.get_config()
+    config.data.image_size = IMAGE_SIZE
+    save_config(config, workdir / 'config.json')
+    described = {
+        'class_names': list(class_names),
+        'data': {'path': 'none', 'fingerprint': {'version': '1.0.0', 'id': f'drawn{seed}'}},
+    }
+    (workdir / 'run.json').write_text(json.dumps(described))
+    folder = workdir / 'analysis' / name
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    ids = np.sort(rng.choice(10 * number, number, replace=False)) + 17_000_000
+    # The header says which images there are before samples.parquet can.
+    pyarrow.parquet.write_table(pyarrow.table({'image_id': ids}), folder / 'samples.parquet')
+    analysis = artifacts.open_written(workdir, name)
+    kind = rng.integers(0, len(SCENES), number)
+    categories = list(CATEGORIES)
+    if hostile:
+        categories[-1] = '<b>teddy</b> "bear" ' + '\u202e' + 'z' * 300
+    table = _samples(analysis, kind, tuple(categories), hostile, rng)
+    artifacts.save_table(analysis, 'samples', samples.VERSION, table)
+    makers = {
+        'clusters': lambda: _clusters(analysis, kind, rng),
+        'similarity_map': lambda: _maps(analysis, kind, rng),
+        'label_issues': lambda: _label_issues(analysis, kind, rng),
+        'slices': lambda: _slices(analysis),
+        'associations': lambda: _associations(analysis),
+        'confusion': lambda: _confusion(analysis, categories, rng),
+        'pictures': lambda: _pictures(analysis, kind, rng),
+        'saliency': lambda: _saliency(analysis, rng),
+    }
+    for maker in only or makers:
+        makers[maker]()
+    return analysis
+
+
+def _samples(analysis, kind, categories, hostile, rng) -> pyarrow.Table:
+    number, names = len(kind), analysis.run.class_names
+    schema = samples.schema(names, categories)
+    scenes = list(SCENES.values())
+    bright = np.array([scene[2] for scene in scenes])[kind]
+    persons = rng.poisson(np.array([scene[3] for scene in scenes])[kind])
+    cars = rng.poisson(np.array([scene[4] for scene in scenes])[kind])
+    gray = rng.random(number) < 0.04
+    values: dict[str, np.ndarray] = {
+        'image_id': analysis.examples.image_ids,
+        'file_name': np.array([f'{i:012d}.jpg' for i in analysis.examples.image_ids], object),
+        'split': np.full(number, analysis.split),
+        'source_split': np.where(rng.random(number) < 0.2, 'train_person_car', 'train'),
+        'width': np.where(rng.random(number) < 0.7, 640, 480),
+        'brightness': (bright + rng.normal(0, 18, number)).clip(2, 250),
+        'contrast': rng.gamma(9, 6, number),
+        'sharpness': rng.lognormal(6.5, 0.9, number),
+        'saturation': np.where(gray, 0, rng.beta(3, 5, number)),
+        'hue_std': np.where(gray, np.nan, rng.gamma(6, 10, number)),
+        'is_colored': ~gray | (rng.random(number) < 0.5),
+        'is_grayscale': gray,
+        'crowd_percent': np.where(rng.random(number) < 0.05, rng.gamma(2, 5, number), 0),
+    }
+    if hostile:
+        values['file_name'][: len(HOSTILE)] = HOSTILE
+    values['height'] = np.where(values['width'] == 640, rng.choice([427, 480, 360], number), 640)
+    values['aspect_ratio'] = values['width'] / values['height']
+    counts = {names[1]: persons, names[2]: cars}
+    for other in names[3:]:
+        counts[other] = rng.poisson(0.3, number)
+    total, percents = np.zeros(number, np.int64), np.zeros(number)
+    for name, count in counts.items():
+        size = rng.lognormal(1.3, 0.9, number).clip(0.1, 40)
+        values[f'num_{name}'] = count
+        values[f'mean_size_{name}'] = np.where(count, size, np.nan)
+        values[f'percent_{name}'] = (size * count).clip(0, 90 / len(counts))
+        total, percents = total + count, percents + values[f'percent_{name}']
+    values['percent_background'] = 100 - percents
+    values['num_instances'] = total
+    sizes = np.stack([values[f'mean_size_{name}'] for name in counts])
+    values['smallest_instance'] = np.where(total, np.nan_to_num(sizes, nan=99).min(0) * 0.6, np.nan)
+    values['truncated_share'] = np.where(total, rng.beta(1, 3, number).round(1), np.nan)
+    usual = [scene[0] for scene in scenes]
+    for category in categories:
+        rate = np.where([category in usual[k] for k in kind], 0.9, 0.03)
+        values[f'count_{category}'] = rng.poisson(rate).astype(np.float64)
+        if category in ('bus', 'truck'):
+            values[f'count_{category}'][values['source_split'] == 'train_person_car'] = np.nan
+    values['count_person'], values['count_car'] = persons.astype(float), cars.astype(float)
+    # Dark, small and crowded is hard.
+    rng = np.random.default_rng([len(kind), analysis.run.step])
+    hard = (values['brightness'] < 50) * 0.9 + (total > 4) * 0.4 + rng.normal(0, 0.6, number)
+    values['loss'] = np.exp(-2.2 + 0.5 * hard + 0.018 * percents)
+    for k, name in enumerate(names):
+        share = values[f'percent_{name}']
+        score = 1 / (1 + np.exp(0.8 * hard - 0.4 * np.log1p(share) + (0.5 * k - 0.8)))
+        values[f'iou_{name}'] = np.where(share > 0, score, np.nan)
+    scores = np.stack([values[f'iou_{name}'] for name in names[1:]])
+    exists = ~np.isnan(scores)
+    values['mean_iou_foreground'] = np.where(
+        exists.any(0), np.nan_to_num(scores).sum(0) / exists.sum(0).clip(1), np.nan
+    )
+    values['pixel_accuracy'] = np.exp(-0.5 * values['loss'])
+    values['confidence'] = (values['pixel_accuracy'] + rng.normal(0, 0.03, number)).clip(0.3, 1)
+    values['entropy'] = 0.8 * values['loss'] + rng.gamma(2, 0.02, number)
+    values['calibration_error'] = np.abs(values['pixel_accuracy'] - values['confidence'])
+    columns = []
+    for field in schema:
+        column = values[field.name]
+        null = np.isnan(column) if column.dtype.kind == 'f' else None
+        columns.append(pyarrow.array(column.tolist(), mask=null).cast(field.type, safe=False))
+    return pyarrow.Table.from_arrays(columns, schema=schema)
+
+
+def _clusters(analysis, kind, rng) -> None:
+    k = len(SCENES)
+    order = np.argsort(-np.bincount(kind, minlength=k), kind='stable')
+    label = np.argsort(order)[kind].astype(np.int32)
+    label = np.where(rng.random(len(kind)) < 0.06, rng.integers(0, k, len(kind)), label)
+    label = label.astype(np.int32)
+    near, diverse = (np.full((k, clusters.EXEMPLARS), -1, np.int32) for _ in range(2))
+    for cluster in range(k):
+        rows = rng.permutation(np.flatnonzero(label == cluster))
+        near[cluster, : len(rows[:8])] = rows[:8]
+        diverse[cluster, : len(rows[-8:])] = rows[-8:]
+    tried = np.arange(6, 15, dtype=np.int32)
+    arrays = {
+        'label': label,
+        'centroids': rng.normal(size=(k, 24)).astype(np.float32),
+        'density_label': np.where(rng.random(len(kind)) < 0.5, label, -1).astype(np.int32),
+        'density_stability': np.float64(0.7),
+        'exemplars': near,
+        'diverse': diverse,
+        'tried': tried,
+        'stability': 0.9 - 0.03 * np.abs(tried - k),
+        'silhouette': np.full(len(tried), 0.1),
+        'cluster_stability': rng.uniform(0.5, 0.95, k),
+    }
+    artifacts.save_arrays(analysis, 'clusters', clusters.VERSION, **arrays)
+    artifacts.save_json(
+        analysis, 'clusters', clusters.VERSION, clusters.summarize(analysis, arrays)
+    )
+
+
+def _maps(analysis, kind, rng) -> None:
+    number, k = len(kind), len(SCENES)
+    angle = 2 * np.pi * np.arange(k) / k
+    centres = np.stack([np.cos(angle), np.sin(angle), np.cos(3 * angle) / 2], 1) * 30
+    bent = rng.normal(size=(number, 3)) * np.array([7, 4, 5])
+    bent[:, 1] += 0.06 * bent[:, 0] ** 2
+    turn = angle[kind]
+    x, y = bent[:, 0] * np.cos(turn) - bent[:, 1] * np.sin(turn), bent[:, 0] * np.sin(turn)
+    points = centres[kind] + np.stack([x, y + bent[:, 1] * np.cos(turn), bent[:, 2]], 1)
+    points = points.astype(np.float32)
+    arrays = {'map_2d': points[:, :2], 'map_3d': points}
+    quality = {'trustworthiness': np.array([0.93, 0.96]), 'recall': np.array([0.4, 0.52])}
+    artifacts.save_arrays(analysis, 'similarity_map', 1, **arrays, **quality)
+    distance, index = cKDTree(points).query(points, min(21, number))
+    # Of copies the image itself may not come first.
+    others = index != np.arange(number)[:, None]
+    others[others.all(1), -1] = False
+    shape = number, -1
+    artifacts.save_arrays(
+        analysis,
+        'similar',
+        1,
+        index=index[others].reshape(shape).astype(np.int32),
+        distance=(distance[others].reshape(shape) / 40).astype(np.float32),
+    )
+
+
+def _label_issues(analysis, kind, rng) -> None:
+    ids, names = analysis.examples.image_ids, analysis.run.class_names
+    files = samples.load(analysis)['file_name'].to_pylist()
+    rows = []
+    for row in np.flatnonzero(rng.random(len(kind)) < 0.3):
+        for _ in range(rng.integers(1, 4)):
+            issue = label_issues.KINDS[rng.integers(0, len(label_issues.KINDS))]
+            left, top = rng.uniform(0, 0.6, 2)
+            right, bottom = np.array([left, top]) + rng.uniform(0.1, 0.4, 2)
+            suspect, other = rng.permutation(names[1:3]).tolist()
+            missing = issue == 'missing instance'
+            rows.append(
+                {
+                    'image_id': int(ids[row]),
+                    'file_name': files[row],
+                    'kind': issue,
+                    'score': float(rng.beta(0.6, 1.6)),
+                    'given': names[0] if missing else suspect,
+                    'suggested': {
+                        'wrong class': other,
+                        'spurious label': names[0],
+                    }.get(issue, suspect),
+                    'confidence': float(rng.uniform(0.4, 1)),
+                    'annotation_id': None if missing else int(100 * ids[row]),
+                    'area': 100 * float((right - left) * (bottom - top)),
+                    'left': float(left),
+                    'top': float(top),
+                    'right': float(right),
+                    'bottom': float(bottom),
+                }
+            )
+    rows.sort(key=lambda row: -row['score'])
+    y, x = (np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE] + 0.5) / IMAGE_SIZE
+    for number, row in enumerate(rows):
+        if number < _REGIONS_DRAWN:
+            middle = (row['left'] + row['right']) / 2, (row['top'] + row['bottom']) / 2
+            half = (row['right'] - row['left']) / 2, (row['bottom'] - row['top']) / 2
+            inside = ((x - middle[0]) / half[0]) ** 2 + ((y - middle[1]) / half[1]) ** 2 <= 1
+            rle = mask_utils.encode(np.asfortranarray(inside, np.uint8))['counts']
+        row['rle'] = rle
+    table = pyarrow.Table.from_pylist(rows, schema=label_issues._SCHEMA)
+    images = {
+        int(image_id): {
+            'image_id': int(image_id), 'file_name': file, 'score': 0.0, 'kind': None,
+            'by_kind': dict.fromkeys(label_issues.KINDS, 0.0), 'cleanlab': None,
+        }
+        for image_id, file in zip(ids, files, strict=True)
+    }  # fmt: skip
+    for row in rows:
+        image = images[row['image_id']]
+        if image['kind'] is None and row['kind'] in label_issues.ERRORS:
+            image['kind'], image['score'] = row['kind'], row['score']
+    artifacts.save_table(analysis, 'label_issues', label_issues.VERSION, table)
+    result = {'cleanlab': 'not asked', 'images': list(images.values())}
+    artifacts.save_json(analysis, 'label_issues', label_issues.VERSION, result)
+
+
+def _slices(analysis) -> None:
+    columns, table = slices.load_columns(analysis), samples.load(analysis)
+    person = analysis.run.class_names[1]
+    tried = {
+        'loss': ([('brightness', '<=', 50.0)], [(f'num_{person}', '>=', 4.0)]),
+        'mean_iou_foreground': (
+            [('brightness', '<=', 60.0), ('sharpness', '>=', 700.0)],
+            [(f'percent_{person}', '<=', 3.0)],
+        ),
+    }
+    result = {}
+    for metric in slices.METRICS:
+        values = samples.numbers(table, metric.removesuffix('_given_size'))
+        known, found = ~np.isnan(values), []
+        for conditions in tried.get(metric, ()):
+            inside = slices.membership(columns, conditions) & known
+            here, elsewhere = values[inside], values[~inside & known]
+            if len(here) < 5:
+                continue
+            excess = slices.METRICS[metric] * float(here.mean() - elsewhere.mean())
+            half = 1.96 * float(here.std() / np.sqrt(len(here)))
+            worst = np.flatnonzero(inside)[np.argsort(-slices.METRICS[metric] * here)[:5]]
+            found.append(
+                {
+                    'conditions': [list(condition) for condition in conditions],
+                    'text': slices.describe(conditions),
+                    'size': int(inside.sum()),
+                    'share': float(inside.mean()),
+                    'mean': float(here.mean()),
+                    'mean_elsewhere': float(elsewhere.mean()),
+                    'excess': excess,
+                    'interval': [excess - half, excess + half],
+                    'impact': float(inside.mean()) * excess,
+                    'p': 0.0004,
+                    'worst': analysis.examples.image_ids[worst].tolist(),
+                }
+            )
+        result[metric] = {
+            'num_images': int(known.sum()),
+            'mean': float(values[known].mean()),
+            'num_tested': 2 * len(found),
+            'slices': found,
+        }
+    content = {'num_images': len(table), 'seed': 0, 'uses_clusters': False, 'metrics': result}
+    artifacts.save_json(analysis, 'slices', slices.VERSION, content)
+
+
+def _associations(analysis) -> None:
+    table = samples.load(analysis)
+    rows = np.random.default_rng(0).permutation(len(table))[:2000]  # more take long
+    chosen = [name for name in samples.columns(table, 'metadata') if not name.startswith('count_')]
+    columns, performance = (
+        {name: samples.numbers(table, name)[rows] for name in names}
+        for names in (chosen, samples.columns(table, 'metric'))
+    )
+    found, not_tested = associations.associate(columns, performance)
+    copies = [
+        {
+            'metric': metric, 'n': len(rows), 'colour': float(np.nanmean(values)),
+            'gray': 0.9 * float(np.nanmean(values)),
+            'difference': -0.1 * float(np.nanmean(values)), 'interval': [-0.12, -0.08],
+            'p': 1e-9, 'q': 1e-8, 'worse': 0.7,
+        }
+        for metric, values in performance.items()
+    ]  # fmt: skip
+    result = {
+        'num_images': len(table), 'num_tests': 2 * len(found), 'significant': len(found),
+        'associations': found, 'not_tested': not_tested, 'grayscale_copies': copies,
+    }  # fmt: skip
+    artifacts.save_json(analysis, 'associations', associations.VERSION, result)
+
+
+def _confusion(analysis, categories, rng) -> None:
+    names = analysis.run.class_names
+    base = {
+        name: {
+            'share': 0.02, 'interval': [0.018, 0.022], 'wrong': 10_000, 'wrong_unlabelled': 0.6,
+            'wrong_unlabelled_interval': [0.55, 0.65],
+        }
+        for name in names[1:]
+    }  # fmt: skip
+    rows = []
+    for category in categories:
+        for called in names[1:]:
+            if category == called:
+                continue
+            share = 0.55 if (category, called) == ('truck', 'car') else float(rng.beta(1, 9))
+            rows.append(
+                {
+                    'category': category, 'called': called,
+                    'label': category if category in names else names[0], 'images': 40,
+                    'effective_images': 21.5, 'pixels': 90_000, 'instances': 60, 'share': share,
+                    'interval': [0.8 * share, min(1, 1.2 * share)], 'excess': share - 0.02,
+                    'excess_interval': [0.8 * share - 0.02, 1.2 * share - 0.02],
+                    'instance_share': share, 'instance_interval': [0.7 * share, 1.3 * share],
+                    'wrong_share': share / 8, 'wrong_interval': [share / 10, share / 6],
+                }
+            )  # fmt: skip
+    rows.sort(key=lambda row: -row['excess'])
+    result = {'num_images': len(analysis.examples), 'pooled': [], 'base': base, 'rows': rows}
+    artifacts.save_json(analysis, 'confusion', 1, result)
+
+
+def _draw(kind: int, rng: np.random.Generator) -> tuple[Image.Image, np.ndarray, np.ndarray]:
+    """Picture, label and prediction of a scene."""
+    _, ground, bright, persons, cars = list(SCENES.values())[kind]
+    size = IMAGE_SIZE
+    picture, label = Image.new('RGB', (size, size), ground), Image.new('L', (size, size), 0)
+    sky = tuple(int(min(255, 60 + bright * share)) for share in (0.7, 0.8, 1.0))
+    pen, marks = ImageDraw.Draw(picture), ImageDraw.Draw(label)
+    pen.rectangle((0, 0, size, size // 3), fill=sky)
+    for value, rate in ((2, cars), (1, persons)):
+        for _ in range(min(5, rng.poisson(rate))):
+            x, y = rng.integers(2, size - 14), rng.integers(size // 3, size - 20)
+            color = tuple(rng.integers(20, 235, 3).tolist())
+            if value == 2:
+                for each, fill in ((pen, color), (marks, value)):
+                    each.rounded_rectangle((x, y, x + 16, y + 8), 3, fill=fill)
+                pen.ellipse((x + 1, y + 6, x + 5, y + 10), fill=(20, 20, 20))
+                pen.ellipse((x + 11, y + 6, x + 15, y + 10), fill=(20, 20, 20))
+            else:
+                for each, fill in ((pen, color), (marks, value)):
+                    each.rectangle((x, y, x + 5, y + 14), fill=fill)
+                for each, fill in ((pen, (224, 172, 140)), (marks, value)):
+                    each.ellipse((x, y - 5, x + 5, y), fill=fill)
+    noise = rng.normal(0, 9, (size, size, 3))
+    picture = Image.fromarray((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8))
+    label = np.asarray(label)
+    predicted = np.roll(label, rng.integers(-3, 4, 2), (0, 1))
+    predicted = np.where(rng.random() < 0.15, 3 - predicted, predicted) % 3 * (predicted > 0)
+    return picture, label, predicted.astype(np.uint8)
+
+
+def _pictures(analysis, kind, rng) -> None:
+    """The sheets of the first images are drawn, later ones are copies of them."""
+    folder, total, names = analysis.folder / 'pictures', len(kind), analysis.run.class_names
+    for part in ('sheets', 'details'):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    per_sheet = pictures.PER_SHEET
+    count = -(-total // per_sheet)
+    for number in range(count):
+        rows = range(number * per_sheet, min(total, (number + 1) * per_sheet))
+        if number < _DRAWN_SHEETS or number == count - 1:
+            drawn = [_draw(kind[row], rng) for row in rows]
+            tiles = [pictures.thumbnails(np.asarray(a), b, c) for a, b, c in drawn]
+            pictures.write_sheet(folder, number, tiles)
+            continue
+        for name in pictures.SHEET_KINDS:
+            source = folder / pictures.sheet_path(number % _DRAWN_SHEETS, name)
+            (folder / pictures.sheet_path(number, name)).hardlink_to(source)
+    details = pictures.interesting(analysis, min(120, total // 4))
+    for row in details:
+        picture, label, predicted = _draw(kind[row], rng)
+        soft = np.eye(len(names), dtype=np.float32)[predicted]
+        soft = (soft + np.roll(soft, 1, 0) + np.roll(soft, 1, 1) + 0.1) / (3 + 0.1 * len(names))
+        loss = -np.log(np.take_along_axis(soft, label[..., None].astype(np.int64), -1)[..., 0])
+        picture = picture.resize((320, 240), Image.Resampling.BICUBIC)
+        pictures.write_details(folder, row, picture, label, soft, loss)
+    content = pictures.describe(count, details, names)
+    artifacts.save_json(analysis, 'pictures', pictures.VERSION, content)
+
+
+def _saliency(analysis, rng) -> None:
+    number, names = len(analysis.examples), analysis.run.class_names
+    targets = [*names[1:], 'loss', 'cluster']
+    label = clusters.load(analysis)['label']
+    cells = np.exp(-((np.mgrid[:8, :8] - 3.5) ** 2).sum(0) / 8)
+    maps = np.round(110 * np.roll(cells, 1, 0)).astype(np.int8)
+    arrays = {
+        'targets': np.array(targets),
+        'layers': np.array(LAYERS),
+        'score': np.ones((number, len(targets)), np.float32),
+        'cluster': label,
+        **{
+            f'layer_{i}': np.broadcast_to(maps, (number, len(targets), 8, 8))
+            for i in range(len(LAYERS))
+        },
+    }
+    artifacts.save_arrays(analysis, 'saliency', 1, **arrays)
+    area = {'mean': 0.2, 'interval': [0.15, 0.25], 'n': 16}
+    curve = {'curve': [1.0, 0.0], 'area': area, 'gain_over': {'centre': area}}
+    judged = {'images': 16, 'methods': {'gradient': {'deletion': curve, 'insertion': curve}}}
+    energy = [
+        {
+            'group': f'class {names[1]}', 'target': names[1], 'map': 'gradient', 'images': 16,
+            'inside': area, 'area': 0.1, 'lift': 2.0, 'hits': 0.6,
+        }
+    ]  # fmt: skip
+    result = {'options': {}, 'class': judged, 'cluster': judged, 'energy': energy, 'clusters': []}
+    artifacts.save_json(analysis, 'saliency', 1, result)
+
+
+def write_comparison(this: Analysis, other: Analysis) -> None:
+    """Writes what `analysis.compare` would say of two runs that `write_run` wrote."""
+    table = samples.load(this)
+    difference = {'difference': 0.03, 'interval': [0.01, 0.05]}
+    both = {'this': 0.5, 'other': 0.53, **difference}
+    texts = ['all images']
+    for part in slices.load(this)['metrics'].values():
+        texts += [row['text'] for row in part['slices']]
+    result = {
+        side: {
+            'workdir': str(analysis.run.workdir), 'step': analysis.run.step,
+            'class_names': list(analysis.run.class_names), 'num_images': len(table),
+        }
+        for side, analysis in (('this', this), ('other', other))
+    }  # fmt: skip
+    names = [*this.run.class_names[1:], 'mean']
+    result |= {
+        'num_images': len(table),
+        'scores': [
+            {
+                'target': target, 'metric': metric, 'class': name, **both, 'p': 0.01,
+                'minimum_detectable': 0.02,
+            }
+            for target in ('this', 'other')
+            for metric in ('iou', 'image_iou')
+            for name in names
+        ],
+        'slices': [{'text': text, 'n': 30, 'loss': both, 'iou': both} for text in texts],
+        'metadata': [],
+        'neighbours': {
+            'k': 10, 'overlap': 0.6, 'overlap_interval': [0.55, 0.65], 'jaccard': 0.45,
+            'jaccard_interval': [0.4, 0.5], 'chance': 10 / len(table),
+        },
+        'layers': [
+            {'layer': layer, 'cka': 1 - 0.1 * i, 'overlap': 1 - 0.12 * i}
+            for i, layer in enumerate(LAYERS)
+        ],
+        'num_images_layers': len(table),
+        'separation': [
+            {
+                'target': target, 'space': space, 'method': 'linear probe', 'first': 40,
+                'second': 20, **both, 'this_interval': [0.4, 0.6], 'other_interval': [0.43, 0.63],
+                'difference_interval': [0.01, 0.05],
+            }
+            for target in ('this', 'other')
+            for space in ('embeddings', 'decoder')
+        ],
+    }  # fmt: skip
+    artifacts.save_json(this, artifact_kind(other.run), 1, result)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('workdir', type=pathlib.Path)
+    parser.add_argument('--images', type=int, default=300, help='default: %(default)s')
+    parser.add_argument('--hostile', action='store_true', help='names that try to be markup')
+    arguments = parser.parse_args(argv)
+    write_run(arguments.workdir, arguments.images, hostile=arguments.hostile)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
