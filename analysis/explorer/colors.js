@@ -35,17 +35,18 @@
 
   function categoryScale(view, column) {
     const { categories, other } = explorer.palette();
-    const values = explorer.valueCounts(view, column.name).map((entry, rank) => ({
+    const { codes, values } = explorer.binsOf(view, column.name);
+    const coded = values.map((entry, rank) => ({
       ...entry,
       code: rank < SHOWN && entry.value !== null ? rank : SHOWN,
     }));
-    const codes = new Map(values.map((entry) => [entry.value, entry.code]));
-    let code = (row) => codes.get(view.value(column.name, row));
-    if (column.kind === 'category') {
-      const byIndex = column.categories.map((category) => codes.get(category) ?? SHOWN);
-      code = (row) => byIndex[column.values[row]] ?? SHOWN;
-    }
-    return { kind: 'category', colors: [...categories, other], code, values };
+    const byBin = coded.map((entry) => entry.code);
+    return {
+      kind: 'category',
+      colors: [...categories, other],
+      code: (row) => byBin[codes[row]],
+      values: coded,
+    };
   }
 
   const STEPS = 64;
@@ -78,23 +79,4 @@
     return shares.map((share) => d3.quantileSorted(there, share));
   }
   explorer.percentiles = percentiles;
-
-  // [{value, label, count}] of a category or boolean column, most frequent first, missing last.
-  explorer.valueCounts = function (view, name) {
-    const column = view.column(name);
-    if (column.cache.counts) return column.cache.counts;
-    const counts = new Map();
-    for (let row = 0; row < view.n; row++) {
-      const value = view.value(name, row);
-      counts.set(value, (counts.get(value) ?? 0) + 1);
-    }
-    column.cache.counts = [...counts]
-      .map(([value, count]) => ({
-        value,
-        count,
-        label: value === null ? 'none' : explorer.format(column, value),
-      }))
-      .sort((a, b) => (a.value === null) - (b.value === null) || b.count - a.count);
-    return column.cache.counts;
-  };
 })();

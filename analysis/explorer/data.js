@@ -218,7 +218,7 @@
         return explorer.need(key, path);
       }),
     ).then((parts) => {
-      Object.assign(view, ...parts);
+      Object.assign(view, ...parts, { loaded: true });
       if (view.similar) {
         const { index, distance } = view.similar;
         view.similar = { index: explorer.decode(index), distance: explorer.decode(distance) };

@@ -151,16 +151,7 @@
     }
   }
 
-  // What happens is gathered until the end of the frame, so that a page is updated once.
-  let happened = new Set();
-  function gather(name) {
-    if (!happened.size) queueMicrotask(tell);
-    happened.add(name);
-  }
-
-  function tell() {
-    const events = happened;
-    happened = new Set();
+  function onEvents(events) {
     for (const page of pages.values()) {
       if (!page.container) continue;
       if (page.id === explorer.page && !events.has('page')) page.update(events);
@@ -378,7 +369,7 @@
         'decisions',
         'page',
       ]) {
-        explorer.on(name, gather);
+        explorer.on(name, onEvents);
       }
       explorer.emit('page');
       explorer.emit('filters');

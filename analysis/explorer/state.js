@@ -3,7 +3,7 @@
 // mean, and all of that in the URL's fragment, so that a link shows the same again.
 //
 // Events: 'view' (another view is shown), 'filters', 'sort', 'sample' (opened or closed), 'hover',
-// 'appearance' (colour, size, overlay, theme), 'decisions', 'page'. Handlers of one frame run once.
+// 'appearance' (colour, size, overlay, theme), 'decisions', 'page'.
 //
 // Filters (id -> filter):
 //   {kind: 'range', column, low, high}        low <= value <= high; missing values do not pass
@@ -28,23 +28,18 @@
     handlers.get(name).push(handler);
   };
 
-  // Handlers run in the next frame, each once however often its event was emitted.
+  // Handlers run in the next frame, each once however many of its events were emitted, with a Set of
+  // all events of the frame.
   explorer.emit = function (name) {
     if (!pending.size) requestAnimationFrame(flush);
     pending.add(name);
   };
 
   function flush() {
-    const names = [...pending];
+    const events = new Set(pending);
     pending.clear();
-    const called = new Set();
-    for (const name of names) {
-      for (const handler of handlers.get(name) ?? []) {
-        if (called.has(handler)) continue;
-        called.add(handler);
-        handler(name);
-      }
-    }
+    const wanted = [...events].flatMap((name) => handlers.get(name) ?? []);
+    for (const handler of new Set(wanted)) handler(events);
   }
 
   // ---------------------------------------------------------------- filters
