@@ -41,8 +41,14 @@
 
   function numberBins(column) {
     const { values } = column;
-    const [low = 0, high = 0] = d3.extent(values);
-    const whole = explorer.isWhole(column);
+    let [low, high, whole] = [Infinity, -Infinity, true];
+    for (let row = 0; row < values.length; row++) {
+      const value = values[row];
+      if (value < low) low = value;
+      if (value > high) high = value;
+      if (value === value && value !== Math.floor(value)) whole = false;
+    }
+    if (low > high) low = high = 0;
     const [, most] = explorer.percentiles(values, [0, 0.99]);
     const open = high - low > 3 * (most - low) && most > low;
     const top = open ? most : high;
@@ -57,9 +63,11 @@
     } else edges = [low - 0.5, low + 0.5];
     const size = edges.length - 1;
     const factor = size / (edges[size] - edges[0]);
-    const codes = Uint8Array.from(values, (value) =>
-      value === value ? Math.max(0, Math.min(size - 1, Math.floor((value - edges[0]) * factor))) : size,
-    );
+    const codes = new Uint8Array(values.length);
+    for (let row = 0; row < values.length; row++) {
+      const bin = Math.floor((values[row] - edges[0]) * factor);
+      codes[row] = bin >= size ? size - 1 : bin >= 0 ? bin : values[row] < edges[0] ? 0 : size;
+    }
     return { codes, size, edges, low, high, whole, open };
   }
 

@@ -12,7 +12,7 @@
   const AXIS = 15;
   const LEAST = 3; // samples in a bin, to draw their mean
   const ROWS = 8; // categories shown before 'all'
-  const OPEN = { metric: 3, cluster: 1, metadata: 8, issue: 1, decision: 0 }; // charts open at first
+  const OPEN = { metric: 3, cluster: 1, metadata: 8, issue: 1 }; // charts open at first
 
   // A list of charts in `container`; {build(), update()}.
   explorer.createCharts = function (container) {
@@ -20,7 +20,7 @@
     let charts = [];
     const find = h('input', {
       type: 'search',
-      placeholder: 'Find a column',
+      placeholder: 'Find column',
       'aria-label': 'Find a column',
       oninput: () => narrow(find.value),
     });
@@ -33,6 +33,12 @@
         if (isIntersecting && target.chart.stale) target.chart.update();
       }
     });
+    let width = 0;
+    new ResizeObserver(() => {
+      if (list.clientWidth === width || !list.clientWidth) return;
+      if (width) charts.forEach((chart) => chart.remake());
+      width = list.clientWidth;
+    }).observe(list);
 
     // For another view, or another metric for the curves.
     function build() {
@@ -96,7 +102,7 @@
     }
 
     function frame(column, explained, open) {
-      const body = h('div', { class: 'chart-body' });
+      const body = h('div', { class: `chart-body ${column.kind}` });
       const head = h(
         'button',
         {
@@ -112,27 +118,36 @@
         explained !== null && meter(explained),
       );
       const element = h('article', { class: 'chart', 'data-column': column.name }, head, body);
-      const chart = { column, element, seen: false, stale: true, update() {}, show };
+      // Made when it is first seen: then it has its width.
+      let draw = null;
+      const chart = {
+        column,
+        element,
+        seen: false,
+        stale: true,
+        show,
+        update() {
+          const make = column.kind === 'number' ? numberChart : categoryChart;
+          draw ??= make(body, column, metric);
+          draw();
+          chart.stale = false;
+        },
+        remake() {
+          body.replaceChildren();
+          draw = null;
+          chart.stale = true;
+          if (chart.seen) chart.update();
+        },
+      };
       element.chart = chart;
       charts.push(chart);
       function show(on) {
         head.setAttribute('aria-expanded', String(on));
         body.hidden = !on;
-        if (!on) {
-          seen.unobserve(element);
-          chart.seen = false;
-          chart.stale = true;
-        } else {
-          if (!body.childElementCount) {
-            const draw = column.kind === 'number' ? numberChart : categoryChart;
-            const update = draw(body, column, metric);
-            chart.update = () => {
-              chart.stale = false;
-              update();
-            };
-          }
-          seen.observe(element);
-        }
+        if (on) seen.observe(element);
+        else seen.unobserve(element);
+        chart.seen = false;
+        chart.stale = true;
       }
       show(open);
       return element;
@@ -158,12 +173,8 @@
       update() {
         for (const chart of charts) {
           chart.stale = true;
-          if (
-            explorer.filters.has(chart.column.name) &&
-            !chart.element.querySelector('.chart-body').childElementCount
-          ) {
-            chart.show(true);
-          }
+          const closed = chart.element.querySelector('.chart-body').hidden;
+          if (closed && explorer.filters.has(chart.column.name)) chart.show(true);
           if (chart.seen) chart.update();
         }
       },
@@ -224,17 +235,20 @@
       .text(d3.format('.3~s')(tallest));
     axis(svg, x, bins, bottom);
 
-    const middle = (i) => (x(edges[i]) + x(edges[i + 1])) / 2;
+    // Per bin its mean with 95 % of what chance does to it; null where there are too few samples.
     const means = ({ sums, squares, known }) =>
-      d3
-        .range(size)
-        .filter((i) => known[i] >= LEAST)
-        .map((i) => {
-          const mean = sums[i] / known[i];
-          const variance = Math.max(0, squares[i] / known[i] - mean * mean);
-          const error = (1.96 * Math.sqrt(variance)) / Math.sqrt(known[i]);
-          return { at: middle(i), mean, low: mean - error, high: mean + error };
-        });
+      d3.range(size).map((i) => {
+        if (known[i] < LEAST) return null;
+        const mean = sums[i] / known[i];
+        const variance = Math.max(0, squares[i] / known[i] - mean * mean);
+        const error = 1.96 * Math.sqrt(variance / known[i]);
+        return {
+          at: (x(edges[i]) + x(edges[i + 1])) / 2,
+          mean,
+          low: mean - error,
+          high: mean + error,
+        };
+      });
     const allMeans = means(all);
 
     const brush = d3
@@ -243,12 +257,14 @@
         [x.range()[0], 0],
         [x.range()[1], bottom],
       ])
-      .on('brush end', onBrush);
+      .on('start brush end', onBrush);
     const overlay = svg.append('g').attr('class', 'brush').call(brush);
     overlay.attr('tabindex', 0).attr('role', 'slider').on('keydown', onKey);
 
     function onBrush(event) {
       if (!event.sourceEvent) return;
+      overlay.classed('held', event.type !== 'end');
+      if (event.type === 'start') return;
       if (event.selection) choose(event.selection.map(x.invert));
       else if (event.type === 'end') {
         const [at] = d3.pointer(event.sourceEvent, svg.node());
@@ -298,27 +314,27 @@
 
     function drawCurve(summary) {
       const shown = means(summary);
-      const known = [...shown, ...allMeans].map(({ mean }) => mean);
+      const known = [...shown, ...allMeans].filter(Boolean).map(({ mean }) => mean);
       const [low, high] = known.length ? d3.extent(known) : [0, 1];
       const y = d3.scaleLinear([low, high > low ? high : low + 1], [CURVE - 3, 4]).clamp(true);
-      const line = d3.line(
-        ({ at }) => at,
-        ({ mean }) => y(mean),
-      );
-      allCurve.attr('d', line(allMeans));
-      curve.attr('d', line(shown));
-      band.attr(
-        'd',
-        d3.area(
-          ({ at }) => at,
+      const line = d3
+        .line(
+          (d) => d.at,
+          (d) => y(d.mean),
+        )
+        .defined(Boolean);
+      const area = d3
+        .area(
+          (d) => d.at,
           (d) => y(d.low),
           (d) => y(d.high),
-        )(shown),
-      );
-      points.attr(
-        'd',
-        shown.map(({ at, mean }) => `M${at.toFixed(1)} ${y(mean).toFixed(1)}h.01`).join(''),
-      );
+        )
+        .defined(Boolean);
+      allCurve.attr('d', line(allMeans));
+      curve.attr('d', line(shown));
+      band.attr('d', area(shown));
+      const dots = shown.filter(Boolean);
+      points.attr('d', dots.map((d) => `M${d.at.toFixed(1)} ${y(d.mean).toFixed(1)}h.01`).join(''));
       ends[0].text(known.length ? explorer.short(high) : '');
       ends[1].text(known.length && high > low ? explorer.short(low) : '');
     }

@@ -63,7 +63,9 @@
   explorer.decode = function ({ dtype, shape, base64, missing }) {
     let array = new arrays[dtype](bytesOf(base64).buffer);
     if (missing !== undefined) {
-      array = Float32Array.from(array, (value) => (value === missing ? NaN : value));
+      const codes = array;
+      array = new Float32Array(codes.length);
+      for (let i = 0; i < codes.length; i++) array[i] = codes[i] === missing ? NaN : codes[i];
     }
     array.shape = shape;
     return array;
@@ -71,10 +73,11 @@
 
   // How people read a column's name.
   function label(name) {
+    if (name === 'mean_iou_foreground') return 'mean IoU';
     return name
       .replaceAll('_', ' ')
       .replace(/\biou\b/g, 'IoU')
-      .replace(/\bnum\b/, 'number');
+      .replace(/^num\b/, 'number of');
   }
 
   function makeColumn(description) {

@@ -17,7 +17,7 @@
         node.setAttribute(name, value === true ? '' : value);
       }
     }
-    node.append(...children.flat().filter((child) => child !== null && child !== false));
+    node.append(...children.flat(Infinity).filter((child) => child !== null && child !== false));
     return node;
   };
   const { h } = explorer;
@@ -29,7 +29,7 @@
     right: 'M6 4l4 4-4 4',
     left: 'M10 4l-4 4 4 4',
     search: 'M7 2.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9M10.5 10.5L14 14',
-    theme: 'M8 2a6 6 0 1 0 0 12A4.5 4.5 0 0 1 8 2z',
+    theme: 'M13.2 9.8A5.6 5.6 0 1 1 6.2 2.8a4.6 4.6 0 0 0 7 7z',
     pan: 'M8 1.5v13M1.5 8h13M8 1.5L6.2 3.3M8 1.5l1.8 1.8M8 14.5l-1.8-1.8M8 14.5l1.8-1.8M1.5 8l1.8-1.8M1.5 8l1.8 1.8M14.5 8l-1.8-1.8M14.5 8l-1.8 1.8',
     box: 'M2.5 2.5h11v11h-11z',
     lasso:
@@ -83,24 +83,23 @@
     );
   };
 
-  const roles = {
-    metric: 'Performance',
-    cluster: 'Groups',
-    metadata: 'Photograph and annotations',
-    issue: 'Label issues',
-    decision: 'Decisions',
-    id: 'Names',
-  };
+  const groups = [
+    ['Performance', ['metric']],
+    ['Clusters and slices', ['cluster', 'slice']],
+    ['Photograph and annotations', ['metadata']],
+    ['Label issues and decisions', ['issue', 'decision']],
+    ['Names', ['id']],
+  ];
 
-  // Columns by what they are, [{label, role, columns}], for lists and selects.
+  // Columns by what they are, [{label, role, columns}], for lists and selects; role is the first.
   explorer.columnGroups = function (view, keep = () => true) {
-    return Object.entries(roles)
-      .map(([role, label]) => ({
-        role,
+    return groups
+      .map(([label, roles]) => ({
         label,
-        columns: view.columns.filter((column) => column.role === role && keep(column)),
+        role: roles[0],
+        columns: view.columns.filter((column) => roles.includes(column.role) && keep(column)),
       }))
-      .filter((group) => group.columns.length);
+      .filter(({ columns }) => columns.length);
   };
 
   explorer.columnOptions = function (view, keep) {
@@ -218,9 +217,11 @@
       );
   }
 
+  // The run is named only where there are several.
   function viewTitle(view) {
-    const samples = `${view.n.toLocaleString('en')} samples`;
-    return `${view.run ? `${view.run} · ` : ''}${view.split} · step ${view.step} · ${samples}`;
+    const runs = new Set(explorer.manifest.views.map(({ run }) => run));
+    const run = runs.size > 1 ? `${view.run.split(/[\\/]/).pop()} · ` : '';
+    return `${run}${view.split} · step ${view.step} · ${view.n.toLocaleString('en')} samples`;
   }
 
   function walkTabs(event) {
@@ -274,11 +275,7 @@
             class: 'stat',
             title: `Mean ${column.label} of the samples that pass${all ? '' : ', and of all'}`,
           },
-          h(
-            'span',
-            { class: 'stat-name' },
-            column.label.replace('mean IoU foreground', 'mean IoU'),
-          ),
+          h('span', { class: 'stat-name' }, column.label),
           h('b', { 'data-mean': name }, explorer.format(column, mean)),
           !all && h('span', { class: 'stat-all' }, explorer.format(column, column.cache.mean)),
         );

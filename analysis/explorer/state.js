@@ -258,7 +258,13 @@
 
   // ---------------------------------------------------------------- appearance
 
-  explorer.appearance = { color: null, size: null, overlay: 'none', opacity: 0.6, theme: 'auto' };
+  explorer.appearance = {
+    color: null,
+    size: null,
+    overlay: 'prediction',
+    opacity: 0.5,
+    theme: 'auto',
+  };
 
   explorer.setAppearance = function (changes) {
     Object.assign(explorer.appearance, changes);
@@ -355,8 +361,8 @@
     state.set('view', view.name);
     if (explorer.page) state.set('page', explorer.page);
     for (const key of ['color', 'size']) if (appearance[key]) state.set(key, appearance[key]);
-    if (appearance.overlay !== 'none') state.set('overlay', appearance.overlay);
-    if (appearance.opacity !== 0.6) state.set('opacity', appearance.opacity);
+    if (appearance.overlay !== 'prediction') state.set('overlay', appearance.overlay);
+    if (appearance.opacity !== 0.5) state.set('opacity', appearance.opacity);
     if (appearance.theme !== 'auto') state.set('theme', appearance.theme);
     state.set('sort', (sort.descending ? '-' : '') + sort.column);
     if (filters.size) state.set('filters', JSON.stringify([...filters].map(shorten)));
@@ -407,8 +413,8 @@
     explorer.setAppearance({
       color: known('color') ?? explorer.appearance.color,
       size: known('size'),
-      overlay: state.get('overlay') ?? 'none',
-      opacity: Number(state.get('opacity') ?? 0.6),
+      overlay: state.get('overlay') ?? 'prediction',
+      opacity: Number(state.get('opacity') ?? 0.5),
       theme: state.get('theme') ?? 'auto',
     });
     const sort = state.get('sort') ?? '-loss';

@@ -10,13 +10,16 @@
   const GAP = 8;
 
   // Samples in `container`; returns {update(events)}. `name` is how the URL's fragment calls it,
-  // `first` what is shown before one chooses: 'table' or 'gallery'.
-  explorer.createSamples = function (container, { name, first }) {
+  // `first` what is shown before one chooses: 'table' or 'gallery', `overlay` an element for its head.
+  explorer.createSamples = function (container, { name, first, overlay = null }) {
     const head = h('div', { class: 'samples-head' });
     const scroll = h('div', {
       class: 'samples-scroll',
       tabindex: 0,
-      onscroll: () => requestAnimationFrame(render),
+      onscroll: () => {
+        scrolled = scroll.scrollTop;
+        requestAnimationFrame(render);
+      },
       onkeydown: onKey,
     });
     const titles = h('div', { class: 'table-head', role: 'row' });
@@ -26,6 +29,8 @@
     container.classList.add('samples');
     container.append(head, nothing, scroll);
 
+    // Asked once and kept: asking after a change makes the browser lay everything out.
+    let [width, height, scrolled] = [0, 0, 0];
     let mode = first;
     let columns = [];
     let lines = []; // elements
@@ -34,7 +39,7 @@
     let size = 128; // of gallery pictures
 
     const perLine = () =>
-      mode === 'table' ? 1 : Math.max(1, Math.floor((scroll.clientWidth - GAP) / (size + GAP)));
+      mode === 'table' ? 1 : Math.max(1, Math.floor((width - GAP) / (size + GAP)));
     const lineHeight = () => (mode === 'table' ? ROW : size + CAPTION + GAP);
 
     // ------------------------------------------------------------ head
@@ -84,13 +89,14 @@
           sort.descending ? 'Descending' : 'Ascending',
         ),
         mode === 'table' ? columnPicker() : slider,
+        overlay ?? '',
       );
     }
 
     function setMode(next) {
       mode = next;
       at = -1;
-      scroll.scrollTop = 0;
+      scroll.scrollTop = scrolled = 0;
       drawHead();
       refresh();
     }
@@ -215,7 +221,8 @@
         cell.className = column.kind;
         const text = view.format(column.name, row);
         cell.lastChild.textContent = text.length > 200 ? `${text.slice(0, 200)}…` : text;
-        cell.firstChild.style.width = column.role === 'metric' ? `${100 * share(column, row)}%` : 0;
+        if (column.role === 'metric')
+          cell.firstChild.style.setProperty('--share', share(column, row));
       });
     }
 
@@ -287,8 +294,8 @@
       const tall = lineHeight();
       const order = explorer.order();
       const total = Math.ceil(order.length / perLine());
-      const wanted = Math.min(total, Math.ceil(scroll.clientHeight / tall) + 2);
-      const begin = Math.max(0, Math.min(total - wanted, Math.floor(scroll.scrollTop / tall)));
+      const wanted = Math.min(total, Math.ceil(height / tall) + 2);
+      const begin = Math.max(0, Math.min(total - wanted, Math.floor(scrolled / tall)));
       while (lines.length > wanted) lines.pop().remove();
       while (lines.length < wanted) {
         const line = mode === 'table' ? makeRow() : makeTiles();
@@ -333,7 +340,7 @@
       if (event.target !== scroll) return;
       const order = explorer.order();
       const per = perLine();
-      const page = Math.max(1, Math.floor(scroll.clientHeight / lineHeight()) - 1) * per;
+      const page = Math.max(1, Math.floor(height / lineHeight()) - 1) * per;
       const steps = {
         ArrowDown: per,
         ArrowUp: -per,
@@ -356,27 +363,27 @@
       const tall = lineHeight();
       const headHeight = mode === 'table' ? titles.offsetHeight : 0;
       const top = line * tall;
-      if (top < scroll.scrollTop) scroll.scrollTop = top;
-      else if (top + tall + headHeight > scroll.scrollTop + scroll.clientHeight) {
-        scroll.scrollTop = top + tall + headHeight - scroll.clientHeight;
+      if (top < scrolled) scroll.scrollTop = top;
+      else if (top + tall + headHeight > scrolled + height) {
+        scroll.scrollTop = top + tall + headHeight - height;
       }
     }
 
-    new ResizeObserver(() => explorer.view && scroll.clientHeight && refresh()).observe(scroll);
+    new ResizeObserver(() => {
+      [width, height] = [scroll.clientWidth, scroll.clientHeight];
+      if (explorer.view && height) refresh();
+    }).observe(scroll);
 
     return {
       update(events) {
         if (events.has('view')) {
-          mode =
-            explorer.readState(`${name}.mode`) === 'gallery' ||
-            (first === 'gallery' && explorer.readState(`${name}.mode`) !== 'table')
-              ? 'gallery'
-              : 'table';
+          const wanted = explorer.readState(`${name}.mode`);
+          mode = ['table', 'gallery'].includes(wanted) ? wanted : first;
           chooseColumns();
         }
         if (events.has('view') || events.has('sort')) {
           at = -1;
-          scroll.scrollTop = 0;
+          scroll.scrollTop = scrolled = 0;
           drawHead();
         }
         if (
@@ -417,7 +424,11 @@
     id: 'samples',
     title: 'Samples',
     build(container) {
-      this.samples = explorer.createSamples(container, { name: 'samples', first: 'gallery' });
+      this.samples = explorer.createSamples(container, {
+        name: 'samples',
+        first: 'gallery',
+        overlay: explorer.overlayControl(),
+      });
     },
     update(events) {
       this.samples.update(events);
