@@ -181,15 +181,20 @@ def _issue_columns(images: list[dict]) -> list[dict]:
     ]
 
 
-def _slice_columns(analysis: Analysis, metrics: dict) -> list[dict]:
+def _slice_columns(analysis: Analysis, table: pyarrow.Table, metrics: dict) -> list[dict]:
     columns, result = slices.load_columns(analysis), {}
     for metric, part in metrics.items():
+        # Images without the metric are in no slice.
+        known = ~np.isnan(samples.numbers(table, metric.removesuffix('_given_size')))
         for row in part['slices']:
-            inside = slices.membership(columns, row['conditions'])
-            description = f'slice in which {metric} is worse than elsewhere'
+            inside = slices.membership(columns, row['conditions']) & known
             name = f'slice: {row["text"]}'
+            description = f'slice in which {metric} is worse than elsewhere'
             values = encode(inside.astype(np.uint8))
-            result[name] = _column(name, 'slice', description, kind='boolean', values=values)
+            # The same slice of a later search has the same images, or fewer.
+            result.setdefault(
+                name, _column(name, 'slice', description, kind='boolean', values=values)
+            )
     return list(result.values())
 
 
@@ -372,7 +377,7 @@ def read_view(analysis: Analysis) -> dict[str, Any]:
         findings['label_issues_total'] = len(regions)
     if there('slices.json'):
         findings['slices'] = slices.load(analysis)['metrics']
-        view['columns'] += _slice_columns(analysis, findings['slices'])
+        view['columns'] += _slice_columns(analysis, table, findings['slices'])
         for part in findings['slices'].values():
             for row in part['slices']:
                 row['worst'] = [row_of[image_id] for image_id in row['worst']]

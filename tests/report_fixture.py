@@ -107,7 +107,7 @@ def write_run(
         'pictures': lambda: _pictures(analysis, kind, rng),
         'saliency': lambda: _saliency(analysis, rng),
     }
-    for maker in only or makers:
+    for maker in makers if only is None else only:
         makers[maker]()
     return analysis
 
