@@ -6,7 +6,8 @@
 Each stage is a command of its own, `python -m analysis.<stage>`, whose --help says what it writes
 into the run's analysis/<split>-<step>/. Started again, what is there is read and the rest is
 computed. A stage that fails ends the command, with what it said; the stages before it are kept.
-With --other, the run is compared with another one on the same images at the end.
+With --other, the run is compared with another one on the same images. The report, for a browser,
+comes last and shows all that is there.
 
 Results that are printed by the stages go to <stage>.md there; --json FILE has all of them, with the
 seconds that each stage took and the peak memory of the process when it was done.
@@ -43,6 +44,8 @@ STAGES = (
     'slices',
     'label_issues',
     'saliency',
+    'pictures',
+    'report',
 )
 
 
@@ -106,14 +109,18 @@ def main(argv: list[str] | None = None) -> int:
     common += ['--checkpoint', arguments.checkpoint]
     if arguments.data_path:
         common += ['--data_path', arguments.data_path]
-    plan = [(stage, common) for stage in arguments.stages]
-    if arguments.other:
-        plan.append(('compare', [*common, '--other', str(arguments.other)]))
     try:
         folder = open_chosen(arguments).folder
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
+    other = ['--other', str(arguments.other)] if arguments.other else []
+    plan = [(stage, common) for stage in arguments.stages if stage != 'report']
+    if other:
+        plan.append(('compare', [*common, *other]))
+    if 'report' in arguments.stages:
+        report = ['--workdir', str(arguments.workdir), '--first', folder.name, *other]
+        plan.append(('report', report))
     done = {}
     for number, (stage, argv_of_stage) in enumerate(plan, 1):
         print(f'=== {number} of {len(plan)}: {stage}', file=sys.stderr, flush=True)
@@ -128,6 +135,8 @@ def main(argv: list[str] | None = None) -> int:
     print(markdown.table(('stage', 'seconds', 'peak memory so far, MB', 'report'), rows))
     total = sum(row['seconds'] for row in done.values())
     print(f'\n{total:.0f} seconds in all; everything is in {folder}')
+    if 'report' in done:
+        print(f'Open {done["report"]["result"]["page"]} in a browser.')
     if arguments.json:
         arguments.json.write_text(json.dumps(done, indent=1) + '\n')
     return 0
