@@ -3,16 +3,19 @@
 An analysis of a checkpoint writes into `<workdir>/analysis/<split>-<step>/`. Every file carries a
 header: its kind and version, the step, the split, the data fingerprint and a hash of the image ids
 in their order. Rows of all files of one folder are the same images in the same order. A file whose
-header does not fit is refused, never reinterpreted.
+header does not fit is refused, never reinterpreted. Each also carries a checksum of all of it,
+where no other reader looks: neither zip nor Parquet protect the tables that say where their content
+is. Files without one, of before it was written, are taken as they are.
 """
 
 import argparse
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pathlib
-import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +28,8 @@ from segmentation.config import read_config
 from segmentation.input_pipeline import Examples
 
 _HEADER = 'header'
+# Before the CRC-32 of all other bytes of a file.
+_MARK = b'CRC:'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +158,13 @@ def _write(path: pathlib.Path, write) -> None:
         partial.unlink(missing_ok=True)
 
 
+def _check_crc(data: bytes, at: int) -> None:
+    """Compares a file with its checksum, `_MARK` and four bytes at `at`, if it has one."""
+    mark, rest = data[at : at + 8], data[:at] + data[at + 8 :]
+    if mark.startswith(_MARK) and mark != _MARK + zlib.crc32(rest).to_bytes(4):
+        raise ValueError('its checksum is wrong')
+
+
 def _check(path: pathlib.Path, found: Any, expected: dict) -> None:
     found = found if isinstance(found, dict) else {}
     wrong = [
@@ -167,18 +179,18 @@ def _check(path: pathlib.Path, found: Any, expected: dict) -> None:
         )
 
 
-def _load(analysis: Analysis, file: str, version: int, read: Callable, errors: tuple) -> Any:
+def _load(analysis: Analysis, file: str, version: int, read: Callable) -> Any:
     """What `read` makes of a file: its header, which is checked, and its content.
 
     Raises:
-      ValueError: it is missing, damaged (`read` raises one of `errors`), or does not fit.
+      ValueError: it is missing, damaged, or does not fit.
     """
     path, kind = analysis.folder / file, pathlib.PurePath(file).stem
     if not path.exists():
         raise ValueError(f'{path} is not there: run python -m analysis.{kind} first.')
     try:
         header, content = read(path)
-    except errors as error:
+    except Exception as error:  # What the libraries below raise on damage is not documented.
         raise ValueError(f'{path} is damaged ({error}); delete it and write it again.') from error
     _check(path, header, analysis.header(kind, version))
     return content
@@ -191,11 +203,12 @@ def save_arrays(analysis: Analysis, kind: str, version: int, **arrays: np.ndarra
     if any(np.asarray(array).dtype.hasobject for array in arrays.values()):
         raise TypeError(f'{path}: arrays of Python objects would have to be pickled.')
 
-    def write(partial):
-        with partial.open('wb') as file:
-            np.savez(file, **{_HEADER: header}, **arrays)
-
-    _write(path, write)
+    buffer = io.BytesIO()
+    np.savez(buffer, **{_HEADER: header}, **arrays)
+    data = buffer.getvalue()
+    # A zip file ends with the length of a comment, and the comment.
+    data = data[:-2] + (8).to_bytes(2, 'little')
+    _write(path, lambda partial: partial.write_bytes(data + _MARK + zlib.crc32(data).to_bytes(4)))
     return path
 
 
@@ -219,12 +232,13 @@ def load_arrays(analysis: Analysis, kind: str, version: int) -> dict[str, np.nda
     """
 
     def read(path):
-        with np.load(path, allow_pickle=False) as file:
+        data = path.read_bytes()
+        _check_crc(data, len(data) - 8)
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         return json.loads(str(arrays.pop(_HEADER))), arrays
 
-    errors = OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile
-    return _load(analysis, f'{kind}.npz', version, read, errors)
+    return _load(analysis, f'{kind}.npz', version, read)
 
 
 def save_table(
@@ -237,8 +251,19 @@ def save_table(
     path = analysis.folder / f'{kind}.parquet'
     header = json.dumps(analysis.header(kind, version))
     table = pyarrow.table(columns).replace_schema_metadata({_HEADER: header})
-    _write(path, lambda partial: parquet.write_table(table, partial, write_page_checksum=True))
+    buffer = io.BytesIO()
+    parquet.write_table(table, buffer, write_page_checksum=True)
+    data = buffer.getvalue()
+    # The footer says where in the file everything is, and nothing is just before it.
+    at = _start_of_footer(data)
+    data = data[:at] + _MARK + zlib.crc32(data).to_bytes(4) + data[at:]
+    _write(path, lambda partial: partial.write_bytes(data))
     return path
+
+
+def _start_of_footer(parquet_file: bytes) -> int:
+    # The file ends with the length of the footer and 'PAR1'.
+    return max(0, len(parquet_file) - 8 - int.from_bytes(parquet_file[-8:-4], 'little'))
 
 
 def load_table(analysis: Analysis, kind: str, version: int) -> pyarrow.Table:
@@ -249,18 +274,19 @@ def load_table(analysis: Analysis, kind: str, version: int) -> pyarrow.Table:
     """
 
     def read(path):
-        table = parquet.read_table(path, page_checksum_verification=True)
+        data = path.read_bytes()
+        _check_crc(data, _start_of_footer(data) - 8)
+        table = parquet.read_table(pyarrow.BufferReader(data), page_checksum_verification=True)
         return json.loads((table.schema.metadata or {}).get(_HEADER.encode(), b'{}')), table
 
-    errors = OSError, pyarrow.ArrowException, ValueError
-    return _load(analysis, f'{kind}.parquet', version, read, errors)
+    return _load(analysis, f'{kind}.parquet', version, read)
 
 
 def save_json(analysis: Analysis, kind: str, version: int, result: dict) -> pathlib.Path:
     """Writes `<kind>.json`: `result` with a `header`. NaN and infinity are refused."""
     path = analysis.folder / f'{kind}.json'
-    document = {_HEADER: analysis.header(kind, version), **result}
-    text = json.dumps(document, indent=2, allow_nan=False) + '\n'
+    header = {**analysis.header(kind, version), 'crc32': _crc32_of_json(result)}
+    text = json.dumps({_HEADER: header, **result}, indent=2, allow_nan=False) + '\n'
     _write(path, lambda partial: partial.write_text(text))
     return path
 
@@ -274,7 +300,15 @@ def load_json(analysis: Analysis, kind: str, version: int) -> dict:
 
     def read(path):
         result = json.loads(path.read_text())
-        return result.pop(_HEADER), result
+        header = result.pop(_HEADER)
+        if header.get('crc32') not in (None, _crc32_of_json(result)):
+            raise ValueError('its checksum is wrong')
+        return header, result
 
-    errors = OSError, ValueError, KeyError, AttributeError
-    return _load(analysis, f'{kind}.json', version, read, errors)
+    return _load(analysis, f'{kind}.json', version, read)
+
+
+def _crc32_of_json(result: dict) -> int:
+    # By way of text, which makes strings of all keys.
+    plain = json.loads(json.dumps(result, allow_nan=False))
+    return zlib.crc32(json.dumps(plain, sort_keys=True).encode())

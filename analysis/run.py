@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from segmentation import checkpoint, coco, input_pipeline
 from segmentation.config import read_config
 from segmentation.model import SegmentationModel, build_model
+from segmentation.workdir import read_description
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +82,8 @@ def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
     Raises:
       ValueError: it is no run directory, or has no such checkpoint.
     """
-    if not (workdir / 'run.json').is_file():
-        raise ValueError(f'{workdir} is no run directory (it has no run.json): check --workdir.')
+    described = read_description(workdir)
     config = read_config(workdir / 'config.json')
-    described = json.loads((workdir / 'run.json').read_text())
     step, variables = checkpoint.restore_variables(workdir, which)
     class_names = tuple(described['class_names'])
     model = build_model(config.model, len(class_names))

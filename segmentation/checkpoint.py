@@ -2,12 +2,16 @@
 
 `<workdir>/checkpoints/<step>/` holds the training state, the state of the data iterator and the
 metrics of the evaluation at that step. They are written asynchronously and renamed into place when
-complete, so an interrupted write leaves nothing that looks like a checkpoint.
+complete, so an interrupted write leaves nothing that looks like a checkpoint. The files do not
+protect what is in them: a CRC-32 beside the data iterator's state tells when a bit has changed.
+(Checkpoints of before it was written are taken as they are.)
 """
 
 import contextlib
+import json
 import logging
 import pathlib
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,12 +25,29 @@ logger = logging.getLogger(__name__)
 
 # The metric that "best" means: foreground mean IoU of the selection split.
 BEST_METRIC = 'mean_iou_foreground'
+_CRC = 'crc32'
 
 
 def _score(metrics: dict) -> float:
     # A step with no foreground at all (None) is worse than one that finds none (0).
     score = metrics.get(BEST_METRIC)
     return -1.0 if score is None else score
+
+
+def _crc32(state: Any, data_state: dict) -> int:
+    # Of the arrays in any order: read back without their structure they come in another one.
+    arrays = map(np.asarray, jax.tree.leaves(state))
+    parts = sorted((str(a.dtype), a.shape, zlib.crc32(a.tobytes())) for a in arrays)
+    return zlib.crc32(json.dumps([parts, data_state], sort_keys=True).encode())
+
+
+def _check_crc(state: Any, data_state: dict) -> dict:
+    """Compares what was read with its checksum; returns the state of the data alone."""
+    data_state = dict(data_state)
+    found = data_state.pop(_CRC, None)
+    if found is not None and found != _crc32(state, data_state):
+        raise ValueError('its checksum is wrong: it has changed since it was written')
+    return data_state
 
 
 @contextlib.contextmanager
@@ -47,6 +68,10 @@ def open_manager(
 
     Kept are the two latest (so that one remains should the newest prove unreadable), the best by
     `BEST_METRIC`, and every multiple of `keep_every` steps.
+
+    Raises:
+      ValueError: the scores of a checkpoint cannot be read, and `read_only`. Otherwise that is
+        reported, and its folder gets another name.
     """
     policies = [
         checkpoint_managers.LatestN(2),
@@ -56,6 +81,7 @@ def open_manager(
     ]
     if keep_every:
         policies.append(checkpoint_managers.EveryNSteps(keep_every))
+    _set_damaged_aside(workdir / 'checkpoints', read_only)
     with _quiet():
         return ocp.CheckpointManager(
             (workdir / 'checkpoints').absolute(),
@@ -70,6 +96,24 @@ def open_manager(
         )
 
 
+def _set_damaged_aside(folder: pathlib.Path, read_only: bool) -> None:
+    # One score that cannot be read would keep orbax from opening any checkpoint.
+    for path in sorted(folder.glob('*/metrics/metrics')):
+        damaged = path.parents[1]
+        try:
+            if damaged.name.isdecimal():
+                json.loads(path.read_bytes())
+        except ValueError as error:
+            if read_only:
+                raise ValueError(
+                    f'{path} is damaged ({error}). Continue the training, which sets {damaged} '
+                    'aside, or move it away.'
+                ) from error
+            if jax.process_index() == 0:
+                logger.error('%s is damaged (%s): set aside.', path, error)
+                damaged.rename(damaged.with_name(f'{damaged.name}.damaged'))
+
+
 def save(
     manager: ocp.CheckpointManager,
     step: int,
@@ -82,14 +126,42 @@ def save(
     The state is the same on every device, so it is saved as plain arrays (by process 0), which any
     number of devices and processes can continue from. A step that is saved already is left as it
     is: the state at a step never differs.
+
+    Raises:
+      OSError: this or an earlier checkpoint cannot be written; says which are whole.
     """
     if step in manager.all_steps():
         return
+    state = jax.device_get(state)
     items = ocp.args.Composite(
-        state=ocp.args.StandardSave(jax.device_get(state)), data=ocp.args.JsonSave(data_state)
+        state=ocp.args.StandardSave(state),
+        data=ocp.args.JsonSave({**data_state, _CRC: _crc32(state, data_state)}),
     )
-    with _quiet():
+    with _quiet(), _writing(manager):
         manager.save(step, args=items, metrics=metrics, force=True)
+
+
+def wait(manager: ocp.CheckpointManager) -> None:
+    """Waits until everything is saved.
+
+    Raises:
+      OSError: a checkpoint cannot be written; says which are whole.
+    """
+    with _writing(manager):
+        manager.wait_until_finished()
+        manager.check_for_errors()
+
+
+@contextlib.contextmanager
+def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # What the libraries below raise is not documented.
+        steps = sorted(manager.all_steps(read=True))
+        raise OSError(
+            f'A checkpoint cannot be written in {manager.directory}: {error}. Those of the steps '
+            f'{steps} are whole: once it can be written there, the same command continues.'
+        ) from error
 
 
 def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any, dict] | None:
@@ -118,13 +190,14 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any
                     state=ocp.args.StandardRestore(target), data=ocp.args.JsonRestore()
                 ),
             )
+            data_state = _check_crc(items.state, items.data)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one, try the one before
             failures[step] = error
             logger.error('Checkpoint %d cannot be read, trying the one before: %s', step, error)
             continue
         for broken in failures:
             manager.delete(broken)
-        return step, items.state, items.data
+        return step, items.state, data_state
     if failures:
         step, error = next(iter(failures.items()))
         raise ValueError(
@@ -145,7 +218,7 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
       The step and {'params': …, 'batch_stats': …} as numpy arrays.
 
     Raises:
-      ValueError: there is no such checkpoint; names those that exist.
+      ValueError: there is no such checkpoint, or it is damaged; names those that exist.
     """
     if not (workdir / 'checkpoints').is_dir():
         raise ValueError(f'{workdir} has no checkpoints: train first, or check --workdir.')
@@ -161,14 +234,28 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
             raise ValueError(f"--checkpoint is 'best', 'latest' or a step, not {which!r}.")
         if step not in steps:
             raise ValueError(f'{workdir} has no checkpoint {which!r}; it has steps {steps}.')
-        tree = restore_arrays(manager, step)
+        try:
+            tree = restore_arrays(manager, step)
+        except Exception as error:  # What the libraries below raise on damage is not documented.
+            others = [other for other in steps if other != step]
+            raise ValueError(
+                f'Checkpoint {manager.directory / str(step)} is damaged ({error}). Others can be '
+                f'chosen with --checkpoint: {others}.'
+            ) from error
     return step, {'params': tree['params'], 'batch_stats': tree['batch_stats']}
 
 
 def restore_arrays(manager: ocp.CheckpointManager, step: int) -> dict:
-    """The whole saved state as nested dicts of numpy arrays, whatever devices it was saved from."""
+    """The whole saved state as nested dicts of numpy arrays, whatever devices it was saved from.
+
+    Raises:
+      ValueError: it has changed since it was written. Other errors, if it cannot be read at all.
+    """
     path = manager.directory / str(step) / 'state'
     with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
         saved = checkpointer.metadata(path).item_metadata.tree
         to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
-        return checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=to_numpy))
+        tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=to_numpy))
+    items = manager.restore(step, args=ocp.args.Composite(data=ocp.args.JsonRestore()))
+    _check_crc(tree, items.data)
+    return tree

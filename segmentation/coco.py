@@ -26,7 +26,16 @@ from absl import logging
 
 from segmentation import annotations as annotations_lib
 from segmentation import coco_files
-from segmentation.coco_builder import METADATA, NAME, VERSION, CocoConfig, CocoIndex, CocoInstances
+from segmentation.coco_builder import (
+    METADATA,
+    NAME,
+    VERSION,
+    CocoConfig,
+    CocoIndex,
+    CocoInstances,
+    file_sha256,
+    metadata_sha256,
+)
 
 
 def _damaged(path: pathlib.Path, what: str) -> str:
@@ -103,6 +112,8 @@ class Prepared:
         )
         self.fingerprint: dict[str, Any] = metadata['fingerprint']
         self.skipped: dict[str, dict[str, Any]] = metadata['skipped']
+        # The shards protect themselves. (Data of before there were digests have none.)
+        self._digests: dict[str, str] = metadata.get('files', {})
 
     def split(self, name: str) -> CocoSplit:
         """Opens a split.
@@ -114,6 +125,9 @@ class Prepared:
             raise ValueError(f'{self.path} has no split {name!r}, only {", ".join(self.splits)}')
         fingerprint = self.fingerprint['splits'][name]
         try:
+            for file in ('features.json', f'index_{name}.npz'):
+                if file in self._digests and file_sha256(self.path / file) != self._digests[file]:
+                    raise ValueError(f'{file} has changed')
             with np.load(self.path / f'index_{name}.npz', allow_pickle=False) as arrays:
                 index = CocoIndex(**arrays)
             source = tfds.builder_from_directory(self.path).as_data_source(
@@ -134,7 +148,8 @@ def open_prepared(path: str | os.PathLike) -> Prepared:
     """
     path = pathlib.Path(path)
     try:
-        prepared = Prepared(path, json.loads((path / METADATA).read_text()))
+        metadata = json.loads((path / METADATA).read_text())
+        prepared = Prepared(path, metadata)
         version = prepared.fingerprint['version']
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -146,6 +161,8 @@ def open_prepared(path: str | os.PathLike) -> Prepared:
             f'{path} was prepared by version {version} of this code, which now has '
             f'{VERSION}; prepare the data again'
         )
+    if metadata.get('sha256') not in (None, metadata_sha256(metadata)):
+        raise ValueError(_damaged(path, f'{METADATA} has changed'))
     return prepared
 
 
@@ -305,6 +322,8 @@ def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> No
                     try_download_gcs=False, force_checksums_validation=True
                 )
             )
+    except (OSError, RuntimeError) as error:  # array_record raises the latter on a full disk.
+        raise OSError(f'{path} cannot be prepared, and nothing is kept of it: {error}') from error
     finally:
         logging.set_verbosity(verbosity)
 

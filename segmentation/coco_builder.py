@@ -75,10 +75,23 @@ class _Metadata(tfds.core.Metadata):
         folder = pathlib.Path(data_dir)
         for split, index in self.indexes.items():
             np.savez_compressed(folder / f'index_{split}.npz', **vars(index))
+        files = ['features.json', *(f'index_{split}.npz' for split in self.indexes)]
+        self['files'] = {name: file_sha256(folder / name) for name in files}
+        self['sha256'] = metadata_sha256(self)
         (folder / METADATA).write_text(json.dumps(self, indent=1))
 
     def load_metadata(self, data_dir):
         self.update(json.loads((pathlib.Path(data_dir) / METADATA).read_text()))
+
+
+def file_sha256(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def metadata_sha256(metadata: Mapping[str, Any]) -> str:
+    """Digest of everything in METADATA but its own `sha256`."""
+    content = {key: value for key, value in metadata.items() if key != 'sha256'}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class CocoInstances(tfds.core.GeneratorBasedBuilder):

@@ -3,12 +3,15 @@
 import ast
 import difflib
 import json
+import os
 import pathlib
 import runpy
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from configs import default
 
 _WANTED = {
     bool: 'True or False',
@@ -153,19 +156,46 @@ def flat(tree: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
 
 def save_config(config: ConfigDict, path: pathlib.Path) -> None:
     """Writes a config as JSON (tuples become lists)."""
-    path.write_text(json.dumps(config.to_dict(), indent=2) + '\n')
+    write_text(path, json.dumps(config.to_dict(), indent=2) + '\n')
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Replaces a file, or leaves the old one whole if there is no room for the new one."""
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:
     """Reads what `save_config` wrote; the result is locked.
 
+    A run of an older version of the code lacks the fields that came later. They get their defaults,
+    which therefore must be what was done before there was the field (see `configs/default.py`).
+
     Raises:
-      ValueError: the file is missing or is no such config.
+      ValueError: the file is missing or is no such config, or has fields that this code does not
+        know; names them.
     """
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f'{path} cannot be read as a config: {error}') from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not content:
         raise ValueError(f'{path} holds a {type(content).__name__}, not a config.')
+    config = default.get_config()
+    known = flat(config)
+    if strangers := sorted(flat(content).keys() - known.keys()):
+        raise ValueError(
+            f'{path} has the fields {", ".join(strangers)}, which this version of the code does '
+            'not know: use the version that run.json beside it names.'
+        )
+    for name in known.keys() - flat(content).keys():
+        group = content
+        *groups, field = name.split('.')
+        for part in groups:
+            group = group.setdefault(part, {})
+        group[field] = known[name]
     return ConfigDict(content).lock()

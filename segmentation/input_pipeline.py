@@ -260,7 +260,8 @@ def select_examples(
     if len(keep) == 0:
         raise ValueError(
             f'No image left for {part!r} of {prepared.path}; data.label_space, data.require, '
-            f'data.exclude, folds, fraction and caps left out all of them: {report}'
+            'data.exclude, folds, fraction, selection_fraction and caps left out all of them: '
+            f'{report}'
         )
 
     draw_last = labels.category_ids(config.draw_last, prepared.categories)
@@ -408,6 +409,6 @@ def read_image_file(
     """
     try:
         image = decode_image(path.read_bytes(), (0, 0))
-    except (OSError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
         raise ValueError(f'Cannot read {path} as a picture: {error}') from error
     return image, resize(image, size, (0.0, 0.0, 1.0, 1.0), antialias)

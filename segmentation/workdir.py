@@ -14,12 +14,12 @@ import jax
 from ml_collections import ConfigDict
 
 from segmentation import coco
-from segmentation.config import flat, read_config, save_config
+from segmentation.config import flat, read_config, save_config, write_text
 
 # Fields that may differ when a run is continued: they do not change what has been computed so far.
 _FREE_FIELDS = {
     'data.data_dir', 'data.threads', 'data.prefetch', 'data.workers', 'train.num_steps',
-    'train.num_epochs', 'train.log_every', 'eval_batch_size',
+    'train.num_epochs', 'train.log_every', 'eval_batch_size', 'optimizer.skip_nonfinite',
 }  # fmt: skip
 
 
@@ -65,7 +65,24 @@ def write_description(workdir: pathlib.Path, config: ConfigDict, run: dict) -> N
     """
     _check_same_run(workdir, config, run)
     save_config(config, workdir / 'config.json')
-    (workdir / 'run.json').write_text(json.dumps(run, indent=2) + '\n')
+    write_text(workdir / 'run.json', json.dumps(run, indent=2) + '\n')
+
+
+def read_description(workdir: pathlib.Path) -> dict:
+    """Reads `run.json`.
+
+    Raises:
+      ValueError: it is missing, damaged, or lacks what readers of a run need.
+    """
+    path = workdir / 'run.json'
+    if not path.is_file():
+        raise ValueError(f'{workdir} is no run directory (it has no run.json): check --workdir.')
+    try:
+        run = json.loads(path.read_text())
+        run['class_names'], run['data']['path'], run['data']['fingerprint']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is damaged or not of this code ({error!r}).') from error
+    return run
 
 
 def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> None:
@@ -79,7 +96,7 @@ def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> Non
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name) and name not in _FREE_FIELDS
     ]
-    before = json.loads((workdir / 'run.json').read_text())
+    before = read_description(workdir)
     if before['data']['fingerprint'] != run['data']['fingerprint']:
         differing.append(f"data: {before['data']['fingerprint']} there, "
                          f"{run['data']['fingerprint']} now")  # fmt: skip
