@@ -6,6 +6,9 @@ start from this one and change a handful of lines. Any field can be overridden o
 
     python scripts/train.py --config configs/person_car.py --workdir runs/person_car \
         --config.optimizer.learning_rate=3e-4
+
+A run of before there was a field is read as having its default here. So the default of a new field
+is what was done before, and a field whose meaning changes gets another name.
 """
 
 from ml_collections import ConfigDict
@@ -128,6 +131,9 @@ def get_config() -> ConfigDict:
     optimizer.weight_decay = 0.0
     # Largest global gradient norm; 0 for no limit.
     optimizer.clip_norm = 0.0
+    # Steps in a row whose loss or gradient is NaN or infinite that may be skipped (nothing of the
+    # state changes, they are reported); one more stops the run. 0: the first one stops it.
+    optimizer.skip_nonfinite = 0
 
     train = config.train = ConfigDict()
     # Global batch size: examples per step over all devices of all processes together.

@@ -63,6 +63,8 @@ def main():
     arguments, config = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format='%(message)s')
     logging.getLogger('segmentation').setLevel(logging.INFO)
+    # Orbax logs, with all that led to it, what it raises too.
+    logging.getLogger('absl').setLevel(logging.CRITICAL)
     if arguments.coordinator:
         train.initialize_processes(
             arguments.coordinator, arguments.num_processes, arguments.process_id

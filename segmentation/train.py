@@ -50,7 +50,7 @@ class TrainingStopped(Exception):
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is no longer a finite number."""
+    """The loss, a gradient or the state is no longer finite."""
 
 
 @contextlib.contextmanager
@@ -106,7 +106,9 @@ def train(
     Raises:
       ValueError: a config or data problem; says which.
       TrainingStopped: SIGTERM or Ctrl-C; the state is saved.
-      TrainingDiverged: the loss is NaN or infinite.
+      TrainingDiverged: the loss, a gradient or the state is NaN or infinite (after more steps in
+        a row than `optimizer.skip_nonfinite`). Such a state is never saved.
+      OSError: something cannot be written; the same command continues once it can.
     """
     num_devices = jax.local_device_count()
     process_batch, left_over = divmod(config.train.batch_size, jax.process_count())
@@ -182,21 +184,40 @@ def train(
             tqdm(total=num_steps, initial=start, unit='step', disable=not primary, desc='train')
         )
 
+        def diverged(what, step):
+            return TrainingDiverged(
+                f'{what} at step {step} (learning rate {float(schedule(step - 1)):g}). Last good '
+                f'checkpoint: step {manager.latest_step()} in {directory}. Lower '
+                'optimizer.learning_rate or set optimizer.clip_norm, or skip such steps: '
+                'optimizer.skip_nonfinite.'
+            )
+
+        skipped_in_a_row = 0
+
         def finished(metrics_of_steps):
-            """Fetches the metrics of steps; raises if a loss is not finite."""
+            """Fetches the metrics of steps; raises if too many in a row are not finite."""
+            nonlocal skipped_in_a_row
             fetched = [(number, jax.tree.map(float, values)) for number, values in metrics_of_steps]
             for number, values in fetched:
-                if not math.isfinite(values['loss']):
-                    raise TrainingDiverged(
-                        f'Loss is {values["loss"]} at step {number} (learning rate '
-                        f'{float(schedule(number - 1)):g}). Last good checkpoint: step '
-                        f'{manager.latest_step()} in {directory}. Lower optimizer.learning_rate or '
-                        'set optimizer.clip_norm.'
-                    )
+                if all(map(math.isfinite, values.values())):
+                    skipped_in_a_row = 0
+                    continue
+                skipped_in_a_row += 1
+                what = f'Loss is {values["loss"]}, norm of the gradient {values["gradient_norm"]}'
+                if skipped_in_a_row > config.optimizer.skip_nonfinite:
+                    raise diverged(what, number)
+                logger.warning('%s at step %d, which is skipped.', what, number)
             return fetched
+
+        def check_state(step, state):
+            """Raises if the state is not finite: what follows from it would be worth nothing."""
+            for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state)):
+                if not np.isfinite(leaf).all():
+                    raise diverged(f'{jax.tree_util.keystr(path)} is not finite', step)
 
         def evaluate_and_save(step, state):
             state = recalibrate(state)
+            check_state(step, state)
             variables = {'params': state.params, 'batch_stats': state.batch_stats}
             result = evaluate.evaluate(
                 predict,
@@ -266,8 +287,11 @@ def train(
                 values = finished(window)
                 elapsed = time.perf_counter() - began
                 speed = len(values) * config.train.batch_size / elapsed
+                # Without the steps that were skipped.
+                counted = [value for _, value in values if all(map(math.isfinite, value.values()))]
                 means = {
-                    key: float(np.mean([value[key] for _, value in values])) for key in values[0][1]
+                    key: float(np.mean([value[key] for value in counted])) if counted else None
+                    for key in values[0][1]
                 }
                 if writer:
                     writer.scalars(
@@ -276,24 +300,26 @@ def train(
                             **{f'train/{key}': value for key, value in means.items()},
                             'train/learning_rate': float(schedule(step - 1)),
                             'train/images_per_second': speed,
+                            'train/skipped_steps': len(values) - len(counted),
                             'train/waiting_for_data': waited / elapsed,
                         },
                     )
-                progress.set_postfix_str(f'{speed:.1f} img/s, loss {means["loss"]:.4f}')
+                loss = '–' if means['loss'] is None else f'{means["loss"]:.4f}'
+                progress.set_postfix_str(f'{speed:.1f} img/s, loss {loss}')
                 window, waited = [], 0.0
             if evaluates:
                 state, summary = evaluate_and_save(step, state)
                 if on_evaluation and not last:
                     on_evaluation()
             elif saves or stopping:
+                check_state(step, state)
                 checkpoint.save(manager, step, state, batches.get_state())
             if stopping and not last:
-                manager.wait_until_finished()
+                checkpoint.wait(manager)
                 raise TrainingStopped(f'Stopped and saved at step {step} of {num_steps}.')
             if logs:
                 began = time.perf_counter()
-        manager.wait_until_finished()
-        manager.check_for_errors()
+        checkpoint.wait(manager)
         return {
             'step': step,
             'best_step': manager.best_step(),
@@ -358,8 +384,11 @@ def initialize_processes(coordinator: str, num_processes: int, process_id: int) 
     """Joins several processes into one run (`jax.distributed`).
 
     Process 0 listens at `coordinator` (host:port), and only at that address: jax' own default would
-    be to listen at all of them.
+    be to listen at all of them. On CPU each process also listens (gloo), at the address that the
+    name of its machine stands for; jax lets nobody choose another.
     """
+    if process_id == 0:
+        logger.info('Listening at %s only.', coordinator)
     if jax.config.jax_platforms == 'cpu' or os.environ.get('JAX_PLATFORMS') == 'cpu':
         jax.config.update('jax_cpu_collectives_implementation', 'gloo')
     jax.distributed.initialize(

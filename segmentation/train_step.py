@@ -154,7 +154,12 @@ def make_train_step(
             batch_stats=batch_stats,
             opt_state=opt_state,
         )
-        return new_state, {'loss': loss, 'gradient_norm': optax.tree.norm(grads)}
+        gradient_norm = optax.tree.norm(grads)
+        if config.optimizer.skip_nonfinite:
+            usable = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+            new_state = jax.tree.map(lambda new, old: jnp.where(usable, new, old), new_state, state)
+            new_state = new_state.replace(step=state.step + 1)
+        return new_state, {'loss': loss, 'gradient_norm': gradient_norm}
 
     return train_step
 
