@@ -13,6 +13,7 @@
 
   let pair = null; // {name, views: {this, other}, rows: {this, other}, result}
   let maps = {};
+  let legends = {};
   let parts = null;
   let wanted = null; // name of the comparison that is being loaded
 
@@ -139,6 +140,7 @@
     const figures = SIDES.map((side) => {
       const view = pair.views[side];
       const place = h('div', { class: 'map-place' });
+      legends[side] = h('div', { class: 'legend' });
       maps[side] = explorer.createMap(place, {
         label: `Map of ${title(side)}`,
         view: () => view,
@@ -151,6 +153,7 @@
         polygon: () => (shownSide() === side ? explorer.filters.get(LASSO) ?? null : null),
         onName: (column, value) => chooseGroup(side, column, value),
       });
+      place.append(legends[side]);
       const result = pair.result[side];
       return h('figure', { class: 'model-map' },
         h('figcaption', {}, h('strong', { dir: 'auto' }, title(side)),
@@ -171,7 +174,18 @@
     explorer.setFilter(ROWS, { kind: 'rows', rows, label: `${value} (${title(side)})` });
   }
 
+  // Names of groups stand on the maps themselves.
+  function drawLegends() {
+    for (const side of SIDES) {
+      const view = pair.views[side];
+      const numbers = view.column(explorer.appearance.color)?.kind === 'number';
+      legends[side].hidden = !numbers;
+      if (numbers) explorer.drawLegend(legends[side], view, explorer.appearance.color);
+    }
+  }
+
   function drawTools() {
+    drawLegends();
     const { compare } = explorer.manifest;
     const [first, second] = SIDES.map((side) => pair.views[side]);
     const both = (column) => second.column(column.name) && column.kind !== 'text';
@@ -238,7 +252,7 @@
     ];
     return h('section', {},
       h('h3', {}, 'In the slices of this model'),
-      h('div', { class: 'two-columns' },
+      h('div', { class: 'halves' },
         h('div', {}, table('iou', 'mean IoU of the foreground')),
         h('div', {}, table('loss', 'loss'))));
   }
@@ -290,7 +304,7 @@
           'that are the same.'),
         h('p', { class: 'layer-legend' }, h('span', { class: 'key layer-cka' }, 'CKA'),
           h('span', { class: 'key layer-overlap' }, 'overlap')),
-        explorer.layerCurves(layers)));
+        h('div', { class: 'curve-place' }, explorer.layerCurves(layers))));
     }
     if (separation?.length) {
       sections.push(h('section', {}, h('h3', {}, 'How well the classes are told apart'),

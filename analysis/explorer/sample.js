@@ -145,6 +145,12 @@
       previous: button('previous', 'Previous sample (left)', () => step(-1), '‹'),
       next: button('next', 'Next sample (right)', () => step(1), '›'),
       exclude: button('exclude', 'Exclude from training (x)', toggleExclude, 'Exclude'),
+      reason: h('input', {
+        type: 'text', maxlength: 1000, placeholder: 'because …', dir: 'auto',
+        'aria-label': 'Why it is excluded',
+        onchange: (event) => explorer.exclude(explorer.selected, true,
+          { reason: event.target.value.trim() }),
+      }),
       close: button('close', 'Close (Escape)', () => explorer.closeSample(), '×'),
       stage: h('div', { class: 'stage-place' }),
       strip: h('div', { class: 'layers', role: 'radiogroup', 'aria-label': 'Overlay' }),
@@ -157,13 +163,14 @@
       facts: h('div', { class: 'facts' }),
       similar: h('section', { class: 'similar' }),
     };
-    const { title, where, previous, next, exclude, close, stage, strip, opacity, legend } = parts;
+    const { title, where, previous, next, reason, exclude, close } = parts;
+    const { stage, strip, opacity, legend } = parts;
     panel.tabIndex = -1;
     panel.setAttribute('role', 'dialog');
     panel.setAttribute('aria-label', 'Sample');
     panel.replaceChildren(
       h('header', {}, previous, next, h('div', { class: 'titles' }, title, where),
-        exclude, close),
+        reason, exclude, close),
       h('div', { class: 'sample-body' },
         h('div', { class: 'pictures' },
           stage,
@@ -215,6 +222,8 @@
     const decision = explorer.decisionOf(selected);
     parts.exclude.setAttribute('aria-pressed', String(Boolean(decision?.exclude)));
     parts.exclude.textContent = decision?.exclude ? 'Excluded' : 'Exclude';
+    parts.reason.hidden = !decision?.exclude;
+    if (document.activeElement !== parts.reason) parts.reason.value = decision?.reason ?? '';
     parts.previous.disabled = place <= 0;
     parts.next.disabled = neighbour(1) === undefined;
   }
