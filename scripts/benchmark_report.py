@@ -10,8 +10,9 @@ ready       from opening the page to the frame in which map and text are on scre
             each in a new context)
 steps       script per step, and all of the page's main thread, of: brushing over a histogram,
             zooming the map, moving over its dots; filters apply to everything meanwhile
-memory      after that, in MB: JavaScript's heap without its arrays, and of the page's process what
-            is its own (arrays too) and what is shared: decoded pictures, dropped when memory is short
+memory      after that, in MB: JavaScript's heap without its arrays; of the page's process what is
+            its own (arrays too); what is shared: the browser's code (about 100), and decoded
+            pictures, which are dropped when memory is short
 bytes       of the report per sample: data, thumbnails; per large picture
 """
 
@@ -135,8 +136,7 @@ def memory_mb(browser: playwright.Browser) -> dict[str, float | None]:
     """Of the page's process (the largest renderer); None where the system does not tell.
 
     Returns:
-      `private` memory, and `pictures`: shared memory, above all decoded pictures, which the browser
-      drops when memory is short.
+      `private` and `shared` memory.
     """
     session = browser.new_browser_cdp_session()
     sizes = [(0.0, 0.0)]
@@ -144,10 +144,10 @@ def memory_mb(browser: playwright.Browser) -> dict[str, float | None]:
         status = pathlib.Path(f'/proc/{process["id"]}/status')
         if process['type'] == 'renderer' and status.exists():
             lines = dict(line.split(':', 1) for line in status.read_text().splitlines())
-            private, shared = (int(lines[key].split()[0]) for key in ('RssAnon', 'RssShmem'))
-            sizes.append((private / 1000, shared / 1000))
+            private, total = (int(lines[key].split()[0]) for key in ('RssAnon', 'VmRSS'))
+            sizes.append((private / 1000, (total - private) / 1000))
     private, shared = max(sizes)
-    return {'private': private or None, 'pictures': shared if private else None}
+    return {'private': private or None, 'shared': shared or None}
 
 
 def count_bytes(index: pathlib.Path, samples: int) -> dict[str, float]:
@@ -219,7 +219,7 @@ def to_markdown(result: dict) -> str:
                 '',
             ),
         ]
-    for name, wanted in (('heap', ''), ('private', f'{WANTED["memory_mb"]:g}'), ('pictures', '')):
+    for name, wanted in (('heap', ''), ('private', f'{WANTED["memory_mb"]:g}'), ('shared', '')):
         number = '–' if memory[name] is None else f'{memory[name]:.0f}'
         rows.append((f'memory, {name}, MB', number, wanted))
     rows += [
