@@ -275,8 +275,12 @@
 
     const binAt = (value) => Math.max(0, Math.min(size - 1, d3.bisectRight(edges, value) - 1));
 
+    // Bins contain their lower edges, not their upper ones.
     function chooseBins(first, last = first) {
-      choose([edges[first], edges[last + 1] - (edges[last + 1] - edges[last]) * 1e-6]);
+      const low = first === 0 ? bins.low : edges[first];
+      const below = (edges[last + 1] - edges[last]) * 1e-6;
+      const high = last === size - 1 ? bins.high : edges[last + 1] - below;
+      explorer.setFilter(name, { kind: 'range', column: name, low, high });
     }
 
     // Filters by a range; at the ends of the axis by what lies beyond, too.
@@ -386,8 +390,10 @@
         .append('text')
         .attr('class', 'tick')
         .attr('x', x.range()[1] + 2)
-        .attr('y', bottom + 11)
-        .text('and more');
+        .attr('y', bottom)
+        .text('…')
+        .append('title')
+        .text('The last bar has all greater values');
     }
     svg
       .append('path')

@@ -33,7 +33,8 @@
       polygon: () => explorer.filters.get('map') ?? null,
       onName: explorer.toggleValue,
     });
-    map.append(legend);
+    this.quality = h('div', { class: 'map-note' });
+    map.append(legend, this.quality);
     this.samples = explorer.createSamples(samples, { name: 'explore', first: 'table' });
     this.charts = explorer.createCharts(charts);
   }
@@ -50,6 +51,7 @@
       explorer.drawLegend(this.legend, view, appearance.color);
     if (has('view') && this.chartsOf !== view) {
       this.chartsOf = view;
+      drawQuality(this.quality, view);
       this.charts.build();
     }
     if (has('view', 'filters', 'decisions')) this.charts.update();
@@ -68,6 +70,13 @@
       ),
       this.overlay,
     );
+  }
+
+  function drawQuality(note, view) {
+    const [flat] = view.map_quality?.trustworthiness ?? [];
+    note.textContent = flat === undefined ? '' : `trustworthiness ${flat.toFixed(2)}`;
+    note.title =
+      'How well near samples on the map are near for the network, at most 1 (Venna and Kaski 2001)';
   }
 
   // The line between map and samples, that can be dragged.

@@ -39,7 +39,14 @@
     );
     const tools = h('div', { class: 'map-tools', role: 'toolbar', 'aria-label': 'Map tools' });
     container.classList.add('map');
-    container.append(surface, tools, card);
+    const nothing = h(
+      'p',
+      { class: 'nothing', hidden: true },
+      'There is no map yet: ',
+      h('code', {}, 'python -m analysis.similarity_map'),
+      ' makes it.',
+    );
+    container.append(surface, nothing, tools, card);
 
     let [width, height, density] = [0, 0, 1];
     let mode = 'pan';
@@ -166,7 +173,8 @@
 
     // Everything, as after a change of view, colours, size of the window or zoom.
     function draw() {
-      if (!width || !options.view().map_2d) return;
+      nothing.hidden = Boolean(options.view().map_2d);
+      if (!width || !nothing.hidden) return;
       if (!place) findPlace();
       locate();
       ground = null;
@@ -368,7 +376,7 @@
 
     let from = null; // where a drag began: {point, turn, moved}
     surface.addEventListener('pointerdown', (event) => {
-      if (event.button || event.target.closest('button')) return;
+      if (event.button || (event.target.closest('button') && !selecting(event))) return;
       spinning = false;
       showTools();
       surface.focus({ preventScroll: true });
@@ -688,9 +696,10 @@
 
   // ---------------------------------------------------------------- legend
 
-  // What the colours mean; of categories each is a button that filters.
+  // What colours and sizes mean; of categories each is a button that filters.
   explorer.drawLegend = function (container, view, name) {
     const column = view.column(name);
+    const size = view.column(explorer.appearance.size);
     if (!column) return container.replaceChildren();
     const scale = explorer.colorScale(view, name);
     container.replaceChildren(
@@ -701,6 +710,7 @@
         column.unit && h('span', {}, ` ${column.unit}`),
       ),
       scale.kind === 'number' ? ramp(column, scale) : categories(view, column, scale),
+      size ? h('div', { class: 'legend-size' }, 'Larger: ', h('b', {}, size.label)) : '',
     );
   };
 

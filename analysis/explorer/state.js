@@ -114,9 +114,21 @@
     saveSoon();
   }
 
+  // Links come from anywhere: a filter has what its kind needs, or it is refused.
+  const complete = {
+    range: ({ low, high }) => Number.isFinite(low) && Number.isFinite(high),
+    set: ({ values }) => Array.isArray(values),
+    rows: ({ rows }) => Array.isArray(rows) && rows.every(Number.isInteger),
+    polygon: ({ points }) =>
+      Array.isArray(points) && points.length > 2 && points.flat().every(Number.isFinite),
+    search: ({ text }) => typeof text === 'string',
+  };
+
   // A function of the row that says whether it passes.
   function compile(filter) {
     const view = explorer.view;
+    if (!complete[filter?.kind]?.(filter))
+      throw new Error(`${JSON.stringify(filter)} is no filter.`);
     if (filter.kind === 'rows') {
       const rows = new Set(filter.rows);
       return (row) => rows.has(row);
@@ -130,7 +142,6 @@
       const { low, high } = filter;
       return (row) => values[row] >= low && values[row] <= high;
     }
-    if (filter.kind !== 'set') throw new Error(`There is no filter of kind ${filter.kind}.`);
     const chosen = new Set(filter.values);
     if (column.kind === 'category') {
       const passes = column.categories.map((name) => chosen.has(name));
@@ -293,6 +304,7 @@
       before && explorer.selected !== null && before.value('image_id', explorer.selected);
     const filters = [...explorer.filters];
     explorer.view = view;
+    delete document.body.dataset.loaded;
     explorer.prepareDecisions();
     const kept = filters.filter(
       ([, filter]) => filter.kind === 'search' || view.column(filter.column),
@@ -313,9 +325,15 @@
     for (const event of ['view', 'sort', 'sample']) explorer.emit(event);
     saveSoon();
     // After the first picture.
-    setTimeout(() => explorer.whole(view).then(() => explorer.emit('view'), explorer.fail), 50);
+    setTimeout(() => explorer.whole(view).then(() => whenWhole(view), explorer.fail), 50);
     return view;
   };
+
+  function whenWhole(view) {
+    if (view !== explorer.view) return;
+    explorer.emit('view');
+    document.body.dataset.loaded = view.name;
+  }
 
   // ---------------------------------------------------------------- URL fragment
 
@@ -406,7 +424,7 @@
       try {
         explorer.setFilter(id, filter);
       } catch (error) {
-        console.warn(`A filter of this link was left out: ${error.message}`);
+        explorer.notify(`A filter of this link was left out: ${error.message}`);
       }
     }
     const known = (key) => (view.column(state.get(key)) ? state.get(key) : null);
