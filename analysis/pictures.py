@@ -48,8 +48,8 @@ THUMB, COLUMNS = 96, 6
 PER_SHEET = COLUMNS * COLUMNS
 SHEET_KINDS = 'image', 'truth', 'prediction', 'error'
 LARGE = 320  # pixels, the longer side
-# Okabe and Ito's.
-ERROR_COLORS = {'missed': '#0072B2', 'invented': '#D55E00', 'confused': '#F0E442'}
+# Unlike the first classes' colours, and told apart by colour-blind people (after Tol, and Okabe).
+ERROR_COLORS = {'missed': '#EE3377', 'invented': '#009988', 'confused': '#F0E442'}
 HIGHEST_LOSS = 4.0  # nats: a probability of 2 % for the right class
 _LEVELS = 24  # of heat-maps: as many as one can tell apart, so that the files are small
 
