@@ -61,7 +61,7 @@ def open_page(context, analysis):
             'request', lambda request: request.url.startswith(inside) or wrong.append(request.url)
         )
         page.goto(f'{folder}/index.html#{fragment}')
-        wait_until(page, 'window.explorer?.view?.loaded')
+        page.wait_for_selector('body[data-loaded]')
         settle(page)
         return page
 
@@ -276,7 +276,7 @@ def test_decisions_by_keyboard_survive_and_leave(analysis, open_page, tmp_path):
     wait_until(page, "!location.hash.includes('sample=')")
 
     page.reload()
-    wait_until(page, 'window.explorer?.view?.loaded')
+    page.wait_for_selector('body[data-loaded]')
     settle(page)
     assert page.locator('[data-count=exclude]').text_content() == '2'
     assert page.locator('.excluded').get_by_text('a <b>poster</b>, “no person”').count() == 1
@@ -478,7 +478,7 @@ def test_a_report_of_samples_alone_says_what_makes_the_rest(context, tmp_path):
     wrong = []
     page.on('pageerror', lambda error: wrong.append(str(error)))
     page.goto(f'{(tmp_path / "run" / "report").as_uri()}/index.html#page=findings')
-    wait_until(page, 'window.explorer?.view?.loaded')
+    page.wait_for_selector('body[data-loaded]')
     settle(page)
     assert 'python -m analysis.label_issues' in page.locator('.empty').text_content()
     page.evaluate("explorer.showPage('clusters'); explorer.openSample(2)")

@@ -31,7 +31,8 @@
   function cleaned(entry) {
     if (typeof entry !== 'object' || entry === null) return null;
     const regions = Object.entries(entry.regions ?? {}).filter(([, verdict]) =>
-      VERDICTS.includes(verdict));
+      VERDICTS.includes(verdict),
+    );
     const text = (value) => (typeof value === 'string' ? value : null);
     const result = {
       exclude: entry.exclude === true,
@@ -51,7 +52,9 @@
     decisions = new Map();
     readFor = explorer.view.fingerprint;
     try {
-      for (const [id, entry] of Object.entries(JSON.parse(localStorage.getItem(storageKey())) ?? {})) {
+      for (const [id, entry] of Object.entries(
+        JSON.parse(localStorage.getItem(storageKey())) ?? {},
+      )) {
         const known = isImageId(id) && cleaned(entry);
         if (known) decisions.set(Number(id), known);
       }
@@ -88,7 +91,11 @@
     if (readFor !== view.fingerprint) read();
     if (!view.column('decision')) {
       view.addColumn({
-        name: 'decision', role: 'decision', kind: 'category', unit: '', categories: NAMES,
+        name: 'decision',
+        role: 'decision',
+        kind: 'category',
+        unit: '',
+        categories: NAMES,
         description: 'your decision on the image: exclude, or accept or reject its label issues',
         values: new Uint16Array(view.n),
       });
@@ -104,9 +111,11 @@
   // Excludes the image of a row from training, or takes that back.
   //   because: {reason, kind, score}, all optional
   explorer.exclude = function (row, exclude, because = {}) {
-    change(row, (entry) => Object.assign(entry, { reason: '', kind: null, score: null }, because, {
-      exclude,
-    }));
+    change(row, (entry) =>
+      Object.assign(entry, { reason: '', kind: null, score: null }, because, {
+        exclude,
+      }),
+    );
   };
 
   // 'accept' or 'reject' for a region of view.label_issues; null takes it back.
@@ -124,9 +133,15 @@
 
   function change(row, edit) {
     const id = idOf(row);
-    const entry = structuredClone(decisions.get(id) ?? {
-      exclude: false, reason: '', kind: null, score: null, regions: {},
-    });
+    const entry = structuredClone(
+      decisions.get(id) ?? {
+        exclude: false,
+        reason: '',
+        kind: null,
+        score: null,
+        regions: {},
+      },
+    );
     edit(entry);
     const known = cleaned(entry);
     if (known) decisions.set(id, known);
@@ -154,8 +169,10 @@
     if (region.kind === 'ambiguous') {
       return `${place}, in which the network cannot decide`;
     }
-    return `annotation ${region.annotation_id} (${place}) is labelled ${region.given} and looks ` +
-      `like ${region.suggested}`;
+    return (
+      `annotation ${region.annotation_id} (${place}) is labelled ${region.given} and looks ` +
+      `like ${region.suggested}`
+    );
   };
 
   // How many images there are of each decision: {exclude, accept, reject}.
@@ -166,8 +183,11 @@
   };
 
   // Rows of the shown view that are excluded.
-  explorer.excludedRows = () => [...decisions].filter(([, entry]) => entry.exclude)
-    .map(([id]) => explorer.view.rowOf(id)).filter((row) => row >= 0);
+  explorer.excludedRows = () =>
+    [...decisions]
+      .filter(([, entry]) => entry.exclude)
+      .map(([id]) => explorer.view.rowOf(id))
+      .filter((row) => row >= 0);
 
   // The document that --config.data.exclude takes; with all decisions, for importing them again.
   explorer.exclusionList = function () {
@@ -180,8 +200,13 @@
       fingerprint: view.fingerprint,
       runs: [{ workdir: view.run, split: view.split, step: view.step }],
       ids: excluded.map(([id]) => id),
-      images: excluded.map(([id, { kind, score, reason }]) => (
-        { image_id: id, file_name: fileName(id), kind, score, reason })),
+      images: excluded.map(([id, { kind, score, reason }]) => ({
+        image_id: id,
+        file_name: fileName(id),
+        kind,
+        score,
+        reason,
+      })),
       decisions: Object.fromEntries(entries),
     };
   };
@@ -208,15 +233,22 @@
       throw new Error("This file has no list 'ids' of image ids.");
     }
     if (document.fingerprint !== explorer.view.fingerprint) {
-      throw new Error('This file was made for another data set: fingerprint ' +
-        `${String(document.fingerprint).slice(0, 40)} instead of ${explorer.view.fingerprint}.`);
+      throw new Error(
+        'This file was made for another data set: fingerprint ' +
+          `${String(document.fingerprint).slice(0, 40)} instead of ${explorer.view.fingerprint}.`,
+      );
     }
     const wrong = document.ids.find((id) => !Number.isSafeInteger(id) || id < 0);
     if (wrong !== undefined) throw new Error(`${String(wrong).slice(0, 40)} is not an image id.`);
     const reasons = new Map(
-      (Array.isArray(document.images) ? document.images : []).map((image) => [image?.image_id, image]));
+      (Array.isArray(document.images) ? document.images : []).map((image) => [
+        image?.image_id,
+        image,
+      ]),
+    );
     const found = new Map(
-      document.ids.map((id) => [id, cleaned({ ...reasons.get(id), regions: {}, exclude: true })]));
+      document.ids.map((id) => [id, cleaned({ ...reasons.get(id), regions: {}, exclude: true })]),
+    );
     for (const [id, entry] of Object.entries(document.decisions ?? {})) {
       const known = isImageId(id) && cleaned(entry);
       if (known) found.set(Number(id), known);

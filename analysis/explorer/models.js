@@ -27,7 +27,9 @@
     };
     container.append(
       h('header', { class: 'page-head' }, h('h2', {}, 'Two models'), parts.tools),
-      parts.maps, parts.results);
+      parts.maps,
+      parts.results,
+    );
   }
 
   function update(events) {
@@ -76,11 +78,20 @@
     const view = pair.views[side];
     const lender = pair.views[other(side)];
     for (const column of lender.columns) {
-      if (column.role !== 'metadata' || column.kind !== 'number' || view.column(column.name)) continue;
-      const values = Float32Array.from(pair.rows[side], (row) => (row < 0 ? NaN : column.values[row]));
+      if (column.role !== 'metadata' || column.kind !== 'number' || view.column(column.name))
+        continue;
+      const values = Float32Array.from(pair.rows[side], (row) =>
+        row < 0 ? NaN : column.values[row],
+      );
       const { name, role, kind, unit } = column;
-      view.addColumn({ name, role, kind, unit, values,
-        description: `${column.description ?? ''} (classes of ${lender.run_name ?? lender.name})` });
+      view.addColumn({
+        name,
+        role,
+        kind,
+        unit,
+        values,
+        description: `${column.description ?? ''} (classes of ${lender.run_name ?? lender.name})`,
+      });
     }
   }
 
@@ -120,7 +131,7 @@
     return explorer.openSample(row);
   }
 
-  // On the map of the explorer's view a lasso is itself a filter; on the other, the images in it are.
+  // On the map of the explorer's view a lasso is itself a filter; on the other its images are.
   async function lasso(side, polygon) {
     for (const id of [LASSO, ROWS]) explorer.removeFilter(id);
     if (!polygon) return null;
@@ -128,7 +139,8 @@
     if (shownSide() === side) return explorer.setFilter(LASSO, polygon);
     const position = explorer.projection(pair.views[side], polygon.turn);
     const rows = Array.from(pair.rows[side], (shown, row) =>
-      (shown >= 0 && d3.polygonContains(polygon.points, position(row)) ? shown : -1));
+      shown >= 0 && d3.polygonContains(polygon.points, position(row)) ? shown : -1,
+    );
     const label = `lasso on the map of ${title(side)}`;
     return explorer.setFilter(ROWS, { kind: 'rows', rows: rows.filter((row) => row >= 0), label });
   }
@@ -150,16 +162,27 @@
         onHover: (row) => explorer.hoverSample(rowShown(side, row)),
         onOpen: (row) => openRow(side, row),
         onLasso: (polygon) => lasso(side, polygon),
-        polygon: () => (shownSide() === side ? explorer.filters.get(LASSO) ?? null : null),
+        polygon: () => (shownSide() === side ? (explorer.filters.get(LASSO) ?? null) : null),
         onName: (column, value) => chooseGroup(side, column, value),
       });
       place.append(legends[side]);
       const result = pair.result[side];
-      return h('figure', { class: 'model-map' },
-        h('figcaption', {}, h('strong', { dir: 'auto' }, title(side)),
-          h('span', { class: 'unit', dir: 'auto' }, `${side === 'this' ? 'this one' : 'the other'}, step ` +
-            `${view.step}: ${result.class_names.slice(1).join(', ')}`)),
-        place);
+      return h(
+        'figure',
+        { class: 'model-map' },
+        h(
+          'figcaption',
+          {},
+          h('strong', { dir: 'auto' }, title(side)),
+          h(
+            'span',
+            { class: 'unit', dir: 'auto' },
+            `${side === 'this' ? 'this one' : 'the other'}, step ` +
+              `${view.step}: ${result.class_names.slice(1).join(', ')}`,
+          ),
+        ),
+        place,
+      );
     });
     parts.maps.replaceChildren(...figures);
     for (const side of SIDES) maps[side].draw();
@@ -169,8 +192,11 @@
   async function chooseGroup(side, name, value) {
     const view = pair.views[side];
     if (shownSide() === null) await explorer.showView(view.name);
-    const rows = d3.range(view.n).filter((row) => view.value(name, row) === value)
-      .map((row) => rowShown(side, row)).filter((row) => row !== null);
+    const rows = d3
+      .range(view.n)
+      .filter((row) => view.value(name, row) === value)
+      .map((row) => rowShown(side, row))
+      .filter((row) => row !== null);
     explorer.setFilter(ROWS, { kind: 'rows', rows, label: `${value} (${title(side)})` });
   }
 
@@ -191,18 +217,32 @@
     const both = (column) => second.column(column.name) && column.kind !== 'text';
     const { color, size } = explorer.appearance;
     const options = explorer.columnOptions(first, both);
-    parts.tools.replaceChildren(...[
-      compare.length > 1 && explorer.select('Compare', compare.map(({ name }) => [name, name]),
-        pair.name, (name) => {
-          explorer.saveState('compare', name);
-          explorer.emit('page');
-        }),
-      explorer.select('Colour', options, color, (name) => explorer.setAppearance({ color: name })),
-      explorer.select('Size', [['', 'all the same'], ...options], size ?? '',
-        (name) => explorer.setAppearance({ size: name || null })),
-      h('span', { class: 'unit' }, `${d3.format(',')(pair.result.num_images)} common images; what is ` +
-        'selected on one map is selected on both'),
-    ].filter(Boolean));
+    parts.tools.replaceChildren(
+      ...[
+        compare.length > 1 &&
+          explorer.select(
+            'Compare',
+            compare.map(({ name }) => [name, name]),
+            pair.name,
+            (name) => {
+              explorer.saveState('compare', name);
+              explorer.emit('page');
+            },
+          ),
+        explorer.select('Colour', options, color, (name) =>
+          explorer.setAppearance({ color: name }),
+        ),
+        explorer.select('Size', [['', 'all the same'], ...options], size ?? '', (name) =>
+          explorer.setAppearance({ size: name || null }),
+        ),
+        h(
+          'span',
+          { class: 'unit' },
+          `${d3.format(',')(pair.result.num_images)} common images; what is ` +
+            'selected on one map is selected on both',
+        ),
+      ].filter(Boolean),
+    );
   }
 
   // ---------------------------------------------------------------- results
@@ -210,27 +250,45 @@
   const note = (text) => h('p', { class: 'note' }, text);
   const numbers = (head, cell, explanation) => ({ head, number: true, cell, title: explanation });
   const difference = {
-    head: 'other minus this, 95 % interval', value: (row) => row.difference,
-    interval: (row) => row.interval ?? row.difference_interval, reference: 0,
+    head: 'other minus this, 95 % interval',
+    value: (row) => row.difference,
+    interval: (row) => row.interval ?? row.difference_interval,
+    reference: 0,
   };
   const labelsOf = (target) => pair.result[target].class_names.slice(1).join(', ');
 
   function results(result) {
     return [
-      h('section', {}, h('h3', {}, 'Scores'),
-        d3.groups(result.scores, (row) => row.target).map(([target, rows]) => [
-          note(`Against the labels ${labelsOf(target)}. Intervals are over images, for these two ` +
-            'trainings; what another seed would give is not in them.'),
-          explorer.intervalTable(rows, [
-            { head: 'score', cell: (row) => METRICS[row.metric] ?? row.metric },
-            { head: 'class', cell: (row) => h('span', { dir: 'auto' }, row.class) },
-            numbers('this', (row) => explorer.short(row.this)),
-            numbers('other', (row) => explorer.short(row.other)),
-            numbers('p', (row) => explorer.probability(row.p)),
-            numbers('could be found', (row) => explorer.short(row.minimum_detectable),
-              'smallest difference that would be found in 80 % of such comparisons'),
-          ], difference),
-        ]).flat()),
+      h(
+        'section',
+        {},
+        h('h3', {}, 'Scores'),
+        d3
+          .groups(result.scores, (row) => row.target)
+          .map(([target, rows]) => [
+            note(
+              `Against the labels ${labelsOf(target)}. Intervals are over images, for these two ` +
+                'trainings; what another seed would give is not in them.',
+            ),
+            explorer.intervalTable(
+              rows,
+              [
+                { head: 'score', cell: (row) => METRICS[row.metric] ?? row.metric },
+                { head: 'class', cell: (row) => h('span', { dir: 'auto' }, row.class) },
+                numbers('this', (row) => explorer.short(row.this)),
+                numbers('other', (row) => explorer.short(row.other)),
+                numbers('p', (row) => explorer.probability(row.p)),
+                numbers(
+                  'could be found',
+                  (row) => explorer.short(row.minimum_detectable),
+                  'smallest difference that would be found in 80 % of such comparisons',
+                ),
+              ],
+              difference,
+            ),
+          ])
+          .flat(),
+      ),
       slices(result.slices ?? []),
       metadata(result.metadata ?? []),
       representation(result),
@@ -241,20 +299,36 @@
     if (!rows.length) return null;
     const table = (metric, name) => [
       h('h4', {}, name),
-      explorer.intervalTable(rows.filter((row) => Number.isFinite(row[metric]?.difference)), [
-        { head: 'slice', cell: (row) => h('span', { class: 'condition', dir: 'auto' }, row.text) },
-        numbers('images', (row) => d3.format(',')(row.n)),
-        numbers('this', (row) => explorer.short(row[metric].this)),
-        numbers('other', (row) => explorer.short(row[metric].other)),
-      ], {
-        ...difference, value: (row) => row[metric].difference, interval: (row) => row[metric].interval,
-      }, { label: (row) => `Show the samples: ${row.text}`, act: (row) => showSlice(row.text) }),
+      explorer.intervalTable(
+        rows.filter((row) => Number.isFinite(row[metric]?.difference)),
+        [
+          {
+            head: 'slice',
+            cell: (row) => h('span', { class: 'condition', dir: 'auto' }, row.text),
+          },
+          numbers('images', (row) => d3.format(',')(row.n)),
+          numbers('this', (row) => explorer.short(row[metric].this)),
+          numbers('other', (row) => explorer.short(row[metric].other)),
+        ],
+        {
+          ...difference,
+          value: (row) => row[metric].difference,
+          interval: (row) => row[metric].interval,
+        },
+        { label: (row) => `Show the samples: ${row.text}`, act: (row) => showSlice(row.text) },
+      ),
     ];
-    return h('section', {},
+    return h(
+      'section',
+      {},
       h('h3', {}, 'In the slices of this model'),
-      h('div', { class: 'halves' },
+      h(
+        'div',
+        { class: 'halves' },
         h('div', {}, table('iou', 'mean IoU of the foreground')),
-        h('div', {}, table('loss', 'loss'))));
+        h('div', {}, table('loss', 'loss')),
+      ),
+    );
   }
 
   // Slices are columns of this model's view; without one, all images.
@@ -269,61 +343,133 @@
 
   function metadata(rows) {
     const found = rows.filter((row) => row.q <= 0.05).slice(0, MOST_METADATA);
-    return h('section', {},
+    return h(
+      'section',
+      {},
       h('h3', {}, 'With which metadata the difference goes'),
-      found.length ? explorer.intervalTable(found, [
-        { head: 'column', cell: (row) => pair.views.this.column(row.column)?.label ?? row.column },
-        { head: 'what', cell: (row) => row.metric },
-        { head: 'mean in bins', cell: (row) => explorer.sparkline(row.bins) },
-        numbers('images', (row) => d3.format(',')(row.n)),
-        numbers('q', (row) => explorer.probability(row.q)),
-      ], {
-        head: 'rank correlation ρ, 95 % interval', value: (row) => row.rho,
-        interval: (row) => row.interval, reference: 0,
-      }) : note('With none, at a false-discovery rate of 5 %.'));
+      found.length
+        ? explorer.intervalTable(
+            found,
+            [
+              {
+                head: 'column',
+                cell: (row) => pair.views.this.column(row.column)?.label ?? row.column,
+              },
+              { head: 'what', cell: (row) => row.metric.replace('iou', 'IoU') },
+              { head: 'mean in bins', cell: (row) => explorer.sparkline(row.bins) },
+              numbers('images', (row) => d3.format(',')(row.n)),
+              numbers('q', (row) => explorer.probability(row.q)),
+            ],
+            {
+              head: 'rank correlation ρ, 95 % interval',
+              value: (row) => row.rho,
+              interval: (row) => row.interval,
+              reference: 0,
+            },
+          )
+        : note('With none, at a false-discovery rate of 5 %.'),
+    );
   }
 
   function representation(result) {
     const { neighbours, layers, separation } = result;
     const sections = [];
+    const alike = h('div', { class: 'halves' });
     if (neighbours) {
-      sections.push(h('section', {}, h('h3', {}, 'Neighbourhoods'),
-        explorer.intervalTable([
-          { name: `of the ${neighbours.k} nearest images the same`, value: neighbours.overlap,
-            interval: neighbours.overlap_interval },
-          { name: 'Jaccard index', value: neighbours.jaccard, interval: neighbours.jaccard_interval },
-        ], [{ head: 'in the embeddings', cell: (row) => row.name },
-          numbers('', (row) => explorer.short(row.value))], {
-          head: 'share, 95 % interval (dashed: by chance)', value: (row) => row.value,
-          interval: (row) => row.interval, reference: neighbours.chance,
-        })));
+      alike.append(
+        h(
+          'section',
+          {},
+          h('h3', {}, 'Neighbourhoods'),
+          explorer.intervalTable(
+            [
+              {
+                name: `of the ${neighbours.k} nearest the same`,
+                value: neighbours.overlap,
+                interval: neighbours.overlap_interval,
+              },
+              {
+                name: 'Jaccard index',
+                value: neighbours.jaccard,
+                interval: neighbours.jaccard_interval,
+              },
+            ],
+            [
+              { head: 'in the embeddings', cell: (row) => row.name },
+              numbers('', (row) => explorer.short(row.value)),
+            ],
+            {
+              head: 'share, 95 % interval (dashed: by chance)',
+              value: (row) => row.value,
+              interval: (row) => row.interval,
+              reference: neighbours.chance,
+            },
+          ),
+        ),
+      );
     }
     if (layers?.length) {
-      sections.push(h('section', {}, h('h3', {}, 'Layers'),
-        note('1 is the same: CKA up to rotation and scale; overlap is the share of the nearest images ' +
-          'that are the same.'),
-        h('p', { class: 'layer-legend' }, h('span', { class: 'key layer-cka' }, 'CKA'),
-          h('span', { class: 'key layer-overlap' }, 'overlap')),
-        h('div', { class: 'curve-place' }, explorer.layerCurves(layers))));
+      alike.append(
+        h(
+          'section',
+          {},
+          h('h3', {}, 'Layers'),
+          h(
+            'div',
+            { class: 'curve-place' },
+            h(
+              'p',
+              { class: 'layer-legend' },
+              h(
+                'span',
+                { class: 'key layer-cka' },
+                'CKA, 1: the same ' + 'up to rotation and scale',
+              ),
+              h(
+                'span',
+                { class: 'key layer-overlap' },
+                'share of the nearest images that are the same',
+              ),
+            ),
+            explorer.layerCurves(layers),
+          ),
+        ),
+      );
     }
+    if (alike.children.length) sections.push(alike);
     if (separation?.length) {
-      sections.push(h('section', {}, h('h3', {}, 'How well the classes are told apart'),
-        note('Images full of the first class against images full of the second: AUROC of a linear ' +
-          'probe and of the nearest neighbours, and the silhouette.'),
-        explorer.intervalTable(separation, [
-          { head: 'labels', cell: (row) => h('span', { dir: 'auto' }, labelsOf(row.target)) },
-          { head: 'in', cell: (row) => row.space },
-          { head: 'by', cell: (row) => row.method },
-          numbers('images', (row) => `${row.first} and ${row.second}`),
-          numbers('this', (row) => explorer.short(row.this)),
-          numbers('other', (row) => explorer.short(row.other)),
-        ], difference)));
+      sections.push(
+        h(
+          'section',
+          {},
+          h('h3', {}, 'How well the classes are told apart'),
+          note(
+            'Images full of the first class against images full of the second: AUROC of a linear ' +
+              'probe and of the nearest neighbours, and the silhouette.',
+          ),
+          explorer.intervalTable(
+            separation,
+            [
+              { head: 'labels', cell: (row) => h('span', { dir: 'auto' }, labelsOf(row.target)) },
+              { head: 'in', cell: (row) => row.space },
+              { head: 'by', cell: (row) => row.method },
+              numbers('images', (row) => `${row.first} and ${row.second}`),
+              numbers('this', (row) => explorer.short(row.this)),
+              numbers('other', (row) => explorer.short(row.other)),
+            ],
+            difference,
+          ),
+        ),
+      );
     }
     return sections;
   }
 
   explorer.addPage({
-    id: 'models', title: 'Two models', build, update,
+    id: 'models',
+    title: 'Two models',
+    build,
+    update,
     shown: () => explorer.manifest.compare?.length > 0,
   });
 })();

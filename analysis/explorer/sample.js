@@ -26,7 +26,11 @@
   explorer.layersOf = function (view, row) {
     const details = detailsOf(view, row);
     const layers = [{ id: 'none', label: 'picture', path: null }];
-    const simple = [['truth', 'ground truth'], ['prediction', 'prediction'], ['error', 'errors']];
+    const simple = [
+      ['truth', 'ground truth'],
+      ['prediction', 'prediction'],
+      ['error', 'errors'],
+    ];
     for (const [id, label] of simple) {
       if (details ? details[id] : view.pictures?.sheets[0]?.[id]) {
         layers.push({ id, label, path: details?.[id] ?? null });
@@ -71,11 +75,15 @@
   function enlarged(view, row, overlay, opacity) {
     const { columns, per_sheet: perSheet, sheets } = view.pictures;
     const number = Math.floor(row / perSheet);
-    const [x, y] = [row % perSheet % columns, Math.floor((row % perSheet) / columns)];
+    const [x, y] = [(row % perSheet) % columns, Math.floor((row % perSheet) / columns)];
     const lines = Math.ceil(Math.min(perSheet, view.n - number * perSheet) / columns);
     const along = (at, count) => `${count > 1 ? (100 * at) / (count - 1) : 0}%`;
-    return [['image', 1], [overlay, opacity]].filter(([name]) => sheets[number][name]).map(
-      ([name, strength]) => {
+    return [
+      ['image', 1],
+      [overlay, opacity],
+    ]
+      .filter(([name]) => sheets[number][name])
+      .map(([name, strength]) => {
         const layer = h('div', { class: name === 'image' ? 'base' : 'layer' });
         layer.style.backgroundImage = `url("${explorer.picture(view, sheets[number][name])}")`;
         layer.style.backgroundSize = `${100 * columns}% ${100 * lines}%`;
@@ -88,10 +96,16 @@
   function boxOf({ box: [left, top, right, bottom] }) {
     const percent = (share) => `${100 * share}%`;
     const { svg } = explorer;
-    return svg('svg', { class: 'outline' }, svg('rect', {
-      x: percent(left), y: percent(top), width: percent(right - left),
-      height: percent(bottom - top),
-    }));
+    return svg(
+      'svg',
+      { class: 'outline' },
+      svg('rect', {
+        x: percent(left),
+        y: percent(top),
+        width: percent(right - left),
+        height: percent(bottom - top),
+      }),
+    );
   }
 
   function swatch(color, label) {
@@ -111,7 +125,8 @@
       });
     } else if (layer.id === 'error') {
       const meanings = {
-        missed: 'a class where background is seen', invented: 'a class seen in the background',
+        missed: 'a class where background is seen',
+        invented: 'a class seen in the background',
         confused: 'one class seen as another',
       };
       for (const [name, color] of Object.entries(pictures.error_colors ?? {})) {
@@ -136,9 +151,18 @@
 
   function build() {
     panel = document.getElementById('sample');
-    const button = (name, label, act, text) => h('button', {
-      type: 'button', class: `button sample-${name}`, 'aria-label': label, title: label, onclick: act,
-    }, text);
+    const button = (name, label, act, text) =>
+      h(
+        'button',
+        {
+          type: 'button',
+          class: `button sample-${name}`,
+          'aria-label': label,
+          title: label,
+          onclick: act,
+        },
+        text,
+      );
     parts = {
       title: h('h2', { dir: 'auto' }),
       where: h('p', { class: 'where', 'aria-live': 'polite' }),
@@ -146,16 +170,23 @@
       next: button('next', 'Next sample (right)', () => step(1), '›'),
       exclude: button('exclude', 'Exclude from training (x)', toggleExclude, 'Exclude'),
       reason: h('input', {
-        type: 'text', maxlength: 1000, placeholder: 'because …', dir: 'auto',
+        type: 'text',
+        maxlength: 1000,
+        placeholder: 'because …',
+        dir: 'auto',
         'aria-label': 'Why it is excluded',
-        onchange: (event) => explorer.exclude(explorer.selected, true,
-          { reason: event.target.value.trim() }),
+        onchange: (event) =>
+          explorer.exclude(explorer.selected, true, { reason: event.target.value.trim() }),
       }),
       close: button('close', 'Close (Escape)', () => explorer.closeSample(), '×'),
       stage: h('div', { class: 'stage-place' }),
       strip: h('div', { class: 'layers', role: 'radiogroup', 'aria-label': 'Overlay' }),
       opacity: h('input', {
-        type: 'range', min: '0', max: '1', step: '0.05', 'aria-label': 'Opacity of the overlay',
+        type: 'range',
+        min: '0',
+        max: '1',
+        step: '0.05',
+        'aria-label': 'Opacity of the overlay',
         oninput: (event) => explorer.setAppearance({ opacity: Number(event.target.value) }),
       }),
       legend: h('div'),
@@ -169,15 +200,53 @@
     panel.setAttribute('role', 'dialog');
     panel.setAttribute('aria-label', 'Sample');
     panel.replaceChildren(
-      h('header', {}, previous, next, h('div', { class: 'titles' }, title, where),
-        reason, exclude, close),
-      h('div', { class: 'sample-body' },
-        h('div', { class: 'pictures' },
+      h(
+        'header',
+        {},
+        previous,
+        next,
+        h('div', { class: 'titles' }, title, where),
+        reason,
+        exclude,
+        close,
+      ),
+      h(
+        'div',
+        { class: 'sample-body' },
+        h(
+          'div',
+          { class: 'pictures' },
           stage,
-          h('div', { class: 'stage-tools' }, legend,
-            h('label', { class: 'opacity' }, 'overlay', opacity)),
-          strip, parts.issues, parts.similar),
-        parts.facts),
+          h(
+            'div',
+            { class: 'stage-tools' },
+            legend,
+            h('label', { class: 'opacity' }, 'overlay', opacity),
+          ),
+          strip,
+          parts.issues,
+          parts.similar,
+          h(
+            'p',
+            { class: 'keys' },
+            [
+              ['←', '→', 'samples'],
+              ['1', '9', 'overlays'],
+              ['o', 'on and off'],
+              ['x', 'exclude'],
+              ['Esc', 'close'],
+            ].map((keys) =>
+              h(
+                'span',
+                {},
+                keys.slice(0, -1).map((key) => h('kbd', {}, key)),
+                ` ${keys.at(-1)}`,
+              ),
+            ),
+          ),
+        ),
+        parts.facts,
+      ),
     );
   }
 
@@ -215,10 +284,11 @@
     const { column, descending } = explorer.sort;
     const sorted = `by ${view.column(column).label} ${descending ? '↓' : '↑'}`;
     parts.title.textContent = view.format('file_name', selected);
-    parts.where.textContent = found < 0
-      ? `image ${view.format('image_id', selected)}, which the filters leave out`
-      : `image ${view.format('image_id', selected)}, ${d3.format(',')(found + 1)} of ` +
-        `${d3.format(',')(order.length)} ${sorted}`;
+    parts.where.textContent =
+      found < 0
+        ? `image ${view.format('image_id', selected)}, which the filters leave out`
+        : `image ${view.format('image_id', selected)}, ${d3.format(',')(found + 1)} of ` +
+          `${d3.format(',')(order.length)} ${sorted}`;
     const decision = explorer.decisionOf(selected);
     parts.exclude.setAttribute('aria-pressed', String(Boolean(decision?.exclude)));
     parts.exclude.textContent = decision?.exclude ? 'Excluded' : 'Exclude';
@@ -244,8 +314,11 @@
     const row = explorer.selected;
     const excluded = !explorer.decisionOf(row)?.exclude;
     const reason = pointedAt ? explorer.reasonOf(pointedAt) : '';
-    explorer.exclude(row, excluded, pointedAt
-      ? { reason, kind: pointedAt.kind, score: pointedAt.score } : {});
+    explorer.exclude(
+      row,
+      excluded,
+      pointedAt ? { reason, kind: pointedAt.kind, score: pointedAt.score } : {},
+    );
   }
 
   // The layer that was chosen last, if this row has it.
@@ -266,16 +339,25 @@
     parts.opacity.value = String(opacity);
     parts.legend.replaceChildren(explorer.layerLegend(view, shown));
     const focused = parts.strip.contains(document.activeElement);
-    parts.strip.replaceChildren(...layers.map((layer, index) => {
-      const picture = explorer.stage(view, selected, layer, { opacity: 0.8 });
-      const button = h('button', {
-        type: 'button', role: 'radio', 'aria-checked': String(layer === chosen),
-        title: index < 9 ? `${layer.label} (${index + 1})` : layer.label,
-        onclick: () => chooseLayer(layer),
-      }, picture, h('span', { dir: 'auto' }, layer.label));
-      if (focused && layer === chosen) requestAnimationFrame(() => button.focus());
-      return button;
-    }));
+    parts.strip.replaceChildren(
+      ...layers.map((layer, index) => {
+        const picture = explorer.stage(view, selected, layer, { opacity: 0.8 });
+        const button = h(
+          'button',
+          {
+            type: 'button',
+            role: 'radio',
+            'aria-checked': String(layer === chosen),
+            title: index < 9 ? `${layer.label} (${index + 1})` : layer.label,
+            onclick: () => chooseLayer(layer),
+          },
+          picture,
+          h('span', { dir: 'auto' }, layer.label),
+        );
+        if (focused && layer === chosen) requestAnimationFrame(() => button.focus());
+        return button;
+      }),
+    );
   }
 
   function chooseLayer(layer) {
@@ -296,15 +378,22 @@
     parts.issues.replaceChildren(
       h('h3', {}, 'Label issues'),
       ...mine.map((region) => {
-        const show = h('button', {
-          type: 'button', class: 'button issue', 'aria-pressed': String(region === pointedAt),
-          onclick: () => {
-            pointedAt = region === pointedAt ? null : region;
-            updateStage();
-            updateIssues();
+        const show = h(
+          'button',
+          {
+            type: 'button',
+            class: 'button issue',
+            'aria-pressed': String(region === pointedAt),
+            onclick: () => {
+              pointedAt = region === pointedAt ? null : region;
+              updateStage();
+              updateIssues();
+            },
           },
-        }, h('strong', {}, region.kind), ` ${region.score.toFixed(2)}: `,
-        explorer.reasonOf(region));
+          h('strong', {}, region.kind),
+          ` ${region.score.toFixed(2)}: `,
+          explorer.reasonOf(region),
+        );
         return h('div', { class: 'issue-line' }, show, ...verdictButtons(region));
       }),
     );
@@ -312,12 +401,22 @@
 
   function verdictButtons(region) {
     const verdict = explorer.verdictOf(region);
-    return [['accept', 'the label is wrong'], ['reject', 'the label is fine']].map(
-      ([name, meaning]) => h('button', {
-        type: 'button', class: `button verdict ${name}`, 'aria-pressed': String(verdict === name),
-        title: meaning,
-        onclick: () => explorer.judge(region, verdict === name ? null : name),
-      }, name));
+    return [
+      ['accept', 'the label is wrong'],
+      ['reject', 'the label is fine'],
+    ].map(([name, meaning]) =>
+      h(
+        'button',
+        {
+          type: 'button',
+          class: `button verdict ${name}`,
+          'aria-pressed': String(verdict === name),
+          title: meaning,
+          onclick: () => explorer.judge(region, verdict === name ? null : name),
+        },
+        name,
+      ),
+    );
   }
 
   // Opens the sample of a label issue with its outline drawn.
@@ -330,7 +429,10 @@
   // ---------------------------------------------------------------- numbers
 
   function factsOf(view, row) {
-    const groups = [['metric', 'How the network does'], ['metadata', 'What is in the photograph']];
+    const groups = [
+      ['metric', 'How the network does'],
+      ['metadata', 'What is in the photograph'],
+    ];
     const sections = [];
     const cluster = clusterOf(view, row);
     if (cluster) sections.push(cluster);
@@ -339,12 +441,19 @@
     for (const [role, title] of groups) {
       const columns = view.columns.filter((column) => column.role === role);
       // Most images have none of most categories.
-      const here = columns.filter((column) =>
-        !column.name.startsWith('count_') || column.values[row] > 0);
+      const here = columns.filter(
+        (column) => !column.name.startsWith('count_') || column.values[row] > 0,
+      );
       if (!here.length) continue;
       const lines = here.map((column) => factLine(view, row, column));
-      sections.push(h('section', {}, h('h3', {}, title),
-        h('table', { class: 'fact-table' }, h('tbody', {}, ...lines))));
+      sections.push(
+        h(
+          'section',
+          {},
+          h('h3', {}, title),
+          h('table', { class: 'fact-table' }, h('tbody', {}, ...lines)),
+        ),
+      );
     }
     return sections;
   }
@@ -356,15 +465,25 @@
     const value = view.value(column.name, row);
     const cells = [
       h('th', { scope: 'row', title: column.description, dir: 'auto' }, column.label),
-      h('td', { class: 'number' }, view.format(column.name, row),
-        value !== null && isUnit(column.unit) && h('span', { class: 'unit' }, column.unit)),
+      h(
+        'td',
+        { class: 'number' },
+        view.format(column.name, row),
+        value !== null && isUnit(column.unit) && h('span', { class: 'unit' }, column.unit),
+      ),
     ];
     if (column.kind === 'number' && value !== null) {
       const share = explorer.percentile(view, column.name, value);
       cells.push(
         h('td', {}, explorer.distribution(view, column.name, value)),
-        h('td', { class: 'number percentile', title: `higher than ${Math.round(100 * share)} ` +
-          '% of the samples' }, `${Math.round(100 * share)} %`),
+        h(
+          'td',
+          {
+            class: 'number percentile',
+            title: `higher than ${Math.round(100 * share)} ` + '% of the samples',
+          },
+          `${Math.round(100 * share)} %`,
+        ),
       );
     } else {
       cells.push(h('td', {}), h('td', {}));
@@ -380,33 +499,59 @@
       explorer.setFilter('cluster', { kind: 'set', column: 'cluster', values: [name] });
       explorer.closeSample();
     };
-    return h('section', { class: 'own-cluster' },
+    return h(
+      'section',
+      { class: 'own-cluster' },
       h('h3', {}, 'Cluster'),
-      cluster?.heat_map ? h('img', {
-        src: explorer.picture(view, cluster.heat_map), class: 'heat-map',
-        alt: `where the images of cluster ${name} have what they share`,
-        title: 'where its images have what they share (orange) and what speaks against it (purple)',
-      }) : null,
-      h('p', {},
+      cluster?.heat_map
+        ? h('img', {
+            src: explorer.picture(view, cluster.heat_map),
+            class: 'heat-map',
+            alt: `where the images of cluster ${name} have what they share`,
+            title:
+              'where its images have what they share (orange) and what speaks against it (purple)',
+          })
+        : null,
+      h(
+        'p',
+        {},
         h('button', { type: 'button', class: 'link', onclick: only, dir: 'auto' }, name),
-        cluster ? h('span', { class: 'unit' },
-          `${d3.format(',')(cluster.size)} images, stability ${cluster.stability.toFixed(2)}`) : null),
+        cluster
+          ? h(
+              'span',
+              { class: 'unit' },
+              `${d3.format(',')(cluster.size)} images, stability ${cluster.stability.toFixed(2)}`,
+            )
+          : null,
+      ),
     );
   }
 
   function slicesOf(view, row) {
-    const columns = view.columns.filter((column) =>
-      column.name.startsWith('slice: ') && column.values[row] === 1);
+    const columns = view.columns.filter(
+      (column) => column.name.startsWith('slice: ') && column.values[row] === 1,
+    );
     if (!columns.length) return null;
-    return h('section', { class: 'own-slices' },
+    return h(
+      'section',
+      { class: 'own-slices' },
       h('h3', {}, 'Belongs to slices in which the network fails'),
-      ...columns.map((column) => h('button', {
-        type: 'button', class: 'button', dir: 'auto',
-        onclick: () => {
-          explorer.setFilter(column.name, { kind: 'set', column: column.name, values: [true] });
-          explorer.closeSample();
-        },
-      }, column.name.slice('slice: '.length))));
+      ...columns.map((column) =>
+        h(
+          'button',
+          {
+            type: 'button',
+            class: 'button',
+            dir: 'auto',
+            onclick: () => {
+              explorer.setFilter(column.name, { kind: 'set', column: column.name, values: [true] });
+              explorer.closeSample();
+            },
+          },
+          column.name.slice('slice: '.length),
+        ),
+      ),
+    );
   }
 
   function similarOf(view, row) {
@@ -421,15 +566,32 @@
       explorer.closeSample();
     };
     return [
-      h('h3', {}, 'To which the network responds alike',
-        h('button', { type: 'button', class: 'link', onclick: filter }, 'show on the map')),
-      h('div', { class: 'thumbs' }, ...shown.filter((k) => k < rows.length).map((k) =>
-        h('button', {
-          type: 'button', class: 'thumb', onclick: () => explorer.openSample(rows[k]),
-          'aria-label': `Open ${view.format('file_name', rows[k])}`,
-          title: view.format('file_name', rows[k]),
-        }, explorer.thumbnail(rows[k], { size: 84, view }),
-        h('span', { class: 'unit' }, distance[row * each + k].toFixed(2))))),
+      h(
+        'h3',
+        {},
+        'To which the network responds alike',
+        h('button', { type: 'button', class: 'link', onclick: filter }, 'show on the map'),
+      ),
+      h(
+        'div',
+        { class: 'thumbs' },
+        ...shown
+          .filter((k) => k < rows.length)
+          .map((k) =>
+            h(
+              'button',
+              {
+                type: 'button',
+                class: 'thumb',
+                onclick: () => explorer.openSample(rows[k]),
+                'aria-label': `Open ${view.format('file_name', rows[k])}`,
+                title: view.format('file_name', rows[k]),
+              },
+              explorer.thumbnail(rows[k], { size: 84, view }),
+              h('span', { class: 'unit' }, distance[row * each + k].toFixed(2)),
+            ),
+          ),
+      ),
     ];
   }
 
