@@ -423,6 +423,18 @@ def test_a_link_shows_the_same_again(open_page, names, table):
     assert state == ['brightness', 'loss', 'samples', 'image_id', False, 5, True]
 
 
+def test_back_closes_a_sample(open_page):
+    page = open_page()
+    page.locator('.page-explore .table-row').first.click()
+    fragment_of(page, 'sample=')
+    assert page.evaluate('explorer.selected') is not None
+
+    page.evaluate('history.back()')
+    page.wait_for_timeout(200)
+
+    assert page.evaluate('explorer.selected') is None
+
+
 def test_rows_of_a_link(open_page):
     page = open_page()
     page.evaluate("explorer.setFilter('some', { kind: 'rows', rows: [149, 3, 40], label: 'some' })")

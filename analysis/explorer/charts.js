@@ -259,7 +259,28 @@
       ])
       .on('start brush end', onBrush);
     const overlay = svg.append('g').attr('class', 'brush').call(brush);
+    const readout = h('div', { class: 'readout', hidden: true });
+    body.append(readout);
+    overlay.on('pointermove', (event) => read(binAt(x.invert(d3.pointer(event, svg.node())[0]))));
+    overlay.on('pointerleave', () => (readout.hidden = true));
     overlay.attr('tabindex', 0).attr('role', 'slider').on('keydown', onKey);
+
+    // Tells what is in the bin under the pointer.
+    function read(bin) {
+      const { counts, sums, known } = explorer.summarise(view, name, metric);
+      const ends = [edges[bin], edges[bin + 1]].map((edge) => (bins.whole ? edge + 0.5 : edge));
+      const [low, high] = bins.whole ? [ends[0], ends[1] - 1] : ends;
+      const open = bins.open && bin === size - 1;
+      const range = open
+        ? `${explorer.short(low)} and more`
+        : low === high
+          ? String(low)
+          : `${explorer.short(low)} – ${explorer.short(high)}`;
+      const mean =
+        known[bin] && curved ? `, mean ${metric} ${explorer.short(sums[bin] / known[bin])}` : '';
+      readout.textContent = `${range}: ${counts[bin].toLocaleString('en')}${mean}`;
+      readout.hidden = false;
+    }
 
     function onBrush(event) {
       if (!event.sourceEvent) return;

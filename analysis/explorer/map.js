@@ -444,7 +444,7 @@
       const points = path.map(([px, py]) =>
         [(px - x) / scale, (y - py) / scale].map((value) => Number(value.toPrecision(6))),
       );
-      const label = from?.shape === 'box' || mode === 'box' ? 'Box on the map' : 'Lasso on the map';
+      const label = mode === 'box' ? 'Box on the map' : 'Lasso on the map';
       options.onLasso({ kind: 'polygon', points, label, ...(turn && { turn: [...turn] }) });
     }
 

@@ -142,7 +142,7 @@
       if (other.container) other.container.hidden = other !== page;
     if (first) page.build(page.container);
     page.missed ??= new Set(['view']);
-    page.update(page.missed);
+    page.update(page.missed.add('page'));
     page.missed.clear();
     for (const tab of document.querySelectorAll('#header [role=tab]')) {
       tab.setAttribute('aria-selected', String(tab.dataset.page === page.id));
@@ -371,6 +371,9 @@
       explorer.emit('page');
       explorer.emit('filters');
       addEventListener('popstate', () => explorer.restore());
+      // What goes wrong later is told, too.
+      addEventListener('error', (event) => explorer.notify(event.message));
+      addEventListener('unhandledrejection', (event) => explorer.fail(event.reason));
       document.body.dataset.ready = 'true';
     } catch (error) {
       document

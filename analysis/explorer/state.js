@@ -432,7 +432,7 @@
       color: known('color') ?? explorer.appearance.color,
       size: known('size'),
       overlay: state.get('overlay') ?? 'prediction',
-      opacity: Number(state.get('opacity') ?? 0.5),
+      opacity: Number(state.get('opacity')) || 0.5,
       theme: state.get('theme') ?? 'auto',
     });
     const sort = state.get('sort') ?? '-loss';

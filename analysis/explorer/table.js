@@ -8,6 +8,7 @@
   const ROW = 40; // pixels
   const CAPTION = 34;
   const GAP = 8;
+  const CALM = 150; // milliseconds
 
   // Samples in `container`; returns {update(events)}. `name` is how the URL's fragment calls it,
   // `first` what is shown before one chooses: 'table' or 'gallery', `overlay` an element for its head.
@@ -40,7 +41,9 @@
 
     const perLine = () =>
       mode === 'table' ? 1 : Math.max(1, Math.floor((width - GAP) / (size + GAP)));
-    const lineHeight = () => (mode === 'table' ? ROW : size + CAPTION + GAP);
+    // Pictures grow until they fill the line.
+    const tileSize = () => Math.floor((width - GAP) / perLine()) - GAP;
+    const lineHeight = () => (mode === 'table' ? ROW : tileSize() + CAPTION + GAP);
 
     // ------------------------------------------------------------ head
 
@@ -209,20 +212,20 @@
       const { view } = explorer;
       if (line.childElementCount !== columns.length + 1) {
         line.replaceChildren(
-          h('span', { role: 'gridcell' }, explorer.thumbnail(row, { size: ROW - 4 })),
+          h('span', { role: 'gridcell' }, frame()),
           ...columns.map((column) =>
             h('span', { role: 'gridcell', class: column.kind }, h('i'), h('b')),
           ),
         );
       }
-      explorer.fillThumbnail(line.firstChild.firstChild, row, { size: ROW - 4 });
+      empty(line.firstChild.firstChild, row);
       columns.forEach((column, i) => {
         const cell = line.children[i + 1];
         cell.className = column.kind;
         const text = view.format(column.name, row);
         cell.lastChild.textContent = text.length > 200 ? `${text.slice(0, 200)}…` : text;
-        if (column.role === 'metric')
-          cell.firstChild.style.setProperty('--share', share(column, row));
+        const filled = column.role === 'metric' ? share(column, row) : 0;
+        cell.firstChild.style.setProperty('--share', filled);
       });
     }
 
@@ -252,12 +255,15 @@
     function fillTile(tile, row) {
       const { view, sort } = explorer;
       tile.row = row;
-      tile.style.width = `${size}px`;
+      tile.style.width = `${tileSize()}px`;
       const name = view.format('file_name', row);
       const column = view.column(sort.column);
       tile.title = name.slice(0, 300);
+      const picture = tile.firstChild ?? frame();
+      picture.style.width = picture.style.height = `${tileSize()}px`;
+      empty(picture, row);
       tile.replaceChildren(
-        explorer.thumbnail(row, { size }),
+        picture,
         h('span', { class: 'tile-name' }, name.slice(0, 100)),
         h(
           'span',
@@ -269,6 +275,35 @@
       mark(tile);
     }
 
+    // ------------------------------------------------------------ pictures
+
+    // Frames are filled at once if nothing has happened for a moment, else when it is calm again:
+    // in a drag each step would show other samples, and read and decode as many sheets.
+    let lastChange = 0;
+    let timer = null;
+
+    const frame = () => h('span', { class: 'thumbnail', role: 'img' });
+
+    function empty(picture, row) {
+      if (picture.row !== row) picture.replaceChildren();
+      picture.row = row;
+    }
+
+    function fillPictures() {
+      const edge = mode === 'table' ? ROW - 4 : tileSize();
+      for (const picture of space.querySelectorAll('.thumbnail')) {
+        explorer.fillThumbnail(picture, picture.row, { size: edge });
+      }
+    }
+
+    function fillPicturesSoon() {
+      const calm = performance.now() - lastChange > CALM;
+      lastChange = performance.now();
+      clearTimeout(timer);
+      if (calm) fillPictures();
+      else timer = setTimeout(fillPictures, CALM);
+    }
+
     // ------------------------------------------------------------ lines
 
     const open = (element) => explorer.openSample(element.row);
@@ -278,7 +313,11 @@
     // Everything anew: other rows, columns or pictures.
     function refresh() {
       version++;
-      scroll.dataset.mode = mode;
+      if (scroll.dataset.mode !== mode) {
+        scroll.dataset.mode = mode;
+        lines.forEach((line) => line.remove());
+        lines = [];
+      }
       scroll.setAttribute('role', 'grid');
       scroll.setAttribute('aria-label', `Samples, ${mode}`);
       titles.hidden = mode !== 'table';
@@ -302,15 +341,12 @@
         lines.push(line);
         space.append(line);
       }
+      let changed = false;
       for (let index = begin; index < begin + wanted; index++) {
         const line = lines[index % wanted];
         if (line.index === index && line.version === version) continue;
-        if (line.mode && line.mode !== mode) {
-          lines.forEach((other) => other.remove());
-          lines = [];
-          return render();
-        }
-        Object.assign(line, { index, version, mode });
+        changed = true;
+        Object.assign(line, { index, version });
         line.style.transform = `translateY(${index * tall + (mode === 'table' ? 0 : GAP)}px)`;
         line.setAttribute('aria-rowindex', String(index + 1));
         if (mode === 'table') {
@@ -319,6 +355,7 @@
           mark(line);
         } else fillTiles(line, index);
       }
+      if (changed) fillPicturesSoon();
     }
 
     // Which line or tile is open or hovered.
@@ -374,23 +411,25 @@
       if (explorer.view && height) refresh();
     }).observe(scroll);
 
+    let shown = null; // view
     return {
       update(events) {
-        if (events.has('view')) {
+        const has = (...wanted) => wanted.some((event) => events.has(event));
+        const { view } = explorer;
+        if (has('view', 'page')) {
           const wanted = explorer.readState(`${name}.mode`);
           mode = ['table', 'gallery'].includes(wanted) ? wanted : first;
           chooseColumns();
         }
-        if (events.has('view') || events.has('sort')) {
+        if (shown !== view || has('sort')) {
           at = -1;
           scroll.scrollTop = scrolled = 0;
-          drawHead();
         }
-        if (
-          ['view', 'sort', 'filters', 'appearance', 'decisions'].some((event) => events.has(event))
-        )
-          refresh();
-        if (events.has('sample') || events.has('hover')) marks();
+        if (shown !== view || has('sort', 'page')) drawHead();
+        shown = view;
+        if (has('view', 'page', 'sort', 'filters', 'decisions')) refresh();
+        if (has('appearance')) fillPictures();
+        if (has('sample', 'hover')) marks();
       },
     };
   };
