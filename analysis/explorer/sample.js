@@ -9,6 +9,7 @@
   const explorer = window.explorer;
   const { h } = explorer;
   const SHOWN_SIMILAR = 12;
+  const FIRST_ISSUES = 4;
 
   let panel = null;
   let parts = null;
@@ -16,6 +17,7 @@
   let before = null; // what had the focus when the panel was opened
   let overlayOn = true;
   let pointedAt = null; // the label issue whose outline is drawn
+  let allIssuesOf = null; // the row whose whole list of issues is shown
 
   // ---------------------------------------------------------------- pictures
 
@@ -375,28 +377,36 @@
       parts.issues.replaceChildren();
       return;
     }
-    parts.issues.replaceChildren(
-      h('h3', {}, 'Label issues'),
-      ...mine.map((region) => {
-        const show = h(
-          'button',
-          {
-            type: 'button',
-            class: 'button issue',
-            'aria-pressed': String(region === pointedAt),
-            onclick: () => {
-              pointedAt = region === pointedAt ? null : region;
-              updateStage();
-              updateIssues();
-            },
-          },
-          h('strong', {}, region.kind),
-          ` ${region.score.toFixed(2)}: `,
-          explorer.reasonOf(region),
-        );
-        return h('div', { class: 'issue-line' }, show, ...verdictButtons(region));
-      }),
+    // Most of a long list is hardly suspicious.
+    const shown = allIssuesOf === selected ? mine : mine.slice(0, FIRST_ISSUES);
+    parts.issues.replaceChildren(h('h3', {}, 'Label issues'), ...shown.map(issueLine));
+    if (shown.length === mine.length) return;
+    const showAll = () => {
+      allIssuesOf = selected;
+      updateIssues();
+    };
+    const more = `${mine.length - shown.length} more`;
+    parts.issues.append(h('button', { type: 'button', class: 'link', onclick: showAll }, more));
+  }
+
+  function issueLine(region) {
+    const show = h(
+      'button',
+      {
+        type: 'button',
+        class: 'button issue',
+        'aria-pressed': String(region === pointedAt),
+        onclick: () => {
+          pointedAt = region === pointedAt ? null : region;
+          updateStage();
+          updateIssues();
+        },
+      },
+      h('strong', {}, region.kind),
+      ` ${region.score.toFixed(2)}: `,
+      explorer.reasonOf(region),
     );
+    return h('div', { class: 'issue-line' }, show, ...verdictButtons(region));
   }
 
   function verdictButtons(region) {
@@ -422,6 +432,7 @@
   // Opens the sample of a label issue with its outline drawn.
   explorer.openIssue = function (region) {
     pointedAt = region;
+    allIssuesOf = region.row;
     if (explorer.selected === region.row) update();
     else explorer.openSample(region.row);
   };
