@@ -57,7 +57,7 @@ _LEVELS = 24  # of heat-maps: as many as one can tell apart, so that the files a
 def encode(pixels: np.ndarray, **options) -> bytes:
     """A WebP file of uint8 `[H, W, 3 or 4]`; without options it is lossless."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, 'WEBP', method=4, **(options or {'lossless': True}))
+    Image.fromarray(pixels).save(buffer, 'WEBP', method=2, **(options or {'lossless': True}))
     return buffer.getvalue()
 
 
