@@ -50,6 +50,12 @@ new MutationObserver((_, observer) => {
   requestAnimationFrame(() => requestAnimationFrame(() => { window.readyAt = performance.now(); }));
 }).observe(document, { subtree: true, childList: true, attributes: true });
 """
+_WHEN_READY = """
+new Promise((done) => {
+  const look = () => (window.readyAt ? done(window.readyAt) : requestAnimationFrame(look));
+  look();
+})
+"""
 _TWO_FRAMES = """
 new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
 """
@@ -60,8 +66,9 @@ def open_report(browser: playwright.Browser, index: pathlib.Path) -> tuple[playw
     page = browser.new_context(viewport=WINDOW).new_page()
     page.add_init_script(_NOTICE_READY)
     page.goto(index.resolve().as_uri())
-    page.wait_for_function('window.readyAt', timeout=120_000)
-    return page, page.evaluate('window.readyAt') / 1000
+    # Not wait_for_function: the page forbids the eval by which that polls.
+    page.wait_for_selector('body[data-ready]', timeout=120_000)
+    return page, page.evaluate(_WHEN_READY) / 1000
 
 
 class Meter:
@@ -106,7 +113,8 @@ def _along(low: float, high: float) -> list[float]:
 
 def measure_steps(page: playwright.Page, meter: Meter) -> dict[str, dict]:
     """Script of each step of brushing, zooming and moving over the map."""
-    page.wait_for_timeout(1500)  # what is loaded after the first frame
+    page.wait_for_selector('body[data-loaded]')  # what comes after the first frame
+    page.wait_for_timeout(500)
     mouse, result = page.mouse, {}
     box = page.locator('[data-column="loss"] .brush .overlay').first.bounding_box()
     middle = box['y'] + box['height'] / 2
