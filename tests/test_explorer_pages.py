@@ -290,8 +290,10 @@ def test_decisions_by_keyboard_survive_and_leave(analysis, open_page, tmp_path):
     with pytest.raises(ValueError, match='another data set'):
         labels.read_exclude(path, 'other')
     document = json.loads(path.read_text())
-    reasons = {image['image_id']: image['reason'] for image in document['images']}
-    assert reasons[worst[2]['image_id']] == 'a <b>poster</b>, “no person”'
+    listed = {image['image_id']: image for image in document['images']}
+    assert listed[worst[2]['image_id']]['reason'] == 'a <b>poster</b>, “no person”'
+    for row in (worst[0], worst[2]):
+        assert listed[row['image_id']]['kind'] == row['kind']
     written = document['runs'][0]
     assert written == {'workdir': str(analysis.run.workdir), 'split': 'val', 'step': 600}
 

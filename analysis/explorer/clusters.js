@@ -17,14 +17,19 @@
   const SHARED = 'saliency: cluster';
 
   let tools;
+  let overlay;
   let cards;
   let counts = []; // [element, rows of the cluster], to be told how many pass
 
-  const state = (key, known) =>
-    explorer.readState(key) in known ? explorer.readState(key) : Object.keys(known)[0];
+  // What was chosen, if it is among what is known, else the first of that.
+  function state(key, known) {
+    const chosen = explorer.readState(key);
+    return Object.hasOwn(known, chosen) ? chosen : Object.keys(known)[0];
+  }
 
   function build(container) {
     tools = h('div', { class: 'page-tools' });
+    overlay = explorer.overlayControl();
     cards = h('div', { class: 'cards' });
     container.append(
       h(
@@ -46,6 +51,10 @@
   function update(events) {
     const { view } = explorer;
     if (events.has('view') || events.has('appearance')) draw(view);
+    else tellPassing();
+  }
+
+  function tellPassing() {
     for (const [count, rows] of counts) {
       const passing = rows.reduce((sum, row) => sum + (explorer.mask[row] === 0), 0);
       count.textContent =
@@ -86,7 +95,7 @@
     tools.replaceChildren(
       explorer.select('Groups', options(partitions, 'label'), column, remember('partition')),
       explorer.select('Exemplars', options(EXEMPLARS), chosen, remember('exemplars')),
-      explorer.overlayControl(),
+      overlay,
       h(
         'label',
         { class: 'check' },
@@ -109,6 +118,7 @@
         card(view, column, cluster, members.get(cluster.id) ?? [], cluster[chosen], shared),
       ),
     );
+    tellPassing();
   }
 
   function card(view, column, cluster, rows, exemplars, shared) {

@@ -109,13 +109,10 @@
   explorer.decisionOf = (row) => decisions.get(idOf(row)) ?? null;
 
   // Excludes the image of a row from training, or takes that back.
-  //   because: {reason, kind, score}, all optional
+  //   because: {reason, kind, score}; what is left out stays as it is
   explorer.exclude = function (row, exclude, because = {}) {
-    change(row, (entry) =>
-      Object.assign(entry, { reason: '', kind: null, score: null }, because, {
-        exclude,
-      }),
-    );
+    const forgotten = { reason: '', kind: null, score: null };
+    change(row, (entry) => Object.assign(entry, exclude ? because : forgotten, { exclude }));
   };
 
   // 'accept' or 'reject' for a region of view.label_issues; null takes it back.

@@ -468,8 +468,10 @@
     },
   };
 
-  const chosen = () =>
-    SECTIONS[explorer.readState('finding')] ? explorer.readState('finding') : 'issues';
+  const chosen = () => {
+    const section = explorer.readState('finding');
+    return Object.hasOwn(SECTIONS, section) ? section : 'issues';
+  };
 
   function build(container) {
     tabs = h('div', { class: 'segments', role: 'radiogroup', 'aria-label': 'Findings' });
