@@ -8,8 +8,8 @@ report written. Measured, on a window of 1280×800 pixels, no GPU:
 
 ready       from opening the page to the frame in which map and text are on screen (several loads,
             each in a new context)
-steps       script per step, and all of the page's main thread, of: brushing over a histogram,
-            zooming the map, moving over its dots; filters apply to everything meanwhile
+steps       processor time per step of script, and of all of the page's main thread: brushing over a
+            histogram, moving over the map's dots, zooming it; filters apply to everything meanwhile
 memory      after that, in MB: JavaScript's heap without its arrays; of the page's process what is
             its own (arrays too); what is shared: the browser's code (about 100), and decoded
             pictures, which are dropped when memory is short
@@ -72,11 +72,12 @@ def open_report(browser: playwright.Browser, index: pathlib.Path) -> tuple[playw
 
 
 class Meter:
-    """Script and main-thread time of a page."""
+    """Script and main-thread time of a page, of the processor."""
 
     def __init__(self, page: playwright.Page):
         self._page, self._session = page, page.context.new_cdp_session(page)
-        self._session.send('Performance.enable')
+        # Time of the thread itself, whatever else the machine does.
+        self._session.send('Performance.enable', {'timeDomain': 'threadTicks'})
 
     def read(self) -> dict[str, float]:
         """`script`, `task` in seconds since the page was opened, `heap` in bytes."""
