@@ -396,6 +396,25 @@ def test_table_and_gallery_hold_only_what_is_seen(open_page, table):
     assert page.evaluate('explorer.selected') == last
 
 
+@pytest.mark.parametrize('kind', ['table', 'gallery'])
+def test_pictures_are_cut_out_of_their_sheets(open_page, kind):
+    page = open_page(f'page=samples&samples.mode={kind}&overlay=truth&sort=image_id')
+    page.wait_for_timeout(300)
+    pictures = page.locator('.page-samples .thumbnail').evaluate_all("""(all) => all.map((e) => [
+        e.row, e.getBoundingClientRect().height, e.children.length, e.firstChild.style.cssText,
+    ])""")
+    described = page.evaluate('explorer.view.pictures')
+
+    assert len(pictures) > 8
+    for row, height, layers, style in pictures:
+        sheet = described['sheets'][row // described['per_sheet']]
+        assert height > 30 and layers == 2
+        assert sheet['image'] in urllib.parse.unquote(style)
+    first = min(pictures)
+    assert first[0] == 0
+    assert 'background-position: 0px 0px' in first[3]
+
+
 def test_a_link_shows_the_same_again(open_page, names, table):
     page = open_page(
         filters(loss={'kind': 'range', 'column': 'loss', 'low': 0.1, 'high': 0.5}) + '&page=samples'

@@ -135,7 +135,11 @@
     explorer.page = page.id;
     const first = !page.container;
     if (first) {
-      page.container = h('section', { class: `page page-${page.id}`, 'aria-label': page.title });
+      page.container = h('section', {
+        class: `page page-${page.id}`,
+        role: 'tabpanel',
+        'aria-label': page.title,
+      });
       document.getElementById('main-content').append(page.container);
     }
     for (const other of pages.values())
