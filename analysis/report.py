@@ -165,7 +165,7 @@ def _comparisons(analyses: dict[str, Analysis], other: pathlib.Path) -> list[dic
                 this.examples.image_ids, that.examples.image_ids, return_indices=True
             )
             content = artifacts.load_json(this, kind, compare.VERSION)
-            # Where the runs were is of no interest to those who get the report.
+            # As they were given now: they may have been moved since.
             for side, analysis in (('this', this), ('other', that)):
                 content[side] |= {'workdir': str(analysis.run.workdir)}
             result.append(
@@ -235,19 +235,30 @@ def write_folder(
         raise ValueError(f'{output} is no report, and is left alone: choose another --output.')
     partial = output.with_name(f'.{output.name}.partial')
     shutil.rmtree(partial, ignore_errors=True)
+    try:
+        sizes = _fill(partial, manifest, views, comparisons, analyses)
+        if output.exists():
+            shutil.rmtree(output)
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return sizes
+
+
+def _fill(folder, manifest, views, comparisons, analyses) -> dict[str, int]:
     copied = shutil.ignore_patterns('index.html', '__pycache__')
-    shutil.copytree(SOURCES, partial / 'explorer', ignore=copied)
-    shutil.copyfile(SOURCES / 'index.html', partial / 'index.html')
+    shutil.copytree(SOURCES, folder / 'explorer', ignore=copied)
+    shutil.copyfile(SOURCES / 'index.html', folder / 'index.html')
     sizes = dict.fromkeys(('data', 'thumbnails', 'details'), 0)
     for path, text in scripts(manifest, views, comparisons):
-        target = partial / 'data' / path
+        target = folder / 'data' / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
         sizes['data'] += len(text)
     for name, pieces in views.items():
         files = list(picture_files(analyses[name], pieces))
         for path, source in tqdm(files, desc=f'pictures of {name}', unit='file'):
-            target = partial / 'data' / name / path
+            target = folder / 'data' / name / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(source, bytes):
                 target.write_bytes(source)
@@ -257,9 +268,6 @@ def write_folder(
                 raise ValueError(f'{source} is missing: run python -m analysis.pictures --force.')
             part = 'thumbnails' if path.startswith('sheets/') else 'details'
             sizes[part] += target.stat().st_size
-    if output.exists():
-        shutil.rmtree(output)
-    partial.rename(output)
     return sizes
 
 
@@ -314,7 +322,7 @@ def write_single_file(
     if room < 0:
         raise ValueError(
             f'One file of all views would be {-room / 1e6:.1f} MB larger than --megabytes allows, '
-            'even without pictures: raise it, or name fewer with --views.'
+            'even without pictures: raise it, or write a folder.'
         )
     side = _choose_thumbs(analyses, views, room * (1 - _DETAIL_SHARE))
     files: dict[str, str] = {}

@@ -214,8 +214,9 @@ def _region_masks(rows: list[dict], size: int) -> list[str]:
     result = []
     for row in rows:
         mask = mask_utils.decode({'size': [size, size], 'counts': row['rle']})
-        # Twice as fine, so that the line is thin.
-        fine = mask.repeat(2, 0).repeat(2, 1).astype(np.bool_)
+        # Twice as fine, so that the line is thin, and smooth.
+        smooth = Image.fromarray(mask * 255).resize((2 * size,) * 2, Image.Resampling.BICUBIC)
+        fine = np.asarray(smooth) >= 128
         line = fine & ~_shrink(fine)
         rim = ~_shrink(~line) & ~line
         pixels = np.zeros((*fine.shape, 4), np.uint8)
@@ -263,18 +264,23 @@ def signed_heat(cells: np.ndarray) -> np.ndarray:
     return np.concatenate([colors, opacity[..., None]], -1).astype(np.uint8)
 
 
-def saliency_pictures(arrays: dict[str, np.ndarray], details: list[int], num_clusters: int) -> dict:
+def saliency_pictures(
+    arrays: dict[str, np.ndarray], details: list[int], label: np.ndarray | None
+) -> dict:
     """Heat-maps of what speaks for a class, the loss or a cluster.
 
     Args:
       arrays: of saliency.npz.
       details: rows that get them.
-      num_clusters: K; each gets the mean over its members.
+      label: clusters as they are now, `[N]`; those that the maps were made of may be older, and
+        then there are none of clusters.
 
     Returns:
       `rows`: by row the paths by target; `clusters`: by cluster a path; `files`: WebP by path.
     """
     targets, layers = arrays['targets'].tolist(), arrays['layers'].tolist()
+    if label is None or not np.array_equal(label, arrays['cluster']):
+        targets = [target for target in targets if target != 'cluster']  # always the last
     rows, found, files = {}, {}, {}
     for row in details:
         mine = rows[row] = {}
@@ -287,12 +293,10 @@ def saliency_pictures(arrays: dict[str, np.ndarray], details: list[int], num_clu
                 files[mine[target]] = pictures.encode(signed_heat(cells))
     if 'cluster' in targets:
         maps = arrays[f'layer_{layers.index(DEEP)}'][:, targets.index('cluster')]
-        for k in range(num_clusters):
-            members = arrays['cluster'] == k
-            if members.any():
-                found[k] = f'clusters/{k}.webp'
-                mean = maps[members].mean(0, dtype=np.float64)
-                files[found[k]] = pictures.encode(signed_heat(mean))
+        for k in range(label.max() + 1):
+            found[k] = f'clusters/{k}.webp'
+            mean = maps[label == k].mean(0, dtype=np.float64)
+            files[found[k]] = pictures.encode(signed_heat(mean))
     return {'rows': rows, 'clusters': found, 'files': files}
 
 
@@ -350,6 +354,7 @@ def read_view(analysis: Analysis) -> dict[str, Any]:
     }
     pieces = {'view': view, 'similar': None, 'findings': findings, 'files': {}}
     details: list[int] = []
+    label = None
     if there('pictures.json'):
         view['pictures'] = pictures.load(analysis)
         wanted = -(-len(ids) // view['pictures'].get('per_sheet', 1))
@@ -365,6 +370,7 @@ def read_view(analysis: Analysis) -> dict[str, Any]:
         view['map_quality'] = {name: arrays[name].tolist() for name in quality}
     if there('clusters.json'):
         arrays, summary = clusters.load(analysis), load_json(analysis, 'clusters', clusters.VERSION)
+        label = arrays['label']
         view['columns'] += _cluster_columns(arrays, summary)
         findings['clusters'] = _entries(summary['clusters'], arrays)
         findings['density_clusters'] = _entries(summary['density']['clusters'], None)
@@ -393,8 +399,7 @@ def read_view(analysis: Analysis) -> dict[str, Any]:
     if there('saliency.json'):
         findings['saliency'] = _short_saliency(load_json(analysis, 'saliency', saliency.VERSION))
     if there('saliency.npz') and 'pictures' in view:
-        number = len(findings.get('clusters', ()))
-        made = saliency_pictures(saliency.load(analysis), details, number)
+        made = saliency_pictures(saliency.load(analysis), details, label)
         pieces['files'] = made['files']
         for row, paths in made['rows'].items():
             view['pictures']['details'][str(row)]['saliency'] = paths

@@ -137,6 +137,19 @@ def test_everything_else_goes_by_rows_of_the_samples(run, folder):
     assert _piece(folder, 'train-300/view.js', 'view/train-300')['missing'] != []
 
 
+def test_heat_maps_of_other_clusters_are_left_out(run, tmp_path):
+    workdir = shutil.copytree(run, tmp_path / 'run', ignore=shutil.ignore_patterns('report'))
+    analysis = artifacts.open_written(workdir, 'val-600')
+    arrays = clusters.load(analysis)
+    arrays['label'] = arrays['label'][::-1]
+    artifacts.save_arrays(analysis, 'clusters', clusters.VERSION, **arrays)
+    assert report.main(['--workdir', str(workdir)]) == 0
+    findings = _piece(workdir / 'report', 'val-600/findings.js', 'findings/val-600')
+    assert all(cluster['heat_map'] is None for cluster in findings['clusters'])
+    details = _piece(workdir / 'report', 'val-600/view.js', 'view/val-600')['pictures']['details']
+    assert {tuple(paths['saliency']) for paths in details.values()} == {('person', 'car', 'loss')}
+
+
 def test_outlines_of_regions(folder):
     regions = _piece(folder, 'val-600/findings.js', 'findings/val-600')['label_issues']
     for region in regions[:10]:
@@ -211,7 +224,10 @@ def test_what_does_not_fit_is_refused(run, tmp_path, capsys):
     (folder / 'pictures.json').write_text(json.dumps(described))
     assert report.main(command) == 1
     assert 'unfinished: run python -m analysis.pictures' in capsys.readouterr().err
-    (folder / 'pictures.json').unlink()
+    shutil.copyfile(run / 'analysis/val-600/pictures.json', folder / 'pictures.json')
+    (folder / 'pictures/sheets/00000-truth.webp').unlink()
+    assert report.main(command) == 1
+    assert 'truth.webp is missing' in capsys.readouterr().err
     assert report.main([*command, '--first', 'val-7']) == 1
     assert "no analysis 'val-7'; there are val-600, train-300" in capsys.readouterr().err
     assert report.main(['--workdir', str(tmp_path / 'none')]) == 1
