@@ -156,7 +156,8 @@
     function meter(explained) {
       const bar = h('i', {});
       bar.style.width = `${100 * explained}%`;
-      const text = `Its bins explain ${(100 * explained).toFixed(1)} % of the variance of ${metric}`;
+      const share = (100 * explained).toFixed(1);
+      const text = `Its bins explain ${share} % of the variance of ${metric}`;
       return h('span', { class: 'meter', role: 'img', title: text, 'aria-label': text }, bar);
     }
 
@@ -375,7 +376,7 @@
       overlay.attr('aria-valuenow', filter?.low ?? bins.low);
       svg.attr(
         'aria-label',
-        `${column.label}: ${d3.sum(summary.counts)} samples from ${explorer.short(bins.low)} to ${explorer.short(bins.high)}`,
+        `${column.label}: ${d3.sum(summary.counts)} samples, ${bins.low} to ${bins.high}`,
       );
     }
 

@@ -1,6 +1,7 @@
 'use strict';
-// Colours of a column: eight that are told apart without full colour vision (Okabe and Ito 2008) for
-// categories, the rest is "other"; viridis for numbers, without the end that the background hides.
+// Colours of a column: eight that are told apart without full colour vision (Okabe and Ito 2008)
+// for categories, the rest is "other"; viridis for numbers, without the end that the background
+// hides.
 
 (function () {
   const explorer = window.explorer;

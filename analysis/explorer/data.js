@@ -1,6 +1,6 @@
 'use strict';
-// Data: pieces that arrive as scripts (no fetch, so that file:// works), typed arrays out of base64,
-// and views, whose columns are decoded when they are first asked for.
+// Data: pieces that arrive as scripts (no fetch, so that file:// works), typed arrays out of
+// base64, and views, whose columns are decoded when they are first asked for.
 //
 // A piece is a script with one call explorer.provide(key, value). In a single file all pieces are
 // inlined and already there when they are needed.
@@ -58,8 +58,8 @@
     return bytes;
   }
 
-  // A typed array (its shape is in `.shape`) of {dtype, shape, base64}, little endian. Whole numbers
-  // with a number for missing values become float32 with NaN.
+  // A typed array (its shape is in `.shape`) of {dtype, shape, base64}, little endian. Whole
+  // numbers with a number for missing values become float32 with NaN.
   explorer.decode = function ({ dtype, shape, base64, missing }) {
     let array = new arrays[dtype](bytesOf(base64).buffer);
     if (missing !== undefined) {

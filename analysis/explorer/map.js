@@ -1,13 +1,11 @@
 'use strict';
-// The map: every sample is a dot, near to those that the network sees alike, in two dimensions or as
-// a turning orthographic view of three. Dots are blended into an array of pixels by hand, which takes
-// a tenth of the time of a canvas without a graphics card. All lie there in grey first; that picture
-// is kept, and a brush blends only those that pass over it.
+// The map: every sample is a dot, near to those that the network sees alike, in two dimensions or
+// as a turning orthographic view of three. All dots lie there in grey first; that picture is kept,
+// and a brush blends only those that pass over it.
 
 (function () {
   const explorer = window.explorer;
   const { h } = explorer;
-  const SIZES = 8; // different dot sizes when a column gives them
   const MAX_NAMES = 24;
   const PADDING = 28; // pixels around the dots
 
@@ -30,7 +28,7 @@
         class: 'map-surface',
         tabindex: 0,
         role: 'application',
-        'aria-label': `${options.label}. Arrow keys move or turn it, plus and minus zoom, 0 shows all.`,
+        'aria-label': `${options.label}. Arrow keys move or turn it, + and - zoom, 0 shows all.`,
         onkeydown: onKey,
       },
       dots,
@@ -154,7 +152,7 @@
           xs[row] = x + points[2 * row] * scale;
           ys[row] = y - points[2 * row + 1] * scale;
         }
-        order ??= shuffled(view.n);
+        order ??= explorer.shuffledRows(view.n);
         return;
       }
       const [right, up, near] = explorer.turned(turn);
@@ -166,7 +164,7 @@
         ys[row] = y - (up[0] * a + up[1] * b + up[2] * c) * scale;
         depth[row] = near[0] * a + near[1] * b + near[2] * c;
       }
-      order = byDepth(depth);
+      order = explorer.rowsByDepth(depth);
     }
 
     // ------------------------------------------------------------ drawing
@@ -189,20 +187,26 @@
       const mask = options.mask();
       const { color, size } = explorer.appearance;
       const pixels = new Uint32Array(image.data.buffer);
-      const surface = pack(css('--surface'));
-      const halo = view.n > 5000 ? null : surface; // around each dot where there is room
-      const opacity = view.n > 5000 ? 0.75 : 0.92;
+      const surface = explorer.pixelOf(css('--surface'));
+      const crowded = view.n > 5000;
+      const dot = { xs, ys, order, density, radius: radius(view) };
       const all = !mask || mask.every((bits) => bits === 0);
       if (all) pixels.fill(surface);
       else if (!ground) {
         pixels.fill(surface);
         const grey = { colors: [css('--dot-rejected')], code: () => 0 };
-        blend(pixels, { scale: grey, sizes: null, mask: null, halo: null, opacity: 1 });
+        explorer.blendDots(image, { ...dot, scale: grey });
         ground = pixels.slice();
       } else pixels.set(ground);
       const scale = explorer.colorScale(view, view.column(color) ? color : 'loss');
-      const sizes = size && view.column(size) ? sizeScale(view, size) : null;
-      blend(pixels, { scale, sizes, mask: all ? null : mask, halo, opacity });
+      explorer.blendDots(image, {
+        ...dot,
+        scale,
+        sizes: view.column(size) ? explorer.sizeScale(view, size) : null,
+        mask: all ? null : mask,
+        halo: crowded ? null : css('--surface'),
+        opacity: crowded ? 0.75 : 0.92,
+      });
       dots.getContext('2d').putImageData(image, 0, 0);
       drawMarks();
     }
@@ -212,27 +216,8 @@
       return crowd * Math.sqrt(Math.min(width, height) / 600) * Math.min(3, transform.k ** 0.35);
     }
 
-    // Lays a disc over the pixels (ABGR) for each row that passes the mask (null: all).
-    function blend(pixels, { scale, sizes, mask, halo, opacity }) {
-      const base = radius(options.view()) * density;
-      const radii = sizes
-        ? d3.range(SIZES).map((i) => base * (0.6 + (1.9 * i) / (SIZES - 1)))
-        : [base];
-      const discs = radii.map((r) => disc(r, opacity));
-      const halos = halo === null ? null : radii.map((r) => disc(r + 0.8 * density, 1));
-      const colors = scale.colors.map(pack);
-      const size = { width: image.width, height: image.height };
-      for (let i = 0; i < order.length; i++) {
-        const row = order[i];
-        if (mask && mask[row] !== 0) continue;
-        const [x, y] = [Math.round(xs[row] * density), Math.round(ys[row] * density)];
-        const step = sizes ? sizes(row) : 0;
-        if (halos) blendDisc(pixels, size, halos[step], x, y, halo);
-        blendDisc(pixels, size, discs[step], x, y, colors[scale.code(row)]);
-      }
-    }
-
-    // Rings around the hovered and the open sample and those similar to it, and what was drawn around.
+    // Rings around the hovered and the open sample and those similar to it, and what was drawn
+    // around.
     function drawMarks() {
       const drawing = marks.getContext('2d');
       drawing.setTransform(density, 0, 0, density, 0, 0);
@@ -477,7 +462,7 @@
     function showCard(row) {
       if (card.hidden || card.row !== row) {
         card.row = row;
-        card.replaceChildren(...cardContent(options.view(), row));
+        card.replaceChildren(...explorer.sampleCard(options.view(), row));
         card.hidden = false;
       }
       const [x, y] = [xs[row], ys[row]];
@@ -569,87 +554,8 @@
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-  // A colour as a pixel of ImageData on a little-endian machine.
-  function pack(color) {
-    const { r, g, b } = d3.rgb(color);
-    return (255 << 24) | (b << 16) | (g << 8) | r;
-  }
-
-  // Coverage of the pixels under a disc, 0 to 256: {reach, cover}, cover square with 2 reach + 1.
-  function disc(r, opacity) {
-    const reach = Math.ceil(r + 0.5);
-    const cover = [];
-    for (let y = -reach; y <= reach; y++) {
-      for (let x = -reach; x <= reach; x++) {
-        const share = Math.max(0, Math.min(1, r + 0.5 - Math.hypot(x, y)));
-        cover.push(Math.round(256 * opacity * share));
-      }
-    }
-    return { reach, cover: Int32Array.from(cover) };
-  }
-
-  function blendDisc(pixels, { width, height }, { reach, cover }, x, y, color) {
-    const [left, right] = [Math.max(0, x - reach), Math.min(width - 1, x + reach)];
-    const [top, bottom] = [Math.max(0, y - reach), Math.min(height - 1, y + reach)];
-    const redBlue = color & 0xff00ff;
-    const green = color & 0xff00;
-    for (let py = top; py <= bottom; py++) {
-      let k = (py - y + reach) * (2 * reach + 1) + left - x + reach;
-      for (let i = py * width + left; i <= py * width + right; i++) {
-        const a = cover[k++];
-        if (a === 0) continue;
-        const below = pixels[i];
-        const b = 256 - a;
-        pixels[i] =
-          0xff000000 |
-          (((Math.imul(redBlue, a) + Math.imul(below & 0xff00ff, b)) >>> 8) & 0xff00ff) |
-          (((Math.imul(green, a) + Math.imul(below & 0xff00, b)) >>> 8) & 0xff00);
-      }
-    }
-  }
-
   function press(button, on) {
     button.setAttribute('aria-pressed', String(on));
-  }
-
-  // 0 … n-1, the same disorder every time, so that no group hides the others.
-  function shuffled(n) {
-    const rows = Int32Array.from({ length: n }, (_, row) => row);
-    const random = d3.randomLcg(0.5);
-    for (let i = n - 1; i > 0; i--) {
-      const j = Math.floor(random() * (i + 1));
-      [rows[i], rows[j]] = [rows[j], rows[i]];
-    }
-    return rows;
-  }
-
-  // Rows from the farthest to the nearest, by counting in 256 layers.
-  function byDepth(depth) {
-    const [low, high] = d3.extent(depth);
-    const layers = Uint8Array.from(depth, (value) => (255 * (value - low)) / (high - low || 1));
-    const starts = new Int32Array(257);
-    for (const layer of layers) starts[layer + 1]++;
-    for (let layer = 0; layer < 256; layer++) starts[layer + 1] += starts[layer];
-    const rows = new Int32Array(depth.length);
-    for (let row = 0; row < rows.length; row++) rows[starts[layers[row]]++] = row;
-    return rows;
-  }
-
-  // A function of the row: step of dot size, areas growing with the value. Missing: smallest.
-  function sizeScale(view, name) {
-    const column = view.column(name);
-    if (column.kind !== 'number') {
-      const { codes, values } = explorer.binsOf(view, name);
-      const rank = d3.rank(values, ({ value }) => String(value));
-      return (row) => Math.round(((SIZES - 1) * rank[codes[row]]) / Math.max(1, values.length - 1));
-    }
-    column.cache.sizeDomain ??= explorer.percentiles(column.values, [0, 0.98]);
-    const [low, high] = column.cache.sizeDomain;
-    const values = column.values;
-    return (row) => {
-      const share = (values[row] - low) / (high - low || 1);
-      return share > 0 ? Math.round((SIZES - 1) * Math.sqrt(Math.min(1, share))) : 0;
-    };
   }
 
   // The column whose names are written on the map: what colours it if that is a grouping.
@@ -672,90 +578,5 @@
       });
     }
     return column.cache.centres.get(value);
-  }
-
-  // Picture and the columns that are asked for most.
-  function cardContent(view, row) {
-    const { color, size } = explorer.appearance;
-    const wanted = ['cluster', ...explorer.headlineColumns(view).slice(0, 4), color, size];
-    const columns = [...new Set(wanted)].map((name) => view.column(name)).filter(Boolean);
-    return [
-      explorer.thumbnail(row, { size: 152, view }),
-      h('b', { class: 'card-name' }, view.format('file_name', row)),
-      h(
-        'dl',
-        {},
-        columns.map((column) => [
-          h('dt', {}, column.label),
-          h('dd', {}, view.format(column.name, row)),
-        ]),
-      ),
-    ];
-  }
-  explorer.sampleCard = cardContent;
-
-  // ---------------------------------------------------------------- legend
-
-  // What colours and sizes mean; of categories each is a button that filters.
-  explorer.drawLegend = function (container, view, name) {
-    const column = view.column(name);
-    const size = view.column(explorer.appearance.size);
-    if (!column) return container.replaceChildren();
-    const scale = explorer.colorScale(view, name);
-    container.replaceChildren(
-      h(
-        'div',
-        { class: 'legend-title' },
-        column.label,
-        column.unit && h('span', {}, ` ${column.unit}`),
-      ),
-      scale.kind === 'number' ? ramp(column, scale) : categories(view, column, scale),
-      size ? h('div', { class: 'legend-size' }, 'Larger: ', h('b', {}, size.label)) : '',
-    );
-  };
-
-  function ramp(column, { low, high, colors }) {
-    const bar = h('div', { class: 'legend-ramp' });
-    bar.style.background = `linear-gradient(to right, ${colors.slice(0, -1).join(', ')})`;
-    const ends = [low, (low + high) / 2, high].map((value) => h('span', {}, explorer.short(value)));
-    return h(
-      'div',
-      { title: '2nd to 98th percentile' },
-      bar,
-      h('div', { class: 'legend-ends' }, ends),
-    );
-  }
-
-  const LEGEND_ROWS = 12;
-
-  function categories(view, column, { values, colors }) {
-    const chosen = explorer.filters.get(column.name)?.values;
-    const { counts } = explorer.summarise(view, column.name);
-    return h(
-      'ul',
-      {},
-      values.slice(0, LEGEND_ROWS).map(({ value, label, code }, bin) => {
-        const swatch = h('i', { class: 'swatch' });
-        swatch.style.background = colors[code];
-        return h(
-          'li',
-          {},
-          h(
-            'button',
-            {
-              type: 'button',
-              title: `${label}: click to choose, again to let go`,
-              'aria-pressed': String(!chosen || chosen.includes(value)),
-              onclick: () => explorer.toggleValue(column.name, value),
-            },
-            swatch,
-            h('span', { class: 'legend-label' }, label),
-            h('span', { class: 'legend-count' }, counts[bin].toLocaleString('en')),
-          ),
-        );
-      }),
-      values.length > LEGEND_ROWS &&
-        h('li', { class: 'legend-more' }, `and ${values.length - LEGEND_ROWS} more`),
-    );
   }
 })();

@@ -1,6 +1,6 @@
 'use strict';
-// The frame: header with pages, search and the choice of view; below it how many samples pass, their
-// means, and the filters as chips.
+// The frame: header with pages, search and the choice of view; below it how many samples pass,
+// their means, and the filters as chips.
 
 (function () {
   const explorer = window.explorer;
@@ -30,17 +30,16 @@
     left: 'M10 4l-4 4 4 4',
     search: 'M7 2.5a4.5 4.5 0 1 0 0 9a4.5 4.5 0 1 0 0-9M10.5 10.5L14 14',
     theme: 'M13.2 9.8A5.6 5.6 0 1 1 6.2 2.8a4.6 4.6 0 0 0 7 7z',
-    pan: 'M8 1.5v13M1.5 8h13M8 1.5L6.2 3.3M8 1.5l1.8 1.8M8 14.5l-1.8-1.8M8 14.5l1.8-1.8M1.5 8l1.8-1.8M1.5 8l1.8 1.8M14.5 8l-1.8-1.8M14.5 8l-1.8 1.8',
+    pan: 'M8 2v12M2 8h12M6 4l2-2 2 2M6 12l2 2 2-2M4 6L2 8l2 2M12 6l2 2-2 2',
     box: 'M2.5 2.5h11v11h-11z',
     lasso:
-      'M8 2.5c3.6 0 6 1.7 6 4s-2.4 4-6 4-6-1.7-6-4 2.400-4 6-4M5 10c-1.500.5-1.500 2.200 0 2.200 1 0 1.300-.8.5-1.700M5 12.200c.2 1-.5 1.800-1.500 2',
-    reset: 'M3 8a5 5 0 1 0 1.600-3.700M3 2.500v3h3',
-    cube: 'M8 1.800l5.500 3v6.400L8 14.200l-5.500-3V4.800zM8 8l5.500-3.200M8 8L2.500 4.800M8 8v6.200',
-    spin: 'M13.500 6.500A5.800 5.800 0 0 0 2.600 6M2.500 9.500A5.800 5.800 0 0 0 13.400 10M13.700 3v3.500h-3.500M2.300 13V9.500h3.500',
+      'M8 2.5c3.6 0 6 1.7 6 4s-2.4 4-6 4-6-1.7-6-4 2.4-4 6-4M5 10c-2 1-1 2.5 0 2.2M5 12.2L4 14.2',
+    reset: 'M3 8a5 5 0 1 0 1.6-3.7M3 2.5v3h3',
+    cube: 'M8 1.8l5.5 3v6.4L8 14.2l-5.5-3V4.8zM8 8l5.5-3.2M8 8L2.5 4.8M8 8v6.2',
+    spin: 'M13.5 6.5A6 6 0 0 0 2.6 6M2.5 9.5a6 6 0 0 0 10.9.5M13.7 3v3.5h-3.5M2.3 13V9.5h3.5',
     text: 'M3 4V2.800h10V4M8 2.800v10.400M6 13.200h4',
     table: 'M2 3h12v10H2zM2 6.300h12M2 9.700h12M6 3v10',
     gallery: 'M2 2h5v5H2zM9 2h5v5H9zM2 9h5v5H2zM9 9h5v5H9z',
-    plus: 'M8 3v10M3 8h10',
     columns: 'M2 3h12v10H2zM6 3v10M10 3v10',
   };
 
@@ -114,8 +113,8 @@
   const pages = new Map();
 
   // {id, title, shown(), build(container), update(events)}: the page has a tab if shown() (default:
-  // always). build is called once, when the page is first shown; update then, and whenever something
-  // happens while it is shown, with the names of what happened in a Set.
+  // always). build is called once, when the page is first shown; update then, and whenever
+  // something happens while it is shown, with the names of what happened in a Set.
   explorer.addPage = function (page) {
     pages.set(page.id, page);
   };

@@ -28,8 +28,8 @@
     handlers.get(name).push(handler);
   };
 
-  // Handlers run in the next frame, each once however many of its events were emitted, with a Set of
-  // all events of the frame.
+  // Handlers run in the next frame, each once however many of its events were emitted, with a Set
+  // of all events of the frame.
   explorer.emit = function (name) {
     if (!pending.size) requestAnimationFrame(flush);
     pending.add(name);
@@ -172,8 +172,8 @@
     };
   };
 
-  // Rows of the rotation by yaw about the vertical axis, then pitch about the horizontal one: right,
-  // up and towards the viewer.
+  // Rows of the rotation by yaw about the vertical axis, then pitch about the horizontal one:
+  // right, up and towards the viewer.
   explorer.turned = function ([yaw, pitch]) {
     const [cy, sy, cp, sp] = [Math.cos(yaw), Math.sin(yaw), Math.cos(pitch), Math.sin(pitch)];
     return [

@@ -11,7 +11,8 @@
   const CALM = 150; // milliseconds
 
   // Samples in `container`; returns {update(events)}. `name` is how the URL's fragment calls it,
-  // `first` what is shown before one chooses: 'table' or 'gallery', `overlay` an element for its head.
+  // `first` what is shown before one chooses: 'table' or 'gallery', `overlay` an element for its
+  // head.
   explorer.createSamples = function (container, { name, first, overlay = null }) {
     const head = h('div', { class: 'samples-head' });
     const scroll = h('div', {
@@ -325,7 +326,8 @@
       const count = explorer.order().length;
       nothing.hidden = count > 0;
       scroll.setAttribute('aria-rowcount', String(count));
-      space.style.height = `${Math.ceil(count / perLine()) * lineHeight() + (mode === 'table' ? 0 : GAP)}px`;
+      const above = mode === 'table' ? 0 : GAP;
+      space.style.height = `${Math.ceil(count / perLine()) * lineHeight() + above}px`;
       render();
     }
 
@@ -434,7 +436,8 @@
     };
   };
 
-  // Names, groups, performance, decisions and issues, and the metadata that say most about the loss.
+  // Names, groups, performance, decisions and issues, and the metadata that say most about the
+  // loss.
   function usualColumns(view) {
     const there = (names) => names.filter((column) => view.column(column));
     const telling = view.columns
