@@ -451,6 +451,7 @@ def _run(arguments: argparse.Namespace) -> dict:
     )
     found = read_report(arguments.workdir, arguments.other, arguments.first)
     manifest, views, _, analyses = found
+    output.parent.mkdir(parents=True, exist_ok=True)
     if arguments.single_file:
         written = write_single_file(output, *found, int(arguments.megabytes * 1e6))
         size = f'{written["bytes"] / 1e6:.1f} MB'

@@ -276,7 +276,7 @@ def test_two_models(run, tmp_path):
 
 
 def test_single_file(run, tmp_path, capsys):
-    out = tmp_path / 'report.html'
+    out = tmp_path / 'new' / 'report.html'
     command = ['--workdir', str(run), '--output', str(out), '--single_file']
     assert report.main(command) == 0
     page = out.read_text()
