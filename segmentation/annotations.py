@@ -2,7 +2,8 @@
 
 Nothing reaches the C code of pycocotools before it was checked here: pycocotools 2.0.11 crashes on
 infinite or huge coordinates, hangs when it merges malformed run lengths, takes a polygon of two
-points for a box, and returns uninitialised memory for run lengths that are too short.
+points for a box, puts the box of an empty run anywhere, and returns uninitialised memory for run
+lengths that are too short.
 
 A broken entry is left out and counted by reason; a file that is no COCO annotation file at all
 raises one `ValueError` that names it.
@@ -308,14 +309,18 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> tuple[byt
         if segmentation.get('size') != [height, width]:
             raise _Broken('size of the run lengths is not the size of the image')
         counts = segmentation.get('counts')
-        if isinstance(counts, str):
-            _check_counts(decode_counts(counts), height * width)
-            return counts.encode('ascii'), 0
-        if not isinstance(counts, list):
+        if not isinstance(counts, str | list):
             raise _Broken('run lengths are neither a list nor a string')
-        _check_counts(counts, height * width)
-        rle = mask_utils.frPyObjects({'size': [height, width], 'counts': counts}, height, width)
-        return rle['counts'], 0
+        runs = decode_counts(counts) if isinstance(counts, str) else counts
+        _check_counts(runs, height * width)
+        rle = {'size': [height, width], 'counts': counts}
+        if isinstance(counts, list):
+            rle = mask_utils.frPyObjects(rle, height, width)
+        if 0 in runs[1:]:
+            # A right mask, but pycocotools' box of it would be anywhere.
+            rle = mask_utils.encode(mask_utils.decode(rle))
+        counts = rle['counts']
+        return counts.encode('ascii') if isinstance(counts, str) else counts, 0
     if not isinstance(segmentation, list) or not segmentation:
         raise _Broken('no segmentation')
     parts = [_points(polygon, height, width) for polygon in segmentation]

@@ -211,6 +211,24 @@ def test_the_first_of_two_equal_ids_is_kept():
     }
 
 
+@pytest.mark.parametrize('runs', [[0, 0, 120], [5, 0, 0, 3, 112], [3, 4, 113, 0]])
+def test_empty_runs_neither_move_the_box_nor_change_the_mask(runs):
+    for counts in (runs, compressed(runs)):
+        rle = {'size': [HEIGHT, WIDTH], 'counts': counts}
+        result = parse(document(rle, {'bbox': None}))
+        (instance,) = result.images[0].instances
+        mask = mask_utils.decode({'size': [HEIGHT, WIDTH], 'counts': instance.rle})
+        drawn = np.repeat(np.arange(len(runs)) % 2, runs).reshape(WIDTH, HEIGHT).T
+        np.testing.assert_array_equal(mask, drawn)
+        assert instance.bbox == tuple(mask_utils.toBbox(mask_utils.encode(mask)))
+
+
+def compressed(runs: list[int]) -> str:
+    return mask_utils.frPyObjects({'size': [HEIGHT, WIDTH], 'counts': runs}, HEIGHT, WIDTH)[
+        'counts'
+    ].decode()
+
+
 def test_degenerate_parts_are_dropped_and_the_rest_is_drawn():
     # pycocotools alone would take a first part of two points for a box.
     whole = [[1, 1, 8, 1, 8, 9]]
