@@ -154,6 +154,8 @@ def _write(path: pathlib.Path, write) -> None:
     try:
         write(partial)
         os.replace(partial, path)
+    except OSError as error:  # A full disk does not say where it is.
+        raise OSError(f'{path} cannot be written: {error}') from error
     finally:
         partial.unlink(missing_ok=True)
 

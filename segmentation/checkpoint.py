@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import pathlib
+import shutil
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -81,16 +82,21 @@ def open_manager(
     ]
     if keep_every:
         policies.append(checkpoint_managers.EveryNSteps(keep_every))
-    _set_damaged_aside(workdir / 'checkpoints', read_only)
+    folder = workdir / 'checkpoints'
+    _set_damaged_aside(folder, read_only)
+    if not read_only and jax.process_index() == 0:
+        # Of interrupted writes. Orbax would remove them, but nested ones at the same time as what
+        # they are in, and then fail at the next checkpoint.
+        for unfinished in folder.glob('*.orbax-checkpoint-tmp*'):
+            shutil.rmtree(unfinished)
     with _quiet():
         return ocp.CheckpointManager(
-            (workdir / 'checkpoints').absolute(),
+            folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 best_fn=_score,
                 best_mode='max',
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                 read_only=read_only,
-                cleanup_tmp_directories=not read_only,
             ),
             item_names=('state', 'data'),
         )

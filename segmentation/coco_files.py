@@ -49,6 +49,8 @@ class FolderSource:
         self._root = self.images.resolve()
 
     def annotations(self) -> bytes:
+        if not self.annotations_path.is_file():  # but a pipe, say, which could be waited for
+            raise ValueError(f'{self.annotations_path} is not a regular file')
         return self.annotations_path.read_bytes()
 
     def read(self, file_name: str) -> bytes:

@@ -165,6 +165,8 @@ def write_text(path: pathlib.Path, text: str) -> None:
     try:
         partial.write_text(text)
         os.replace(partial, path)
+    except OSError as error:  # A full disk does not say where it is.
+        raise OSError(f'{path} cannot be written: {error}') from error
     finally:
         partial.unlink(missing_ok=True)
 

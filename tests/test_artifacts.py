@@ -1,10 +1,13 @@
 """Files of analyses: what was written comes back, and nothing else is taken for it."""
 
 import dataclasses
+import json
 import types
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from analysis import artifacts
 
@@ -70,6 +73,39 @@ def test_damage_is_named(analysis, kind):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match='thing.* is damaged'):
         load(analysis, 'thing', 1)
+
+
+def test_any_change_is_noticed_and_other_readers_see_nothing_of_it(analysis, kind):
+    save, load, _ = kind
+    path = save(analysis, 1)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 200)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            load(analysis, 'thing', 1)
+        except ValueError as error:
+            assert str(path) in str(error)
+        else:
+            # Only what says that there is a checksum protects nothing.
+            assert (
+                b'CRC:' in whole[place - 3 : place + 4] or b'crc32' in whole[place - 5 : place + 6]
+            )
+    path.write_bytes(whole)
+    if path.suffix == '.npz':
+        np.testing.assert_array_equal(np.load(path, allow_pickle=False)['x'], np.eye(3))
+    elif path.suffix == '.parquet':
+        assert parquet.read_table(path)['a'].to_pylist() == [1, 2, 3]
+
+
+def test_files_of_before_there_were_checksums_are_read(analysis):
+    header = analysis.header('thing', 1)
+    np.savez(analysis.folder / 'thing.npz', header=np.array(json.dumps(header)), x=np.eye(3))
+    np.testing.assert_array_equal(artifacts.load_arrays(analysis, 'thing', 1)['x'], np.eye(3))
+    table = pyarrow.table({'a': [1]}).replace_schema_metadata({'header': json.dumps(header)})
+    parquet.write_table(table, analysis.folder / 'thing.parquet')
+    assert artifacts.load_table(analysis, 'thing', 1)['a'].to_pylist() == [1]
+    (analysis.folder / 'thing.json').write_text(json.dumps({'header': header, 'x': 1}))
+    assert artifacts.load_json(analysis, 'thing', 1) == {'x': 1}
 
 
 def test_nothing_is_pickled(analysis):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -351,6 +352,32 @@ def test_damaged_files_are_named(folder, tmp_path, damage):
         (prepared.path / 'dataset_info.json').write_text('{')
     with pytest.raises(ValueError, match=f'{prepared.path} is damaged .* prepare the data again'):
         list(prepared.split('train'))
+
+
+@pytest.mark.parametrize('name', ['coco.json', 'features.json', 'index_train.npz'])
+def test_any_change_of_what_describes_the_records_is_noticed(folder, tmp_path, name):
+    prepared = coco.prepare(str(folder), tmp_path / 'data')
+    data = (prepared.path / name).read_bytes()
+    for place in range(len(data) // 20, len(data), len(data) // 10):
+        changed = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        (prepared.path / name).write_bytes(changed)
+        with pytest.raises(ValueError, match=re.escape(str(prepared.path))):
+            coco.open_prepared(prepared.path).split('train')
+
+
+def test_data_of_before_there_were_digests_are_read(folder, tmp_path):
+    prepared = coco.prepare(str(folder), tmp_path / 'data')
+    content = json.loads((prepared.path / 'coco.json').read_text())
+    del content['sha256'], content['files']
+    (prepared.path / 'coco.json').write_text(json.dumps(content))
+    assert len(coco.open_prepared(prepared.path).split('train')) == 5
+
+
+def test_annotations_are_not_waited_for(folder, tmp_path):
+    (folder / 'annotations' / 'instances_train.json').unlink()
+    os.mkfifo(folder / 'annotations' / 'instances_train.json')
+    with pytest.raises(ValueError, match='instances_train.json is not a regular file'):
+        coco.prepare(str(folder), tmp_path / 'data')
 
 
 def test_killed_preparation_starts_again(folder, tmp_path, capsys):

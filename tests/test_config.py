@@ -1,3 +1,6 @@
+import json
+import os
+
 import pytest
 
 from segmentation.config import flat, load_config, read_config, save_config, set_fields
@@ -104,6 +107,34 @@ def test_config_of_a_run_takes_overrides(tmp_path):
         'person',
         'car',
     ]
+
+
+def test_config_of_an_older_run_has_the_defaults_of_later_fields(tmp_path):
+    config = load_config('configs/vehicle.py', ['--config.optimizer.clip_norm=2'])
+    content = config.to_dict()
+    del content['optimizer']['skip_nonfinite'], content['data']['scenes']['planted']
+    (tmp_path / 'config.json').write_text(json.dumps(content))
+    again = read_config(tmp_path / 'config.json')
+    assert again.to_dict() == json.loads(json.dumps(config.to_dict()))
+    content['optimizer']['momentum'] = 0.9
+    (tmp_path / 'config.json').write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='fields optimizer.momentum, which this version'):
+        read_config(tmp_path / 'config.json')
+
+
+def test_config_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    config = load_config('configs/demo.py', [])
+    save_config(config, tmp_path / 'config.json')
+    before = (tmp_path / 'config.json').read_text()
+
+    def no_room(*arguments):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'replace', no_room)
+    with pytest.raises(OSError, match='config.json cannot be written: .*No space left'):
+        save_config(load_config('configs/demo.py', ['--config.seed=5']), tmp_path / 'config.json')
+    assert [path.name for path in tmp_path.iterdir()] == ['config.json']
+    assert (tmp_path / 'config.json').read_text() == before
 
 
 def test_vehicle_differs_from_person_car_in_three_fields():

@@ -48,6 +48,13 @@ def test_no_run_directory(tmp_path):
         analysis_run.restore_run(tmp_path / 'nothing')
 
 
+@pytest.mark.parametrize('text', ['', '[]', '{"class_names": ["background"]}', '{"data": 3}'])
+def test_damaged_description_is_named(run, text):
+    (run.workdir / 'run.json').write_text(text)
+    with pytest.raises(ValueError, match='run.json is damaged'):
+        analysis_run.restore_run(run.workdir)
+
+
 def test_description_of_another_run_is_left_alone(run, tiny_config):
     before = (run.workdir / 'config.json').read_text()
     tiny_config.seed = 1

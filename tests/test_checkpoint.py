@@ -1,0 +1,91 @@
+"""Checkpoints that are damaged, interrupted or older; more of it in test_inject_faults.py."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from segmentation import checkpoint
+
+STATE = {
+    'params': {'kernel': np.arange(12, dtype=np.float32)},
+    'batch_stats': {'mean': np.ones(3, np.float32)},
+    'step': np.int32(4),
+}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A run with checkpoints of steps 1 and 2."""
+    for step in (1, 2):
+        save(tmp_path, step)
+    return tmp_path
+
+
+def save(workdir, step):
+    with checkpoint.open_manager(workdir) as manager:
+        scores = {checkpoint.BEST_METRIC: step / 10}
+        checkpoint.save(manager, step, STATE, {'next_index': step}, scores)
+        checkpoint.wait(manager)
+
+
+def latest(workdir):
+    with checkpoint.open_manager(workdir) as manager:
+        step, state, data_state = checkpoint.restore_latest(manager, STATE)
+    np.testing.assert_equal(state, STATE)
+    return step, data_state
+
+
+def test_another_position_in_the_data_is_noticed(workdir, caplog):
+    path = workdir / 'checkpoints' / '2' / 'data' / 'metadata'
+    content = json.loads(path.read_text())
+    assert content['next_index'] == 2
+    path.write_text(json.dumps({**content, 'next_index': 3}))
+    with pytest.raises(ValueError, match=r'checkpoints/2 is damaged .*--checkpoint: \[1\]'):
+        checkpoint.restore_variables(workdir, 'latest')
+    assert latest(workdir) == (1, {'next_index': 1})
+    assert 'Checkpoint 2 cannot be read' in caplog.text
+    assert checkpoint.restore_variables(workdir, 'latest')[0] == 1
+
+
+def test_checkpoints_of_before_there_were_checksums_are_read(workdir):
+    path = workdir / 'checkpoints' / '2' / 'data' / 'metadata'
+    path.write_text(json.dumps({'next_index': 2}))
+    assert latest(workdir) == (2, {'next_index': 2})
+    assert checkpoint.restore_variables(workdir, 'latest')[0] == 2
+
+
+def test_scores_that_cannot_be_read_are_set_aside(workdir, caplog):
+    (workdir / 'checkpoints' / '2' / 'metrics' / 'metrics').write_bytes(b'')
+    with pytest.raises(ValueError, match='metrics is damaged .*Continue the training'):
+        checkpoint.restore_variables(workdir, 'best')
+    with caplog.at_level(logging.ERROR):
+        assert latest(workdir) == (1, {'next_index': 1})
+    assert 'set aside' in caplog.text
+    save(workdir, 2)
+    assert latest(workdir)[0] == 2
+    assert (workdir / 'checkpoints' / '2.damaged' / 'state').is_dir()
+
+
+def test_interrupted_writes_are_cleared_away(workdir):
+    unfinished = workdir / 'checkpoints' / '3.orbax-checkpoint-tmp' / 'state.orbax-checkpoint-tmp'
+    unfinished.mkdir(parents=True)
+    (unfinished / 'half').write_bytes(b'x')
+    assert checkpoint.restore_variables(workdir, 'latest')[0] == 2
+    assert unfinished.exists()  # reading changes nothing
+    assert latest(workdir)[0] == 2
+    assert not unfinished.parent.exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_named(workdir, monkeypatch):
+    with checkpoint.open_manager(workdir) as manager:
+
+        def no_room(*arguments, **options):
+            raise ValueError('No space left on device')
+
+        monkeypatch.setattr(manager, 'save', no_room)
+        with pytest.raises(
+            OSError, match=r'checkpoints: No space left .* steps \[1, 2\] are whole'
+        ):
+            checkpoint.save(manager, 3, STATE, {})
