@@ -21,6 +21,7 @@ from tqdm import tqdm  # noqa: E402
 
 from analysis.run import restore_run  # noqa: E402
 from segmentation import evaluate, input_pipeline, process_settings, writers  # noqa: E402
+from segmentation.markdown import printable  # noqa: E402
 
 
 def predict_files(
@@ -89,9 +90,9 @@ def main():
         shares = ', '.join(
             f'{name} {share:.1%}' for name, share in picture['share_of_pixels'].items()
         )
-        print(f'{picture["file"]}: {shares} -> {picture["overlay"]}')
+        print(printable(f'{picture["file"]}: {shares} -> {picture["overlay"]}'))
     for skipped in result['skipped']:
-        print(f'skipped {skipped["file"]}: {skipped["reason"]}', file=sys.stderr)
+        print(printable(f'skipped {skipped["file"]}: {skipped["reason"]}'), file=sys.stderr)
     print(f'{len(result["pictures"])} predicted, {len(result["skipped"])} skipped')
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + '\n')

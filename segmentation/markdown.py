@@ -4,9 +4,15 @@ import html
 from collections.abc import Iterable, Sequence
 
 
+def printable(text: str) -> str:
+    """Text, on one line, in which characters that would control a terminal are written out."""
+    text = ' '.join(text.split())
+    return ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    text = html.escape(' '.join(text.split()), quote=False)
+    """Text that Markdown, and a terminal, shows as it is, on one line."""
+    text = html.escape(printable(text), quote=False)
     return ''.join(f'\\{char}' if char in '\\|`*_[]' else char for char in text)
 
 

@@ -7,6 +7,7 @@ column: predicted class), so that the same numbers serve the set, the images and
 import numpy as np
 
 from segmentation.labels import IGNORE
+from segmentation.markdown import escape
 
 ABSENT_CLASS_RULE = (
     'iou: a class with neither a true nor a predicted pixel in the whole set has no IoU and is '
@@ -201,7 +202,7 @@ def markdown_table(summary: dict) -> str:
     rows.append('|---|---|---|---|---|')
     for name in summary['iou']:
         rows.append(
-            f'| {name} | {cell("iou", name)} | {cell("image_iou", name)} '
+            f'| {escape(name)} | {cell("iou", name)} | {cell("image_iou", name)} '
             f'| {summary["num_images_with_class"][name]} '
             f'| {summary["effective_images"][name]:.1f} |'
         )

@@ -96,6 +96,12 @@ def test_effective_images():
     assert summary['effective_images']['person'] == pytest.approx(1, rel=0.01)
 
 
+def test_nothing_that_counts_has_no_score():
+    summary = metrics.summarize(np.zeros((3, 2, 2), int), ('background', 'a|b'))
+    assert summary['mean_iou'] is summary['mean_iou_foreground'] is summary['iou']['a|b'] is None
+    assert '| a\\|b | – | – | 0 | 0.0 |' in metrics.markdown_table(summary)
+
+
 def test_no_image_is_an_error():
     with pytest.raises(ValueError, match='No image'):
         metrics.summarize(np.zeros((0, 3, 3)), NAMES)

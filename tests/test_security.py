@@ -1,0 +1,106 @@
+"""What the code must not do at all, wherever it is."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+FOLDERS = ('analysis', 'configs', 'scripts', 'segmentation', 'tests')
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob('*.py'))
+
+# Reading what these write runs what it says.
+_UNSAFE_MODULES = {
+    'pickle',
+    'cPickle',
+    'dill',
+    'cloudpickle',
+    'joblib',
+    'shelve',
+    'marshal',
+    'yaml',
+}
+_UNSAFE_CALLS = {
+    'eval', 'exec', 'os.system', 'os.popen', 'torch.load', 'pandas.read_pickle', 'tempfile.mktemp',
+}  # fmt: skip
+
+
+def findings(source: str) -> list[str]:
+    """What of the above a program does, by line."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            modules = [node.module or ''] if isinstance(node, ast.ImportFrom) else names
+            found += [
+                f'{node.lineno}: imports {module}'
+                for module in modules
+                if module.partition('.')[0] in _UNSAFE_MODULES
+            ]
+        if not isinstance(node, ast.Call):
+            continue
+        name, options = ast.unparse(node.func), {word.arg: word.value for word in node.keywords}
+        pickles = options.get('allow_pickle')
+        if name in _UNSAFE_CALLS:
+            found.append(f'{node.lineno}: {name}')
+        if name.rpartition('.')[2] in ('extractall', 'extract', 'unpack_archive'):
+            found.append(f'{node.lineno}: {name}, where names of files come from the archive')
+        if pickles is not None and ast.unparse(pickles) != 'False':
+            found.append(f'{node.lineno}: allow_pickle')
+        if name in ('np.load', 'numpy.load') and pickles is None:
+            found.append(f'{node.lineno}: {name} without allow_pickle=False')
+        if 'shell' in options and ast.unparse(options['shell']) != 'False':
+            found.append(f'{node.lineno}: a shell')
+    return found
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_unpickled_or_run_that_was_data(path):
+    assert findings(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    'source',
+    [
+        'import pickle',
+        'from joblib import load',
+        'import numpy as np; np.load("x")',
+        'import numpy as np; np.load("x", allow_pickle=True)',
+        'eval(text)',
+        'import subprocess; subprocess.run("ls", shell=True)',
+        'zipfile.ZipFile("x").extractall()',
+    ],
+)
+def test_it_would_be_found(source):
+    assert len(findings(source)) == 1
+
+
+def test_no_file_of_such_a_kind_is_in_the_repository():
+    suffixes = {'.pkl', '.pickle', '.joblib', '.pt', '.pth', '.dill'}
+    assert not [path for f in FOLDERS for path in (ROOT / f).rglob('*') if path.suffix in suffixes]
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='asks /proc which sockets listen')
+def test_the_coordinator_listens_where_it_is_told_to_only():
+    program = (
+        'import os, re, socket, sys\n'
+        'from segmentation import train\n'
+        'with socket.socket() as probe:\n'
+        '    probe.bind(("127.0.0.1", 0))\n'
+        '    address = f"127.0.0.1:{probe.getsockname()[1]}"\n'
+        'train.initialize_processes(address, 1, 0)\n'
+        'open_files = [os.readlink(entry) for entry in os.scandir("/proc/self/fd")\n'
+        '              if os.path.islink(entry)]\n'
+        'for table in ("tcp", "tcp6"):\n'
+        '    for line in open(f"/proc/net/{table}").readlines()[1:]:\n'
+        '        local, state, inode = (line.split()[i] for i in (1, 3, 9))\n'
+        '        if state == "0A" and f"socket:[{inode}]" in open_files:\n'
+        '            print(local.partition(":")[0])\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    # As the kernel writes 127.0.0.1, and ::ffff:127.0.0.1.
+    assert set(done.stdout.split()) in ({'0100007F'}, {'0000000000000000FFFF00000100007F'})
