@@ -36,6 +36,7 @@ import sqlalchemy
 from ml_collections import ConfigDict
 from optuna.trial import FrozenTrial, TrialState
 
+from configs import default
 from segmentation import train, workdir
 from segmentation.config import flat, kind_of, run_file, set_fields
 
@@ -241,16 +242,20 @@ def open_study(sweep: Sweep) -> optuna.Study:
         study.set_user_attr('identity', identity)
     elif before != identity:
         old, new = json.loads(before), json.loads(identity)
+        # A sweep of before there was a field had its default (see `config.read_config`).
+        defaults = json.loads(json.dumps(flat(default.get_config())))
+        old = {name: defaults[name] for name in new.keys() & defaults.keys()} | old
         differing = [
             f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name)
         ]
-        raise ValueError(
-            f'The study {study.study_name} in {shown} is of another sweep:\n  '
-            + '\n  '.join(differing)
-            + '\nChoose another --workdir.'
-        )
+        if differing:
+            raise ValueError(
+                f'The study {study.study_name} in {shown} is of another sweep:\n  '
+                + '\n  '.join(differing)
+                + '\nChoose another --workdir.'
+            )
     return study
 
 

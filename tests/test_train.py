@@ -112,13 +112,28 @@ def test_second_process_in_one_directory_is_refused(tiny_config, tmp_path, one_d
         train.train(tiny_config, tmp_path)
 
 
-def test_nan_stops_with_step_rate_and_last_good_checkpoint(tiny_config, tmp_path, one_device):
+def test_state_that_is_not_finite_is_never_saved(tiny_config, tmp_path, one_device):
+    # The first step is finite, but what it makes of the parameters is not.
     tiny_config.optimizer.learning_rate = float('inf')
-    tiny_config.train.num_steps = 3
-    with pytest.raises(train.TrainingDiverged, match=r'step 2 \(learning rate inf\)') as error:
+    tiny_config.train.eval_every = 1
+    with pytest.raises(train.TrainingDiverged, match=r'params.* is not finite at step 1'):
+        train.train(tiny_config, tmp_path)
+    assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdecimal()]
+
+
+def test_nan_stops_with_step_rate_and_last_good_checkpoint(
+    tiny_config, tmp_path, one_device, caplog
+):
+    tiny_config.optimizer.learning_rate = float('inf')
+    tiny_config.optimizer.skip_nonfinite = 1
+    tiny_config.train.num_steps = tiny_config.train.eval_every = 4
+    with pytest.raises(train.TrainingDiverged, match=r'step 3 \(learning rate inf\)') as error:
         train.train(tiny_config, tmp_path)
     assert 'Last good checkpoint: step None' in str(error.value)
-    assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdecimal()]
+    assert caplog.text.count('which is skipped') == 1
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert [line['train/skipped_steps'] for line in lines] == [0, 1]
+    assert lines[0]['train/loss'] > 0 and lines[1]['train/loss'] is None
 
 
 def test_batch_must_divide_over_devices(tiny_config, tmp_path):

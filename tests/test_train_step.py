@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from jax.experimental import io_callback
 
 from configs import default
@@ -233,6 +234,37 @@ def test_accelerators_get_a_step_of_plain_operations(config, dtype):
         assert text.count('stablehlo.convolution') == 3 * len(kernels) - 1
         assert 'f64' not in text and 'callback' not in text
         assert ('bf16' in text) == (dtype == 'bfloat16')
+
+
+class PixelModel(nn.Module):
+    """The least that can be trained: a class from a pixel's colour."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        return nn.Dense(CLASSES)(nn.BatchNorm(use_running_average=not train)(images))
+
+
+def test_steps_that_are_not_finite_are_skipped(config):
+    """A weight that makes the loss of one class infinite: batches with and without the class."""
+    config.loss.class_weights, config.optimizer.skip_nonfinite = (1.0, 1.0, float('inf')), 1
+    model, batch = PixelModel(), uneven_batch(4)
+    optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=True)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False)
+    state = train.TrainState(
+        jnp.zeros((), jnp.int32), **variables, opt_state=optimizer.init(variables['params'])
+    )
+    step = jax.jit(train.make_train_step(model, optimizer, config, CLASSES))
+    skipped, metrics = step(state, batch)
+    assert not np.isfinite(metrics['loss'])
+    assert skipped.step == 1
+    jax.tree.map(np.testing.assert_array_equal, skipped.replace(step=state.step), state)
+    batch['label'][batch['label'] == 2] = 1
+    done, metrics = step(skipped, batch)
+    assert np.isfinite(metrics['loss']) and done.step == 2
+    for name in ('params', 'batch_stats', 'opt_state'):
+        before, after = (jax.tree.leaves(getattr(s, name)) for s in (skipped, done))
+        assert any((a != b).any() for a, b in zip(before, after, strict=True)), name
+        assert all(np.isfinite(leaf).all() for leaf in after)
 
 
 def test_batch_of_only_ignored_pixels_changes_no_parameter(config):
