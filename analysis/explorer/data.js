@@ -190,7 +190,8 @@
   explorer.short = function (value) {
     if (value === null || !Number.isFinite(value)) return '–';
     const size = Math.abs(value);
-    if (size !== 0 && size < 0.001) return value.toExponential(1);
+    if (size === 0) return '0';
+    if (size < 0.001) return value.toExponential(1);
     return fixed[size < 1 ? 0 : size < 10 ? 1 : size < 100 ? 2 : 3](value);
   };
 

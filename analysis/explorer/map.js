@@ -552,7 +552,14 @@
 
   // ---------------------------------------------------------------- helpers
 
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  // A colour of style.css. Kept for each theme: to ask makes the browser work out all styles.
+  const kept = new Map();
+  function css(name) {
+    const root = document.documentElement;
+    const key = `${root.dataset.theme} ${name}`;
+    if (!kept.has(key)) kept.set(key, getComputedStyle(root).getPropertyValue(name).trim());
+    return kept.get(key);
+  }
 
   function press(button, on) {
     button.setAttribute('aria-pressed', String(on));

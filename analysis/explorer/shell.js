@@ -222,8 +222,8 @@
 
   // The run is named only where there are several.
   function viewTitle(view) {
-    const runs = new Set(explorer.manifest.views.map(({ run }) => run));
-    const run = runs.size > 1 ? `${view.run.split(/[\\/]/).pop()} · ` : '';
+    const runs = new Set(explorer.manifest.views.map((other) => other.run_name));
+    const run = runs.size > 1 ? `${view.run_name} · ` : '';
     return `${run}${view.split} · step ${view.step} · ${view.n.toLocaleString('en')} samples`;
   }
 
