@@ -21,7 +21,7 @@ something in it is left alone.
 mailed: thumbnails are made smaller, and large pictures left out from the least interesting on, as
 far as that takes. --parquet also writes samples-<view>.parquet for tools that read tables, with the
 columns of samples.parquet, cluster, x and y (the map), neighbors {ids, distances} (rows) and image
-{bytes, path} (thumbnails): what embedding-atlas looks for, whose own command then is
+{bytes, path} (thumbnails): what embedding-atlas (0.26) looks for, whose own command then is
 
     embedding-atlas samples-val-600.parquet --x x --y y --neighbors neighbors --image image
 """

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from analysis import artifacts, clusters, label_issues, pictures, samples, slices
+from scripts import analyze
 from segmentation import evaluate
 from tests import report_fixture
 
@@ -141,3 +142,15 @@ def test_what_other_analyses_found_is_of_interest(tmp_path):
     for part in slices.load(analysis)['metrics'].values():
         assert {row['worst'][0] for row in part['slices']} <= set(ids[chosen].tolist())
     assert pictures.interesting(analysis, 0) == []
+
+
+def test_the_whole_analysis_ends_with_a_report(analysis, capsys):
+    workdir = analysis.run.workdir
+    shutil.rmtree(analysis.folder / 'pictures')
+    (analysis.folder / 'pictures.json').unlink()
+    command = ['--workdir', str(workdir), '--split', 'train', '--stages', 'report,samples,pictures']
+    assert analyze.main(command) == 0
+    assert f'{workdir}/report/index.html in a browser' in capsys.readouterr().out
+    sheets = list((workdir / 'report/data/train-0/sheets').iterdir())
+    assert len(sheets) == 4 * -(-7 // pictures.PER_SHEET)
+    assert (analysis.folder / 'report.md').read_text().startswith('| view |')
