@@ -19,6 +19,8 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+import absl.logging  # noqa: E402
+
 from segmentation import metrics, process_settings, train  # noqa: E402
 from segmentation.config import load_config  # noqa: E402
 
@@ -59,12 +61,20 @@ def parse_arguments(argv=None):
         parser.error(str(error))
 
 
+def report_unraisable(error):
+    """Python's own, without what hides why a checkpoint could not be written."""
+    # Every other write that was under way then finds that nobody waits for it.
+    if str(error.exc_value) != 'Event loop is closed':
+        sys.__unraisablehook__(error)
+
+
 def main():
     arguments, config = parse_arguments()
     logging.basicConfig(level=logging.WARNING, format='%(message)s')
     logging.getLogger('segmentation').setLevel(logging.INFO)
     # Orbax logs, with all that led to it, what it raises too.
-    logging.getLogger('absl').setLevel(logging.CRITICAL)
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    sys.unraisablehook = report_unraisable
     if arguments.coordinator:
         train.initialize_processes(
             arguments.coordinator, arguments.num_processes, arguments.process_id

@@ -163,7 +163,8 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # What the libraries below raise is not documented.
-        steps = sorted(manager.all_steps(read=True))
+        manager.reload()
+        steps = sorted(manager.all_steps())
         raise OSError(
             f'A checkpoint cannot be written in {manager.directory}: {error}. Those of the steps '
             f'{steps} are whole: once it can be written there, the same command continues.'

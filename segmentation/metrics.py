@@ -144,7 +144,7 @@ def summarize(
     background_only[:, 0] = true_pixels.sum(0)
     return {
         **summary,
-        'mean_iou_background_only': float(_nanmean(iou(background_only))),
+        'mean_iou_background_only': _for_json(_nanmean(iou(background_only)), ()),
         'num_images': num_images,
         'num_images_with_class': dict(zip(class_names, with_class.tolist(), strict=True)),
         'effective_images': _for_json(effective_images(confusions), class_names),
@@ -209,6 +209,6 @@ def markdown_table(summary: dict) -> str:
     foreground = f'{cell("mean_iou_foreground")} | {cell("mean_image_iou")}'
     rows.append(f'| **mean, foreground** | {foreground} | {summary["num_images"]} | |')
     rows.append(f'| **mean, all classes** | {cell("mean_iou")} | | {summary["num_images"]} | |')
-    baseline = summary['mean_iou_background_only']
-    rows.append(f'| all classes, if all were called background | {baseline:.3f} | | | |')
+    baseline = cell('mean_iou_background_only')
+    rows.append(f'| all classes, if all were called background | {baseline} | | | |')
     return '\n'.join(rows)

@@ -99,7 +99,9 @@ def test_effective_images():
 def test_nothing_that_counts_has_no_score():
     summary = metrics.summarize(np.zeros((3, 2, 2), int), ('background', 'a|b'))
     assert summary['mean_iou'] is summary['mean_iou_foreground'] is summary['iou']['a|b'] is None
-    assert '| a\\|b | – | – | 0 | 0.0 |' in metrics.markdown_table(summary)
+    table = metrics.markdown_table(summary)
+    assert '| a\\|b | – | – | 0 | 0.0 |' in table
+    assert 'nan' not in table + json.dumps(summary).lower()
 
 
 def test_no_image_is_an_error():
