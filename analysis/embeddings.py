@@ -108,7 +108,7 @@ def find_layers(run: Run, patterns: Sequence[str] = LAYERS) -> dict[str, int]:
     size = run.config.data.image_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = jax.eval_shape(
-        lambda variables, images: _apply(run.model, variables, images, note), run.variables, images
+        lambda variables, images: respond(run.model, variables, images, note), run.variables, images
     )
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
@@ -119,8 +119,13 @@ def find_layers(run: Run, patterns: Sequence[str] = LAYERS) -> dict[str, int]:
     return {name: shapes[name].shape[-1] for name in chosen}
 
 
-def _apply(model: nn.Module, variables: Any, images: jax.Array, wanted) -> dict[str, jax.Array]:
-    """Runs the network; returns what the modules gave whose name is `wanted`."""
+def respond(
+    model: nn.Module, variables: Any, images: jax.Array, wanted: Callable[[str], bool]
+) -> dict[str, jax.Array]:
+    """Runs the network; returns what the layers gave, `[B, h, w, C]`, whose name is `wanted`.
+
+    Arguments as of `pooled_features`.
+    """
     _, state = model.apply(
         variables,
         images,
@@ -151,7 +156,7 @@ def pooled_features(
     Returns:
       float32 `[B, F]`, layer by layer.
     """
-    responses = _apply(model, variables, images, set(layers).__contains__)
+    responses = respond(model, variables, images, set(layers).__contains__)
     return jnp.concatenate(
         [responses[layer].astype(jnp.float32).mean((1, 2)) for layer in layers], axis=-1
     )

@@ -48,23 +48,28 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pyarrow
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from analysis import artifacts, label_regions
+from analysis import artifacts, embeddings, label_regions
 from analysis.artifacts import Analysis
 from analysis.label_regions import ERRORS, KINDS, Instance
 from analysis.run import Run, make_parser, run_command
+from analysis.saliency_scores import DEEP, FINE
 from segmentation import evaluate, input_pipeline, labels, markdown, process_settings
+from segmentation.model import scale_images
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
 VERSION = 1
 EXCLUDE_VERSION = 1
+RESPONSES = (DEEP, FINE)  # layers that tell what a region looks like
 _COLORS = np.array(
     [(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178)],
     np.uint8,
@@ -106,6 +111,22 @@ def _cleanlab():
     return get_label_quality_scores, cleanlab.__version__
 
 
+def _make_look(run: Run):
+    """Jitted: variables and images to probabilities `[B, S, S, C]` and responses `[B, h, w, F]`."""
+
+    @jax.jit
+    def look(variables, images):
+        scaled = scale_images(images, run.config.data.input_range)
+        found = embeddings.respond(
+            run.model, variables, scaled, {*RESPONSES, 'decoder/logits'}.__contains__
+        )
+        logits = found['decoder/logits'][:, : images.shape[1], : images.shape[2]]
+        probability = jax.nn.softmax(logits.astype(jnp.float32))
+        return probability, *(found[layer].astype(jnp.float32) for layer in RESPONSES)
+
+    return look
+
+
 def compute(analysis: Analysis, progress: bool = True) -> tuple[pyarrow.Table, dict]:
     """One pass over the images, then all regions are judged together.
 
@@ -116,22 +137,24 @@ def compute(analysis: Analysis, progress: bool = True) -> tuple[pyarrow.Table, d
     space = labels.parse_label_space(run.config.data.label_space)
     classes = space.category_to_class(examples.splits[0].categories)
     quality, version = _cleanlab()
-    predict = evaluate.make_predict(run.model, run.config.data.input_range)
     batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)
-    results = evaluate.predictions(predict, evaluate.replicate(run.variables), batches)
+    results = evaluate.predictions(_make_look(run), jax.device_put(run.variables), batches)
     regions, names, qualities = [], [], []
     description = f'label issues, {analysis.split} at step {run.step}'
     with tqdm(total=len(examples), desc=description, unit='img', disable=not progress) as bar:
-        for batch, logits in results:
-            probability = _softmax(np.asarray(logits))
+        for batch, found in results:
+            probability, *responses = map(np.asarray, found)
             real = int((batch['index'] >= 0).sum())
-            for index, image, label, seen in zip(
-                batch['index'][:real], batch['image'], batch['label'], probability, strict=False
-            ):
+            for index, image, label, seen, *layers in zip(
+                batch['index'][:real], batch['image'], batch['label'], probability, *responses,
+                strict=False,
+            ):  # fmt: skip
                 record = examples.record(int(index))
                 names.append(record['file_name'])
                 instances = instances_of(record, classes, label)
-                regions += label_regions.find_regions(int(index), image, label, seen, instances)
+                regions += label_regions.find_regions(
+                    int(index), image, label, seen, instances, layers
+                )
                 if quality:
                     # Pixels that do not count agree with whatever the network says.
                     filled = np.where(label == labels.IGNORE, seen.argmax(-1), label)
@@ -175,11 +198,6 @@ _SCHEMA = pyarrow.schema(
         ('rle', pyarrow.binary()),
     ]
 )
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
 
 
 def _row(issue, ids: list[int], names: list[str], class_names: Sequence[str], size: int) -> dict:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from analysis import label_regions
 from analysis.label_regions import Instance
@@ -34,12 +35,13 @@ def scene(rng, error=None):
     elif error == 'spurious label':
         objects.append((1, toy))
     elif error == 'sloppy outline':
-        objects[0] = (1, np.roll(person, (9, 6), (0, 1)))
+        objects[0] = (1, ndimage.binary_dilation(person, iterations=4))
     label = np.zeros((SIDE, SIDE), np.uint8)
     for value, mask in objects:
         label[mask] = value
     instances = [Instance(10 + k, v, False, m & (label == v)) for k, (v, m) in enumerate(objects)]
-    return image, label, probability.astype(np.float32), instances
+    probability = probability.astype(np.float32)
+    return image, label, probability, instances, [probability[2::4, 2::4, 1:]]
 
 
 def regions_of(errors):
@@ -104,8 +106,8 @@ def test_an_image_is_judged_by_others(regions):
 
 
 def test_regions_are_where_they_should_be():
-    image, label, probability, instances = scene(np.random.default_rng(1))
-    found = label_regions.find_regions(0, image, label, probability, instances)
+    image, label, probability, instances, responses = scene(np.random.default_rng(1))
+    found = label_regions.find_regions(0, image, label, probability, instances, responses)
     annotated = [region for region in found if region.source == 'annotated']
     assert [region.annotation_id for region in annotated] == [10, 11]
     for region, instance in zip(annotated, instances, strict=True):
@@ -113,25 +115,25 @@ def test_regions_are_where_they_should_be():
         np.testing.assert_array_equal(mask, instance.mask)
         assert region.given == region.predicted == instance.label
         assert np.isclose(region.area, instance.mask.mean())
-    predicted = [region for region in found if region.source == 'predicted']
-    assert {region.given for region in predicted} == {1, 2}
     assert not [region for region in found if region.source == 'ambiguous']
 
 
 def test_crowds_and_ignored_pixels_are_not_judged():
-    image, label, probability, instances = scene(np.random.default_rng(1))
-    crowd = [Instance(10, 1, True, instances[0].mask)]
-    found = label_regions.find_regions(0, image, label, probability, crowd)
-    assert {region.predicted for region in found} == {2}
+    image, label, probability, instances, responses = scene(np.random.default_rng(1))
+    crowd = [Instance(10, 1, True, instances[0].mask), instances[1]]
+    without = np.where(instances[0].mask, 0, label).astype(np.uint8)
+    for given in (label, without):
+        found = label_regions.find_regions(0, image, given, probability, crowd, responses)
+        assert {region.predicted for region in found if region.source != 'mirrored'} == {2}
     ignored = np.where(instances[0].mask, IGNORE, label).astype(np.uint8)
-    found = label_regions.find_regions(0, image, ignored, probability, [])
-    assert {region.predicted for region in found} == {2}
+    found = label_regions.find_regions(0, image, ignored, probability, instances[1:], responses)
+    assert {region.predicted for region in found if region.source != 'mirrored'} == {2}
 
 
 def test_wide_uncertainty_is_ambiguous():
-    image, label, probability, instances = scene(np.random.default_rng(1))
+    image, label, probability, instances, responses = scene(np.random.default_rng(1))
     probability[2:30, 36:62] = 1 / 3
-    found = label_regions.find_regions(0, image, label, probability, instances)
+    found = label_regions.find_regions(0, image, label, probability, instances, responses)
     (region,) = [region for region in found if region.source == 'ambiguous']
     assert np.isclose(region.area, 28 * 26 / SIDE**2, rtol=0.1) and region.entropy > 0.95
     (issue,) = [i for i in label_regions.judge(found, 3) if i.kind == 'ambiguous']
@@ -145,6 +147,39 @@ def test_outline_on_an_edge():
     assert aligned == 1 and 4 < length < 9
     _, off = label_regions.outline_of(np.roll(mask, 8, 1), edges)
     assert off < 0.7
+
+
+def test_what_would_be_seen_of_an_instance_that_is_left_out():
+    image, label, probability, instances, responses = scene(np.random.default_rng(1))
+    found = label_regions.find_regions(0, image, label, probability, instances, responses)
+    left_out = [region for region in found if region.source == 'left out']
+    assert [(r.annotation_id, r.given) for r in left_out] == [(10, 1), (11, 2)]
+    assert not [region for region in found if region.source == 'unlabelled']
+    # The same as is found where it really is not labelled.
+    without = np.where(instances[0].mask, 0, label).astype(np.uint8)
+    rest = label_regions.find_regions(0, image, without, probability, instances[1:], responses)
+    (missed,) = [region for region in rest if region.source == 'unlabelled']
+    assert missed.rle == left_out[0].rle and missed.given == 0 and missed.predicted == 1
+    np.testing.assert_array_equal(missed.features, left_out[0].features)
+    np.testing.assert_array_equal(missed.responses, left_out[0].responses)
+
+
+def test_predictions_that_spill_over_a_label_are_none():
+    _, label, probability, instances, responses = scene(np.random.default_rng(1))
+    larger = ndimage.binary_dilation(instances[0].mask, iterations=2)
+    probability = np.where(larger[..., None], np.float32([0, 1, 0]), probability)
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    found = label_regions.find_regions(0, image, label, probability, instances, responses)
+    assert not [region for region in found if region.source == 'unlabelled']
+
+
+def test_responses_are_means_over_the_region():
+    image, label, probability, instances, _ = scene(np.random.default_rng(1))
+    where = np.stack(np.mgrid[:SIDE, :SIDE], -1).astype(np.float32)
+    found = label_regions.find_regions(0, image, label, probability, instances, [where])
+    for region in found:
+        mask = label_regions.mask_utils.decode({'size': [SIDE, SIDE], 'counts': region.rle})
+        assert region.responses == pytest.approx(np.argwhere(mask).mean(0), rel=1e-3)
 
 
 def test_few_images():
