@@ -146,11 +146,8 @@ def test_hard_slices_are_what_they_say():
     typical = np.median([r.image.mean() for r in day])
     assert max(r.image.mean() for _, r in found['dark']) < 0.25 * typical
 
-    def people(hard):
-        return [(r.owner == i).mean() for p, r in found[hard] for i, t in enumerate(p.scene.things)
-                if t.kind == 'person' and not t.crowd]  # fmt: skip
-
-    assert np.median(people('distant')) < 0.3 * np.median(people(None))
+    white = [(r.image == 255).all(2).mean() for _, r in found['glare']]
+    assert np.median(white) > 0.5 > 20 * np.median([(r.image == 255).all(2).mean() for r in day])
 
     def roughness(r):
         return np.abs(np.diff(r.image.astype(float), axis=1)).mean()
@@ -421,12 +418,12 @@ def digest(content) -> str:
 
 # Seed → hash of the descriptions and manifests, visible pixels of all objects, mean grey level.
 FROZEN = {
-    0: ('c2e602ce5f946556', 203855, 97.22),
-    9101: ('a6f5605b9605d2d0', 226932, 118.62),
+    0: ('d0a7584edc2cb46e', 203855, 97.35),
+    9101: ('f1e700d757ab3406', 248229, 129.58),
     9102: ('0eb719fbf91b1a35', 218615, 107.92),
-    9103: ('8d5a43b43e330b00', 195067, 104.05),
-    9104: ('8646e1f45f3da4ae', 266159, 112.94),
-    9105: ('80d3103c8afac5e1', 188755, 115.53),
+    9103: ('df6ef3e4d6f8eef2', 200347, 123.21),
+    9104: ('83cbc608260cc00b', 266159, 112.92),
+    9105: ('3c361c3891eefee5', 190299, 124.42),
 }
 
 

@@ -24,16 +24,16 @@ from segmentation.scenes.label_errors import HOSTS, KINDS
 from segmentation.scenes.palette import pick
 from segmentation.scenes.sampling import Stage, split_number
 
-VERSION = 1
+VERSION = 2
 HELD_OUT_SEEDS = (9101, 9102, 9103, 9104, 9105)
 BLOCK = 60
 NIGHT = 0.15
 COLOURS = {'grayscale': 0.1, 'low hue variation': 0.1}
 FRAMINGS = {'crowd': 0.15, 'close-up': 0.15}
 ATTRIBUTES = ('night', *COLOURS, *FRAMINGS)
-# 'close-up car': more than half of the pixels, so that little shows of the scene's type. 'distant':
-# everything small, by a wide angle. Where a slice is impossible, its scenes are ordinary ones.
-HARD_SLICES = dict.fromkeys(('close-up car', 'dark', 'fog', 'noise', 'distant'), 0.04)
+# 'close-up car': more than half of the pixels, so that little shows of the scene's type. 'glare':
+# so much light that most pixels are white. Where a slice is impossible, its scenes are ordinary.
+HARD_SLICES = dict.fromkeys(('close-up car', 'dark', 'fog', 'noise', 'glare'), 0.04)
 _IMPOSSIBLE = {
     'sea': ('close-up car',),
     'living room': ('close-up car', 'fog'),
@@ -207,16 +207,14 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     hard = _choose(1 - even[1], HARD_SLICES)
     if hard in _IMPOSSIBLE.get(setting, ()):
         hard = None
-    framing = _choose(even[2], FRAMINGS) if hard not in ('close-up car', 'distant') else None
+    framing = _choose(even[2], FRAMINGS) if hard != 'close-up car' else None
     colour = _choose(even[3], COLOURS)
-    night = even[4] < NIGHT and hard != 'dark'
+    night = even[4] < NIGHT and hard not in ('dark', 'glare')
 
     width, height = pick(rng, _SIZES)
-    wide = 0.4 if hard == 'distant' else 1.0
-    focal = tuple(wide * f for f in kind.focal)
     # Low enough for a close subject's head to be in the picture.
     eye = (1.2, 1.45) if framing == 'close-up' else kind.eye
-    s = Stage(rng, width, height, setting, (kind.horizon, focal, eye))
+    s = Stage(rng, width, height, setting, (kind.horizon, kind.focal, eye))
     _fill(s, kind, framing)
     for host in HOSTS.values():
         if s.chance(DECOYS):
@@ -224,7 +222,7 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     if hard == 'close-up car':
         _close_up_car(s)
     light, scene_seed = _light(s, night, hard), int(rng.integers(1 << 31))
-    visibility = rng.uniform(2.5, 4.5) if hard == 'fog' else CLEAR
+    visibility = rng.uniform(1.2, 2.2) if hard == 'fog' else CLEAR
     wash = pick(rng, _WASHES) if colour == 'low hue variation' else None
     # Last, so that scenes of another error rate differ in nothing else.
     if error in HOSTS and HOSTS[error] not in {thing.kind for thing in s.things}:
@@ -313,7 +311,9 @@ def _light(s: Stage, night: bool, hard: str | None) -> Light:
     brightness = rng.uniform(0.3, 0.46) if night else rng.uniform(0.75, 1.0)
     noise = rng.uniform(1.5, 5) + 4 * dark
     if hard == 'dark':
-        brightness = rng.uniform(0.09, 0.14)
+        brightness = rng.uniform(0.05, 0.08)
+    if hard == 'glare':
+        brightness = rng.uniform(4.0, 6.0)
     if hard == 'noise':
         noise = rng.uniform(130, 170)
     return Light(
