@@ -26,14 +26,14 @@ sloppy outline      0.72             0.79           0.17
 spurious label      0.23 → 0.38      0.41           0.29
 
 With 11 missing persons in 600 scenes such a number is not exact: had others been missing (12 times
-12, at random), about 0.6 (standard error 0.03) on the average; 0.50 without responses. What limits it is
-the network: of 12 % of the persons it sees nothing that stands apart. Tried for missing instances
-and no better: one layer alone, 16 or 64 components, a support vector machine, larger regions only.
-Nothing that compares outline and prediction finds sloppy outlines (0.06), as predictions are
-blurred; what works is that a hasty outline is shorter than others of its class and size, and that
-there is no edge in the picture where it runs. Ranking wrong classes by the ratio of both classes'
-probabilities finds what is no object at all. Of spurious labels suitcases are found best (0.44),
-people on posters (0.18) and toy cars (0.11) hardly.
+12, at random), it would be about 0.6 (standard error 0.03); 0.50 without responses. What limits it
+is the network: of 12 % of the persons it sees nothing that stands apart. Tried for missing
+instances and no better: one layer alone, 16 or 64 components, a support vector machine, larger
+regions only. Nothing that compares outline and prediction finds sloppy outlines (0.06), as
+predictions are blurred; what works is that a hasty outline is shorter than others of its class and
+size, and that there is no edge in the picture where it runs. Ranking wrong classes by the ratio of
+both classes' probabilities finds what is no object at all. Of spurious labels suitcases are found
+best (0.44), people on posters (0.18) and toy cars (0.11) hardly.
 """
 
 import dataclasses

@@ -7,8 +7,11 @@ it is not there), such as `brightness <= 41.5 and num_person >= 3`, and on the c
 `analysis.clusters` if that is there. Slices are searched for in one half of the images and tested
 on the other half, so the search cannot flatter itself: in at most 5 % of data sets in which nothing
 matters is any slice reported. A longer slice is reported only if it is clearly worse than the same
-slice without any one of its conditions, and a slice is left out if those of more impact account for
-it. Metrics (confidence, entropy and the like) are never conditions.
+slice without any one of its conditions, and a slice is left out if others with more excess account
+for it. On planted scenes (seed 0, 1,200 of them) 4 of 5 planted hard slices are found in each of
+three divisions into halves (2 in the first before small slices had a search of their own); in 600
+scenes, 3.
+Metrics (confidence, entropy and the like) are never conditions.
 
 There are four searches, each with a quarter of the 5 %. What goes with a high loss is above all how
 much foreground there is to get wrong, and what goes with a low IoU how little: so both are also
@@ -71,7 +74,10 @@ METRICS = {
 }
 
 _CUTS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
-_MIN_IMAGES, _MIN_SHARE, _MAX_SHARE = 8, 0.01, 0.5  # of a slice, in either half
+_MIN_IMAGES, _MIN_SHARE = 8, 0.01  # of a slice, in either half
+# A slice's largest share of the images in either search. What stands out most is often a large
+# slice with several causes in it; among small ones each comes up alone.
+_MAX_SHARES = (0.5, 0.08)
 _MAX_CONDITIONS = 3
 _ROUNDS, _CANDIDATES = 30, 12  # of the search, at most
 _BEAM = 128
@@ -149,7 +155,9 @@ def find_slices(
 
     The search goes in rounds. Each is a beam search for the conjunction whose mean loss is the most
     standard errors above that of the half; then its excess is taken off its images, so that the
-    next round finds something else (weighted covering, Lavrač et al. 2004). In the other half each
+    next round finds something else (weighted covering, Lavrač et al. 2004). What stands out most is
+    often a large slice with several causes, so small slices are searched for once more. In the
+    other half each
     slice's mean loss, and that of its best parts, is compared with that of random sets of images of
     its size, which is exact whatever the distribution of the loss, and Holm's (1979) correction is
     made. Of a conjunction and its parts the longest is reported that is confirmed and needs all of
@@ -168,7 +176,10 @@ def find_slices(
     conditions, masks = make_conditions(columns)
     order = rng.permutation(len(loss))
     search, test = np.sort(order[: len(loss) // 2]), np.sort(order[len(loss) // 2 :])
-    candidates = _search(masks[:, search], loss[search]) if len(conditions) else []
+    candidates = []
+    if len(conditions):
+        found = [_search(masks[:, search], loss[search], most) for most in _MAX_SHARES]
+        candidates = list(dict.fromkeys(numbers for each in found for numbers in each))
 
     def inside(numbers):
         return masks[list(numbers)].all(0)
@@ -216,13 +227,13 @@ def find_slices(
 
 
 def _without_redundant(slices: list[tuple[dict, np.ndarray]], loss: np.ndarray) -> list[dict]:
-    """Slices by falling impact, those left out whose images larger ones have accounted for."""
+    """Slices by falling impact, those left out whose excess worse ones have accounted for."""
     kept, residual, everything = [], loss.astype(np.float64), np.ones(len(loss), np.bool_)
-    for row, inside in sorted(slices, key=lambda found: -found[0]['impact']):
+    for row, inside in sorted(slices, key=lambda found: -found[0]['excess']):
         if _standard_errors(inside, everything, residual) >= _AGAIN:
             kept.append(row)
             _take_off(residual, inside)
-    return kept
+    return sorted(kept, key=lambda row: -row['impact'])
 
 
 def _take_off(residual: np.ndarray, inside: np.ndarray) -> None:
@@ -252,13 +263,16 @@ def _smallest(num_images: int) -> int:
     return max(_MIN_IMAGES, int(np.ceil(_MIN_SHARE * num_images)))
 
 
-def _search(masks: np.ndarray, loss: np.ndarray) -> list[tuple[int, ...]]:
-    """Conjunctions, as numbers of conditions, that stand out in the search's half, one a round."""
+def _search(masks: np.ndarray, loss: np.ndarray, most: float) -> list[tuple[int, ...]]:
+    """Conjunctions, as numbers of conditions, that stand out in the search's half, one a round.
+
+    None has more than the share `most` of the images.
+    """
     residual = loss.astype(np.float64)
     dense = masks.astype(np.float32)
     found, seen = [], []
     for _ in range(_ROUNDS):
-        best = _best_conjunction(masks, dense, residual)
+        best = _best_conjunction(masks, dense, residual, most)
         if best is None:
             break
         inside = masks[list(best)].all(0)
@@ -273,7 +287,7 @@ def _search(masks: np.ndarray, loss: np.ndarray) -> list[tuple[int, ...]]:
 
 
 def _best_conjunction(
-    masks: np.ndarray, dense: np.ndarray, loss: np.ndarray
+    masks: np.ndarray, dense: np.ndarray, loss: np.ndarray, most: float
 ) -> tuple[int, ...] | None:
     spread = loss.std()
     if spread == 0:
@@ -285,7 +299,8 @@ def _best_conjunction(
     scores = _scores(counts, sums, len(z))
     for length in range(1, _MAX_CONDITIONS + 1):
         order = np.argsort(-scores, kind='stable')
-        for place in order[scores[order] > best_score]:
+        small = np.array([masks[list(numbers)].all(0).mean() <= most for numbers in beam], bool)
+        for place in order[(scores[order] > best_score) & small[order]]:
             # Of two conditions, `_extend` has compared both parts.
             if length < 3 or _worse_than_parts(beam[place], masks, z):
                 best, best_score = beam[place], scores[place]
@@ -299,7 +314,7 @@ def _best_conjunction(
 
 def _scores(counts: np.ndarray, sums: np.ndarray, num_images: int) -> np.ndarray:
     """Standard errors by which the mean is above that of random sets of as many images."""
-    fits = (counts >= _smallest(num_images)) & (counts <= _MAX_SHARE * num_images)
+    fits = (counts >= _smallest(num_images)) & (counts <= _MAX_SHARES[0] * num_images)
     variance = counts * (1 - counts / num_images)
     return np.where(fits, sums / np.sqrt(np.where(fits, variance, 1)), -np.inf)
 
