@@ -97,6 +97,24 @@ def test_claims_get_the_planted_verdicts(report):
         assert 0 < test['minimum_detectable'] < 0.05
 
 
+def test_other_settings_for_the_same_task(scored):
+    """Better by 0.05 and 0.10 on the same pixels: one claim, on their mean, none published."""
+    rng, task = np.random.default_rng(1), 'person_car'
+    parts = {}
+    for experiment, shares in ((task, (0.6, 0.4)), ('person_car_best', (0.65, 0.5))):
+        counts = counts_of(rng, *shares, seeds=3)
+        parts[experiment, 1.0] = {
+            **scored[task, 1.0],
+            'targets': {task: counts, 'person_car_best': counts},
+        }
+    names = dict.fromkeys((task, 'person_car_best'), NAMES[task])
+    (claim,) = reproduction_report.analyse(parts, names, num_resamples=300)['claims']
+    assert claim['models'] == [task, 'person_car_best'] and claim['published_difference'] is None
+    assert claim['verdict'] == 'supported' and len(claim['tests']) == 2
+    for test in claim['tests']:
+        assert test['difference'] == pytest.approx(0.075, abs=0.02)
+
+
 def test_learning_curve_extrapolates_what_was_planted(report):
     rows = [r for r in report['learning_curve'] if r['class'] == 'person' and r['metric'] == 'iou']
     assert len(rows) == 4  # two experiments, two sets of images
