@@ -13,7 +13,6 @@ continues. Writes comparison.md and comparison.json there.
 
 import argparse
 import json
-import logging
 import pathlib
 import sys
 
@@ -30,6 +29,7 @@ VARIANTS = {
 }
 
 
+@train.command
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -38,24 +38,15 @@ def main() -> int:
     parser.add_argument('--workdir', required=True, type=pathlib.Path, help='holds the three runs')
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the scores here')
     arguments, overrides = parser.parse_known_args()
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
-    logging.getLogger('segmentation').setLevel(logging.INFO)
-    try:
-        configs = {
-            name: load_config(arguments.config, [*overrides, *variant])
-            for name, variant in VARIANTS.items()
-        }
-        scores = {}
-        for name, config in configs.items():
-            print(f'=== {name}', flush=True)
-            train.train(config, arguments.workdir / name)
-            scores[name] = score_run(arguments.workdir / name, 'val', 'best')
-    except train.TrainingStopped as stopped:
-        print(f'{stopped} The same command continues.', file=sys.stderr)
-        return train.EXIT_STOPPED
-    except (ValueError, OSError, train.TrainingDiverged) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
+    configs = {
+        name: load_config(arguments.config, [*overrides, *variant])
+        for name, variant in VARIANTS.items()
+    }
+    scores = {}
+    for name, config in configs.items():
+        print(f'=== {name}', flush=True)
+        train.train(config, arguments.workdir / name)
+        scores[name] = score_run(arguments.workdir / name, 'val', 'best')
     markdown = '\n\n'.join(
         f'{name} (best checkpoint at step {score["step"]}, {score["num_images"]} images), at the '
         f"network's resolution:\n\n{metrics.markdown_table(score['network'])}"

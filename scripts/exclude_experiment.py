@@ -17,7 +17,6 @@ over seeds, and the paired difference with a 95 % interval over images and train
 
 import argparse
 import json
-import logging
 import pathlib
 import sys
 import zipfile
@@ -242,6 +241,7 @@ def run(arguments: argparse.Namespace, overrides: list[str]) -> dict:
     }
 
 
+@train.command
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -256,19 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parser.parse_known_args(argv)
     if arguments.seeds < 1:
         parser.error('--seeds must be at least 1')
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
-    logging.getLogger('segmentation').setLevel(logging.INFO)
-    try:
-        report = run(arguments, overrides)
-    except train.TrainingStopped as stopped:
-        print(f'{stopped} The same command continues.', file=sys.stderr)
-        return train.EXIT_STOPPED
-    except train.TrainingDiverged as diverged:
-        print(diverged, file=sys.stderr)
-        return train.EXIT_DIVERGED
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
+    report = run(arguments, overrides)
     text, shown = json.dumps(report, indent=2, allow_nan=False) + '\n', to_markdown(report)
     (arguments.workdir / 'exclude_experiment.json').write_text(text)
     (arguments.workdir / 'exclude_experiment.md').write_text(shown)

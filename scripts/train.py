@@ -13,13 +13,10 @@ A run can be repeated from its own directory, into another one:
 
 import argparse
 import json
-import logging
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-
-import absl.logging  # noqa: E402
 
 from segmentation import metrics, process_settings, train  # noqa: E402
 from segmentation.config import load_config  # noqa: E402
@@ -61,35 +58,14 @@ def parse_arguments(argv=None):
         parser.error(str(error))
 
 
-def report_unraisable(error):
-    """Python's own, without what hides why a checkpoint could not be written."""
-    # Every other write that was under way then finds that nobody waits for it.
-    if str(error.exc_value) != 'Event loop is closed':
-        sys.__unraisablehook__(error)
-
-
+@train.command
 def main():
     arguments, config = parse_arguments()
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
-    logging.getLogger('segmentation').setLevel(logging.INFO)
-    # Orbax logs, with all that led to it, what it raises too.
-    absl.logging.set_verbosity(absl.logging.FATAL)
-    sys.unraisablehook = report_unraisable
     if arguments.coordinator:
         train.initialize_processes(
             arguments.coordinator, arguments.num_processes, arguments.process_id
         )
-    try:
-        result = train.train(config, arguments.workdir, profile_steps=arguments.profile)
-    except train.TrainingStopped as stopped:
-        print(f'{stopped} The same command continues.', file=sys.stderr)
-        return train.EXIT_STOPPED
-    except train.TrainingDiverged as diverged:
-        print(diverged, file=sys.stderr)
-        return train.EXIT_DIVERGED
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
+    result = train.train(config, arguments.workdir, profile_steps=arguments.profile)
     if arguments.process_id == 0:
         if result['selection']:
             print(metrics.markdown_table(result['selection']))

@@ -7,17 +7,20 @@ bitwise as if it had never stopped.
 
 import collections
 import contextlib
+import functools
 import itertools
 import logging
 import math
 import os
 import pathlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import absl.logging
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -51,6 +54,42 @@ class TrainingStopped(Exception):
 
 class TrainingDiverged(RuntimeError):
     """The loss, a gradient or the state is no longer finite."""
+
+
+def command(main: Callable[..., int]) -> Callable[..., int]:
+    """Makes `main` the main function of a command that trains.
+
+    What ends a training is said on standard error, and is the exit status: `EXIT_STOPPED`,
+    `EXIT_DIVERGED`, or 1 for mistakes in config or data and for files that cannot be written.
+    """
+
+    @functools.wraps(main)
+    def run(*args, **kwargs) -> int:
+        logging.basicConfig(level=logging.WARNING, format='%(message)s')
+        logging.getLogger('segmentation').setLevel(logging.INFO)
+        # Orbax logs, with all that led to it, what it raises too.
+        absl.logging.set_verbosity(absl.logging.FATAL)
+        sys.unraisablehook = _report_unraisable
+        try:
+            return main(*args, **kwargs)
+        except TrainingStopped as stopped:
+            print(f'{stopped} The same command continues.', file=sys.stderr)
+            return EXIT_STOPPED
+        except TrainingDiverged as diverged:
+            print(diverged, file=sys.stderr)
+            return EXIT_DIVERGED
+        except (ValueError, OSError) as error:
+            print(f'{type(error).__name__}: {error}', file=sys.stderr)
+            return 1
+
+    return run
+
+
+def _report_unraisable(error) -> None:
+    """Python's own, without what hides why a checkpoint could not be written."""
+    # Every other write that was under way then finds that nobody waits for it.
+    if str(error.exc_value) != 'Event loop is closed':
+        sys.__unraisablehook__(error)
 
 
 @contextlib.contextmanager
