@@ -49,8 +49,8 @@ ISSUES = {
     'toy car labelled car': 'spurious label',
 }
 # The heat-map that is scored, and baselines that it must beat; chosen on scene seed 0.
-HEAT_MAP = 'A×gradient encoder/block_13_expand_relu'
-BASELINES = ('random', 'centre', 'edges', f'shuffled {HEAT_MAP}')
+HEAT_MAP = 'membership'
+BASELINES = ('random', 'centre', 'edges', 'shuffled weights')
 
 
 def read_truth(analysis: Analysis, folder: pathlib.Path) -> list[dict]:

@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from analysis import embeddings, saliency, saliency_judgement
+from analysis import embeddings, membership_maps, saliency_judgement
 from analysis.artifacts import Analysis
 from analysis.saliency_methods import pool
-from analysis.saliency_scores import Clusters, Scores, open_clusters
+from analysis.saliency_scores import GRID, Clusters, Scores, open_clusters
 from segmentation import input_pipeline, scenes
 from segmentation.labels import nearest_indices
 from segmentation.model import scale_images
@@ -89,43 +89,11 @@ def most_lowering(
     return masks, costs
 
 
-def cluster_maps(arrays: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Heat-maps of cluster membership of an analysis by method, float32 `[J, g, g]` each.
-
-    Args:
-      arrays: of `saliency.compute` or `saliency.load`.
-      rows: int64 `[J]`, which images.
-    """
-    target = arrays['targets'].tolist().index('cluster')
-    maps = {'gradient': arrays['gradient']}
-    maps |= {
-        f'A×gradient {layer}': arrays[f'layer_{i}'] for i, layer in enumerate(arrays['layers'])
-    }
-    return {name: each[rows, target].astype(np.float32) for name, each in maps.items()}
-
-
-def shuffled_maps(
-    analysis: Analysis, clusters: Clusters, rows: np.ndarray, seed: int = 0
-) -> dict[str, np.ndarray]:
-    """The same of a network whose parameters are shuffled in all layers: what maps tell anyway."""
-    examples = analysis.examples
-    some = dataclasses.replace(
-        examples,
-        split_of=examples.split_of[rows],
-        position=examples.position[rows],
-        image_ids=examples.image_ids[rows],
-    )
+def shuffle_weights(analysis: Analysis, seed: int = 0) -> Analysis:
+    """The same with a network whose parameters are shuffled in all layers."""
     layers = list(embeddings.find_layers(analysis.run, ('*',)))
     *_, (_, variables) = saliency_judgement.cascade(analysis.run.variables, layers, seed)
-    shuffled = dataclasses.replace(
-        analysis, examples=some, run=dataclasses.replace(analysis.run, variables=variables)
-    )
-    members = dataclasses.replace(
-        clusters,
-        **{name: getattr(clusters, name)[rows] for name in ('embedding', 'label', 'other')},
-    )
-    arrays = saliency.compute(shuffled, members, progress=False)
-    return cluster_maps(arrays, np.arange(len(rows)))
+    return dataclasses.replace(analysis, run=dataclasses.replace(analysis.run, variables=variables))
 
 
 def judge(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
@@ -156,13 +124,13 @@ def judge(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
 def score(
     analysis: Analysis, folder: pathlib.Path, *, num_images: int, seed: int = 0
 ) -> dict[str, float | None] | None:
-    """Judges the heat-maps of an analysis on a fixed random sample of its images.
+    """Judges heat-maps of cluster membership on a fixed random sample of the images.
 
     Returns:
       `images` (that have such an object), `share` (of those sampled), and `pointing <method>` and
-      `energy <method>`, means over them: of the maps, of the same maps of shuffled weights
-      ('shuffled <method>') and of the baselines 'random', 'centre' and 'edges'. None if no image
-      has such an object or there is a single cluster.
+      `energy <method>`, means over them: of 'membership' (see `membership_maps`), of the same with
+      'shuffled weights' (what such maps show anyway) and of the baselines 'random', 'centre' and
+      'edges'. None if no image has such an object or there is a single cluster.
 
     Raises:
       ValueError: an artifact is missing or does not fit.
@@ -177,11 +145,12 @@ def score(
     if not kept.any():
         return None
     rows, masks = sampled[kept], masks[kept]
-    maps = cluster_maps(saliency.load(analysis), rows)
-    shuffled = shuffled_maps(analysis, clusters, rows)
-    maps |= {f'shuffled {name}': each for name, each in shuffled.items()}
+    maps = {
+        'membership': membership_maps.compute(analysis, clusters, rows),
+        'shuffled weights': membership_maps.compute(shuffle_weights(analysis), clusters, rows),
+    }
     images = np.stack([analysis.examples[int(row)]['image'] for row in rows])
-    maps |= saliency_judgement.baseline_maps(images, maps['gradient'].shape[1], (seed,))
+    maps |= saliency_judgement.baseline_maps(images, GRID, (seed,))
     result = {'images': len(rows), 'share': float(kept.mean())}
     for name, each in maps.items():
         judged = judge(each, masks)

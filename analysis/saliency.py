@@ -28,7 +28,8 @@ saliency.npz (kind 'saliency', version 1), with G = 32 (or the image's side, if 
 
 saliency_examples.npz   see analysis/saliency_examples.py
 saliency.json           everything that is printed
-saliency-*.png          a sheet per class and per cluster, an overview of the clusters, the curves
+saliency-*.png          a sheet per class and per cluster, an overview of the clusters (with the
+                        maps of analysis/membership_maps.py), the curves
 """
 
 import argparse

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis import clusters as clusters_lib
-from analysis import saliency_examples
+from analysis import membership_maps, saliency_examples
 from analysis.artifacts import Analysis
 from analysis.saliency_judgement import BASELINES, FRACTIONS
+from analysis.saliency_scores import open_clusters
 from segmentation import markdown, writers
 
 _SHEET_ROWS = 8
-_OVERVIEW = f'A×gradient {saliency_examples.DEEP}'
 _TILE = 128  # pixels, at least
 _GAP = 4
 # Of signed maps: orange and purple.
@@ -152,29 +152,19 @@ def _examples_sheet(analysis, made, kind, chosen, file, title) -> pathlib.Path:
 
 
 def _clusters_overview(analysis, made, arrays) -> pathlib.Path:
-    """Two lines per cluster: its exemplars, and what makes them belong there; the mean of all."""
-    method = made['methods'].tolist().index(_OVERVIEW)
+    """Two lines per cluster: exemplars, and what makes them belong there."""
+    maps = membership_maps.compute(analysis, open_clusters(analysis), made['cluster_rows'])
     number = np.bincount(made['cluster_label']).max()
-    layer = arrays['layers'].tolist().index(saliency_examples.DEEP)
-    target = arrays['targets'].tolist().index('cluster')
     rows, row_names = [], []
     for k in np.unique(made['cluster_label']).tolist():
-        members = np.flatnonzero(arrays['cluster'] == k)
-        pictures, heats = [], []
-        for i in np.flatnonzero(made['cluster_label'] == k):
-            image = analysis.examples[int(made['cluster_rows'][i])]['image']
-            pictures.append(image)
-            heats.append(heat(image, made['cluster_maps'][i, method].astype(np.float32), True))
-        blank = np.full_like(image, 255)
-        missing = [blank] * (number - len(pictures))
-        mean = arrays[f'layer_{layer}'][members, target].astype(np.float32).mean(0)
-        rows += [
-            [*pictures, *missing, blank],
-            [*heats, *missing, heat(np.full_like(image, 128), mean, True)],
-        ]
-        row_names += [f'cluster {k}', f'{len(members)} images']
-    headings = [*(f'exemplar {i + 1}' for i in range(number)), 'mean of all members']
-    title = f'Membership of clusters: {_OVERVIEW}'
+        chosen = np.flatnonzero(made['cluster_label'] == k)
+        pictures = [analysis.examples[int(row)]['image'] for row in made['cluster_rows'][chosen]]
+        missing = [np.full_like(pictures[0], 255)] * (number - len(pictures))
+        heats = [heat(*each, True) for each in zip(pictures, maps[chosen], strict=True)]
+        rows += [[*pictures, *missing], [*heats, *missing]]
+        row_names += [f'cluster {k}', f'{(arrays["cluster"] == k).sum()} images']
+    headings = [f'exemplar {i + 1}' for i in range(number)]
+    title = 'Membership of clusters, compared with the average image'
     return _sheet(analysis.folder / 'saliency-clusters.png', title, rows, headings, row_names)
 
 

@@ -29,6 +29,7 @@ def test_short_form(tmp_path):
     ('arguments', 'said'),
     [
         (['--config.data.scenes.seed=1'], 'data.scenes.seed cannot be overridden'),
+        (['--short', '--scene_seeds', '0'], '--short has its own'),
         (['--seeds', '9'], f'from 1 to {len(scenes.HELD_OUT_SEEDS)}'),
     ],
 )
@@ -41,3 +42,13 @@ def test_what_is_refused(arguments, said, tmp_path, capsys):
 def test_unknown_field_is_an_error(tmp_path, capsys):
     assert score_analysis.main(['--workdir', str(tmp_path), '--config.nothing=1']) == 1
     assert 'No field nothing' in capsys.readouterr().err
+
+
+def test_which_scene_seeds():
+    def seeds(*arguments):
+        found, _ = score_analysis.parse_arguments(['--workdir', 'somewhere', *arguments])
+        return found.scene_seeds
+
+    assert seeds('--seeds', '2') == scenes.HELD_OUT_SEEDS[:2]
+    assert seeds('--scene_seeds', '0', '7', '0') == (0, 7)
+    assert seeds('--short') == (0,)
