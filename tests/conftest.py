@@ -1,6 +1,7 @@
 """Eight fake devices for every test, and a tiny data set with a config to train on it."""
 
 import os
+import shutil
 import tempfile
 
 # Before jax is imported. Tests choose how many of the eight devices they use. Networks here are so
@@ -83,3 +84,16 @@ def tiny_run(coco_folder, data_dir, tmp_path_factory):
     with checkpoint.open_manager(folder) as manager:
         checkpoint.save(manager, 0, state, {}, {checkpoint.BEST_METRIC: 0.0})
     return folder
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """Headless Chromium. Not for the session: while it is there, nothing else may use asyncio."""
+    chromium = shutil.which('chromium')
+    if chromium is None:
+        pytest.skip('Chromium is not installed')
+    sync_api = pytest.importorskip('playwright.sync_api')
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        yield launched
+        launched.close()

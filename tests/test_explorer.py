@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import urllib.parse
 
 import numpy as np
@@ -11,8 +10,6 @@ import pytest
 from analysis import clusters, report, samples, similarity_map
 from tests import report_fixture
 
-CHROMIUM = shutil.which('chromium')
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='Chromium is not installed')
 NUMBER = 150
 
 
@@ -40,15 +37,6 @@ def names(analysis):
     described = json.loads((analysis.folder / 'clusters.json').read_text())['clusters']
     labels = clusters.load(analysis)['label']
     return np.array([f'{label}: {described[label]["name"]}' for label in labels])
-
-
-@pytest.fixture(scope='module')
-def browser():
-    sync_api = pytest.importorskip('playwright.sync_api')
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from analysis import artifacts, clusters, label_issues, report, samples, similar
 from segmentation import labels
 from tests import report_fixture
 
-CHROMIUM = shutil.which('chromium')
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='Chromium is not installed')
 FINGERPRINT = 'drawn0'
 
 
@@ -27,15 +24,6 @@ def analysis(tmp_path_factory):
     command = ['--workdir', str(folder / 'this'), '--other', str(folder / 'other')]
     assert report.main([*command, '--output', str(folder / 'report')]) == 0
     return this
-
-
-@pytest.fixture(scope='module')
-def browser():
-    sync_api = pytest.importorskip('playwright.sync_api')
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

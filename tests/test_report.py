@@ -348,32 +348,26 @@ def test_numbers_are_stored_in_few_bytes_without_loss():
         report_data.to_script('x', {'value': float('nan')})
 
 
-def test_single_file_in_a_browser(run, tmp_path):
+def test_single_file_in_a_browser(run, browser, tmp_path):
     """Its own scripts run, from the file alone, and nothing else is asked for."""
-    chromium = shutil.which('chromium')
-    if not chromium:
-        pytest.skip('Chromium is not installed')
-    playwright = pytest.importorskip('playwright.sync_api')
     out = tmp_path / 'report.html'
     assert report.main(['--workdir', str(run), '--output', str(out), '--single_file']) == 0
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
-        page, said, asked = browser.new_page(), [], []
-        page.on('console', lambda message: said.append(message.text))
-        page.on('pageerror', lambda error: said.append(str(error)))
-        page.on('request', lambda request: asked.append(request.url.partition(':')[0]))
-        page.goto(out.as_uri())
-        page.wait_for_selector('body[data-ready]')
-        assert page.evaluate('explorer.passing()') == 80
-        # A thumbnail is drawn from the file.
-        size = page.evaluate("""async () => {
-            const image = new Image();
-            const path = explorer.view.pictures.sheets[0].image;
-            image.src = explorer.picture(explorer.view, path);
-            await image.decode();
-            return [image.width, explorer.view.pictures.thumb_size];
-        }""")
-        assert size[0] == 6 * size[1]
-        browser.close()
+    page, said, asked = browser.new_page(), [], []
+    page.on('console', lambda message: said.append(message.text))
+    page.on('pageerror', lambda error: said.append(str(error)))
+    page.on('request', lambda request: asked.append(request.url.partition(':')[0]))
+    page.goto(out.as_uri())
+    page.wait_for_selector('body[data-ready]')
+    assert page.evaluate('explorer.passing()') == 80
+    # A thumbnail is drawn from the file.
+    size = page.evaluate("""async () => {
+        const image = new Image();
+        const path = explorer.view.pictures.sheets[0].image;
+        image.src = explorer.picture(explorer.view, path);
+        await image.decode();
+        return [image.width, explorer.view.pictures.thumb_size];
+    }""")
+    assert size[0] == 6 * size[1]
+    page.close()
     assert said == []
     assert set(asked) <= {'file', 'data', 'blob'} and asked.count('file') == 1
