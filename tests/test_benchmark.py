@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import sys
 
 import jax
@@ -132,8 +133,12 @@ def test_stop_while_a_worker_starts_ends_it(tmp_path):
         'os.kill(os.getppid(), signal.SIGINT)\n'  # as if Ctrl-C were pressed now
         'time.sleep(1000)'
     )
-    with pytest.raises(KeyboardInterrupt):
-        benchmark.Worker('slow', [sys.executable, '-c', pressed], {}, 1, 1, 1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            benchmark.Worker('slow', [sys.executable, '-c', pressed], {}, 1, 1, 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 
