@@ -42,6 +42,7 @@ from analysis import artifacts, clusters, label_issues, samples, slices
 from analysis.artifacts import Analysis, restrict
 from analysis.run import make_parser, run_command
 from segmentation import evaluate, input_pipeline, labels, losses, process_settings, writers
+from segmentation.annotations import is_safe_name
 
 VERSION = 1
 THUMB, COLUMNS = 96, 6
@@ -306,13 +307,27 @@ def describe(sheets: int, details: list[int], class_names: tuple[str, ...]) -> d
     }
 
 
+def detail_files(paths: dict) -> list[str]:
+    """Paths of the large pictures of a row, of its entry in `details`."""
+    several = list(paths['classes'].values())
+    return [path for key, path in paths.items() if key not in ('classes', 'saliency')] + several
+
+
 def load(analysis: Analysis) -> dict:
     """The content of pictures.json.
 
     Raises:
-      ValueError: it is missing, damaged, or does not fit this analysis.
+      ValueError: it is missing, damaged, does not fit this analysis, or names a file elsewhere.
     """
-    return artifacts.load_json(analysis, 'pictures', VERSION)
+    content = artifacts.load_json(analysis, 'pictures', VERSION)
+    paths = [path for sheet in content['sheets'] for path in sheet.values()]
+    paths += [path for row in content.get('details', {}).values() for path in detail_files(row)]
+    for path in paths:
+        if not is_safe_name(path):
+            raise ValueError(
+                f'{analysis.folder / "pictures.json"} names {path!r}, which is not in its folder.'
+            )
+    return content
 
 
 def compute_or_load(analysis: Analysis, most: int = 400, force: bool = False) -> dict:

@@ -207,15 +207,9 @@ def picture_files(analysis: Analysis, pieces: dict) -> Iterator[tuple[str, pathl
         for path in sheet.values():
             yield path, analysis.folder / 'pictures' / path
     for paths in described['details'].values():
-        for path in _detail_files(paths):
+        for path in pictures.detail_files(paths):
             yield path, analysis.folder / 'pictures' / path
     yield from pieces['files'].items()
-
-
-def _detail_files(paths: dict) -> list[str]:
-    """Pictures of a row that are in the artifact."""
-    several = list(paths['classes'].values())
-    return [path for key, path in paths.items() if key not in ('classes', 'saliency')] + several
 
 
 def write_folder(
@@ -353,7 +347,7 @@ def write_single_file(
             paths = details[row]
             data = {
                 path: (analyses[name].folder / 'pictures' / path).read_bytes()
-                for path in _detail_files(paths)
+                for path in pictures.detail_files(paths)
             } | {path: pieces['files'][path] for path in paths.get('saliency', {}).values()}
             size = sum(len(part) * 4 / 3 + len(path) + 60 for path, part in data.items())
             if size <= room:

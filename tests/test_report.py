@@ -224,6 +224,10 @@ def test_what_does_not_fit_is_refused(run, tmp_path, capsys):
     (folder / 'pictures.json').write_text(json.dumps(described))
     assert report.main(command) == 1
     assert 'unfinished: run python -m analysis.pictures' in capsys.readouterr().err
+    described['sheets'][0]['image'] = '../../../../run.json'
+    (folder / 'pictures.json').write_text(json.dumps(described))
+    assert report.main(command) == 1
+    assert 'which is not in its folder' in capsys.readouterr().err
     shutil.copyfile(run / 'analysis/val-600/pictures.json', folder / 'pictures.json')
     (folder / 'pictures/sheets/00000-truth.webp').unlink()
     assert report.main(command) == 1
