@@ -46,7 +46,6 @@ images helps is for scripts/exclude_experiment.py, which trains many networks.
 
 import argparse
 import json
-import logging
 import pathlib
 import shlex
 import sys
@@ -195,25 +194,17 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     return arguments, overrides
 
 
+@train.command
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
-    logging.getLogger('segmentation').setLevel(logging.INFO)
-    try:
-        fields = SHORT_FIELDS if arguments.short else {}
-        short = [f'--config.{name}={value}' for name, value in fields.items()]
-        config = load_config(str(ROOT / CONFIG), short + overrides)
-        arguments.workdir.mkdir(parents=True, exist_ok=True)
-        per_seed = [
-            score_seed(config, arguments.workdir, seed, number, arguments)
-            for number, seed in enumerate(arguments.scene_seeds)
-        ]
-    except train.TrainingStopped as stopped:
-        print(f'{stopped} The same command continues.', file=sys.stderr)
-        return train.EXIT_STOPPED
-    except (ValueError, OSError, train.TrainingDiverged) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
+    fields = SHORT_FIELDS if arguments.short else {}
+    short = [f'--config.{name}={value}' for name, value in fields.items()]
+    config = load_config(str(ROOT / CONFIG), short + overrides)
+    arguments.workdir.mkdir(parents=True, exist_ok=True)
+    per_seed = [
+        score_seed(config, arguments.workdir, seed, number, arguments)
+        for number, seed in enumerate(arguments.scene_seeds)
+    ]
     measures = truth_report.summarize(per_seed)
     targets = SHORT_TARGETS if arguments.short else truth_report.targets_of(measures)
     report = {
