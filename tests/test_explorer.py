@@ -9,6 +9,7 @@ import pytest
 
 from analysis import clusters, report, samples, similarity_map
 from tests import report_fixture
+from tests.report_fixture import settle
 
 NUMBER = 150
 
@@ -54,27 +55,12 @@ def open_page(browser, analysis):
         context = browser.new_context(viewport={'width': width, 'height': height}, **options)
         context.set_default_timeout(10_000)
         contexts.append(context)
-        page = context.new_page()
-        page.on('console', lambda message: wrong.append(message.text))
-        page.on('pageerror', lambda error: wrong.append(str(error)))
-        inside = (folder.as_uri(), 'data:', 'blob:')
-        page.on(
-            'request', lambda request: request.url.startswith(inside) or wrong.append(request.url)
-        )
-        page.goto(f'{folder.as_uri()}/index.html#{fragment}')
-        page.wait_for_selector('body[data-loaded]')
-        settle(page)
-        return page
+        return report_fixture.open_report(context, folder, fragment, wrong)
 
     yield open_at
     for context in contexts:
         context.close()
     assert wrong == []
-
-
-def settle(page):
-    """Waits until what was emitted has been drawn: handlers run in the next frame."""
-    page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))')
 
 
 def passing(page):

@@ -9,6 +9,7 @@ import pytest
 from analysis import artifacts, clusters, label_issues, report, samples, similar, slices
 from segmentation import labels
 from tests import report_fixture
+from tests.report_fixture import settle
 
 FINGERPRINT = 'drawn0'
 
@@ -37,21 +38,11 @@ def context(browser):
 @pytest.fixture
 def open_page(context, analysis):
     """Opens the report at a fragment. Afterwards nothing may have gone wrong or left its folder."""
-    folder = (analysis.run.workdir.parent / 'report').as_uri()
     wrong = []
 
     def open_at(fragment):
-        page = context.new_page()
-        page.on('console', lambda message: wrong.append(message.text))
-        page.on('pageerror', lambda error: wrong.append(str(error)))
-        inside = (folder, 'data:', 'blob:')
-        page.on(
-            'request', lambda request: request.url.startswith(inside) or wrong.append(request.url)
-        )
-        page.goto(f'{folder}/index.html#{fragment}')
-        page.wait_for_selector('body[data-loaded]')
-        settle(page)
-        return page
+        folder = analysis.run.workdir.parent / 'report'
+        return report_fixture.open_report(context, folder, fragment, wrong)
 
     yield open_at
     assert wrong == []
@@ -70,11 +61,6 @@ def wait_until(page, condition):
               look();
             }})"""
     )
-
-
-def settle(page):
-    """Waits until what was emitted has been drawn: handlers run in the next frame."""
-    page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))')
 
 
 def press(page, key):
