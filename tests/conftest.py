@@ -15,9 +15,11 @@ os.environ['XLA_FLAGS'] = ' '.join(
     ]
 )
 os.environ['JAX_PLATFORMS'] = 'cpu'
-# Many tests, and the commands they start, compile the same programs.
-_cache = tempfile.TemporaryDirectory(prefix='jax-cache-')
-os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache.name
+# Many tests, and the commands they start, compile the same programs. The processes that pytest-xdist
+# starts share the cache of the one that starts them.
+if 'PYTEST_XDIST_WORKER' not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix='jax-cache-')
+    os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache.name
 
 import pytest  # noqa: E402
 
