@@ -15,8 +15,8 @@ os.environ['XLA_FLAGS'] = ' '.join(
     ]
 )
 os.environ['JAX_PLATFORMS'] = 'cpu'
-# Many tests, and the commands they start, compile the same programs. The processes that pytest-xdist
-# starts share the cache of the one that starts them.
+# Many tests, and the commands they start, compile the same programs; the processes of pytest-xdist
+# share the cache of the one that starts them.
 if 'PYTEST_XDIST_WORKER' not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix='jax-cache-')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache.name
