@@ -19,7 +19,6 @@ import argparse
 import json
 import pathlib
 import sys
-import zipfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -29,7 +28,7 @@ from ml_collections import ConfigDict  # noqa: E402
 
 from analysis import reproduction  # noqa: E402
 from analysis.run import restore_run  # noqa: E402
-from scripts.reproduce import stop_at_once  # noqa: E402
+from scripts.reproduce import load_scores, save_scores, state_of, stop_at_once  # noqa: E402
 from segmentation import (  # noqa: E402
     coco,
     evaluate,
@@ -74,20 +73,6 @@ def choose(
     return chosen
 
 
-def state_of(config: ConfigDict, prepared: coco.Prepared) -> str:
-    """What the scores of a finished training depend on, as JSON."""
-    return json.dumps([config.to_dict(), prepared.fingerprint['id']], sort_keys=True)
-
-
-def load_scores(path: pathlib.Path, state: str) -> np.ndarray | None:
-    """Saved counts `[N, C, C]` of a finished training, or None if there are none that fit."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays['counts'] if str(arrays['state']) == state else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
 def train_and_score(
     config: ConfigDict,
     directory: pathlib.Path,
@@ -95,10 +80,9 @@ def train_and_score(
     examples: input_pipeline.Examples,
 ) -> np.ndarray:
     """Counts `[N, C, C]` of the best checkpoint on some images; trains it if need be."""
-    path, state = directory / 'scores.npz', state_of(config, prepared)
-    counts = load_scores(path, state)
-    if counts is not None:
-        return counts
+    state = state_of(config, prepared)
+    if scores := load_scores(directory, state, ['counts']):
+        return scores['counts']
     print(f'=== {directory}', flush=True)
     train.train(config, directory)
     run = restore_run(directory, 'best')
@@ -110,10 +94,7 @@ def train_and_score(
         batch_size=run.config.eval_batch_size,
         progress=f'score {directory.name}',
     )['network']
-    temporary = path.with_suffix('.tmp')
-    with temporary.open('wb') as file:
-        np.savez(file, counts=counts, state=state)
-    temporary.replace(path)
+    save_scores(directory, state, {'counts': counts})
     # Many trainings in one process: give the compiled programs back.
     jax.clear_caches()
     return counts

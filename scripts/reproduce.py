@@ -24,7 +24,7 @@ import signal
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
@@ -177,27 +177,32 @@ def make_plan(
     return plan
 
 
-def scores_path(training: Training) -> pathlib.Path:
-    return training.directory / 'scores.npz'
-
-
-def state_of(training: Training, prepared: coco.Prepared) -> str:
+def state_of(config: ConfigDict, prepared: coco.Prepared) -> str:
     """What the scores of a finished training depend on, as JSON."""
-    return json.dumps([training.config.to_dict(), prepared.fingerprint['id']], sort_keys=True)
+    return json.dumps([config.to_dict(), prepared.fingerprint['id']], sort_keys=True)
 
 
-def load_scores(training: Training, prepared: coco.Prepared, targets: list[str]) -> dict | None:
+def load_scores(directory: pathlib.Path, state: str, targets: Iterable[str]) -> dict | None:
     """The saved counts of a finished training, or None if there are none that fit."""
+    path = directory / 'scores.npz'
     try:
-        with np.load(scores_path(training), allow_pickle=False) as arrays:
+        # The zip file's checksums notice changed bits.
+        with np.load(path, allow_pickle=False) as arrays:
             scores = dict(arrays)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        print(f'{scores_path(training)} cannot be read ({error}); scoring again.', file=sys.stderr)
+        print(f'{path} cannot be read ({error}); scoring again.', file=sys.stderr)
         return None
-    fits = str(scores.get('state')) == state_of(training, prepared)
-    return scores if fits and set(targets) <= scores.keys() else None
+    return scores if str(scores.get('state')) == state and set(targets) <= scores.keys() else None
+
+
+def save_scores(directory: pathlib.Path, state: str, scores: dict[str, np.ndarray]) -> None:
+    """Writes `scores.npz` by way of another name, so that a file that exists is whole."""
+    temporary = directory / 'scores.tmp'
+    with temporary.open('wb') as file:
+        np.savez(file, state=state, **scores)
+    temporary.replace(directory / 'scores.npz')
 
 
 def score(training: Training, prepared: coco.Prepared, configs: dict[str, ConfigDict]) -> None:
@@ -208,7 +213,7 @@ def score(training: Training, prepared: coco.Prepared, configs: dict[str, Config
     """
     run = restore_run(training.directory, 'best')
     predict = evaluate.make_predict(run.model, run.config.data.input_range)
-    result = {'step': run.step, 'state': state_of(training, prepared)}
+    result = {'step': run.step}
     for target, config in configs.items():
         data = ConfigDict(config.data.to_dict())
         data.fold = training.fold
@@ -225,11 +230,7 @@ def score(training: Training, prepared: coco.Prepared, configs: dict[str, Config
                               counted['image_id']):  # fmt: skip
             raise ValueError('The experiments do not select the same images: see left_out.json.')
         result[target] = counted['network']
-    path = scores_path(training)
-    temporary = path.with_suffix('.tmp')
-    with temporary.open('wb') as file:
-        np.savez(file, **result)
-    temporary.replace(path)
+    save_scores(training.directory, state_of(training.config, prepared), result)
 
 
 def last_step(training: Training) -> int:
@@ -297,7 +298,7 @@ def run_plan(
     finished = {
         training.directory
         for training in plan
-        if load_scores(training, prepared, targets) is not None
+        if load_scores(training.directory, state_of(training.config, prepared), targets)
     }
     print(f'{len(plan)} trainings, {len(finished)} of them finished.', flush=True)
     estimate = Estimate(plan, sum(t.work for t in plan if t.directory in finished))
@@ -339,8 +340,9 @@ def gather(
     """
     blocks, parts, trainings = {}, {}, []
     for training in plan:
-        loaded = training, load_scores(training, prepared, targets)
-        blocks.setdefault((training.seed, training.fraction), []).append(loaded)
+        state = state_of(training.config, prepared)
+        scores = load_scores(training.directory, state, targets)
+        blocks.setdefault((training.seed, training.fraction), []).append((training, scores))
     for (_, fraction), block in blocks.items():
         # Claims are about the whole set; a learning curve can be of one experiment.
         if fraction == 1 and any(scores is None for _, scores in block):
