@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 
 from analysis import truth_scores
-from segmentation import markdown
+from segmentation import markdown, scenes
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt  # noqa: E402
@@ -116,6 +116,12 @@ def to_markdown(report: Mapping, targets: Mapping[str, Target]) -> str:
         'met.',
         f'    {setup["command"]}',
     ]
+    if seen := [str(seed) for seed in setup['seeds'] if seed not in scenes.HELD_OUT_SEEDS]:
+        parts.insert(
+            2,
+            f'**These figures flatter the analysis:** scene seed(s) {", ".join(seen)} are not kept '
+            'aside for scoring, and the analysis may have been developed on them.',
+        )
     groups = {}
     for name in sorted(measures | dict.fromkeys(targets), key=lambda name: name not in targets):
         groups.setdefault(name.partition('/')[0], []).append(name)

@@ -3,6 +3,7 @@ from PIL import Image
 
 from analysis import truth_report
 from analysis.truth_report import Target
+from segmentation import scenes
 
 
 def measure(mean, interval=None):
@@ -68,6 +69,9 @@ def test_report_says_what_is_missed(tmp_path):
     }
     text = truth_report.to_markdown(report, targets)
     assert '1 of 3 figures are met' in text
+    assert 'flatter the analysis:** scene seed(s) 1 are not kept' in text
+    report['setup']['seeds'] = [*scenes.HELD_OUT_SEEDS]
+    assert 'flatter' not in truth_report.to_markdown(report, targets)
     assert r'| x | 0.700 [0.600, 0.800] | 0.700 | ≥ 0.5 | met |' in text
     assert r'| y\|z | 0.150 [0.100, 0.300] | 0.150 | ≤ 0.1, interval ≤ 0.2 | **missed** |' in text
     assert '| never | – |  | ≥ 1 | **missed** |' in text
