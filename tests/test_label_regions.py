@@ -98,9 +98,9 @@ def test_an_image_is_judged_by_others(regions):
     features = np.array([region.features for region in regions])
     target = np.array([region.given for region in regions])
     image = np.array([region.image for region in regions])
-    before = label_regions._cross_fit(features, target, image, 3)
+    before = label_regions._cross_fit(label_regions._linear(), features, target, image, 3)
     changed = np.where(image == 5, 0, target)
-    after = label_regions._cross_fit(features, changed, image, 3)
+    after = label_regions._cross_fit(label_regions._linear(), features, changed, image, 3)
     np.testing.assert_array_equal(before[image == 5], after[image == 5])
     assert not np.array_equal(before[image == 6], after[image == 6])
 
