@@ -3,8 +3,14 @@
 A drawn scene can be drawn again without one object. The cause of its membership, so far as objects
 are, is the object whose removal lowers the membership score most (`saliency_scores`: the margin
 between squared distances to the nearest other centroid and to its own). A heat-map of that score
-should point at it. Where no removal costs LEAST_SHARE of the score, the scene belongs to its
-cluster because of its background or of many objects together; such images are left out and counted.
+should point at it. Where no removal costs LEAST_COST, the scene belongs to its cluster because of
+its background or of many objects together; such images are left out and counted.
+
+Costs are told in the usual score, the median of the images, not in the image's own: between two
+clusters that is nearly zero, and whatever is removed costs many times of it. On 1,200 planted
+scenes (seed 0) a quarter of an image's own score was lost by 225, some of which lost a hundred
+times of it, and the maps pointed at 0.68 of the objects (edges 0.51, the middle 0.46); a quarter of
+the usual score by 197, with 0.72 (0.57, 0.54).
 """
 
 import dataclasses
@@ -24,7 +30,7 @@ from segmentation.labels import nearest_indices
 from segmentation.model import scale_images
 
 LEAST_AREA = 0.005  # share of the picture that shows of an object
-LEAST_SHARE = 0.25  # of the membership score that the removal must cost
+LEAST_COST = 0.25  # of the usual membership score
 TOLERANCE = 1 / 16  # of the side: 8 pixels of 128
 
 
@@ -45,9 +51,9 @@ def most_lowering(
       progress: show a bar.
 
     Returns:
-      Masks of the objects at the network's resolution, bool `[J, S, S]`, and the share of the
-      membership score that each costs, float64 `[J]`; NaN (and an empty mask) where no object is
-      large enough or the score is not positive.
+      Masks of the objects at the network's resolution, bool `[J, S, S]`, and what each costs of the
+      membership score, in the median of the positive scores of these images, float64 `[J]`; NaN
+      (and an empty mask) where no object is large enough or the score is not positive.
     """
     config = analysis.run.config.data
     size, batch_size = config.image_size, analysis.run.config.eval_batch_size
@@ -81,12 +87,14 @@ def most_lowering(
         images = np.stack([pictures[i] for i in padded])
         found = margin(variables, images, clusters.target(rows[owners[padded]]))
         values[which] = np.asarray(found)[: len(which)]
+    scored = []
     for place, objects in enumerate(candidates):
         whole, *without = values[owners == place]
         if objects and whole > 0:
             lowest = int(np.argmin(without))
-            masks[place], costs[place] = objects[lowest], (whole - without[lowest]) / whole
-    return masks, costs
+            masks[place], costs[place] = objects[lowest], whole - without[lowest]
+            scored.append(whole)
+    return masks, costs / np.median(scored) if scored else costs
 
 
 def shuffle_weights(analysis: Analysis, seed: int = 0) -> Analysis:
@@ -141,7 +149,7 @@ def score(
     order = np.random.default_rng(seed).permutation(len(analysis.examples))
     sampled = np.sort(order[:num_images])
     masks, costs = most_lowering(analysis, clusters, folder, sampled)
-    kept = costs >= LEAST_SHARE
+    kept = costs >= LEAST_COST
     if not kept.any():
         return None
     rows, masks = sampled[kept], masks[kept]

@@ -19,6 +19,13 @@ corner 0.11, 0.06 and 0.14. Taking off one mean for all places is no better than
 pooled responses themselves instead of derivatives (which add up to the margin exactly): 0.53 over
 all layers. Occlusion by a blurred window of 24 pixels, 300 times as expensive: 0.63. The middle
 of the picture: 0.46; edges: 0.43.
+
+On 1,200 such scenes and two other networks (300 and 900 steps; an object that costs as much in 225
+and 203 scenes) these maps point at 0.68 and 0.68, edges at 0.51 and 0.48. Nothing that was tried
+there is better by two standard errors in either: taking off the image's own mean or its blurred
+surroundings too (0.68 to 0.71, 0.67 to 0.69), all such layers of blocks 6 to 13 (0.70, 0.68), a
+blur of half the tolerance (0.70, 0.69), the derivative averaged over three points on the way to the
+mean response (0.71 in the first, three times as expensive).
 """
 
 import jax

@@ -63,13 +63,13 @@ from segmentation.config import load_config  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = 'configs/planted.py'
 FIXED = {'seed', 'data.source', 'data.data_dir', 'data.scenes.seed', 'data.scenes.planted'}
-VERSION = 2  # of the scores of a seed
+VERSION = 3  # of the scores of a seed
 STAGES = (
     'samples', 'embeddings', 'clusters', 'similarity_map', 'similar', 'associations', 'slices',
     'label_issues',
 )  # fmt: skip
 NUM_TABLES = NUM_SAMPLES = 1000  # over all seeds
-HEAT_MAP_IMAGES = 300
+HEAT_MAP_IMAGES = 1200
 
 # Small enough for minutes. So few steps teach nothing; features as good as random tell scene types
 # apart, which those of a network that has only begun to learn do not.
