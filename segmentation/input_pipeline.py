@@ -7,7 +7,10 @@ An example is a dict with `image` uint8 `[S, S, 3]` (RGB), `label` uint8 `[S, S]
 
 import dataclasses
 import io
+import multiprocessing
+import os
 import pathlib
+import threading
 from collections.abc import Callable, Iterator
 
 import grain
@@ -319,9 +322,21 @@ class TrainingBatches:
             batches = batches.mp_prefetch(
                 grain.MultiprocessingOptions(
                     self._workers, max(1, config.prefetch // self._workers)
-                )
+                ),
+                _end_with_parent,
             )
         return iter(batches)
+
+
+def _end_with_parent(number: int, count: int) -> None:
+    """Ends a worker when the process that started it was killed; grain's would wait for ever."""
+    del number, count
+
+    def watch():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def training_batches(

@@ -1,4 +1,7 @@
 import io
+import select
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -253,6 +256,25 @@ def test_iterator_state_resumes_exactly_with_any_number_of_workers(augmented, wo
         for key in ('image', 'label', 'image_id'):
             np.testing.assert_array_equal(actual[key], expected[key])
     assert resumed.get_state() == batches.get_state()
+
+
+def test_workers_end_when_their_parent_is_killed():
+    code = """
+import multiprocessing, time
+from segmentation import input_pipeline
+def work():
+    input_pipeline._end_with_parent(0, 1)
+    print('ready', flush=True)
+    time.sleep(60)
+multiprocessing.get_context('fork').Process(target=work).start()
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout.readline() == b'ready\n'
+        parent.kill()
+        # Its end is the end of the pipe that both write to.
+        assert select.select([parent.stdout], [], [], 30)[0], 'the worker is still there'
+        assert parent.stdout.read() == b''
 
 
 def test_labels_follow_the_picture(prepared, tiny_config):
