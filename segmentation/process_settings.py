@@ -10,6 +10,10 @@ are the same: without it some training steps, and all of inference, took their p
 instead of 258 images per second in inference, and 1,470 instead of 1,060 MB at the peak of
 training).
 
+All threads share one heap. With heaps of their own, those that load data, evaluate and write
+checkpoints would each keep, for good, the most that they ever used: a small training took 700 MB
+and 150 MB more within the next half hour. With one it stays at 550 MB.
+
 A command that was run before should start in seconds: compiled programs are kept, the many small
 ones too, and Python looks for garbage less often, which took a third of the time in which a step is
 traced.
@@ -31,6 +35,7 @@ import jax
 # glibc's malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 _LARGEST = 2**31 - 1
 # New objects until Python looks for garbage; its own default is 700.
 _GARBAGE_THRESHOLD = 100_000
@@ -50,6 +55,7 @@ def configure() -> None:
         jax.config.update('jax_cpu_enable_async_dispatch', False)
         mallopt(_M_MMAP_THRESHOLD, _LARGEST)
         mallopt(_M_TRIM_THRESHOLD, _LARGEST)
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def settle(batch: Any) -> Any:

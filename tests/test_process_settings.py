@@ -12,7 +12,7 @@ import pytest
 from segmentation import process_settings
 
 COMMAND = """
-import json, resource
+import json, os, resource, threading
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +33,25 @@ faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 batch = np.ones((1, 512, 512), np.float32)  # large enough to be copied by another thread
 placed = process_settings.settle({'image': batch})['image']
 settled = [isinstance(placed, jax.Array), placed.is_ready()]
+def resident():
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+kept, end = 0.0, threading.Event()
+if os.path.exists('/proc/self/statm'):
+    one_by_one = threading.Semaphore(0)
+    def use():
+        np.ones(5_000_000)  # 40 MB, free again at once
+        one_by_one.release()
+        end.wait()
+    before = resident()
+    for _ in range(8):
+        threading.Thread(target=use).start()
+        one_by_one.acquire()
+    kept = resident() - before
+    end.set()
 cache = jax.config.jax_compilation_cache_dir
-print(json.dumps({'faults': faults, 'cache': cache, 'settled': settled}))
+print(json.dumps({'faults': faults, 'cache': cache, 'settled': settled, 'kept': kept}))
 """
 
 
@@ -66,10 +83,13 @@ def default(tmp_path_factory):
     return home, run(home)
 
 
-@pytest.mark.skipif(
+needs_glibc = pytest.mark.skipif(
     'CS_GNU_LIBC_VERSION' not in os.confstr_names or not os.confstr('CS_GNU_LIBC_VERSION'),
     reason='only glibc has these settings',
 )
+
+
+@needs_glibc
 def test_temporary_arrays_are_kept_unless_the_user_sets_the_allocator(default, tmp_path):
     own = run(tmp_path, MALLOC_ARENA_MAX='8')
     pages = 256 * 2**20 // os.sysconf('SC_PAGE_SIZE')
@@ -78,6 +98,11 @@ def test_temporary_arrays_are_kept_unless_the_user_sets_the_allocator(default, t
         pytest.skip('the system hands out larger pages or keeps blocks itself')
     # A block that something small was put into is replaced by another, now and then.
     assert default[1]['faults'] < own['faults'] / 2
+
+
+@needs_glibc
+def test_threads_do_not_each_keep_what_they_have_used(default):
+    assert default[1]['kept'] < 100
 
 
 def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(default, tmp_path):
