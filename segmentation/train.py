@@ -285,6 +285,8 @@ def train(
                 )
                 if config.train.num_pictures:
                     _write_pictures(writer, step, predict, variables, selection, config)
+            # Garbage with arrays in it, and free memory that training steps would not use.
+            process_settings.release_memory()
             return state, summary
 
         step, window, waited, began = start, [], 0.0, time.perf_counter()
