@@ -213,7 +213,7 @@ def compare_copies(
         change = after - before
         if len(change) < 2:
             continue
-        weights = reproduction.bootstrap_weights(len(change), _NUM_RESAMPLES)
+        means = reproduction.bootstrap_means(change, _NUM_RESAMPLES)
         lose = change > 0 if metric in ('loss', 'entropy', 'calibration_error') else change < 0
         rows.append(
             {
@@ -222,7 +222,7 @@ def compare_copies(
                 'colour': float(before.mean()),
                 'gray': float(after.mean()),
                 'difference': float(change.mean()),
-                'interval': _plain(metrics.percentile_interval(weights @ change / len(change))),
+                'interval': _plain(metrics.percentile_interval(means)),
                 'p': float(stats.wilcoxon(change).pvalue) if change.any() else 1.0,
                 'worse': float(lose.mean()),
             }
@@ -395,11 +395,12 @@ def _draw_bins(axis, row: dict, color: str) -> None:
 def _run(arguments: argparse.Namespace) -> dict:
     analysis = artifacts.open_chosen(arguments)
     table = samples.compute_or_load(analysis)
-    if (analysis.folder / 'associations.json').exists() and not arguments.force:
+    origin = artifacts.origin(analysis, 'samples.parquet')
+    if not arguments.force and artifacts.is_current(analysis, 'associations.json', VERSION, origin):
         result = artifacts.load_json(analysis, 'associations', VERSION)
     else:
         result = compute(analysis, table)
-        artifacts.save_json(analysis, 'associations', VERSION, result)
+        artifacts.save_json(analysis, 'associations', VERSION, result, origin)
     columns = {name: samples.numbers(table, name) for name in samples.columns(table, 'metadata')}
     path = analysis.folder / 'associations.png'
     figure(result, columns, path)

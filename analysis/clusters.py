@@ -296,7 +296,13 @@ def draw(analysis: Analysis, arrays: dict[str, np.ndarray], summary: dict) -> pa
 
 def _run(arguments: argparse.Namespace) -> dict:
     analysis = artifacts.open_chosen(arguments)
-    done = all((analysis.folder / f'clusters.{end}').exists() for end in ('npz', 'json', 'png'))
+    origin = artifacts.origin(
+        analysis, 'embeddings.npz', 'samples.parquet', tried=arguments.tried, seed=arguments.seed
+    )
+    done = (analysis.folder / 'clusters.png').exists() and all(
+        artifacts.is_current(analysis, file, VERSION, origin)
+        for file in ('clusters.npz', 'clusters.json')
+    )
     if done and not arguments.force:
         load(analysis)
         summary = artifacts.load_json(analysis, 'clusters', VERSION)
@@ -304,9 +310,9 @@ def _run(arguments: argparse.Namespace) -> dict:
         points = embeddings.load(analysis)
         arrays = cluster(points, arguments.tried, arguments.seed, progress=True)
         summary = summarize(analysis, arrays)
-        artifacts.save_arrays(analysis, 'clusters', VERSION, **arrays)
-        artifacts.save_json(analysis, 'clusters', VERSION, summary)
         draw(analysis, arrays, summary)
+        artifacts.save_arrays(analysis, 'clusters', VERSION, origin, **arrays)
+        artifacts.save_json(analysis, 'clusters', VERSION, summary, origin)
     print(f'{analysis.folder / "clusters.npz"}:', to_markdown(summary), sep='\n\n')
     return summary
 

@@ -161,8 +161,8 @@ def compare_slices(
 
 
 def _interval_of_mean(values: np.ndarray) -> list[float]:
-    weights = reproduction.bootstrap_weights(len(values), _NUM_RESAMPLES)
-    return metrics.percentile_interval(weights @ values / len(values)).tolist()
+    means = reproduction.bootstrap_means(values, _NUM_RESAMPLES)
+    return metrics.percentile_interval(means).tolist()
 
 
 def _separation(analysis: Analysis, table, rows: np.ndarray, points: dict) -> list[dict]:
@@ -307,6 +307,13 @@ def compute(both: dict[str, Analysis]) -> dict:
     return result
 
 
+def _origin(both: dict[str, Analysis]) -> dict[str, dict]:
+    this, other = both.values()
+    files = 'samples.parquet', 'embeddings.npz'
+    of_other = artifacts.origin(other, *files)['files']
+    return artifacts.origin(this, *files, 'clusters.npz', 'slices.json', other=of_other)
+
+
 def artifact_kind(other: Run) -> str:
     """Kind, and name of the file, of a comparison with a run."""
     # Runs of a reproduction differ in the name of their parent.
@@ -325,11 +332,11 @@ def _run(arguments: argparse.Namespace) -> dict:
     this, other = both.values()
     kind = artifact_kind(other.run)
     path = this.folder / f'{kind}.png'
-    if path.with_suffix('.json').exists() and not arguments.force:
+    if not arguments.force and artifacts.is_current(this, f'{kind}.json', VERSION, _origin(both)):
         result = artifacts.load_json(this, kind, VERSION)
     else:
         result = compute(both)
-        artifacts.save_json(this, kind, VERSION, result)
+        artifacts.save_json(this, kind, VERSION, result, _origin(both))
     compare_report.figure(result, path)
     print(compare_report.to_markdown(result), f'{path} shows them.', sep='\n\n')
     return result

@@ -387,11 +387,14 @@ def _run(arguments: argparse.Namespace) -> dict:
     analyses = [artifacts.open_chosen(arguments, workdir) for workdir in runs]
     kind = 'confusion-pooled' if arguments.pool else 'confusion'
     path = analyses[0].folder / f'{kind}.png'
-    if not arguments.pool and path.with_suffix('.json').exists() and not arguments.force:
+    origin = artifacts.origin(
+        analyses[0], pooled=[[str(a.run.workdir), a.split, a.run.step] for a in analyses[1:]]
+    )
+    if not arguments.force and artifacts.is_current(analyses[0], f'{kind}.json', VERSION, origin):
         result = artifacts.load_json(analyses[0], kind, VERSION)
     else:
         result = compute(analyses)
-        artifacts.save_json(analyses[0], kind, VERSION, result)
+        artifacts.save_json(analyses[0], kind, VERSION, result, origin)
     figure(result, path)
     print(to_markdown(result), f'{path} shows them.', sep='\n\n')
     return result

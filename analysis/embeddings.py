@@ -310,13 +310,14 @@ def compute(
     return embeddings, reduction
 
 
-def save(analysis: Analysis, embeddings: np.ndarray, reduction: Reduction) -> pathlib.Path:
+def save(
+    analysis: Analysis, embeddings: np.ndarray, reduction: Reduction, origin: dict[str, dict]
+) -> pathlib.Path:
     """Writes both files; returns the path of the embeddings."""
     path = artifacts.save_array(analysis, 'embeddings', embeddings)
     arrays = {f.name: np.asarray(getattr(reduction, f.name)) for f in dataclasses.fields(reduction)}
-    artifacts.save_arrays(
-        analysis, 'embeddings', VERSION, crc32=np.int64(zlib.crc32(embeddings)), **arrays
-    )
+    checksum = np.int64(zlib.crc32(embeddings))
+    artifacts.save_arrays(analysis, 'embeddings', VERSION, origin, crc32=checksum, **arrays)
     return path
 
 
@@ -360,25 +361,19 @@ def compute_or_load(
     seed: int = 0,
     force: bool = False,
 ) -> tuple[np.ndarray, Reduction]:
-    """What was written before, or computes and writes it.
+    """What was written before with the same settings, or computes and writes it.
 
     Raises:
-      ValueError: what is there was made with other layers or dimensions, or does not fit; and
+      ValueError: a pattern that fits no layer; or what is there is damaged or of other images, and
         `force` is not given.
     """
-    if force or not (analysis.folder / 'embeddings.npz').exists():
-        result = compute(analysis, patterns, dimensions, seed)
-        save(analysis, *result)
-        return result
-    reduction = load_reduction(analysis)
-    layers = tuple(find_layers(analysis.run, patterns))
-    possible = min(dimensions, len(analysis.examples) - 1, int((reduction.scale > 0).sum()))
-    if (reduction.layers, reduction.components.shape[1]) != (layers, possible):
-        raise ValueError(
-            f'{analysis.folder / "embeddings.npz"} was made with other layers or dimensions; '
-            '--force computes it again (and everything that rests on it should be, too).'
-        )
-    return load(analysis), reduction
+    layers = list(find_layers(analysis.run, patterns))
+    origin = artifacts.origin(analysis, layers=layers, dimensions=dimensions, seed=seed)
+    if not force and artifacts.is_current(analysis, 'embeddings.npz', VERSION, origin):
+        return load(analysis), load_reduction(analysis)
+    result = compute(analysis, layers, dimensions, seed)
+    save(analysis, *result, origin)
+    return result
 
 
 def summarize(embeddings: np.ndarray, reduction: Reduction) -> dict:

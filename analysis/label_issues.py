@@ -21,7 +21,7 @@ quality (Lad & Mueller 2023) stands beside ours as `cleanlab`, lower being worse
 
 Writes into the run's `analysis/<split>-<step>/`:
 
-label_issues.parquet (kind 'label_issues', version 1), a row per region, most suspicious first:
+label_issues.parquet (kind 'label_issues', version 2), a row per region, most suspicious first:
     image_id, file_name
     kind, score        one of the above, in [0, 1]
     given, suggested   class that is labelled there, and that the network would have
@@ -67,7 +67,7 @@ from segmentation.model import scale_images
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-VERSION = 1
+VERSION = 2
 EXCLUDE_VERSION = 1
 RESPONSES = (DEEP, FINE)  # layers that tell what a region looks like
 _COLORS = np.array(
@@ -237,14 +237,16 @@ def compute_or_load(analysis: Analysis, force: bool = False) -> tuple[pyarrow.Ta
     """What was written before, or else computed and written now.
 
     Raises:
-      ValueError: files are there that do not fit, and `force` is not given.
+      ValueError: files are there that are damaged or of other images, and `force` is not given.
     """
-    # The JSON file is written last.
-    if (analysis.folder / 'label_issues.json').exists() and not force:
+    # The JSON file is written last, and is of one table.
+    origin = artifacts.origin(analysis, 'label_issues.parquet')
+    if not force and artifacts.is_current(analysis, 'label_issues.json', VERSION, origin):
         return load(analysis)
     table, result = compute(analysis)
     artifacts.save_table(analysis, 'label_issues', VERSION, table)
-    artifacts.save_json(analysis, 'label_issues', VERSION, result)
+    origin = artifacts.origin(analysis, 'label_issues.parquet')
+    artifacts.save_json(analysis, 'label_issues', VERSION, result, origin)
     return table, result
 
 
@@ -408,7 +410,8 @@ def _run(arguments: argparse.Namespace) -> dict:
     for analysis in analyses:
         table, result = compute_or_load(analysis, arguments.force)
         picture = analysis.folder / 'label_issues.png'
-        if arguments.force or not picture.exists():
+        written = analysis.folder / 'label_issues.json'
+        if not picture.exists() or picture.stat().st_mtime < written.stat().st_mtime:
             figure(analysis, table, picture)
         tables.append(table.replace_schema_metadata(None))
         images += result['images']

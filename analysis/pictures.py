@@ -339,17 +339,17 @@ def compute_or_load(analysis: Analysis, most: int = 400, force: bool = False) ->
       force: write all again.
 
     Raises:
-      ValueError: what is there does not fit, and `force` is not given.
+      ValueError: what is there is damaged or of other images, and `force` is not given.
     """
-    folder, vouched = analysis.folder / 'pictures', analysis.folder / 'pictures.json'
+    origin = artifacts.origin(analysis)
     # Written before the first picture, so it vouches for those of a stopped command too.
-    if force or not vouched.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        artifacts.save_json(analysis, 'pictures', VERSION, {'sheets': []})
+    if force or not artifacts.is_current(analysis, 'pictures.json', VERSION, origin):
+        shutil.rmtree(analysis.folder / 'pictures', ignore_errors=True)
+        artifacts.save_json(analysis, 'pictures', VERSION, {'sheets': []}, origin)
     before = load(analysis)
     result = compute(analysis, interesting(analysis, most))
     if result != before:
-        artifacts.save_json(analysis, 'pictures', VERSION, result)
+        artifacts.save_json(analysis, 'pictures', VERSION, result, origin)
     return result
 
 

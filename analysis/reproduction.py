@@ -19,13 +19,28 @@ from segmentation import metrics
 
 # Exponents of the power law that are tried.
 _EXPONENTS = np.geomspace(0.05, 3, 120)
+_BLOCK = 200  # resamples at once, so that memory does not grow with them times the images
 VERDICTS = ('supported', 'contradicted', 'not resolvable with this data')
 
 
 def bootstrap_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.ndarray:
-    """How often each image is drawn in each bootstrap resample, int64 `[R, N]`."""
+    """How often each image is drawn in each bootstrap resample, int16 `[R, N]`."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=num_resamples)
+    uniform, weights = np.full(num_images, 1 / num_images), []
+    for start in range(0, num_resamples, _BLOCK):
+        block = rng.multinomial(num_images, uniform, size=min(_BLOCK, num_resamples - start))
+        weights.append(block.astype(np.int16))
+    return np.concatenate(weights)
+
+
+def bootstrap_means(values: np.ndarray, num_resamples: int, seed: int = 0) -> np.ndarray:
+    """Means of values `[N]` over the sets of images of `bootstrap_weights`, float64 `[R]`.
+
+    Block by block, as the weights become four times as large when they are multiplied.
+    """
+    weights = bootstrap_weights(len(values), num_resamples, seed)
+    blocks = (weights[start : start + _BLOCK] for start in range(0, num_resamples, _BLOCK))
+    return np.concatenate([block @ values for block in blocks]) / len(values)
 
 
 def score(confusions: np.ndarray, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:

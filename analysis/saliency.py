@@ -197,25 +197,20 @@ def compute(
 
 def compute_or_load(
     analysis: Analysis, clusters: Clusters | None, force: bool = False
-) -> tuple[dict[str, np.ndarray], bool]:
-    """The maps as written before, or computed and written now, and whether they are new.
+) -> dict[str, np.ndarray]:
+    """The maps as written before, or computed and written now.
 
     They are computed again if they are of other clusters than there are now.
 
     Raises:
-      ValueError: a file is there that does not fit, and `force` is not given.
+      ValueError: a file is there that is damaged or of other images, and `force` is not given.
     """
-    if (analysis.folder / 'saliency.npz').exists() and not force:
-        arrays = load(analysis)
-        same = clusters is None or (
-            np.array_equal(arrays['cluster'], clusters.label)
-            and np.array_equal(arrays['other'], clusters.other)
-        )
-        if same:
-            return arrays, False
+    origin = artifacts.origin(analysis, *(('embeddings.npz', 'clusters.npz') if clusters else ()))
+    if not force and artifacts.is_current(analysis, 'saliency.npz', VERSION, origin):
+        return load(analysis)
     arrays = compute(analysis, clusters)
-    artifacts.save_arrays(analysis, 'saliency', VERSION, **arrays)
-    return arrays, True
+    artifacts.save_arrays(analysis, 'saliency', VERSION, origin, **arrays)
+    return arrays
 
 
 def common_features(arrays: dict[str, np.ndarray], number: int = 5) -> list[dict]:
@@ -241,8 +236,8 @@ def common_features(arrays: dict[str, np.ndarray], number: int = 5) -> list[dict
 def _run(arguments: argparse.Namespace) -> dict:
     analysis = artifacts.open_chosen(arguments)
     clusters = open_clusters(analysis)
-    arrays, new = compute_or_load(analysis, clusters, arguments.force)
-    result = saliency_examples.judge_or_load(analysis, clusters, arrays, arguments, new)
+    arrays = compute_or_load(analysis, clusters, arguments.force)
+    result = saliency_examples.judge_or_load(analysis, clusters, arrays, arguments)
     result['clusters'] = common_features(arrays)
     figures = saliency_report.draw(analysis, arrays, result)
     text = saliency_report.to_markdown(result, [path.name for path in figures])

@@ -21,6 +21,7 @@ from segmentation import labels
 CATEGORIES = ('bicycle', 'motorcycle')
 _TOLERANCE = 15 / 224  # of the image's side, as Zhang et al. 2016
 _LEAST_MEMBERS = 5
+_BLOCK = 256  # images
 
 
 def category_groups(analysis: Analysis, asked: str) -> dict[str, list[int]]:
@@ -66,50 +67,82 @@ def measure(
       `area` (mean share of the image), `lift` (their ratio), and `hits`: share of the images in
       which the map's highest cell is inside of an instance or within 15 / 224 of the side of it.
     """
-    grid = arrays['gradient'].shape[-1]
-    targets, layers = arrays['targets'].tolist(), arrays['layers'].tolist()
     result = []
-    for group, (rows, masks, knowing_nothing) in _masks(analysis, groups, grid).items():
-
-        def add(target, name, maps, chosen, group=group, masks=masks):
-            inside = energy_inside(maps[chosen], masks[chosen])
-            known = chosen[~np.isnan(inside)]
-            if len(known):
-                energy, area = mean_interval(inside), float(masks[known].mean())
-                hits = [
-                    pointing_hit(maps[i], masks[i] >= 0.5, _TOLERANCE * grid)
-                    for i in known
-                    if (masks[i] >= 0.5).any()
-                ]
+    for group, (rows, area, measured) in _measure_images(analysis, arrays, groups).items():
+        for (target, name), (inside, hits) in measured.items():
+            everyone = np.arange(len(rows))
+            subsets = {target: everyone}
+            if target in arrays['targets']:
+                t = arrays['targets'].tolist().index(target)
+                subsets[target] = everyone[~np.isnan(arrays['score'][rows, t])]
+            if target == 'cluster':
+                subsets |= _most_of_a_cluster(arrays['cluster'], rows, subsets[target])
+            for title, chosen in subsets.items():
+                known = chosen[~np.isnan(inside[chosen])]
+                if not len(known):
+                    continue
+                energy, share = mean_interval(inside[chosen]), float(area[known].mean())
+                there = hits[known][~np.isnan(hits[known])]
                 result.append(
                     {
-                        **{'group': group, 'target': target, 'map': name, 'images': len(known)},
-                        **{'inside': energy, 'area': area, 'lift': energy['mean'] / area},
-                        'hits': float(np.mean(hits)) if hits else None,
+                        **{'group': group, 'target': title, 'map': name, 'images': len(known)},
+                        **{'inside': energy, 'area': share, 'lift': energy['mean'] / share},
+                        'hits': float(there.mean()) if len(there) else None,
                     }
                 )
-
-        everyone = np.arange(len(rows))
-        for name, maps in knowing_nothing.items():
-            add('–', name, maps, everyone)
-        for t, target in enumerate(targets):
-            there = everyone[~np.isnan(arrays['score'][rows, t])]
-            subsets = {target: there}
-            if target == 'cluster':
-                subsets |= _most_of_a_cluster(arrays['cluster'], rows, there)
-            for title, chosen in subsets.items():
-                add(title, 'gradient', arrays['gradient'][rows, t].astype(np.float32), chosen)
-                for layer in (DEEP, FINE):
-                    maps = arrays[f'layer_{layers.index(layer)}'][rows, t].astype(np.float32)
-                    add(title, f'A×gradient {layer}', np.asarray(_enlarge(maps, grid)), chosen)
     return result
 
 
-def _masks(analysis: Analysis, groups: dict[str, list[int]], grid: int) -> dict[str, tuple]:
-    """By group: rows `[n]`, masks `[n, G, G]` and maps that know nothing of the network."""
+def _measure_images(
+    analysis: Analysis, arrays: dict[str, np.ndarray], groups: dict[str, list[int]]
+) -> dict[str, tuple[np.ndarray, np.ndarray, dict]]:
+    """What `measure` takes means of, by group that any image has.
+
+    Returns:
+      Rows of the images `[n]`, share of each under instances `[n]`, and by target ('–' for maps
+      that know nothing of the network) and map: energy inside `[n]`, NaN for none, and whether the
+      highest cell hits `[n]`, NaN where no cell is mostly in an instance.
+    """
+    grid, layers = arrays['gradient'].shape[-1], arrays['layers'].tolist()
+    found: dict[str, dict] = {group: {} for group in groups}
+    # In blocks: of all images the maps alone would take gigabytes.
+    for start in tqdm(range(0, len(analysis.examples), _BLOCK), desc='instances', unit='block'):
+        block = slice(start, start + _BLOCK)
+        maps = {}
+        for t, target in enumerate(arrays['targets'].tolist()):
+            maps[target, 'gradient'] = arrays['gradient'][block, t].astype(np.float32)
+            for layer in (DEEP, FINE):
+                cells = arrays[f'layer_{layers.index(layer)}'][block, t].astype(np.float32)
+                maps[target, f'A×gradient {layer}'] = np.asarray(_enlarge(cells, grid))
+        for group, (rows, masks, nothing) in _masks(analysis, groups, grid, start).items():
+            parts = {'rows': rows, 'area': masks.mean((1, 2), dtype=np.float64)}
+            here = {key: each[rows - start] for key, each in maps.items()}
+            for key, each in ({('–', name): each for name, each in nothing.items()} | here).items():
+                hits = [
+                    pointing_hit(one, mask >= 0.5, _TOLERANCE * grid)
+                    if (mask >= 0.5).any()
+                    else np.nan
+                    for one, mask in zip(each, masks, strict=True)
+                ]
+                parts[key] = np.stack([energy_inside(each, masks), np.array(hits, np.float64)])
+            for key, values in parts.items():
+                found[group].setdefault(key, []).append(values)
+    result = {}
+    for group, parts in found.items():
+        if parts:
+            whole = {key: np.concatenate(values, axis=-1) for key, values in parts.items()}
+            result[group] = whole.pop('rows'), whole.pop('area'), whole
+    return result
+
+
+def _masks(
+    analysis: Analysis, groups: dict[str, list[int]], grid: int, start: int
+) -> dict[str, tuple]:
+    """Of a block by group, where there are any: rows `[n]`, masks `[n, G, G]` and maps that know
+    nothing of the network."""
     examples = analysis.examples
     found: dict[str, list[tuple]] = {group: [] for group in groups}
-    for row in tqdm(range(len(examples)), desc='instances', unit='img'):
+    for row in range(start, min(start + _BLOCK, len(examples))):
         record = examples.record(row)
         instances = record['instances']
         complete = set(record['complete_category_ids'].tolist())

@@ -278,9 +278,8 @@ def judge_or_load(
     clusters: Clusters | None,
     arrays: dict[str, np.ndarray],
     arguments: argparse.Namespace,
-    force: bool,
 ) -> dict[str, Any]:
-    """saliency.json as it was written before for the same options, or made now.
+    """saliency.json as it was written before for the same options and maps, or made now.
 
     Raises:
       ValueError: a file is there that does not fit, an unknown category, or a number below 1.
@@ -292,13 +291,16 @@ def judge_or_load(
     if bad := [key for key, value in options.items() if key != 'categories' and value < 1]:
         raise ValueError(f'--{bad[0]} must be at least 1.')
     groups = saliency_energy.category_groups(analysis, arguments.categories)
-    made = [analysis.folder / name for name in ('saliency.json', 'saliency_examples.npz')]
-    if not force and all(path.exists() for path in made):
-        result = artifacts.load_json(analysis, 'saliency', VERSION)
-        if result['options'] == options:
-            return result
-    result = {'options': options, **_judge(analysis, clusters, arrays, groups, arguments)}
-    artifacts.save_json(analysis, 'saliency', VERSION, result)
+    origin = artifacts.origin(analysis, 'saliency.npz', **options)
+    files = 'saliency_examples.npz', 'saliency.json'
+    if not arguments.force and all(
+        artifacts.is_current(analysis, f, VERSION, origin) for f in files
+    ):
+        return artifacts.load_json(analysis, 'saliency', VERSION)
+    result, made = _judge(analysis, clusters, arrays, groups, arguments)
+    result = {'options': options, **result}
+    artifacts.save_arrays(analysis, 'saliency_examples', VERSION, origin, **made)
+    artifacts.save_json(analysis, 'saliency', VERSION, result, origin)
     return result
 
 
@@ -311,7 +313,8 @@ def load(analysis: Analysis) -> dict[str, np.ndarray]:
     return artifacts.load_arrays(analysis, 'saliency_examples', VERSION)
 
 
-def _judge(analysis, clusters, arrays, groups, arguments) -> dict[str, Any]:
+def _judge(analysis, clusters, arrays, groups, arguments) -> tuple[dict, dict[str, np.ndarray]]:
+    """Content of saliency.json but for `options`, and of saliency_examples.npz."""
     run = analysis.run
     scores = Scores(run.model, clusters)
 
@@ -344,6 +347,5 @@ def _judge(analysis, clusters, arrays, groups, arguments) -> dict[str, Any]:
             lambda which, _: clusters.target(exemplars[which]), predict, exemplars,
             arguments, 'clusters explained',
         )  # fmt: skip
-    artifacts.save_arrays(analysis, 'saliency_examples', VERSION, **made)
     result['energy'] = saliency_energy.measure(analysis, arrays, groups)
-    return result
+    return result, made

@@ -359,12 +359,13 @@ def compute_or_load(analysis: Analysis, force: bool = False) -> pyarrow.Table:
     """The table as it was written before, or computed and written now.
 
     Raises:
-      ValueError: a table is there that does not fit, and `force` is not given.
+      ValueError: a table is there that is damaged or of other images, and `force` is not given.
     """
-    if (analysis.folder / 'samples.parquet').exists() and not force:
+    origin = artifacts.origin(analysis)
+    if not force and artifacts.is_current(analysis, 'samples.parquet', VERSION, origin):
         return load(analysis)
     table = compute(analysis)
-    artifacts.save_table(analysis, 'samples', VERSION, table)
+    artifacts.save_table(analysis, 'samples', VERSION, table, origin)
     return table
 
 

@@ -32,7 +32,7 @@ from segmentation.model import scale_images
 
 VERSION = 1
 K = 20
-_BLOCK = 256
+_BLOCK = 64  # queries at once: all distances to them are in memory
 
 
 def neighbours(
@@ -85,18 +85,16 @@ def load(analysis: Analysis) -> dict[str, np.ndarray]:
 
 
 def compute_or_load(analysis: Analysis, k: int = K, force: bool = False) -> dict[str, np.ndarray]:
-    """What was written before if it has as many neighbours, or computes and writes it.
+    """What was written before of the same embeddings, or computes and writes it.
 
     Raises:
-      ValueError: what is there does not fit, and `force` is not given.
+      ValueError: what is there is damaged or of other images, and `force` is not given.
     """
-    points = embeddings.load(analysis)
-    if (analysis.folder / 'similar.npz').exists() and not force:
-        found = load(analysis)
-        if found['index'].shape[1] == min(k, len(points) - 1):
-            return found
-    index, distance = neighbours(points, k, progress=True)
-    artifacts.save_arrays(analysis, 'similar', VERSION, index=index, distance=distance)
+    origin = artifacts.origin(analysis, 'embeddings.npz', k=k)
+    if not force and artifacts.is_current(analysis, 'similar.npz', VERSION, origin):
+        return load(analysis)
+    index, distance = neighbours(embeddings.load(analysis), k, progress=True)
+    artifacts.save_arrays(analysis, 'similar', VERSION, origin, index=index, distance=distance)
     return {'index': index, 'distance': distance}
 
 

@@ -121,12 +121,13 @@ def load(analysis: Analysis) -> dict[str, np.ndarray]:
 
 
 def compute_or_load(analysis: Analysis, seed: int = 0, force: bool = False) -> dict:
-    """What was written before, or computes and writes it.
+    """What was written before of the same embeddings, or computes and writes it.
 
     Raises:
-      ValueError: what is there does not fit, and `force` is not given.
+      ValueError: what is there is damaged or of other images, and `force` is not given.
     """
-    if (analysis.folder / 'similarity_map.npz').exists() and not force:
+    origin = artifacts.origin(analysis, 'embeddings.npz', seed=seed)
+    if not force and artifacts.is_current(analysis, 'similarity_map.npz', VERSION, origin):
         return load(analysis)
     points = embeddings.load(analysis)
     maps, trust, recall = {}, [], []
@@ -136,7 +137,7 @@ def compute_or_load(analysis: Analysis, seed: int = 0, force: bool = False) -> d
         trust.append(scores[0])
         recall.append(scores[1])
     arrays = {**maps, 'trustworthiness': np.array(trust), 'recall': np.array(recall)}
-    artifacts.save_arrays(analysis, 'similarity_map', VERSION, **arrays)
+    artifacts.save_arrays(analysis, 'similarity_map', VERSION, origin, **arrays)
     return arrays
 
 

@@ -23,7 +23,7 @@ searched given size, the percentages of the foreground classes.
                           class: 0.1 is about 10 % more loss; high is bad
     mean_iou_foreground_given_size    IoU minus what is expected likewise; low is bad
 
-Writes `slices.json` (kind 'slices', version 1) and `slices.png`, a bar for every slice, into the
+Writes `slices.json` (kind 'slices', version 2) and `slices.png`, a bar for every slice, into the
 run's `analysis/<split>-<step>/`:
 
     num_images, seed, uses_clusters
@@ -63,7 +63,7 @@ from segmentation import markdown, process_settings
 matplotlib.use('agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-VERSION = 1
+VERSION = 2
 LEVEL = 0.05
 # Metric → 1 if high is bad, -1 if low is.
 METRICS = {
@@ -532,8 +532,13 @@ def figure(result: dict, path: pathlib.Path) -> None:
 
 def _run(arguments: argparse.Namespace) -> dict:
     analysis = artifacts.open_chosen(arguments)
-    result = compute(analysis, arguments.seed)
-    artifacts.save_json(analysis, 'slices', VERSION, result)
+    samples.compute_or_load(analysis)
+    origin = artifacts.origin(analysis, 'samples.parquet', 'clusters.npz', seed=arguments.seed)
+    if not arguments.force and artifacts.is_current(analysis, 'slices.json', VERSION, origin):
+        result = load(analysis)
+    else:
+        result = compute(analysis, arguments.seed)
+        artifacts.save_json(analysis, 'slices', VERSION, result, origin)
     path = analysis.folder / 'slices.png'
     figure(result, path)
     print(to_markdown(result), f'{path} shows them.', sep='\n\n')
@@ -543,6 +548,7 @@ def _run(arguments: argparse.Namespace) -> dict:
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser('slices', __doc__)
     parser.add_argument('--seed', type=int, default=0, help='of the halves; default: %(default)s')
+    parser.add_argument('--force', action='store_true', help='compute them again')
     return run_command(parser.parse_args(argv), _run)
 
 

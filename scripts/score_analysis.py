@@ -68,6 +68,10 @@ STAGES = (
     'samples', 'embeddings', 'clusters', 'similarity_map', 'similar', 'associations', 'slices',
     'label_issues',
 )  # fmt: skip
+SCORED = (
+    'samples.parquet', 'embeddings.npz', 'clusters.npz', 'similarity_map.npz', 'similar.npz',
+    'associations.json', 'slices.json', 'label_issues.json',
+)  # fmt: skip
 NUM_TABLES = NUM_SAMPLES = 1000  # over all seeds
 HEAT_MAP_IMAGES = 1200
 
@@ -144,10 +148,9 @@ def score_seed(
         'samples': 0 if arguments.short else -(-NUM_SAMPLES // seeds),
         'heat_map_images': 0 if arguments.short else HEAT_MAP_IMAGES,
     }
-    if (analysis.folder / 'truth_scores.json').exists() and not arguments.force:
-        result = artifacts.load_json(analysis, 'truth_scores', VERSION)
-        if result['amounts'] == amounts:
-            return result
+    origin = artifacts.origin(analysis, *SCORED, **amounts)
+    if not arguments.force and artifacts.is_current(analysis, 'truth_scores.json', VERSION, origin):
+        return artifacts.load_json(analysis, 'truth_scores', VERSION)
     print(f'=== seed {seed}: scores', file=sys.stderr, flush=True)
     truth = against_truth.read_truth(analysis, folder)
     measures = against_truth.representation(analysis, truth)
@@ -158,7 +161,7 @@ def score_seed(
         measures |= against_truth.heat_maps(analysis, folder, amounts['heat_map_images'])
         shares |= against_truth.interval_coverage(analysis, amounts['samples'])
     result = {'amounts': amounts, 'measures': measures, 'shares': shares}
-    artifacts.save_json(analysis, 'truth_scores', VERSION, result)
+    artifacts.save_json(analysis, 'truth_scores', VERSION, result, origin)
     return result
 
 

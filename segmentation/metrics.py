@@ -16,6 +16,7 @@ ABSENT_CLASS_RULE = (
     'without it counts not at all. mean_iou is over all classes, mean_iou_foreground without '
     'background; mean_image_iou is the mean of image_iou over the foreground classes.'
 )
+_BLOCK = 200  # weighted sets of images at once
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
@@ -80,6 +81,12 @@ def weighted_scores(confusions: np.ndarray, weights: np.ndarray) -> dict[str, np
       float64; NaN where a score does not exist (see `ABSENT_CLASS_RULE`).
     """
     num_images, num_classes, _ = confusions.shape
+    if len(weights) > _BLOCK:  # so that memory does not grow with resamples times images
+        blocks = [
+            weighted_scores(confusions, weights[start : start + _BLOCK])
+            for start in range(0, len(weights), _BLOCK)
+        ]
+        return {key: np.concatenate([block[key] for block in blocks]) for key in blocks[0]}
     summed = weights @ confusions.reshape(num_images, -1)
     per_image = iou(confusions)
     present = ~np.isnan(per_image)
@@ -127,9 +134,9 @@ def summarize(
     summary = {key: _for_json(value[0], class_names) for key, value in scores.items()}
     if num_resamples:
         uniform = np.full(num_images, 1 / num_images)
-        blocks = [  # in blocks, so that memory does not grow with resamples times images
+        blocks = [
             weighted_scores(confusions, rng.multinomial(num_images, uniform, size=size))
-            for size in np.diff([*range(0, num_resamples, 200), num_resamples])
+            for size in np.diff([*range(0, num_resamples, _BLOCK), num_resamples])
         ]
         summary['intervals'] = {
             key: _for_json(

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import subprocess
 import types
 
 import numpy as np
@@ -21,19 +23,23 @@ def analysis(tmp_path):
 
 KINDS = {
     'arrays': (
-        lambda analysis, version: artifacts.save_arrays(analysis, 'thing', version, x=np.eye(3)),
+        lambda analysis, version, origin=None: artifacts.save_arrays(
+            analysis, 'thing', version, origin, x=np.eye(3)
+        ),
         artifacts.load_arrays,
         lambda found: np.testing.assert_array_equal(found['x'], np.eye(3)),
     ),
     'table': (
-        lambda analysis, version: artifacts.save_table(
-            analysis, 'thing', version, {'a': [1, 2, 3], 'name': ['x', '"', '\n']}
+        lambda analysis, version, origin=None: artifacts.save_table(
+            analysis, 'thing', version, {'a': [1, 2, 3], 'name': ['x', '"', '\n']}, origin
         ),
         artifacts.load_table,
         lambda found: found.to_pydict() == {'a': [1, 2, 3], 'name': ['x', '"', '\n']} or 1 / 0,
     ),
     'json': (
-        lambda analysis, version: artifacts.save_json(analysis, 'thing', version, {'x': [1.5]}),
+        lambda analysis, version, origin=None: artifacts.save_json(
+            analysis, 'thing', version, {'x': [1.5]}, origin
+        ),
         artifacts.load_json,
         lambda found: found == {'x': [1.5]} or 1 / 0,
     ),
@@ -50,6 +56,18 @@ def test_what_was_written_comes_back(analysis, kind):
     path = save(analysis, 1)
     check(load(analysis, 'thing', 1))
     assert [file.name for file in analysis.folder.iterdir()] == [path.name]
+
+
+def test_what_killed_processes_left_is_removed(analysis, kind):
+    save, _, _ = kind
+    path = save(analysis, 1)
+    ended = subprocess.Popen(['true'])
+    ended.wait()
+    for pid in (ended.pid, os.getppid()):
+        path.with_name(f'.{path.name}.{pid}').touch()
+    save(analysis, 1)
+    left = {file.name for file in analysis.folder.iterdir()}
+    assert left == {path.name, f'.{path.name}.{os.getppid()}'}  # it may be writing
 
 
 def test_what_does_not_fit_is_refused(analysis, kind):
@@ -77,7 +95,7 @@ def test_damage_is_named(analysis, kind):
 
 def test_any_change_is_noticed_and_other_readers_see_nothing_of_it(analysis, kind):
     save, load, _ = kind
-    path = save(analysis, 1)
+    path = save(analysis, 1, artifacts.origin(analysis, 'nothing.npz', seed=1))
     whole = path.read_bytes()
     for place in range(0, len(whole), max(1, len(whole) // 200)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
@@ -95,6 +113,58 @@ def test_any_change_is_noticed_and_other_readers_see_nothing_of_it(analysis, kin
         np.testing.assert_array_equal(np.load(path, allow_pickle=False)['x'], np.eye(3))
     elif path.suffix == '.parquet':
         assert parquet.read_table(path)['a'].to_pylist() == [1, 2, 3]
+
+
+def test_what_would_be_computed_otherwise_now_is_not_current(analysis, kind, capsys):
+    save, load, check = kind
+    artifacts.save_arrays(analysis, 'source', 1, x=np.arange(3))
+
+    def origin(seed=0, layers=('a', 'b')):
+        return artifacts.origin(analysis, 'source.npz', 'option.npz', seed=seed, layers=layers)
+
+    file = f'thing{save(analysis, 1).suffix}'  # as before origins were written
+    assert not artifacts.is_current(analysis, file, 1, origin())
+    assert 'seed unknown instead of 0' in capsys.readouterr().err
+    check(load(analysis, 'thing', 1))
+    save(analysis, 1, origin())
+    before = (analysis.folder / file).read_bytes()
+    save(analysis, 1, origin())
+    assert (analysis.folder / file).read_bytes() == before
+    assert artifacts.is_current(analysis, file, 1, origin())
+    assert capsys.readouterr().err == ''
+    for version, now, said in (
+        (2, origin(), 'version 1 instead of 2'),
+        (1, origin(seed=3), 'seed 0 instead of 3'),
+        (1, origin(layers=['b']), "layers ['a', 'b'] instead of ['b']"),
+    ):
+        assert not artifacts.is_current(analysis, file, version, now)
+        assert f'{file} is computed anew: {said}.\n' in capsys.readouterr().err
+
+    # Computed again with the same result, a source is the same; with another one it is not.
+    artifacts.save_arrays(analysis, 'source', 1, x=np.arange(3))
+    assert artifacts.is_current(analysis, file, 1, origin())
+    artifacts.save_arrays(analysis, 'source', 1, x=np.arange(4))
+    assert not artifacts.is_current(analysis, file, 1, origin())
+    assert 'source.npz has changed' in capsys.readouterr().err
+    with pytest.raises(ValueError, match='another source.npz than there is now'):
+        load(analysis, 'thing', 1)
+    # What was made without an optional one is still true; that one not being there any more, too.
+    (analysis.folder / 'source.npz').unlink()
+    check(load(analysis, 'thing', 1))
+    assert artifacts.is_current(analysis, file, 1, origin())
+    artifacts.save_arrays(analysis, 'option', 1, x=np.eye(2))
+    check(load(analysis, 'thing', 1))
+    assert not artifacts.is_current(analysis, file, 1, origin())
+    assert 'option.npz has changed' in capsys.readouterr().err
+
+
+def test_what_is_damaged_is_for_readers_to_refuse(analysis, kind):
+    save, load, _ = kind
+    path = save(analysis, 1, artifacts.origin(analysis))
+    path.write_bytes(b'')
+    assert artifacts.is_current(analysis, path.name, 2, artifacts.origin(analysis))
+    with pytest.raises(ValueError, match='damaged'):
+        load(analysis, 'thing', 2)
 
 
 def test_files_of_before_there_were_checksums_are_read(analysis):

@@ -161,10 +161,13 @@ def test_command(workdir, analysis, tmp_path, capsys):
     assert associations.main(arguments) == 0
     assert path.stat().st_mtime_ns == before
     assert Image.open(analysis.folder / 'associations.png').width > 100
-    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
-    assert associations.main(arguments) == 1
-    assert 'version 0 instead of 1' in capsys.readouterr().err
-    assert associations.main([*arguments, '--force']) == 0
+    old = path.read_text().replace('"version": 1', '"version": 0')
+    path.write_text(old)
+    with pytest.raises(ValueError, match='version 0 instead of 1'):
+        artifacts.load_json(analysis, 'associations', associations.VERSION)
+    assert associations.main(arguments) == 0
+    assert 'computed anew: version 0 instead of 1' in capsys.readouterr().err
+    assert path.read_text() != old
 
 
 def test_what_is_shown(tmp_path):

@@ -125,9 +125,22 @@ def test_commands(tiny_run, tmp_path, capsys):
     (analysis.folder / 'embeddings.npz').unlink()
     assert clusters.main(command) == 0  # reads what is there
     embeddings.compute_or_load(analysis, ('decoder/*',))
+    capsys.readouterr()
+    assert clusters.main([*command, '--tried', '2', '--seed', '1']) == 0
+    assert 'clusters.npz is computed anew: tried [4, 5' in capsys.readouterr().err
+    assert clusters.load(analysis)['tried'].tolist() == [2]
     assert similarity_map.main(command) == 0
     maps = similarity_map.load(analysis)
     assert maps['map_2d'].shape == (len(found['label']), 2)
     assert maps['map_3d'].shape == (len(found['label']), 3)
     for name in ('clusters', 'similarity_map', 'similarity_map_images'):
         assert (analysis.folder / f'{name}.png').read_bytes()[:4] == b'\x89PNG'
+    capsys.readouterr()
+    assert similarity_map.main([*command, '--seed', '1']) == 0
+    assert 'seed 0 instead of 1' in capsys.readouterr().err
+    # Maps of other embeddings are not read, and clusters of them are refused.
+    embeddings.compute_or_load(analysis, ('decoder/*',), seed=1)
+    assert similarity_map.main(command) == 1
+    assert 'clusters.npz was made of another embeddings.npz' in capsys.readouterr().err
+    with pytest.raises(ValueError, match='another embeddings.npz'):
+        similarity_map.load(analysis)

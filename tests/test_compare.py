@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from analysis import artifacts, compare, representations, samples
 from configs import default
+from scripts import analyze
 from segmentation import checkpoint, input_pipeline, labels, model, train_step, workdir
 
 
@@ -153,7 +154,7 @@ def runs(tmp_path_factory):
     return folder / 'person_car', folder / 'person_vehicle'
 
 
-def test_command(runs, capsys, tmp_path):
+def test_command(runs, capsys, tmp_path, monkeypatch):
     this, other = runs
     arguments = ['--workdir', str(this), '--other', str(other)]
     assert compare.main([*arguments, '--json', str(tmp_path / 'result.json')]) == 0
@@ -171,6 +172,32 @@ def test_command(runs, capsys, tmp_path):
     assert list(analysis.folder.glob('compare-*.png'))
     assert compare.main(arguments) == 0  # as it was
     assert capsys.readouterr().out == printed
+    table = samples.load(analysis)
+    order = ['image_id', 'loss', *(set(table.column_names) - {'image_id', 'loss'})]
+    artifacts.save_table(analysis, 'samples', samples.VERSION, table.select(order))
+    monkeypatch.setattr(compare, 'compute', lambda _: result)
+    assert compare.main(arguments) == 0
+    assert 'samples.parquet has changed' in capsys.readouterr().err
+
+
+def test_what_is_shown_of_the_other_run_is_made_first(runs, monkeypatch):
+    this, other = runs
+    asked = []
+
+    def run_stage(stage, argv, report):
+        asked.append((stage, argv[1], report.parent))
+        return {'seconds': 0, 'peak_mb': 0, 'result': {'page': 'page'}}
+
+    monkeypatch.setattr(analyze, 'run_stage', run_stage)
+    command = ['--workdir', str(this), '--other', str(other), '--stages', 'samples,report']
+    assert analyze.main(command) == 0
+    mine, others = this / 'analysis/val-0', other / 'analysis/val-0'
+    assert asked == [
+        ('samples', str(this), mine),
+        *((stage, str(other), others) for stage in analyze.OTHER_STAGES),
+        ('compare', str(this), mine),
+        ('report', str(this), mine),
+    ]
 
 
 def test_a_run_is_the_same_as_itself(runs, tmp_path):

@@ -100,9 +100,11 @@ def test_command_and_new_images(analysis, tmp_path, capsys):
     before = (analysis.folder / 'embeddings.npz').stat().st_mtime_ns
     assert embeddings.main(command) == 0  # reads what is there
     assert (analysis.folder / 'embeddings.npz').stat().st_mtime_ns == before
-    assert embeddings.main([*command, '--layers', 'decoder/*']) == 1
-    assert 'made with other layers' in capsys.readouterr().err
-    assert embeddings.main([*command, '--layers', 'decoder/*', '--force']) == 0
+    capsys.readouterr()
+    assert embeddings.main([*command, '--layers', 'decoder/logits', '--seed', '1']) == 0
+    said = capsys.readouterr().err
+    assert "instead of ['decoder/logits'], seed 0 instead of 1." in said
+    assert embeddings.load_reduction(analysis).layers == ('decoder/logits',)
     assert not [
         file for file in analysis.folder.iterdir() if not file.name.startswith('embeddings')
     ]

@@ -64,10 +64,17 @@ def test_files(analysis, summary):
     assert (analysis.folder / 'label_issues.png').stat().st_size > 1000
 
 
-def test_written_results_are_read(analysis, summary, monkeypatch):
-    monkeypatch.setattr(label_issues, 'compute', None)
-    _, result = label_issues.compute_or_load(analysis)
-    assert len(result['images']) == summary['num_images']
+def test_a_table_of_another_result_is_not_read(analysis, summary, tmp_path, capsys):
+    """As a command leaves it that is killed between its two files."""
+    folder = shutil.copytree(analysis.folder, tmp_path / 'copy')
+    copy = dataclasses.replace(analysis, folder=folder)
+    table, _ = label_issues.load(copy)
+    artifacts.save_table(copy, 'label_issues', label_issues.VERSION, table[1:])
+    with pytest.raises(ValueError, match='another label_issues.parquet'):
+        label_issues.load(copy)
+    found, _ = label_issues.compute_or_load(copy)
+    assert found.equals(table)
+    assert 'label_issues.parquet has changed' in capsys.readouterr().err
 
 
 def test_results_of_other_images_are_refused(analysis, summary, workdir):

@@ -1,12 +1,21 @@
 """The command on a tiny run, and what it keeps against what other analyses know."""
 
+import argparse
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from analysis import artifacts, clusters, embeddings, saliency, saliency_examples, saliency_report
+from analysis import (
+    artifacts,
+    clusters,
+    embeddings,
+    saliency,
+    saliency_examples,
+    saliency_report,
+    saliency_scores,
+)
 from segmentation import evaluate
 
 LABEL = np.int32([0, 0, 1, 1, 1, 0])
@@ -98,6 +107,35 @@ def test_what_is_there_is_read(workdir, analysis, result, capsys):
     assert {'saliency-clusters.png', 'saliency-cluster-0.png'} < pictures
     out = capsys.readouterr().out
     assert '| SmoothGrad |' in out and 'saliency-clusters.png' in out
+
+
+def test_of_other_clusters_or_options_it_is_made_anew(workdir, tmp_path, monkeypatch, capsys):
+    other = artifacts.open_analysis(shutil.copytree(workdir, tmp_path / 'run'))
+    monkeypatch.setattr(saliency, 'compute', lambda *_: {'made': np.ones(1)})
+    monkeypatch.setattr(saliency_examples, '_judge', lambda *_: ({}, {'made': np.ones(1)}))
+    options = {'images': 4, 'exemplars': 2, 'steps': 2, 'samples': 2, 'categories': ''}
+
+    def make(force=False, **changed):
+        capsys.readouterr()
+        found = saliency_scores.open_clusters(other)
+        saliency.compute_or_load(other, found, force)
+        arguments = argparse.Namespace(**options | changed, force=force)
+        result = saliency_examples.judge_or_load(other, found, {}, arguments)
+        assert result == {'options': options | changed}
+        return capsys.readouterr().err
+
+    make(force=True)
+    assert make() == ''
+    arrays = clusters.load(other)
+    arrays['centroids'] = arrays['centroids'] * np.float32(0.9)  # the same members
+    artifacts.save_arrays(other, 'clusters', clusters.VERSION, **arrays)
+    with pytest.raises(ValueError, match='another clusters.npz'):
+        saliency.load(other)
+    said = make()
+    assert 'saliency.npz is computed anew: clusters.npz has changed' in said
+    assert 'saliency_examples.npz is computed anew: saliency.npz has changed' in said
+    assert make() == ''
+    assert 'samples 2 instead of 1' in make(samples=1)
 
 
 def test_refusals(workdir, analysis, tmp_path, capsys):

@@ -42,7 +42,15 @@ def test_artifact(analysis, capsys):
     assert similar.main([*command, '--k', '3']) == 0
     assert similar.load(analysis)['index'].shape == (len(analysis.examples), 3)
     assert similar.main(command) == 0  # another number: computed again
+    assert 'k 3 instead of 20' in capsys.readouterr().err
     assert similar.load(analysis)['index'].shape == (7, 6)
+    # And of other embeddings.
+    embeddings.compute_or_load(analysis, ('decoder/*',), seed=1)
+    with pytest.raises(ValueError, match='another embeddings.npz'):
+        similar.load(analysis)
+    assert similar.main(command) == 0
+    index, _ = similar.neighbours(embeddings.load(analysis), 6)
+    np.testing.assert_array_equal(similar.load(analysis)['index'], index)
     assert similar.main([*command, '--k', '0']) == 1
     assert 'at least one' in capsys.readouterr().err
 

@@ -133,6 +133,12 @@ def test_command(workdir, capsys, tmp_path):
     assert slices.load(analysis) == result
     assert set(result['metrics']) == set(slices.METRICS) and not result['uses_clusters']
     assert (analysis.folder / 'slices.png').read_bytes()[:4] == b'\x89PNG'
+    # Read the second time, but not of other halves.
+    for changed, said in (([], ''), (['--seed', '1'], 'seed 0 instead of 1')):
+        capsys.readouterr()
+        assert slices.main([*arguments, *changed]) == 0
+        assert said in capsys.readouterr().err
+    assert slices.load(analysis)['seed'] == 1
     # Metrics are no conditions.
     metrics = samples.columns(samples.load(analysis), 'metric')
     assert not set(metrics) & set(slices.load_columns(analysis))
