@@ -6,8 +6,9 @@
 Each stage is a command of its own, `python -m analysis.<stage>`, whose --help says what it writes
 into the run's analysis/<split>-<step>/. Started again, what is there is read and the rest is
 computed. A stage that fails ends the command, with what it said; the stages before it are kept.
-With --other, the run is compared with another one on the same images. The report, for a browser,
-comes last and shows all that is there.
+With --other, the run is compared with another one on the same images, of which the stages that the
+comparison and its page read are run first. The report, for a browser, comes last and shows all that
+is there.
 
 Results that are printed by the stages go to <stage>.md there; --json FILE has all of them, with the
 seconds that each stage took and the peak memory of the process when it was done.
@@ -28,7 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import jax  # noqa: E402
 
-from analysis.artifacts import open_chosen  # noqa: E402
+from analysis.artifacts import open_analysis, open_chosen  # noqa: E402
 from analysis.run import add_arguments  # noqa: E402
 from segmentation import markdown, process_settings  # noqa: E402
 
@@ -47,6 +48,9 @@ STAGES = (
     'pictures',
     'report',
 )
+
+# What is shown of the other run.
+OTHER_STAGES = 'samples', 'embeddings', 'clusters', 'similarity_map', 'similar', 'pictures'
 
 
 def run_stage(stage: str, argv: list[str], report: pathlib.Path) -> dict | None:
@@ -106,31 +110,40 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
-    common += ['--checkpoint', arguments.checkpoint]
-    if arguments.data_path:
-        common += ['--data_path', arguments.data_path]
+    data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
+    common += ['--checkpoint', arguments.checkpoint, *data_path]
     try:
         folder = open_chosen(arguments).folder
+        if arguments.other:
+            other_folder = open_analysis(
+                arguments.other, arguments.split, data_path=arguments.data_path
+            ).folder
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
     other = ['--other', str(arguments.other)] if arguments.other else []
-    plan = [(stage, common) for stage in arguments.stages if stage != 'report']
+    plan = [(stage, stage, common, folder) for stage in arguments.stages if stage != 'report']
     if other:
-        plan.append(('compare', [*common, *other]))
+        # The best checkpoint of the other run, as for `compare`.
+        of_other = ['--workdir', str(arguments.other), '--split', arguments.split, *data_path]
+        plan += [
+            (f'{stage} of {arguments.other.name}', stage, of_other, other_folder)
+            for stage in OTHER_STAGES
+        ]
+        plan.append(('compare', 'compare', [*common, *other], folder))
     if 'report' in arguments.stages:
         report = ['--workdir', str(arguments.workdir), '--first', folder.name, *other]
-        plan.append(('report', report))
+        plan.append(('report', 'report', report, folder))
     done = {}
-    for number, (stage, argv_of_stage) in enumerate(plan, 1):
-        print(f'=== {number} of {len(plan)}: {stage}', file=sys.stderr, flush=True)
-        done[stage] = run_stage(stage, argv_of_stage, folder / f'{stage}.md')
-        if done[stage] is None:
-            print(f'{stage} failed; the same command continues with it.', file=sys.stderr)
+    for number, (name, stage, argv_of_stage, of) in enumerate(plan, 1):
+        print(f'=== {number} of {len(plan)}: {name}', file=sys.stderr, flush=True)
+        done[name] = run_stage(stage, argv_of_stage, of / f'{stage}.md')
+        if done[name] is None:
+            print(f'{name} failed; the same command continues with it.', file=sys.stderr)
             return 1
     rows = [
-        (stage, f'{row["seconds"]:.1f}', f'{row["peak_mb"]:.0f}', f'{stage}.md')
-        for stage, row in done.items()
+        (name, f'{row["seconds"]:.1f}', f'{row["peak_mb"]:.0f}', f'{stage}.md')
+        for (name, stage, *_), row in zip(plan, done.values(), strict=True)
     ]
     print(markdown.table(('stage', 'seconds', 'peak memory so far, MB', 'report'), rows))
     total = sum(row['seconds'] for row in done.values())
