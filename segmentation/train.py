@@ -254,9 +254,7 @@ def train(
                 if not np.isfinite(leaf).all():
                     raise diverged(f'{jax.tree_util.keystr(path)} is not finite', step)
 
-        def evaluate_and_save(step, state):
-            state = recalibrate(state)
-            check_state(step, state)
+        def score(state):
             variables = {'params': state.params, 'batch_stats': state.batch_stats}
             result = evaluate.evaluate(
                 predict,
@@ -268,12 +266,20 @@ def train(
             )
             summary = metrics.summarize(result['network'], class_names, num_resamples=0)
             summary['loss'] = float(result['loss'].mean())
+            return variables, summary
+
+        def evaluate_and_save(step, state):
+            state = recalibrate(state)
+            check_state(step, state)
+            variables, summary = score(state)
             best = {checkpoint.BEST_METRIC: summary['mean_iou_foreground']}
             if writer:
                 scores = {f'iou/{name}': value for name, value in summary['iou'].items()}
                 scores |= {k: summary[k] for k in ('loss', 'mean_iou', 'mean_iou_foreground')}
-                # Before the checkpoint: a run that continues from it must not lack this line.
+                # Before the checkpoint: a run that continues from it must not lack them.
                 writer.scalars(step, {f'selection/{k}': v for k, v in scores.items()})
+                if config.train.num_pictures:
+                    _write_pictures(writer, step, predict, variables, selection, config)
             checkpoint.save(manager, step, state, batches.get_state(), best)
             if writer:
                 tqdm.write(
@@ -283,8 +289,6 @@ def train(
                         for name, value in summary['iou'].items()
                     )
                 )
-                if config.train.num_pictures:
-                    _write_pictures(writer, step, predict, variables, selection, config)
             # Garbage with arrays in it, and free memory that training steps would not use.
             process_settings.release_memory()
             return state, summary
@@ -361,6 +365,8 @@ def train(
             if logs:
                 began = time.perf_counter()
         checkpoint.wait(manager)
+        if summary is None:  # it was complete before
+            _, summary = score(state)
         return {
             'step': step,
             'best_step': manager.best_step(),

@@ -36,8 +36,9 @@ class MetricWriter:
             temporary.write_text(''.join(f'{line}\n' for line in kept))
             temporary.replace(path)
         self._file = path.open('a')
+        # A killed process loses what has not been flushed, and does not come to those steps again.
         self._tensorboard = tensorboardX.SummaryWriter(
-            str(workdir / 'tensorboard'), purge_step=resume_step + 1
+            str(workdir / 'tensorboard'), purge_step=resume_step + 1, flush_secs=1
         )
         self._pictures = workdir / 'pictures'
 

@@ -58,6 +58,8 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
     with checkpoint.open_manager(interrupted, read_only=True) as manager:
         assert 2 <= manager.latest_step() < 12
     train.train(tiny_config, interrupted)
+    # Killed after the last checkpoint, it would come back to a run that is complete.
+    assert train.train(tiny_config, interrupted)['selection'] == result['selection']
 
     expected, actual = states_of(straight, 12), states_of(interrupted, 12)
     assert expected.keys() == actual.keys() and any('opt_state' in name for name in expected)
@@ -74,8 +76,17 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
     assert lines[0] == lines[1]
 
 
-def test_run_directory_describes_itself(tiny_config, tmp_path, one_device):
-    train.train(tiny_config, tmp_path)
+def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monkeypatch):
+    with monkeypatch.context() as patch:
+        # Killed just after a checkpoint, a run does not come to its step again.
+        save = checkpoint.save
+
+        def check_and_save(manager, step, *rest):
+            assert (tmp_path / 'pictures' / f'predictions-{step:07d}.png').exists()
+            return save(manager, step, *rest)
+
+        patch.setattr(checkpoint, 'save', check_and_save)
+        train.train(tiny_config, tmp_path)
     described = json.loads((tmp_path / 'run.json').read_text())
     assert described['class_names'] == ['background', 'person', 'car']
     assert described['images']['train']['images'] > 0
