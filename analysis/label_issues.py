@@ -380,7 +380,9 @@ def figure(analysis: Analysis, table: pyarrow.Table, path: pathlib.Path) -> None
                 )  # fmt: skip
             text = f'{row["image_id"]}: {row["given"]} → {row["suggested"]}, {row["score"]:.2f}'
             axis.set_title(text.replace('$', r'\$'), fontsize='x-small')
-    picture.savefig(path, dpi=130)
+    partial = path.with_name(f'.{path.name}')  # one that exists is whole
+    picture.savefig(partial, dpi=130, format='png')
+    partial.replace(path)
     plt.close(picture)
 
 

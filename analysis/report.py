@@ -227,15 +227,17 @@ def write_folder(
     known = (output / 'data' / 'manifest.js').exists()
     if output.exists() and not known and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f'{output} is no report, and is left alone: choose another --output.')
-    partial = output.with_name(f'.{output.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (output.with_name(f'.{output.name}.{what}') for what in ('partial', 'old'))
+    for folder in (partial, old):
+        shutil.rmtree(folder, ignore_errors=True)
     try:
         sizes = _fill(partial, manifest, views, comparisons, analyses)
-        if output.exists():
-            shutil.rmtree(output)
+        if output.exists():  # Half of it, should this be killed, would be no report any more.
+            output.rename(old)
         partial.rename(output)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for folder in (partial, old):
+            shutil.rmtree(folder, ignore_errors=True)
     return sizes
 
 

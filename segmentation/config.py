@@ -161,7 +161,7 @@ def save_config(config: ConfigDict, path: pathlib.Path) -> None:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Replaces a file, or leaves the old one whole if there is no room for the new one."""
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    partial = path.with_name(f'.{path.name}.partial')
     try:
         partial.write_text(text)
         os.replace(partial, path)

@@ -64,6 +64,23 @@ def test_files(analysis, summary):
     assert (analysis.folder / 'label_issues.png').stat().st_size > 1000
 
 
+def test_killed_in_drawing(analysis, summary, tmp_path, monkeypatch):
+    def begin_to_write(figure, path, **_):
+        path.write_bytes(b'PNG')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(label_issues.plt.Figure, 'savefig', begin_to_write)
+    with pytest.raises(KeyboardInterrupt):
+        label_issues.figure(analysis, label_issues.load(analysis)[0], tmp_path / 'picture.png')
+    assert not (tmp_path / 'picture.png').exists()
+
+
+def test_written_results_are_read(analysis, summary, monkeypatch):
+    monkeypatch.setattr(label_issues, 'compute', None)
+    _, result = label_issues.compute_or_load(analysis)
+    assert len(result['images']) == summary['num_images']
+
+
 def test_a_table_of_another_result_is_not_read(analysis, summary, tmp_path, capsys):
     """As a command leaves it that is killed between its two files."""
     folder = shutil.copytree(analysis.folder, tmp_path / 'copy')

@@ -194,6 +194,26 @@ def test_same_artifacts_same_report(run, folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['again']
 
 
+def test_killed_in_replacing_a_report(run, folder, tmp_path, monkeypatch):
+    again, arguments = tmp_path / 'again', ['--workdir', str(run), '--output', f'{tmp_path}/again']
+    assert report.main(arguments) == 0
+
+    class Killed(BaseException):
+        pass
+
+    def begin_to_remove(path, **_):
+        if path.exists():
+            (path / 'data' / 'manifest.js').unlink()
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(shutil, 'rmtree', begin_to_remove)
+        report.main(arguments)
+    assert report.main(arguments) == 0
+    assert _files(again) == _files(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ['again']
+
+
 def test_samples_are_enough(tmp_path, capsys):
     report_fixture.write_run(tmp_path / 'run', 40, only=())
     before = _files(tmp_path / 'run')
