@@ -101,6 +101,23 @@ def test_conjunction_only_where_both_matter():
     assert not any('contrast' in found and len(found) > 1 for found in names)
 
 
+def test_cluster_hides_no_metadata_but_is_told_where_none_explain():
+    columns, rng = make_table(1600, 5)
+    loss = rng.lognormal(0, 0.3, 1600)
+    columns['cluster'] = rng.integers(0, 4, 1600)
+    dark, sharp = columns['brightness'] <= 60, columns['sharpness'] >= 2000
+    columns['cluster'][dark | sharp] = 4  # for two reasons
+    columns['cluster'][rng.random(1600) < 0.05] = 5  # for none that is in the table
+    loss[np.isin(columns['cluster'], (4, 5))] += 0.6
+    names = [
+        sorted({name for name, _, _ in row['conditions']})
+        for row in slices.find_slices(columns, loss)['slices']
+    ]
+    assert ['brightness'] in names and ['sharpness'] in names
+    rows = [row for row in slices.find_slices(columns, loss)['slices'] if 'cluster' in row['text']]
+    assert [row['text'] for row in rows] == ['cluster is 5']
+
+
 def test_unknown_values_and_too_few_images():
     columns, rng = make_table(12, 3)
     assert slices.find_slices(columns, rng.random(12)) == {'num_tested': 0, 'slices': []}
