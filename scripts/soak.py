@@ -12,7 +12,8 @@ follow each other are alike, windows hardly. The verdict is `flat` if the interv
 is allowed, `grows` if it begins above, or else `undecided`.
 
 Resumes: a short training of the kind is stopped 20 times at random moments, by SIGTERM and SIGKILL
-in turn, and continued. What it leaves is compared with what an undisturbed one leaves.
+in turn, and continued. What it leaves is compared, as scripts/kill_anywhere.py does, with what an
+undisturbed one leaves.
 
 Writes soak.md and soak.png into --workdir, and the samples to soak/samples.jsonl. A part that is
 finished is not run again; --force does. The exit status is 1 if anything grows or differs. Linux
@@ -34,13 +35,13 @@ from collections.abc import Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import scipy.stats  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
-from segmentation import checkpoint, markdown, process_settings, train  # noqa: E402
+from scripts import kill_anywhere  # noqa: E402
+from segmentation import config, markdown, process_settings, train  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SAMPLE_EVERY = 5  # seconds
@@ -66,7 +67,6 @@ COUNTS = {'threads': 'threads', 'files': 'open files', 'processes': 'processes'}
 DISK = {'checkpoints_mb': 'checkpoints, MB', 'other_files_mb': 'metrics and pictures, MB'}
 # The latest two and the best one.
 MOST_CHECKPOINTS = 3
-_TIMINGS = ('train/images_per_second', 'train/waiting_for_data')
 
 
 # A training and what it uses.
@@ -92,7 +92,6 @@ def training(
             stderr=subprocess.STDOUT,
             # Ctrl-C is for this process.
             start_new_session=True,
-            env={**os.environ, 'TQDM_MININTERVAL': '10'},
         )
         try:
             yield process
@@ -298,7 +297,9 @@ def resumes(folder: pathlib.Path, data_dir: pathlib.Path, count: int, seed: int)
         'steps': fields['train.num_steps'],
         'stops': stops,
         'processes_left_over': left_over,
-        'differences': differences(undisturbed, stopped),
+        'differences': kill_anywhere.differences(
+            kill_anywhere.contents(undisturbed), kill_anywhere.contents(stopped)
+        ),
     }
 
 
@@ -319,52 +320,11 @@ def still_there(pids: list[int], seconds: float = 10) -> int:
     return len(alive)
 
 
-def contents(run: pathlib.Path) -> dict[str, object]:
-    """What is in a run directory, by name, without times and without how it was started.
-
-    TensorBoard's files are left out: each start writes one of its own.
-    """
-    found = {}
-    for path in sorted(run.rglob('*')):
-        name = str(path.relative_to(run))
-        if path.is_file() and path.relative_to(run).parts[0] not in ('checkpoints', 'tensorboard'):
-            found[name] = path.read_bytes()
-    described = json.loads(found['run.json'])
-    found['run.json'] = {key: described[key] for key in described if key != 'command'}
-    for number, line in enumerate(found.pop('metrics.jsonl', b'').splitlines()):
-        values = json.loads(line)
-        found[f'metrics.jsonl, line {number + 1}'] = {
-            key: values[key] for key in values if key not in _TIMINGS
-        }
-    found['checkpoints'] = sorted(path.name for path in (run / 'checkpoints').iterdir())
-    with checkpoint.open_manager(run, read_only=True) as manager:
-        for step in manager.all_steps():
-            name, folder = f'checkpoint {step}', run / 'checkpoints' / str(step)
-            # Arrays are kept in files with names of their own.
-            state = checkpoint.restore_arrays(manager, step)
-            for key, leaf in jax.tree_util.tree_leaves_with_path(state):
-                array = f'{name}, {jax.tree_util.keystr(key)}'
-                found[array] = (leaf.dtype.name, leaf.shape, leaf.tobytes())
-            for item in (*folder.glob('data/metadata'), *folder.glob('metrics/metrics')):
-                found[f'{name}, {item.parent.name}'] = item.read_bytes()
-    return found
-
-
-def differences(run: pathlib.Path, other: pathlib.Path) -> list[str]:
-    """Names of what is not bitwise the same in two run directories."""
-    one, two = contents(run), contents(other)
-    return sorted(
-        name
-        for name in one.keys() | two.keys()
-        if name not in one or name not in two or one[name] != two[name]
-    )
-
-
 # The report.
 
 
 def draw(samples: dict[str, np.ndarray], path: pathlib.Path) -> None:
-    figure = Figure(figsize=(9, 8), dpi=110, layout='constrained')
+    figure = Figure(figsize=(11, 8), dpi=110, layout='constrained')
     minutes = samples['minutes']
     for axis, names, unit in zip(
         figure.subplots(3, 1, sharex=True),
@@ -381,7 +341,7 @@ def draw(samples: dict[str, np.ndarray], path: pathlib.Path) -> None:
             axis.plot(middles, levels, 'o-', color=color, markersize=4, label=title)
         axis.axvspan(0, minutes[-1] * WARM_UP / NUM_WINDOWS, color='0.92')
         axis.set(ylabel=unit, ylim=(0, None), xlim=(0, minutes[-1]))
-        axis.legend(loc='lower right', fontsize=8)
+        axis.legend(loc='upper left', bbox_to_anchor=(1, 1), fontsize=8, frameon=False)
         axis.spines[['top', 'right']].set_visible(False)
     figure.axes[0].set_title('Grey: warm-up. Points: windows, as they are compared.', fontsize=9)
     figure.axes[-1].set_xlabel('minutes')
@@ -395,13 +355,14 @@ def to_markdown(result: dict) -> str:
     for name, title in {**MEMORY, **COUNTS, **DISK}.items():
         row = soaked['trends'][name]
         digits = 0 if name in COUNTS else 1
-        low, high = row['interval']
+        # Not -0.0.
+        slope, low, high = (round(x, 1) + 0 for x in (row['per_hour'], *row['interval']))
         rows.append(
             (
                 title,
                 f'{row["first"]:.{digits}f}',
                 f'{row["last"]:.{digits}f}',
-                f'{row["per_hour"]:+.1f} ({low:+.1f} to {high:+.1f})',
+                f'{slope:+.1f} ({low:+.1f} to {high:+.1f})',
                 f'{row["allowed"]:.1f}' if 'allowed' in row else '–',
                 row.get('verdict', '–'),
             )
@@ -413,7 +374,7 @@ def to_markdown(result: dict) -> str:
             f'**Soak**: {soaked["minutes"]:g} minutes, {soaked["steps"]:,} steps, '
             f'{soaked["evaluations"]} evaluations. SIGTERM gave status {soaked["status"]} after '
             f'{soaked["seconds_to_stop"]:.1f} s; checkpoints left: {soaked["checkpoints"]}. After '
-            f'{soaked["minutes"] * WARM_UP / NUM_WINDOWS:g} minutes of warm-up:',
+            f'{soaked["minutes"] * WARM_UP / NUM_WINDOWS:.3g} minutes of warm-up:',
             markdown.table(header, rows),
             f'**Resumes**: {resumed["steps"]} steps, stopped {signals.count("SIGTERM")} times by '
             f'SIGTERM and {signals.count("SIGKILL")} times by SIGKILL, at steps '
@@ -446,7 +407,7 @@ def part(folder: pathlib.Path, asked: dict, force: bool, compute) -> dict:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     result = compute(folder, **asked)
-    path.write_text(json.dumps(result, indent=2) + '\n')
+    config.write_text(path, json.dumps(result, indent=2) + '\n')
     return result
 
 

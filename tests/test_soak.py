@@ -1,6 +1,5 @@
-"""What the soak calls flat and what a leak, what its sampler sees, and what it compares."""
+"""What the soak calls flat and what a leak, and what its sampler sees."""
 
-import json
 import subprocess
 import sys
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from scripts import soak
-from segmentation import checkpoint
 
 MINUTES = np.arange(0, 60, 1 / 12)
 # Up with each evaluation, down again with the garbage.
@@ -107,34 +105,13 @@ else:
     assert soak.still_there(family, seconds=5) == 0
 
 
-def write_run(run, loss, weight, steps):
-    (run / 'pictures').mkdir(parents=True)
-    (run / 'pictures' / '1.png').write_bytes(b'pixels')
-    (run / 'run.json').write_text(json.dumps({'command': [str(run)], 'code': 'abc'}))
-    metrics = {'step': 1, 'train/loss': loss, 'train/images_per_second': hash(run)}
-    (run / 'metrics.jsonl').write_text(json.dumps(metrics) + '\n')
-    with checkpoint.open_manager(run) as manager:
-        for step in steps:
-            state = {'params': np.full(5, weight, np.float32), 'mu': np.zeros(2)}
-            checkpoint.save(manager, step, state, {'next_index': step}, {checkpoint.BEST_METRIC: 0})
-        checkpoint.wait(manager)
-    return run
-
-
-def test_what_differs_is_named(tmp_path):
-    one = write_run(tmp_path / 'one', 0.5, 1.0, [1])
-    assert soak.differences(one, write_run(tmp_path / 'same', 0.5, 1.0, [1])) == []
-    other = write_run(tmp_path / 'other', 0.25, np.nextafter(np.float32(1), 2), [1, 2])
-    (other / 'left').write_text('over')
-    found = soak.differences(one, other)
-    assert [name for name in found if not name.startswith('checkpoint ')] == [
-        'checkpoints', 'left', 'metrics.jsonl, line 1'
-    ]  # fmt: skip
-    assert "checkpoint 1, ['params']" in found and "checkpoint 1, ['mu']" not in found
-    assert "checkpoint 2, ['mu']" in found
-    with (other / 'metrics.jsonl').open('a') as file:
-        file.write('{"step": 2')
-    assert soak.last_step(other) == 1
+def test_last_step_is_that_of_the_last_whole_line(tmp_path):
+    assert soak.last_step(tmp_path) == 0
+    path = tmp_path / 'metrics.jsonl'
+    path.write_text('{"step": 1')
+    assert soak.last_step(tmp_path) == 0
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3, "lo')
+    assert soak.last_step(tmp_path) == 2
 
 
 def test_finished_parts_are_not_run_again(tmp_path):
