@@ -68,6 +68,7 @@ _JUDGED = 0.005  # smaller instances are too often missed to be judged (9×9 pix
 # Shares of the side: deviation of the blur of predictions, and how far they spill over a label.
 _BLUR, _SPILL = 0.012, 0.016
 _COMPONENTS = 32  # of the network's responses
+_BLOCK = 4096  # regions whose responses are reduced at once
 _STRENGTH = 0.1  # inverse, of the regressions' penalty
 _FOLDS = 5
 _LEAST = 0.2  # score of an issue
@@ -84,7 +85,7 @@ class Instance:
     mask: np.ndarray  # bool [S, S], where it is seen
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Region:
     """A region of image number `image` of the set.
 
@@ -304,13 +305,26 @@ def outline_of(mask: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
     return float(line.sum() / np.sqrt(mask.sum())), float(aligned)
 
 
-def _reduce(responses: np.ndarray) -> np.ndarray:
-    """Principal components of standardised responses, `[n, F]` to `[n, min(F, _COMPONENTS)]`."""
-    wide = responses.astype(np.float32)
-    wide -= wide.mean(0)
-    wide /= wide.std(0) + 1e-6
-    _, vectors = np.linalg.eigh(wide.T @ wide)
-    return wide @ vectors[:, : -_COMPONENTS - 1 : -1]
+def _reduce(regions: Sequence[Region]) -> np.ndarray:
+    """Principal components of standardised responses, float32 `[n, min(F, _COMPONENTS)]`.
+
+    Block by block: all responses at once would be the largest thing in memory.
+    """
+
+    def blocks():
+        for start in range(0, len(regions), _BLOCK):
+            block = regions[start : start + _BLOCK]
+            yield np.array([region.responses for region in block]).astype(np.float64)
+
+    total = products = 0.0
+    for block in blocks():
+        total, products = total + block.sum(0), products + block.T @ block
+    mean = total / len(regions)
+    covariance = products / len(regions) - np.outer(mean, mean)
+    deviation = np.sqrt(np.diag(covariance).clip(0)) + 1e-6
+    _, vectors = np.linalg.eigh(covariance / np.outer(deviation, deviation))
+    weights = vectors[:, : -_COMPONENTS - 1 : -1] / deviation[:, None]
+    return np.concatenate([((block - mean) @ weights).astype(np.float32) for block in blocks()])
 
 
 def _linear() -> ClassifierMixin:
@@ -400,7 +414,7 @@ def judge(regions: list[Region], num_classes: int) -> list[Issue]:
     size = features[:, [2 * num_classes]]
     shared = np.arange(features.shape[1] + min(_COMPONENTS, len(regions[0].responses)))
     shared = np.delete(shared, np.s_[2 * num_classes + 6 : 2 * num_classes + 9])
-    features = np.hstack([features, _reduce(np.array([region.responses for region in regions]))])
+    features = np.hstack([features, _reduce(regions)])
     issues = []
 
     # Which label a region has: annotated instances, mirrored ones, and what is seen elsewhere.

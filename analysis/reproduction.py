@@ -26,11 +26,12 @@ VERDICTS = ('supported', 'contradicted', 'not resolvable with this data')
 def bootstrap_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.ndarray:
     """How often each image is drawn in each bootstrap resample, int16 `[R, N]`."""
     rng = np.random.default_rng(seed)
-    uniform, weights = np.full(num_images, 1 / num_images), []
+    uniform = np.full(num_images, 1 / num_images)
+    weights = np.empty((num_resamples, num_images), np.int16)
     for start in range(0, num_resamples, _BLOCK):
-        block = rng.multinomial(num_images, uniform, size=min(_BLOCK, num_resamples - start))
-        weights.append(block.astype(np.int16))
-    return np.concatenate(weights)
+        block = weights[start : start + _BLOCK]
+        block[:] = rng.multinomial(num_images, uniform, size=len(block))
+    return weights
 
 
 def bootstrap_means(values: np.ndarray, num_resamples: int, seed: int = 0) -> np.ndarray:

@@ -81,7 +81,11 @@ def measure(command: list[str], log: pathlib.Path, environment: dict[str, str]) 
         process = subprocess.Popen(
             command, stdout=file, stderr=file, cwd=ROOT, env=os.environ | environment
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise ValueError(
