@@ -21,7 +21,7 @@ searched given size, the percentages of the foreground classes.
                           class: 0.1 is about 10 % more loss; high is bad
     mean_iou_foreground_given_size    IoU minus what is expected likewise; low is bad
 
-Writes `slices.json` (kind 'slices', version 2) and `slices.png`, a bar for every slice, into the
+Writes `slices.json` (kind 'slices', version 3) and `slices.png`, a bar for every slice, into the
 run's `analysis/<split>-<step>/`:
 
     num_images, seed, uses_clusters
@@ -61,7 +61,7 @@ from segmentation import markdown, process_settings
 matplotlib.use('agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-VERSION = 2
+VERSION = 3
 LEVEL = 0.05
 # Metric → 1 if high is bad, -1 if low is.
 METRICS = {
