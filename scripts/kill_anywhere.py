@@ -3,10 +3,11 @@
     python scripts/kill_anywhere.py --workdir runs/kill_anywhere --json kill_anywhere.json
 
 A chain of commands (data, training, analysis, report) is run undisturbed, and then again with
-SIGKILL at moments that are drawn over the time that it took, each command being started again in
-the same way until it ends. Every third moment of the training waits for a checkpoint to be written.
-A command that ends before its moments are used up is done again from what was there before it.
-Whenever one ends, every file must have the same content as in the undisturbed chain. Left out are:
+SIGKILL at random moments: a tenth of them within each command, the others uniform over the time
+that the chain took. A command that was killed is started again in the same way until it ends. Every
+third moment of the training waits for a checkpoint to be written. A command that ends before its
+moments are used up is done again from what was there before it. Whenever one ends, every file must
+have the same content as in the undisturbed chain. Left out are:
 
     checkpoints   their files hold times; compared are the arrays (weights, optimiser, statistics),
                   the state of the data, the score, and which steps are kept
@@ -236,9 +237,12 @@ def run_undisturbed(workdir: pathlib.Path, state: dict) -> None:
 
 
 def draw_moments(seconds: dict[str, float], count: int, seed: int) -> dict[str, list]:
-    """Moments of kills, uniform over a chain of commands: shares of each command's time."""
-    rng, moments = random.Random(seed), {name: [] for name in seconds}
-    for _ in range(count):
+    """Moments of kills, as shares of a command's time: a tenth of them in each command, the others
+    uniform over the whole chain.
+    """
+    rng, least = random.Random(seed), count // 10
+    moments = {name: [rng.random() for _ in range(least)] for name in seconds}
+    for _ in range(count - least * len(seconds)):
         place = rng.random() * sum(seconds.values())
         for name, length in seconds.items():
             if place < length:
