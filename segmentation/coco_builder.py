@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.core import splits as tfds_splits
+from tensorflow_datasets.proto import tf_example_pb2
 
 from segmentation import annotations as annotations_lib
 from segmentation import coco_files, labels
@@ -253,6 +254,9 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         writer = None
         for _, example in examples:
             record = self.info.features.serialize_example(example)
+            # Its fields are in another order in each process.
+            message = tf_example_pb2.Example.FromString(record)
+            record = message.SerializeToString(deterministic=True)
             if writer is None or sizes[-1] + len(record) > MAX_SHARD_BYTES:
                 if writer:
                     writer.close()
