@@ -252,7 +252,7 @@ def _confirm(
     """
     if not tested:
         return {}
-    p_values = _permutation_test(np.array(list(tested.values())), loss, rng)
+    p_values = _permutation_test(np.array(list(tested.values())), loss, level, rng)
     return {
         numbers: float(p)
         for (numbers, here), p in zip(tested.items(), p_values, strict=True)
@@ -422,11 +422,14 @@ def _standard_errors(here: np.ndarray, part: np.ndarray, loss: np.ndarray) -> fl
     return (loss[here].mean() - loss[rest].mean()) / max(error, 1e-12)
 
 
-def _permutation_test(inside: np.ndarray, loss: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _permutation_test(
+    inside: np.ndarray, loss: np.ndarray, level: float, rng: np.random.Generator
+) -> np.ndarray:
     """One-sided p-values `[K]` of slices bool `[K, n]` for their mean loss, adjusted for K.
 
     How often any of them stands out as much (in standard errors, see `_scores`) once the loss is
-    dealt out anew: single-step max-T (Westfall & Young 1993), which knows that slices overlap.
+    dealt out anew: single-step max-T (Westfall & Young 1993), which knows that slices overlap. It
+    ends as soon as none can be at most `level` any more; p-values above that are lower bounds.
     """
     z = (loss - loss.mean()) / max(loss.std(), 1e-12)
     counts = inside.sum(1)
@@ -437,6 +440,8 @@ def _permutation_test(inside: np.ndarray, loss: np.ndarray, rng: np.random.Gener
         block = np.tile(z, (min(_BLOCK, _PERMUTATIONS - start), 1))
         most = (rng.permuted(block, axis=1, out=block) @ scaled.T).max(1)
         at_least += (most[:, None] >= observed).sum(0)
+        if (1 + at_least > level * (1 + _PERMUTATIONS)).all():
+            break
     return (1 + at_least) / (1 + _PERMUTATIONS)
 
 

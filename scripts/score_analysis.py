@@ -73,7 +73,7 @@ SCORED = (
     'associations.json', 'slices.json', 'label_issues.json',
 )  # fmt: skip
 NUM_TABLES = NUM_SAMPLES = 1000  # over all seeds
-HEAT_MAP_IMAGES = 1200
+HEAT_MAP_IMAGES = 600
 
 # Small enough for minutes. So few steps teach nothing; features as good as random tell scene types
 # apart, which those of a network that has only begun to learn do not.
