@@ -21,6 +21,23 @@ for number in range(int(path.read_text() or 0) if path.exists() else 0, 30):
     time.sleep(0.01)
     {write}
 """
+# Completes one trial after the other, beside a process that looks like a worker.
+SWEEP = """
+import optuna, pathlib, subprocess, sys, time
+pathlib.Path('sweep').mkdir(exist_ok=True)
+worker = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', 'spawn_main'])
+storage = 'sqlite:///sweep/study.sqlite'
+study = optuna.create_study(study_name='sweep', storage=storage, load_if_exists=True)
+done = {trial.user_attrs['key'] for trial in study.trials}
+for key in ('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'):
+    if key not in done:
+        time.sleep(0.15)
+        folder = pathlib.Path('sweep/trials', key)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'metrics.jsonl').write_text(key)
+        study.add_trial(optuna.create_trial(value=0.5, user_attrs={'key': key}))
+worker.kill()
+"""
 WHOLE = 'partial.write_text(str(number + 1)); os.replace(partial, path)'
 DOUBLED = f"pathlib.Path('log').open('a').write(f'{{number}}\\n'); time.sleep(0.02); {WHOLE}"
 LITTER = f"pathlib.Path(f'part-{{os.getpid()}}').touch(); {WHOLE}; time.sleep(0.01)"
@@ -157,6 +174,18 @@ def test_trials_are_counted(tmp_path):
     }  # fmt: skip
     assert not kill_anywhere.is_fine(result)
     assert '2 of 3 trials complete, 1 lost, 1 doubled' in kill_anywhere.to_markdown(result)
+
+
+def test_a_sweep_that_is_killed_comes_to_the_same_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(kill_anywhere, 'sweep_command', lambda name: ['-c', SWEEP])
+    state = {'ended': {}, 'kills': []}
+    kill_anywhere.sweep_undisturbed(tmp_path, 8, state)
+    kill_anywhere.kill_sweep(tmp_path, 0, state, lambda: None)
+    sweep = kill_anywhere.summarize(state)['sweep']
+    assert sum(sweep['kills'].values()) == 2 and sweep['complete'] == sweep['compared'] == 8
+    assert kill_anywhere.is_fine({'commands': {}, 'sweep': sweep})
+    state['sweep']['expected']['c']['score'] = 0.25
+    assert kill_anywhere.summarize(state)['sweep']['differing'] == ['c']
 
 
 def test_a_command_that_fails_is_named(tmp_path, monkeypatch, capsys):
