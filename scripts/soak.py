@@ -5,11 +5,12 @@
 Soak: scripts/train.py trains a small network on drawn scenes, with a process of its own for the
 batches, an evaluation and a checkpoint every 200 steps. Meanwhile its memory, threads and open
 files are sampled, with those of all processes below it. The time is divided into twelve windows,
-the first two of which are warm-up. A window counts by its median (memory goes up and down with the
-evaluations), threads and files by their minimum (more are open while something is written). The
-growth is the slope of a line through the ten windows, with Student's 95 % interval: samples that
-follow each other are alike, windows hardly. The verdict is `flat` if the interval ends below what
-is allowed, `grows` if it begins above, or else `undecided`.
+the first two of which are warm-up. The growth of memory is the slope of a line through the medians
+of the other ten (it goes up and down with the evaluations), with Student's 95 % interval: samples
+that follow each other are alike, windows hardly. The verdict is `flat` if the interval ends below
+what is allowed, `grows` if it begins above, or else `undecided`. Of threads, open files and
+processes the least in each window counts, since there are more while something is written: it may
+not be more in the last five windows than in the first five, by their medians.
 
 Resumes: a short training of the kind is stopped 20 times at random moments, by SIGTERM and SIGKILL
 in turn, and continued. What it leaves is compared, as scripts/kill_anywhere.py does, with what an
@@ -203,19 +204,18 @@ def windows(minutes: np.ndarray, values: np.ndarray, level=np.median) -> tuple:
     return middles, np.array([level(values[member]) for member in members])
 
 
-def trend(minutes: np.ndarray, values: np.ndarray, allowed: float, level=np.median) -> dict:
+def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
     """Growth of a quantity after warm-up.
 
     Args:
       minutes: float `[N]`, when it was sampled, rising.
       values: float `[N]`.
       allowed: growth per hour that is no leak.
-      level: what makes one number of a window's samples.
 
     Returns:
       `first` and `last` level, growth `per_hour` and its `interval`, `allowed` and the `verdict`.
     """
-    middles, levels = windows(minutes, values, level)
+    middles, levels = windows(minutes, values)
     hours, freedom = (middles - middles.mean()) / 60, len(levels) - 2
     slope = hours @ levels / (hours @ hours)
     residuals = levels - levels.mean() - slope * hours
@@ -234,19 +234,22 @@ def trend(minutes: np.ndarray, values: np.ndarray, allowed: float, level=np.medi
     }
 
 
+def count_trend(minutes: np.ndarray, values: np.ndarray) -> dict:
+    """Whether there are more of something in the second half after warm-up; see `trend`."""
+    floors = windows(minutes, values, np.min)[1]
+    first, last = map(np.median, np.split(floors, 2))
+    verdict = 'flat' if last <= first else 'grows'
+    return {'first': float(first), 'last': float(last), 'verdict': verdict}
+
+
 def trends(samples: dict[str, np.ndarray]) -> dict[str, dict]:
     minutes, found = samples['minutes'], {}
-    for name in (*MEMORY, *COUNTS, *DISK):
-        values = samples[name]
-        if name in COUNTS:
-            # One more in two hours, so not one more in this one.
-            found[name] = trend(minutes, values, 0.5, np.min)
-        else:
-            first = windows(minutes, values)[1][0]
-            found[name] = trend(minutes, values, max(10.0, 0.02 * first))
-        if name in DISK:
-            del found[name]['allowed'], found[name]['verdict']
-    return found
+    for name in (*MEMORY, *DISK):
+        first = windows(minutes, samples[name])[1][0]
+        found[name] = trend(minutes, samples[name], max(10.0, 0.02 * first))
+    for name in DISK:
+        del found[name]['allowed'], found[name]['verdict']
+    return found | {name: count_trend(minutes, samples[name]) for name in COUNTS}
 
 
 # Resumes.
@@ -355,14 +358,16 @@ def to_markdown(result: dict) -> str:
     for name, title in {**MEMORY, **COUNTS, **DISK}.items():
         row = soaked['trends'][name]
         digits = 0 if name in COUNTS else 1
-        # Not -0.0.
-        slope, low, high = (round(x, 1) + 0 for x in (row['per_hour'], *row['interval']))
+        growth = '–'
+        if 'per_hour' in row:
+            slope, low, high = row['per_hour'], *row['interval']
+            growth = f'{slope:+.1f} ({low:+.1f} to {high:+.1f})'
         rows.append(
             (
                 title,
                 f'{row["first"]:.{digits}f}',
                 f'{row["last"]:.{digits}f}',
-                f'{slope:+.1f} ({low:+.1f} to {high:+.1f})',
+                growth,
                 f'{row["allowed"]:.1f}' if 'allowed' in row else '–',
                 row.get('verdict', '–'),
             )
