@@ -14,6 +14,7 @@ def measure(mean, interval=None):
     ('target', 'mean', 'interval', 'met'),
     [
         (Target(0.6), 0.6, None, True),
+        (Target(0.8), (0.8 + 1.0 + 0.6) / 3, None, True),
         (Target(0.6), 0.59, [0.5, 0.7], False),
         (Target(0.6), None, None, False),
         (Target(0.93, 0.97), 0.95, [0.9, 0.99], True),
