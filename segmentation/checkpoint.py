@@ -62,6 +62,14 @@ def _quiet() -> Iterator[None]:
         absl_logging.set_verbosity(verbosity)
 
 
+class _Manager(ocp.CheckpointManager):
+    """What a write in the background raises as late as in closing says where it was, too."""
+
+    def close(self):
+        with _writing(self):
+            super().close()
+
+
 def open_manager(
     workdir: pathlib.Path, *, keep_every: int = 0, read_only: bool = False
 ) -> ocp.CheckpointManager:
@@ -90,7 +98,7 @@ def open_manager(
         for unfinished in folder.glob('*.orbax-checkpoint-tmp*'):
             shutil.rmtree(unfinished)
     with _quiet():
-        return ocp.CheckpointManager(
+        return _Manager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
                 best_fn=_score,
@@ -163,8 +171,8 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # What the libraries below raise is not documented.
-        manager.reload()
-        steps = sorted(manager.all_steps())
+        names = [path.name for path in manager.directory.iterdir()]
+        steps = sorted(int(name) for name in names if name.isdecimal())
         raise OSError(
             f'A checkpoint cannot be written in {manager.directory}: {error}. Those of the steps '
             f'{steps} are whole: once it can be written there, the same command continues.'
