@@ -30,6 +30,9 @@ def test_a_process_is_measured(tmp_path):
     found = benchmark_analysis.measure([sys.executable, '-c', code], log, {})
     assert found['peak_mb'] > 190
     assert 0 < found['cpu_seconds'] and 0 < found['wall_seconds']
+    held = bytes([1]) * 400_000_000  # of whoever measures: not of the process
+    assert benchmark_analysis.measure([sys.executable, '-c', ''], log, {})['peak_mb'] < 100
+    del held
     code = 'import os, sys; sys.exit(os.environ["WHY"])'
     with pytest.raises(ValueError, match='status 1: no room'):
         benchmark_analysis.measure([sys.executable, '-c', code], log, {'WHY': 'no room'})
