@@ -180,7 +180,8 @@ def test_a_sweep_that_is_killed_comes_to_the_same_end(tmp_path, monkeypatch):
     monkeypatch.setattr(kill_anywhere, 'sweep_command', lambda name: ['-c', SWEEP])
     state = {'ended': {}, 'kills': []}
     kill_anywhere.sweep_undisturbed(tmp_path, 8, state)
-    kill_anywhere.kill_sweep(tmp_path, 0, state, lambda: None)
+    # By this seed both kills come early, so that no sweep is quick enough to escape them.
+    kill_anywhere.kill_sweep(tmp_path, 356, state, lambda: None)
     sweep = kill_anywhere.summarize(state)['sweep']
     assert sum(sweep['kills'].values()) == 2 and sweep['complete'] == sweep['compared'] == 8
     assert kill_anywhere.is_fine({'commands': {}, 'sweep': sweep})
