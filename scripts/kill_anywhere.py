@@ -34,6 +34,7 @@ import pathlib
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -343,7 +344,14 @@ def look_at_trials(folder: pathlib.Path, known: dict[str, dict]) -> dict[str, in
       Key → how many trials completed it.
     """
     database = folder / 'sweep/study.sqlite'
-    if not database.exists():
+    begun = None
+    # Optuna would make what is lacking itself, in the way of a sweep that is about to.
+    with (
+        contextlib.suppress(sqlite3.OperationalError),
+        contextlib.closing(sqlite3.connect(f'file:{database}?mode=ro', uri=True)) as connection,
+    ):
+        begun = connection.execute('SELECT 1 FROM studies').fetchone()
+    if not begun:
         return {}
     study = optuna.load_study(study_name='sweep', storage=f'sqlite:///{database}')
     complete = collections.Counter()
