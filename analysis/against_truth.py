@@ -26,6 +26,7 @@ from analysis import (
     samples,
     similar,
     similarity_map,
+    slice_search,
     slices,
     truth_scores,
 )
@@ -247,7 +248,7 @@ def performance(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | 
     result['associations/share of the planted that is found'] = float(np.mean(associated))
     columns = slices.load_columns(analysis)
     confirmed = [
-        slices.membership(columns, row['conditions'])
+        slice_search.membership(columns, row['conditions'])
         for metric in slices.load(analysis)['metrics'].values()
         for row in metric['slices']
     ]
@@ -297,8 +298,8 @@ def null_tables(analysis: Analysis, num_tables: int) -> dict[str, tuple[int, int
         for metric, (values, known) in metric_values.items():
             here = {name: column[known] for name, column in conditions.items()}
             permuted = slices.METRICS[metric] * values[np.argsort(order[known])]
-            level = slices.LEVEL / len(slices.METRICS)
-            found += slices.find_slices(here, permuted, seed, level)['slices']
+            level = slice_search.LEVEL / len(slices.METRICS)
+            found += slice_search.find_slices(here, permuted, seed, level)['slices']
         return found
 
     sliced = truth_scores.null_slices(find, len(table), num_tables, progress=True)

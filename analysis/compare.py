@@ -61,6 +61,7 @@ from analysis import (
     representations,
     reproduction,
     samples,
+    slice_search,
     slices,
 )
 from analysis.artifacts import Analysis, restrict
@@ -279,7 +280,7 @@ def compute(both: dict[str, Analysis]) -> dict:
     if (this.folder / 'slices.json').exists():
         for found in slices.load(this)['metrics'].values():
             for row in found['slices']:
-                inside[row['text']] = slices.membership(columns, row['conditions'])
+                inside[row['text']] = slice_search.membership(columns, row['conditions'])
     result['slices'] = compare_slices(performance, inside)
     associated, _ = associations.associate(
         {name: column.astype(np.float64) for name, column in columns.items()},

@@ -42,6 +42,7 @@ from analysis import (
     samples,
     similar,
     similarity_map,
+    slice_search,
     slices,
 )
 from analysis.artifacts import Analysis, load_json
@@ -187,7 +188,7 @@ def _slice_columns(analysis: Analysis, table: pyarrow.Table, metrics: dict) -> l
         # Images without the metric are in no slice.
         known = ~np.isnan(samples.numbers(table, metric.removesuffix('_given_size')))
         for row in part['slices']:
-            inside = slices.membership(columns, row['conditions']) & known
+            inside = slice_search.membership(columns, row['conditions']) & known
             name = f'slice: {row["text"]}'
             description = f'slice in which {metric} is worse than elsewhere'
             values = encode(inside.astype(np.uint8))

@@ -19,7 +19,16 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as mask_utils
 from scipy.spatial import cKDTree
 
-from analysis import artifacts, associations, clusters, label_issues, pictures, samples, slices
+from analysis import (
+    artifacts,
+    associations,
+    clusters,
+    label_issues,
+    pictures,
+    samples,
+    slice_search,
+    slices,
+)
 from analysis.artifacts import Analysis
 from analysis.compare import artifact_kind
 from analysis.saliency import LAYERS
@@ -315,7 +324,7 @@ def _slices(analysis) -> None:
         values = samples.numbers(table, metric.removesuffix('_given_size'))
         known, found = ~np.isnan(values), []
         for conditions in tried.get(metric, ()):
-            inside = slices.membership(columns, conditions) & known
+            inside = slice_search.membership(columns, conditions) & known
             here, elsewhere = values[inside], values[~inside & known]
             if len(here) < 5:
                 continue
@@ -325,7 +334,7 @@ def _slices(analysis) -> None:
             found.append(
                 {
                     'conditions': [list(condition) for condition in conditions],
-                    'text': slices.describe(conditions),
+                    'text': slice_search.describe(conditions),
                     'size': int(inside.sum()),
                     'share': float(inside.mean()),
                     'mean': float(here.mean()),

@@ -6,7 +6,16 @@ import json
 import numpy as np
 import pytest
 
-from analysis import artifacts, clusters, label_issues, report, samples, similar, slices
+from analysis import (
+    artifacts,
+    clusters,
+    label_issues,
+    report,
+    samples,
+    similar,
+    slice_search,
+    slices,
+)
 from segmentation import labels
 from tests import report_fixture
 from tests.report_fixture import settle
@@ -200,7 +209,7 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     )
     rows = page.locator('.findings-content section').first.locator('tbody tr')
     assert rows.count() == len(found), metric
-    members = slices.membership(slices.load_columns(analysis), found[0]['conditions'])
+    members = slice_search.membership(slices.load_columns(analysis), found[0]['conditions'])
     rows.first.locator('td').first.click()
     assert passing(page) == members.sum()
 
@@ -442,7 +451,7 @@ def test_two_models_say_what_the_comparison_says(analysis, open_page):
     )
     page.locator('.halves tbody tr', has=page.get_by_text(text, exact=True)).first.click()
     wait_until(page, "explorer.view.name === 'val-600'")
-    members = slices.membership(slices.load_columns(analysis), conditions)
+    members = slice_search.membership(slices.load_columns(analysis), conditions)
     wait_until(page, f'explorer.passing() === {members.sum()}')
 
 

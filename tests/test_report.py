@@ -20,6 +20,7 @@ from analysis import (
     report_data,
     samples,
     similar,
+    slice_search,
     slices,
 )
 from tests import report_fixture
@@ -118,7 +119,7 @@ def test_everything_else_goes_by_rows_of_the_samples(run, folder):
     for part in findings['slices'].values():
         for row in part['slices']:
             member = np.array(_values(columns[f'slice: {row["text"]}']))
-            assert not member[~slices.membership(inside, row['conditions'])].any()
+            assert not member[~slice_search.membership(inside, row['conditions'])].any()
             assert member.sum() == row['size'] and member[row['worst']].all()
 
     regions, images = label_issues.load(analysis)

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from analysis import artifacts, samples, slices
+from analysis import artifacts, samples, slice_search, slices
 
 
 def make_table(num_images, seed):
@@ -36,14 +36,16 @@ def test_conditions():
         'unknown': np.full(40, np.nan),
         'same': np.array([np.nan, *range(39)]) * 1.0,
     }
-    conditions, masks = slices.make_conditions(columns)
+    conditions, masks = slice_search.make_conditions(columns)
     assert {name for name, _, _ in conditions} == {'a', 'flag', 'cluster'}
     assert ('flag', 'is', True) in conditions and ('cluster', 'is', 2) in conditions
     for condition, mask in zip(conditions, masks, strict=True):
-        np.testing.assert_array_equal(mask, slices.membership(columns, [condition]))
+        np.testing.assert_array_equal(mask, slice_search.membership(columns, [condition]))
         assert 8 <= mask.sum() <= 32
         assert condition[0] != 'a' or not mask[0]
-    assert slices.describe([('flag', 'is', False), ('a', '<=', 3.5)]) == 'not flag and a <= 3.5'
+    assert (
+        slice_search.describe([('flag', 'is', False), ('a', '<=', 3.5)]) == 'not flag and a <= 3.5'
+    )
 
 
 def test_null_tables_yield_nothing():
@@ -52,7 +54,7 @@ def test_null_tables_yield_nothing():
     columns, rng = make_table(240, 0)
     loss = rng.lognormal(0, 1, 240)
     for seed in range(repetitions):
-        found += bool(slices.find_slices(columns, rng.permutation(loss), seed)['slices'])
+        found += bool(slice_search.find_slices(columns, rng.permutation(loss), seed)['slices'])
     # Binomial(80, 0.05) exceeds 9 with probability 0.7 %.
     assert found <= 9
 
@@ -76,11 +78,11 @@ def test_planted_slices_are_found():
     loss = rng.lognormal(-1, 0.4, 1600)
     for hard in planted:
         loss[hard] *= 2
-    result = slices.find_slices(columns, loss)
-    members = [slices.membership(columns, row['conditions']) for row in result['slices']]
+    result = slice_search.find_slices(columns, loss)
+    members = [slice_search.membership(columns, row['conditions']) for row in result['slices']]
     found = [max((hard & mask).sum() / (hard | mask).sum() for mask in members) for hard in planted]
     assert sum(overlap >= 0.6 for overlap in found) >= 4
-    assert result == slices.find_slices(columns, loss)
+    assert result == slice_search.find_slices(columns, loss)
     impacts = [row['impact'] for row in result['slices']]
     assert impacts == sorted(impacts, reverse=True)
     for row, mask in zip(result['slices'], members, strict=True):
@@ -95,7 +97,7 @@ def test_conjunction_only_where_both_matter():
     both = (columns['brightness'] < 95) & columns['count_3'].astype(bool)
     loss[both] += 0.6
     loss[columns['contrast'] > 75] += 0.6
-    rows = slices.find_slices(columns, loss)['slices']
+    rows = slice_search.find_slices(columns, loss)['slices']
     names = [{name for name, _, _ in row['conditions']} for row in rows]
     assert {'brightness', 'count_3'} in names and {'contrast'} in names
     assert not any('contrast' in found and len(found) > 1 for found in names)
@@ -111,19 +113,21 @@ def test_cluster_hides_no_metadata_but_is_told_where_none_explain():
     loss[np.isin(columns['cluster'], (4, 5))] += 0.6
     names = [
         sorted({name for name, _, _ in row['conditions']})
-        for row in slices.find_slices(columns, loss)['slices']
+        for row in slice_search.find_slices(columns, loss)['slices']
     ]
     assert ['brightness'] in names and ['sharpness'] in names
-    rows = [row for row in slices.find_slices(columns, loss)['slices'] if 'cluster' in row['text']]
+    rows = [
+        row for row in slice_search.find_slices(columns, loss)['slices'] if 'cluster' in row['text']
+    ]
     assert [row['text'] for row in rows] == ['cluster is 5']
 
 
 def test_unknown_values_and_too_few_images():
     columns, rng = make_table(12, 3)
-    assert slices.find_slices(columns, rng.random(12)) == {'num_tested': 0, 'slices': []}
-    assert slices.find_slices({}, rng.random(12)) == {'num_tested': 0, 'slices': []}
+    assert slice_search.find_slices(columns, rng.random(12)) == {'num_tested': 0, 'slices': []}
+    assert slice_search.find_slices({}, rng.random(12)) == {'num_tested': 0, 'slices': []}
     columns, rng = make_table(200, 4)
-    assert slices.find_slices(columns, np.ones(200))['slices'] == []
+    assert slice_search.find_slices(columns, np.ones(200))['slices'] == []
 
 
 def test_given_size():
