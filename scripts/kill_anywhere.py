@@ -13,6 +13,7 @@ have the same content as in the undisturbed chain. Left out are:
                   the state of the data, the score, and which steps are kept
     tensorboard/  times; the numbers are those of metrics.jsonl
     seconds, images per second, share of time waiting and peak memory in JSON files
+    when what a report shows was made
     the path of the folder in which the chain runs
 
 Then a sweep of many tiny trials on two workers, of which the whole or one worker is killed at
@@ -32,6 +33,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -127,6 +129,8 @@ def contents(folder: pathlib.Path) -> dict[str, str]:
             if path.suffix in ('.json', '.jsonl') and any(key.encode() in data for key in _TIMES):
                 lines = data.splitlines() if path.suffix == '.jsonl' else [data]
                 data = json.dumps([_timeless(json.loads(line)) for line in lines]).encode()
+            if path.suffix in ('.json', '.js'):
+                data = re.sub(rb'"created": ?"[^"]*"', b'', data)
         else:
             continue
         found[str(name)] = hashlib.sha256(data).hexdigest()

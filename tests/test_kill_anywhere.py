@@ -121,6 +121,8 @@ def test_what_is_compared(tiny_run, tmp_path):
             checkpoint.wait(manager)
         line = {'step': 1, 'loss': 0.5, 'train/images_per_second': random.random()}
         (run / 'metrics.jsonl').write_text(json.dumps(line) + '\n')
+        created = f'"created":"2026-01-{random.randint(10, 28)}"'
+        (run / 'manifest.js').write_text(f'provide({{"step":3,{created}}})')
         (run / 'path.txt').write_text(f'{run} is mine')
         (run / 'tensorboard').mkdir()
         (run / 'tensorboard' / str(random.random())).touch()
@@ -136,6 +138,8 @@ def test_what_is_compared(tiny_run, tmp_path):
     lines = (other / 'metrics.jsonl').read_text()
     (other / 'metrics.jsonl').write_text(2 * lines)
     shutil.rmtree(other / 'checkpoints')
+    manifest = (other / 'manifest.js').read_text()
+    (other / 'manifest.js').write_text(manifest.replace('"step":3', '"step":4'))
     arrays['params']['decoder'] = {'bias': np.float32(1)}
     with checkpoint.open_manager(other) as manager:
         checkpoint.save(manager, 3, arrays, {'next_index': 3}, {checkpoint.BEST_METRIC: 0.5})
@@ -143,6 +147,7 @@ def test_what_is_compared(tiny_run, tmp_path):
     assert found() == [
         'run/checkpoints/0 is missing',
         'run/checkpoints/3 differs',
+        'run/manifest.js differs',
         'run/metrics.jsonl differs',
     ]
 
