@@ -9,11 +9,11 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.05
-_CUTS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
+_CUTS = (0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.97, 0.98)
 _MIN_IMAGES, _MIN_SHARE = 8, 0.01  # of a slice, in either half
-# A slice's largest share of the images in either search. What stands out most is often a large
-# slice with several causes in it; among small ones each comes up alone.
-_MAX_SHARES = (0.5, 0.08)
+# A slice's largest share of the images in each search. What stands out most is often a large slice
+# with several causes in it; among small ones each comes up alone.
+_MAX_SHARES = (0.5, 0.12, 0.06, 0.03)
 _MAX_CONDITIONS = 3
 _ROUNDS, _CANDIDATES = 30, 12  # of the search, at most
 _BEAM = 128
@@ -96,7 +96,7 @@ def find_slices(
     The search goes in rounds. Each is a beam search for the conjunction whose mean loss is the most
     standard errors above that of the half; then its excess is taken off its images, so that the
     next round finds something else (weighted covering, Lavrač et al. 2004). What stands out most is
-    often a large slice with several causes, so small slices are searched for once more. Clusters
+    often a large slice with several causes, so ever smaller ones are searched for anew. Clusters
     come last, for what no metadata account for: the number of a cluster explains nothing. In the
     other half each slice's mean loss, and that of its best parts, is compared with that of random
     sets of images of its size, which is exact whatever the distribution of the loss, all of them at
@@ -217,14 +217,16 @@ def _describe_excess(here: np.ndarray, loss: np.ndarray) -> dict:
 
 
 def _without_redundant(slices: list[tuple[dict, np.ndarray, bool]], loss: np.ndarray) -> list[dict]:
-    """The slices whose excess is not accounted for by worse ones, or by metadata if by clusters.
+    """The slices whose excess is not accounted for by smaller ones, or by metadata if by clusters.
+
+    Small ones first: a large one may be several together, and then tells less.
 
     Args:
       slices: row, images bool `[n]`, and whether it does without clusters.
       loss: `[n]`.
     """
     kept, residual, everything = [], loss.astype(np.float64), np.ones(len(loss), np.bool_)
-    for row, here, _ in sorted(slices, key=lambda found: (not found[2], -found[0]['excess'])):
+    for row, here, _ in sorted(slices, key=lambda found: (not found[2], found[0]['share'])):
         if _standard_errors(here, everything, residual) >= _AGAIN:
             kept.append(row)
             _take_off(residual, here)

@@ -8,7 +8,7 @@ it is not there), such as `brightness <= 41.5 and num_person >= 3`, and on the c
 on the other half, and the other way round, so the search cannot flatter itself: in at most 5 % of
 data sets in which nothing matters is any slice reported. A longer slice is reported only if it is
 clearly worse than the same slice without any one of its conditions, and a slice is left out if
-others with more excess, or metadata if it is a cluster's, account for it.
+smaller ones, or metadata if it is a cluster's, account for it.
 Metrics (confidence, entropy and the like) are never conditions.
 
 There are four searches, each with a quarter of the 5 %. What goes with a high loss is above all how
@@ -21,7 +21,7 @@ searched given size, the percentages of the foreground classes.
                           class: 0.1 is about 10 % more loss; high is bad
     mean_iou_foreground_given_size    IoU minus what is expected likewise; low is bad
 
-Writes `slices.json` (kind 'slices', version 3) and `slices.png`, a bar for every slice, into the
+Writes `slices.json` (kind 'slices', version 4) and `slices.png`, a bar for every slice, into the
 run's `analysis/<split>-<step>/`:
 
     num_images, seed, uses_clusters
@@ -61,7 +61,7 @@ from segmentation import markdown, process_settings
 matplotlib.use('agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-VERSION = 3
+VERSION = 4
 # Metric → 1 if high is bad, -1 if low is.
 METRICS = {
     'loss': 1,
