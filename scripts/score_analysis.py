@@ -30,8 +30,11 @@ agree with scene types by 0.10 only, but those of ImageNet weights (the file for
 0.68; and enough scenes that each hard slice has some 40:
 
     --config.model.pretrained=imagenet --config.model.width=1.0 \
-        --config.model.encoder_trainable=False --config.train.num_steps=300 \
+        --config.model.encoder_trainable=False --config.train.num_steps=900 \
         --config.train.eval_every=150 --config.data.scenes.val=1200
+
+After 300 steps missing instances are found with an average precision of 0.78 and 0.75 on scene
+seeds 0 and 1, after 900 with 0.87 and 0.81: what the network does not see is not found.
 
 --short uses the scene seed for development, a few small scenes and a narrow network: minutes,
 enough to notice that something broke but not how good it is. It asks less, leaves out heat-maps and
