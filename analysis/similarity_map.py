@@ -30,6 +30,7 @@ import sys
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.spatial import KDTree
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -43,6 +44,7 @@ VERSION = 1
 NEIGHBOURS = 10
 _PERPLEXITY = 30
 _ITERATIONS = 750
+_ANGLE = 0.8  # of Barnes and Hut: 0.5 takes twice as long for the same trustworthiness and recall
 _JUDGED = 2000
 # Okabe and Ito 2008, told apart by the colour blind; then the same with other markers.
 _COLORS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#000000', '#B8A800')
@@ -68,6 +70,9 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
             f'{len(points)} images with {points.shape[1]} dimensions are too few for a map in '
             f'{dimensions}.'
         )
+    # Neighbours one after the other find in the processor's cache what they need of the tree.
+    order = KDTree(points[:, :dimensions]).indices
+    projected = np.empty((len(points), dimensions), np.float32)
     # One thread: the same map on any number of processors.
     with threadpool_limits(1):
         method = TSNE(
@@ -76,8 +81,10 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
             init='pca',
             max_iter=_ITERATIONS,
             random_state=seed,
+            angle=_ANGLE,
         )
-        return method.fit_transform(points.astype(np.float32)).astype(np.float32)
+        projected[order] = method.fit_transform(points[order].astype(np.float32))
+    return projected
 
 
 def judge(
