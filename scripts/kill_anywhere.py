@@ -123,7 +123,12 @@ def contents(folder: pathlib.Path) -> dict[str, str]:
             continue
         if path.parent.name == 'checkpoints':
             # An unfinished one, left over, has no step.
-            data = _checkpoint(path) if path.name.isdecimal() else b''
+            data = b''
+            if path.name.isdecimal():
+                try:
+                    data = _checkpoint(path)
+                except Exception as error:  # What orbax raises on damage is not documented.
+                    data = f'unreadable: {error!r}'.encode()
         elif path.is_file():
             data = path.read_bytes().replace(os.fsencode(folder), b'')
             if path.suffix in ('.json', '.jsonl') and any(key.encode() in data for key in _TIMES):

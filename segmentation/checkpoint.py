@@ -2,8 +2,9 @@
 
 `<workdir>/checkpoints/<step>/` holds the training state, the state of the data iterator and the
 metrics of the evaluation at that step. They are written asynchronously and renamed into place when
-complete, so an interrupted write leaves nothing that looks like a checkpoint. The files do not
-protect what is in them: a CRC-32 beside the data iterator's state tells when a bit has changed.
+complete, so an interrupted write leaves nothing that looks like a checkpoint; and renamed before
+they are removed, so neither does an interrupted removal. The files do not protect what is in them:
+a CRC-32 beside the data iterator's state tells when a bit has changed.
 (Checkpoints of before it was written are taken as they are.)
 """
 
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 # The metric that "best" means: foreground mean IoU of the selection split.
 BEST_METRIC = 'mean_iou_foreground'
 _CRC = 'crc32'
+_REMOVED = 'removed'  # folder of those that are about to be removed
 
 
 def _score(metrics: dict) -> float:
@@ -97,6 +99,7 @@ def open_manager(
         # they are in, and then fail at the next checkpoint.
         for unfinished in folder.glob('*.orbax-checkpoint-tmp*'):
             shutil.rmtree(unfinished)
+        shutil.rmtree(folder / _REMOVED, ignore_errors=True)
     with _quiet():
         return _Manager(
             folder.absolute(),
@@ -105,6 +108,7 @@ def open_manager(
                 best_mode='max',
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                 read_only=read_only,
+                todelete_subdir=None if read_only else _REMOVED,
             ),
             item_names=('state', 'data'),
         )
@@ -146,6 +150,7 @@ def save(
     """
     if step in manager.all_steps():
         return
+    wait(manager)  # as orbax would, too
     state = jax.device_get(state)
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(state),
@@ -164,6 +169,8 @@ def wait(manager: ocp.CheckpointManager) -> None:
     with _writing(manager):
         manager.wait_until_finished()
         manager.check_for_errors()
+    if jax.process_index() == 0:
+        shutil.rmtree(manager.directory / _REMOVED, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -76,6 +77,28 @@ def test_interrupted_writes_are_cleared_away(workdir):
     assert unfinished.exists()  # reading changes nothing
     assert latest(workdir)[0] == 2
     assert not unfinished.parent.exists()
+
+
+def test_interrupted_removals_leave_no_half_of_a_checkpoint(workdir, monkeypatch):
+    removed = []
+
+    class Killed(BaseException):
+        pass
+
+    def unlink(path, **kwargs):
+        removed.append(path)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'unlink', unlink)
+        with pytest.raises(Killed):
+            save(workdir, 3)
+    steps = sorted(path.name for path in (workdir / 'checkpoints').iterdir())
+    assert removed and steps == ['2', '3', 'removed']
+    for step in steps[:-1]:
+        assert checkpoint.restore_variables(workdir, step)[0] == int(step)
+    save(workdir, 5)
+    assert sorted(path.name for path in (workdir / 'checkpoints').iterdir()) == ['3', '5']
 
 
 def test_a_place_that_cannot_be_written_to_is_named(workdir, monkeypatch):

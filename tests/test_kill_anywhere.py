@@ -135,6 +135,8 @@ def test_what_is_compared(tiny_run, tmp_path):
     assert not found()
     (other / 'checkpoints' / '5.orbax-checkpoint-tmp').mkdir()
     assert found() == ['run/checkpoints/5.orbax-checkpoint-tmp is left over']
+    shutil.rmtree(other / 'checkpoints' / '3' / 'state')
+    assert 'run/checkpoints/3 differs' in found()
     lines = (other / 'metrics.jsonl').read_text()
     (other / 'metrics.jsonl').write_text(2 * lines)
     shutil.rmtree(other / 'checkpoints')
