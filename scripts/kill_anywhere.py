@@ -19,7 +19,8 @@ have the same content as in the undisturbed chain. Left out are:
 Then a sweep of many tiny trials on two workers, of which the whole or one worker is killed at
 random moments: each parameter set must be completed once. The trials of the first sets (a tenth of
 them, at least five) are compared with those of an undisturbed sweep; checkpoints of trials are
-removed once they are looked at.
+removed once they have been looked at. (A set is given up when its worker has died five times; the
+sweep is started with --retry_failed, and once more if a set has been given up.)
 
 Everything is below WORKDIR, report.md and report.json too. Started again with the same numbers, it
 goes on where it was. The exit status is 1 if anything differs. Linux only.
@@ -338,16 +339,18 @@ def sweep_command(name: str) -> list[str]:
     fields = [f'--config.{field}={value}' for field, value in (FIELDS | TRIAL_FIELDS).items()]
     return [
         f'{ROOT}/scripts/sweep.py', '--config=tiny.py', f'--sweep={name}', '--workdir=sweep',
-        f'--workers={_WORKERS}', f'--grace={_GRACE}', '--json=sweep.json', *fields,
+        f'--workers={_WORKERS}', f'--grace={_GRACE}', '--retry_failed', '--json=sweep.json',
+        *fields,
     ]  # fmt: skip
 
 
 def look_at_trials(folder: pathlib.Path, known: dict[str, dict]) -> dict[str, int]:
-    """Keeps what complete trials have come to, and removes their checkpoints.
+    """Keeps what complete trials have come to, and removes checkpoints of those known before.
 
     Args:
       folder: of a sweep.
-      known: key → score and content of the run directory; is added to.
+      known: key → score and content of the run directory; is added to, and has to be saved before
+        the next call.
 
     Returns:
       Key → how many trials completed it.
@@ -375,7 +378,8 @@ def look_at_trials(folder: pathlib.Path, known: dict[str, dict]) -> dict[str, in
                 if name == 'metrics.jsonl' or name.startswith('checkpoints/')
             }
             known[key] = {'score': trial.value, 'files': files}
-        shutil.rmtree(run / 'checkpoints', ignore_errors=True)
+        else:
+            shutil.rmtree(run / 'checkpoints', ignore_errors=True)
     return dict(complete)
 
 
@@ -437,7 +441,10 @@ def kill_sweep(workdir: pathlib.Path, seed: int, state: dict, save) -> None:
                 save()
         if process.returncode != -signal.SIGKILL:
             check_ended('the sweep', process.returncode, folder)
-            sweep['complete'] = look_at_trials(folder, sweep['known'])
+            complete = look_at_trials(folder, sweep['known'])
+            if len(complete) == sweep['trials'] or sweep.get('again'):
+                sweep['complete'] = complete
+            sweep['again'] = True
             save()
 
 
