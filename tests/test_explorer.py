@@ -53,7 +53,7 @@ def open_page(browser, analysis):
         **options,
     ):
         context = browser.new_context(viewport={'width': width, 'height': height}, **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)  # on a busy machine a page takes many seconds
         contexts.append(context)
         return report_fixture.open_report(context, folder, fragment, wrong)
 
