@@ -296,8 +296,9 @@ def _best_conjunction(
     scores = _scores(counts, sums, len(z))
     for length in range(1, _MAX_CONDITIONS + 1):
         order = np.argsort(-scores, kind='stable')
-        small = np.array([masks[list(numbers)].all(0).mean() <= most for numbers in beam], bool)
-        for place in order[(scores[order] > best_score) & small[order]]:
+        for place in order[scores[order] > best_score]:
+            if masks[list(beam[place])].all(0).mean() > most:
+                continue
             # Of two conditions, `_extend` has compared both parts.
             if length < 3 or _worse_than_parts(beam[place], masks, z):
                 best, best_score = beam[place], scores[place]
