@@ -3,6 +3,7 @@
 Half of the images are searched, and what is found there is tested on the other half.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -98,7 +99,7 @@ def find_slices(
     next round finds something else (weighted covering, Lavrač et al. 2004). What stands out most is
     often a large slice with several causes, so ever smaller ones are searched for anew. Clusters
     come last, for what no metadata account for: the number of a cluster explains nothing. In the
-    other half each slice's mean loss, and that of its best parts, is compared with that of random
+    other half each slice's mean rank, and that of its best parts, is compared with that of random
     sets of images of its size, which is exact whatever the distribution of the loss, all of them at
     once (max-T, Westfall & Young 1993). Of a conjunction and its parts the longest is reported that
     is confirmed and needs all of its conditions.
@@ -121,26 +122,34 @@ def find_slices(
     halves = np.sort(order[: len(loss) // 2]), np.sort(order[len(loss) // 2 :])
     num_tested, rows = 0, []
     for search, test in (halves, halves[::-1]):
-        candidates = _candidates(masks[:, search], named, loss[search])
+        searches = _candidates(masks[:, search], named, loss[search])
         # Should a slice turn out longer than it need be, what it is made of is there to be tested.
-        chains = [_simpler(numbers, masks[:, search], loss[search]) for numbers in candidates]
+        chains = [
+            [_simpler(numbers, masks[:, search], loss[search]) for numbers in found]
+            for found in searches
+        ]
         tested = {
-            numbers: masks[list(numbers)][:, test].all(0) for chain in chains for numbers in chain
+            numbers: masks[list(numbers)][:, test].all(0)
+            for chain in itertools.chain(*chains)
+            for numbers in chain
         }
         enough = _smallest(len(test))
         tested = {numbers: here for numbers, here in tested.items() if here.sum() >= enough}
         num_tested += len(tested)
-        confirmed = _confirm(tested, masks[:, test], loss[test], level / 2, rng)
-        chosen = dict.fromkeys(next(filter(confirmed.get, chain), None) for chain in chains)
+        p_values = _permutation_test(tested, loss[test], level / 2, rng)
+        stand_out = {numbers: tested[numbers] for numbers, p in p_values.items() if p <= level / 2}
+        chosen = itertools.chain(
+            *(_needed(chain, stand_out, masks[:, test], loss[test]) for chain in chains)
+        )
         slices = []
-        for numbers in filter(None, chosen):
+        for numbers in dict.fromkeys(chosen):
             words = [conditions[number] for number in numbers]
             row = {
                 'conditions': [list(condition) for condition in words],
                 'text': describe(words),
                 'size': int(masks[list(numbers)].all(0).sum()),
                 **_describe_excess(tested[numbers], loss[test]),
-                'p': confirmed[numbers],
+                'p': p_values[numbers],
             }
             slices.append((row, tested[numbers], bool(named[list(numbers)].all())))
         rows += _without_redundant(slices, loss[test])
@@ -149,8 +158,10 @@ def find_slices(
     return {'num_tested': num_tested, 'slices': sorted(unique, key=lambda row: -row['impact'])}
 
 
-def _candidates(masks: np.ndarray, named: np.ndarray, loss: np.ndarray) -> list[tuple[int, ...]]:
-    """Conjunctions that stand out, as numbers of conditions; those with a cluster after the others.
+def _candidates(
+    masks: np.ndarray, named: np.ndarray, loss: np.ndarray
+) -> list[list[tuple[int, ...]]]:
+    """Conjunctions that stand out, as numbers of conditions, of each search; with clusters last.
 
     Args:
       masks: bool `[L, n]`, of the images of a half.
@@ -159,47 +170,49 @@ def _candidates(masks: np.ndarray, named: np.ndarray, loss: np.ndarray) -> list[
     """
     numbers_of = np.flatnonzero(named)
     found = [
-        tuple(numbers_of[list(numbers)].tolist())
+        [
+            tuple(numbers_of[list(numbers)].tolist())
+            for numbers in _search(masks[named], loss, most)
+        ]
         for most in _MAX_SHARES
-        for numbers in _search(masks[named], loss, most)
     ]
     if not named.all():
         residual = loss.astype(np.float64)
-        for numbers in found:
+        for numbers in dict.fromkeys(itertools.chain(*found)):
             _take_off(residual, masks[list(numbers)].all(0))
         rest = _search(masks, residual, _MAX_SHARES[0])
-        found += [numbers for numbers in rest if not named[list(numbers)].all()]
-    return list(dict.fromkeys(found))
+        found.append([numbers for numbers in rest if not named[list(numbers)].all()])
+    return found
 
 
-def _confirm(
-    tested: Mapping[tuple[int, ...], np.ndarray],
+def _needed(
+    chains: Sequence[Sequence[tuple[int, ...]]],
+    stand_out: Mapping[tuple[int, ...], np.ndarray],
     masks: np.ndarray,
     loss: np.ndarray,
-    level: float,
-    rng: np.random.Generator,
-) -> dict[tuple[int, ...], float]:
-    """Adjusted p-values of the slices that stand out and are worse than their parts are without.
+) -> list[tuple[int, ...]]:
+    """Of what one search found, the longest part of each that needs all of its conditions.
+
+    It does if it is worse than each of its parts is without it, as in the search once the excess of
+    what was found before is taken off: what is pale and not dark need not be worse than what is
+    pale and dark, if that is told.
 
     Args:
-      tested: which images of a half each has, bool `[n]`.
+      chains: a conjunction and ever shorter parts of it, of each one found.
+      stand_out: those that do, and which images of a half each has, bool `[n]`.
       masks: bool `[L, n]` of the single conditions.
       loss: `[n]`.
-      level: probability of confirming any where the loss goes with none.
-      rng: of the permutations.
     """
-    if not tested:
-        return {}
-    p_values = _permutation_test(np.array(list(tested.values())), loss, level, rng)
-    return {
-        numbers: float(p)
-        for (numbers, here), p in zip(tested.items(), p_values, strict=True)
-        if p <= level
-        and all(
-            _standard_errors(here, masks[list(part)].all(0), loss) >= _AGAIN
-            for part in _parts(numbers)
-        )
-    }
+    residual, needed = loss.astype(np.float64), []
+    for chain in chains:
+        for numbers in filter(stand_out.__contains__, chain):
+            here = stand_out[numbers]
+            parts = (masks[list(part)].all(0) for part in _parts(numbers))
+            if all(_standard_errors(here, part, residual) >= _AGAIN for part in parts):
+                needed.append(numbers)
+                _take_off(residual, here)
+                break
+    return needed
 
 
 def _describe_excess(here: np.ndarray, loss: np.ndarray) -> dict:
@@ -364,15 +377,22 @@ def _standard_errors(here: np.ndarray, part: np.ndarray, loss: np.ndarray) -> fl
 
 
 def _permutation_test(
-    inside: np.ndarray, loss: np.ndarray, level: float, rng: np.random.Generator
-) -> np.ndarray:
-    """One-sided p-values `[K]` of slices bool `[K, n]` for their mean loss, adjusted for K.
+    tested: Mapping[tuple[int, ...], np.ndarray],
+    loss: np.ndarray,
+    level: float,
+    rng: np.random.Generator,
+) -> dict[tuple[int, ...], float]:
+    """One-sided p-values of slices, bool `[n]` each, for their mean rank of the loss, adjusted.
 
     How often any of them stands out as much (in standard errors, see `_scores`) once the loss is
-    dealt out anew: single-step max-T (Westfall & Young 1993), which knows that slices overlap. It
-    ends as soon as none can be at most `level` any more; p-values above that are lower bounds.
+    dealt out anew: single-step max-T (Westfall & Young 1993), which knows that slices overlap. Of
+    ranks, as the few largest losses would decide about small slices. It ends as soon as none can be
+    at most `level` any more; p-values above that are lower bounds.
     """
-    z = (loss - loss.mean()) / max(loss.std(), 1e-12)
+    if not tested:
+        return {}
+    inside, z = np.array(list(tested.values())), stats.rankdata(loss)
+    z = (z - z.mean()) / max(z.std(), 1e-12)
     counts = inside.sum(1)
     scaled = inside / np.sqrt(counts * (1 - counts / len(z)))[:, None]
     # Minus the order in which numbers are added.
@@ -383,4 +403,5 @@ def _permutation_test(
         at_least += (most[:, None] >= observed).sum(0)
         if (1 + at_least > level * (1 + _PERMUTATIONS)).all():
             break
-    return (1 + at_least) / (1 + _PERMUTATIONS)
+    p_values = (1 + at_least) / (1 + _PERMUTATIONS)
+    return dict(zip(tested, p_values.tolist(), strict=True))

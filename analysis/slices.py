@@ -61,7 +61,7 @@ from segmentation import markdown, process_settings
 matplotlib.use('agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-VERSION = 4
+VERSION = 5
 # Metric → 1 if high is bad, -1 if low is.
 METRICS = {
     'loss': 1,

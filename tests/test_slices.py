@@ -103,6 +103,29 @@ def test_conjunction_only_where_both_matter():
     assert not any('contrast' in found and len(found) > 1 for found in names)
 
 
+def test_two_causes_with_something_in_common_are_told_apart():
+    """Dark and pale images both have little contrast; what is pale must not be dark."""
+    overlaps = []
+    for seed in range(4):
+        columns, rng = make_table(1600, seed)
+        kind = rng.choice(3, 1600, p=[0.9, 0.05, 0.05])
+        dark, pale = kind == 1, kind == 2
+        columns['contrast'] += 30
+        columns['contrast'][dark] = rng.uniform(0, 20, dark.sum())
+        columns['contrast'][pale] = rng.uniform(15, 20, pale.sum())
+        columns['brightness'][dark] = rng.uniform(5, 30, dark.sum())
+        loss = rng.lognormal(0, 0.4, 1600)
+        loss[dark | pale] *= 2
+        rows = slice_search.find_slices(columns, loss, seed)['slices']
+        members = [slice_search.membership(columns, row['conditions']) for row in rows]
+        overlaps += [
+            max((hard & mask).sum() / (hard | mask).sum() for mask in members)
+            for hard in (dark, pale)
+        ]
+    assert sum(overlap > 0.5 for overlap in overlaps) >= 7, overlaps
+    assert np.mean(overlaps) > 0.63
+
+
 def test_cluster_hides_no_metadata_but_is_told_where_none_explain():
     columns, rng = make_table(1600, 5)
     loss = rng.lognormal(0, 0.3, 1600)
