@@ -170,10 +170,7 @@ def _candidates(
     """
     numbers_of = np.flatnonzero(named)
     found = [
-        [
-            tuple(numbers_of[list(numbers)].tolist())
-            for numbers in _search(masks[named], loss, most)
-        ]
+        [tuple(numbers_of[list(numbers)].tolist()) for numbers in _search(masks[named], loss, most)]
         for most in _MAX_SHARES
     ]
     if not named.all():
