@@ -11,6 +11,7 @@ from scipy import stats
 
 LEVEL = 0.05
 _CUTS = (0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.97, 0.98)
+_GAP = 0.1  # between values, as a share of the distance from the median
 _MIN_IMAGES, _MIN_SHARE = 8, 0.01  # of a slice, in either half
 # A slice's largest share of the images in each search. What stands out most is often a large slice
 # with several causes in it; among small ones each comes up alone.
@@ -57,8 +58,8 @@ def make_conditions(columns: Mapping[str, np.ndarray]) -> tuple[list[Condition],
     """Single conditions on columns that hold for some images and not for others.
 
     Args:
-      columns: `[N]` each. Floating point (NaN where unknown) is cut at quantiles, rounded to three
-        digits, and above its smallest value; of bool and integer columns each value is a category.
+      columns: `[N]` each. Floating point (NaN where unknown) is cut near quantiles and above its
+        smallest value; of bool and integer columns each value is a category.
 
     Returns:
       L conditions that differ in some image, and which images fulfil them, bool `[L, N]`.
@@ -68,12 +69,10 @@ def make_conditions(columns: Mapping[str, np.ndarray]) -> tuple[list[Condition],
         if column.dtype.kind in 'bi':
             conditions = [(name, 'is', value.item()) for value in np.unique(column)]
         else:
-            values = np.unique(column[~np.isnan(column)])
-            if len(values) < 2:
-                continue
-            cuts = np.nanquantile(column, _CUTS, method='nearest')
-            cuts = sorted({float(f'{cut:.3g}') for cut in (values[0], values[1], *cuts)})
-            conditions = [(name, relation, cut) for relation in ('<=', '>=') for cut in cuts]
+            known = np.sort(column[~np.isnan(column)])
+            cuts = [_cuts(known[place], known[place + 1]) for place in _places(known)]
+            conditions = [(name, '<=', low) for low, _ in cuts]
+            conditions += [(name, '>=', high) for _, high in cuts]
         found += conditions
         masks += [membership(columns, [condition]) for condition in conditions]
     if not found:
@@ -84,6 +83,39 @@ def make_conditions(columns: Mapping[str, np.ndarray]) -> tuple[list[Condition],
     kept = np.sort(first)
     kept = kept[enough[kept]]
     return [found[i] for i in kept], masks[kept]
+
+
+def _places(values: np.ndarray) -> list[int]:
+    """Places in sorted values after which to cut: after the smallest, and near each quantile.
+
+    In a gap if one is near: what lies apart is cut off whole.
+    """
+    gaps = np.diff(values)
+    changes = np.flatnonzero(gaps)
+    if not len(changes):
+        return []
+    middle = np.median(values)
+    places = {int(changes[0])}
+    wide = gaps > _GAP * np.maximum(middle - values[:-1], values[1:] - middle)
+    quantiles = np.array([0, *_CUTS, 1])
+    edges = np.rint((quantiles[1:] + quantiles[:-1]) / 2 * len(gaps)).astype(np.int64)
+    for quantile, start, stop in zip(_CUTS, edges[:-1], edges[1:], strict=True):
+        if wide[start:stop].any():
+            place = start + gaps[start:stop].argmax()
+        else:
+            place = changes[np.abs(changes + 0.5 - quantile * len(gaps)).argmin()]
+        places.add(int(place))
+    return sorted(places)
+
+
+def _cuts(below: float, above: float) -> tuple[float, float]:
+    """Short numbers near two neighbouring values, for `<=` and `>=`; three digits at most."""
+    cuts = []
+    for value in (below, above):
+        rounded = [float(f'{value:.{digits}g}') for digits in (1, 2, 3)]
+        fitting = [cut for cut in rounded if below <= cut <= above and cut != below + above - value]
+        cuts.append(fitting[0] if fitting else rounded[-1])
+    return cuts[0], cuts[1]
 
 
 def find_slices(
