@@ -67,7 +67,7 @@ from segmentation.model import scale_images
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-VERSION = 2
+VERSION = 3
 EXCLUDE_VERSION = 1
 RESPONSES = (DEEP, FINE)  # layers that tell what a region looks like
 _COLORS = np.array(
@@ -112,10 +112,12 @@ def _cleanlab():
 
 
 def _make_look(run: Run):
-    """Jitted: variables and images to probabilities `[B, S, S, C]` and responses `[B, h, w, F]`."""
+    """Jitted: variables and images to probabilities `[B, S, S, C]` and responses `[B, h, w, F]`.
 
-    @jax.jit
-    def look(variables, images):
+    Means of what the network gives for a picture and for its mirror image, mirrored back.
+    """
+
+    def look_once(variables, images):
         scaled = scale_images(images, run.config.data.input_range)
         found = embeddings.respond(
             run.model, variables, scaled, {*RESPONSES, 'decoder/logits'}.__contains__
@@ -123,6 +125,13 @@ def _make_look(run: Run):
         logits = found['decoder/logits'][:, : images.shape[1], : images.shape[2]]
         probability = jax.nn.softmax(logits.astype(jnp.float32))
         return probability, *(found[layer].astype(jnp.float32) for layer in RESPONSES)
+
+    @jax.jit
+    def look(variables, images):
+        pairs = zip(
+            look_once(variables, images), look_once(variables, images[:, :, ::-1]), strict=True
+        )
+        return tuple((straight + mirrored[:, :, ::-1]) / 2 for straight, mirrored in pairs)
 
     return look
 

@@ -52,7 +52,11 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from scipy import ndimage, stats
 from sklearn.base import ClassifierMixin
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -68,7 +72,8 @@ _SMALLEST = 0.002  # share of the picture; smaller regions are not looked at
 _JUDGED = 0.005  # smaller instances are too often missed to be judged (9×9 pixels of 128×128)
 # Shares of the side: deviation of the blur of predictions, and how far they spill over a label.
 _BLUR, _SPILL = 0.012, 0.016
-_COMPONENTS = 32  # of the network's responses
+_WIDTH = 0.08  # of the surroundings of a region, as a share of the side
+_COMPONENTS, _AROUND = 32, 16  # of the network's responses to a region and around it
 _BLOCK = 4096  # regions whose responses are reduced at once
 _STRENGTH = 0.1  # inverse, of the regressions' penalty
 _FOLDS = 5
@@ -104,6 +109,7 @@ class Region:
       features: float [2C + 9], see `_describe`; of unlabelled and left out regions the last three
         are the share on annotated things of other categories, and `_position`; else 0.
       responses: float16 [F], mean response of the network's features.
+      surroundings: float16 [F], the same around unlabelled and left out ones; else empty.
       outline: length and alignment, see `outline_of`; NaN if too small.
     """
 
@@ -118,6 +124,7 @@ class Region:
     entropy: float
     features: np.ndarray
     responses: np.ndarray
+    surroundings: np.ndarray
     outline: tuple[float, float]
 
 
@@ -166,9 +173,10 @@ def find_regions(
         outline = (np.nan, np.nan)
         if source == 'annotated' and given > 0 and mask.sum() >= _JUDGED * label.size:
             outline = outline_of(mask, edges)
-        beside = (0.0, 0.0, 0.0)
+        beside, surroundings = (0.0, 0.0, 0.0), np.zeros(0, np.float16)
         if around is not None:
             beside = (float(other[mask].mean()), *_position(mask, around, _margin(side)))
+            surroundings = _respond(_around(mask), responses)
         found.append(
             Region(
                 image=number,
@@ -182,6 +190,7 @@ def find_regions(
                 entropy=float(entropy[mask].mean()),
                 features=np.concatenate([_describe(mask, seen), beside]),
                 responses=_respond(mask, responses),
+                surroundings=surroundings,
                 outline=outline,
             )
         )
@@ -213,7 +222,8 @@ def find_regions(
             continue
         without = np.where(instance.mask, 0, labelled)
         for mask in seen_where_nothing_is(value, without):
-            if instance.mask[mask].mean() >= 0.5:
+            shared = (instance.mask & mask).sum()
+            if shared >= 0.5 * min(instance.mask.sum(), mask.sum()):
                 add('left out', value, mask, instance.annotation_id, value, without > 0)
     # Every outline is uncertain: only what is wider than that.
     wide = ndimage.binary_opening((entropy > _UNCERTAIN) & counted, np.ones((5, 5)))
@@ -239,6 +249,14 @@ def _position(mask: np.ndarray, labelled: np.ndarray, margin: int) -> tuple[floa
     half_width = ndimage.distance_transform_edt(np.pad(mask, 1)).max() / len(mask)
     ring = ndimage.binary_dilation(mask, iterations=margin + 1) & ~mask
     return float(np.log(half_width)), float(labelled[ring].mean()) if ring.any() else 0.0
+
+
+def _around(mask: np.ndarray) -> np.ndarray:
+    """A band around a region, beyond what predictions spill; the region if none. Bool `[S, S]`."""
+    margin, width = _margin(len(mask)), round(_WIDTH * len(mask))
+    band = ndimage.binary_dilation(mask, iterations=margin + width)
+    band &= ~ndimage.binary_dilation(mask, iterations=margin)
+    return band if band.any() else mask
 
 
 def _respond(mask: np.ndarray, responses: Sequence[np.ndarray]) -> np.ndarray:
@@ -306,25 +324,24 @@ def outline_of(mask: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
     return float(line.sum() / np.sqrt(mask.sum())), float(aligned)
 
 
-def _reduce(regions: Sequence[Region]) -> np.ndarray:
-    """Principal components of standardised responses, float32 `[n, min(F, _COMPONENTS)]`.
+def _reduce(all_responses: Sequence[np.ndarray], components: int) -> np.ndarray:
+    """Principal components of standardised responses `[F]`, float32 `[n, min(F, components)]`.
 
     Block by block: all responses at once would be the largest thing in memory.
     """
 
     def blocks():
-        for start in range(0, len(regions), _BLOCK):
-            block = regions[start : start + _BLOCK]
-            yield np.array([region.responses for region in block]).astype(np.float64)
+        for start in range(0, len(all_responses), _BLOCK):
+            yield np.array(all_responses[start : start + _BLOCK]).astype(np.float64)
 
     total = products = 0.0
     for block in blocks():
         total, products = total + block.sum(0), products + block.T @ block
-    mean = total / len(regions)
-    covariance = products / len(regions) - np.outer(mean, mean)
+    mean = total / len(all_responses)
+    covariance = products / len(all_responses) - np.outer(mean, mean)
     deviation = np.sqrt(np.diag(covariance).clip(0)) + 1e-6
     _, vectors = np.linalg.eigh(covariance / np.outer(deviation, deviation))
-    weights = vectors[:, : -_COMPONENTS - 1 : -1] / deviation[:, None]
+    weights = vectors[:, : -components - 1 : -1] / deviation[:, None]
     return np.concatenate([((block - mean) @ weights).astype(np.float32) for block in blocks()])
 
 
@@ -413,17 +430,14 @@ def judge(regions: list[Region], num_classes: int) -> list[Issue]:
     image = np.array([region.image for region in regions])
     features = np.array([region.features for region in regions])
     size = features[:, [2 * num_classes]]
-    shared = np.arange(features.shape[1] + min(_COMPONENTS, len(regions[0].responses)))
-    shared = np.delete(shared, np.s_[2 * num_classes + 6 : 2 * num_classes + 9])
-    features = np.hstack([features, _reduce(regions)])
+    responses = [region.responses for region in regions]
     issues = []
 
     # Which label a region has: annotated instances, mirrored ones, and what is seen elsewhere.
     # (Where they lie is left out: it would give the latter away.)
     chosen = np.flatnonzero(np.isin(source, ('annotated', 'mirrored', 'unlabelled')))
-    labelled = _cross_fit(
-        _linear(), features[chosen][:, shared], given[chosen], image[chosen], num_classes
-    )
+    described = np.hstack([features[:, : 2 * num_classes + 6], _reduce(responses, _COMPONENTS)])
+    labelled = _cross_fit(_linear(), described[chosen], given[chosen], image[chosen], num_classes)
     for k, probability in zip(chosen, labelled, strict=True):
         region = regions[k]
         if region.source != 'annotated' or region.given == 0 or region.area < _JUDGED:
@@ -435,18 +449,36 @@ def judge(regions: list[Region], num_classes: int) -> list[Issue]:
 
     # Whether what is seen where nothing is labelled is what would be seen of an instance that is
     # left out, class by class. Trees see what is no sum, and err elsewhere than regressions.
-    models = _linear(), ExtraTreesClassifier(100, min_samples_leaf=3, random_state=0)
-    predicted = np.array([region.predicted for region in regions])
-    beside = np.isin(source, ('unlabelled', 'left out'))
+    models = (
+        _linear(),
+        ExtraTreesClassifier(100, min_samples_leaf=3, random_state=0),
+        HistGradientBoostingClassifier(
+            max_iter=150, learning_rate=0.06, max_depth=4, random_state=0
+        ),
+    )
+    beside = np.flatnonzero(np.isin(source, ('unlabelled', 'left out')))
+    if len(beside):
+        described = np.hstack(
+            [
+                features[beside],
+                _reduce([responses[k] for k in beside], _COMPONENTS),
+                _reduce([regions[k].surroundings for k in beside], _AROUND),
+            ]
+        )
     for value in range(1, num_classes):
-        chosen = np.flatnonzero(beside & (predicted == value))
-        target = (source[chosen] == 'left out').astype(np.int64)
-        there = np.mean(
-            [_cross_fit(model, features[chosen], target, image[chosen], 2) for model in models], 0
-        )[:, 1]
-        for k, probability in zip(chosen, there, strict=True):
+        chosen = np.flatnonzero([regions[k].predicted == value for k in beside])
+        if not len(chosen):
+            continue
+        target = (source[beside[chosen]] == 'left out').astype(np.int64)
+        # One thread, see `_outline_scores`.
+        with threadpool_limits(1):
+            there = [
+                _cross_fit(model, described[chosen], target, image[beside[chosen]], 2)[:, 1]
+                for model in models
+            ]
+        for k, probability in zip(beside[chosen], np.mean(there, 0).tolist(), strict=True):
             if source[k] == 'unlabelled' and probability > _LEAST:
-                issues.append(Issue(regions[k], 'missing instance', float(probability), value))
+                issues.append(Issue(regions[k], 'missing instance', probability, value))
 
     outline = np.array([region.outline for region in regions])
     chosen = np.flatnonzero(~np.isnan(outline).any(1))
