@@ -42,6 +42,17 @@ def test_instances_make_up_the_label(analysis):
         np.testing.assert_array_equal(drawn, label)
 
 
+def test_a_picture_and_its_mirror_image_look_alike(analysis):
+    look = label_issues._make_look(analysis.run)
+    images = np.stack([analysis.examples[index]['image'] for index in range(2)])
+    straight = look(analysis.run.variables, images)
+    mirrored = look(analysis.run.variables, images[:, :, ::-1])
+    assert len(straight) == 1 + len(label_issues.RESPONSES)
+    for one, other in zip(straight, mirrored, strict=True):
+        np.testing.assert_allclose(one, other[:, :, ::-1], atol=1e-4)
+    assert np.ptp(straight[0] - mirrored[0]) > 1e-3
+
+
 def test_files(analysis, summary):
     table, result = label_issues.load(analysis)
     assert [row['image_id'] for row in result['images']] == analysis.examples.image_ids.tolist()

@@ -162,6 +162,18 @@ def test_what_would_be_seen_of_an_instance_that_is_left_out():
     assert missed.rle == left_out[0].rle and missed.given == 0 and missed.predicted == 1
     np.testing.assert_array_equal(missed.features, left_out[0].features)
     np.testing.assert_array_equal(missed.responses, left_out[0].responses)
+    np.testing.assert_array_equal(missed.surroundings, left_out[0].surroundings)
+
+
+def test_an_instance_left_out_may_be_seen_larger_than_it_is():
+    _, label, probability, instances, responses = scene(np.random.default_rng(1))
+    # More than twice as large, as what is small is seen; its own outline in the label.
+    larger = ndimage.binary_dilation(instances[1].mask, iterations=6)
+    probability = np.where(larger[..., None], np.float32([0, 0, 1]), probability)
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    found = label_regions.find_regions(0, image, label, probability, instances, responses)
+    (seen,) = [r for r in found if r.source == 'left out' and r.annotation_id == 11]
+    assert seen.area * SIDE**2 > 2 * instances[1].mask.sum()
 
 
 def test_predictions_that_spill_over_a_label_are_none():
@@ -180,6 +192,13 @@ def test_responses_are_means_over_the_region():
     for region in found:
         mask = label_regions.mask_utils.decode({'size': [SIDE, SIDE], 'counts': region.rle})
         assert region.responses == pytest.approx(np.argwhere(mask).mean(0), rel=1e-3)
+        if region.source == 'left out':
+            # Rectangles, so that what is beyond their spilling lies around the same middle, unless
+            # the picture ends.
+            band = ndimage.binary_dilation(mask, iterations=6) & ~ndimage.binary_dilation(mask)
+            assert region.surroundings == pytest.approx(np.argwhere(band).mean(0), rel=1e-3)
+        else:
+            assert region.surroundings.size == (2 if region.source == 'unlabelled' else 0)
 
 
 def test_few_images():
