@@ -33,8 +33,8 @@ agree with scene types by 0.10 only, but those of ImageNet weights (the file for
         --config.model.encoder_trainable=False --config.train.num_steps=900 \
         --config.train.eval_every=150 --config.data.scenes.val=1200
 
-300 steps would not do: what the network does not see is not found (missing instances with an average
-precision of 0.78 and 0.75 instead of 0.87 and 0.81 on scene seeds 0 and 1, measured with an earlier
+300 steps would not do: what the network does not see is not found (missing instances with an
+average precision of 0.78 and 0.75 instead of 0.87 and 0.81 on scene seeds 0 and 1, with an earlier
 analysis). 1,500 steps on 3,600 scenes are no better than 900 on 1,200.
 
 --short uses the scene seed for development, a few small scenes and a narrow network: minutes,
