@@ -21,7 +21,7 @@ quality (Lad & Mueller 2023) stands beside ours as `cleanlab`, lower being worse
 
 Writes into the run's `analysis/<split>-<step>/`:
 
-label_issues.parquet (kind 'label_issues', version 2), a row per region, most suspicious first:
+label_issues.parquet (kind 'label_issues', version 3), a row per region, most suspicious first:
     image_id, file_name
     kind, score        one of the above, in [0, 1]
     given, suggested   class that is labelled there, and that the network would have

@@ -7,8 +7,9 @@ it is not there), such as `brightness <= 41.5 and num_person >= 3`, and on the c
 `analysis.clusters` if that is there. Slices are searched for in one half of the images and tested
 on the other half, and the other way round, so the search cannot flatter itself: in at most 5 % of
 data sets in which nothing matters is any slice reported. A longer slice is reported only if it is
-clearly worse than the same slice without any one of its conditions, and a slice is left out if
-smaller ones, or metadata if it is a cluster's, account for it.
+clearly worse than the same slice without any one of its conditions (once the excess of slices found
+before it is taken off), and a slice is left out if smaller ones, or metadata if it is a cluster's,
+account for it.
 Metrics (confidence, entropy and the like) are never conditions.
 
 There are four searches, each with a quarter of the 5 %. What goes with a high loss is above all how
@@ -21,7 +22,7 @@ searched given size, the percentages of the foreground classes.
                           class: 0.1 is about 10 % more loss; high is bad
     mean_iou_foreground_given_size    IoU minus what is expected likewise; low is bad
 
-Writes `slices.json` (kind 'slices', version 4) and `slices.png`, a bar for every slice, into the
+Writes `slices.json` (kind 'slices', version 5) and `slices.png`, a bar for every slice, into the
 run's `analysis/<split>-<step>/`:
 
     num_images, seed, uses_clusters
@@ -39,7 +40,7 @@ run's `analysis/<split>-<step>/`:
             excess        how much worse: the difference in the direction that is bad, and
             interval      its 95 % interval (Welch)
             impact        share · excess
-            p             of the one-sided permutation test, adjusted for the others (max-T)
+            p             of the permutation test of ranks (one-sided, adjusted for the others by max-T)
             worst         image ids of the slice's 5 worst images
 """
 

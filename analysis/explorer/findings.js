@@ -86,7 +86,7 @@
               {
                 head: 'p',
                 number: true,
-                title: 'permutation test, adjusted for all slices tested (Holm)',
+                title: 'permutation test, adjusted for all slices tested (max-T)',
                 cell: (slice) => explorer.probability(slice.p),
               },
             ],
