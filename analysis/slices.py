@@ -40,7 +40,7 @@ run's `analysis/<split>-<step>/`:
             excess        how much worse: the difference in the direction that is bad, and
             interval      its 95 % interval (Welch)
             impact        share · excess
-            p             of the permutation test of ranks (one-sided, adjusted for the others by max-T)
+            p             of the one-sided permutation test of ranks, adjusted (max-T)
             worst         image ids of the slice's 5 worst images
 """
 
