@@ -165,23 +165,29 @@ def test_what_would_be_seen_of_an_instance_that_is_left_out():
     np.testing.assert_array_equal(missed.surroundings, left_out[0].surroundings)
 
 
-def test_an_instance_left_out_may_be_seen_larger_than_it_is():
+def seen_larger(number, pixels):
+    """Regions where an instance is seen with so many pixels around it, and the instance."""
     _, label, probability, instances, responses = scene(np.random.default_rng(1))
-    # More than twice as large, as what is small is seen; its own outline in the label.
-    larger = ndimage.binary_dilation(instances[1].mask, iterations=6)
-    probability = np.where(larger[..., None], np.float32([0, 0, 1]), probability)
+    instance = instances[number]
+    larger = ndimage.binary_dilation(instance.mask, iterations=pixels)
+    probability = np.where(
+        larger[..., None], np.eye(3, dtype=np.float32)[instance.label], probability
+    )
     image = np.zeros((SIDE, SIDE, 3), np.uint8)
     found = label_regions.find_regions(0, image, label, probability, instances, responses)
-    (seen,) = [r for r in found if r.source == 'left out' and r.annotation_id == 11]
-    assert seen.area * SIDE**2 > 2 * instances[1].mask.sum()
+    return found, instance
+
+
+def test_an_instance_left_out_may_be_seen_larger_than_it_is():
+    found, instance = seen_larger(1, 6)
+    (seen,) = [
+        r for r in found if r.source == 'left out' and r.annotation_id == instance.annotation_id
+    ]
+    assert seen.area * SIDE**2 > 2 * instance.mask.sum()
 
 
 def test_predictions_that_spill_over_a_label_are_none():
-    _, label, probability, instances, responses = scene(np.random.default_rng(1))
-    larger = ndimage.binary_dilation(instances[0].mask, iterations=2)
-    probability = np.where(larger[..., None], np.float32([0, 1, 0]), probability)
-    image = np.zeros((SIDE, SIDE, 3), np.uint8)
-    found = label_regions.find_regions(0, image, label, probability, instances, responses)
+    found, _ = seen_larger(0, 2)
     assert not [region for region in found if region.source == 'unlabelled']
 
 
