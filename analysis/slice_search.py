@@ -70,7 +70,7 @@ def make_conditions(columns: Mapping[str, np.ndarray]) -> tuple[list[Condition],
             conditions = [(name, 'is', value.item()) for value in np.unique(column)]
         else:
             known = np.sort(column[~np.isnan(column)])
-            cuts = [_cuts(known[place], known[place + 1]) for place in _places(known)]
+            cuts = [_between(known[place], known[place + 1]) for place in _places(known)]
             conditions = [(name, '<=', low) for low, _ in cuts]
             conditions += [(name, '>=', high) for _, high in cuts]
         found += conditions
@@ -108,12 +108,12 @@ def _places(values: np.ndarray) -> list[int]:
     return sorted(places)
 
 
-def _cuts(below: float, above: float) -> tuple[float, float]:
+def _between(below: float, above: float) -> tuple[float, float]:
     """Short numbers near two neighbouring values, for `<=` and `>=`; three digits at most."""
     cuts = []
-    for value in (below, above):
+    for value, other in ((below, above), (above, below)):
         rounded = [float(f'{value:.{digits}g}') for digits in (1, 2, 3)]
-        fitting = [cut for cut in rounded if below <= cut <= above and cut != below + above - value]
+        fitting = [cut for cut in rounded if below <= cut <= above and cut != other]
         cuts.append(fitting[0] if fitting else rounded[-1])
     return cuts[0], cuts[1]
 
@@ -156,14 +156,13 @@ def find_slices(
     for search, test in (halves, halves[::-1]):
         searches = _candidates(masks[:, search], named, loss[search])
         # Should a slice turn out longer than it need be, what it is made of is there to be tested.
-        chains = [
-            [_simpler(numbers, masks[:, search], loss[search]) for numbers in found]
-            for found in searches
-        ]
+        chains = {
+            numbers: _simpler(numbers, masks[:, search], loss[search])
+            for numbers in itertools.chain(*searches)
+        }
         tested = {
             numbers: masks[list(numbers)][:, test].all(0)
-            for chain in itertools.chain(*chains)
-            for numbers in chain
+            for numbers in itertools.chain(*chains.values())
         }
         enough = _smallest(len(test))
         tested = {numbers: here for numbers, here in tested.items() if here.sum() >= enough}
@@ -171,7 +170,12 @@ def find_slices(
         p_values = _permutation_test(tested, loss[test], level / 2, rng)
         stand_out = {numbers: tested[numbers] for numbers, p in p_values.items() if p <= level / 2}
         chosen = itertools.chain(
-            *(_needed(chain, stand_out, masks[:, test], loss[test]) for chain in chains)
+            *(
+                _needed(
+                    [chains[numbers] for numbers in found], stand_out, masks[:, test], loss[test]
+                )
+                for found in searches
+            )
         )
         slices = []
         for numbers in dict.fromkeys(chosen):

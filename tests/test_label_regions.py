@@ -199,8 +199,7 @@ def test_responses_are_means_over_the_region():
         mask = label_regions.mask_utils.decode({'size': [SIDE, SIDE], 'counts': region.rle})
         assert region.responses == pytest.approx(np.argwhere(mask).mean(0), rel=1e-3)
         if region.source == 'left out':
-            # Rectangles, so that what is beyond their spilling lies around the same middle, unless
-            # the picture ends.
+            # A pixel is what predictions spill, five more are around it.
             band = ndimage.binary_dilation(mask, iterations=6) & ~ndimage.binary_dilation(mask)
             assert region.surroundings == pytest.approx(np.argwhere(band).mean(0), rel=1e-3)
         else:

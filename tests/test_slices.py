@@ -48,6 +48,16 @@ def test_conditions():
     )
 
 
+def test_what_lies_apart_is_cut_off_by_a_short_number():
+    values = np.array([*np.linspace(0.1, 0.26, 30), *np.full(10, 0.3), *np.linspace(7.6, 9, 20)])
+    conditions, masks = slice_search.make_conditions({'a': values})
+    found = dict(zip(conditions, masks, strict=True))
+    sizes = {condition[1:]: mask.sum() for condition, mask in found.items()}
+    # 0.26 is not rounded to its neighbour.
+    assert sizes['<=', 0.26] == 30 and sizes['<=', 0.3] == 40
+    assert sizes['>=', 0.3] == 30 and sizes['>=', 7.6] == 20
+
+
 def test_null_tables_yield_nothing():
     """At most 5 % of tables in which nothing matters; the loss is as skewed as losses are."""
     found, repetitions = 0, 80
