@@ -47,13 +47,16 @@ import pyarrow
 from scipy import stats
 from tqdm import tqdm
 
-from analysis import artifacts, rank_correlation, reproduction, samples
-from analysis.artifacts import Analysis
-from analysis.run import make_parser, run_command
-from segmentation import evaluate, input_pipeline, markdown, metrics, process_settings
+from analysis import samples
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Analysis
+from analysis.stage.command import make_parser, run_command
+from analysis.stats import bootstrap, rank_correlation
+from segmentation import cpu_runtime, evaluate, markdown, metrics
+from segmentation.data import input_pipeline, transforms
 
 matplotlib.use('agg')
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 VERSION = 1
 LEVEL = 0.05
@@ -167,7 +170,7 @@ def desaturated_metrics(analysis: Analysis) -> dict[str, np.ndarray]:
 
     def gray(batches):
         for batch in batches:
-            luma = np.rint(batch['image'] @ input_pipeline.LUMA).astype(np.uint8)
+            luma = np.rint(batch['image'] @ transforms.LUMA).astype(np.uint8)
             yield {**batch, 'image': np.repeat(luma[..., None], 3, -1)}
 
     batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)
@@ -213,7 +216,7 @@ def compare_copies(
         change = after - before
         if len(change) < 2:
             continue
-        means = reproduction.bootstrap_means(change, _NUM_RESAMPLES)
+        means = bootstrap.bootstrap_means(change, _NUM_RESAMPLES)
         lose = change > 0 if metric in ('loss', 'entropy', 'calibration_error') else change < 0
         rows.append(
             {
@@ -415,5 +418,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

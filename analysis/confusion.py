@@ -49,13 +49,14 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from analysis import artifacts
-from analysis.artifacts import Analysis
-from analysis.run import make_parser, run_command
-from segmentation import evaluate, input_pipeline, labels, markdown, metrics, process_settings
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Analysis
+from analysis.stage.command import make_parser, run_command
+from segmentation import cpu_runtime, evaluate, markdown, metrics
+from segmentation.data import input_pipeline, label_spaces, masks
 
 matplotlib.use('agg')
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 VERSION = 1
 _NUM_RESAMPLES, _BLOCK = 2000, 250
@@ -86,7 +87,7 @@ def image_counts(
     """
     size = len(label)
     height, width = int(record['height']), int(record['width'])
-    rows, columns = labels.nearest_indices(height, size), labels.nearest_indices(width, size)
+    rows, columns = masks.nearest_indices(height, size), masks.nearest_indices(width, size)
     row_of = {category: row for row, category in enumerate(categories)}
     instances = record['instances']
     shape = len(categories), size, size
@@ -112,7 +113,7 @@ def image_counts(
     complete = np.ones(shape[0], np.bool_)
     if record['complete_known']:
         complete = np.isin(categories, record['complete_category_ids'])
-    wrong = (label != labels.IGNORE) & (label != predicted)
+    wrong = (label != masks.IGNORE) & (label != predicted)
     return {
         'pixels': pixels,
         'instances': counts,
@@ -127,7 +128,7 @@ def count(analysis: Analysis) -> dict[str, np.ndarray]:
     run, examples = analysis.run, analysis.examples
     known = examples.splits[0].categories
     categories = [category.id for category in known]
-    classes = labels.parse_label_space(run.config.data.label_space).category_to_class(known)
+    classes = label_spaces.parse_label_space(run.config.data.label_space).category_to_class(known)
     predict = evaluate.make_predict(run.model, run.config.data.input_range)
     batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)
     results = evaluate.predictions(predict, evaluate.replicate(run.variables), batches)
@@ -273,7 +274,9 @@ def compute(analyses: Sequence[Analysis]) -> dict:
     counted = [count(analysis) for analysis in analyses]
     counts = {key: np.concatenate([part[key] for part in counted]) for key in counted[0]}
     known = first.examples.splits[0].categories
-    classes = labels.parse_label_space(first.run.config.data.label_space).category_to_class(known)
+    classes = label_spaces.parse_label_space(first.run.config.data.label_space).category_to_class(
+        known
+    )
     return {
         'num_images': sum(len(analysis.examples) for analysis in analyses),
         'pooled': [str(analysis.run.workdir) for analysis in analyses[1:]],
@@ -415,5 +418,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

@@ -47,11 +47,13 @@ import numpy as np
 from flax import linen as nn
 from tqdm import tqdm
 
-from analysis import artifacts
-from analysis.artifacts import Analysis
-from analysis.run import Run, make_parser, run_command
-from segmentation import evaluate, input_pipeline, markdown, process_settings
-from segmentation.model import scale_images
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Analysis
+from analysis.stage.command import make_parser, run_command
+from analysis.stage.run import Run
+from segmentation import cpu_runtime, evaluate, markdown
+from segmentation.data import input_pipeline
+from segmentation.models.unet import scale_images
 
 VERSION = 1
 # What each BatchNorm normalises is left out: standardised, its average would be the same feature.
@@ -442,5 +444,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

@@ -11,8 +11,9 @@ import json
 import pathlib
 import sys
 
-from analysis.run import make_parser, open_examples, restore_run, run_command
-from segmentation import evaluate, metrics, process_settings
+from analysis.stage.command import make_parser, run_command
+from analysis.stage.run import open_examples, restore_run
+from segmentation import cpu_runtime, evaluate, metrics
 
 
 def score_run(
@@ -82,5 +83,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

@@ -38,11 +38,16 @@ import pyarrow.compute
 from PIL import Image
 from tqdm import tqdm
 
-from analysis import artifacts, clusters, label_issues, samples, slices
-from analysis.artifacts import Analysis, restrict
-from analysis.run import make_parser, run_command
-from segmentation import evaluate, input_pipeline, labels, losses, process_settings, writers
-from segmentation.annotations import is_safe_name
+from analysis import samples
+from analysis.clusters import stage as clusters
+from analysis.label_issues import stage as label_issues
+from analysis.slices import stage as slices
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Analysis, restrict
+from analysis.stage.command import make_parser, run_command
+from segmentation import cpu_runtime, evaluate, losses, overlays
+from segmentation.data import input_pipeline, masks, transforms
+from segmentation.data.annotations import is_safe_name
 
 VERSION = 1
 THUMB, COLUMNS = 96, 6
@@ -65,14 +70,14 @@ def encode(pixels: np.ndarray, **options) -> bytes:
 def color_classes(label: np.ndarray) -> np.ndarray:
     """The classes' colours, uint8 `[H, W, 4]`; background is transparent."""
     opacity = np.where(label > 0, 255, 0).astype(np.uint8)
-    return np.concatenate([writers.colorize(label), opacity[..., None]], -1) * (opacity > 0)[
+    return np.concatenate([overlays.colorize(label), opacity[..., None]], -1) * (opacity > 0)[
         ..., None
     ].astype(np.uint8)
 
 
 def color_errors(label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Where a prediction is wrong, and how (ERROR_COLORS), uint8 `[H, W, 4]`."""
-    wrong = (label != predicted) & (label != labels.IGNORE)
+    wrong = (label != predicted) & (label != masks.IGNORE)
     kind = np.where(predicted == 0, 1, np.where(label == 0, 2, 3)) * wrong
     colors = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in ERROR_COLORS.values()]
     palette = np.array([[0, 0, 0, 0], *([*color, 255] for color in colors)], np.uint8)
@@ -109,7 +114,7 @@ def thumbnails(
       predicted: integer `[S, S]`.
     """
     small = Image.fromarray(image).resize((THUMB, THUMB), Image.Resampling.LANCZOS)
-    nearest = labels.nearest_indices(len(label), THUMB)
+    nearest = masks.nearest_indices(len(label), THUMB)
     label, predicted = (classes[nearest][:, nearest] for classes in (label, predicted))
     return {
         'image': np.asarray(small),
@@ -175,7 +180,7 @@ def write_details(
         ('truth', color_classes(label)),
         ('prediction', color_classes(predicted)),
         ('error', color_errors(label, predicted)),
-        ('loss', color_heat(loss * (label != labels.IGNORE) / HIGHEST_LOSS)),
+        ('loss', color_heat(loss * (label != masks.IGNORE) / HIGHEST_LOSS)),
     ):
         _write(folder / paths[kind], encode(pixels))
     for path, share in zip(paths['classes'], np.moveaxis(probability, -1, 0)[1:], strict=True):
@@ -267,7 +272,7 @@ def compute(analysis: Analysis, details: list[int], progress: bool = True) -> di
             if row in large:
                 record = analysis.examples.record(row)
                 size = int(record['width']), int(record['height'])
-                photograph = input_pipeline.decode_image(record['image'], size)
+                photograph = transforms.decode_image(record['image'], size)
                 write_details(folder, row, photograph, label, probability, loss)
             sheet = row // PER_SHEET
             if sheet in missing:
@@ -391,5 +396,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

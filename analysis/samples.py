@@ -64,18 +64,12 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from analysis import artifacts
-from analysis.artifacts import Analysis
-from analysis.run import make_parser, run_command
-from segmentation import (
-    coco_files,
-    evaluate,
-    input_pipeline,
-    labels,
-    markdown,
-    metrics,
-    process_settings,
-)
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Analysis
+from analysis.stage.command import make_parser, run_command
+from segmentation import cpu_runtime, evaluate, markdown, metrics
+from segmentation.data import coco_files, input_pipeline, label_spaces, transforms
+from segmentation.data.masks import IGNORE
 
 VERSION = 1
 _BINS = 15  # of confidence
@@ -165,7 +159,7 @@ def describe_photograph(pixels: np.ndarray) -> dict[str, float | bool | None]:
     Args:
       pixels: uint8 `[H, W, 3]`, RGB.
     """
-    luma = pixels @ input_pipeline.LUMA
+    luma = pixels @ transforms.LUMA
     inner = luma[1:-1, 1:-1]
     laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
     channels = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))  # many times faster than pixels
@@ -274,7 +268,7 @@ def _metrics(
     entropy: np.ndarray,
     class_names: tuple[str, ...],
 ) -> dict[str, float | None]:
-    valid = label != labels.IGNORE
+    valid = label != IGNORE
     if not valid.any():
         return {}
     iou = metrics.iou(metrics.confusion_matrix(label, predicted, len(class_names)))
@@ -315,7 +309,7 @@ def compute(analysis: Analysis, progress: bool = True) -> pyarrow.Table:
     run, examples = analysis.run, analysis.examples
     known = examples.splits[0].categories
     categories = {category.id: category.name for category in known}
-    space = labels.parse_label_space(run.config.data.label_space)
+    space = label_spaces.parse_label_space(run.config.data.label_space)
     classes = space.category_to_class(known)
     fields = schema(run.class_names, tuple(categories.values()))
 
@@ -329,7 +323,7 @@ def compute(analysis: Analysis, progress: bool = True) -> pyarrow.Table:
             'split': analysis.split,
             'source_split': examples.splits[examples.split_of[index]].name,
             'is_colored': mode not in _SINGLE_CHANNEL,
-            **describe_photograph(np.asarray(input_pipeline.decode_image(record['image'], size))),
+            **describe_photograph(np.asarray(transforms.decode_image(record['image'], size))),
             **describe_annotations(record, categories, classes, run.class_names),
         }
 
@@ -442,5 +436,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

@@ -24,11 +24,14 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from analysis import artifacts, contact_sheet, embeddings
-from analysis.artifacts import Analysis
-from analysis.run import make_parser, run_command
-from segmentation import input_pipeline, markdown, process_settings, writers
-from segmentation.model import scale_images
+from analysis import embeddings
+from analysis.figures import contact_sheet
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Analysis
+from analysis.stage.command import make_parser, run_command
+from segmentation import cpu_runtime, markdown, overlays
+from segmentation.data import transforms
+from segmentation.models.unet import scale_images
 
 VERSION = 1
 K = 20
@@ -134,7 +137,7 @@ def query(
             analysis.examples[row]['image'],
         )
     else:
-        _, pixels = input_pipeline.read_image_file(image, data.image_size, data.antialias)
+        _, pixels = transforms.read_image_file(image, data.image_size, data.antialias)
         reduction = embeddings.load_reduction(analysis)
         point = embeddings.embed(analysis.run, reduction, pixels[None])
         (rows,), (distances,) = neighbours(points, k, point)
@@ -172,9 +175,9 @@ def draw(analysis: Analysis, found: dict) -> pathlib.Path:
 
     classes = np.asarray(classify(run.variables, np.stack(images)))
     predicted = [
-        writers.overlay(image, label) for image, label in zip(images, classes, strict=True)
+        overlays.overlay(image, label) for image, label in zip(images, classes, strict=True)
     ]
-    labels = [found['pixels'], *(writers.overlay(e['image'], e['label']) for e in shown)]
+    labels = [found['pixels'], *(overlays.overlay(e['image'], e['label']) for e in shown)]
     captions = [
         'query',
         *(
@@ -234,5 +237,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

@@ -35,10 +35,13 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from analysis import artifacts, clusters, contact_sheet, embeddings, similar
-from analysis.artifacts import Analysis
-from analysis.run import make_parser, run_command
-from segmentation import markdown, process_settings
+from analysis import embeddings, similar
+from analysis.clusters import stage as clusters
+from analysis.figures import contact_sheet
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Analysis
+from analysis.stage.command import make_parser, run_command
+from segmentation import cpu_runtime, markdown
 
 VERSION = 1
 NEIGHBOURS = 10
@@ -234,5 +237,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

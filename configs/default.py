@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     # 'train: person, vehicle; val: person, vehicle'. Images known to be incompletely annotated for
     # a class of the label space are left out. Empty: what the annotation file says, if anything.
     data.complete = ''
-    # A space named in segmentation/labels.py or one written here:
+    # A space named in segmentation/data/label_spaces.py or one written here:
     # 'person: person; two wheels: bicycle, motorcycle'. Background is always class 0.
     data.label_space = 'person_car'
     # Splits of the prepared data set that are merged into the training pool / the reporting set.

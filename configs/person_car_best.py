@@ -1,6 +1,7 @@
 """Person/car with the settings that a sweep chose for what the published protocol leaves open.
 
-    python scripts/reproduce.py --experiments person_car,person_car_best --workdir runs/best
+    python scripts/experiments/reproduce.py --workdir runs/best \\
+        --experiments person_car,person_car_best
 
 trains both, over seeds, and says by how much this one is better. What differs from person_car was
 chosen on a selection split of a subset of COCO (README), by `sweep_protocol` and `sweep_combined`.

@@ -25,13 +25,11 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import jax
 
-import jax  # noqa: E402
-
-from analysis.artifacts import open_analysis, open_chosen  # noqa: E402
-from analysis.run import add_arguments  # noqa: E402
-from segmentation import markdown, process_settings  # noqa: E402
+from analysis.stage.artifacts import open_analysis, open_chosen
+from analysis.stage.command import add_arguments
+from segmentation import cpu_runtime, markdown
 
 STAGES = (
     'mean_iou',
@@ -68,6 +66,8 @@ def run_stage(stage: str, argv: list[str], report: pathlib.Path) -> dict | None:
     start, printed = time.perf_counter(), io.StringIO()
     with tempfile.NamedTemporaryFile('r', suffix='.json') as file:
         module = importlib.import_module(f'analysis.{stage}')
+        if hasattr(module, '__path__'):
+            module = importlib.import_module(f'analysis.{stage}.stage')
         with contextlib.redirect_stdout(printed):
             status = module.main([*argv, '--json', file.name])
         if status:
@@ -76,7 +76,7 @@ def run_stage(stage: str, argv: list[str], report: pathlib.Path) -> dict | None:
     report.write_text(printed.getvalue())
     # Programs of one stage are of no use to the next.
     jax.clear_caches()
-    process_settings.release_memory()
+    cpu_runtime.release_memory()
     return {
         'seconds': time.perf_counter() - start,
         'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -156,5 +156,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

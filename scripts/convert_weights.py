@@ -3,11 +3,9 @@
 import argparse
 import json
 import pathlib
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-from segmentation import pretrained  # noqa: E402
+from segmentation import files
+from segmentation.models import pretrained
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.exit(1, f'{parser.prog}: {error}\n')
     summary = {
         'output': args.output,
-        'sha256': pretrained.sha256(args.output),
+        'sha256': files.sha256(args.output),
         'source': args.source,
         'width': args.width,
         'layers': len(weights),

@@ -4,11 +4,9 @@ import argparse
 import collections
 import json
 import pathlib
-import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from segmentation import scenes  # noqa: E402
+from segmentation import scenes
 
 
 def split_count(text: str) -> tuple[str, int]:

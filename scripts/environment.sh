@@ -1,4 +1,4 @@
-# Sourced by demo.sh and test.sh: goes to the project's root and makes .venv from requirements.txt.
+# Sourced by demo.sh and test.sh: goes to the project's root and installs the project into .venv.
 # PYTHON chooses the interpreter (3.11 or later), VENV another place for the environment.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv="${VENV:-.venv}"
@@ -10,11 +10,12 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     exit 1
 fi
 # Installed already, from these very requirements?
-if ! cmp -s requirements.txt "$venv/requirements.installed"; then
-    echo "Installing requirements into $venv"
+wanted="$PWD $(cat pyproject.toml requirements.txt requirements-dev.txt)"
+if [ "$wanted" != "$(cat "$venv/requirements.installed" 2>/dev/null)" ]; then
+    echo "Installing the project and its requirements into $venv"
     "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
-    cp requirements.txt "$venv/requirements.installed"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+    echo "$wanted" > "$venv/requirements.installed"
 fi
 export PATH="$PWD/$venv/bin:$PATH"
 [ "${venv#/}" = "$venv" ] || export PATH="$venv/bin:$PATH"

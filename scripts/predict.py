@@ -12,16 +12,15 @@ import json
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+import jax
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-from PIL import Image  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from analysis.run import restore_run  # noqa: E402
-from segmentation import evaluate, input_pipeline, process_settings, writers  # noqa: E402
-from segmentation.markdown import printable  # noqa: E402
+from analysis.stage.run import restore_run
+from segmentation import cpu_runtime, evaluate, overlays
+from segmentation.data import transforms
+from segmentation.markdown import printable
 
 
 def predict_files(
@@ -37,7 +36,7 @@ def predict_files(
     pictures, skipped, names = [], [], set()
     for path in tqdm(files, unit='img', desc='predict'):
         try:
-            image, batch[0] = input_pipeline.read_image_file(path, data.image_size, data.antialias)
+            image, batch[0] = transforms.read_image_file(path, data.image_size, data.antialias)
         except ValueError as error:
             skipped.append({'file': str(path), 'reason': str(error)})
             continue
@@ -49,7 +48,7 @@ def predict_files(
         names.add(name)
         mask, overlay = output / f'{name}-mask.png', output / f'{name}-overlay.png'
         Image.fromarray(label).save(mask)
-        Image.fromarray(writers.overlay(np.asarray(image), label)).save(overlay)
+        Image.fromarray(overlays.overlay(np.asarray(image), label)).save(overlay)
         shares = np.bincount(label.ravel(), minlength=len(run.class_names)) / label.size
         pictures.append(
             {
@@ -100,5 +99,5 @@ def main():
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

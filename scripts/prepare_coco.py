@@ -3,11 +3,8 @@
 import argparse
 import json
 import pathlib
-import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-from segmentation import coco, labels  # noqa: E402
+from segmentation.data import coco, label_spaces, selection
 
 
 def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
@@ -19,13 +16,15 @@ def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
     for name in prepared.splits:
         index = prepared.split(name).index
         result[name] = {}
-        for space in labels.LABEL_SPACES:
+        for space in label_spaces.LABEL_SPACES:
             try:
-                mapping = labels.parse_label_space(space).category_to_class(prepared.categories)
+                mapping = label_spaces.parse_label_space(space).category_to_class(
+                    prepared.categories
+                )
             except ValueError:
                 result[name][space] = None
             else:
-                positions, _ = labels.select(index, prepared.categories, mapping)
+                positions, _ = selection.select(index, prepared.categories, mapping)
                 result[name][space] = len(positions)
     return result
 
@@ -70,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
             args.source,
             args.data_dir,
             splits=args.splits,
-            complete=labels.parse_groups(args.complete) if args.complete else None,
+            complete=label_spaces.parse_groups(args.complete) if args.complete else None,
             scenes={
                 key: float(value) if key == 'error_rate' else int(value)
                 for key, _, value in (s.partition('=') for s in args.scenes)
@@ -80,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.exit(1, f'{parser.prog}: {error}\n')
     counts = count_images(prepared)
     print(f'Prepared in {prepared.path}\nfingerprint {prepared.fingerprint["id"]}\n')
-    header = ['split', 'images', 'instances', 'skipped', *labels.LABEL_SPACES]
+    header = ['split', 'images', 'instances', 'skipped', *label_spaces.LABEL_SPACES]
     width = max(map(len, prepared.splits))
     header[0] = header[0].rjust(width)
     print('  '.join(header) + '   (images with every class of the label space)')

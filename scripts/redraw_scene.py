@@ -11,12 +11,10 @@ nor its lamps touched stay the same. Without --without and --background the obje
 import argparse
 import json
 import pathlib
-import sys
 
 from PIL import Image
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from segmentation import scenes  # noqa: E402
+from segmentation import scenes
 
 
 def main() -> None:

@@ -6,7 +6,7 @@
 
 The variants come from functions in the config file: sweep() or, with --sweep NAME, sweep_NAME()
 yields parameter sets, each of which is trained once; with --search, search() or search_NAME() gives
-ranges from which --trials sets are drawn. segmentation/sweep.py shows how to write them.
+ranges from which --trials sets are drawn. segmentation/sweeps/study.py shows how to write them.
 --config.<field>=<value> applies to all trials.
 
 Each trial has a run directory below WORKDIR/trials. A trial that diverges or fails is recorded with
@@ -27,14 +27,14 @@ import pathlib
 import shlex
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
 
-from optuna.exceptions import StorageInternalError  # noqa: E402
-from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
-
-from segmentation import labels, sweep_results, sweep_workers, train  # noqa: E402
-from segmentation import sweep as sweeps  # noqa: E402
-from segmentation.config import load_config  # noqa: E402
+from segmentation import train
+from segmentation.config import load_config
+from segmentation.data import label_spaces
+from segmentation.sweeps import results, workers
+from segmentation.sweeps import study as sweeps
 
 
 def parse_arguments(argv=None):
@@ -101,7 +101,7 @@ def parse_arguments(argv=None):
 
 def _read_sweep(arguments, overrides) -> sweeps.Sweep:
     base = load_config(arguments.config, overrides)
-    class_names = labels.parse_label_space(base.data.label_space).class_names
+    class_names = label_spaces.parse_label_space(base.data.label_space).class_names
     metrics = ['mean_iou_foreground', 'mean_iou', 'loss', *(f'iou/{name}' for name in class_names)]
     if arguments.metric not in metrics:
         raise ValueError(f'--metric is one of {", ".join(metrics)}, not {arguments.metric}.')
@@ -149,9 +149,9 @@ def main() -> int:
         if not arguments.collate:
             print(f'{len(sweep.sets)} parameter sets, {arguments.workers} at a time; '
                   f'logs of the trainings: {sweep.workdir}/logs')  # fmt: skip
-            done = sweep_workers.supervise(study, sweep, arguments.workers, arguments.retry_failed)
+            done = workers.supervise(study, sweep, arguments.workers, arguments.retry_failed)
         current = sweeps.entries(study, sweep)
-        rows = sweep_results.write_results(current, sweep)
+        rows = results.write_results(current, sweep)
     except (ValueError, RuntimeError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1

@@ -16,10 +16,8 @@ import json
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-
-from segmentation import metrics, process_settings, train  # noqa: E402
-from segmentation.config import load_config  # noqa: E402
+from segmentation import cpu_runtime, metrics, train
+from segmentation.config import load_config
 
 
 def parse_arguments(argv=None):
@@ -77,5 +75,5 @@ def main():
 
 
 if __name__ == '__main__':
-    process_settings.configure()
+    cpu_runtime.configure()
     sys.exit(main())

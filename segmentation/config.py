@@ -3,7 +3,6 @@
 import ast
 import difflib
 import json
-import os
 import pathlib
 import runpy
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs import default
+from segmentation.files import write_json
 
 _WANTED = {
     bool: 'True or False',
@@ -156,19 +156,7 @@ def flat(tree: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
 
 def save_config(config: ConfigDict, path: pathlib.Path) -> None:
     """Writes a config as JSON (tuples become lists)."""
-    write_text(path, json.dumps(config.to_dict(), indent=2) + '\n')
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Replaces a file, or leaves the old one whole if there is no room for the new one."""
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
-        partial.write_text(text)
-        os.replace(partial, path)
-    except OSError as error:  # A full disk does not say where it is.
-        raise OSError(f'{path} cannot be written: {error}') from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_json(path, config.to_dict())
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:

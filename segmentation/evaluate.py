@@ -10,8 +10,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from PIL import Image
 from tqdm import tqdm
 
-from segmentation import input_pipeline, labels, losses, metrics, process_settings
-from segmentation.model import SegmentationModel, scale_images
+from segmentation import cpu_runtime, losses, metrics
+from segmentation.data import input_pipeline, masks
+from segmentation.data.examples import Examples
+from segmentation.models.unet import SegmentationModel, scale_images
 
 
 def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, np.ndarray], Any]:
@@ -35,9 +37,9 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
                 'eval_batch_size that is a multiple of the number of devices.'
             )
         per_device = images.reshape(len(devices), -1, *images.shape[1:])
-        per_device = process_settings.settle(per_device)
+        per_device = cpu_runtime.settle(per_device)
         if per_device.shape not in compiled:
-            process_settings.compile_ahead(forward, variables, per_device)
+            cpu_runtime.compile_ahead(forward, variables, per_device)
             compiled.add(per_device.shape)
         logits = forward(variables, per_device)
         return logits.reshape(len(images), *logits.shape[2:])
@@ -54,7 +56,7 @@ def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
 @jax.jit
 def image_loss(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Mean cross-entropy in nats over the counted pixels of each image; 0 if none counts. `[B]`."""
-    valid = label != labels.IGNORE
+    valid = label != masks.IGNORE
     total = (losses.cross_entropy(logits, label) * valid).sum((1, 2))
     return total / valid.sum((1, 2)).clip(1)
 
@@ -98,7 +100,7 @@ def predictions(
 def evaluate(
     predict: Callable,
     variables: Any,
-    examples: input_pipeline.Examples,
+    examples: Examples,
     *,
     num_classes: int,
     batch_size: int,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from segmentation.labels import IGNORE
+from segmentation.data.masks import IGNORE
 
 
 def pixel_weights(labels: jax.Array, class_weights: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ column: predicted class), so that the same numbers serve the set, the images and
 
 import numpy as np
 
-from segmentation.labels import IGNORE
+from segmentation.data.masks import IGNORE
 from segmentation.markdown import escape
 
 ABSENT_CLASS_RULE = (

@@ -29,16 +29,17 @@ from tqdm import tqdm
 
 from segmentation import (
     checkpoint,
+    cpu_runtime,
     evaluate,
-    input_pipeline,
-    labels,
     metrics,
-    process_settings,
+    overlays,
     train_step,
     workdir,
     writers,
 )
-from segmentation.model import SegmentationModel, build_model
+from segmentation.data import input_pipeline, label_spaces
+from segmentation.data.examples import Examples, open_data, select_examples
+from segmentation.models.unet import SegmentationModel, build_model
 
 logger = logging.getLogger(__name__)
 
@@ -158,11 +159,11 @@ def train(
             f'({jax.process_count()} processes).'
         )
     primary = jax.process_index() == 0
-    prepared = input_pipeline.open_data(config.data)
-    class_names = labels.parse_label_space(config.data.label_space).class_names
+    prepared = open_data(config.data)
+    class_names = label_spaces.parse_label_space(config.data.label_space).class_names
     num_classes = len(class_names)
-    examples, train_report = input_pipeline.select_examples(prepared, config.data, 'train')
-    selection, selection_report = input_pipeline.select_examples(prepared, config.data, 'selection')
+    examples, train_report = select_examples(prepared, config.data, 'train')
+    selection, selection_report = select_examples(prepared, config.data, 'selection')
     num_steps = num_training_steps(config.train, len(examples))
 
     model = build_model(config.model, num_classes, bn_axis_name=train_step.AXIS)
@@ -188,7 +189,7 @@ def train(
         )
         state = evaluate.replicate(train_step.init_state(model, optimizer, config))
         jax.clear_caches()  # the programs that made it
-        process_settings.release_memory()
+        cpu_runtime.release_memory()
 
         def first_batches(workers=0):
             return input_pipeline.training_batches(
@@ -290,7 +291,7 @@ def train(
                     )
                 )
             # Garbage with arrays in it, and free memory that training steps would not use.
-            process_settings.release_memory()
+            cpu_runtime.release_memory()
             return state, summary
 
         step, window, waited, began = start, [], 0.0, time.perf_counter()
@@ -306,7 +307,7 @@ def train(
             waited += time.perf_counter() - before
             batch = train_step.split_batch(batch, num_devices)
             if step == start:
-                process_settings.compile_ahead(step_fn, state, batch)
+                cpu_runtime.compile_ahead(step_fn, state, batch)
             state, step_metrics = step_fn(state, batch)
             step += 1
             progress.update()
@@ -413,7 +414,7 @@ def _write_pictures(
     step: int,
     predict: Callable,
     variables: Any,
-    examples: input_pipeline.Examples,
+    examples: Examples,
     config: ConfigDict,
 ) -> None:
     """Writes photograph, truth and prediction of the same few examples each time."""
@@ -423,7 +424,7 @@ def _write_pictures(
     # As large as an evaluation batch: another size would be another compilation.
     padded = np.pad(images, [(0, config.eval_batch_size - count), (0, 0), (0, 0), (0, 0)])
     predicted = np.asarray(predict(variables, padded)).argmax(-1)
-    grid = writers.prediction_grid(images, truth, predicted[:count].astype(np.uint8))
+    grid = overlays.prediction_grid(images, truth, predicted[:count].astype(np.uint8))
     writer.picture(step, 'predictions', grid)
 
 

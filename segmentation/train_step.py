@@ -10,8 +10,9 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from segmentation import losses, pretrained, process_settings
-from segmentation.model import SegmentationModel, scale_images
+from segmentation import cpu_runtime, losses
+from segmentation.models import pretrained
+from segmentation.models.unet import SegmentationModel, scale_images
 
 # The pmap axis: devices, each with its share of the batch.
 AXIS = 'batch'
@@ -178,7 +179,7 @@ def pmap_step(step: Callable, devices: list[jax.Device] | None = None, donate: b
 
 def split_batch(batch: dict[str, np.ndarray], num_devices: int) -> dict[str, np.ndarray]:
     """Gives `image` and `label` a leading axis of this process' devices."""
-    return process_settings.settle(
+    return cpu_runtime.settle(
         {
             key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:])
             for key in ('image', 'label')

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 import jax
 from ml_collections import ConfigDict
 
-from segmentation import coco
-from segmentation.config import flat, read_config, save_config, write_text
+from segmentation.config import flat, read_config, save_config
+from segmentation.data import coco
+from segmentation.files import write_json
 
 # Fields that may differ when a run is continued: they do not change what has been computed so far.
 _FREE_FIELDS = {
@@ -65,7 +66,7 @@ def write_description(workdir: pathlib.Path, config: ConfigDict, run: dict) -> N
     """
     _check_same_run(workdir, config, run)
     save_config(config, workdir / 'config.json')
-    write_text(workdir / 'run.json', json.dumps(run, indent=2) + '\n')
+    write_json(workdir / 'run.json', run)
 
 
 def read_description(workdir: pathlib.Path) -> dict:

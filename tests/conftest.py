@@ -21,17 +21,13 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix='jax-cache-')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache.name
 
-import pytest  # noqa: E402
+import pytest
 
-from configs import default  # noqa: E402
-from segmentation import (  # noqa: E402
-    checkpoint,
-    input_pipeline,
-    model,
-    train_step,
-    workdir,
-)
-from tests import coco_fixtures  # noqa: E402
+from configs import default
+from segmentation import checkpoint, train_step, workdir
+from segmentation.data import examples
+from segmentation.models import unet
+from tests import coco_fixtures
 
 
 @pytest.fixture(scope='session')
@@ -77,10 +73,10 @@ def tiny_config(coco_folder, data_dir):
 def tiny_run(coco_folder, data_dir, tmp_path_factory):
     """Run directory of such a network before its first step. Copy it to write into it."""
     folder, config = tmp_path_factory.mktemp('run'), _tiny_config(coco_folder, data_dir)
-    prepared, class_names = input_pipeline.open_data(config.data), ('background', 'person', 'car')
+    prepared, class_names = examples.open_data(config.data), ('background', 'person', 'car')
     described = workdir.describe_run(prepared, {}, class_names)
     workdir.write_description(folder, config, described)
-    network = model.build_model(config.model, len(class_names))
+    network = unet.build_model(config.model, len(class_names))
     optimizer, _ = train_step.make_optimizer(config.optimizer, 1, True)
     state = train_step.init_state(network, optimizer, config)
     with checkpoint.open_manager(folder) as manager:

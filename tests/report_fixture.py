@@ -19,19 +19,15 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as mask_utils
 from scipy.spatial import cKDTree
 
-from analysis import (
-    artifacts,
-    associations,
-    clusters,
-    label_issues,
-    pictures,
-    samples,
-    slice_search,
-    slices,
-)
-from analysis.artifacts import Analysis
-from analysis.compare import artifact_kind
-from analysis.saliency import LAYERS
+from analysis import associations, pictures, samples
+from analysis.clusters import stage as clusters
+from analysis.compare.stage import artifact_kind
+from analysis.label_issues import stage as label_issues
+from analysis.saliency.stage import LAYERS
+from analysis.slices import search as slice_search
+from analysis.slices import stage as slices
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Analysis
 from configs import default
 from segmentation.config import save_config
 

@@ -1,13 +1,13 @@
 """What the code must not do at all, wherever it is."""
 
 import ast
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.paths import ROOT
+
 FOLDERS = ('analysis', 'configs', 'scripts', 'segmentation', 'tests')
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob('*.py'))
 

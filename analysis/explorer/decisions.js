@@ -13,7 +13,7 @@
 
 (function () {
   const explorer = window.explorer;
-  const SCHEMA_VERSION = 1; // of exclude.json, as analysis/label_issues.py writes it
+  const SCHEMA_VERSION = 1; // of exclude.json, as analysis/label_issues/stage.py writes it
   const NAMES = ['exclude', 'accept', 'reject'];
   const VERDICTS = ['accept', 'reject'];
   const MISSING = 65535;
@@ -154,7 +154,7 @@
     return `${region.kind}: ${region.annotation_id ?? place.join(' ')}`;
   };
 
-  // Why a region is suspicious, in the words of analysis/label_issues.py.
+  // Why a region is suspicious, in the words of analysis/label_issues/stage.py.
   explorer.reasonOf = function (region) {
     const place = `${region.area.toFixed(1)} % of the picture`;
     if (region.kind === 'missing instance') {

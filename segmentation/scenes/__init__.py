@@ -8,12 +8,13 @@ Planted scenes (`sample_planted`) have properties that an analysis of a trained 
 what was planted is kept in a manifest beside the annotations (`read_truth`).
 """
 
-from segmentation.scenes.backdrops import BACKDROPS
 from segmentation.scenes.coco_writer import VERSION, find_scene, image_id, write_scenes
 from segmentation.scenes.description import CATEGORIES, CATEGORY_ID, Light, Scene, Thing
-from segmentation.scenes.label_errors import annotate_with_error
+from segmentation.scenes.drawing.backdrops import BACKDROPS
+from segmentation.scenes.drawing.rendering import Rendered, redraw, render
 from segmentation.scenes.outlines import MIN_VISIBLE, annotate
-from segmentation.scenes.planted import (
+from segmentation.scenes.planted.label_errors import annotate_with_error
+from segmentation.scenes.planted.sampling import (
     ATTRIBUTES,
     HARD_SLICES,
     HELD_OUT_SEEDS,
@@ -21,9 +22,8 @@ from segmentation.scenes.planted import (
     Planted,
     sample_planted,
 )
-from segmentation.scenes.rendering import Rendered, redraw, render
+from segmentation.scenes.planted.truth import clean_annotations, manifest_file, read_truth
 from segmentation.scenes.sampling import sample_scene
-from segmentation.scenes.truth import clean_annotations, manifest_file, read_truth
 
 __all__ = [
     'ATTRIBUTES', 'BACKDROPS', 'CATEGORIES', 'CATEGORY_ID', 'HARD_SLICES', 'HELD_OUT_SEEDS',

@@ -14,11 +14,11 @@ import shutil
 import tqdm
 from PIL import Image
 
-from segmentation.scenes import planted, truth
 from segmentation.scenes.description import CATEGORIES, Scene
-from segmentation.scenes.label_errors import annotate_with_error
+from segmentation.scenes.drawing.rendering import render
 from segmentation.scenes.outlines import annotate
-from segmentation.scenes.rendering import render
+from segmentation.scenes.planted import sampling, truth
+from segmentation.scenes.planted.label_errors import annotate_with_error
 from segmentation.scenes.sampling import sample_scene, split_number
 
 # Goes up when the same seed gives other pictures, so that no folder mixes two generators.
@@ -59,17 +59,17 @@ def write_scenes(
                 f'split {split!r} with {count} scenes: a split needs a plain name '
                 '(letters, digits, underscores) and at least one scene'
             )
-    if error_rate is not None and not 0 <= error_rate <= planted.MOST_ERRORS:
+    if error_rate is not None and not 0 <= error_rate <= sampling.MOST_ERRORS:
         raise ValueError(
             f'error rate {error_rate}: a scene has at most one label error, and none in a hard '
-            f'slice, so choose a rate of each kind from 0 to {planted.MOST_ERRORS:.3f}'
+            f'slice, so choose a rate of each kind from 0 to {sampling.MOST_ERRORS:.3f}'
         )
     if len({image_id(split, 0) for split in counts}) < len(counts):
         raise ValueError(f'splits {sorted(counts)} would share image ids; rename one of them')
     wanted = {'generator': 'segmentation.scenes', 'version': VERSION, 'seed': seed}
     wanted['counts'] = counts
     if error_rate is not None:
-        wanted['planted'] = {'version': planted.VERSION, 'error_rate': error_rate}
+        wanted['planted'] = {'version': sampling.VERSION, 'error_rate': error_rate}
     _claim(folder, wanted)
     (folder / 'annotations').mkdir(exist_ok=True)
     missing = [split for split in counts if not _annotation_file(folder, split).exists()]
@@ -158,10 +158,10 @@ def find_scene(folder: str | os.PathLike, number: int) -> Scene:
     try:
         made = json.loads(path.read_text())
         version, seed, counts = made['version'], made['seed'], made['counts']
-        options = made.get('planted', {'version': planted.VERSION, 'error_rate': None})
+        options = made.get('planted', {'version': sampling.VERSION, 'error_rate': None})
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f'{folder} holds no drawn scenes (no readable {path.name})') from error
-    if (version, options['version']) != (VERSION, planted.VERSION):
+    if (version, options['version']) != (VERSION, sampling.VERSION):
         raise ValueError(f'{path}: drawn by another version of the generator; draw the scenes anew')
     for split, count in counts.items():
         index = number - image_id(split, 0)
@@ -176,10 +176,10 @@ def find_scene(folder: str | os.PathLike, number: int) -> Scene:
 
 def _sample(
     seed: int, split: str, index: int, error_rate: float | None
-) -> tuple[Scene, planted.Planted | None]:
+) -> tuple[Scene, sampling.Planted | None]:
     if error_rate is None:
         return sample_scene(seed, split, index), None
-    found = planted.sample_planted(seed, split, index, error_rate)
+    found = sampling.sample_planted(seed, split, index, error_rate)
     return found.scene, found
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from segmentation.scenes.palette import Colour
+from segmentation.scenes.drawing.palette import Colour
 
 _CATEGORIES = {
     'person': '1 person',

@@ -5,7 +5,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from segmentation.scenes.description import Scene
-from segmentation.scenes.rendering import Rendered
+from segmentation.scenes.drawing.rendering import Rendered
 
 MIN_VISIBLE = 20  # pixels; what shows less than this is left out of the annotations
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from segmentation.scenes.description import INDOORS, Light, Scene, Thing
-from segmentation.scenes.palette import ANY_COLOURS, COLOURS, Colour, pick, some
-from segmentation.scenes.people import joints
+from segmentation.scenes.drawing.palette import ANY_COLOURS, COLOURS, Colour, pick, some
+from segmentation.scenes.drawing.people import joints
 
 # Setting: probability, then ranges of the horizon (fraction of the height), the focal length
 # (fraction of the square root of the picture's area) and the eye's height (metres).

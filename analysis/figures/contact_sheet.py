@@ -1,0 +1,52 @@
+"""Rows of small pictures with a title each."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from segmentation import overlays
+from segmentation.data.examples import Examples
+
+
+def labelled(examples: Examples, row: int) -> np.ndarray:
+    """The network's input with the classes of its label over it, uint8 `[S, S, 3]`."""
+    example = examples[int(row)]
+    return overlays.overlay(example['image'], example['label'], opacity=0.35)
+
+
+def draw(
+    rows: Sequence[tuple[str, Sequence[np.ndarray]]],
+    path: pathlib.Path,
+    captions: Sequence[Sequence[str]] | None = None,
+) -> None:
+    """Draws rows of pictures.
+
+    Args:
+      rows: title and pictures, uint8 `[S, S, 3]` each.
+      path: file to write.
+      captions: text below each picture.
+    """
+    columns = max(len(pictures) for _, pictures in rows)
+    figure = Figure(figsize=(1.3 * columns, 1.62 * len(rows)), dpi=100, layout='constrained')
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for number, (title, pictures) in enumerate(rows):
+        # A title would widen its column: only its height is kept free, by an empty one.
+        axes[number, 0].set_title(' ', fontsize=9)
+        heading = axes[number, 0].text(
+            0, 1.04, title, fontsize=9, va='bottom', transform=axes[number, 0].transAxes,
+            parse_math=False,
+        )  # fmt: skip
+        heading.set_in_layout(False)
+        for column, axis in enumerate(axes[number]):
+            axis.set_axis_off()
+            if column < len(pictures):
+                axis.imshow(pictures[column])
+                if captions:
+                    text = captions[number][column]
+                    axis.text(
+                        0.5, -0.02, text, fontsize=7, ha='center', va='top',
+                        transform=axis.transAxes, parse_math=False,
+                    )  # fmt: skip
+    figure.savefig(path)

@@ -1,0 +1,262 @@
+"""How right an analysis is, as numbers, where the truth is known: plain functions of arrays.
+
+`analysis.against_truth` joins the artifacts of an analysis with planted truth by these.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+from sklearn import metrics as sklearn_metrics
+from tqdm import tqdm
+
+from analysis.stats import rank_correlation
+from segmentation import metrics
+
+# A planted group of images counts as found by a slice that has this share of it, and of which this
+# share belongs to the group.
+SLICE_RECALL = SLICE_PRECISION = 0.5
+
+
+def colour_histograms(images: np.ndarray, bins: int = 4) -> np.ndarray:
+    """Joint RGB histograms of which Euclidean distances are Hellinger distances.
+
+    Args:
+      images: uint8 `[B, H, W, 3]`.
+      bins: per channel.
+
+    Returns:
+      float32 `[B, bins³]`, square roots of shares of the pixels.
+    """
+    digits = images.reshape(len(images), -1, 3).astype(np.int64) * bins // 256
+    codes = digits @ np.array([bins**2, bins, 1])
+    counts = np.stack([np.bincount(row, minlength=bins**3) for row in codes])
+    return np.sqrt(counts / codes.shape[1]).astype(np.float32)
+
+
+def precision_at_k(neighbours: np.ndarray, kinds: np.ndarray) -> float:
+    """Mean share of the neighbours `[N, k]` that are of the same kind `[N]` as the query."""
+    return float((kinds[neighbours] == kinds[:, None]).mean())
+
+
+def neighbour_auroc(neighbours: np.ndarray, positive: np.ndarray) -> float | None:
+    """Area under the ROC curve of recognising bool `[N]` by its share among the neighbours.
+
+    None if all images are positive, or none.
+    """
+    if positive.all() or not positive.any():
+        return None
+    return float(sklearn_metrics.roc_auc_score(positive, positive[neighbours].mean(1)))
+
+
+def slice_overlap(inside: np.ndarray, planted: np.ndarray) -> dict[str, float | bool]:
+    """How well a slice bool `[N]` is a planted group bool `[N]`, neither of them empty.
+
+    Returns:
+      `precision`, `recall`, and whether both reach SLICE_PRECISION and SLICE_RECALL: `found`.
+    """
+    both = (inside & planted).sum()
+    precision, recall = float(both / inside.sum()), float(both / planted.sum())
+    found = precision >= SLICE_PRECISION and recall >= SLICE_RECALL
+    return {'precision': precision, 'recall': recall, 'found': found}
+
+
+def average_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
+    """Mean precision at the place of each positive in a ranking, highest score first.
+
+    Args:
+      score: float `[N]`; -inf for what is not ranked at all.
+      positive: bool `[N]`.
+
+    Returns:
+      The average precision in [0, 1]; equal scores count as one place. None without positives.
+    """
+    if not positive.any():
+        return None
+    places = stats.rankdata(-score, method='max')
+    return float(np.mean([positive[places <= place].mean() for place in places[positive]]))
+
+
+def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:
+    """Share of the P positives that are among the first P by score, which -inf never is.
+
+    Where scores are equal at the border, the expectation over their orders. None without positives.
+    """
+    count = int(positive.sum())
+    if not count:
+        return None
+    border = -np.sort(-score)[count - 1]
+    above, at = score > border, (score == border) & np.isfinite(score)
+    expected = (count - above.sum()) * (at & positive).sum() / max(at.sum(), 1)
+    return float(((above & positive).sum() + expected) / count)
+
+
+def softmin_quality(probability: np.ndarray, temperature: float = 0.1) -> float:
+    """Quality of a whole label, lower being worse: the softmin over its pixels.
+
+    What cleanlab 2.9 takes by default for segmentation (Lad and Mueller 2023).
+
+    Args:
+      probability: `[n]`, of the given class in each counted pixel.
+      temperature: the lower, the more the worst pixels count.
+    """
+    return float(probability @ special.softmax((1 - probability) / temperature))
+
+
+def matched_regions(
+    image: np.ndarray, overlap: np.ndarray, score: np.ndarray, planted_images: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A ranking of reported regions in which each planted error is a positive once.
+
+    Args:
+      image: int `[R]`, the image of each region.
+      overlap: bool `[R]`, whether it lies on what was planted in its image.
+      score: float `[R]`.
+      planted_images: images with one planted error each.
+
+    Returns:
+      `score` `[Q]` and `positive` bool `[Q]` for `average_precision`: the regions without those
+      that find an error again, and the errors that no region finds with score -inf.
+    """
+    planted, found = set(planted_images), set()
+    ranked, positive = [], []
+    for row in np.argsort(-score, kind='stable'):
+        number = int(image[row])
+        hit = bool(overlap[row]) and number in planted
+        if hit and number in found:
+            continue
+        found |= {number} if hit else set()
+        ranked.append(score[row])
+        positive.append(hit)
+    missed = len(planted - found)
+    ranked += [-np.inf] * missed
+    positive += [True] * missed
+    return np.array(ranked, np.float64), np.array(positive, np.bool_)
+
+
+def coverage(
+    population: np.ndarray,
+    class_names: tuple[str, ...],
+    *,
+    num_samples: int = 1000,
+    num_resamples: int = 1000,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, float]:
+    """How often the intervals of `metrics.summarize` contain what they are about.
+
+    The images are taken for the population. As many as it has are drawn from it at random, with
+    replacement, their intervals are computed, and compared with the population's own scores.
+
+    Args:
+      population: `[N, C, C]` counts.
+      class_names: C names, background first.
+      num_samples: how many times.
+      num_resamples: bootstrap resamples of each.
+      seed: of the samples.
+      progress: show a bar.
+
+    Returns:
+      Shares of the samples: of `iou/<class>`, `image_iou/<class>`, `mean_iou_foreground` and
+      `mean_image_iou`. A score that the population does not have is left out.
+    """
+    rng = np.random.default_rng(seed)
+    truth = metrics.summarize(population, class_names, num_resamples=0)
+    truth = {key: value for key, value in _flat(truth).items() if value is not None}
+    contained = dict.fromkeys(truth, 0)
+    for number in tqdm(range(num_samples), 'coverage', unit='sample', disable=not progress):
+        sample = population[rng.integers(len(population), size=len(population))]
+        summary = metrics.summarize(
+            sample, class_names, num_resamples=num_resamples, seed=seed + number
+        )
+        for key, (low, high) in _flat(summary['intervals']).items():
+            if key in truth and low is not None:  # a sample may be without the class
+                contained[key] += low <= truth[key] <= high
+    return {key: count / num_samples for key, count in contained.items()}
+
+
+def _flat(summary: Mapping) -> dict[str, Any]:
+    """`<metric>/<class>` and the means of a summary, or of its intervals."""
+    by_class = {
+        f'{key}/{name}': value
+        for key in ('iou', 'image_iou')
+        for name, value in summary[key].items()
+    }
+    return by_class | {key: summary[key] for key in ('mean_iou_foreground', 'mean_image_iou')}
+
+
+def share_interval(count: int, number: int) -> tuple[float, float]:
+    """95 % interval of a probability after `count` of `number` (Clopper and Pearson 1934)."""
+    result = stats.binomtest(count, number).proportion_ci(0.95, 'exact')
+    return float(result.low), float(result.high)
+
+
+def false_discoveries(
+    columns: Mapping[str, np.ndarray],
+    performance: Mapping[str, np.ndarray],
+    confounders: Mapping[str, str],
+    *,
+    num_tables: int = 1000,
+    level: float = 0.05,
+    seed: int = 0,
+    progress: bool = False,
+) -> int:
+    """Number of permuted tables in which `rank_correlation.correlate` discovers anything.
+
+    The metrics are permuted over the images, together, so nothing goes with any column and every
+    discovery is a false one: the share of tables with one is the false-discovery rate.
+
+    Args:
+      columns, performance, confounders: of `correlate`.
+      num_tables: how many times.
+      level: a discovery has an adjusted p-value, marginal or conditional, of at most this.
+      seed: of the permutations.
+      progress: show a bar.
+    """
+    rng = np.random.default_rng(seed)
+    number = len(next(iter(columns.values())))
+    discovered = 0
+    for _ in tqdm(range(num_tables), 'null tables', unit='table', disable=not progress):
+        order = rng.permutation(number)
+        permuted = {name: values[order] for name, values in performance.items()}
+        found = rank_correlation.correlate(columns, permuted, confounders)
+        discovered += any((found[key] <= level).any() for key in ('q', 'partial_q'))
+    return discovered
+
+
+def null_slices(
+    find: Callable[[np.ndarray, int], Sequence],
+    num_images: int,
+    num_tables: int,
+    seed: int = 0,
+    progress: bool = False,
+) -> int:
+    """Number of permuted tables that yield a slice.
+
+    Args:
+      find: an order of the images `[N]`, by which performance is to be permuted, and a seed → the
+        slices that are found.
+      num_images: N.
+      num_tables: how many times.
+      seed: of the permutations.
+      progress: show a bar.
+    """
+    rng = np.random.default_rng(seed)
+    tables = tqdm(range(num_tables), 'null tables, slices', unit='table', disable=not progress)
+    return sum(bool(find(rng.permutation(num_images), seed + number)) for number in tables)
+
+
+def mean_over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
+    """For JSON: `mean` and its 95 % `interval` (Student's t) over seeds, and their `values`.
+
+    The interval is None of fewer than two values; values that do not exist are left out of both.
+    """
+    known = np.array([value for value in values if value is not None], np.float64)
+    result = {'mean': None, 'interval': None, 'values': list(values)}
+    if len(known):
+        result['mean'] = float(known.mean())
+    if len(known) > 1:
+        half = stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5
+        result['interval'] = [float(known.mean() - half), float(known.mean() + half)]
+    return result

@@ -1,0 +1,339 @@
+"""Scores the artifacts of an analysis of planted scenes against what was planted in them.
+
+Each function takes an analysis whose stages have run (see `scripts/analyze.py`), most also the
+truth of its images, and returns measures by name, `<group>/<measure>`: numbers, or None where there
+is nothing to measure. `shares` are (count, number).
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pycocotools import mask as mask_utils
+from scipy import special
+from sklearn import manifold
+from sklearn import metrics as sklearn_metrics
+
+from analysis import associations, embeddings, samples, similar, similarity_map
+from analysis.clusters import stage as clusters
+from analysis.label_issues import stage as label_issues_lib
+from analysis.planted_benchmark import metrics as truth_metrics
+from analysis.planted_benchmark import pointing_game
+from analysis.slices import search as slice_search
+from analysis.slices import stage as slices
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Analysis
+from segmentation import evaluate, metrics, scenes
+from segmentation.data import input_pipeline, masks
+
+NEIGHBOURS = 10
+# Where a hard slice shows in the metadata, and whether the loss rises (1) or falls (-1) with it.
+ASSOCIATIONS = {'dark': ('brightness', -1), 'fog': ('contrast', -1), 'noise': ('sharpness', 1)}
+LEVEL = 0.05
+# Images that hold a class evenly (`metrics.effective_images`), for its intervals to be believed.
+ENOUGH_IMAGES = 30
+# Planted errors and the kind of issue that each should be reported as.
+ISSUES = {
+    'person missing': 'missing instance',
+    'person labelled car': 'wrong class',
+    'sloppy outline': 'sloppy outline',
+    'suitcase labelled car': 'spurious label',
+    'picture labelled person': 'spurious label',
+    'toy car labelled car': 'spurious label',
+}
+# The heat-map that is scored, and baselines that it must beat; chosen on scene seed 0.
+HEAT_MAP = 'membership'
+BASELINES = ('random', 'centre', 'edges', 'shuffled weights')
+
+
+def read_truth(analysis: Analysis, folder: pathlib.Path) -> list[dict]:
+    """The manifest's entries of an analysis' images, in their order.
+
+    Args:
+      analysis: of the part 'val', which is the split 'val'.
+      folder: of `scenes.write_scenes`.
+
+    Raises:
+      ValueError: no manifest, or not of these images.
+    """
+    _, entries = scenes.read_truth(folder, analysis.split)
+    by_id = {entry['image_id']: entry for entry in entries}
+    ids = analysis.examples.image_ids.tolist()
+    if missing := [number for number in ids if number not in by_id]:
+        raise ValueError(f'{folder} tells nothing of image {missing[0]} of {analysis.folder}.')
+    return [by_id[number] for number in ids]
+
+
+def random_network(analysis: Analysis, seed: int = 0) -> Analysis:
+    """The same analysis with a network that was never trained."""
+    run = analysis.run
+    size = run.config.data.image_size
+    init = jax.jit(lambda key: run.model.init(key, jnp.zeros((1, size, size, 3)), train=False))
+    variables = jax.device_get(init(jax.random.key(seed)))
+    return dataclasses.replace(analysis, run=dataclasses.replace(run, variables=variables))
+
+
+def image_histograms(analysis: Analysis) -> np.ndarray:
+    """Colour histograms of all images at the network's resolution, float32 `[N, 64]`."""
+    batches = input_pipeline.evaluation_batches(
+        analysis.examples, batch_size=analysis.run.config.eval_batch_size
+    )
+    return np.concatenate(
+        [truth_metrics.colour_histograms(b['image'][b['index'] >= 0]) for b in batches]
+    )
+
+
+def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
+    """Clusters, neighbours and map against scene types and attributes.
+
+    Beside the analysis' own embedding stand two that know nothing of the training: colour
+    histograms, and the same embedding of a network that was never trained.
+    """
+    types = np.array([entry['type'] for entry in truth])
+    embedding, found = embeddings.load(analysis), clusters.load(analysis)
+    untrained, _ = embeddings.compute(
+        random_network(analysis), dimensions=embedding.shape[1], progress=False
+    )
+    spaces = {'ours': embedding, 'colour histograms': image_histograms(analysis),
+              'random encoder': untrained}  # fmt: skip
+    agreement, result = {}, {'clusters/number': len(found['centroids'])}
+    for name, points in spaces.items():
+        label = found['label'] if name == 'ours' else clusters.cluster(points)['label']
+        agreement[name] = float(sklearn_metrics.adjusted_mutual_info_score(types, label))
+        result[f'clusters/AMI with scene type, {name}'] = agreement[name]
+        near, _ = similar.neighbours(points, NEIGHBOURS)
+        result[f'similar/precision@{NEIGHBOURS} by scene type, {name}'] = (
+            truth_metrics.precision_at_k(near, types)
+        )
+        for attribute in scenes.ATTRIBUTES:
+            has = np.array([attribute in entry['attributes'] for entry in truth])
+            result[f'attributes/AUROC by neighbours, {attribute}, {name}'] = (
+                truth_metrics.neighbour_auroc(near, has)
+            )
+    for name in list(spaces)[1:]:
+        result[f'clusters/AMI above {name}'] = agreement['ours'] - agreement[name]
+    near = similar.load(analysis)['index'][:, :NEIGHBOURS]
+    result[f'similar/precision@{NEIGHBOURS} by scene type, fetched'] = truth_metrics.precision_at_k(
+        near, types
+    )
+    projected = similarity_map.load(analysis)
+    for dimension in (2, 3):
+        result[f'map/trustworthiness, {dimension}-D'] = float(
+            manifold.trustworthiness(
+                embedding, projected[f'map_{dimension}d'], n_neighbors=NEIGHBOURS
+            )
+        )
+    return result
+
+
+def heat_maps(analysis: Analysis, folder: pathlib.Path, num_images: int) -> dict[str, float | None]:
+    """Cluster heat-maps against the causal object; see `heat_map_truth`."""
+    found = pointing_game.score(analysis, folder, num_images=num_images)
+    if found is None:
+        return {}
+    result = {f'heat-maps/{name}': value for name, value in found.items()}
+    ours = {kind: found[f'{kind} {HEAT_MAP}'] for kind in ('pointing', 'energy')}
+    result['heat-maps/pointing game, ours'] = ours['pointing']
+    for kind, name in (('pointing', 'pointing game'), ('energy', 'energy inside')):
+        best = max(found[f'{kind} {baseline}'] or 0 for baseline in BASELINES)
+        result[f'heat-maps/{name} above the best baseline'] = (ours[kind] or 0) - best
+    return result
+
+
+def label_issues(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
+    """Label issues against planted errors, by kind of issue and by kind of error.
+
+    Average precision ranks images by their score for the kind; images with another kind of error
+    are left out, so that the baseline, which knows no kinds, is not put at a disadvantage. That of
+    regions ranks all regions of the kind in all images, and each must lie on what was planted.
+    """
+    table, result = label_issues_lib.load(analysis)
+    errors = np.array([(entry['error'] or {}).get('kind', '') for entry in truth])
+    quality = -_label_quality(analysis)
+    regions = table.to_pylist()
+    by_id = {entry['image_id']: entry for entry in truth}
+    measured = {}
+    for issue in dict.fromkeys(ISSUES.values()):
+        ours = np.array([row['by_kind'][issue] or -np.inf for row in result['images']])
+        kinds = [kind for kind, found_as in ISSUES.items() if found_as == issue]
+        groups = {issue: np.isin(errors, kinds)}
+        if len(kinds) > 1:
+            groups |= {f'{issue}, {kind}': errors == kind for kind in kinds}
+        for name, positive in groups.items():
+            kept = positive | (errors == '')
+            precision, baseline = (
+                truth_metrics.average_precision(score[kept], positive[kept])
+                for score in (ours, quality)
+            )
+            measured[f'label issues/average precision, {name}'] = precision
+            measured[f'label issues/average precision of softmin, {name}'] = baseline
+            measured[f'label issues/recall at the planted number, {name}'] = (
+                truth_metrics.recall_at_number(ours[kept], positive[kept])
+            )
+            if precision is not None:
+                measured[f'label issues/above the baseline, {name}'] = precision - baseline
+        mine = [row for row in regions if row['kind'] == issue]
+        planted = [entry['image_id'] for entry, kind in zip(truth, errors, strict=True)
+                   if kind in kinds]  # fmt: skip
+        ranked = truth_metrics.matched_regions(
+            np.array([row['image_id'] for row in mine], np.int64),
+            np.array([_lies_on_error(row, by_id[row['image_id']]) for row in mine], np.bool_),
+            np.array([row['score'] for row in mine], np.float64),
+            planted,
+        )
+        measured[f'label issues/average precision of regions, {issue}'] = (
+            truth_metrics.average_precision(*ranked)
+        )
+    return measured
+
+
+def _lies_on_error(region: dict, entry: dict) -> bool:
+    """Whether half of a region's box is in that of the image's planted error, grown by a fifth."""
+    if not entry['error']:
+        return False
+    mask = entry['objects'][entry['error']['object']]['mask']
+    left, top, width, height = mask_utils.toBbox(mask) / np.tile(mask['size'][::-1], 2)
+    left, top, right, bottom = (
+        left - 0.2 * width, top - 0.2 * height, left + 1.2 * width, top + 1.2 * height
+    )  # fmt: skip
+    common = max(0, min(right, region['right']) - max(left, region['left']))
+    common *= max(0, min(bottom, region['bottom']) - max(top, region['top']))
+    area = (region['right'] - region['left']) * (region['bottom'] - region['top'])
+    return common >= 0.5 * area
+
+
+def _label_quality(analysis: Analysis) -> np.ndarray:
+    """`softmin_quality` of each image, float64 `[N]`."""
+    run = analysis.run
+    predict = evaluate.make_predict(run.model, run.config.data.input_range)
+    batches = input_pipeline.evaluation_batches(
+        analysis.examples, batch_size=run.config.eval_batch_size
+    )
+    variables, quality = evaluate.replicate(run.variables), []
+    for batch, logits in evaluate.predictions(predict, variables, batches):
+        probability = special.softmax(np.asarray(logits, np.float64), axis=-1)
+        for label, seen in zip(batch['label'][batch['index'] >= 0], probability, strict=False):
+            counted = label != masks.IGNORE
+            given = np.take_along_axis(seen[counted], label[counted, None].astype(int), 1)[:, 0]
+            quality.append(truth_metrics.softmin_quality(given) if len(given) else 1.0)
+    return np.array(quality)
+
+
+def performance(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
+    """Whether planted hard slices are hard, and found by associations and by slices."""
+    table = samples.load(analysis)
+    hard = np.array([entry['hard_slice'] or '' for entry in truth])
+    rows = artifacts.load_json(analysis, 'associations', associations.VERSION)['associations']
+    tests = {(row['column'], row['metric']): row for row in rows}
+    associated, result = [], {}
+    for name, (column, sign) in ASSOCIATIONS.items():
+        row = tests.get((column, 'loss'), {})
+        associated.append(
+            any(
+                row.get(f'{kind}q') is not None
+                and row[f'{kind}q'] <= LEVEL
+                and row[f'{kind}rho'] * sign > 0
+                for kind in ('', 'partial_')
+            )
+        )
+        result[f'associations/{name}: {column} with loss'] = float(associated[-1])
+    result['associations/share of the planted that is found'] = float(np.mean(associated))
+    columns = slices.load_columns(analysis)
+    confirmed = [
+        slice_search.membership(columns, row['conditions'])
+        for metric in slices.load(analysis)['metrics'].values()
+        for row in metric['slices']
+    ]
+    discovered = []
+    for name in scenes.HARD_SLICES:
+        planted = hard == name
+        if not planted.any():
+            continue
+        for metric in slices.METRICS:
+            values, known = slices.metric_values(metric, table, analysis.run.class_names)
+            if planted[known].any():
+                excess = values[planted[known]].mean() - values[hard[known] == ''].mean()
+                result[f'slices/{name}: {metric} minus that of ordinary scenes'] = float(excess)
+        overlaps = [truth_metrics.slice_overlap(inside, planted) for inside in confirmed]
+        nothing = {'precision': 0.0, 'recall': 0.0, 'found': False}
+        best = max(
+            [nothing, *overlaps], key=lambda o: (o['found'], min(o['precision'], o['recall']))
+        )
+        discovered.append(best['found'])
+        for key in ('precision', 'recall'):
+            result[f'slices/{name}: {key} of the best slice'] = best[key]
+    result['slices/confirmed'] = len(confirmed)
+    result['slices/share of the planted that is found'] = float(np.mean(discovered))
+    return result
+
+
+def null_tables(analysis: Analysis, num_tables: int) -> dict[str, tuple[int, int]]:
+    """Shares of permuted tables that yield an association and a slice; see `truth_scores`."""
+    table = samples.load(analysis)
+    columns, measured = (
+        {name: samples.numbers(table, name) for name in samples.columns(table, role)}
+        for role in ('metadata', 'metric')
+    )
+    confounders = {name: associations.confounder(name) for name in measured}
+    discovered = truth_metrics.false_discoveries(
+        columns, measured, confounders, num_tables=num_tables, level=LEVEL, progress=True
+    )
+    conditions = slices.load_columns(analysis)
+
+    metric_values = {
+        metric: slices.metric_values(metric, table, analysis.run.class_names)
+        for metric in slices.METRICS
+    }
+
+    def find(order, seed):
+        found = []
+        for metric, (values, known) in metric_values.items():
+            here = {name: column[known] for name, column in conditions.items()}
+            permuted = slices.METRICS[metric] * values[np.argsort(order[known])]
+            level = slice_search.LEVEL / len(slices.METRICS)
+            found += slice_search.find_slices(here, permuted, seed, level)['slices']
+        return found
+
+    sliced = truth_metrics.null_slices(find, len(table), num_tables, progress=True)
+    return {
+        'null tables/share with a discovery': (discovered, num_tables),
+        'null tables/share with a slice': (sliced, num_tables),
+    }
+
+
+def interval_coverage(analysis: Analysis, num_samples: int) -> dict[str, tuple[int, int]]:
+    """How often 95 % intervals of the scores cover, taking the images for the population.
+
+    Returns:
+      Shares by score, `coverage/iou/person` for example; `coverage, too few images/…` for a class
+      that fewer than ENOUGH_IMAGES hold (for IoU over the set: hold evenly), or a mean over one.
+    """
+    run = analysis.run
+    counts = evaluate.evaluate(
+        evaluate.make_predict(run.model, run.config.data.input_range),
+        run.variables,
+        analysis.examples,
+        num_classes=len(run.class_names),
+        batch_size=run.config.eval_batch_size,
+        progress='counts',
+    )['network']
+    images = {
+        'iou': metrics.effective_images(counts),
+        'image_iou': (~np.isnan(metrics.iou(counts))).sum(0),
+    }
+    covered = truth_metrics.coverage(
+        counts, run.class_names, num_samples=num_samples, progress=True
+    )
+    shares = {}
+    for score, share in covered.items():
+        metric, _, name = score.partition('/')
+        if name:
+            number = images[metric][run.class_names.index(name)]
+        else:
+            number = images['iou' if metric == 'mean_iou_foreground' else 'image_iou'][1:].min()
+        group = 'coverage' if number >= ENOUGH_IMAGES else 'coverage, too few images'
+        shares[f'{group}/{score}'] = (round(share * num_samples), num_samples)
+    return shares

@@ -1,0 +1,7 @@
+import sys
+
+from analysis.saliency.stage import main
+from segmentation import cpu_runtime
+
+cpu_runtime.configure()
+sys.exit(main())

@@ -1,0 +1,228 @@
+"""How good a saliency map is, asked of the network and of the annotations.
+
+Maps are `[..., G, G]` over a grid of cells; the higher a cell, the more it is said to speak for the
+score. All of these are plain functions, so that planted truth can be scored by them too.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import ndimage, stats
+
+from analysis.saliency.methods import pool
+from segmentation import metrics
+from segmentation.data import transforms
+from segmentation.data.masks import nearest_indices
+
+# Shares of the cells that are deleted or inserted, between none and all.
+FRACTIONS = (0.05, 0.15, 0.35, 0.65)
+BASELINES = ('random', 'centre', 'edges')
+_RESAMPLES = 2000
+
+
+def baseline_maps(images: np.ndarray, size: int, seed: Sequence[int]) -> dict[str, np.ndarray]:
+    """Maps that know nothing of the network: random, the middle, and edges (Sobel, of luma).
+
+    Args:
+      images: uint8 `[B, S, S, 3]`.
+      size: G, cells per side.
+      seed: of the random maps, which differ from image to image.
+
+    Returns:
+      `random`, `centre` (a Gaussian, standard deviation G / 4) and `edges`, float32 `[B, G, G]`.
+    """
+    luma = images @ transforms.LUMA
+    edges = np.hypot(ndimage.sobel(luma, 1), ndimage.sobel(luma, 2))
+    offset = np.arange(size) - (size - 1) / 2
+    squared = np.square(offset)[:, None] + np.square(offset)
+    centre = np.exp(-squared / (2 * (size / 4) ** 2)).astype(np.float32)
+    return {
+        'random': np.random.default_rng(seed).random((len(images), size, size), np.float32),
+        'centre': np.repeat(centre[None], len(images), 0),
+        'edges': pool(edges, size),
+    }
+
+
+def cell_ranks(maps: np.ndarray) -> np.ndarray:
+    """Place of each cell, 0 for the highest, ties in order of the cells: int32 `[..., G, G]`."""
+    flat = maps.reshape(*maps.shape[:-2], -1)
+    order = np.argsort(-flat, axis=-1, kind='stable')
+    return np.argsort(order, axis=-1, kind='stable').astype(np.int32).reshape(maps.shape)
+
+
+@jax.jit
+def replace_cells(
+    images: jax.Array, others: jax.Array, ranks: jax.Array, fraction: float | jax.Array
+) -> jax.Array:
+    """Images in which the first cells by rank are those of other images.
+
+    Args:
+      images: `[B, S, S, 3]`.
+      others: of the same shape.
+      ranks: `[B, G, G]`, see `cell_ranks`.
+      fraction: of the cells.
+    """
+    replaced = ranks < fraction * ranks.shape[-1] * ranks.shape[-2]
+    rows, columns = (nearest_indices(ranks.shape[1], length) for length in images.shape[1:3])
+    return jnp.where(replaced[:, rows][:, :, columns, None], others, images)
+
+
+def perturbation_curves(
+    value: Callable[[jax.Array], np.ndarray],
+    images: np.ndarray,
+    blurred: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    fractions: Sequence[float] = FRACTIONS,
+) -> dict[str, np.ndarray]:
+    """Deletion and insertion (Petsiuk et al. 2018): what a score does as cells go or come.
+
+    Deletion replaces cells by those of the blurred image, highest first; a good map makes the score
+    fall early. Insertion begins with the blurred image and puts cells back; it rises early.
+
+    Args:
+      value: images → `[B]`, the score.
+      images: `[B, S, S, 3]`, as `value` takes them.
+      blurred: of the same shape.
+      maps: method → `[B, G, G]`.
+      fractions: shares of the cells, rising, within 0 and 1.
+
+    Returns:
+      Method → float64 `[2, B, len(fractions) + 2]`, deletion and insertion, at 0, each fraction
+      and 1.
+    """
+    whole, nothing = np.asarray(value(images)), np.asarray(value(blurred))
+    curves = {}
+    for method, each in maps.items():
+        ranks = cell_ranks(each)
+        deletion = [value(replace_cells(images, blurred, ranks, share)) for share in fractions]
+        insertion = [value(replace_cells(blurred, images, ranks, share)) for share in fractions]
+        curves[method] = np.stack(
+            [
+                np.stack([whole, *map(np.asarray, deletion), nothing], -1),
+                np.stack([nothing, *map(np.asarray, insertion), whole], -1),
+            ]
+        ).astype(np.float64)
+    return curves
+
+
+def area_under(curves: np.ndarray, fractions: Sequence[float] = FRACTIONS) -> np.ndarray:
+    """Area under curves of `perturbation_curves`, `[..., F + 2]` → `[...]`, by trapezoids."""
+    return np.trapezoid(curves, [0, *fractions, 1], axis=-1)
+
+
+def mean_interval(values: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """Mean over images with a 95 % bootstrap interval, for JSON; None of no value."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return {'mean': None, 'interval': None, 'n': 0}
+    weights = np.random.default_rng(seed).multinomial(
+        len(values), np.full(len(values), 1 / len(values)), size=_RESAMPLES
+    )
+    interval = metrics.percentile_interval(weights @ values / len(values))
+    return {'mean': float(values.mean()), 'interval': interval.tolist(), 'n': len(values)}
+
+
+def summarize_curves(curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """For JSON: mean curves, areas under them, and each method's paired gain over each baseline.
+
+    A gain is positive where the method is the better one: its area under deletion is smaller, or
+    its area under insertion larger, on the same images.
+
+    Args:
+      curves: method → `[2, B, F + 2]` with the `BASELINES` among the methods.
+    """
+    areas = {method: area_under(each) for method, each in curves.items()}
+    result = {}
+    for method, each in curves.items():
+        result[method] = {
+            kind: {
+                'curve': each[k].mean(0).tolist(),
+                'area': mean_interval(areas[method][k]),
+                'gain_over': {
+                    other: mean_interval(sign * (areas[method][k] - areas[other][k]))
+                    for other in BASELINES
+                    if other != method
+                },
+            }
+            for k, (kind, sign) in enumerate((('deletion', -1), ('insertion', 1)))
+        }
+    return result
+
+
+def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Share of a map's positive part that lies inside a mask (Wang et al. 2020's pointing game).
+
+    Args:
+      maps: `[..., G, G]`.
+      masks: `[..., G, G]`, bool or the share of each cell that is inside.
+
+    Returns:
+      `[...]` in [0, 1]; NaN for a map that is positive nowhere.
+    """
+    positive = np.maximum(maps, 0).astype(np.float64)
+    total = positive.sum((-2, -1))
+    inside = (positive * masks).sum((-2, -1))
+    return np.divide(inside, total, out=np.full(np.shape(total), np.nan), where=total > 0)
+
+
+def pointing_hit(saliency: np.ndarray, mask: np.ndarray, tolerance: float = 0) -> bool:
+    """Whether a map's highest place is in a mask or near it (Zhang et al. 2016).
+
+    Args:
+      saliency: `[H, W]`.
+      mask: bool `[H, W]`, true somewhere.
+      tolerance: distance in pixels that still counts.
+
+    Raises:
+      ValueError: the mask is empty.
+    """
+    if not mask.any():
+        raise ValueError('An empty mask cannot be pointed at.')
+    highest = np.unravel_index(np.argmax(saliency), saliency.shape)
+    return bool(ndimage.distance_transform_edt(~mask)[highest] <= tolerance)
+
+
+def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Spearman's correlation over the cells of each pair of maps, `[B, G, G]` twice → `[B]`.
+
+    0 for a map that is the same everywhere.
+    """
+    ranks = [stats.rankdata(each.reshape(len(each), -1), axis=-1) for each in (maps, others)]
+    a, b = (each - each.mean(-1, keepdims=True) for each in ranks)
+    lengths = np.sqrt(np.square(a).sum(-1) * np.square(b).sum(-1))
+    return np.divide((a * b).sum(-1), lengths, out=np.zeros(len(a)), where=lengths > 0)
+
+
+def cascade(variables: Any, layers: Sequence[str], seed: int) -> Iterator[tuple[str, Any]]:
+    """A network that forgets what it learnt, block by block from its end (Adebayo et al. 2018).
+
+    The parameters of a block are shuffled, each array within itself, which keeps their scale (a
+    fresh initialisation need not fit the BatchNorm statistics, which stay).
+
+    Args:
+      variables: {'params', 'batch_stats'}.
+      layers: `encoder/<layer>` and `decoder/<layer>` in order of computation.
+      seed: of the shuffling.
+
+    Yields:
+      Name of the block, and variables in which it and all later blocks are shuffled.
+    """
+    rng = np.random.default_rng(seed)
+    params = {part: dict(arrays) for part, arrays in variables['params'].items()}
+    blocks: dict[str, list[str]] = {}
+    for layer in layers:
+        part, name = layer.split('/', 1)
+        if name in params.get(part, {}):
+            block = re.match(r'block_\d+|up_\d+|expanded_conv|.*', name.removeprefix('bn_'))
+            blocks.setdefault(f'{part}/{block.group()}', []).append(name)
+    for block, names in reversed(blocks.items()):
+        part = block.split('/')[0]
+        for name in names:
+            params[part][name] = jax.tree.map(
+                lambda x: rng.permuted(np.asarray(x).ravel()).reshape(x.shape), params[part][name]
+            )
+        yield block, {**variables, 'params': {part: dict(a) for part, a in params.items()}}

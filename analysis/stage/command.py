@@ -1,0 +1,50 @@
+"""The command line that all analyses share."""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments by which commands say which checkpoint and images they are about."""
+    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
+    parser.add_argument(
+        '--split',
+        default='val',
+        choices=('val', 'selection', 'train'),
+        help='val: kept for reporting; selection: chose the checkpoint; default: %(default)s',
+    )
+    parser.add_argument(
+        '--checkpoint', default='best', help="'best', 'latest' or a step; default: %(default)s"
+    )
+    parser.add_argument('--data_path', default='', help='prepared data set, if it was moved')
+
+
+def make_parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The parser of `python -m analysis.<name>`, to which its own arguments are added."""
+    parser = argparse.ArgumentParser(
+        prog=f'python -m analysis.{name}',
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
+    return parser
+
+
+def run_command(arguments: argparse.Namespace, work: Callable[[argparse.Namespace], dict]) -> int:
+    """Runs a command: `work` prints its result for people and returns it for `--json`.
+
+    Returns:
+      The exit status: 1 after a mistake of the user or the data, which is said on standard error.
+    """
+    try:
+        result = work(arguments)
+        if arguments.json:
+            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+    except (ValueError, OSError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 1
+    return 0

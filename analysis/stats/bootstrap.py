@@ -1,0 +1,26 @@
+"""Bootstrap resampling over images."""
+
+import numpy as np
+
+_BLOCK = 200  # resamples at once, so that memory does not grow with them times the images
+
+
+def bootstrap_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.ndarray:
+    """How often each image is drawn in each bootstrap resample, int16 `[R, N]`."""
+    rng = np.random.default_rng(seed)
+    uniform = np.full(num_images, 1 / num_images)
+    weights = np.empty((num_resamples, num_images), np.int16)
+    for start in range(0, num_resamples, _BLOCK):
+        block = weights[start : start + _BLOCK]
+        block[:] = rng.multinomial(num_images, uniform, size=len(block))
+    return weights
+
+
+def bootstrap_means(values: np.ndarray, num_resamples: int, seed: int = 0) -> np.ndarray:
+    """Means of values `[N]` over the sets of images of `bootstrap_weights`, float64 `[R]`.
+
+    Block by block, as the weights become four times as large when they are multiplied.
+    """
+    weights = bootstrap_weights(len(values), num_resamples, seed)
+    blocks = (weights[start : start + _BLOCK] for start in range(0, num_resamples, _BLOCK))
+    return np.concatenate([block @ values for block in blocks]) / len(values)

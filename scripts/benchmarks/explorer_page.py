@@ -1,0 +1,272 @@
+"""Measures the report's page in headless Chromium, with as many samples as a large data set has.
+
+    python scripts/benchmarks/explorer_page.py
+    python scripts/benchmarks/explorer_page.py --report runs/person_car/report
+
+Without --report a run directory with all artifacts is drawn (tests/report_fixture.py) and its
+report written. Measured, on a window of 1280×800 pixels, no GPU:
+
+ready       from opening the page to the frame in which map and text are on screen (several loads,
+            each in a new context)
+steps       processor time per step of script, and of all of the page's main thread: brushing over a
+            histogram, moving over the map's dots, zooming it; filters apply to everything meanwhile
+memory      after that, in MB: JavaScript's heap without its arrays; of the page's process what is
+            its own (arrays too); what is shared: the browser's code (about 100), and decoded
+            pictures, which are dropped when memory is short
+bytes       of the report per sample: data, thumbnails; per large picture
+"""
+
+import argparse
+import json
+import pathlib
+import shutil
+import statistics
+import sys
+import tempfile
+
+import playwright.sync_api as playwright
+
+from analysis.report import stage as report
+from segmentation import markdown
+from tests import report_fixture
+
+WINDOW = {'width': 1280, 'height': 800}
+STEPS = 40
+# What the page is held to, with 40,000 samples on two cores.
+WANTED = {
+    'ready_seconds': 2.0,
+    'script_ms': 50.0,
+    'memory_mb': 400.0,
+    'data_bytes': 1500.0,
+    'thumbnail_bytes': 4096.0,
+}
+# Two frames later what the page had to say is on screen.
+_NOTICE_READY = """
+new MutationObserver((_, observer) => {
+  if (!document.body?.dataset.ready) return;
+  observer.disconnect();
+  requestAnimationFrame(() => requestAnimationFrame(() => { window.readyAt = performance.now(); }));
+}).observe(document, { subtree: true, childList: true, attributes: true });
+"""
+_WHEN_READY = """
+new Promise((done) => {
+  const look = () => (window.readyAt ? done(window.readyAt) : requestAnimationFrame(look));
+  look();
+})
+"""
+_TWO_FRAMES = """
+new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+"""
+
+
+def open_report(browser: playwright.Browser, index: pathlib.Path) -> tuple[playwright.Page, float]:
+    """Opens the page in a new context; returns it and the seconds until it was ready."""
+    page = browser.new_context(viewport=WINDOW).new_page()
+    page.add_init_script(_NOTICE_READY)
+    page.goto(index.resolve().as_uri())
+    # Not wait_for_function: the page forbids the eval by which that polls.
+    page.wait_for_selector('body[data-ready]', timeout=120_000)
+    return page, page.evaluate(_WHEN_READY) / 1000
+
+
+class Meter:
+    """Script and main-thread time of a page, of the processor."""
+
+    def __init__(self, page: playwright.Page):
+        self._page, self._session = page, page.context.new_cdp_session(page)
+        # Time of the thread itself, whatever else the machine does.
+        self._session.send('Performance.enable', {'timeDomain': 'threadTicks'})
+
+    def read(self) -> dict[str, float]:
+        """`script`, `task` in seconds since the page was opened, `heap` in bytes."""
+        found = self._session.send('Performance.getMetrics')['metrics']
+        values = {metric['name']: metric['value'] for metric in found}
+        return {
+            'script': values['ScriptDuration'],
+            'task': values['TaskDuration'],
+            'heap': values['JSHeapUsedSize'],
+        }
+
+    def steps(self, actions: list) -> dict[str, dict[str, float]]:
+        """Runs actions one by one; returns median and greatest milliseconds of each kind."""
+        spent: dict[str, list[float]] = {'script': [], 'task': []}
+        for action in actions:
+            before = self.read()
+            action()
+            self._page.evaluate(_TWO_FRAMES)
+            after = self.read()
+            for kind, values in spent.items():
+                values.append(1000 * (after[kind] - before[kind]))
+        return {
+            kind: {'median': statistics.median(values), 'most': max(values)}
+            for kind, values in spent.items()
+        }
+
+    def collect_garbage(self) -> None:
+        self._session.send('HeapProfiler.collectGarbage')
+
+
+def _along(low: float, high: float) -> list[float]:
+    return [low + (high - low) * step / (STEPS - 1) for step in range(STEPS)]
+
+
+def measure_steps(page: playwright.Page, meter: Meter) -> dict[str, dict]:
+    """Script of each step of brushing, zooming and moving over the map."""
+    page.wait_for_selector('body[data-loaded]')  # what comes after the first frame
+    page.wait_for_timeout(500)
+    mouse, result = page.mouse, {}
+    box = page.locator('[data-column="loss"] .brush .overlay').first.bounding_box()
+    middle = box['y'] + box['height'] / 2
+    mouse.move(box['x'] + 4, middle)
+    mouse.down()
+    places = _along(box['x'] + 6, box['x'] + box['width'] * 0.7)
+    result['brush'] = meter.steps([lambda x=x: mouse.move(x, middle) for x in places])
+    shown = page.evaluate('explorer.passing()')
+    mouse.up()
+    if not 0 < shown < page.evaluate('explorer.view.n'):
+        raise RuntimeError('Brushing did not filter.')
+    page.evaluate('explorer.clearFilters()')
+    page.wait_for_timeout(500)
+    box = max(
+        (canvas.bounding_box() for canvas in page.locator('canvas:visible').all()),
+        key=lambda box: box['width'] * box['height'],
+    )
+    x, y = box['x'] + box['width'] / 2, box['y'] + box['height'] / 2
+    places = _along(x - 150, x + 150)
+    result['hover'] = meter.steps([lambda x=x: mouse.move(x, y) for x in places])
+    mouse.move(x, y)
+    result['zoom'] = meter.steps([lambda: mouse.wheel(0, -60)] * STEPS)
+    return result
+
+
+def memory_mb(browser: playwright.Browser) -> dict[str, float | None]:
+    """Of the page's process (the largest renderer); None where the system does not tell.
+
+    Returns:
+      `private` and `shared` memory.
+    """
+    session = browser.new_browser_cdp_session()
+    sizes = [(0.0, 0.0)]
+    for process in session.send('SystemInfo.getProcessInfo')['processInfo']:
+        status = pathlib.Path(f'/proc/{process["id"]}/status')
+        if process['type'] == 'renderer' and status.exists():
+            lines = dict(line.split(':', 1) for line in status.read_text().splitlines())
+            private, total = (int(lines[key].split()[0]) for key in ('RssAnon', 'VmRSS'))
+            sizes.append((private / 1000, (total - private) / 1000))
+    private, shared = max(sizes)
+    return {'private': private or None, 'shared': shared or None}
+
+
+def count_bytes(index: pathlib.Path, samples: int) -> dict[str, float]:
+    """Bytes of a report's parts, per sample and per image with large pictures."""
+    sizes, details = dict.fromkeys(('data', 'thumbnails', 'details'), 0), set()
+    for path in (index.parent / 'data').rglob('*'):
+        if path.is_file():
+            part = {'.js': 'data'}.get(path.suffix) or (
+                'thumbnails' if path.parent.name == 'sheets' else 'details'
+            )
+            sizes[part] += path.stat().st_size
+            if path.parent.name == 'details':
+                details.add(path.name.partition('-')[0])
+    return {
+        'data': sizes['data'] / samples,
+        'thumbnails': sizes['thumbnails'] / samples,
+        'detail': sizes['details'] / max(1, len(details)),
+        'num_details': len(details),
+    }
+
+
+def measure(index: pathlib.Path, chromium: str, loads: int) -> dict:
+    """Everything about one report."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
+        ready = []
+        for _ in range(loads):
+            page, seconds = open_report(browser, index)
+            ready.append(seconds)
+            if len(ready) < loads:
+                page.context.close()
+        meter = Meter(page)
+        steps = measure_steps(page, meter)
+        meter.collect_garbage()
+        samples = page.evaluate('explorer.manifest.views.reduce((sum, view) => sum + view.n, 0)')
+        result = {
+            'browser': browser.version,
+            'samples': samples,
+            'ready': ready,
+            'steps': steps,
+            'memory_mb': {'heap': meter.read()['heap'] / 1e6, **memory_mb(browser)},
+            'bytes': count_bytes(index, samples),
+        }
+        browser.close()
+    return result
+
+
+def to_markdown(result: dict) -> str:
+    """The figures beside what is wanted of them."""
+    ready, memory, size = result['ready'], result['memory_mb'], result['bytes']
+    rows = [
+        (
+            'ready, s',
+            f'{statistics.median(ready):.2f} ({min(ready):.2f}–{max(ready):.2f})',
+            f'{WANTED["ready_seconds"]:g}',
+        )
+    ]
+    for name, step in result['steps'].items():
+        script, task = step['script'], step['task']
+        rows += [
+            (
+                f'{name}: script per step, ms (most)',
+                f'{script["median"]:.1f} ({script["most"]:.1f})',
+                f'{WANTED["script_ms"]:g}',
+            ),
+            (
+                f'{name}: main thread per step, ms (most)',
+                f'{task["median"]:.1f} ({task["most"]:.1f})',
+                '',
+            ),
+        ]
+    for name, wanted in (('heap', ''), ('private', f'{WANTED["memory_mb"]:g}'), ('shared', '')):
+        number = '–' if memory[name] is None else f'{memory[name]:.0f}'
+        rows.append((f'memory, {name}, MB', number, wanted))
+    rows += [
+        ('data per sample, bytes', f'{size["data"]:.0f}', f'{WANTED["data_bytes"]:g}'),
+        ('thumbnail, bytes', f'{size["thumbnails"]:.0f}', f'{WANTED["thumbnail_bytes"]:g}'),
+        (f'large picture of {size["num_details"]} samples, bytes', f'{size["detail"]:.0f}', ''),
+    ]
+    title = f'{result["samples"]} samples, Chromium {result["browser"]}'
+    return f'{title}\n\n{markdown.table(("measure", "measured", "at most"), rows)}'
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--report', type=pathlib.Path, help='folder of a report that is there')
+    parser.add_argument(
+        '--images', type=int, default=40_000, help='otherwise; default: %(default)s'
+    )
+    parser.add_argument('--loads', type=int, default=5, help='of the page; default: %(default)s')
+    parser.add_argument('--chromium', default='chromium', help='browser; default: %(default)s')
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
+    arguments = parser.parse_args(argv)
+    chromium = shutil.which(arguments.chromium)
+    if not chromium:
+        print(f'There is no {arguments.chromium!r}: install Chromium.', file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory(prefix='benchmark-report-') as scratch:
+        folder = arguments.report
+        if not folder:
+            folder, workdir = pathlib.Path(scratch) / 'report', pathlib.Path(scratch) / 'run'
+            report_fixture.write_run(workdir, arguments.images)
+            if report.main(['--workdir', str(workdir), '--output', str(folder)]):
+                return 1
+        result = measure(folder / 'index.html', chromium, arguments.loads)
+    print(to_markdown(result))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""What all workers of training_speed.py share: how they talk, and the batch they are timed on.
+
+A worker is a process of its own. It gets a JSON object as its argument, builds what it is asked
+for, runs it once, and says so; then it answers requests until its standard input ends. Both
+directions are JSON, one object per line:
+
+    ← {"parameters": 6471395, …, "peak_mb": 812.5}       ready: the first step is done
+    → {"skip": 2, "steps": 5}                            run 2 steps untimed, then 5 timed
+    ← {"seconds": 1.93, "result": null, "peak_mb": 830.1}
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+
+def peak_megabytes() -> float:
+    """Peak resident memory of this process in MB (10⁶ bytes)."""
+    try:
+        with open('/proc/self/status') as status:
+            fields = dict(line.split(':', 1) for line in status)
+        return int(fields['VmHWM'].split()[0]) * 1024 / 1e6
+    except OSError:  # macOS, which counts in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def random_batch(spec: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Seeded images uint8 [B, S, S, 3] and labels uint8 [B, S, S] in 0 … classes - 1."""
+    rng = np.random.default_rng(0)
+    shape = spec['batch_size'], spec['image_size'], spec['image_size']
+    images = rng.integers(0, 256, (*shape, 3), np.uint8)
+    return images, rng.integers(0, spec['classes'], shape, np.uint8)
+
+
+def serve(tasks: dict[str, Callable[[dict], tuple[Callable[[int], object], dict]]]) -> None:
+    """Runs a worker.
+
+    Args:
+      tasks: name → function of the argument's object. It returns `run(steps)`, which comes back
+        when the work is done, with something JSON or None; and what to say about itself.
+    """
+    # Libraries may print; what they print must not be taken for an answer.
+    channel = os.fdopen(os.dup(1), 'w', buffering=1)
+    os.dup2(2, 1)
+    spec = json.loads(sys.argv[1])
+    run, about = tasks[spec['task']](spec)
+    run(1)
+    print(json.dumps({**about, 'peak_mb': peak_megabytes()}), file=channel)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request.get('skip'):
+            run(request['skip'])
+        start = time.perf_counter()
+        result = run(request['steps'])
+        answer = {'seconds': time.perf_counter() - start, 'result': result}
+        print(json.dumps({**answer, 'peak_mb': peak_megabytes()}), file=channel)

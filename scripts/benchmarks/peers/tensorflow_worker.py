@@ -1,0 +1,140 @@
+"""Keras/TensorFlow in training_speed.py: keras.applications' MobileNetV2, and tf.data.
+
+Steps are graphs (`tf.function`). Compiled by XLA (`jit_compile=True`) a training step took three to
+four times as long on two CPU cores, so that form is not among the contenders.
+"""
+
+import os
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+import keras
+import tensorflow as tf
+from architecture import DECODER, MOMENTUM, TAPS
+from coco_classes import CocoClasses
+from protocol import random_batch, serve
+
+
+def _setup(spec):
+    tf.config.threading.set_intra_op_parallelism_threads(spec['threads'])
+    tf.config.threading.set_inter_op_parallelism_threads(spec['threads'])
+    keras.utils.set_random_seed(0)
+    return {'versions': {'tensorflow': tf.__version__, 'keras': keras.__version__}}
+
+
+def _network(spec):
+    size = spec['image_size']
+    encoder = keras.applications.MobileNetV2(
+        (size, size, 3), alpha=1.0, include_top=False, weights=None
+    )
+    names = [f'block_{i}_expand_relu' for i in TAPS] + ['block_16_project']
+    *skips, x = (encoder.get_layer(name).output for name in names)
+    layers = keras.layers
+    for filters, skip in zip(DECODER, reversed(skips), strict=True):
+        x = layers.Conv2DTranspose(
+            filters,
+            3,
+            2,
+            'same',
+            use_bias=False,
+            kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02),
+        )(x)
+        x = layers.BatchNormalization(momentum=MOMENTUM[1])(x)
+        x = layers.Concatenate()([layers.ReLU()(x), skip])
+    logits = layers.Conv2DTranspose(spec['classes'], 3, 2, 'same')(x)
+    return keras.Model(encoder.input, logits)
+
+
+def _parameters(model):
+    return int(sum(weight.numpy().size for weight in model.trainable_weights))
+
+
+def training(spec):
+    about = _setup(spec)
+    model = _network(spec)
+    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer.build(model.trainable_variables)
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    images, labels = random_batch(spec)
+
+    @tf.function
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            logits = model(tf.cast(images, tf.float32) / 127.5 - 1, training=True)
+            loss = cross_entropy(labels, logits)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    def run(steps):
+        for _ in range(steps):
+            loss = step(tf.constant(images), tf.constant(labels))
+        loss.numpy()
+
+    return run, {**about, 'parameters': _parameters(model)}
+
+
+def inference(spec):
+    about = _setup(spec)
+    model = _network(spec)
+    images, _ = random_batch(spec)
+
+    @tf.function
+    def predict(images):
+        return model(tf.cast(images, tf.float32) / 127.5 - 1, training=False)
+
+    def run(steps):
+        for _ in range(steps):
+            predict(tf.constant(images)).numpy()
+
+    return run, {**about, 'parameters': _parameters(model)}
+
+
+def pipeline(spec):
+    about = _setup(spec)
+    coco = CocoClasses(spec['folder'], spec['split'])
+    size = spec['image_size']
+
+    def decode(data, ratio):
+        return lambda: tf.io.decode_jpeg(data, channels=3, ratio=ratio)
+
+    def example(index, path):
+        data = tf.io.read_file(path)
+        # JPEG at 1/2, 1/4 or 1/8 if large enough, as ours.
+        shrink = tf.reduce_min(tf.io.extract_jpeg_shape(data)[:2]) // size
+        ratios = (8, 4, 2)
+        image = tf.case(
+            [(shrink >= ratio, decode(data, ratio)) for ratio in ratios], decode(data, 1)
+        )
+        image = tf.image.resize(image, (size, size), antialias=True)
+        image = tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+        label = tf.numpy_function(lambda i: coco.draw(int(i), size), [index], tf.uint8)
+        return image, tf.ensure_shape(label, (size, size))
+
+    dataset = tf.data.Dataset.from_tensor_slices((tf.range(len(coco.files)), coco.files))
+    dataset = dataset.shuffle(len(coco.files)).repeat()
+    dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = iter(
+        dataset.batch(spec['batch_size'], drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    )
+
+    def run(steps):
+        for _ in range(steps):
+            next(batches)
+
+    return run, {**about, 'images': len(coco.files)}
+
+
+def gemm(spec):
+    about = _setup(spec)
+    a, b = tf.unstack(tf.random.uniform((2, spec['size'], spec['size'])))
+
+    def run(steps):
+        for _ in range(steps):
+            tf.linalg.matmul(a, b).numpy()
+
+    return run, about
+
+
+if __name__ == '__main__':
+    serve({'training': training, 'inference': inference, 'pipeline': pipeline, 'gemm': gemm})

@@ -1,0 +1,190 @@
+"""PyTorch in training_speed.py: the project's network by hand, Pillow in a DataLoader."""
+
+import itertools
+
+import numpy as np
+import torch
+from architecture import BLOCKS, DECODER, EPSILON, EXPANSION, MOMENTUM, TAPS
+from coco_classes import CocoClasses
+from PIL import Image
+from protocol import random_batch, serve
+from torch import nn
+from torch.nn import functional
+
+
+def _conv_bn(inputs, outputs, kernel=1, stride=1, groups=1, relu=True):
+    # Padding is symmetric, PyTorch's habit, where ours pads strided convolutions on one side only:
+    # the same number of operations.
+    layers = [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, EPSILON, 1 - MOMENTUM[0]),
+    ]
+    return [*layers, nn.ReLU6(inplace=True)] if relu else layers
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs, outputs, stride, expand, last):
+        super().__init__()
+        hidden = EXPANSION * inputs if expand else inputs
+        self.expand = nn.Sequential(*(_conv_bn(inputs, hidden) if expand else []))
+        self.rest = nn.Sequential(
+            *_conv_bn(hidden, hidden, 3, stride, groups=hidden),
+            *_conv_bn(hidden, outputs, relu=False)[: 1 if last else 2],
+        )
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x):
+        expanded = self.expand(x)
+        y = self.rest(expanded)
+        return expanded, x + y if self.residual else y
+
+
+class _Up(nn.Module):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(
+            inputs, outputs, 3, 2, padding=1, output_padding=1, bias=False
+        )
+        nn.init.normal_(self.conv.weight, std=0.02)
+        self.norm = nn.BatchNorm2d(outputs, EPSILON, 1 - MOMENTUM[1])
+
+    def forward(self, x, skip):
+        return torch.cat([functional.relu(self.norm(self.conv(x)), inplace=True), skip], 1)
+
+
+class Network(nn.Module):
+    """[B, 3, H, W] to logits [B, classes, H, W]."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.stem = nn.Sequential(*_conv_bn(3, 32, 3, 2))
+        inputs, skips, blocks = 32, [], []
+        for i, (outputs, stride) in enumerate(BLOCKS):
+            blocks.append(_Block(inputs, outputs, stride, i > 0, i + 1 == len(BLOCKS)))
+            if i in TAPS:
+                skips.append(EXPANSION * inputs)
+            inputs = outputs
+        self.blocks = nn.ModuleList(blocks)
+        ups = []
+        for filters, skip in zip(DECODER, reversed(skips), strict=True):
+            ups.append(_Up(inputs, filters))
+            inputs = filters + skip
+        self.ups = nn.ModuleList(ups)
+        self.logits = nn.ConvTranspose2d(inputs, classes, 3, 2, padding=1, output_padding=1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        skips = []
+        for i, block in enumerate(self.blocks):
+            expanded, x = block(x)
+            if i in TAPS:
+                skips.append(expanded)
+        for up, skip in zip(self.ups, reversed(skips), strict=True):
+            x = up(x, skip)
+        return self.logits(x)
+
+
+def _setup(spec):
+    torch.set_num_threads(spec['threads'])
+    torch.manual_seed(0)
+    about = {'versions': {'torch': torch.__version__.split('+')[0]}}
+    if spec['task'] not in ('training', 'inference'):
+        return about
+    network = Network(spec['classes']).to(memory_format=torch.channels_last)
+    about['parameters'] = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return about, network, torch.compile(network) if spec['form'] == 'compile' else network
+
+
+def _images(array):
+    images = torch.from_numpy(array).permute(0, 3, 1, 2)  # already channels_last in memory
+    return images.to(torch.float32).div_(127.5).sub_(1)
+
+
+def training(spec):
+    about, network, forward = _setup(spec)
+    network.train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    images, labels = random_batch(spec)
+
+    def run(steps):
+        for _ in range(steps):
+            optimizer.zero_grad(set_to_none=True)
+            logits = forward(_images(images))
+            loss = functional.cross_entropy(logits, torch.from_numpy(labels).long())
+            loss.backward()
+            optimizer.step()
+        loss.item()
+
+    return run, about
+
+
+def inference(spec):
+    about, network, forward = _setup(spec)
+    network.eval()
+    images, _ = random_batch(spec)
+
+    def run(steps):
+        with torch.inference_mode():
+            for _ in range(steps):
+                forward(_images(images)).numpy()
+
+    return run, about
+
+
+class _Photos(torch.utils.data.Dataset):
+    def __init__(self, spec):
+        self._coco = CocoClasses(spec['folder'], spec['split'])
+        self._size = spec['image_size']
+
+    def __len__(self):
+        return len(self._coco.files)
+
+    def __getitem__(self, index):
+        size = self._size
+        with Image.open(self._coco.files[index]) as image:
+            image.draft('RGB', (size, size))  # JPEG at 1/2, 1/4 or 1/8 if large enough, as ours
+            image = image.convert('RGB').resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(image), self._coco.draw(index, size)
+
+
+def _endless(count):
+    while True:
+        yield from torch.randperm(count).tolist()
+
+
+def pipeline(spec):
+    about = _setup(spec)
+    photos = _Photos(spec)
+    batches = iter(
+        torch.utils.data.DataLoader(
+            photos,
+            spec['batch_size'],
+            sampler=_endless(len(photos)),
+            num_workers=spec['workers'],
+            # With worker processes: the arrays are copied to shared memory and mapped here.
+            collate_fn=lambda examples: tuple(
+                torch.from_numpy(np.stack(part)) for part in zip(*examples, strict=True)
+            ),
+        )
+    )
+
+    def run(steps):
+        for _ in itertools.islice(batches, steps):
+            pass
+
+    return run, {**about, 'images': len(photos)}
+
+
+def gemm(spec):
+    about = _setup(spec)
+    a, b = torch.rand(2, spec['size'], spec['size'])
+
+    def run(steps):
+        for _ in range(steps):
+            a @ b
+
+    return run, about
+
+
+if __name__ == '__main__':
+    serve({'training': training, 'inference': inference, 'pipeline': pipeline, 'gemm': gemm})

@@ -1,0 +1,338 @@
+"""COCO instances as a tfds data set: original image bytes, and masks as run lengths.
+
+Two sources go through the same builder: the official COCO 2014 zip files, and any folder in COCO's
+layout (`<split>/*.jpg`, `annotations/instances_<split>.json`). Since instances rather than class
+maps are stored, one prepared data set serves every label space (see `labels`).
+
+`prepare` makes a data set or finds the one that was made before; `open_prepared` opens it by its
+path alone. A data set lives in `<data_dir>/coco_instances/<name>/<version>` and can be moved.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from segmentation.data import annotations as annotations_lib
+from segmentation.data import coco_files
+from segmentation.data.coco_builder import (
+    METADATA,
+    NAME,
+    VERSION,
+    CocoConfig,
+    CocoIndex,
+    CocoInstances,
+    file_sha256,
+    metadata_sha256,
+)
+
+
+def _damaged(path: pathlib.Path, what: str) -> str:
+    return f'{path} is damaged ({what}); delete it and prepare the data again'
+
+
+class CocoSplit:
+    """Random access to one split, in image-id order; safe to use from many threads.
+
+    Attributes:
+      name: of the split.
+      index: `CocoIndex` of its images.
+      categories: of the data set.
+      fingerprint: of the split.
+    """
+
+    def __init__(self, path, name, source, index, categories, fingerprint):
+        self._path = path
+        self.name = name
+        self.index: CocoIndex = index
+        self.categories: tuple[annotations_lib.Category, ...] = categories
+        self.fingerprint: dict[str, Any] = fingerprint
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self.index.image_id)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        """Reads one record.
+
+        Returns:
+          `image` (bytes of the file), `image/id`, `height`, `width` (int), `file_name`, `license`
+          (str), `instances` in annotation order: `id`, `category_id` (int64 [n]), `area` (float32
+          [n]), `bbox` (float32 [n, 4]), `is_crowd` (bool [n]), `rle` (bytes [n]); and
+          `complete_known` (bool), `complete_category_ids` (int64 [k]).
+
+        Raises:
+          IndexError: there is no such record.
+          ValueError: the file is damaged.
+        """
+        if not 0 <= i < len(self):
+            raise IndexError(f'split {self.name!r} has {len(self)} images, there is no {i}')
+        try:
+            record = self._source[i]
+        except Exception as error:  # What the libraries below raise on damage is not documented.
+            what = f'record {i} of {self.name!r}: {error}'
+            raise ValueError(_damaged(self._path, what)) from error
+        # A shard that was cut short can give an empty record.
+        if record['image/id'] != self.index.image_id[i]:
+            raise ValueError(_damaged(self._path, f'record {i} of {self.name!r} is another one'))
+        record['file_name'] = record['file_name'].decode()
+        record['license'] = record['license'].decode()
+        record['instances']['bbox'] = record['instances']['bbox'].reshape(-1, 4)
+        return record
+
+
+class Prepared:
+    """A prepared data set.
+
+    Attributes:
+      path: its directory, all that is needed to open it again.
+      splits: names of the splits.
+      categories: in the order of the columns of `CocoIndex`.
+      fingerprint: `version` of the builder, `splits` (where each came from and what was kept) and
+        `id`, 12 hexadecimal digits of a hash over both.
+      skipped: split → reason → count and examples of what was left out or repaired.
+    """
+
+    def __init__(self, path: pathlib.Path, metadata: dict[str, Any]):
+        self.path = path
+        self.splits: tuple[str, ...] = tuple(metadata['fingerprint']['splits'])
+        self.categories = tuple(
+            annotations_lib.Category(**entry) for entry in metadata['categories']
+        )
+        self.fingerprint: dict[str, Any] = metadata['fingerprint']
+        self.skipped: dict[str, dict[str, Any]] = metadata['skipped']
+        # The shards protect themselves. (Data of before there were digests have none.)
+        self._digests: dict[str, str] = metadata.get('files', {})
+
+    def split(self, name: str) -> CocoSplit:
+        """Opens a split.
+
+        Raises:
+          ValueError: there is no such split, or its files are damaged.
+        """
+        if name not in self.splits:
+            raise ValueError(f'{self.path} has no split {name!r}, only {", ".join(self.splits)}')
+        fingerprint = self.fingerprint['splits'][name]
+        try:
+            for file in ('features.json', f'index_{name}.npz'):
+                if file in self._digests and file_sha256(self.path / file) != self._digests[file]:
+                    raise ValueError(f'{file} has changed')
+            with np.load(self.path / f'index_{name}.npz', allow_pickle=False) as arrays:
+                index = CocoIndex(**arrays)
+            source = tfds.builder_from_directory(self.path).as_data_source(
+                name, decoders={'image': tfds.decode.SkipDecoding()}
+            )
+        except Exception as error:  # What the libraries below raise on damage is not documented.
+            raise ValueError(_damaged(self.path, f'split {name!r}: {error!r}')) from error
+        if not len(source) == len(index.image_id) == fingerprint['images']:
+            raise ValueError(_damaged(self.path, f'split {name!r} has a wrong number of images'))
+        return CocoSplit(self.path, name, source, index, self.categories, fingerprint)
+
+
+def open_prepared(path: str | os.PathLike) -> Prepared:
+    """Opens a data set that `prepare` made; its source is not needed any more.
+
+    Raises:
+      ValueError: there is none at this path, or one of another version.
+    """
+    path = pathlib.Path(path)
+    try:
+        metadata = json.loads((path / METADATA).read_text())
+        prepared = Prepared(path, metadata)
+        version = prepared.fingerprint['version']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f'{path} is not a prepared data set (no readable {METADATA}: {error!r}); give the '
+            'path that scripts/prepare_coco.py printed'
+        ) from error
+    if version != VERSION:
+        raise ValueError(
+            f'{path} was prepared by version {version} of this code, which now has '
+            f'{VERSION}; prepare the data again'
+        )
+    if metadata.get('sha256') not in (None, metadata_sha256(metadata)):
+        raise ValueError(_damaged(path, f'{METADATA} has changed'))
+    return prepared
+
+
+def prepare(
+    source: str,
+    data_dir: str | os.PathLike,
+    *,
+    complete: Mapping[str, Sequence[str]] | None = None,
+    splits: Sequence[str] | None = None,
+    scenes: Mapping[str, float] | None = None,
+) -> Prepared:
+    """Prepares a data set, or opens it when it was prepared from the same files before.
+
+    A folder is known by its base name and a hash of its annotation files, of the names and sizes
+    of its image files, and of the options: after a change it is prepared anew, beside the old one.
+    An interrupted preparation leaves nothing that could be believed, and starts again. What was
+    left out or repaired is printed.
+
+    Args:
+      source: '2014' for the official COCO 2014 (downloads 20 GB; zip files already at hand go into
+        `<data_dir>/downloads/manual/`), 'scenes' for scenes drawn by this project, else a folder
+        in COCO's layout ('./2014' for a folder of that name).
+      data_dir: where prepared data sets live.
+      complete: split → names of the categories or super-categories (a name that is both means the
+        category) that are completely annotated in all of its images. An image that says
+        `all_categories_annotated` needs none. COCO 2014 counts as completely annotated.
+      splits: which to prepare; default all, for a folder those with an annotation file.
+      scenes: what 'scenes' draws, e.g. {'train': 800, 'val': 200, 'seed': 0}: images per split,
+        and the seed. With 'planted' true the scenes have planted truth, and 'error_rate' of the
+        images each kind of label error (default 0.02). Not read for other sources.
+
+    Raises:
+      ValueError: the source is not in COCO's layout, or an option does not fit it.
+    """
+    data_dir = pathlib.Path(data_dir).expanduser().absolute()
+    if source == 'scenes':
+        source = _draw_scenes(data_dir, scenes or {})
+    if source == '2014':
+        if complete:
+            raise ValueError('COCO 2014 is completely annotated: complete=… is for folders')
+        config = _config_2014(splits)
+    else:
+        config = _config_folder(pathlib.Path(source).expanduser(), splits, complete or {})
+    path = data_dir / NAME / config.name / VERSION
+    if not path.exists():
+        with _locked(data_dir):
+            if not path.exists():  # Another process may have prepared it meanwhile.
+                _build(config, data_dir, path)
+    prepared = open_prepared(path)
+    if report := skip_report(prepared):
+        print(report)
+    return prepared
+
+
+def _draw_scenes(data_dir: pathlib.Path, scenes: Mapping[str, float]) -> str:
+    from segmentation import scenes as scenes_lib
+
+    counts = dict(scenes)
+    seed = counts.pop('seed', 0)
+    planted, error_rate = counts.pop('planted', False), counts.pop('error_rate', 0.02)
+    if not counts:
+        raise ValueError("Source 'scenes' needs scenes={'train': …, 'val': …, 'seed': …}")
+    sizes = '-'.join(f'{split}{count}' for split, count in counts.items())
+    folder = data_dir / f'scenes-{sizes}-seed{seed}'
+    options = {}
+    if planted:
+        folder = folder.with_name(f'{folder.name}-planted{error_rate:g}')
+        options['error_rate'] = error_rate
+    with _locked(data_dir):
+        scenes_lib.write_scenes(folder, counts, seed=seed, **options)
+    return str(folder)
+
+
+def _config_2014(splits: Sequence[str] | None) -> CocoConfig:
+    chosen = tuple(splits or ('train', 'val'))
+    if unknown := set(chosen) - {'train', 'val'}:
+        raise ValueError(f'COCO 2014 has the splits train and val, not {sorted(unknown)}')
+    name = '2014' if len(chosen) == 2 else f'2014-{chosen[0]}'
+    return CocoConfig(name=name, splits=chosen)
+
+
+def _config_folder(
+    folder: pathlib.Path, splits: Sequence[str] | None, complete: Mapping[str, Sequence[str]]
+) -> CocoConfig:
+    folder = folder.resolve()
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is neither a folder nor one of '2014', 'scenes'")
+    found = sorted(
+        path.stem.removeprefix('instances_')
+        for path in (folder / 'annotations').glob('instances_*.json')
+    )
+    chosen = tuple(splits or found)
+    if not chosen:
+        raise ValueError(f'{folder} has no annotations/instances_<split>.json')
+    if missing := set(chosen) - set(found):
+        raise ValueError(
+            f'{folder} has no annotations/instances_<split>.json for '
+            f'{sorted(missing)}, only for {found}'
+        )
+    for split in chosen:
+        if not re.fullmatch(r'[A-Za-z0-9_]+', split) or split == 'all':
+            raise ValueError(
+                f'The split name {split!r} cannot be used: rename the split to '
+                "letters, digits and '_' (and not 'all')"
+            )
+    if unknown := set(complete) - set(chosen):
+        raise ValueError(f'complete names {sorted(unknown)}, but the splits are {list(chosen)}')
+    complete = {split: sorted(names) for split, names in complete.items()}
+    state = [VERSION, sorted(complete.items())]
+    for split in chosen:
+        source = coco_files.FolderSource(folder, split)
+        annotations = hashlib.sha256(source.annotations()).hexdigest()
+        state.append([split, annotations, _files(source.images)])
+    digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:8]
+    base = re.sub(r'[^A-Za-z0-9_]+', '-', folder.name)[:40]
+    return CocoConfig(name=f'{base}-{digest}', folder=str(folder), splits=chosen, complete=complete)
+
+
+def _files(folder: pathlib.Path) -> list[tuple[str, int]]:
+    """Names and sizes of all files below a folder."""
+    return sorted(
+        (os.path.relpath(entry, folder), os.lstat(entry).st_size)
+        for parent, _, names in os.walk(folder)
+        for entry in (os.path.join(parent, name) for name in names)
+    )
+
+
+@contextlib.contextmanager
+def _locked(data_dir: pathlib.Path) -> Iterator[None]:
+    """Lets one process at a time change `data_dir`; the system ends the lock with the process."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f'Waiting for another process that prepares data in {data_dir} …')
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> None:
+    leftovers = [
+        *path.parent.glob('incomplete.*'),
+        *(data_dir / 'downloads' / NAME).glob('**/*.tmp.*'),
+    ]
+    for leftover in leftovers:
+        shutil.rmtree(leftover)
+    if leftovers:
+        print(f'An earlier preparation of {config.name} was interrupted; starting again.')
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # tfds warns that the configuration is our own,
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # and announces what is said better below.
+            builder = CocoInstances(config=config, data_dir=data_dir, file_format='array_record')
+            builder.download_and_prepare(
+                download_config=tfds.download.DownloadConfig(
+                    try_download_gcs=False, force_checksums_validation=True
+                )
+            )
+    except (OSError, RuntimeError) as error:  # array_record raises the latter on a full disk.
+        raise OSError(f'{path} cannot be prepared, and nothing is kept of it: {error}') from error
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def skip_report(prepared: Prepared) -> str:
+    """Returns lines that say what was left out or repaired, by split and reason; may be empty."""
+    lines = []
+    for split, reasons in prepared.skipped.items():
+        for reason, entry in reasons.items():
+            examples = ', '.join(map(str, entry['examples']))
+            lines.append(f'{split}: {entry["count"]} × {reason} (e.g. {examples})')
+    return '\n'.join(lines)

@@ -1,0 +1,313 @@
+"""The tfds builder: COCO's files → array_record shards, indexes of the splits and a fingerprint."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.core import splits as tfds_splits
+from tensorflow_datasets.proto import tf_example_pb2
+
+from segmentation.data import annotations as annotations_lib
+from segmentation.data import coco_files, label_spaces
+
+VERSION = '1.0.0'
+NAME = 'coco_instances'
+# Beside tfds' own files: categories, fingerprint and skip report.
+METADATA = 'coco.json'
+
+URL = 'http://images.cocodataset.org/'
+MAX_SHARD_BYTES = 2**28
+
+
+@dataclasses.dataclass
+class CocoConfig(tfds.core.BuilderConfig):
+    """Where a data set comes from.
+
+    Attributes:
+      folder: in COCO's layout; empty for the official zip files of COCO 2014.
+      splits: names of the splits.
+      complete: split → names of the categories or super-categories of which every instance is
+        annotated in every image; a split that is absent says nothing about it.
+    """
+
+    folder: str = ''
+    splits: tuple[str, ...] = ()
+    complete: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class CocoIndex:
+    """What is known of each image of a split without reading it, by increasing image id.
+
+    Attributes:
+      image_id: int64 [N].
+      file_name: str [N].
+      height: int64 [N], pixels, as annotated.
+      width: int64 [N].
+      counts: int32 [N, K], annotations per category, crowd regions included.
+      complete: bool [N, K], whether every instance of the category is annotated.
+      complete_known: bool [N], whether `complete` means anything for the image.
+    """
+
+    image_id: np.ndarray
+    file_name: np.ndarray
+    height: np.ndarray
+    width: np.ndarray
+    counts: np.ndarray
+    complete: np.ndarray
+    complete_known: np.ndarray
+
+
+class _Metadata(tfds.core.Metadata):
+    """Categories, fingerprint and skip report (JSON), and the index of each split (npz)."""
+
+    def __init__(self):
+        super().__init__()
+        self.indexes: dict[str, CocoIndex] = {}
+
+    def save_metadata(self, data_dir):
+        folder = pathlib.Path(data_dir)
+        for split, index in self.indexes.items():
+            np.savez_compressed(folder / f'index_{split}.npz', **vars(index))
+        files = ['features.json', *(f'index_{split}.npz' for split in self.indexes)]
+        self['files'] = {name: file_sha256(folder / name) for name in files}
+        self['sha256'] = metadata_sha256(self)
+        (folder / METADATA).write_text(json.dumps(self, indent=1))
+
+    def load_metadata(self, data_dir):
+        self.update(json.loads((pathlib.Path(data_dir) / METADATA).read_text()))
+
+
+def file_sha256(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def metadata_sha256(metadata: Mapping[str, Any]) -> str:
+    """Digest of everything in METADATA but its own `sha256`."""
+    content = {key: value for key, value in metadata.items() if key != 'sha256'}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class CocoInstances(tfds.core.GeneratorBasedBuilder):
+    """Builds the data set; use `coco.prepare`, which also finds it again."""
+
+    VERSION = tfds.core.Version(VERSION)
+    name = NAME
+    # The checksums of COCO come with tfds. Looking for more beside this file would make tfds import
+    # a package (importlib_resources) that it does not depend on.
+    url_infos = None
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        def column(dtype, *shape):
+            return tfds.features.Tensor(shape=(None, *shape), dtype=dtype)
+
+        # Flat columns, because tfds reads a sequence of dictionaries twice as slowly.
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description='COCO images as stored in their files, with instances as run lengths.',
+            homepage='https://cocodataset.org',
+            disable_shuffling=True,
+            metadata=_Metadata(),
+            features=tfds.features.FeaturesDict(
+                {
+                    'image': tfds.features.Image(),
+                    'image/id': np.int64,
+                    'file_name': tfds.features.Text(),
+                    'height': np.int64,
+                    'width': np.int64,
+                    'license': tfds.features.Text(),
+                    'instances': {
+                        'id': column(np.int64),
+                        'category_id': column(np.int64),
+                        'area': column(np.float32),
+                        'bbox': column(np.float32, 4),
+                        'is_crowd': column(np.bool_),
+                        'rle': column(np.bytes_),
+                    },
+                    'complete_known': np.bool_,
+                    'complete_category_ids': column(np.int64),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        config = self.builder_config
+        if config.folder:
+            sources = {
+                split: coco_files.FolderSource(pathlib.Path(config.folder), split)
+                for split in config.splits
+            }
+        else:
+            archives = dl_manager.download(
+                {
+                    'annotations': f'{URL}annotations/annotations_trainval2014.zip',
+                    **{split: f'{URL}zips/{split}2014.zip' for split in config.splits},
+                }
+            )
+            sources = {
+                split: coco_files.ZipSource(
+                    archives['annotations'], archives[split], f'{split}2014'
+                )
+                for split in config.splits
+            }
+        # All annotations are read before the first image, so that mistakes show at once.
+        parsed = {
+            split: annotations_lib.parse(source.annotations(), source.annotations_name, True)
+            for split, source in sources.items()
+        }
+        first, *others = parsed
+        categories = parsed[first].categories
+        for split in others:
+            if set(parsed[split].categories) != set(categories):
+                raise ValueError(
+                    f'The splits {first!r} and {split!r} of {self.builder_config.name!r} do not '
+                    'have the same categories; prepare them as separate data sets (splits=…)'
+                )
+        complete = {
+            split: label_spaces.category_ids(names, categories)
+            for split, names in config.complete.items()
+        }
+        if not config.folder:
+            complete = {split: [c.id for c in categories] for split in config.splits}
+        self.info.metadata['categories'] = [dataclasses.asdict(c) for c in categories]
+        return {
+            split: self._generate_examples(split, parsed[split], source.read, complete.get(split))
+            for split, source in sources.items()
+        }
+
+    def _generate_examples(
+        self,
+        split: str,
+        annotations: annotations_lib.Annotations,
+        read: Callable[[str], bytes],
+        complete: Sequence[int] | None,
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        column = {c['id']: k for k, c in enumerate(self.info.metadata['categories'])}
+        skipped = annotations.skipped
+        digest = hashlib.sha256()
+        kept, counts, is_complete, is_known = [], [], [], []
+        for image, data, reason in coco_files.read_images(annotations.images, read, split):
+            if reason:
+                skipped.add(f'image: {reason}', image.file_name)
+                continue
+            digest.update(data)
+            known = sorted(column) if image.all_categories_annotated else complete
+            kept.append(image)
+            counts.append(
+                np.bincount(
+                    [column[instance.category_id] for instance in image.instances],
+                    minlength=len(column),
+                )
+            )
+            is_complete.append(np.isin(list(column), known or ()))
+            is_known.append(known is not None)
+            yield image.id, example(image, data, known)
+        if not kept:
+            raise ValueError(
+                f'No image of split {split!r} can be used: {json.dumps(skipped.as_dict())}'
+            )
+        self.info.metadata.indexes[split] = CocoIndex(
+            image_id=np.array([image.id for image in kept], np.int64),
+            file_name=np.array([image.file_name for image in kept], np.str_),
+            height=np.array([image.height for image in kept], np.int64),
+            width=np.array([image.width for image in kept], np.int64),
+            counts=np.array(counts, np.int32),
+            complete=np.array(is_complete, np.bool_),
+            complete_known=np.array(is_known, np.bool_),
+        )
+        self.info.metadata.setdefault('skipped', {})[split] = skipped.as_dict()
+        self.info.metadata.setdefault('fingerprint', {})[split] = _with_id(
+            {
+                'split': split,
+                'source': pathlib.Path(self.builder_config.folder).name or '2014',
+                'annotations_sha256': annotations.sha256,
+                'images_sha256': digest.hexdigest(),
+                'images': len(kept),
+                'instances': sum(len(image.instances) for image in kept),
+                'complete': None if complete is None else sorted(complete),
+                'skipped': {reason: entry['count'] for reason, entry in skipped.as_dict().items()},
+            }
+        )
+
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        # tfds' own writer sorts the examples of a split, and beyond 1000 MiB does that in files
+        # written by TensorFlow. Ours come in order and go straight into the shards.
+        del download_config
+        infos = [
+            self._write_split(split, examples)
+            for split, examples in self._split_generators(dl_manager).items()
+        ]
+        self.info.set_splits(tfds_splits.SplitDict(infos))
+        metadata = self.info.metadata
+        metadata['fingerprint'] = _with_id({'version': VERSION, 'splits': metadata['fingerprint']})
+
+    def _write_split(self, split: str, examples: Iterator) -> tfds_splits.SplitInfo:
+        folder = pathlib.Path(self.data_dir)
+        lengths, sizes = [], []
+        writer = None
+        for _, example in examples:
+            record = self.info.features.serialize_example(example)
+            # Its fields are in another order in each process.
+            message = tf_example_pb2.Example.FromString(record)
+            record = message.SerializeToString(deterministic=True)
+            if writer is None or sizes[-1] + len(record) > MAX_SHARD_BYTES:
+                if writer:
+                    writer.close()
+                shard = folder / f'{split}-{len(lengths)}.unfinished'
+                writer = array_record_module.ArrayRecordWriter(str(shard), 'group_size:1')
+                lengths.append(0)
+                sizes.append(0)
+            writer.write(record)
+            lengths[-1] += 1
+            sizes[-1] += len(record)
+        writer.close()
+        template = self._get_filename_template(split)
+        for i in range(len(lengths)):
+            (folder / f'{split}-{i}.unfinished').rename(
+                template.sharded_filepath(shard_index=i, num_shards=len(lengths))
+            )
+        return tfds_splits.SplitInfo(
+            name=split,
+            shard_lengths=lengths,
+            num_bytes=sum(sizes),
+            filename_template=template,
+        )
+
+
+def example(
+    image: annotations_lib.Image, data: bytes, complete: Sequence[int] | None
+) -> dict[str, Any]:
+    def column(name, dtype):
+        return np.array([getattr(instance, name) for instance in image.instances], dtype)
+
+    return {
+        'image': io.BytesIO(data),
+        'image/id': image.id,
+        'file_name': image.file_name,
+        'height': image.height,
+        'width': image.width,
+        'license': image.license,
+        'instances': {
+            'id': column('id', np.int64),
+            'category_id': column('category_id', np.int64),
+            'area': column('area', np.float32),
+            'bbox': column('bbox', np.float32).reshape(-1, 4),
+            'is_crowd': column('is_crowd', np.bool_),
+            'rle': column('rle', object),
+        },
+        'complete_known': complete is not None,
+        'complete_category_ids': np.array(complete or (), np.int64),
+    }
+
+
+def _with_id(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """Adds a short hash over everything else as `id`."""
+    text = json.dumps(fingerprint, sort_keys=True)
+    return {**fingerprint, 'id': hashlib.sha256(text.encode()).hexdigest()[:12]}

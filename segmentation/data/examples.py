@@ -1,0 +1,175 @@
+"""The selected images of an experiment, as decoded and labelled examples.
+
+An example is a dict with `image` uint8 `[S, S, 3]` (RGB), `label` uint8 `[S, S]` (class, or 255 for
+"ignore") and `image_id` int64.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from segmentation.data import coco, label_spaces, masks, selection, transforms
+
+
+def open_data(config: ConfigDict) -> coco.Prepared:
+    """The prepared data set of an experiment's `data` config, prepared first if need be."""
+    return coco.prepare(
+        config.source,
+        pathlib.Path(config.data_dir).expanduser(),
+        complete=label_spaces.parse_groups(config.complete) if config.complete else None,
+        scenes=config.scenes.to_dict() if config.source == 'scenes' else None,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Random access to selected images of one or more splits, as decoded and labelled examples."""
+
+    splits: tuple[coco.CocoSplit, ...]
+    # Which split, and which position in it, `[N]` each.
+    split_of: np.ndarray
+    position: np.ndarray
+    image_ids: np.ndarray
+    draw: Callable[..., np.ndarray]
+    config: ConfigDict
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def record(self, index: int) -> dict:
+        """The stored record: original bytes and instances (see `coco.CocoSplit`)."""
+        return self.splits[self.split_of[index]][int(self.position[index])]
+
+    def full_label(self, index: int) -> np.ndarray:
+        """Classes at the photograph's own resolution, uint8 `[H, W]`."""
+        return self.draw(self.record(index))
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """The example as it is evaluated: no augmentation."""
+        return self.example(index)
+
+    def example(self, index: int, rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
+        """One example, augmented as configured if random numbers are given."""
+        config, record = self.config, self.record(index)
+        height, width = int(record['height']), int(record['width'])
+        size, box, flip = config.image_size, (0.0, 0.0, 1.0, 1.0), False
+        if rng is not None:
+            box = transforms.random_box(rng, config.min_crop) if config.min_crop < 1 else box
+            flip = config.flip and rng.random() < 0.5
+        # A crop is enlarged again, so it needs proportionally more pixels.
+        at_least = int(np.ceil(size / min(box[2] - box[0], box[3] - box[1])))
+        image = transforms.decode_image(
+            record['image'], (width, height), at_least if config.antialias else 0
+        )
+        image = transforms.resize(image, size, box, config.antialias)
+        rows = transforms.box_indices(box[1], box[3], height, size)
+        columns = transforms.box_indices(box[0], box[2], width, size)
+        if flip:
+            image, columns = image[:, ::-1], columns[::-1]
+        if rng is not None and config.color_jitter:
+            image = transforms.jitter_colors(image, rng, config.color_jitter)
+        label = self.draw(record, rows=rows, cols=columns)
+        return {
+            'image': np.ascontiguousarray(image),
+            'label': label,
+            'image_id': self.image_ids[index],
+        }
+
+
+def select_examples(
+    prepared: coco.Prepared, config: ConfigDict, part: str
+) -> tuple[Examples, dict]:
+    """The images of one part of an experiment.
+
+    Args:
+      prepared: the prepared data set.
+      config: the experiment's `data` config.
+      part: 'train'; 'selection', which is carved from the training images; or 'val', the split that
+        is kept for reporting (with folds: the fold that is not trained on).
+
+    Returns:
+      The examples in split order and image-id order, and a report of what was left out and why.
+
+    Raises:
+      ValueError: unknown part, split, category or option, or no image is left.
+    """
+    if part not in ('train', 'selection', 'val'):
+        raise ValueError(f"Unknown part {part!r}: use 'train', 'selection' or 'val'.")
+    if config.folds == 1 or not 0 <= config.fold < max(config.folds, 1):
+        raise ValueError(
+            f'data.fold={config.fold} of data.folds={config.folds}: fold must be 0 … folds - 1, '
+            'and folds at least 2 (or 0 for no folds).'
+        )
+    if not 0 < config.fraction <= 1:
+        raise ValueError(
+            f'data.fraction={config.fraction}: the share of the training images that is used must '
+            'be above 0 and at most 1.'
+        )
+    from_pool = part != 'val' or config.folds > 0
+    names = tuple(config.train_splits if from_pool else config.val_splits)
+    splits = tuple(prepared.split(name) for name in names)
+    space = label_spaces.parse_label_space(config.label_space)
+    category_to_class = space.category_to_class(prepared.categories)
+    exclude = (
+        selection.read_exclude(config.exclude, prepared.fingerprint['id'])
+        if config.exclude
+        else frozenset()
+    )
+
+    split_of, positions, image_ids, report = [], [], [], {'splits': {}}
+    for number, (name, split) in enumerate(zip(names, splits, strict=True)):
+        chosen, report['splits'][name] = selection.select(
+            split.index,
+            prepared.categories,
+            category_to_class,
+            require=config.require,
+            require_of=tuple(config.require_of),
+            exclude=exclude,
+        )
+        split_of.append(np.full(len(chosen), number))
+        positions.append(chosen)
+        image_ids.append(split.index.image_id[chosen])
+    split_of, position, image_id = map(np.concatenate, (split_of, positions, image_ids))
+    # One photograph may be in two merged splits; it must not be in two folds or counted twice.
+    _, first = np.unique(image_id, return_index=True)
+    keep = np.sort(first)
+    report['duplicates'] = len(image_id) - len(keep)
+    cap = config.max_train if from_pool else config.max_val
+    keep = keep[:cap] if cap else keep
+    report['after_cap'] = len(keep)
+    if config.folds:
+        in_fold = selection.fold_of(image_id[keep], config.folds) == config.fold
+        keep = keep[in_fold if part == 'val' else ~in_fold]
+    if part != 'val':
+        keep = keep[selection.id_fraction(image_id[keep], 'fraction') < config.fraction]
+        aside = selection.id_fraction(image_id[keep], 'selection') < config.selection_fraction
+        # published: nothing is carved off, and the best checkpoint is chosen on training images.
+        if config.selection_fraction > 0:
+            keep = keep[aside if part == 'selection' else ~aside]
+    report['images'] = len(keep)
+    if len(keep) == 0:
+        raise ValueError(
+            f'No image left for {part!r} of {prepared.path}; data.label_space, data.require, '
+            'data.exclude, folds, fraction, selection_fraction and caps left out all of them: '
+            f'{report}'
+        )
+
+    draw_last = label_spaces.category_ids(config.draw_last, prepared.categories)
+
+    def draw(record, **samples):
+        return masks.class_mask(
+            record,
+            category_to_class,
+            overlap=config.overlap,
+            draw_last=draw_last,
+            crowd=config.crowd,
+            **samples,
+        )
+
+    return (
+        Examples(splits, split_of[keep], position[keep], image_id[keep], draw, config),
+        report,
+    )

@@ -1,0 +1,119 @@
+"""Label spaces: which COCO categories make up which class.
+
+A label space is written in one line, `class: name, name; class: name, …`, where the names are
+those of COCO categories or super-categories; a name that is both means the category. The classes
+are numbered from 1 in that order, 0 is background, and 255 marks pixels to ignore.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from segmentation.data.masks import IGNORE
+
+LABEL_SPACES = {
+    'person_car': 'person: person; car: car',
+    # The published vehicle experiment; COCO's own super-category also has bicycles, motorcycles,
+    # airplanes and boats.
+    'person_vehicle': 'person: person; vehicle: car, bus, truck, train',
+    'person_any_vehicle': 'person: person; vehicle: vehicle',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSpace:
+    """Ordered classes.
+
+    Attributes:
+      class_names: 'background' first.
+      members: per class the names of its categories or super-categories; none for background.
+    """
+
+    class_names: tuple[str, ...]
+    members: tuple[tuple[str, ...], ...]
+
+    def category_to_class(self, categories: Sequence[Any]) -> dict[int, int]:
+        """Maps category ids to classes 1, 2, …; other categories are background.
+
+        Args:
+          categories: the data set's, each with `id`, `name` and `supercategory`.
+
+        Raises:
+          ValueError: a name that the data set lacks, or a category in two classes.
+        """
+        result = {}
+        for label, names in enumerate(self.members):
+            for key in category_ids(names, categories):
+                if result.setdefault(key, label) != label:
+                    name = next(c.name for c in categories if c.id == key)
+                    raise ValueError(
+                        f'Category {name!r} is in two classes, '
+                        f'{self.class_names[result[key]]!r} and {self.class_names[label]!r}'
+                    )
+        return result
+
+
+def parse_label_space(text: str) -> LabelSpace:
+    """Reads a label space from a name in `LABEL_SPACES` or from its one-line form.
+
+    Raises:
+      ValueError: an unknown name or a malformed line.
+    """
+    text = text.strip()
+    if ':' not in text:
+        if text not in LABEL_SPACES:
+            raise ValueError(
+                f'Unknown label space {text!r}{_near(text, LABEL_SPACES)}. Write one as '
+                "'class: category, category; class: …', or use one of " + ', '.join(LABEL_SPACES)
+            )
+        text = LABEL_SPACES[text]
+    groups = parse_groups(text)
+    if 'background' in groups:
+        raise ValueError(f"'background' is always class 0; the label space {text!r} names it too")
+    if len(groups) >= IGNORE:
+        raise ValueError(f'A label space has at most {IGNORE - 1} classes, not {len(groups)}')
+    return LabelSpace(('background', *groups), ((), *groups.values()))
+
+
+def parse_groups(text: str) -> dict[str, tuple[str, ...]]:
+    """Reads 'group: name, name; group: …' in the order it is written.
+
+    Raises:
+      ValueError: a part of another form, or a group that comes twice.
+    """
+    groups = {}
+    for part in text.rstrip('; ').split(';'):
+        group, colon, rest = part.partition(':')
+        group = group.strip()
+        names = tuple(name.strip() for name in rest.split(','))
+        if not colon or not group or not all(names) or ':' in rest:
+            raise ValueError(f"{part.strip()!r} in {text!r} is not of the form 'group: name, name'")
+        if group in groups:
+            raise ValueError(f'{group!r} comes twice in {text!r}')
+        groups[group] = names
+    return groups
+
+
+def category_ids(names: Iterable[str], categories: Sequence[Any]) -> list[int]:
+    """Returns the ids of the named categories; a super-category stands for all of its categories.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    result = []
+    for name in names:
+        ids = [c.id for c in categories if c.name == name]
+        ids = ids or [c.id for c in categories if name and c.supercategory == name]
+        if not ids:
+            known = [c.name for c in categories] + [c.supercategory for c in categories]
+            raise ValueError(
+                f'The data set has no category or super-category {name!r}{_near(name, known)}'
+            )
+        result += ids
+    return list(dict.fromkeys(result))
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, set(known), cutoff=0.5)
+    return f' (did you mean {" or ".join(map(repr, matches))}?)' if matches else ''

@@ -1,0 +1,127 @@
+"""Which images an experiment uses: the classes they need, folds, and lists of excluded images."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from segmentation.data import label_spaces
+
+
+def id_fraction(image_ids: Iterable[int], salt: str) -> np.ndarray:
+    """Places image ids evenly in [0, 1) by a hash (BLAKE2b), float64 [N].
+
+    An image keeps its place whatever else the data set holds. Different salts give independent
+    places, which two divisions of the same images need.
+    """
+    digests = (
+        hashlib.blake2b(f'{salt}/{image_id}'.encode(), digest_size=6).digest()
+        for image_id in map(int, image_ids)
+    )
+    # 48 bits, so that no place rounds up to 1.
+    return np.array([int.from_bytes(digest, 'little') for digest in digests], np.float64) / 2**48
+
+
+def fold_of(image_ids: Iterable[int], folds: int) -> np.ndarray:
+    """Assigns images to folds by their id: int64 [N] in [0, folds)."""
+    return (id_fraction(image_ids, 'fold') * folds).astype(np.int64)
+
+
+def select(
+    index: Any,
+    categories: Sequence[Any],
+    category_to_class: Mapping[int, int],
+    *,
+    require: str = 'every_class',
+    require_of: Sequence[str] = (),
+    exclude: Iterable[int] = frozenset(),
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Selects the images of an experiment, in image-id order.
+
+    The rules apply in this order: images known to lack annotations of a category that is asked
+    for are left out; then those that `require` rejects; then `exclude`.
+
+    Args:
+      index: `coco.CocoIndex`.
+      categories: of the data set, in the order of the index' columns.
+      category_to_class: see `LabelSpace.category_to_class`.
+      require: 'every_class' the image has an annotation of every class (as published),
+        'any_class' of at least one, 'nothing' any image counts.
+      require_of: names of categories or super-categories that `require` asks for in place of the
+        classes (the published vehicle experiment keeps the person-and-car list).
+      exclude: image ids to leave out.
+
+    Returns:
+      Positions in the split, int64 [n], and the number of images left out by each rule.
+
+    Raises:
+      ValueError: an unknown option or name.
+    """
+    if require not in ('every_class', 'any_class', 'nothing'):
+        raise ValueError(
+            f"require must be 'every_class', 'any_class' or 'nothing', not {require!r}"
+        )
+    column = {c.id: k for k, c in enumerate(categories)}
+    groups = [label_spaces.category_ids([name], categories) for name in require_of] or [
+        [key for key, value in category_to_class.items() if value == label]
+        for label in sorted(set(category_to_class.values()))
+    ]
+    groups = [[column[key] for key in group] for group in groups]
+    present = np.stack([index.counts[:, group].sum(axis=1) > 0 for group in groups], axis=1)
+    needed = sorted({column[key] for key in category_to_class} | {k for g in groups for k in g})
+    incomplete = index.complete_known & ~index.complete[:, needed].all(axis=1)
+    enough = {
+        'every_class': present.all(axis=1),
+        'any_class': present.any(axis=1),
+        'nothing': np.ones(len(present), np.bool_),
+    }[require]
+    excluded = np.isin(index.image_id, np.fromiter(exclude, np.int64))
+    report = {'images': len(present)}
+    kept = np.ones(len(present), np.bool_)
+    for rule, left_out in (
+        ('incompletely annotated', incomplete),
+        (f'without {require.replace("_", " ")}', ~enough),
+        ('excluded', excluded),
+    ):
+        report[rule] = int((kept & left_out).sum())
+        kept &= ~left_out
+    report['selected'] = int(kept.sum())
+    return np.flatnonzero(kept), report
+
+
+def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> set[int]:
+    """Reads image ids: a JSON list, a JSON object with the list `ids`, or text, one id a line.
+
+    Args:
+      path: of the file.
+      fingerprint: `id` of the data set's fingerprint. An object that names another `fingerprint`
+        speaks of other images and is refused.
+
+    Raises:
+      ValueError: anything else, with the number of the entry.
+    """
+    try:
+        text = pathlib.Path(path).read_text(encoding='utf-8')
+        if text.lstrip()[:1] in ('[', '{'):
+            content = json.loads(text)
+        else:
+            lines = filter(None, map(str.strip, text.split('\n')))
+            content = [int(line) if line.isdecimal() else line for line in lines]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} cannot be read as JSON or text: {error}') from error
+    ids = content.get('ids') if isinstance(content, dict) else content
+    made_for = content.get('fingerprint') if isinstance(content, dict) else None
+    if fingerprint and made_for not in (None, fingerprint):
+        raise ValueError(
+            f'{path} was made for another data set: fingerprint {ascii(made_for)[:80]} instead of '
+            f'{fingerprint!r}.'
+        )
+    if not isinstance(ids, list):
+        raise ValueError(f"{path} has no list 'ids' of image ids")
+    for number, value in enumerate(ids, 1):
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise ValueError(f'{path}: entry {number} is {ascii(value)[:80]}, not an image id')
+    return set(ids)

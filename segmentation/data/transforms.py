@@ -1,0 +1,131 @@
+"""Decoding, resizing, cropping and colour jitter of single images."""
+
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from segmentation.data import coco_files, masks
+
+# Rec. 601 luma of red, green and blue, as Pillow's own conversion to 'L'.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image.Image:
+    """Decodes any image file to RGB.
+
+    Args:
+      data: a file's bytes.
+      size: (width, height) that the annotations refer to. A file whose raw size is another one but
+        which has it after its EXIF orientation is applied is turned; `(0, 0)` always applies it.
+      at_least: if not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as no side
+        falls below this number of pixels (several times faster; the DCT does the averaging).
+
+    Returns:
+      An RGB picture. Grayscale is repeated to three channels, 16-bit scaled to 8, CMYK and palettes
+      are converted, transparency is dropped, of an animation the first frame is taken.
+
+    Raises:
+      OSError: the bytes are not a picture that Pillow can read, or end early.
+    """
+    image = Image.open(io.BytesIO(data), formats=coco_files.IMAGE_FORMATS)
+    turn = image.size != size
+    if at_least:
+        image.draft('RGB', (at_least, at_least))
+    if turn:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith('I;16') or image.mode == 'I':
+        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+    if image.mode == 'RGB':
+        image.load()  # here, so that a file that ends early is noticed; `convert` would copy
+        return image
+    return image.convert('RGB')
+
+
+def resize(
+    image: Image.Image, size: int, box: tuple[float, float, float, float], antialias: bool
+) -> np.ndarray:
+    """Scales a box of a picture to a square, bilinearly; the aspect ratio is not kept.
+
+    Args:
+      image: RGB.
+      size: S, side of the result in pixels.
+      box: (left, top, right, bottom) as shares of width and height, in [0, 1].
+      antialias: average over all pixels that shrink into one (triangle filter), or interpolate
+        between the four nearest (half-pixel centres, as `tf.image.resize` does by default).
+
+    Returns:
+      uint8 `[S, S, 3]`.
+    """
+    width, height = image.size
+    left, top, right, bottom = (
+        share * length for share, length in zip(box, (width, height, width, height), strict=True)
+    )
+    if antialias:
+        small = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, right, bottom))
+    else:
+        matrix = ((right - left) / size, 0, left, 0, (bottom - top) / size, top)
+        small = image.transform(
+            (size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+        )
+    return np.asarray(small)
+
+
+def box_indices(low: float, high: float, length: int, size: int) -> np.ndarray:
+    """Source index of each of `size` nearest samples between two shares of a length."""
+    if (low, high) == (0, 1):
+        return masks.nearest_indices(length, size)
+    positions = (low + (np.arange(size) + 0.5) * (high - low) / size) * length
+    return np.clip(positions.astype(np.int64), 0, length - 1)
+
+
+def random_box(rng: np.random.Generator, min_area: float) -> tuple[float, float, float, float]:
+    """A box that covers a random share of the area in [min_area, 1], as shares of both sides.
+
+    Its aspect ratio, relative to the picture's, is log-uniform in [3/4, 4/3] as far as it fits
+    (Szegedy et al. 2015).
+    """
+    area = rng.uniform(min_area, 1)
+    ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+    width = min(1.0, np.sqrt(area * ratio))
+    height = min(1.0, np.sqrt(area / ratio))
+    left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+    return left, top, left + width, top + height
+
+
+def jitter_colors(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Scales brightness, contrast and saturation, each by a factor in 1 ± strength.
+
+    Args:
+      image: uint8 `[S, S, 3]`.
+      rng: random numbers.
+      strength: in [0, 1].
+
+    Returns:
+      uint8 `[S, S, 3]`.
+    """
+    brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
+    pixels = image.astype(np.float32) * brightness
+    mean = (pixels @ LUMA).mean()
+    pixels = mean + (pixels - mean) * contrast
+    gray = (pixels @ LUMA)[..., None]
+    return (gray + (pixels - gray) * saturation).clip(0, 255).astype(np.uint8)
+
+
+def read_image_file(
+    path: pathlib.Path, size: int, antialias: bool
+) -> tuple[Image.Image, np.ndarray]:
+    """Reads any picture for prediction.
+
+    Returns:
+      The picture, upright, and the network's input, uint8 `[S, S, 3]`.
+
+    Raises:
+      ValueError: it is missing or not a readable picture.
+    """
+    try:
+        image = decode_image(path.read_bytes(), (0, 0))
+    except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
+        raise ValueError(f'Cannot read {path} as a picture: {error}') from error
+    return image, resize(image, size, (0.0, 0.0, 1.0, 1.0), antialias)

@@ -1,0 +1,66 @@
+"""Atomic writes (a reader sees the old file or the new one, never half of one) and checksums."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary path beside `path`; it becomes `path` if the block ends without an error.
+
+    Temporary files of processes that were killed while they wrote the same file are removed.
+
+    Raises:
+      OSError: the file cannot be written (a full disk, a read-only folder); the message names it.
+    """
+    path = pathlib.Path(path)
+    _remove_abandoned(path)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:  # The error of a full disk does not name the file.
+        raise OSError(f'{path} cannot be written: {error}') from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: pathlib.Path) -> None:
+    for partial in path.parent.glob(f'.{path.name}.[0-9]*'):
+        try:
+            os.kill(int(partial.suffix[1:]), 0)
+        except ProcessLookupError:
+            partial.unlink(missing_ok=True)
+        except PermissionError:
+            pass  # The process is alive and belongs to another user.
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a UTF-8 text file atomically.
+
+    Raises:
+      OSError: see `replacing`.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding='utf-8')
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Writes JSON, indented, atomically.
+
+    Raises:
+      OSError: see `replacing`.
+      ValueError: NaN or infinity, which JSON does not have.
+    """
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + '\n')
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -1,0 +1,210 @@
+"""MobileNetV2 (Sandler et al., 2018, https://arxiv.org/abs/1801.04381) as Keras builds it.
+
+Every module has the name of its Keras layer, so Keras' weights fit by name, and every activation
+can be read with `capture_intermediates` under that name.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from segmentation.models import fast_conv
+from segmentation.models.batch_norm import BatchNorm
+
+# What the published segmentation model feeds to its decoder: the last activation at each scale,
+# 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
+PUBLISHED_TAPS = (
+    'block_1_expand_relu',
+    'block_3_expand_relu',
+    'block_6_expand_relu',
+    'block_13_expand_relu',
+    'block_16_project',
+)
+
+# (channels at width 1, stride) of blocks 0 to 16; Table 2 of the paper.
+_BLOCKS = (
+    (16, 1),
+    (24, 2),
+    (24, 1),
+    (32, 2),
+    (32, 1),
+    (32, 1),
+    (64, 2),
+    (64, 1),
+    (64, 1),
+    (64, 1),
+    (96, 1),
+    (96, 1),
+    (96, 1),
+    (160, 2),
+    (160, 1),
+    (160, 1),
+    (320, 1),
+)
+_EXPANSION = 6
+
+_glorot = nn.initializers.glorot_uniform()
+
+
+def _multiple_of_8(channels: float) -> int:
+    """The nearest multiple of 8, at least 8 and not more than 10 % below `channels`."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+class Conv(nn.Module):
+    """3×3 convolution, SAME padding, no bias."""
+
+    features: int
+    stride: int
+    dtype: Any = jnp.float32
+    kernel_init: Callable = _glorot
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param('kernel', self.kernel_init, (3, 3, x.shape[-1], self.features))
+        return fast_conv.conv(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
+
+
+class DepthwiseConv(nn.Module):
+    """3×3 depthwise convolution, SAME padding, no bias."""
+
+    stride: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param('kernel', _glorot, (3, 3, 1, x.shape[-1]))
+        return fast_conv.depthwise_conv(
+            x.astype(self.dtype), kernel.astype(self.dtype), self.stride
+        )
+
+
+class PointwiseConv(nn.Module):
+    """1×1 convolution without bias."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param('kernel', _glorot, (1, 1, x.shape[-1], self.features))
+        return fast_conv.pointwise_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+
+
+@jax.custom_vjp
+def relu6(x: jax.Array) -> jax.Array:
+    """min(max(x, 0), 6). The gradient needs only the output, which the next layer keeps anyway."""
+    return jnp.clip(x, 0, 6)
+
+
+def _relu6_forward(x):
+    y = relu6(x)
+    return y, y
+
+
+def _relu6_backward(y, g):
+    return (jnp.where((y > 0) & (y < 6), g, 0),)
+
+
+relu6.defvjp(_relu6_forward, _relu6_backward)
+
+
+class ReLU6(nn.Module):
+    """min(max(x, 0), 6); a module, so that its output can be captured by name."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return relu6(x)
+
+
+class MobileNetV2(nn.Module):
+    """The convolutional part of MobileNetV2, built as far as the last tap needs.
+
+    Attributes:
+      width: multiplier of the channel counts (Keras' `alpha`), positive.
+      taps: names of the layers to return; any convolution, BatchNorm, ReLU6 or `block_*_add`.
+      bn_momentum: share of the running statistics kept at each training step.
+      bn_axis_name: pmap axis over which batch statistics are averaged.
+      dtype: of convolutions and activations; parameters and statistics are float32.
+    """
+
+    width: float = 1.0
+    taps: tuple[str, ...] = PUBLISHED_TAPS
+    bn_momentum: float = 0.999
+    bn_axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """Maps images to activations.
+
+        Args:
+          x: [B, H, W, 3] floating point, H and W at least 32; in [-1, 1] for ImageNet weights.
+          train: normalise by batch statistics and update the running ones.
+
+        Returns:
+          Tap name → [B, ceil(H / s), ceil(W / s), C], s a power of 2 up to 32.
+
+        Raises:
+          ValueError: for a tap that is no layer, a width that is not positive, or a bad input.
+        """
+        if not self.width > 0:
+            raise ValueError(f'width must be positive, got {self.width}')
+        if x.ndim != 4 or x.shape[3] != 3:
+            raise ValueError(f'expected images [B, H, W, 3], got shape {x.shape}')
+        if min(x.shape[1:3]) < 32:
+            raise ValueError(f'images must be at least 32×32, got {x.shape[1]}×{x.shape[2]}')
+        wanted = set(self.taps)
+        found = {}
+        for name, activation in self._layers(x, train):
+            if name in wanted:
+                found[name] = activation
+                if len(found) == len(wanted):
+                    break
+        if missing := wanted - set(found):
+            raise ValueError(f'MobileNetV2 has no layer named {", ".join(sorted(missing))}')
+        return {name: found[name] for name in self.taps}
+
+    def _layers(self, x, train):
+        """Yields (name, activation) of each layer in turn; a layer not reached is never built."""
+
+        def conv_bn(x, conv, bn_name, relu_name=None):
+            x = conv(x)
+            yield conv.name, x
+            x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=bn_name)(
+                x, train=train
+            )
+            yield bn_name, x
+            if relu_name:
+                x = ReLU6(name=relu_name)(x)
+                yield relu_name, x
+            return x
+
+        stem = Conv(_multiple_of_8(32 * self.width), 2, self.dtype, name='Conv1')
+        x = yield from conv_bn(x, stem, 'bn_Conv1', 'Conv1_relu')
+        for i, (channels, stride) in enumerate(_BLOCKS):
+            prefix = f'block_{i}' if i else 'expanded_conv'
+            inputs = x
+            if i:
+                expand = PointwiseConv(
+                    _EXPANSION * x.shape[-1], self.dtype, name=f'{prefix}_expand'
+                )
+                x = yield from conv_bn(x, expand, f'{prefix}_expand_BN', f'{prefix}_expand_relu')
+            depthwise = DepthwiseConv(stride, self.dtype, name=f'{prefix}_depthwise')
+            x = yield from conv_bn(
+                x, depthwise, f'{prefix}_depthwise_BN', f'{prefix}_depthwise_relu'
+            )
+            project = PointwiseConv(
+                _multiple_of_8(int(channels * self.width)), self.dtype, name=f'{prefix}_project'
+            )
+            x = yield from conv_bn(x, project, f'{prefix}_project_BN')
+            if inputs.shape == x.shape:
+                x = inputs + x
+                yield f'{prefix}_add', x
+        # Narrow networks keep the full last layer, as in the paper.
+        last = PointwiseConv(_multiple_of_8(1280 * max(self.width, 1.0)), self.dtype, name='Conv_1')
+        yield from conv_bn(x, last, 'Conv_1_bn', 'out_relu')

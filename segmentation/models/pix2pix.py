@@ -1,0 +1,142 @@
+"""The decoder: upsampling blocks of pix2pix's generator (Isola et al., 2017, arXiv:1611.07004)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from segmentation.models import fast_conv
+from segmentation.models.batch_norm import BatchNorm
+
+FILTERS = (512, 256, 128, 64)
+NORMS = ('batch', 'instance')
+UPSAMPLINGS = ('transposed', 'nearest_conv')
+
+_kernel_init = nn.initializers.normal(0.02)
+
+
+class Upsample2x(nn.Module):
+    """Doubles height and width by a learnt 3×3 convolution.
+
+    'transposed' is a transposed convolution with stride 2 (kernel [3, 3, out, in], as in Keras);
+    'nearest_conv' repeats every pixel 2×2 and convolves (kernel [3, 3, in, out]).
+    """
+
+    features: int
+    upsampling: str = 'transposed'
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, xs: Sequence[jax.Array]) -> jax.Array:
+        """Maps feature maps [B, H, W, C_i], taken as concatenated, to [B, 2H, 2W, features]."""
+        xs = [x.astype(self.dtype) for x in xs]
+        channels = sum(x.shape[-1] for x in xs)
+        if self.upsampling == 'transposed':
+            kernel = self.param('kernel', _kernel_init, (3, 3, self.features, channels))
+            x = fast_conv.conv_transpose(xs, kernel.astype(self.dtype))
+        else:
+            kernel = self.param('kernel', _kernel_init, (3, 3, channels, self.features))
+            x = jnp.concatenate(xs, axis=-1).repeat(2, axis=1).repeat(2, axis=2)
+            x = fast_conv.conv(x, kernel.astype(self.dtype))
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros_init(), (self.features,))
+            x = x + bias.astype(self.dtype)
+        return x
+
+
+class InstanceNorm(nn.Module):
+    """Normalises each channel of each image over its pixels (Ulyanov et al., 2016).
+
+    Scale is initialised as N(1, 0.02) and bias as 0, as in pix2pix.
+    """
+
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        scale = self.param('scale', lambda key, shape: 1 + _kernel_init(key, shape), (x.shape[-1],))
+        bias = self.param('bias', nn.initializers.zeros_init(), (x.shape[-1],))
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean = wide.mean((1, 2), keepdims=True)
+        variance = jnp.square(wide - mean).mean((1, 2), keepdims=True)
+        y = (wide - mean) * (jax.lax.rsqrt(variance + self.epsilon) * scale) + bias
+        return y.astype(self.dtype)
+
+
+class ReLU(nn.Module):
+    """max(x, 0); a module, so that its output can be captured by name."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return jax.nn.relu(x)
+
+
+class Decoder(nn.Module):
+    """From encoder features at falling scales to class scores at twice the finest scale.
+
+    Each block upsamples, normalises, drops out, applies ReLU and concatenates the next finer
+    feature map; a last upsampling gives the classes. Where a feature map has an odd size the
+    upsampled map is one pixel larger, and its last row or column is cut off.
+
+    Attributes:
+      num_classes: channels of the result.
+      norm: 'batch' or 'instance'.
+      dropout: rate in every block, 0 for none; needs the 'dropout' random stream in training.
+      upsampling: 'transposed' or 'nearest_conv'.
+      bn_momentum: share of the running statistics kept at each training step.
+      bn_axis_name: pmap axis over which batch statistics are averaged.
+      dtype: of convolutions and activations; parameters and statistics are float32.
+    """
+
+    num_classes: int
+    norm: str = 'batch'
+    dropout: float = 0.0
+    upsampling: str = 'transposed'
+    bn_momentum: float = 0.99
+    bn_axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Sequence[jax.Array], *, train: bool) -> jax.Array:
+        """Maps five feature maps, finest first, to logits.
+
+        Args:
+          features: [B, ceil(H / s), ceil(W / s), C_s] for s = 2, 4, 8, 16, 32.
+          train: normalise by batch statistics, update the running ones, and drop out.
+
+        Returns:
+          [B, 2 ceil(H / 2), 2 ceil(W / 2), num_classes] in `dtype`.
+
+        Raises:
+          ValueError: for an attribute out of its range or a wrong number of feature maps.
+        """
+        if self.norm not in NORMS:
+            raise ValueError(f'norm must be one of {NORMS}, got {self.norm!r}')
+        if self.upsampling not in UPSAMPLINGS:
+            raise ValueError(f'upsampling must be one of {UPSAMPLINGS}, got {self.upsampling!r}')
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f'dropout must be in [0, 1), got {self.dropout}')
+        if len(features) != len(FILTERS) + 1:
+            raise ValueError(f'expected {len(FILTERS) + 1} feature maps, got {len(features)}')
+        *skips, deepest = features
+        xs = [deepest]
+        for i, (filters, skip) in enumerate(zip(FILTERS, reversed(skips), strict=True), start=1):
+            x = Upsample2x(filters, self.upsampling, dtype=self.dtype, name=f'up_{i}')(xs)
+            x = x[:, : skip.shape[1], : skip.shape[2]]
+            if self.norm == 'batch':
+                x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=f'up_{i}_norm')(
+                    x, train=train
+                )
+            else:
+                x = InstanceNorm(dtype=self.dtype, name=f'up_{i}_norm')(x)
+            if self.dropout:
+                x = nn.Dropout(self.dropout, deterministic=not train, name=f'up_{i}_dropout')(x)
+            x = ReLU(name=f'up_{i}_relu')(x)
+            xs = [x, skip]
+        return Upsample2x(
+            self.num_classes, self.upsampling, use_bias=True, dtype=self.dtype, name='logits'
+        )(xs)

@@ -1,0 +1,299 @@
+"""ImageNet weights for the MobileNetV2 encoder.
+
+Three sources: the official no-top files of Keras applications (downloaded when asked for), a local
+`.h5` file in the same layout, or a `.npz` file written by `scripts/convert_weights.py`. All become
+one form: layer name → array name ('kernel', 'scale', 'bias', 'mean', 'var') → float32 array, with
+the shapes of `mobilenet_v2.MobileNetV2`.
+"""
+
+import http.client
+import os
+import pathlib
+import re
+import sys
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from segmentation.files import replacing, sha256, write_text
+from segmentation.models import mobilenet_v2
+
+Weights = dict[str, dict[str, np.ndarray]]
+
+WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+RESOLUTIONS = (96, 128, 160, 192, 224)
+CACHE_DIR = pathlib.Path('~/.cache/coco-segmentation')
+
+# Layers of ImageNet's network beyond the last of `mobilenet_v2.PUBLISHED_TAPS`.
+UNUSED_LAYERS = ('block_16_project_BN', 'Conv_1', 'Conv_1_bn')
+
+_URL = 'https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/'
+_KERAS_NAMES = {
+    'kernel': 'kernel',
+    'depthwise_kernel': 'kernel',
+    'gamma': 'scale',
+    'beta': 'bias',
+    'moving_mean': 'mean',
+    'moving_variance': 'var',
+}
+_STATISTICS = ('mean', 'var')
+
+
+def load_weights(
+    source: str | os.PathLike,
+    width: float,
+    resolution: int,
+    cache_dir: str | os.PathLike | None = None,
+) -> Weights:
+    """Reads the weights of a whole MobileNetV2 without classifier.
+
+    Args:
+      source: 'imagenet' for Keras' official file, or the path of an `.h5` or `.npz` file.
+      width: the network's width multiplier; the file must fit it.
+      resolution: input size, by which the official file is chosen. Where there is none for it, the
+        one trained at 224 is taken, as Keras does.
+      cache_dir: where official files are kept; default `CACHE_DIR`. Beside each lies the SHA-256
+        recorded at its first use, which the file must have from then on.
+
+    Returns:
+      {layer: {name: float32 array}}; kernels are [3, 3, in, out], [3, 3, 1, C] or [1, 1, in, out].
+
+    Raises:
+      ValueError: if there is no official file for the width, or the file is no weight file, is
+        damaged, changed since its first use, or does not fit the width.
+      FileNotFoundError: if the given file does not exist.
+      ConnectionError: if the official file can not be downloaded.
+    """
+    if source == 'imagenet':
+        path = official_file(width, resolution, cache_dir)
+    else:
+        path = pathlib.Path(source).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no weight file {path}; give 'imagenet' or the path of an .h5 or .npz file"
+            )
+    expected = _encoder_shapes(width)
+    if path.suffix == '.npz':
+        arrays = _read_npz(path, width, expected)
+    elif path.suffix in ('.h5', '.hdf5'):
+        arrays = _read_h5(path, width, expected)
+    else:
+        raise ValueError(f'{path}: weights must be an .h5 or .npz file')
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f'{path}: {name} has values that are not finite')
+    return traverse_util.unflatten_dict(arrays, sep='/')
+
+
+def merge(
+    variables: Mapping[str, Any], weights: Weights, unused: tuple[str, ...] = UNUSED_LAYERS
+) -> dict[str, Any]:
+    """Puts weights into a model's encoder.
+
+    Args:
+      variables: {'params': {'encoder': …, …}, 'batch_stats': {'encoder': …, …}}.
+      weights: as from `load_weights`.
+      unused: layers of `weights` that the encoder does not have.
+
+    Returns:
+      New variables; everything outside the encoder is passed on as it is.
+
+    Raises:
+      ValueError: if an array is missing on either side or has another shape, naming all of them.
+    """
+    trees = {kind: variables[kind]['encoder'] for kind in ('params', 'batch_stats')}
+    # A layer's parameters and statistics have different names, so one table holds both.
+    expected = {
+        f'{layer}/{name}': array.shape
+        for tree in trees.values()
+        for layer, arrays in tree.items()
+        for name, array in arrays.items()
+    }
+    given = {
+        f'{layer}/{name}': array.shape
+        for layer, arrays in weights.items()
+        if layer not in unused
+        for name, array in arrays.items()
+    }
+    _require_same('pretrained weights do not fit the encoder', expected, given)
+    loaded = {
+        kind: {
+            layer: {
+                name: jnp.asarray(weights[layer][name], array.dtype)
+                for name, array in arrays.items()
+            }
+            for layer, arrays in tree.items()
+        }
+        for kind, tree in trees.items()
+    }
+    return {**variables, **{kind: {**variables[kind], 'encoder': loaded[kind]} for kind in loaded}}
+
+
+def save_npz(path: str | os.PathLike, weights: Weights, width: float) -> None:
+    """Writes weights to an `.npz` file, which appears complete or not at all."""
+    path = pathlib.Path(path)
+    if path.suffix != '.npz':
+        raise ValueError(f'{path}: the name must end in .npz')
+    arrays = traverse_util.flatten_dict(weights, sep='/')
+    with replacing(path) as partial, partial.open('wb') as file:
+        np.savez(file, width=np.float64(width), **arrays)
+
+
+def official_file(
+    width: float, resolution: int, cache_dir: str | os.PathLike | None = None
+) -> pathlib.Path:
+    """Path of Keras' official weight file, downloaded if need be; see `load_weights`."""
+    if width not in WIDTHS:
+        raise ValueError(f'there are ImageNet weights for the widths {WIDTHS} only, not {width}')
+    if resolution not in RESOLUTIONS:
+        resolution = 224
+    name = f'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(width)}_{resolution}_no_top.h5'
+    path = pathlib.Path(cache_dir or CACHE_DIR).expanduser() / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _download(_URL + name, path)
+    digest = sha256(path)
+    record = path.with_name(f'{name}.sha256')
+    if not record.exists():
+        write_text(record, f'{digest}  {name}\n')
+    recorded = record.read_text().split()[:1]
+    if recorded != [digest]:
+        raise ValueError(
+            f'{path} has SHA-256 {digest}, but {record.name} beside it records '
+            f'{"".join(recorded) or "nothing"} from its first use. If you trust the file, delete '
+            f'the record; to download it anew, delete both.'
+        )
+    return path
+
+
+def _download(url: str, path: pathlib.Path) -> None:
+    print(f'downloading {url} to {path}', file=sys.stderr)
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response:
+            content = response.read()
+            length = response.headers.get('Content-Length')
+        if length is not None and len(content) != int(length):
+            raise ConnectionError(f'got {len(content)} of {length} bytes')
+    except (OSError, http.client.HTTPException) as error:
+        raise ConnectionError(
+            f'could not download {url}: {error}. Without a connection, put that file at {path}, '
+            f"or give the path of a local .h5 or .npz file instead of 'imagenet'."
+        ) from error
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def _encoder_shapes(width: float) -> dict[str, tuple[int, ...]]:
+    """'layer/name' → shape of every array of the network without classifier."""
+    encoder = mobilenet_v2.MobileNetV2(width, taps=('out_relu',))
+    variables = jax.eval_shape(
+        lambda: encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
+    )
+    return {
+        f'{layer}/{name}': array.shape
+        for tree in variables.values()
+        for layer, arrays in tree.items()
+        for name, array in arrays.items()
+    }
+
+
+def _require_same(problem: str, expected: dict[str, tuple], given: dict[str, tuple]) -> None:
+    """Raises ValueError naming every difference between two tables of shapes."""
+    lines = [f'  missing: {name}' for name in expected if name not in given]
+    lines += [f'  left over: {name}' for name in given if name not in expected]
+    lines += [
+        f'  {name} has shape {given[name]}, expected {expected[name]}'
+        for name in expected
+        if name in given and given[name] != expected[name]
+    ]
+    if lines:
+        raise ValueError('\n'.join([f'{problem}:', *lines]))
+
+
+def _read_npz(path, width, expected):
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+        raise ValueError(f'{path} is no .npz file or is damaged: {error}') from error
+    if 'width' not in arrays:
+        raise ValueError(f'{path} has no width; write it with scripts/convert_weights.py')
+    stored = arrays.pop('width')
+    if stored.shape != () or float(stored) != width:
+        raise ValueError(f'{path} has weights for width {stored}, not {width}')
+    _require_same(
+        f'{path} does not hold MobileNetV2 of width {width}',
+        expected,
+        {name: array.shape for name, array in arrays.items()},
+    )
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def _read_h5(path, width, expected):
+    try:
+        with h5py.File(path, 'r') as file:
+            datasets = _keras_datasets(path, file)
+            shapes = {name: data.shape for name, data in datasets.items()}
+            for name, shape in shapes.items():
+                if 'depthwise/' in name and len(shape) == 4:  # Keras: [3, 3, C, 1]
+                    shapes[name] = (*shape[:2], shape[3], shape[2])
+            # Compared before anything is read, so that no file makes us allocate what it claims.
+            _require_same(f'{path} does not hold MobileNetV2 of width {width}', expected, shapes)
+            return {
+                name: data[()].astype(np.float32).reshape(shapes[name])
+                for name, data in datasets.items()
+            }
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f'{path} is no HDF5 file or is damaged: {error}') from error
+
+
+def _keras_datasets(path, file):
+    """'layer/name' in our names → data set, for every weight that the file lists."""
+    if 'layer_names' not in file.attrs:
+        raise ValueError(f'{path} is not in the layout of Keras weight files (no layer_names)')
+    datasets = {}
+    for layer in _strings(file.attrs['layer_names']):
+        group = _member(path, file, layer)
+        for weight in _strings(group.attrs['weight_names']):
+            data = _member(path, group, weight)
+            # Both could make reading this file read others.
+            if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
+                raise ValueError(f'{path}: {layer}/{weight} is not stored in the file itself')
+            name = weight.rsplit('/', 1)[-1].removesuffix(':0')
+            datasets[f'{_layer_name(layer)}/{_KERAS_NAMES.get(name, name)}'] = data
+    return datasets
+
+
+def _strings(attribute):
+    return [s.decode() if isinstance(s, bytes) else str(s) for s in np.asarray(attribute).tolist()]
+
+
+def _member(path, group, name):
+    """Follows `name` within the file; links to other files are refused."""
+    for part in name.split('/'):
+        if not isinstance(group.get(part, getlink=True), h5py.HardLink):
+            raise ValueError(f'{path}: {name} is listed but not stored in the file itself')
+        group = group[part]
+    return group
+
+
+def _layer_name(name: str) -> str:
+    """Today's name of a Keras layer; the official files still carry those of 2018.
+
+    Then 'mobl3_conv_3_expand' and 'bn3_conv_3_bn_expand' were what are now 'block_3_expand' and
+    'block_3_expand_BN'.
+    """
+    match = re.fullmatch(r'(mobl|bn)(\d+)_conv_(?:\d+_)?(?:bn_)?(expand|depthwise|project)', name)
+    if not match:
+        return name
+    kind, block, part = match.groups()
+    prefix = 'expanded_conv' if int(block) == 0 else f'block_{int(block)}'
+    return f'{prefix}_{part}' + ('_BN' if kind == 'bn' else '')

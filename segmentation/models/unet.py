@@ -1,0 +1,153 @@
+"""The segmentation network: MobileNetV2 encoder and pix2pix decoder."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import linen as nn
+
+from segmentation.models import mobilenet_v2, pix2pix
+
+ENCODER_STATISTICS = ('batch', 'fixed')
+INPUT_RANGES = ('imagenet', 'unit')
+DTYPES = ('float32', 'bfloat16')
+
+
+def scale_images(images: jax.Array, input_range: str) -> jax.Array:
+    """Scales 8-bit images to the range the network is fed with.
+
+    Args:
+      images: uint8, any shape, values in [0, 255].
+      input_range: 'imagenet' gives [-1, 1], what ImageNet's MobileNetV2 weights expect; 'unit'
+        gives [0, 1], what the published experiment used with them.
+
+    Returns:
+      float32 of the same shape.
+
+    Raises:
+      ValueError: for another range, or images that are not uint8.
+    """
+    if images.dtype != jnp.uint8:
+        raise ValueError(f'images must be uint8 in [0, 255], got {images.dtype}')
+    if input_range == 'imagenet':
+        return images.astype(jnp.float32) / 127.5 - 1
+    if input_range == 'unit':
+        return images.astype(jnp.float32) / 255
+    raise ValueError(f'input_range must be one of {INPUT_RANGES}, got {input_range!r}')
+
+
+class SegmentationModel(nn.Module):
+    """Class scores of every pixel.
+
+    Attributes:
+      num_classes: including background.
+      width: MobileNetV2's width multiplier.
+      encoder_trainable: if False the encoder's BatchNorm runs in inference mode and no gradient
+        flows into the encoder.
+      encoder_statistics: what a trainable encoder's BatchNorm normalises by in training: 'batch'
+        statistics, or the running ones kept 'fixed' as they were loaded.
+      norm: the decoder's, 'batch' or 'instance'.
+      dropout: the decoder's rate, 0 for none; needs the 'dropout' random stream in training.
+      upsampling: the decoder's, 'transposed' or 'nearest_conv'.
+      encoder_bn_momentum: share of the running statistics kept at each training step.
+      decoder_bn_momentum: the same for the decoder.
+      bn_axis_name: pmap axis over which batch statistics are averaged.
+      dtype: of convolutions and activations; parameters and statistics are float32.
+    """
+
+    num_classes: int
+    width: float = 1.0
+    encoder_trainable: bool = True
+    encoder_statistics: str = 'batch'
+    norm: str = 'batch'
+    dropout: float = 0.0
+    upsampling: str = 'transposed'
+    encoder_bn_momentum: float = 0.999
+    decoder_bn_momentum: float = 0.99
+    bn_axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Maps images to logits.
+
+        Any size from 32 pixels works. Where a size does not halve evenly, feature maps round up
+        and the decoder cuts the last row or column off its upsampled maps, the logits included.
+
+        Args:
+          images: [B, H, W, 3] floating point, scaled as by `scale_images`; H and W at least 32.
+          train: training mode of BatchNorm and dropout.
+
+        Returns:
+          [B, H, W, num_classes] float32.
+
+        Raises:
+          ValueError: for an attribute out of its range, or images of wrong shape or type.
+        """
+        if self.encoder_statistics not in ENCODER_STATISTICS:
+            raise ValueError(
+                f'encoder_statistics must be one of {ENCODER_STATISTICS}, '
+                f'got {self.encoder_statistics!r}'
+            )
+        if self.num_classes < 2:
+            raise ValueError(
+                f'num_classes counts the background, so at least 2; got {self.num_classes}'
+            )
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(
+                f'images must be floating point (see scale_images), got {images.dtype}'
+            )
+        batch_statistics = self.encoder_trainable and self.encoder_statistics == 'batch'
+        features = mobilenet_v2.MobileNetV2(
+            width=self.width,
+            bn_momentum=self.encoder_bn_momentum,
+            bn_axis_name=self.bn_axis_name,
+            dtype=self.dtype,
+            name='encoder',
+        )(images, train=train and batch_statistics)
+        if not self.encoder_trainable:
+            features = jax.lax.stop_gradient(features)
+        logits = pix2pix.Decoder(
+            self.num_classes,
+            norm=self.norm,
+            dropout=self.dropout,
+            upsampling=self.upsampling,
+            bn_momentum=self.decoder_bn_momentum,
+            bn_axis_name=self.bn_axis_name,
+            dtype=self.dtype,
+            name='decoder',
+        )([features[tap] for tap in mobilenet_v2.PUBLISHED_TAPS], train=train)
+        logits = logits[:, : images.shape[1], : images.shape[2]]
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+def build_model(
+    config: ml_collections.ConfigDict, num_classes: int, bn_axis_name: str | None = None
+) -> SegmentationModel:
+    """The model that a config describes, by its fields of the same names as the attributes.
+
+    Args:
+      config: with width, encoder_trainable, encoder_statistics, norm, dropout, upsampling,
+        encoder_bn_momentum, decoder_bn_momentum, and dtype 'float32' or 'bfloat16'.
+      num_classes: including background.
+      bn_axis_name: pmap axis over which batch statistics are averaged.
+
+    Raises:
+      ValueError: for an unknown dtype.
+    """
+    if config.dtype not in DTYPES:
+        raise ValueError(f'dtype must be one of {DTYPES}, got {config.dtype!r}')
+    return SegmentationModel(
+        num_classes,
+        width=config.width,
+        encoder_trainable=config.encoder_trainable,
+        encoder_statistics=config.encoder_statistics,
+        norm=config.norm,
+        dropout=config.dropout,
+        upsampling=config.upsampling,
+        encoder_bn_momentum=config.encoder_bn_momentum,
+        decoder_bn_momentum=config.decoder_bn_momentum,
+        bn_axis_name=bn_axis_name,
+        dtype=jnp.dtype(config.dtype),
+    )

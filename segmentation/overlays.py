@@ -1,0 +1,65 @@
+"""Predictions and labels drawn over images."""
+
+import numpy as np
+
+# Background stays as it is; the colours are Okabe and Ito's, told apart by colour-blind people too.
+CLASS_COLORS = np.array(
+    [
+        [0, 0, 0],
+        [230, 159, 0],
+        [86, 180, 233],
+        [0, 158, 115],
+        [240, 228, 66],
+        [0, 114, 178],
+        [213, 94, 0],
+        [204, 121, 167],
+    ],
+    np.uint8,
+)
+
+
+_IGNORE_COLOR = np.array([255, 255, 255], np.uint8)
+
+
+def colorize(label: np.ndarray) -> np.ndarray:
+    """Colours of classes, uint8 `[..., 3]`; background black, ignored pixels white."""
+    classes = np.where(label == 255, 0, label)
+    # Class 8 and up reuse the seven foreground colours.
+    colors = CLASS_COLORS[np.where(classes == 0, 0, (classes - 1) % 7 + 1)]
+    return np.where((label == 255)[..., None], _IGNORE_COLOR, colors)
+
+
+def overlay(image: np.ndarray, label: np.ndarray, opacity: float = 0.55) -> np.ndarray:
+    """Colours the foreground of an image.
+
+    Args:
+      image: uint8 `[H, W, 3]`.
+      label: integer `[H, W]`, classes or 255.
+      opacity: of the colour, in [0, 1].
+
+    Returns:
+      uint8 `[H, W, 3]`.
+    """
+    mixed = (1 - opacity) * image + opacity * colorize(label)
+    return np.where((label > 0)[..., None], mixed, image).astype(np.uint8)
+
+
+def prediction_grid(
+    images: np.ndarray, labels: np.ndarray, predictions: np.ndarray, zoom: int = 1
+) -> np.ndarray:
+    """One row per example: photograph, ground truth, prediction.
+
+    Args:
+      images: uint8 `[N, S, S, 3]`.
+      labels: integer `[N, S, S]`.
+      predictions: integer `[N, S, S]`.
+      zoom: whole-number enlargement.
+
+    Returns:
+      uint8 `[N * S * zoom, 3 * S * zoom, 3]`.
+    """
+    rows = [
+        np.concatenate([image, overlay(image, label), overlay(image, prediction)], axis=1)
+        for image, label, prediction in zip(images, labels, predictions, strict=True)
+    ]
+    return np.concatenate(rows).repeat(zoom, axis=0).repeat(zoom, axis=1)

@@ -1,0 +1,105 @@
+"""Label errors that are planted into the annotations of a drawn scene, at most one in each."""
+
+import math
+
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from segmentation.scenes.description import CATEGORY_ID, Scene
+from segmentation.scenes.drawing.rendering import Rendered
+from segmentation.scenes.outlines import annotate_as
+
+_PERSON, _CAR = CATEGORY_ID['person'], CATEGORY_ID['car']
+KINDS = (
+    'person missing', 'person labelled car', 'suitcase labelled car', 'sloppy outline',
+    'picture labelled person', 'toy car labelled car',
+)  # fmt: skip
+_WRITTEN = {
+    'person labelled car': _CAR,
+    'suitcase labelled car': _CAR,
+    'picture labelled person': _PERSON,
+    'toy car labelled car': _CAR,
+}  # the wrong category
+# Kinds of things that an error needs, beside people and cars.
+HOSTS = {
+    'suitcase labelled car': 'suitcase',
+    'picture labelled person': 'picture',
+    'toy car labelled car': 'toy car',
+}
+SMALLEST = 0.005  # share of the picture that shows of a thing whose label is wrong
+
+
+def annotate_with_error(
+    scene: Scene, rendered: Rendered, number: int, kind: str | None
+) -> tuple[dict[int, dict], dict | None]:
+    """COCO annotations of a scene, one of them wrong.
+
+    Args:
+      scene, rendered: a scene and its picture.
+      number: id of the image.
+      kind: one of KINDS, or None.
+
+    Returns:
+      Index of the thing → its annotation, in mixed order, and the error: `kind`, `object` (index of
+      the thing), `annotation_id` and `truth`, the annotation as it should be (None where there
+      should be none). No error where no suitable thing is large enough.
+    """
+    categories = {i: t.category_id for i, t in enumerate(scene.things) if t.category_id}
+    candidates = []
+    if kind:
+        wanted = {HOSTS.get(kind, 'person')} | ({'car'} if kind == 'sloppy outline' else set())
+        visible = np.bincount(rendered.owner[rendered.owner >= 0], minlength=rendered.count)
+        candidates = [
+            i
+            for i, thing in enumerate(scene.things)
+            if thing.kind in wanted
+            and not thing.crowd
+            and visible[i] >= SMALLEST * rendered.owner.size
+        ]
+    if not candidates:
+        return annotate_as(scene, rendered, number, categories), None
+    rng = np.random.default_rng([scene.seed, 6])
+    index = candidates[int(rng.integers(len(candidates)))]
+    real = index in categories
+    if not real:  # nobody would annotate it, but for the error
+        categories = dict(sorted((categories | {index: _WRITTEN[kind]}).items()))
+    annotations = annotate_as(scene, rendered, number, categories)
+    truth = annotations[index]
+    if kind == 'person missing':
+        del annotations[index]
+    elif kind == 'sloppy outline':
+        annotations[index] = truth | _sloppy(rendered.owner == index, rng)
+    else:
+        annotations[index] = truth | {'category_id': _WRITTEN[kind]}
+    error = {'kind': kind, 'object': index, 'annotation_id': truth['id']}
+    return annotations, error | {'truth': truth if real else None}
+
+
+def _sloppy(mask: np.ndarray, rng: np.random.Generator) -> dict:
+    """A few hasty clicks around a mask [H, W]: `segmentation`, `area` and `bbox`.
+
+    Draws again, at most 30 times, until the intersection over union with the mask lies in
+    [0.3, 0.65], far below what a careful outline has.
+    """
+    height, width = mask.shape
+    rows, cols = np.nonzero(mask)
+    size = np.array([np.ptp(cols) + 1, np.ptp(rows) + 1])
+    for _ in range(30):
+        corners = int(rng.integers(5, 9))
+        angles = (np.arange(corners) + rng.uniform(0, 0.6, corners)) * 2 * math.pi / corners
+        outwards = np.stack([np.cos(angles), np.sin(angles)], 1)
+        # The mask's farthest pixel in each direction, missed by some of the mask's size.
+        far = (outwards[:, :1] / size[0] * cols + outwards[:, 1:] / size[1] * rows).argmax(1)
+        miss = 0.08 * outwards + rng.uniform(-0.14, 0.14, (corners, 2))
+        points = np.stack([cols[far], rows[far]], 1) + 0.5 + miss * size
+        points = np.round(np.clip(points, 0, (width, height)), 1).ravel().tolist()
+        rle = mask_utils.merge(mask_utils.frPyObjects([points], height, width))
+        drawn = mask_utils.decode(rle).astype(bool)
+        overlap = (drawn & mask).sum() / (drawn | mask).sum()
+        if 0.3 <= overlap <= 0.65:
+            break
+    return {
+        'segmentation': [points],
+        'area': int(drawn.sum()),
+        'bbox': mask_utils.toBbox(rle).tolist(),
+    }

@@ -1,0 +1,136 @@
+"""The planted truth of a folder of drawn scenes, for whoever scores an analysis.
+
+Beside each annotation file lies a manifest, `annotations/planted_<split>.jsonl`. Training and the
+analysis never read it, and it is no part of the prepared data. Its first line describes it:
+
+    format          'planted truth'
+    version         of this schema, 1
+    generator       version of the planted generator
+    seed, split, scenes (their number), error_rate (share of the scenes for each kind)
+
+Each further line is one scene, in the order of the annotation file's images:
+
+    image_id, file_name, index (of the scene in its split), width, height (pixels)
+    type            one of TYPES
+    attributes      some of ATTRIBUTES
+    hard_slice      one of HARD_SLICES, or null
+    objects         everything in front of the background, from the back to the front:
+        kind            COCO's name, or a prop's such as 'tree', 'board', 'picture', 'toy car'
+        category_id     true COCO category, null for props
+        annotation_id   of its annotation in the file (right or wrong), null where there is none
+        crowd           whether it is a crowd region
+        area            visible pixels
+        mask            compressed RLE of the visible pixels (true, whatever the annotation says)
+    error           null, or the label error:
+        kind            one of label_errors.KINDS
+        object          index into `objects`
+        annotation_id   of the wrong annotation; of 'person missing' the id that it would have
+        truth           the whole annotation as it should be, null if there should be none
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from segmentation.scenes.drawing.rendering import Rendered
+from segmentation.scenes.outlines import run_lengths
+from segmentation.scenes.planted import sampling
+
+FORMAT = 'planted truth'
+VERSION = 1
+
+
+def manifest_file(folder: str | os.PathLike, split: str) -> pathlib.Path:
+    return pathlib.Path(folder) / 'annotations' / f'planted_{split}.jsonl'
+
+
+def header(seed: int, split: str, scenes: int, error_rate: float) -> dict[str, Any]:
+    """The first line of a manifest."""
+    return {
+        'format': FORMAT,
+        'version': VERSION,
+        'generator': sampling.VERSION,
+        'seed': seed,
+        'split': split,
+        'scenes': scenes,
+        'error_rate': error_rate,
+    }
+
+
+def describe(
+    planted_scene: sampling.Planted,
+    rendered: Rendered,
+    annotations: dict[int, dict],
+    error: dict | None,
+) -> dict[str, Any]:
+    """A scene's line of the manifest, all but where the scene stands."""
+    objects = []
+    for index, thing in enumerate(planted_scene.scene.things):
+        mask = rendered.owner == index
+        objects.append(
+            {
+                'kind': thing.kind,
+                'category_id': thing.category_id,
+                'annotation_id': annotations[index]['id'] if index in annotations else None,
+                'crowd': thing.crowd > 0,
+                'area': int(np.count_nonzero(mask)),
+                'mask': run_lengths(mask),
+            }
+        )
+    return {
+        'type': planted_scene.type,
+        'attributes': list(planted_scene.attributes),
+        'hard_slice': planted_scene.hard_slice,
+        'objects': objects,
+        'error': error,
+    }
+
+
+def read_truth(folder: str | os.PathLike, split: str) -> tuple[dict[str, Any], list[dict]]:
+    """Reads a manifest: its header, and its scenes in the order of the annotation file's images.
+
+    Args:
+      folder: that was drawn with planted truth.
+      split: name of the split.
+
+    Raises:
+      ValueError: the folder has no manifest of that split, or one of another version, or one that
+        was cut short.
+    """
+    path = manifest_file(folder, split)
+    if not path.exists():
+        raise ValueError(
+            f'{folder} has no planted truth for split {split!r} ({path.name} is missing); draw '
+            'one with scripts/draw_scenes.py --planted'
+        )
+    try:
+        head, *scenes = (json.loads(line) for line in path.read_text().splitlines())
+        found = head['format'], head['version'], head['scenes']
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is damaged ({error!r}); draw the scenes again') from error
+    if found[:2] != (FORMAT, VERSION):
+        raise ValueError(
+            f'{path} is {found[0]!r} version {found[1]!r}, this code reads {FORMAT!r} version '
+            f'{VERSION}; draw the scenes again'
+        )
+    if found[2] != len(scenes):
+        raise ValueError(f'{path} has {len(scenes)} of {found[2]} scenes; draw them again')
+    return head, scenes
+
+
+def clean_annotations(annotations: Sequence[dict], scenes: Sequence[dict]) -> list[dict]:
+    """The annotations as they should be, in the order of their ids.
+
+    Args:
+      annotations: of an annotation file.
+      scenes: of its manifest.
+    """
+    errors = [scene['error'] for scene in scenes if scene['error']]
+    wrong = {error['annotation_id'] for error in errors}
+    clean = [a for a in annotations if a['id'] not in wrong]
+    clean += [error['truth'] for error in errors if error['truth']]
+    return sorted(clean, key=lambda a: a['id'])

@@ -1,0 +1,149 @@
+"""Clusters that were put there are found again, and described by what differs."""
+
+import shutil
+
+import numpy as np
+import pyarrow
+import pytest
+from scipy import stats
+from sklearn.metrics import adjusted_rand_score
+
+from analysis import embeddings, samples, similarity_map
+from analysis.clusters import description
+from analysis.clusters import stage as clusters
+from analysis.stage import artifacts
+
+
+def planted(sizes=(60, 40, 30, 20, 10), seed=0):
+    """Points around well separated centres, and their groups."""
+    rng = np.random.default_rng(seed)
+    label = np.repeat(np.arange(len(sizes)), sizes)
+    points = 5 * np.eye(8)[label] + 0.3 * rng.normal(size=(len(label), 8))
+    order = rng.permutation(len(label))
+    return points[order].astype(np.float32), label[order]
+
+
+def test_planted_clusters_and_their_number_are_found():
+    points, label = planted()
+    found = clusters.cluster(points, (2, 3, 4, 5, 6, 7))
+    assert len(found['centroids']) == 5
+    np.testing.assert_array_equal(found['label'], label)  # 0 is the largest
+    np.testing.assert_allclose(
+        found['centroids'], [points[label == k].mean(0) for k in range(5)], atol=1e-5
+    )
+    assert adjusted_rand_score(label, found['density_label']) > 0.95
+    assert found['stability'].max() == found['stability'][3] == pytest.approx(1)
+    np.testing.assert_allclose(found['cluster_stability'], 1)
+    assert found['density_stability'] > 0.95
+
+
+def test_exemplars_are_members_and_near():
+    points, label = planted()
+    found = clusters.cluster(points, (5,))
+    for k in range(5):
+        near, diverse = found['exemplars'][k], found['diverse'][k]
+        assert len(set(near)) == len(set(diverse)) == 8
+        assert (label[near] == k).all() and (label[diverse] == k).all()
+        distance = np.linalg.norm(points - found['centroids'][k], axis=1)
+        assert set(near) == set(np.argsort(distance)[:8])
+        assert near[0] == diverse[0]
+
+        def spread(rows):
+            gaps = np.linalg.norm(points[rows][:, None] - points[rows], axis=-1)
+            return gaps[np.triu_indices(8, 1)].min()
+
+        if (label == k).sum() > 10:
+            assert spread(diverse) > spread(near)
+
+
+def test_few_points_and_repeatable():
+    points, _ = planted((4, 3))
+    found, again = (clusters.cluster(points) for _ in range(2))
+    assert len(found['centroids']) == 2
+    for key, value in found.items():
+        np.testing.assert_array_equal(value, again[key])
+    assert (clusters.cluster(points[:4])['exemplars'] == -1).any()
+    with pytest.raises(ValueError, match='too few'):
+        clusters.cluster(points[:3])
+    with pytest.raises(ValueError, match='at least 2'):
+        clusters.cluster(points, (1, 4))
+
+
+def table(**columns):
+    fields = [pyarrow.field(name, array.type, metadata={'role': 'metadata'})
+              for name, array in columns.items()]  # fmt: skip
+    return pyarrow.table(list(columns.values()), schema=pyarrow.schema(fields))
+
+
+def test_description_finds_what_was_planted_and_nothing_else():
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1, 2], 80)
+    # The racket is annotated in every other image only, and there in group 1.
+    racket = np.where(label == 1, 1, 0)
+    known = np.arange(240) % 2 == 0
+    columns = {
+        'count_tennis racket': pyarrow.array(racket, mask=~known),
+        'brightness': pyarrow.array(rng.normal(size=240) + 2 * (label == 2)),
+        **{f'noise{i}': pyarrow.array(rng.normal(size=240)) for i in range(20)},
+        'constant': pyarrow.array(np.ones(240)),
+    }
+    described = description.describe(table(**columns), label)
+    best = described[1][0]
+    assert (best['column'], best['inside'], best['outside']) == ('count_tennis racket', 1, 0)
+    assert (best['n_inside'], best['n_outside']) == (40, 80)
+    by_column = {row['column']: row for row in described[2]}
+    assert by_column['brightness']['effect'] > 0.7
+    assert by_column['count_tennis racket']['effect'] == -0.5  # 0 of 40 against 40 of 80
+    mentioned = {row['column'] for group in described for row in group}
+    assert mentioned == {'count_tennis racket', 'brightness'}
+    assert description.name(described[1]).startswith('tennis racket')
+    assert description.name(described[2]).startswith('bright')
+    assert description.name([]) == 'nothing special'
+    assert '100% / 0%' in description.to_text(described[1])
+
+
+def test_rank_comparison_is_mann_whitney():
+    rng = np.random.default_rng(0)
+    label = np.array([0] * 40 + [1] * 60)
+    values = np.round(rng.normal(size=100) + label, 1)  # with ties
+    [row] = description.describe(table(x=pyarrow.array(values)), label)[0]
+    expected = stats.mannwhitneyu(values[:40], values[40:], method='asymptotic')
+    assert row['p'] == pytest.approx(expected.pvalue)
+    assert row['effect'] == pytest.approx(2 * expected.statistic / (40 * 60) - 1)
+
+
+def test_commands(tiny_run, tmp_path, capsys):
+    workdir = shutil.copytree(tiny_run, tmp_path / 'run')
+    command = ['--workdir', str(workdir), '--split', 'train']
+    assert clusters.main(command) == 1
+    assert 'run python -m analysis.embeddings first' in capsys.readouterr().err
+    analysis = artifacts.open_analysis(workdir, 'train')
+    embeddings.compute_or_load(analysis, ('decoder/*',))
+    samples.compute_or_load(analysis)
+    assert clusters.main(command) == 0
+    assert 'HDBSCAN' in capsys.readouterr().out
+    found, names = clusters.load(analysis), clusters.names(analysis)
+    assert found['label'].dtype == np.int32 and found['centroids'].dtype == np.float32
+    assert len(found['label']) == len(analysis.examples) and len(names) == len(found['centroids'])
+    (analysis.folder / 'embeddings.npz').unlink()
+    assert clusters.main(command) == 0  # reads what is there
+    embeddings.compute_or_load(analysis, ('decoder/*',))
+    capsys.readouterr()
+    assert clusters.main([*command, '--tried', '2', '--seed', '1']) == 0
+    assert 'clusters.npz is computed anew: tried [4, 5' in capsys.readouterr().err
+    assert clusters.load(analysis)['tried'].tolist() == [2]
+    assert similarity_map.main(command) == 0
+    maps = similarity_map.load(analysis)
+    assert maps['map_2d'].shape == (len(found['label']), 2)
+    assert maps['map_3d'].shape == (len(found['label']), 3)
+    for name in ('clusters', 'similarity_map', 'similarity_map_images'):
+        assert (analysis.folder / f'{name}.png').read_bytes()[:4] == b'\x89PNG'
+    capsys.readouterr()
+    assert similarity_map.main([*command, '--seed', '1']) == 0
+    assert 'seed 0 instead of 1' in capsys.readouterr().err
+    # Maps of other embeddings are not read, and clusters of them are refused.
+    embeddings.compute_or_load(analysis, ('decoder/*',), seed=1)
+    assert similarity_map.main(command) == 1
+    assert 'clusters.npz was made of another embeddings.npz' in capsys.readouterr().err
+    with pytest.raises(ValueError, match='another embeddings.npz'):
+        similarity_map.load(analysis)

@@ -1,0 +1,233 @@
+"""Comparison of two runs: measures against references, and two networks of the same scenes."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from analysis import samples
+from analysis.compare import representations
+from analysis.compare import stage as compare
+from analysis.stage import artifacts
+from configs import default
+from scripts import analyze
+from segmentation import checkpoint, train_step, workdir
+from segmentation.data import examples, masks
+from segmentation.models import unet
+
+
+def test_cka_of_the_same_and_of_unrelated_features():
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 1, (60, 200))
+    rotation = np.linalg.qr(rng.normal(size=(200, 200)))[0]
+    assert np.isclose(representations.debiased_cka(x, 5 * x @ rotation + 7), 1)
+    unrelated = [representations.debiased_cka(x, rng.normal(size=(60, 300))) for _ in range(50)]
+    # Without debiasing it would be about 0.8: more features than images.
+    assert abs(np.mean(unrelated)) < 0.03
+    half = np.hstack([x, rng.normal(0, 1, (60, 200))])
+    assert 0.5 < representations.debiased_cka(x, half) < 0.9
+    assert np.isnan(representations.debiased_cka(x, np.ones((60, 3))))
+
+
+def test_cka_is_unbiased_hsic():
+    """Against sums over distinct indices, by which the estimator is defined."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(7, 3)), rng.normal(size=(7, 2))
+    y[:, 0] += x[:, 0]
+
+    def hsic(a, b):
+        k, l = a @ a.T, b @ b.T  # noqa: E741
+        n, total = len(a), 0
+        for i, j in np.ndindex(n, n):
+            if i == j:
+                continue
+            others = [q for q in range(n) if q not in (i, j)]
+            total += k[i, j] * l[i, j] / (n * (n - 1))
+            total -= 2 * k[i, j] * sum(l[i, q] for q in others) / (n * (n - 1) * (n - 2))
+            total += (
+                k[i, j]
+                * sum(l[q, r] for q in others for r in others if q != r)
+                / (n * (n - 1) * (n - 2) * (n - 3))
+            )
+        return total
+
+    expected = hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
+    assert np.isclose(representations.debiased_cka(x, y), expected)
+
+
+def test_neighbour_overlap():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 5))
+    np.testing.assert_array_equal(representations.neighbour_overlap(x, 2 * x + 1), 1)
+    chance = representations.neighbour_overlap(x, rng.normal(size=(300, 5))).mean()
+    assert abs(chance - 10 / 299) < 0.02
+
+
+def test_auroc_of_weighted_images():
+    rng = np.random.default_rng(0)
+    scores, positive = rng.integers(0, 6, 40) / 5, rng.random(40) < 0.3
+    weights = rng.integers(0, 3, (5, 40))
+    areas = representations.auroc(scores, positive, weights)
+    for weight, area in zip(weights, areas, strict=True):
+        assert np.isclose(area, roc_auc_score(positive, scores, sample_weight=weight))
+    assert np.isnan(representations.auroc(scores, positive, positive[None] * 1.0)[0])
+
+
+def test_the_space_that_separates_better_is_found():
+    rng = np.random.default_rng(0)
+    second = np.arange(160) < 40
+    this, other = rng.normal(size=(2, 160, 8))
+    this[second, 0] += 1
+    other[second, 0] += 3
+    rows = representations.separation({'this': this, 'other': other}, second)
+    assert [row['method'] for row in rows] == ['linear probe', 'neighbours', 'silhouette']
+    for row in rows:
+        assert (row['first'], row['second']) == (120, 40)
+        assert np.isclose(row['difference'], row['other'] - row['this'])
+        assert 0 < row['difference_interval'][0] < row['difference'] < row['difference_interval'][1]
+        assert row['this_interval'][0] < row['this'] < row['this_interval'][1]
+    same = representations.separation({'this': this, 'other': this}, second)
+    assert all(row['difference'] == 0 for row in same)
+    assert rows == representations.separation({'this': this, 'other': other}, second)
+
+
+def test_scores_are_paired():
+    """Networks that err alike differ with more certainty than their scores are known."""
+    rng = np.random.default_rng(0)
+    right = rng.integers(20, 100, (60, 3))
+    missed = rng.integers(0, 20, 60)
+    first = np.zeros((60, 3, 3), np.int64)
+    first[:, range(3), range(3)] = right
+    first[:, 2, 0] = missed
+    second = first.copy()
+    second[:, 2, 0] = 0
+    second[:, 2, 2] += missed
+    rows = compare.compare_scores(
+        {'this': first, 'other': second}, ['person', 'car', 'mean'], 'this'
+    )
+    by_name = {(row['metric'], row['class']): row for row in rows}
+    person, car = by_name['iou', 'person'], by_name['iou', 'car']
+    assert person['difference'] == 0 and person['interval'] is None
+    assert car['other'] == 1 and car['p'] < 1e-3
+    assert car['interval'][0] < car['difference'] < car['interval'][1]
+    assert car['interval'][1] - car['interval'][0] < 0.1
+
+
+def test_slices_hold_what_they_say():
+    values = {'this': np.array([1.0, 2, 3, np.nan]), 'other': np.array([2.0, 4, 3, 5])}
+    inside = {'two': np.array([True, True, False, False]), 'none': np.zeros(4, np.bool_)}
+    two, none = compare.compare_slices({'loss': values, 'iou': values}, inside)
+    assert (two['n'], two['loss']['this'], two['loss']['difference']) == (2, 1.5, 1.5)
+    np.testing.assert_allclose(np.mean(two['loss']['interval']), 1.5)
+    assert none['n'] == 0 and none['iou']['difference'] is None
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """Two networks before their first step, on the same drawn scenes."""
+    folder = tmp_path_factory.mktemp('runs')
+    config = default.get_config()
+    config.data.source = 'scenes'
+    config.data.scenes.train, config.data.scenes.val = 4, 70
+    config.data.data_dir = str(folder / 'data')
+    config.data.image_size = 32
+    config.data.require = 'nothing'
+    config.model.pretrained = ''
+    config.model.width = 0.35
+    config.model.encoder_trainable = True
+    config.eval_batch_size = 16
+    prepared = examples.open_data(config.data)
+    optimizer, _ = train_step.make_optimizer(config.optimizer, 1, True)
+    state = train_step.init_state(unet.build_model(config.model, 3), optimizer, config)
+    rng = np.random.default_rng(0)
+    for second in ('car', 'vehicle'):
+        config.data.label_space = f'person_{second}'
+        path = folder / config.data.label_space
+        path.mkdir()
+        described = workdir.describe_run(prepared, {}, ('background', 'person', second))
+        workdir.write_description(path, config, described)
+        with checkpoint.open_manager(path) as manager:
+            checkpoint.save(manager, 0, state, {}, {checkpoint.BEST_METRIC: 0.0})
+        # The other network is the first one, disturbed.
+        disturbed = jax.tree.map(
+            lambda x: x + rng.normal(0, 0.02, x.shape).astype(x.dtype), state.params
+        )
+        state = state.replace(params=disturbed)
+    return folder / 'person_car', folder / 'person_vehicle'
+
+
+def test_command(runs, capsys, tmp_path, monkeypatch):
+    this, other = runs
+    arguments = ['--workdir', str(this), '--other', str(other)]
+    assert compare.main([*arguments, '--json', str(tmp_path / 'result.json')]) == 0
+    printed = capsys.readouterr().out
+    assert 'other - this' in printed and '70 common images' in printed
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert {row['target'] for row in result['scores']} == {'this', 'other'}
+    assert {row['class'] for row in result['scores']} == {'person', 'car / vehicle', 'mean'}
+    assert len(result['layers']) > 20
+    assert 2 * result['neighbours']['chance'] < result['neighbours']['overlap'] < 1
+    # What is compared is what `samples` says of each.
+    analysis = artifacts.open_analysis(this)
+    loss = samples.numbers(samples.load(analysis), 'loss').mean()
+    assert np.isclose(result['slices'][0]['loss']['this'], loss, rtol=1e-5)
+    assert list(analysis.folder.glob('compare-*.png'))
+    assert compare.main(arguments) == 0  # as it was
+    assert capsys.readouterr().out == printed
+    table = samples.load(analysis)
+    order = ['image_id', 'loss', *(set(table.column_names) - {'image_id', 'loss'})]
+    artifacts.save_table(analysis, 'samples', samples.VERSION, table.select(order))
+    monkeypatch.setattr(compare, 'compute', lambda _: result)
+    assert compare.main(arguments) == 0
+    assert 'samples.parquet has changed' in capsys.readouterr().err
+
+
+def test_what_is_shown_of_the_other_run_is_made_first(runs, monkeypatch):
+    this, other = runs
+    asked = []
+
+    def run_stage(stage, argv, report):
+        asked.append((stage, argv[1], report.parent))
+        return {'seconds': 0, 'peak_mb': 0, 'result': {'page': 'page'}}
+
+    monkeypatch.setattr(analyze, 'run_stage', run_stage)
+    command = ['--workdir', str(this), '--other', str(other), '--stages', 'samples,report']
+    assert analyze.main(command) == 0
+    mine, others = this / 'analysis/val-0', other / 'analysis/val-0'
+    assert asked == [
+        ('samples', str(this), mine),
+        *((stage, str(other), others) for stage in analyze.OTHER_STAGES),
+        ('compare', str(this), mine),
+        ('report', str(this), mine),
+    ]
+
+
+def test_a_run_is_the_same_as_itself(runs, tmp_path):
+    this = artifacts.open_analysis(runs[0])
+    both = {'this': this, 'other': this}
+    _, features = representations.layer_features(both)
+    for row in representations.compare_layers(features):
+        assert row['overlap'] == 1 and (row['cka'] is None or np.isclose(row['cka'], 1))
+
+
+def test_restriction_keeps_images_with_their_labels(runs):
+    this = artifacts.open_analysis(runs[0])
+    some = artifacts.restrict(this, np.array([5, 2]))
+    assert some.examples.image_ids.tolist() == this.examples.image_ids[[5, 2]].tolist()
+    np.testing.assert_array_equal(some.examples[0]['label'], this.examples[5]['label'])
+    assert some.examples[0]['label'].max() < masks.IGNORE
+
+
+def test_what_cannot_be_compared(runs, tmp_path, capsys):
+    other = shutil.copytree(runs[1], tmp_path / 'other')
+    described = json.loads((other / 'run.json').read_text())
+    described['data']['fingerprint'] = {'id': 'another'}
+    (other / 'run.json').write_text(json.dumps(described))
+    assert compare.main(['--workdir', str(runs[0]), '--other', str(other)]) == 1
+    assert 'is not the data set' in capsys.readouterr().err
+    few = ['--workdir', str(runs[0]), '--other', str(runs[1]), '--split', 'train', '--force']
+    assert compare.main(few) == 1
+    assert 'images in common' in capsys.readouterr().err

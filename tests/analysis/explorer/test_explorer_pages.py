@@ -1,0 +1,471 @@
+"""A sample's panel, clusters, findings, decisions and two models, in a real browser."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+
+from analysis import samples, similar
+from analysis.clusters import stage as clusters
+from analysis.label_issues import stage as label_issues
+from analysis.report import stage as report
+from analysis.slices import search as slice_search
+from analysis.slices import stage as slices
+from analysis.stage import artifacts
+from segmentation.data import selection
+from tests import report_fixture
+from tests.report_fixture import settle
+
+FINGERPRINT = 'drawn0'
+
+
+@pytest.fixture(scope='module')
+def analysis(tmp_path_factory):
+    """An analysis whose names try to be markup; its report has a second model too."""
+    folder = tmp_path_factory.mktemp('explorer')
+    this = report_fixture.write_run(folder / 'this', 60, hostile=True)
+    names = ('background', 'person', 'vehicle')
+    other = report_fixture.write_run(folder / 'other', 60, class_names=names)
+    report_fixture.write_comparison(this, other)
+    command = ['--workdir', str(folder / 'this'), '--other', str(folder / 'other')]
+    assert report.main([*command, '--output', str(folder / 'report')]) == 0
+    return this
+
+
+@pytest.fixture
+def context(browser):
+    """A browser that has never seen a report."""
+    made = browser.new_context(viewport={'width': 1280, 'height': 800})
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def open_page(context, analysis):
+    """Opens the report at a fragment. Afterwards nothing may have gone wrong or left its folder."""
+    wrong = []
+
+    def open_at(fragment):
+        folder = analysis.run.workdir.parent / 'report'
+        return report_fixture.open_report(context, folder, fragment, wrong)
+
+    yield open_at
+    assert wrong == []
+
+
+def wait_until(page, condition):
+    """Waits for a JavaScript expression; Playwright's own way is forbidden by the page's policy."""
+    page.evaluate(
+        f"""new Promise((resolve, reject) => {{
+              let left = 500;
+              const look = () => {{
+                if ({condition}) resolve();
+                else if (left-- === 0) reject(new Error('It did not come.'));
+                else setTimeout(look, 20);
+              }};
+              look();
+            }})"""
+    )
+
+
+def press(page, key):
+    page.keyboard.press(key)
+    settle(page)
+
+
+def click(page, selector):
+    page.click(selector)
+    settle(page)
+
+
+def passing(page):
+    settle(page)
+    return page.evaluate('explorer.passing()')
+
+
+def shown_sample(page):
+    """Image id of the sample that is open; None if none is."""
+    settle(page)
+    return page.evaluate(
+        "explorer.selected === null ? null : explorer.view.value('image_id', explorer.selected)"
+    )
+
+
+def table_of(analysis):
+    """Columns of samples.parquet as arrays, by name."""
+    table = samples.load(analysis)
+    return {name: np.array(table[name].to_pylist()) for name in table.column_names}
+
+
+def test_sample_shows_what_the_artifacts_say(analysis, open_page):
+    table = table_of(analysis)
+    row = int(table['loss'].argmax())
+    page = open_page(f'sample={table["image_id"][row]}')
+    assert page.locator('#sample').is_visible()
+    assert page.locator('#sample h2').text_content() == table['file_name'][row]
+    assert '1 of 60 by loss' in page.locator('#sample .where').text_content()
+
+    line = page.locator('#sample tr', has=page.get_by_text('loss', exact=True))
+    value, percentile = line.locator('.number').all_text_contents()
+    assert float(value.removesuffix('nats per pixel')) == pytest.approx(
+        table['loss'][row], rel=0.01
+    )
+    assert percentile == '99 %'  # above 59 of 60, and ties count half: itself
+    brightness = page.locator('#sample tr', has=page.get_by_text('brightness', exact=True))
+    below = (table['brightness'] < table['brightness'][row]).mean() + 0.5 / 60
+    assert int(brightness.locator('.percentile').text_content()[:-2]) == round(100 * below)
+
+    nearest = similar.load(analysis)['index'][row][:12]
+    thumbs = page.locator('#sample .similar .thumb')
+    names = [thumbs.nth(k).get_attribute('title') for k in range(thumbs.count())]
+    assert names == table['file_name'][nearest].tolist()
+
+
+def test_pictures_are_those_of_the_sample(analysis, open_page):
+    details = artifacts.load_json(analysis, 'pictures', 1)['details']
+    row = int(next(iter(details)))
+    page = open_page(f'sample={analysis.examples.image_ids[row]}')
+    labelled = page.locator('#sample .layers button').all_text_contents()
+    assert labelled[:5] == ['picture', 'ground truth', 'prediction', 'errors', 'loss']
+    assert labelled[5:7] == ['probability: person', 'probability: car']
+    assert set(labelled[7:]) == {
+        f'what speaks for {target}' for target in ('person', 'car', 'loss', 'cluster')
+    }
+    for number, path in ((4, 'error'), (5, 'loss'), (2, 'truth')):
+        press(page, str(number))
+        layer = page.locator('#sample .stage-place .layer')
+        assert layer.get_attribute('src').endswith(details[str(row)][path])
+        assert layer.evaluate('(image) => image.decode().then(() => image.naturalWidth)') > 0
+    press(page, 'o')
+    assert page.locator('#sample .stage-place .layer').count() == 0
+    press(page, 'o')
+    page.locator('#sample .opacity input').fill('0.25')
+    settle(page)
+    style = page.locator('#sample .stage-place .layer').get_attribute('style')
+    assert 'opacity: 0.25' in style
+    legend = page.locator('#sample .layer-legend').text_content()
+    assert legend == 'personcar'
+
+
+def test_a_sample_without_details_shows_its_thumbnail_enlarged(analysis, open_page):
+    pictures = artifacts.load_json(analysis, 'pictures', 1)
+    row = next(row for row in range(60) if str(row) not in pictures['details'])
+    page = open_page(f'sample={analysis.examples.image_ids[row]}')
+    base = page.locator('#sample .stage-place .base')
+    sheet = pictures['sheets'][row // pictures['per_sheet']]
+    assert sheet['image'] in base.get_attribute('style')
+    width = base.evaluate('(element) => element.clientWidth')
+    assert width > 2 * pictures['thumb_size']
+
+
+def test_keys_go_through_samples_in_order(analysis, open_page):
+    table = table_of(analysis)
+    order = table['image_id'][np.argsort(-table['loss'])].tolist()
+    page = open_page(f'sample={order[3]}')
+    press(page, 'ArrowRight')
+    assert shown_sample(page) == order[4]
+    press(page, 'ArrowLeft')
+    press(page, 'ArrowLeft')
+    assert shown_sample(page) == order[2]
+    page.evaluate(
+        "explorer.setFilter('brightness', {kind: 'range', column: 'brightness', low: 0, high: 100})"
+    )
+    settle(page)
+    # From a sample that the filter leaves out, on in what is left.
+    left = table['image_id'][table['brightness'] <= 100]
+    press(page, 'ArrowRight')
+    assert shown_sample(page) in left
+    press(page, 'Escape')
+    assert shown_sample(page) is None and page.locator('#sample').is_hidden()
+    wait_until(page, "!location.hash.includes('sample=')")
+
+
+def test_clusters_are_described_and_filter(analysis, open_page):
+    summary = artifacts.load_json(analysis, 'clusters', clusters.VERSION)['clusters']
+    page = open_page('page=clusters')
+    cards = page.locator('.card')
+    assert cards.count() == len(summary)
+    for card, cluster in zip(cards.all(), summary, strict=True):
+        assert cluster['name'] in card.locator('h3').text_content()
+        assert card.locator('header .unit').first.text_content().startswith(f'{cluster["size"]} im')
+        assert card.locator('.thumbs .thumb').count() == min(8, cluster['size'])
+        assert card.locator('tbody tr').count() == min(8, len(cluster['description']))
+    cards.nth(1).get_by_text('Show on the map').click()
+    assert passing(page) == summary[1]['size']
+    assert page.evaluate('explorer.page') == 'explore'
+
+
+def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
+    table = table_of(analysis)
+    page = open_page('page=findings&finding=slices')
+    metric, found = next(
+        (metric, part['slices'])
+        for metric, part in slices.load(analysis)['metrics'].items()
+        if part['slices']
+    )
+    rows = page.locator('.findings-content section').first.locator('tbody tr')
+    assert rows.count() == len(found), metric
+    members = slice_search.membership(slices.load_columns(analysis), found[0]['conditions'])
+    rows.first.locator('td').first.click()
+    assert passing(page) == members.sum()
+
+    page.evaluate("explorer.clearFilters(); explorer.showPage('findings')")
+    settle(page)
+    click(page, '[data-section=associations]')
+    page.locator('.findings tbody tr', has=page.get_by_text('brightness', exact=True)).click()
+    association = next(
+        row
+        for row in artifacts.load_json(analysis, 'associations', 1)['associations']
+        if (row['column'], row['metric']) == ('brightness', 'loss')
+    )
+    bins = page.locator('.figure-bin')
+    assert bins.count() == len(association['bins'])
+    bins.first.press('Enter')
+    assert passing(page) == association['bins'][0]['n']
+
+    page.evaluate("explorer.clearFilters(); explorer.showPage('findings')")
+    settle(page)
+    click(page, '[data-section=confusion]')
+    page.locator('.findings tbody tr', has=page.get_by_text('truck', exact=True)).first.click()
+    assert passing(page) == sum(count is not None and count >= 1 for count in table['count_truck'])
+
+
+def test_decisions_by_keyboard_survive_and_leave(analysis, open_page, tmp_path):
+    regions, _ = label_issues.load(analysis)
+    worst = sorted(regions.to_pylist(), key=lambda row: (-row['score'], row['image_id']))[:3]
+    page = open_page('page=findings&finding=issues')
+    assert '1 of ' in page.locator('.issue-card .where').text_content()
+    assert label_issues._reason(worst[0]) in page.locator('.issue-words').text_content()
+    press(page, 'a')
+    press(page, 'r')
+    assert '3 of ' in page.locator('.issue-card .where').text_content()
+    page.fill('#reason', 'a <b>poster</b>, “no person”')
+    page.locator('.issue-card h3').click()
+    press(page, 'x')
+    verdicts = page.evaluate(
+        'explorer.view.label_issues.slice(0, 3).map((region) => explorer.verdictOf(region))'
+    )
+    assert verdicts == ['accept', 'reject', None]
+    # In the panel of a sample too.
+    page.evaluate(f'explorer.openSample(explorer.view.rowOf({worst[0]["image_id"]}))')
+    settle(page)
+    press(page, 'x')
+    assert page.locator('.sample-exclude').get_attribute('aria-pressed') == 'true'
+    press(page, 'Escape')
+    wait_until(page, "!location.hash.includes('sample=')")
+
+    page.reload()
+    page.wait_for_selector('body[data-loaded]')
+    settle(page)
+    assert page.locator('[data-count=exclude]').text_content() == '2'
+    assert page.locator('.excluded').get_by_text('a <b>poster</b>, “no person”').count() == 1
+    with page.expect_download() as download:
+        page.click('#export-decisions')
+    assert download.value.suggested_filename == 'exclude.json'
+    path = tmp_path / 'exclude.json'
+    download.value.save_as(path)
+    excluded = {worst[0]['image_id'], worst[2]['image_id']}
+    assert selection.read_exclude(path, FINGERPRINT) == excluded
+    with pytest.raises(ValueError, match='another data set'):
+        selection.read_exclude(path, 'other')
+    document = json.loads(path.read_text())
+    listed = {image['image_id']: image for image in document['images']}
+    assert listed[worst[2]['image_id']]['reason'] == 'a <b>poster</b>, “no person”'
+    for row in (worst[0], worst[2]):
+        assert listed[row['image_id']]['kind'] == row['kind']
+    written = document['runs'][0]
+    assert written == {'workdir': str(analysis.run.workdir), 'split': 'val', 'step': 600}
+
+    # Forgotten here, and brought back by the file.
+    page.once('dialog', lambda dialog: dialog.accept())
+    page.get_by_text('Forget all').click()
+    settle(page)
+    assert page.evaluate('explorer.exclusionList().ids') == []
+    page.set_input_files('#import-decisions', path)
+    wait_until(page, 'explorer.exclusionList().ids.length === 2')
+    assert page.evaluate('explorer.exclusionList()') == document
+
+
+def test_filter_by_decision(open_page):
+    page = open_page('page=explore')
+    page.evaluate(
+        "explorer.setFilter('decision', {kind: 'set', column: 'decision', values: ['exclude']})"
+    )
+    assert passing(page) == 0
+    page.evaluate('for (const row of [3, 5, 8]) explorer.exclude(row, true)')
+    assert passing(page) == 3
+    page.evaluate('explorer.exclude(5, false)')
+    assert passing(page) == 2
+
+
+@pytest.mark.parametrize(
+    'document, message',
+    [
+        ({'ids': [17000004], 'fingerprint': 'another'}, 'another data set'),
+        ({'ids': [-1], 'fingerprint': FINGERPRINT}, 'not an image id'),
+        ({'ids': ['17000004'], 'fingerprint': FINGERPRINT}, 'not an image id'),
+        ({'fingerprint': FINGERPRINT}, "no list 'ids'"),
+        ([17000004], "no list 'ids'"),
+        ('{"ids": [', 'not JSON'),
+    ],
+)
+def test_import_refuses_other_files(open_page, document, message):
+    page = open_page('page=findings')
+    text = document if isinstance(document, str) else json.dumps(document)
+    found = page.evaluate(
+        """(text) => {
+             try { explorer.importDecisions(text); return 'accepted'; }
+             catch (error) { return error.message; }
+           }""",
+        text,
+    )
+    assert message in found
+    assert page.evaluate('explorer.exclusionList().ids') == []
+
+
+def test_import_of_what_label_issues_wrote(analysis, open_page, tmp_path):
+    regions, result = label_issues.load(analysis)
+    rows = label_issues.worst(regions, result['images'], 0.1, label_issues.ERRORS)
+    path = tmp_path / 'exclude.json'
+    label_issues.write_exclude([analysis], rows, path)
+    page = open_page('page=findings')
+    page.set_input_files('#import-decisions', path)
+    wait_until(page, f'explorer.exclusionList().ids.length === {len(rows)}')
+    listed = page.evaluate('explorer.exclusionList().images')
+    assert listed == sorted(rows, key=lambda row: row['image_id'])
+
+
+def test_names_are_text_everywhere(analysis, open_page):
+    table = table_of(analysis)
+    page = open_page('page=findings')
+    title = page.title()
+    hostile = {
+        'schema_version': 1, 'fingerprint': FINGERPRINT, 'ids': [int(table['image_id'][1])],
+        'images': [{'image_id': int(table['image_id'][1]), 'kind': 3, 'score': 'x',
+                    'reason': '<img src=x onerror="document.title=1">'}],
+        'decisions': {'__proto__': {'exclude': True}, '-5': {'exclude': True}, 'x': None,
+                      str(table['image_id'][2]): {'regions': {'<b>': 'reject', 'y': '<i>'}}},
+    }  # fmt: skip
+    page.evaluate('(text) => explorer.importDecisions(text)', json.dumps(hostile))
+    settle(page)
+    assert page.locator('.excluded li').count() == 1
+    assert '<img src=x' in page.locator('.excluded').text_content()
+    assert page.evaluate('Object.keys(explorer.exclusionList().decisions).length') == 2
+    for row, name in enumerate(report_fixture.HOSTILE):
+        page.evaluate(f'explorer.openSample({row})')
+        settle(page)
+        assert page.locator('#sample h2').text_content() == name
+    page.evaluate('explorer.closeSample()')
+    for section in ('slices', 'associations', 'confusion', 'grayscale', 'issues'):
+        page.evaluate("explorer.showPage('findings')")
+        click(page, f'[data-section={section}]')
+    for name in ('clusters', 'models'):
+        page.evaluate(f"explorer.showPage('{name}')")
+        settle(page)
+    assert page.title() == title
+    assert page.locator('main b:text-is("teddy"), main img[src=x]').count() == 0
+    width = page.evaluate('document.documentElement.scrollWidth')
+    assert width <= 1280  # 10,000 characters do not push anything out
+
+
+def test_two_models_are_linked(analysis, open_page):
+    page = open_page('page=models')
+    page.wait_for_selector('.page-models .findings')
+    settle(page)
+    boxes = [surface.bounding_box() for surface in page.locator('.map-pair .map-surface').all()]
+    tools = page.locator('.map-pair .map-tools')
+
+    def select(side):
+        """Draws a box over the left half of a map."""
+        tools.nth(side).locator('[aria-label="Select a box"]').click()
+        box = boxes[side]
+        page.mouse.move(box['x'] + 5, box['y'] + 5)
+        page.mouse.down()
+        page.mouse.move(box['x'] + box['width'] / 2, box['y'] + box['height'] - 70, steps=4)
+        page.mouse.up()
+        return passing(page)
+
+    both = []
+    for side in (0, 1):
+        both.append(select(side))
+        kinds = page.evaluate('[...explorer.filters.values()].map((filter) => filter.kind)')
+        assert kinds == ['polygon' if side == 0 else 'rows']
+        masks = page.evaluate('Array.from(explorer.mask, (bits) => bits === 0)')
+        both.append(masks)
+    # The fixture places the images of both runs alike.
+    assert 0 < both[0] < 60
+    assert both[0] == both[2] and both[1] == both[3]
+
+    page.evaluate('explorer.clearFilters()')
+    for side in (0, 1):
+        tools.nth(side).locator('[aria-label^="Move the map"]').click()
+    page.evaluate(
+        """void (window.pixels = (canvas) => {
+          const copy = new OffscreenCanvas(canvas.width, canvas.height);
+          const context = copy.getContext('2d', { willReadFrequently: true });
+          context.drawImage(canvas, 0, 0);
+          return context.getImageData(0, 0, copy.width, copy.height).data;
+        })"""
+    )
+    # A dot is where the first map's pixels are unlike its corner's.
+    dot = page.evaluate(
+        """() => {
+          const canvas = document.querySelector('.map-pair canvas');
+          const { width, height } = canvas;
+          const data = pixels(canvas);
+          const unlike = (k) => d3.sum([0, 1, 2], (c) => Math.abs(data[4 * k + c] - data[c]));
+          const pixel = d3.range(width * height).find((k) => unlike(k) > 150);
+          return [pixel % width, Math.floor(pixel / width)];
+        }"""
+    )
+    # Rings are drawn on the last canvas of a map.
+    marks = """() => [...document.querySelectorAll('.map-pair .map-surface')].map((surface) => {
+        const canvas = [...surface.querySelectorAll('canvas')].at(-1);
+        return pixels(canvas).some((value) => value > 0);
+      })"""
+    assert page.evaluate(marks) == [False, False]
+    page.mouse.move(boxes[0]['x'] + dot[0], boxes[0]['y'] + dot[1])
+    settle(page)
+    assert page.evaluate('explorer.hovered') is not None
+    settle(page)
+    assert page.evaluate(marks) == [True, True]
+
+
+def test_two_models_say_what_the_comparison_says(analysis, open_page):
+    page = open_page('page=models&view=other-val-600')
+    page.wait_for_selector('.page-models .findings')
+    texts = page.locator('.page-models h3').all_text_contents()
+    assert 'Scores' in texts and 'Neighbourhoods' in texts and 'Layers' in texts
+    scores = page.locator('.page-models .findings').first.locator('tbody tr')
+    assert scores.count() == 6
+    label = scores.first.locator('svg').get_attribute('aria-label')
+    assert label == '0.030 [0.010, 0.050]'
+    # A slice is of this run: a click shows this run's view, and its samples there.
+    found = slices.load(analysis)['metrics']
+    text, conditions = next(
+        (row['text'], row['conditions']) for part in found.values() for row in part['slices']
+    )
+    page.locator('.halves tbody tr', has=page.get_by_text(text, exact=True)).first.click()
+    wait_until(page, "explorer.view.name === 'val-600'")
+    members = slice_search.membership(slices.load_columns(analysis), conditions)
+    wait_until(page, f'explorer.passing() === {members.sum()}')
+
+
+def test_a_report_of_samples_alone_says_what_makes_the_rest(context, tmp_path):
+    report_fixture.write_run(tmp_path / 'run', 40, only=('similarity_map',))
+    with contextlib.chdir(tmp_path):
+        assert report.main(['--workdir', 'run']) == 0
+    page = context.new_page()
+    wrong = []
+    page.on('pageerror', lambda error: wrong.append(str(error)))
+    page.goto(f'{(tmp_path / "run" / "report").as_uri()}/index.html#page=findings')
+    page.wait_for_selector('body[data-loaded]')
+    settle(page)
+    assert 'python -m analysis.label_issues' in page.locator('.empty').text_content()
+    page.evaluate("explorer.showPage('clusters'); explorer.openSample(2)")
+    settle(page)
+    assert 'python -m analysis.clusters' in page.locator('.card, .empty').last.text_content()
+    assert page.locator('#sample h2').text_content().endswith('.jpg')
+    assert page.get_by_role('tab', name='Two models').count() == 0
+    assert wrong == []

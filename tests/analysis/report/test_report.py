@@ -1,0 +1,395 @@
+"""The report says what the artifacts say, and does no harm with any name that is in them."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from analysis import samples, similar
+from analysis.clusters import stage as clusters
+from analysis.label_issues import stage as label_issues
+from analysis.report import stage as report
+from analysis.report import view_data
+from analysis.slices import search as slice_search
+from analysis.slices import stage as slices
+from analysis.stage import artifacts
+from tests import report_fixture
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """Two analyses of a run, with names that try to be markup."""
+    workdir = tmp_path_factory.mktemp('report') / 'this'
+    report_fixture.write_run(workdir, 80, hostile=True)
+    report_fixture.write_run(workdir, 60, seed=0, name='train-300', only=('similarity_map',))
+    return workdir
+
+
+@pytest.fixture(scope='module')
+def folder(run):
+    assert report.main(['--workdir', str(run)]) == 0
+    return run / 'report'
+
+
+def _provided(text):
+    """Keys and values of the pieces in some JavaScript."""
+    calls = [call[:-3] for call in text.split('explorer.provide(') if call.endswith(');\n')]
+    return dict(json.loads(f'[{call}]') for call in calls)
+
+
+def _piece(folder, path, key):
+    return _provided((folder / 'data' / path).read_text())[key]
+
+
+def _decode(encoded):
+    data = base64.b64decode(encoded['base64'])
+    array = np.frombuffer(data, np.dtype(encoded['dtype']).newbyteorder('<'))
+    array = array.reshape(encoded['shape'])
+    if 'missing' in encoded:
+        array = np.where(array == encoded['missing'], np.nan, array.astype(np.float64))
+    return array
+
+
+def _values(column):
+    """Values of a column as Parquet has them, None for null."""
+    if column['kind'] == 'text':
+        return column['values']
+    values = _decode(column['values'])
+    if column['kind'] == 'category':
+        return [column['categories'][v] if v != 65535 else None for v in values]
+    if column['kind'] == 'boolean':
+        return [{0: False, 1: True, 255: None}[v] for v in values.tolist()]
+    return [None if np.isnan(v) else v for v in values.tolist()]
+
+
+def _files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
+
+
+def test_columns_are_those_of_the_samples(run, folder):
+    view = _piece(folder, 'val-600/view.js', 'view/val-600')
+    table = samples.load(artifacts.open_written(run, 'val-600'))
+    columns = {column['name']: column for column in view['columns']}
+    for field in table.schema:
+        expected, found = table[field.name].to_pylist(), _values(columns[field.name])
+        if columns[field.name]['values'] and 'float' in str(field.type):
+            nan = [np.nan if value is None else value for value in expected]
+            found = [np.nan if value is None else value for value in found]
+            np.testing.assert_allclose(found, np.array(nan), rtol=1e-6)
+        else:
+            assert found == expected
+        assert columns[field.name]['role'] == field.metadata[b'role'].decode()
+        assert columns[field.name]['unit'] == field.metadata[b'unit'].decode()
+        assert columns[field.name]['description']
+    assert columns['num_person']['values']['dtype'] == 'uint8'
+    assert columns['iou_car']['description'].startswith('intersection over union')
+    assert columns['width']['description'] == 'in pixels'
+
+
+def test_everything_else_goes_by_rows_of_the_samples(run, folder):
+    analysis = artifacts.open_written(run, 'val-600')
+    ids = analysis.examples.image_ids
+    view = _piece(folder, 'val-600/view.js', 'view/val-600')
+    findings = _piece(folder, 'val-600/findings.js', 'findings/val-600')
+    columns = {column['name']: column for column in view['columns']}
+
+    label = clusters.load(analysis)['label']
+    names = [f'{k}: {name}' for k, name in enumerate(clusters.names(analysis))]
+    assert _values(columns['cluster']) == [names[k] for k in label]
+    for k, cluster in enumerate(findings['clusters']):
+        assert cluster['size'] == (label == k).sum()
+        assert (label[cluster['exemplars']] == k).all()
+        assert (folder / 'data/val-600' / cluster['heat_map']).is_file()
+
+    inside = slices.load_columns(analysis)
+    for part in findings['slices'].values():
+        for row in part['slices']:
+            member = np.array(_values(columns[f'slice: {row["text"]}']))
+            assert not member[~slice_search.membership(inside, row['conditions'])].any()
+            assert member.sum() == row['size'] and member[row['worst']].all()
+
+    regions, images = label_issues.load(analysis)
+    scores = [image['score'] for image in images['images']]
+    np.testing.assert_allclose(_decode(columns['label_issue_score']['values']), scores)
+    assert _values(columns['label_issue_kind']) == [image['kind'] for image in images['images']]
+    best = regions.to_pylist()[0]
+    assert findings['label_issues'][0]['score'] == best['score']
+    assert ids[findings['label_issues'][0]['row']] == best['image_id']
+    assert findings['label_issues_total'] == len(regions)
+
+    nearest = _piece(folder, 'val-600/similar.js', 'similar/val-600')['similar']
+    for key, array in similar.load(analysis).items():
+        np.testing.assert_array_equal(_decode(nearest[key]), array)
+    assert view['missing'] == []
+    assert _piece(folder, 'train-300/view.js', 'view/train-300')['missing'] != []
+
+
+def test_heat_maps_of_other_clusters_are_left_out(run, tmp_path):
+    workdir = shutil.copytree(run, tmp_path / 'run', ignore=shutil.ignore_patterns('report'))
+    analysis = artifacts.open_written(workdir, 'val-600')
+    arrays = clusters.load(analysis)
+    arrays['label'] = arrays['label'][::-1]
+    artifacts.save_arrays(analysis, 'clusters', clusters.VERSION, **arrays)
+    assert report.main(['--workdir', str(workdir)]) == 0
+    findings = _piece(workdir / 'report', 'val-600/findings.js', 'findings/val-600')
+    assert all(cluster['heat_map'] is None for cluster in findings['clusters'])
+    details = _piece(workdir / 'report', 'val-600/view.js', 'view/val-600')['pictures']['details']
+    assert {tuple(paths['saliency']) for paths in details.values()} == {('person', 'car', 'loss')}
+
+
+def test_outlines_of_regions(folder):
+    regions = _piece(folder, 'val-600/findings.js', 'findings/val-600')['label_issues']
+    for region in regions[:10]:
+        data = base64.b64decode(region['mask'].removeprefix('data:image/webp;base64,'))
+        mask = np.asarray(Image.open(io.BytesIO(data)).convert('RGBA'))
+        y, x = np.nonzero((mask == 255).all(-1))
+        left, top, right, bottom = (128 * side for side in region['box'])
+        # The line lies inside of the box, and touches it to within a pixel of the label.
+        assert left - 3 <= x.min() <= left + 3 and right - 4 <= x.max() <= right + 3
+        assert top - 3 <= y.min() <= top + 3 and bottom - 4 <= y.max() <= bottom + 3
+        middle = mask[int(top + bottom) // 2, int(left + right) // 2]
+        assert middle[3] == 0
+
+
+def test_manifest_and_pictures(run, folder):
+    manifest = _piece(folder, 'manifest.js', 'manifest')
+    assert [view['name'] for view in manifest['views']] == ['val-600', 'train-300']
+    assert manifest['default'] == 'val-600'
+    assert manifest['class_colors'][:2] == ['#000000', '#e69f00']
+    view = _piece(folder, 'val-600/view.js', 'view/val-600')
+    for sheet in view['pictures']['sheets']:
+        for path in sheet.values():
+            assert (folder / 'data/val-600' / path).is_file()
+    for paths in view['pictures']['details'].values():
+        several = [*paths.pop('classes').values(), *paths.pop('saliency').values()]
+        for path in [*paths.values(), *several]:
+            assert (folder / 'data/val-600' / path).is_file()
+
+
+def test_names_are_only_ever_text(folder):
+    view = _piece(folder, 'val-600/view.js', 'view/val-600')
+    files = next(column for column in view['columns'] if column['name'] == 'file_name')
+    assert tuple(files['values'][: len(report_fixture.HOSTILE)]) == report_fixture.HOSTILE
+    for path in (folder / 'data').rglob('*.js'):
+        text = path.read_text()
+        assert text.isascii() and not re.search(r'[<>&\x00-\x09\x0b-\x1f\x7f]', text)
+
+
+def test_same_artifacts_same_report(run, folder, tmp_path):
+    assert report.main(['--workdir', str(run), '--output', str(tmp_path / 'again')]) == 0
+    assert _files(tmp_path / 'again') == _files(folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['again']
+
+
+def test_killed_in_replacing_a_report(run, folder, tmp_path, monkeypatch):
+    again, arguments = tmp_path / 'again', ['--workdir', str(run), '--output', f'{tmp_path}/again']
+    assert report.main(arguments) == 0
+
+    class Killed(BaseException):
+        pass
+
+    def begin_to_remove(path, **_):
+        if path.exists():
+            (path / 'data' / 'manifest.js').unlink()
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(shutil, 'rmtree', begin_to_remove)
+        report.main(arguments)
+    assert report.main(arguments) == 0
+    assert _files(again) == _files(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ['again']
+
+
+def test_samples_are_enough(tmp_path, capsys):
+    report_fixture.write_run(tmp_path / 'run', 40, only=())
+    before = _files(tmp_path / 'run')
+    out, result = tmp_path / 'out', tmp_path / 'result.json'
+    command = ['--workdir', str(tmp_path / 'run'), '--output', str(out), '--json', str(result)]
+    assert report.main(command) == 0
+    assert _files(tmp_path / 'run') == before
+    view = _piece(out, 'val-600/view.js', 'view/val-600')
+    assert 'clusters' in view['missing'] and 'pictures' in view['missing']
+    assert view['pieces'] == [] and 'map_2d' not in view
+    assert 'clusters' in capsys.readouterr().out
+    assert json.loads(result.read_text())['manifest']['views'][0]['n'] == 40
+
+
+def test_what_does_not_fit_is_refused(run, tmp_path, capsys):
+    workdir = shutil.copytree(run, tmp_path / 'run', ignore=shutil.ignore_patterns('report'))
+    folder = workdir / 'analysis' / 'val-600'
+    other = report_fixture.write_run(tmp_path / 'other', 80, seed=1, only=('similarity_map',))
+    kept = (folder / 'similarity_map.npz').read_bytes()
+    command = ['--workdir', str(workdir)]
+    shutil.copyfile(other.folder / 'similarity_map.npz', folder / 'similarity_map.npz')
+    assert report.main(command) == 1
+    assert 'similarity_map.npz was made of something else' in capsys.readouterr().err
+    (folder / 'similarity_map.npz').write_bytes(kept)
+    described = json.loads((folder / 'pictures.json').read_text())
+    described['sheets'].pop()
+    del described['header']['crc32']
+    (folder / 'pictures.json').write_text(json.dumps(described))
+    assert report.main(command) == 1
+    assert 'unfinished: run python -m analysis.pictures' in capsys.readouterr().err
+    described['sheets'][0]['image'] = '../../../../run.json'
+    (folder / 'pictures.json').write_text(json.dumps(described))
+    assert report.main(command) == 1
+    assert 'which is not in its folder' in capsys.readouterr().err
+    shutil.copyfile(run / 'analysis/val-600/pictures.json', folder / 'pictures.json')
+    (folder / 'pictures/sheets/00000-truth.webp').unlink()
+    assert report.main(command) == 1
+    assert 'truth.webp is missing' in capsys.readouterr().err
+    assert report.main([*command, '--first', 'val-7']) == 1
+    assert "no analysis 'val-7'; there are val-600, train-300" in capsys.readouterr().err
+    assert report.main(['--workdir', str(tmp_path / 'none')]) == 1
+    assert 'was not analysed' in capsys.readouterr().err
+    assert not (workdir / 'report').exists() and not list(workdir.glob('.*'))
+
+
+def test_other_folders_are_left_alone(run, folder, tmp_path, capsys):
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'thesis.txt').write_text('years of work')
+    command = ['--workdir', str(run), '--output']
+    assert report.main([*command, str(tmp_path / 'mine')]) == 1
+    assert 'left alone' in capsys.readouterr().err
+    assert report.main([*command, str(tmp_path / 'mine/thesis.txt'), '--single_file']) == 1
+    assert 'left alone' in capsys.readouterr().err
+    assert _files(tmp_path) == {'mine/thesis.txt': b'years of work'}
+    # A report is replaced, whatever else is in its folder.
+    shutil.copytree(folder, tmp_path / 'old')
+    (tmp_path / 'old' / 'data' / 'stale.js').write_text('')
+    assert report.main([*command, str(tmp_path / 'old')]) == 0
+    assert _files(tmp_path / 'old') == _files(folder)
+
+
+def test_two_models(run, tmp_path):
+    other = tmp_path / 'other'
+    report_fixture.write_run(other, 80, name='val-500')
+    this = artifacts.open_written(run, 'val-600')
+    report_fixture.write_comparison(this, artifacts.open_written(other, 'val-500'))
+    out = tmp_path / 'report'
+    assert report.main(['--workdir', str(run), '--other', str(other), '--output', str(out)]) == 0
+    manifest = _piece(out, 'manifest.js', 'manifest')
+    names = [view['name'] for view in manifest['views']]
+    assert names == ['val-600', 'train-300', 'other-val-500']
+    (comparison,) = manifest['compare']
+    assert (comparison['this'], comparison['other']) == ('val-600', 'other-val-500')
+    content = _piece(out, comparison['file'], f'compare/{comparison["name"]}')
+    ids = []
+    for side in ('this', 'other'):
+        name = comparison[side]
+        view = _piece(out, f'{name}/view.js', f'view/{name}')
+        image_id = next(c for c in view['columns'] if c['name'] == 'image_id')
+        ids.append(_decode(image_id['values'])[_decode(content['rows'][side])])
+    np.testing.assert_array_equal(*ids)
+    assert len(ids[0]) == 80
+    assert content['scores'][0]['difference'] == 0.03
+
+
+def test_single_file(run, tmp_path, capsys):
+    out = tmp_path / 'new' / 'report.html'
+    command = ['--workdir', str(run), '--output', str(out), '--single_file']
+    assert report.main(command) == 0
+    page = out.read_text()
+    # Only the scripts that are there may run, and nothing is asked for.
+    scripts = re.findall(r'<script>(.*?)</script>', page, re.DOTALL)
+    policy = re.search(r'http-equiv="Content-Security-Policy"\s+content="([^"]*)"', page)[1]
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()) for text in scripts]
+    assert re.findall(r"'sha256-([^']*)'", policy) == [digest.decode() for digest in hashes]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    markup = re.sub(r'<script>.*?</script>|<style>.*?</style>', '', page, flags=re.DOTALL)
+    assert not re.search(r'\bsrc=|rel="stylesheet"|https?:', markup)
+    assert page.lower().count('<script') == page.lower().count('</script') == len(scripts)
+    data = next(text for text in scripts if text.startswith('explorer.provide("files"'))
+    pieces = _provided(data)
+    assert pieces['manifest']['single_file'] is True
+    view = pieces['view/val-600']
+    paths = {path for sheet in view['pictures']['sheets'] for path in sheet.values()}
+    for path in paths:
+        kind, content = pieces['files'][f'val-600/{path}'].split(';')
+        assert kind == 'image/webp'
+        assert Image.open(io.BytesIO(base64.b64decode(content))).format == 'WEBP'
+
+    # Less room: smaller thumbnails, fewer large pictures; none at all is refused.
+    full = len(page)
+    bare = len(page) - len(json.dumps(pieces['files']))
+    limit = (bare + 0.35 * (full - bare)) / 1e6
+    assert report.main([*command, '--megabytes', str(limit)]) == 0
+    assert out.stat().st_size <= limit * 1e6
+    scripts = re.findall(r'<script>(.*?)</script>', out.read_text(), re.DOTALL)
+    less = _provided(next(t for t in scripts if t.startswith('explorer.provide("files"')))
+    small = less['view/val-600']['pictures']
+    assert (small['thumb_size'], len(small['details'])) < (
+        view['pictures']['thumb_size'],
+        len(view['pictures']['details']),
+    )
+    capsys.readouterr()
+    assert report.main([*command, '--megabytes', '0.1']) == 1
+    assert 'MB larger than --megabytes' in capsys.readouterr().err
+
+
+def test_table_for_other_tools(run, tmp_path):
+    out = tmp_path / 'report'
+    assert report.main(['--workdir', str(run), '--output', str(out), '--parquet']) == 0
+    table = parquet.read_table(out / 'samples-val-600.parquet')
+    analysis = artifacts.open_written(run, 'val-600')
+    assert table['image_id'].to_pylist() == analysis.examples.image_ids.tolist()
+    assert {'x', 'y', 'cluster', 'loss'} <= set(table.column_names)
+    first = table['neighbors'][0].as_py()
+    assert first['ids'] == similar.load(analysis)['index'][0].tolist()
+    assert np.all(np.diff(first['distances']) >= 0)
+    image = table['image'][41].as_py()
+    assert image['path'] == table['file_name'][41].as_py()
+    assert Image.open(io.BytesIO(image['bytes'])).size == (96, 96)
+
+
+def test_numbers_are_stored_in_few_bytes_without_loss():
+    for values, dtype in (
+        ([0, 3, np.nan, 254], 'uint8'),
+        ([0, 255, np.nan], 'uint16'),
+        ([-1, 3], 'float32'),
+        ([0.5, np.nan], 'float32'),
+        ([70000, 1], 'float32'),
+        ([np.nan, np.nan], 'uint8'),
+    ):
+        encoded = view_data._number(np.array(values, np.float64))
+        assert encoded['dtype'] == dtype
+        np.testing.assert_array_equal(_decode(encoded), values)
+    with pytest.raises(ValueError):
+        view_data.to_script('x', {'value': float('nan')})
+
+
+def test_single_file_in_a_browser(run, browser, tmp_path):
+    """Its own scripts run, from the file alone, and nothing else is asked for."""
+    out = tmp_path / 'report.html'
+    assert report.main(['--workdir', str(run), '--output', str(out), '--single_file']) == 0
+    page, said, asked = browser.new_page(), [], []
+    page.on('console', lambda message: said.append(message.text))
+    page.on('pageerror', lambda error: said.append(str(error)))
+    page.on('request', lambda request: asked.append(request.url.partition(':')[0]))
+    page.goto(out.as_uri())
+    page.wait_for_selector('body[data-ready]')
+    assert page.evaluate('explorer.passing()') == 80
+    # A thumbnail is drawn from the file.
+    size = page.evaluate("""async () => {
+        const image = new Image();
+        const path = explorer.view.pictures.sheets[0].image;
+        image.src = explorer.picture(explorer.view, path);
+        await image.decode();
+        return [image.width, explorer.view.pictures.thumb_size];
+    }""")
+    assert size[0] == 6 * size[1]
+    page.close()
+    assert said == []
+    assert set(asked) <= {'file', 'data', 'blob'} and asked.count('file') == 1

@@ -1,0 +1,51 @@
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from analysis import embeddings
+from analysis.saliency import membership_maps
+from analysis.saliency import scores as saliency_scores
+from analysis.stage import artifacts
+from segmentation.models.unet import scale_images
+
+
+@pytest.fixture(scope='module')
+def analysis(tiny_run):
+    return artifacts.open_analysis(tiny_run)
+
+
+@pytest.fixture(scope='module')
+def clusters(analysis):
+    """Each image's own embedding is its cluster, the next image's the other one."""
+    embedding, reduction = embeddings.compute(analysis, dimensions=3, progress=False)
+    label = np.arange(len(embedding), dtype=np.int32)
+    return saliency_scores.Clusters(reduction, embedding, label, np.roll(label, -1), embedding)
+
+
+def test_maps_add_up_to_what_the_average_image_lacks(analysis, clusters):
+    """Of each layer Σ (A - Ā) · ∂margin/∂A, by derivatives along the way to the average."""
+    run, number = analysis.run, len(analysis.examples)
+    images = np.stack([analysis.examples[row]['image'] for row in range(number)])
+    scaled = scale_images(images, run.config.data.input_range)
+    scores = saliency_scores.Scores(run.model, clusters)
+    target = clusters.target(np.arange(number))
+    layers = membership_maps.LAYERS
+    responses = embeddings.respond(run.model, run.variables, scaled, set(layers).__contains__)
+    offsets = {layer.split('/')[1]: each.mean(0) - each for layer, each in responses.items()}
+
+    def margins(amounts):
+        def add(call, args, kwargs, context):
+            output, name = call(*args, **kwargs), context.module.name
+            if context.method_name == '__call__' and name in offsets:
+                output += amounts[name][:, None, None, None] * offsets[name]
+            return output
+
+        with nn.intercept_methods(add):
+            return scores.cluster_score(run.variables, scaled, target).sum()
+
+    changes = jax.jit(jax.grad(margins))(dict.fromkeys(offsets, np.zeros(number, np.float32)))
+    expected = -sum(np.asarray(change) for change in changes.values())
+    maps = membership_maps.compute(analysis, clusters, np.arange(number))
+    assert maps.shape[1] == maps.shape[2] and maps.dtype == np.float32
+    np.testing.assert_allclose(maps.sum((1, 2)), expected, rtol=1e-3, atol=1e-5)

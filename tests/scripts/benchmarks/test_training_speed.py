@@ -1,0 +1,210 @@
+"""The benchmark's report, its workers' protocol, its list of layers and the plain form."""
+
+import functools
+import os
+import signal
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from scripts.benchmarks import training_speed
+from segmentation.models.unet import SegmentationModel
+
+sys.path.append(str(training_speed.PEERS))  # workers are scripts, and import each other by name
+import jax_worker
+import plain_flax
+
+
+def entry(rates, peak=1000.0, parameters=7):
+    return {
+        'per_second': rates,
+        'peak_mb': peak,
+        'parameters': parameters,
+    }
+
+
+@pytest.fixture
+def result():
+    layer = {
+        'name': 'encoder/Conv1', 'kind': 'dense', 'input': (2, 8, 8, 3), 'kernel': (3, 3, 3, 4),
+        'flop': 10**9, 'inputs_needed': False, 'seconds': [0.2, 0.1, 0.3],
+    }  # fmt: skip
+    return {
+        'machine': {'cpu': 'abacus', 'cores': 2, 'memory_gb': 1.0, 'system': 'wood'},
+        'settings': {'threads': 2, 'batch_size': 2, 'image_size': 8, 'rounds': 3},
+        'versions': {'jax': '0.1'},
+        'training': {
+            'contenders': {
+                'ours': entry([10.0, 30.0, 20.0], peak=800.0),
+                'TensorFlow': entry([25.0, 24.0, 26.0], peak=1200.0),
+                'PyTorch': entry([40.0, 5.0, 10.0], peak=600.0),
+                'plain Flax': entry([99.0], peak=1.0),
+            },
+            'absent': {'PyTorch, compiled': 'no compiler'},
+        },
+        'pipeline': {
+            'contenders': {'ours': entry([100.0])},
+            'absent': {'tf.data': 'not installed'},
+            'preparation': {'images': 12, 'seconds': 3.0},
+        },
+        'layers': {
+            'gemm': {'jax gemm': [90.0, 100.0, 110.0], 'torch gemm': [50.0]},
+            'absent': {},
+            'layers': [layer],
+        },
+    }
+
+
+def test_ratios_are_of_medians_to_the_best_peer(result):
+    ratios = training_speed.compute_ratios(result)
+    assert ratios['training'] == 20 / 25
+    assert ratios['memory_training'] == 600 / 800  # PyTorch is the leaner one
+    assert ratios['against'] == {
+        'training': 'TensorFlow',
+        'memory_training': 'PyTorch',
+    }
+    assert ratios['pipeline_over_training'] == 100 / 20
+    # Without a peer there is nothing to be faster than.
+    assert 'pipeline' not in ratios and 'inference' not in ratios
+
+
+def test_report_names_peers_and_the_absent(result):
+    result['ratios'] = training_speed.compute_ratios(result)
+    text = training_speed.report(result)
+    assert '| ours | 20.0 (10.0–30.0) | 800 |' in text
+    assert 'Ours is 0.80× as fast as TensorFlow; PyTorch needs 0.75× our memory.' in text
+    assert 'PyTorch, compiled is absent: no compiler' in text
+    assert '| tf.data | absent |' in text
+    # Value and kernel gradient of 1 GFLOP each in 0.2 s, beside the faster product's 100 GFLOP/s.
+    layer = '| encoder/Conv1 | dense | 2×8×8×3 | 3×3×3×4 | 2.00 | 200.0 | 10 | 10 % |'
+    assert layer in text
+
+
+FAKE = """
+import sys
+sys.path.insert(0, {peers!r})
+from protocol import serve
+
+def count(spec):
+    done = []
+    def run(steps):
+        print('a library prints')
+        if spec['fails'] and done:
+            raise RuntimeError('no <memory>')
+        done.extend(range(steps))
+        return len(done)
+    return run, {{'parameters': 3}}
+
+serve({{'count': count}})
+"""
+
+
+@pytest.fixture
+def fake(tmp_path):
+    path = tmp_path / 'fake_worker.py'
+    path.write_text(FAKE.format(peers=str(training_speed.PEERS)))
+
+    def start(fails=False):
+        return training_speed.Worker(
+            'fake', [sys.executable, path], {'task': 'count', 'fails': fails}, 16, 5, 10
+        )
+
+    return start
+
+
+def test_worker_answers_requests_and_ends(fake):
+    worker = fake()
+    assert worker.about['parameters'] == 3 and worker.about['peak_mb'] > 0
+    worker.turn(skip=2)
+    # One step before it was ready, two skipped, five timed.
+    assert worker.results == [8] and worker.rates[0] > 0
+    worker.close()
+    assert worker.process.returncode is not None
+
+
+def test_stop_while_a_worker_starts_ends_it(tmp_path):
+    pid = tmp_path / 'pid'
+    pressed = (
+        'import os, pathlib, signal, time\n'
+        f'pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\n'
+        'os.kill(os.getppid(), signal.SIGINT)\n'  # as if Ctrl-C were pressed now
+        'time.sleep(1000)'
+    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            training_speed.Worker('slow', [sys.executable, '-c', pressed], {}, 1, 1, 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_contender_that_fails_is_absent_and_ours_an_error(fake):
+    workers, absent = training_speed.alternate(
+        [('ours', lambda: fake()), ('peer', lambda: fake(fails=True))], 2, title='test'
+    )
+    assert list(workers) == ['ours'] and len(workers['ours'].rates) == 2
+    assert 'RuntimeError: no <memory>' in absent['peer']
+    with pytest.raises(training_speed.WorkerFailed, match='test, ours: RuntimeError'):
+        training_speed.alternate([('ours', lambda: fake(fails=True))], 1, title='test')
+
+
+def model_variables(model, size=64):
+    images = jnp.zeros((1, size, size, 3))
+    return jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
+
+
+def test_layers_are_the_models_kernels():
+    model = SegmentationModel(3)
+    layers = jax_worker.list_layers(model, 64, 2)
+    parameters = jax.tree_util.tree_flatten_with_path(model_variables(model)['params'])[0]
+    kernels = {
+        '/'.join(key.key for key in path[:-1]): leaf.shape
+        for path, leaf in parameters
+        if path[-1].key == 'kernel'
+    }
+    assert {layer['name']: layer['kernel'] for layer in layers} == kernels
+    assert [layer['name'] for layer in layers if not layer['inputs_needed']] == ['encoder/Conv1']
+    assert layers[-1]['output'] == (2, 64, 64, 3)
+
+
+@pytest.mark.parametrize('kind', ['dense', 'depthwise', 'pointwise', 'transposed'])
+def test_layer_flop_agrees_with_xla(kind):
+    layers = jax_worker.list_layers(SegmentationModel(3, width=0.35), 64, 2)
+    layer = [layer for layer in layers if layer['kind'] == kind][-1]
+    b, height, width, channels = layer['input']
+    transposed = kind == 'transposed'
+    # XLA leaves out what meets the padding, our count does not: so no window may reach over it.
+    if not transposed:
+        height, width = (
+            layer['stride'] * (side - 1) + layer['kernel'][0] for side in layer['output'][1:3]
+        )
+    options = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
+    if transposed:
+        plain = functools.partial(
+            lax.conv_transpose, strides=(2, 2), padding='VALID', transpose_kernel=True, **options
+        )
+    else:
+        plain = functools.partial(
+            lax.conv_general_dilated,
+            window_strides=(layer['stride'],) * 2,
+            padding='VALID',
+            feature_group_count=channels if kind == 'depthwise' else 1,
+            **options,
+        )
+    lowered = jax.jit(plain).lower(
+        jnp.zeros((b, height, width, channels)), jnp.zeros(layer['kernel'])
+    )
+    if not transposed:
+        assert lowered.out_info.shape == layer['output']
+    assert lowered.cost_analysis()['flops'] == layer['flop']
+
+
+def test_plain_form_has_our_variables():
+    ours = model_variables(SegmentationModel(3))
+    plain = model_variables(plain_flax.PlainModel(3))
+    assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, plain)

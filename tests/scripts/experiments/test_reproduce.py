@@ -1,0 +1,265 @@
+"""The reproduction command, end to end on a tiny data set."""
+
+import json
+import os
+import pathlib
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts.experiments import reproduce
+from segmentation import train
+from segmentation.data import selection
+from tests import coco_fixtures
+
+FIELDS = {
+    'data.image_size': 32,
+    'data.require': 'nothing',
+    'data.threads': 2,
+    'data.selection_fraction': 0.3,
+    'model.pretrained': '',
+    'model.width': 0.35,
+    'train.batch_size': 8,
+    'train.num_steps': 2,
+    'train.eval_every': 2,
+    'train.recalibrate_batches': 0,
+    'train.num_pictures': 0,
+    'eval_batch_size': 8,
+}
+
+
+# Images of the fixture's training split in which nobody looked for trucks.
+WITHOUT_TRUCKS = {1000, 993}
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    """The tiny data set with trucks and trains among its categories."""
+    documents = {'train': coco_fixtures.document(14), 'val': coco_fixtures.document(6, seed=1)}
+    for split, document in documents.items():
+        document['categories'] = [
+            *document['categories'],
+            {'id': 7, 'name': 'train', 'supercategory': 'vehicle'},
+            {'id': 8, 'name': 'truck', 'supercategory': 'vehicle'},
+        ]
+        if split == 'val':  # other photographs than those of the training split
+            for entry in (*document['images'], *document['annotations']):
+                entry['image_id' if 'image_id' in entry else 'id'] += 1000
+            for image in document['images']:
+                image['file_name'] = f'{image["id"]}.jpg'
+    folder = tmp_path_factory.mktemp('coco')
+    rare = documents['train']['images'], documents['train']['annotations']
+    documents['without_trucks'] = {
+        **documents['train'],
+        'images': [image for image in rare[0] if image['id'] in WITHOUT_TRUCKS],
+        'annotations': [entry for entry in rare[1] if entry['image_id'] in WITHOUT_TRUCKS],
+    }
+    documents['train']['images'] = [i for i in rare[0] if i['id'] not in WITHOUT_TRUCKS]
+    documents['train']['annotations'] = [
+        entry for entry in rare[1] if entry['image_id'] not in WITHOUT_TRUCKS
+    ]
+    return coco_fixtures.write_folder(folder, documents)
+
+
+@pytest.fixture(scope='module')
+def arguments(source, data_dir):
+    def make(workdir, *options, **fields):
+        fields = {**FIELDS, 'data.data_dir': data_dir, **fields}
+        return [
+            f'--workdir={workdir}',
+            f'--source={source}',
+            *options,
+            *(f'--config.{name}={value}' for name, value in fields.items()),
+        ]
+
+    return make
+
+
+COMPLETE = {
+    'data.complete': 'train: person, vehicle; val: person, vehicle; without_trucks: person, car',
+    'data.train_splits': ('train', 'without_trucks'),
+}
+
+
+@pytest.fixture(scope='module')
+def both(arguments, tmp_path_factory):
+    """Directory of a run of both experiments in two folds."""
+    workdir = tmp_path_factory.mktemp('both')
+    options = ('--seeds=1', '--folds=2', f'--json={workdir / "out.json"}')
+    assert reproduce.main(arguments(workdir, *options, **COMPLETE)) == 0
+    return workdir
+
+
+def test_each_image_is_scored_once_by_a_model_that_never_saw_it(both):
+    images = json.loads((both / 'images.json').read_text())
+    # 12 and 6 images; those without trucks are left out of both experiments.
+    assert len(images['scored']) == 18 and not WITHOUT_TRUCKS & set(images['scored'])
+    assert json.loads((both / 'left_out.json').read_text())['ids'] == sorted(WITHOUT_TRUCKS)
+    folds = selection.fold_of(images['scored'], 2)
+    assert images['fold_of'] == dict(zip(map(str, images['scored']), folds.tolist(), strict=True))
+    for experiment in ('person_car', 'vehicle'):
+        scored = []
+        for fold in range(2):
+            run = both / experiment / f'seed0-fold{fold}'
+            with np.load(run / 'scores.npz', allow_pickle=False) as arrays:
+                scored += arrays['image_id'].tolist()
+                assert set(selection.fold_of(arrays['image_id'], 2)) == {fold}
+                for target in ('person_car', 'vehicle'):
+                    assert (arrays[target].sum((1, 2)) == 32 * 32).all()
+            used = json.loads((run / 'run.json').read_text())['images']
+            assert used['train']['images'] + used['selection']['images'] == (folds != fold).sum()
+        assert sorted(scored) == images['scored']
+
+
+def test_report_holds_scores_and_claims(both):
+    report = json.loads((both / 'out.json').read_text())
+    assert report == json.loads((both / 'report.json').read_text())
+    assert report['setup']['num_images'] == 18 and report['setup']['folds'] == 2
+    assert 'data.source = ' in ' '.join(report['setup']['differs_from_published'])
+    row = report['scores']['vehicle']['all images']['iou']['vehicle']
+    assert 0 <= row['over_images'][0] <= row['score'] <= row['over_images'][1] <= 1
+    for claim in report['claims']:
+        assert len(claim['tests']) == 6
+        assert claim['verdict'] == 'not resolvable with this data'  # one seed decides nothing
+    markdown = (both / 'report.md').read_text()
+    assert 'Not comparable' in markdown and '| 0.309 |' in markdown and 'Detectable' in markdown
+    assert Image.open(both / 'report.png').width > 500
+
+
+def test_both_models_are_scored_on_the_same_pixels(both):
+    for fold in range(2):
+        counts = [
+            dict(np.load(both / name / f'seed0-fold{fold}' / 'scores.npz', allow_pickle=False))
+            for name in ('person_car', 'vehicle')
+        ]
+        for target in ('person_car', 'vehicle'):
+            truth = [part[target].sum(-1) for part in counts]
+            np.testing.assert_array_equal(*truth)
+        # Buses are vehicles, and are taken for background by the other target.
+        merged, cars = (counts[0][target].sum((0, -1)) for target in ('vehicle', 'person_car'))
+        assert merged[2] > cars[2]
+
+
+def unchanged(workdir):
+    return {
+        path: path.stat().st_mtime_ns
+        for path in workdir.rglob('*')
+        if path.is_file() and path.parent != workdir
+    }
+
+
+def test_stopped_run_continues_and_finished_ones_are_left_alone(arguments, tmp_path, capsys):
+    fields = {'train.num_steps': 3, 'train.eval_every': 3}
+    command = arguments(
+        tmp_path, '--seeds=1', '--experiments=person_car', '--fractions=0.6', **fields
+    )
+    first = tmp_path / 'person_car' / 'seed0'
+
+    def stop():
+        while not (first / 'metrics.jsonl').exists():  # opened just before the first step
+            time.sleep(0.02)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    killer = threading.Thread(target=stop)
+    killer.start()
+    assert reproduce.main(command) == train.EXIT_STOPPED
+    killer.join()
+    assert 'The same command continues' in capsys.readouterr().err
+    assert not (tmp_path / 'report.md').exists()
+    steps = [path.name for path in (first / 'checkpoints').iterdir() if path.name.isdecimal()]
+    assert steps and int(steps[0]) < 3
+    assert reproduce.main([*command, '--report_only']) == 1  # nothing is complete
+
+    assert reproduce.main(command) == 0
+    out = capsys.readouterr().out
+    assert '2 trainings, 0 of them finished' in out and 'hours to go at' in out
+    lines = [json.loads(line) for line in (first / 'metrics.jsonl').read_text().splitlines()]
+    trained = [line['step'] for line in lines if 'train/loss' in line]
+    assert trained == sorted(set(trained)) and trained[-1] == 3
+    curve = json.loads((tmp_path / 'report.json').read_text())['learning_curve']
+    assert curve[0]['sizes'][0] < curve[0]['sizes'][1] == 12
+    assert 'cannot test' in curve[0]['prediction']['not_identifiable'][0]
+    images = json.loads((tmp_path / 'images.json').read_text())
+    assert len(images['train']) + len(images['selection']) == 12 and len(images['scored']) == 6
+
+    def scores():
+        return json.loads((tmp_path / 'report.json').read_text())['scores']
+
+    before, report = unchanged(tmp_path), scores()
+    (tmp_path / 'report.md').unlink()
+    assert reproduce.main(command) == 0
+    assert '2 trainings, 2 of them finished' in capsys.readouterr().out
+    assert unchanged(tmp_path) == before
+    assert (tmp_path / 'report.md').exists()
+    assert scores() == report
+
+    # Damaged scores are counted again from the checkpoint; nothing is trained.
+    whole = (first / 'scores.npz').read_bytes()
+    (first / 'scores.npz').write_bytes(whole[: len(whole) // 2])
+    checkpoints = unchanged(first / 'checkpoints')
+    assert reproduce.main(command) == 0
+    assert 'scoring again' in capsys.readouterr().err
+    assert unchanged(first / 'checkpoints') == checkpoints
+    assert scores() == report
+
+    # Another experiment in the same directory is refused, and so is a smaller budget.
+    assert reproduce.main([*command, '--config.optimizer.learning_rate=0.1']) == 1
+    assert 'optimizer.learning_rate: 0.001 there, 0.1 now' in capsys.readouterr().err
+    assert reproduce.main([*command, '--config.train.num_steps=2']) == 1
+    assert 'smaller budget' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('--config.seed=3', 'seed cannot be overridden here'),
+        ('--config.data.label_space=person_any_vehicle', 'data.label_space cannot be'),
+        ('--config.data.requires=nothing', 'Did you mean "data.require"'),
+        ('--source=/nowhere', 'neither a folder'),
+    ],
+)
+def test_mistakes_are_one_clear_line(arguments, tmp_path, capsys, option, message):
+    assert reproduce.main([*arguments(tmp_path), option]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('--experiments=person_cat', 'unknown experiments'),
+        ('--fractions=0.5,2', 'at most 1'),
+        ('--fractions=half', 'numbers such as'),
+        ('--folds=1', 'at least 2'),
+    ],
+)
+def test_wrong_options(tmp_path, capsys, option, message):
+    with pytest.raises(SystemExit):
+        reproduce.main([f'--workdir={tmp_path}', option])
+    assert message in capsys.readouterr().err
+
+
+def test_plan_is_nested_and_has_equal_steps(arguments, tmp_path):
+    """Whole reports first; every size is trained for as many steps as the whole set."""
+    command = arguments(
+        tmp_path, '--seeds=2', '--folds=2', '--fractions=0.6', '--curve_seeds=1',
+        **{'train.num_steps': 0, 'train.num_epochs': 10},
+    )  # fmt: skip
+    parsed, overrides = reproduce.parse_arguments(command)
+    configs = reproduce.base_configs(parsed, overrides)
+    prepared = reproduce.input_pipeline.open_data(configs['vehicle'].data)
+    plan = reproduce.make_plan(parsed, prepared, configs)
+    order = [(t.seed, t.fraction, t.fold, t.experiment) for t in plan]
+    assert order[:4] == [(0, 1.0, f, e) for f in (0, 1) for e in ('person_car', 'vehicle')]
+    assert [key[:2] for key in order[::4]] == [(0, 1.0), (0, 0.6), (1, 1.0)]
+    assert len({t.directory for t in plan}) == len(plan) == 12
+    assert plan[4].directory == pathlib.Path(tmp_path, 'person_car', 'seed0-fold0-0.6')
+    by_key = {key: t for key, t in zip(order, plan, strict=True)}
+    for fold in range(2):
+        whole, part = (by_key[0, fraction, fold, 'vehicle'] for fraction in (1.0, 0.6))
+        assert whole.config.train.num_steps == part.config.train.num_steps > 0
+        assert part.num_images < whole.num_images

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from segmentation import evaluate, metrics
+from segmentation.data.examples import open_data, select_examples
+
+CLASSES = 3
+
+
+@pytest.fixture
+def examples(tiny_config):
+    prepared = open_data(tiny_config.data)
+    return select_examples(prepared, tiny_config.data, 'val')[0]
+
+
+def test_scores_are_those_of_each_image_padding_not_counted(examples):
+    """A predictor that knows nothing, in batches that do not divide the six images."""
+    rng = np.random.default_rng(0)
+    known = {examples[i]['image'].tobytes(): i for i in range(len(examples))}
+    logits = rng.normal(size=(len(examples), 32, 32, CLASSES)).astype(np.float32)
+
+    def predict(variables, images):
+        chosen = [known.get(image.tobytes(), 0) for image in images]
+        return logits[chosen]
+
+    result = evaluate.evaluate(
+        predict, {}, examples, num_classes=CLASSES, batch_size=4, original=True
+    )
+    np.testing.assert_array_equal(result['image_id'], examples.image_ids)
+    for i in range(len(examples)):
+        label = examples[i]['label']
+        expected = metrics.confusion_matrix(label, logits[i].argmax(-1), CLASSES)
+        np.testing.assert_array_equal(result['network'][i], expected)
+        full = examples.full_label(i)
+        assert result['original'][i].sum() == (full != 255).sum()
+        shifted = logits[i] - logits[i].max(-1, keepdims=True)
+        log_probability = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+        nats = -np.take_along_axis(log_probability, label[..., None].astype(int), -1)
+        assert np.isclose(result['loss'][i], nats.mean(), rtol=1e-4)
+
+
+def test_enlarging_interpolates_before_it_compares():
+    logits = np.zeros((2, 2, 2), np.float32)
+    logits[:, 0, 0], logits[:, 1, 1] = 3, 1  # class 0 wins by 3 on the left, class 1 by 1
+    label = evaluate.enlarge_and_classify(logits, 4, 8)
+    assert label.dtype == np.uint8 and label.shape == (4, 8)
+    # Half-pixel centres: the difference falls linearly from 3 at column 1.5 to -1 at column 5.5.
+    np.testing.assert_array_equal(label[0], [0, 0, 0, 0, 0, 1, 1, 1])
+
+
+def test_same_size_is_argmax():
+    logits = np.random.default_rng(0).normal(size=(16, 16, 3)).astype(np.float32)
+    np.testing.assert_array_equal(evaluate.enlarge_and_classify(logits, 16, 16), logits.argmax(-1))
+
+
+def test_full_label_is_the_networks_label_enlarged(examples):
+    for i in range(len(examples)):
+        full, label = examples.full_label(i), examples[i]['label']
+        small = Image.fromarray(full).resize(label.shape[::-1], Image.Resampling.NEAREST)
+        np.testing.assert_array_equal(np.asarray(small), label)
+
+
+def test_uneven_batch_is_named():
+    class Model:
+        def apply(self, *_, **__):
+            raise AssertionError('must not be reached')
+
+    predict = evaluate.make_predict(Model(), 'imagenet')
+    with pytest.raises(ValueError, match='12 images do not divide evenly over 8 devices'):
+        predict({}, np.zeros((12, 32, 32, 3), np.uint8))
