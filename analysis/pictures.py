@@ -20,7 +20,7 @@ pictures.json (kind 'pictures', version 1), beside that folder; paths are relati
     scales           of loss and probability: colors from low to high, low, high, unit
 
 All are WebP. All but the photographs have transparent parts and lie over the photograph: truth and
-prediction in the classes' colours (`segmentation.writers`), where pixels that do not count are
+prediction in the classes' colours (`segmentation.overlays`), where pixels that do not count are
 white.
 """
 

@@ -17,8 +17,8 @@ import json, os, resource, threading
 import jax
 import jax.numpy as jnp
 import numpy as np
-from segmentation import process_settings
-process_settings.configure()
+from segmentation import cpu_runtime
+cpu_runtime.configure()
 
 @jax.jit
 def step(x):  # temporary arrays of 256 MB
@@ -32,7 +32,7 @@ for _ in range(8):
     step(x).block_until_ready()
 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 batch = np.ones((1, 512, 512), np.float32)  # large enough to be copied by another thread
-placed = process_settings.settle({'image': batch})['image']
+placed = cpu_runtime.settle({'image': batch})['image']
 settled = [isinstance(placed, jax.Array), placed.is_ready()]
 def resident():
     with open('/proc/self/statm') as file:

@@ -65,7 +65,7 @@ class _Decoder(_Part):
 
 
 class PlainModel(nn.Module):
-    """Takes the variables of `segmentation.model.SegmentationModel` at width 1."""
+    """Takes the variables of `segmentation.models.unet.SegmentationModel` at width 1."""
 
     num_classes: int
     bn_axis_name: str | None = None

@@ -382,7 +382,7 @@ def test_annotations_are_not_waited_for(folder, tmp_path):
 def test_killed_preparation_starts_again(folder, tmp_path, capsys):
     script = (
         'import os, signal, sys\n'
-        'from segmentation import coco, coco_files\n'
+        'from segmentation.data import coco, coco_files\n'
         'check = coco_files.check_image\n'
         'def kill(data, width, height):\n'
         '    if width == 64: os.kill(os.getpid(), signal.SIGKILL)\n'

@@ -262,7 +262,7 @@ def test_iterator_state_resumes_exactly_with_any_number_of_workers(augmented, wo
 def test_workers_end_when_their_parent_is_killed():
     code = """
 import multiprocessing, time
-from segmentation import input_pipeline
+from segmentation.data import input_pipeline
 def work():
     input_pipeline._end_with_parent(0, 1)
     print('ready', flush=True)
