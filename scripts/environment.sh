@@ -1,21 +1,26 @@
 # Sourced by demo.sh and test.sh: goes to the project's root and installs the project into .venv.
 # PYTHON chooses the interpreter (3.11 or later), VENV another place for the environment.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || return 1
 venv="${VENV:-.venv}"
+[ "${venv#/}" != "$venv" ] || venv="$PWD/$venv"
 python="${PYTHON:-python3}"
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     echo "Python 3.11 or later is needed; $python is $("$python" --version 2>&1)." >&2
     echo "Name another one with PYTHON=/path/to/python3.11" >&2
-    exit 1
+    return 1
 fi
-# Installed already, from these very requirements?
+if [ -n "${PYTHON:-}" ] && [ -e "$venv/bin/python" ] &&
+    [ "$("$python" --version)" != "$("$venv/bin/python" --version)" ]; then
+    echo "$venv holds $("$venv/bin/python" --version). Delete it, or name another place with VENV." >&2
+    return 1
+fi
+# Installed already, from the same requirements?
 wanted="$PWD $(cat pyproject.toml requirements.txt requirements-dev.txt)"
 if [ "$wanted" != "$(cat "$venv/requirements.installed" 2>/dev/null)" ]; then
     echo "Installing the project and its requirements into $venv"
-    "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-    echo "$wanted" > "$venv/requirements.installed"
+    { "$python" -m venv "$venv" &&
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]' &&
+        echo "$wanted" > "$venv/requirements.installed"; } || return 1
 fi
-export PATH="$PWD/$venv/bin:$PATH"
-[ "${venv#/}" = "$venv" ] || export PATH="$venv/bin:$PATH"
+export PATH="$venv/bin:$PATH"
