@@ -1,87 +1,39 @@
 """Runs every analysis of a checkpoint, in the order in which they need each other.
 
     python scripts/analyze.py --workdir runs/person_car --split val
-    python scripts/analyze.py --workdir runs/person_car --other runs/vehicle
+    python scripts/analyze.py --list
 
-Each stage is a command of its own, `python -m analysis.<stage>`, whose --help says what it writes
-into the run's analysis/<split>-<step>/. Started again, what is there is read and the rest is
-computed. A stage that fails ends the command, with what it said; the stages before it are kept.
-With --other, the run is compared with another one on the same images, of which the stages that the
-comparison and its page read are run first. The report, for a browser, comes last and shows all that
-is there.
+Each stage is also a command of its own, `python -m analysis.<stage>`; its --help says what it
+computes. Results go to the run's analysis/<split>-<step>/, what a stage prints to <stage>.md there.
+Started again, the command reads what is up to date and computes the rest. A stage that fails ends
+the command with its error; the results of the stages before it stay.
 
-Results that are printed by the stages go to <stage>.md there; --json FILE has all of them, with the
-seconds that each stage took and the peak memory of the process when it was done.
+With --other, the run is compared with another one on the same images: first come the stages of the
+other run that the comparison and the report show. The report, to open in a browser, comes last.
+
+--json FILE has the results of all stages, with their time and the peak memory of the process.
 """
 
 import argparse
-import contextlib
-import importlib
-import io
-import json
+import dataclasses
 import pathlib
-import resource
 import sys
-import tempfile
-import time
 
-import jax
-
-from analysis.stage.artifacts import open_analysis, open_chosen
+from analysis import registry
+from analysis.registry import STAGES
 from analysis.stage.command import add_arguments
+from analysis.stage.run import open_analysis, open_chosen
 from segmentation import cpu_runtime, markdown
+from segmentation.files import write_json
 
-STAGES = (
-    'mean_iou',
-    'samples',
-    'embeddings',
-    'clusters',
-    'similarity_map',
-    'similar',
-    'confusion',
-    'associations',
-    'slices',
-    'label_issues',
-    'saliency',
-    'pictures',
-    'report',
-)
-
-# What is shown of the other run.
+# What the report shows of the other run.
 OTHER_STAGES = 'samples', 'embeddings', 'clusters', 'similarity_map', 'similar', 'pictures'
 
 
-def run_stage(stage: str, argv: list[str], report: pathlib.Path) -> dict | None:
-    """Runs one stage in this process.
-
-    Args:
-      stage: module of `analysis`.
-      argv: its arguments.
-      report: file for what it prints.
-
-    Returns:
-      `seconds`, `peak_mb` (of the process so far) and `result` (the stage's JSON), or None if it
-      failed; then it has said why on standard error.
-    """
-    start, printed = time.perf_counter(), io.StringIO()
-    with tempfile.NamedTemporaryFile('r', suffix='.json') as file:
-        module = importlib.import_module(f'analysis.{stage}')
-        if hasattr(module, '__path__'):
-            module = importlib.import_module(f'analysis.{stage}.stage')
-        with contextlib.redirect_stdout(printed):
-            status = module.main([*argv, '--json', file.name])
-        if status:
-            return None
-        result = json.load(file)
-    report.write_text(printed.getvalue())
-    # Programs of one stage are of no use to the next.
-    jax.clear_caches()
-    cpu_runtime.release_memory()
-    return {
-        'seconds': time.perf_counter() - start,
-        'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        'result': result,
-    }
+class _List(argparse.Action):
+    def __call__(self, parser, *_):
+        print(registry.graph())
+        parser.exit()
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -89,11 +41,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
+    known = (*STAGES, 'report')
+    parser.add_argument(
+        '--list', action=_List, nargs=0, help='print the stages and what each of them reads'
+    )
     parser.add_argument(
         '--stages',
-        default=','.join(STAGES),
+        default=','.join(known),
         metavar='STAGE,STAGE,…',
-        help='which ones; default: all, %(default)s',
+        help='stages to run; default: all, %(default)s',
     )
     parser.add_argument(
         '--other', type=pathlib.Path, metavar='WORKDIR', help='run to compare this one with'
@@ -101,9 +57,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the results here')
     arguments = parser.parse_args(argv)
     chosen = arguments.stages.split(',')
-    if unknown := set(chosen) - set(STAGES):
-        parser.error(f'unknown stages {", ".join(sorted(unknown))}; there are {", ".join(STAGES)}')
-    arguments.stages = [stage for stage in STAGES if stage in chosen]
+    if unknown := set(chosen) - set(known):
+        parser.error(f'unknown stages {", ".join(sorted(unknown))}; there are {", ".join(known)}')
+    arguments.stages = [stage for stage in known if stage in chosen]
     return arguments
 
 
@@ -134,24 +90,29 @@ def main(argv: list[str] | None = None) -> int:
     if 'report' in arguments.stages:
         report = ['--workdir', str(arguments.workdir), '--first', folder.name, *other]
         plan.append(('report', 'report', report, folder))
-    done = {}
+    done: dict[str, registry.Measured] = {}
     for number, (name, stage, argv_of_stage, of) in enumerate(plan, 1):
         print(f'=== {number} of {len(plan)}: {name}', file=sys.stderr, flush=True)
-        done[name] = run_stage(stage, argv_of_stage, of / f'{stage}.md')
-        if done[name] is None:
+        measured = registry.measure(stage, argv_of_stage, of / f'{stage}.md')
+        if measured is None:
             print(f'{name} failed; the same command continues with it.', file=sys.stderr)
             return 1
+        done[name] = measured
     rows = [
-        (name, f'{row["seconds"]:.1f}', f'{row["peak_mb"]:.0f}', f'{stage}.md')
+        (name, f'{row.seconds:.1f}', f'{row.processor_seconds:.1f}', f'{row.peak_mb:.0f}',
+         f'{stage}.md')
         for (name, stage, *_), row in zip(plan, done.values(), strict=True)
-    ]
-    print(markdown.table(('stage', 'seconds', 'peak memory so far, MB', 'report'), rows))
-    total = sum(row['seconds'] for row in done.values())
-    print(f'\n{total:.0f} seconds in all; everything is in {folder}')
+    ]  # fmt: skip
+    header = ('stage', 'seconds', 'processor seconds', 'peak memory so far, MB', 'report')
+    print(markdown.table(header, rows))
+    total, used = (
+        sum(getattr(row, key) for row in done.values()) for key in ('seconds', 'processor_seconds')
+    )
+    print(f'\n{total:.0f} s in all, {used:.0f} s of processor time; results are in {folder}')
     if 'report' in done:
-        print(f'Open {done["report"]["result"]["page"]} in a browser.')
+        print(f'Open {done["report"].result["page"]} in a browser.')
     if arguments.json:
-        arguments.json.write_text(json.dumps(done, indent=1) + '\n')
+        write_json(arguments.json, {name: dataclasses.asdict(row) for name, row in done.items()})
     return 0
 
 

@@ -9,13 +9,15 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import jax
 from ml_collections import ConfigDict
 
 from segmentation.config import flat, read_config, save_config
-from segmentation.data import coco
 from segmentation.files import write_json
+
+if TYPE_CHECKING:
+    from segmentation.data import coco
 
 # Fields that may differ when a run is continued: they do not change what has been computed so far.
 _FREE_FIELDS = {
@@ -37,8 +39,10 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def describe_run(prepared: coco.Prepared, reports: dict, class_names: tuple[str, ...]) -> dict:
+def describe_run(prepared: 'coco.Prepared', reports: dict, class_names: tuple[str, ...]) -> dict:
     """What a reader of the run directory needs to know where its numbers come from."""
+    import jax  # here, as readers of a run do without it
+
     source = pathlib.Path(__file__).parent
     try:
         git = ['git', '-C', str(source), 'describe', '--always', '--dirty', '--abbrev=12']

@@ -19,15 +19,17 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as mask_utils
 from scipy.spatial import cKDTree
 
-from analysis import associations, pictures, samples
+from analysis.associations import stage as associations
 from analysis.clusters import stage as clusters
 from analysis.compare.stage import artifact_kind
 from analysis.label_issues import stage as label_issues
+from analysis.pictures import stage as pictures
 from analysis.saliency.stage import LAYERS
+from analysis.samples import stage as samples
 from analysis.slices import search as slice_search
 from analysis.slices import stage as slices
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.stage import old_artifacts as artifacts
+from analysis.stage.run import Analysis
 from configs import default
 from segmentation.config import save_config
 

@@ -1,7 +1,3 @@
-import sys
+from analysis import registry
 
-from analysis.clusters.stage import main
-from segmentation import cpu_runtime
-
-cpu_runtime.configure()
-sys.exit(main())
+registry.run('clusters')

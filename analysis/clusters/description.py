@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow
 from scipy import stats
 
-from analysis import samples
+from analysis.samples import stage as samples
 from analysis.stats.rank_correlation import adjust
 
 MOST_Q = 0.01

@@ -42,12 +42,13 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from analysis import embeddings, samples
 from analysis.clusters import description
+from analysis.embeddings import stage as embeddings
 from analysis.figures import contact_sheet
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.samples import stage as samples
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
+from analysis.stage.run import Analysis
 from segmentation import markdown
 
 VERSION = 1
@@ -204,11 +205,11 @@ def summarize(analysis: Analysis, arrays: dict[str, np.ndarray]) -> dict:
         'density': {
             'clusters': [
                 {
-                    'name': description.name(description),
+                    'name': description.name(facts),
                     'size': int((density == k).sum()),
-                    'description': description,
+                    'description': facts,
                 }
-                for k, description in enumerate(description.describe(table, density))
+                for k, facts in enumerate(description.describe(table, density))
             ],
             'in_none': int((density < 0).sum()),
             'stability': None
@@ -222,14 +223,14 @@ def summarize(analysis: Analysis, arrays: dict[str, np.ndarray]) -> dict:
         },
         'clusters': [
             {
-                'name': description.name(description),
+                'name': description.name(facts),
                 'size': int((label == k).sum()),
                 'stability': float(arrays['cluster_stability'][k]),
                 'exemplars': [int(ids[row]) for row in arrays['exemplars'][k] if row >= 0],
                 'diverse': [int(ids[row]) for row in arrays['diverse'][k] if row >= 0],
-                'description': description,
+                'description': facts,
             }
-            for k, description in enumerate(described)
+            for k, facts in enumerate(described)
         ],
     }
 

@@ -7,8 +7,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis import embeddings, similar
-from analysis.stage.artifacts import Analysis, restrict
+from analysis.embeddings import stage as embeddings
+from analysis.similar import stage as similar
+from analysis.stage.run import Analysis, restrict
 from analysis.stats import bootstrap
 from segmentation import metrics
 

@@ -52,16 +52,17 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from analysis import associations, embeddings, samples
+from analysis.associations import stage as associations
 from analysis.compare import representations
 from analysis.compare import tables as compare_tables
+from analysis.embeddings import stage as embeddings
 from analysis.experiments import statistics
+from analysis.samples import stage as samples
 from analysis.slices import search as slice_search
 from analysis.slices import stage as slices
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis, restrict
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
-from analysis.stage.run import Run
+from analysis.stage.run import Analysis, Run, restrict
 from analysis.stats import bootstrap
 from segmentation import evaluate, metrics
 
@@ -99,7 +100,7 @@ def compare_scores(
         difference = scored['other'][metric] - scored['this'][metric]
         for column, name in enumerate(class_names, 1):
             matter = effective[column] if column < len(effective) else effective[1:].min()
-            test = statistics.paired_test(difference, column, max(matter, 2))
+            test = dict(vars(statistics.paired_test(difference, column, max(matter, 2))))
             del test['verdict']  # is about other trainings
             rows.append(
                 {

@@ -5,7 +5,7 @@ import pathlib
 import matplotlib
 import numpy as np
 
-from analysis import associations
+from analysis.associations import stage as associations
 from segmentation import markdown
 
 matplotlib.use('agg')

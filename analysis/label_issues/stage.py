@@ -56,14 +56,13 @@ import pyarrow
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from analysis import embeddings
+from analysis.embeddings import stage as embeddings
 from analysis.label_issues import regions as label_regions
 from analysis.label_issues.regions import ERRORS, KINDS, Instance
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.layers import DEEP, FINE
-from analysis.stage.run import Run
+from analysis.stage.run import Analysis, Run
 from segmentation import evaluate, markdown
 from segmentation.data import input_pipeline, label_spaces, masks
 from segmentation.models.unet import scale_images

@@ -21,12 +21,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from analysis import embeddings
+from analysis.embeddings import stage as embeddings
 from analysis.saliency import faithfulness, membership_maps
 from analysis.saliency.methods import pool
 from analysis.saliency.scores import Clusters, Scores, open_clusters
-from analysis.stage.artifacts import Analysis
 from analysis.stage.layers import GRID
+from analysis.stage.run import Analysis
 from segmentation import scenes
 from segmentation.data import transforms
 from segmentation.data.masks import nearest_indices

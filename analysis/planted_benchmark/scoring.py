@@ -17,15 +17,19 @@ from scipy import special
 from sklearn import manifold
 from sklearn import metrics as sklearn_metrics
 
-from analysis import associations, embeddings, samples, similar, similarity_map
+from analysis.associations import stage as associations
 from analysis.clusters import stage as clusters
+from analysis.embeddings import stage as embeddings
 from analysis.label_issues import stage as label_issues_lib
 from analysis.planted_benchmark import metrics as truth_metrics
 from analysis.planted_benchmark import pointing_game
+from analysis.samples import stage as samples
+from analysis.similar import stage as similar
+from analysis.similarity_map import stage as similarity_map
 from analysis.slices import search as slice_search
 from analysis.slices import stage as slices
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.stage import old_artifacts as artifacts
+from analysis.stage.run import Analysis
 from segmentation import evaluate, metrics, scenes
 from segmentation.data import input_pipeline, masks
 

@@ -1,7 +1,3 @@
-import sys
+from analysis import registry
 
-from analysis.report.stage import main
-from segmentation import cpu_runtime
-
-cpu_runtime.configure()
-sys.exit(main())
+registry.run('report')

@@ -44,14 +44,16 @@ from PIL import Image
 from pyarrow import parquet
 from tqdm import tqdm
 
-from analysis import pictures, samples, similar
-from analysis import similarity_map as maps
 from analysis.clusters import stage as clusters
 from analysis.compare import stage as compare
+from analysis.pictures import stage as pictures
 from analysis.report import view_data
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.samples import stage as samples
+from analysis.similar import stage as similar
+from analysis.similarity_map import stage as maps
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import run_command
+from analysis.stage.run import Analysis
 from segmentation import markdown, overlays
 
 SCHEMA_VERSION = 1

@@ -32,14 +32,20 @@ import pyarrow
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from analysis import associations, confusion, pictures, samples, similar, similarity_map
+from analysis.associations import stage as associations
 from analysis.clusters import stage as clusters
+from analysis.confusion import stage as confusion
 from analysis.label_issues import stage as label_issues
+from analysis.pictures import stage as pictures
 from analysis.saliency import stage as saliency
+from analysis.samples import stage as samples
+from analysis.similar import stage as similar
+from analysis.similarity_map import stage as similarity_map
 from analysis.slices import search as slice_search
 from analysis.slices import stage as slices
-from analysis.stage.artifacts import Analysis, load_json
 from analysis.stage.layers import DEEP, FINE
+from analysis.stage.old_artifacts import load_json
+from analysis.stage.run import Analysis
 
 MOST_REGIONS = 2000
 _NO_CODE = 65535

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from analysis import embeddings
+from analysis.embeddings import stage as embeddings
 from analysis.saliency import faithfulness, pointing
 from analysis.saliency.methods import (
     activation_times_gradient,
@@ -41,9 +41,9 @@ from analysis.saliency.methods import (
     strength,
 )
 from analysis.saliency.scores import Clusters, Scores
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.layers import DEEP, FINE, GRID
+from analysis.stage.run import Analysis
 from segmentation.data.examples import Examples
 from segmentation.models.unet import scale_images
 

@@ -32,10 +32,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis import embeddings
+from analysis.embeddings import stage as embeddings
 from analysis.saliency.methods import attribute
 from analysis.saliency.scores import Clusters, Scores
-from analysis.stage.artifacts import Analysis
+from analysis.stage.run import Analysis
 from segmentation.models.unet import scale_images
 
 LAYERS = (

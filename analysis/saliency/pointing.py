@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from analysis.saliency.faithfulness import baseline_maps, energy_inside, mean_interval, pointing_hit
 from analysis.saliency.methods import pool
-from analysis.stage.artifacts import Analysis
 from analysis.stage.layers import DEEP, FINE
+from analysis.stage.run import Analysis
 from segmentation.data import label_spaces
 
 CATEGORIES = ('bicycle', 'motorcycle')

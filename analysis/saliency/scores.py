@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis import embeddings
 from analysis.clusters import stage as clusters_lib
+from analysis.embeddings import stage as embeddings
 from analysis.saliency.methods import (
     class_evidence,
     class_probability,
     cluster_margin,
     differentiable,
 )
-from analysis.stage.artifacts import Analysis
+from analysis.stage.run import Analysis
 from segmentation import evaluate
 from segmentation.models.unet import SegmentationModel
 

@@ -42,10 +42,10 @@ from analysis.saliency import examples as saliency_examples
 from analysis.saliency import tables as saliency_tables
 from analysis.saliency.methods import attribute, pool, strength
 from analysis.saliency.scores import Clusters, Scores, open_clusters
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.layers import GRID
+from analysis.stage.run import Analysis
 from segmentation.data import input_pipeline
 from segmentation.models.unet import scale_images
 

@@ -19,7 +19,7 @@ from analysis.saliency import examples as saliency_examples
 from analysis.saliency import membership_maps
 from analysis.saliency.faithfulness import BASELINES, FRACTIONS
 from analysis.saliency.scores import open_clusters
-from analysis.stage.artifacts import Analysis
+from analysis.stage.run import Analysis
 from segmentation import markdown, overlays
 
 _SHEET_ROWS = 8

@@ -52,11 +52,11 @@ import matplotlib
 import numpy as np
 import pyarrow
 
-from analysis import samples
+from analysis.samples import stage as samples
 from analysis.slices.search import CLUSTER, LEVEL, find_slices, membership
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
+from analysis.stage.run import Analysis
 from segmentation import markdown
 
 matplotlib.use('agg')

@@ -1,441 +1,182 @@
-"""Where analyses keep their results, and of what they were made.
+"""Where stages keep their results, and of what these were made.
 
-An analysis of a checkpoint writes into `<workdir>/analysis/<split>-<step>/`. Every file carries a
-header: its kind and version, the step, the split, the data fingerprint and a hash of the image ids
-in their order. Rows of all files of one folder are the same images in the same order. A file whose
-header does not fit is refused, never reinterpreted. Each also carries a checksum of all of it,
-where no other reader looks: neither zip nor Parquet protect the tables that say where their content
-is. Files without one, of before it was written, are taken as they are.
-
-The header also has the `origin`: settings of the analysis, and hashes of the artifacts that it was
-computed from. An analysis that finds its file there asks `is_current` whether it would now compute
-the same, and computes it anew if not. For those who only read, a file is refused if what it was
-computed from has been computed anew since.
+The analysis of a checkpoint has the folder `<workdir>/analysis/<split>-<step>/`. An artifact is the
+result of a stage (`storage` says in which files). Its header has the name of the stage, the version
+of its schema, the step, the split, the data fingerprint, a hash of the image ids in their order,
+the settings, and hashes of the artifacts that it was computed from. An artifact that does not fit
+is refused, never reinterpreted; one that would be computed otherwise now is recomputed.
 """
 
-import argparse
-import dataclasses
 import hashlib
-import io
 import json
-import os
 import pathlib
 import sys
-import zlib
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-import pyarrow
-from pyarrow import parquet
-
-from analysis.stage.run import Run, open_examples, restore_run
-from segmentation.config import read_config
-from segmentation.data.examples import Examples
-
-_HEADER = 'header'
-# Before the CRC-32 of all other bytes of a file.
-_MARK = b'CRC:'
+from analysis.stage import storage
+from analysis.stage.view import View
 
 
-@dataclasses.dataclass(frozen=True)
-class Analysis:
-    """A checkpoint, the images it is analysed on, and the folder for what comes out."""
+class Result:
+    """Base class of the results of stages, which are dataclasses.
 
-    run: Run
-    split: str
-    examples: Examples
-    folder: pathlib.Path
+    Attributes:
+      NAME: of the stage, and of its artifact unless another name is given.
+      VERSION: of the schema; an artifact of another version is recomputed.
+    """
 
-    def header(
-        self, kind: str, version: int, origin: dict[str, dict] | None = None
-    ) -> dict[str, Any]:
-        """What a file of this analysis says about itself; `origin` as of the function, if any."""
-        return {
-            'kind': kind,
-            'version': version,
-            'step': self.run.step,
-            'split': self.split,
-            'fingerprint': self.run.data['fingerprint'],
-            'images': hashlib.sha256(self.examples.image_ids.astype('<i8').tobytes()).hexdigest(),
-            **({'origin': origin} if origin else {}),
-        }
+    NAME: ClassVar[str]
+    VERSION: ClassVar[int]
 
 
-def open_analysis(
-    workdir: pathlib.Path, split: str = 'val', which: str = 'best', data_path: str = ''
-) -> Analysis:
-    """Restores a run and opens the images of a part of its data; makes the folder.
+R = TypeVar('R', bound=Result)
+
+
+def path_of(view: View, kind: type[Result], name: str = '') -> pathlib.Path:
+    """The JSON file of an artifact; it exists if and only if the artifact is complete."""
+    return storage.json_path(view.folder, name or kind.NAME)
+
+
+def exists(view: View, kind: type[Result], name: str = '') -> bool:
+    """Whether a result was written, by this or an older version."""
+    return path_of(view, kind, name).exists()
+
+
+def digests(view: View, names: Iterable[str]) -> dict[str, str | None]:
+    """SHA-256 of artifacts by name; None for one that does not exist."""
+    paths = {name: storage.json_path(view.folder, name) for name in names}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        for name, path in paths.items()
+    }
+
+
+def save(
+    view: View,
+    result: Result,
+    reads: Iterable[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    name: str = '',
+) -> None:
+    """Writes a result.
 
     Args:
-      workdir: the run directory.
-      split: 'train', 'selection' or 'val'.
-      which: checkpoint: 'best', 'latest' or a step.
-      data_path: where the prepared data set is now, if it was moved.
+      view: what was analysed.
+      result: a dataclass.
+      reads: names of the artifacts that it was computed from.
+      settings: of the computation, for JSON.
+      name: of the artifact, if it is not the stage's.
 
     Raises:
-      ValueError: no such run, checkpoint, split or data set.
+      OSError: a file cannot be written.
     """
-    run = restore_run(workdir, which)
-    examples, _ = open_examples(run, split, data_path)
-    folder = workdir / 'analysis' / f'{split}-{run.step}'
-    folder.mkdir(parents=True, exist_ok=True)
-    return Analysis(run, split, examples, folder)
+    header = {
+        'stage': result.NAME,
+        'version': result.VERSION,
+        **view.identity(),
+        'settings': json.loads(json.dumps(settings or {})),
+        'reads': digests(view, reads),
+    }
+    storage.write(view.folder, name or result.NAME, result, header)
 
 
-def open_written(workdir: pathlib.Path, name: str) -> Analysis:
-    """An analysis for those who only read what was written: without network and images.
-
-    Args:
-      workdir: the run directory.
-      name: of its folder, `<split>-<step>`; its samples.parquet says which images there are.
-
-    Raises:
-      ValueError: there is no such run or folder.
-    """
-    if not (workdir / 'run.json').is_file():
-        raise ValueError(f'{workdir} is no run directory (it has no run.json): check --workdir.')
-    folder = workdir / 'analysis' / name
-    split, _, step = name.rpartition('-')
-    if not split or not step.isdecimal() or not (folder / 'samples.parquet').is_file():
-        raise ValueError(f'{folder} has no samples.parquet: run python -m analysis.samples first.')
-    described = json.loads((workdir / 'run.json').read_text())
-    config = read_config(workdir / 'config.json')
-    names, data = tuple(described['class_names']), described['data']
-    run = Run(workdir, config, names, None, {}, int(step), data)
+def settings(view: View, kind: type[Result], name: str = '') -> dict[str, Any]:
+    """The settings with which an artifact was computed; empty if that cannot be read."""
     try:
-        table = parquet.read_table(folder / 'samples.parquet', columns=['image_id'])
-    except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f'{folder / "samples.parquet"} is damaged ({error}).') from error
-    ids = table['image_id'].to_numpy()
-    nowhere = np.zeros(len(ids), np.int64)
-    examples = Examples((), nowhere, nowhere, ids, lambda *_: nowhere, config.data)
-    return Analysis(run, split, examples, folder)
+        return dict(storage.read_header(view.folder, name or kind.NAME)['settings'])
+    except Exception:  # Missing, damaged, or of an older version: the callers notice it later.
+        return {}
 
 
-def open_chosen(arguments: argparse.Namespace, workdir: pathlib.Path | None = None) -> Analysis:
-    """`open_analysis` of what a command's arguments say (`run.add_arguments`).
-
-    Args:
-      arguments: of the command.
-      workdir: another run directory than theirs.
-
-    Raises:
-      ValueError: see `open_analysis`.
-    """
-    return open_analysis(
-        workdir or arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-    )
+def _changed(before: Mapping[str, str | None], now: Mapping[str, str | None]) -> list[str]:
+    # An artifact that was removed has not changed.
+    return [name for name, digest in now.items() if digest and digest != before.get(name)]
 
 
-def restrict(analysis: Analysis, rows: np.ndarray) -> Analysis:
-    """The same analysis of some of its images, by their numbers."""
-    examples = analysis.examples
-    chosen = {name: getattr(examples, name)[rows] for name in ('split_of', 'position', 'image_ids')}
-    return dataclasses.replace(analysis, examples=dataclasses.replace(examples, **chosen))
-
-
-def check_pool(analyses: Sequence[Analysis]) -> None:
-    """Refuses runs that are not the folds of one experiment.
-
-    Raises:
-      ValueError: they differ in data or in how it is used, or share images.
-    """
-    first = analyses[0]
-    settings = [analysis.run.config.data.to_dict() for analysis in analyses]
-    for analysis, mine in zip(analyses[1:], settings[1:], strict=True):
-        if analysis.run.data['fingerprint'] != first.run.data['fingerprint']:
-            raise ValueError(f'{analysis.run.workdir} was trained on other data than the first.')
-        for field in ('label_space', 'folds', 'train_splits', 'require', 'overlap', 'crowd'):
-            if mine[field] != settings[0][field]:
-                raise ValueError(
-                    f'{analysis.run.workdir} is no fold of the same experiment as the first: '
-                    f'data.{field} is {mine[field]!r} instead of {settings[0][field]!r}.'
-                )
-    ids = np.concatenate([analysis.examples.image_ids for analysis in analyses])
-    if len(np.unique(ids)) < len(ids):
-        raise ValueError('The runs to be pooled share images: they are not folds of each other.')
-
-
-def _remove_partial(path: pathlib.Path) -> None:
-    """Removes what processes that were killed left of a file."""
-    for partial in path.parent.glob(f'.{path.name}.[0-9]*'):
-        try:
-            os.kill(int(partial.suffix[1:]), 0)
-        except ProcessLookupError:
-            partial.unlink(missing_ok=True)
-        except PermissionError:
-            pass  # It lives, and is of another user.
-
-
-def _write(path: pathlib.Path, write) -> None:
-    """Writes by way of another name, so that a file that exists is whole."""
-    _remove_partial(path)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        write(partial)
-        os.replace(partial, path)
-    except OSError as error:  # A full disk does not say where it is.
-        raise OSError(f'{path} cannot be written: {error}') from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def origin(analysis: Analysis, *files: str, **settings: Any) -> dict[str, dict]:
-    """What an artifact is made of, for its header.
+def is_current(
+    view: View,
+    kind: type[Result],
+    reads: Iterable[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    name: str = '',
+) -> bool:
+    """Returns whether an artifact is up to date; prints the reason if it is stale.
 
     Args:
-      analysis: whose.
-      files: artifacts that it is computed from.
-      settings: that shape it, for JSON.
+      view: what was analysed.
+      kind: of the result.
+      reads: names of the artifacts that it would be computed from now.
+      settings: of the computation now.
+      name: of the artifact, if it is not the stage's.
 
     Returns:
-      `files`: SHA-256 of the content by name, None if it is not there; `settings`.
+      False if it has to be computed. A damaged artifact, or one of other images, counts as up to
+      date: `load` refuses it, and nothing is overwritten without --force.
     """
-    hashes = {}
-    for name in files:
-        path, hashes[name] = analysis.folder / name, None
-        if path.is_file():
-            with path.open('rb') as file:
-                hashes[name] = hashlib.file_digest(file, 'sha256').hexdigest()
-    return {'files': hashes, 'settings': json.loads(json.dumps(settings))}
-
-
-def _read_header(path: pathlib.Path) -> dict:
-    if path.suffix == '.json':
-        return json.loads(path.read_text())[_HEADER]
-    if path.suffix == '.parquet':
-        return json.loads(parquet.read_schema(path).metadata[_HEADER.encode()])
-    with np.load(path, allow_pickle=False) as file:
-        return json.loads(str(file[_HEADER]))
-
-
-def _changed(before: dict[str, str | None], now: dict[str, str | None]) -> list[str]:
-    # What is not there any more was not computed anew.
-    return [name for name, content in now.items() if content and content != before.get(name)]
-
-
-def is_current(analysis: Analysis, file: str, version: int, origin: dict[str, dict]) -> bool:
-    """Whether an artifact is there and would be computed again just so; else it is said why not.
-
-    Args:
-      analysis: whose.
-      file: name of the artifact.
-      version: of its kind now.
-      origin: what it would be made of now.
-
-    Returns:
-      False if it has to be computed. What is damaged or of other images counts as current: whoever
-      reads it refuses it.
-    """
-    path = analysis.folder / file
+    path = path_of(view, kind, name)
     if not path.exists():
         return False
     try:
-        header = _read_header(path)
-        before = header.get('origin', {'files': {}, 'settings': {}})
-        why = [f'{name} has changed' for name in _changed(before['files'], origin['files'])]
-        found = {'version': header['version'], **before['settings']}
-        for name, value in {'version': version, **origin['settings']}.items():
-            if name not in found or found[name] != value:
-                why.append(f'{name} {found.get(name, "unknown")} instead of {value}')
-    except Exception:  # As in `_load`.
+        header = storage.read_header(view.folder, name or kind.NAME)
+        if 'files' not in header:
+            reasons = ['it was written by an older version of the code']
+        else:
+            now = {'version': kind.VERSION, **json.loads(json.dumps(settings or {}))}
+            found = {'version': header['version'], **header['settings']}
+            reasons = [
+                f'{read} has changed' for read in _changed(header['reads'], digests(view, reads))
+            ]
+            reasons += [
+                f'{key} {found.get(key, "unknown")} instead of {value}'
+                for key, value in now.items()
+                if key not in found or found[key] != value
+            ]
+    except Exception:  # What damage raises is not documented.
         return True
-    if why:
-        print(f'{path} is computed anew: {", ".join(why)}.', file=sys.stderr)
-    return not why
+    if reasons:
+        print(f'{path} is recomputed: {", ".join(reasons)}.', file=sys.stderr)
+    return not reasons
 
 
-def _crc32(file: BinaryIO, *parts: tuple[int, int]) -> bytes:
-    """Checksum of parts of a file, from and to; piece by piece, as it may be large."""
-    crc = 0
-    for start, stop in parts:
-        file.seek(start)
-        while piece := file.read(min(2**20, stop - file.tell())):
-            crc = zlib.crc32(piece, crc)
-    return crc.to_bytes(4)
+def load(view: View, kind: type[R], name: str = '') -> R:
+    """Reads a result.
 
+    Args:
+      view: what was analysed.
+      kind: of the result.
+      name: of the artifact, if it is not the stage's.
 
-def _check_crc(file: BinaryIO, at: int) -> None:
-    """Compares a file with its checksum, `_MARK` and four bytes at `at`, if it has one."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, at))
-    mark = file.read(8)
-    if mark.startswith(_MARK) and mark != _MARK + _crc32(file, (0, at), (at + 8, size)):
-        raise ValueError('its checksum is wrong')
-
-
-def _check(path: pathlib.Path, found: Any, expected: dict) -> None:
-    found = found if isinstance(found, dict) else {}
-    wrong = [
-        f'{key} {found.get(key)!r} instead of {value!r}'
-        for key, value in expected.items()
-        if found.get(key) != value
-    ]
+    Raises:
+      ValueError: it is missing, damaged, of other images or another version, or what it was
+        computed from has changed since.
+    """
+    path, again = path_of(view, kind, name), f'run python -m analysis.{kind.NAME}'
+    if not path.exists():
+        raise ValueError(f'{path} does not exist: {again} first.')
+    try:
+        header = storage.read_header(view.folder, name or kind.NAME)
+        if 'files' not in header:
+            raise ValueError(f'{path} was written by an older version of the code: {again} again.')
+        expected = {'stage': kind.NAME, 'version': kind.VERSION, **view.identity()}
+        wrong = [
+            f'{key} {header.get(key)!r} instead of {value!r}'
+            for key, value in expected.items()
+            if header.get(key) != value
+        ]
+        reads = {name: digest for name, digest in header['reads'].items() if digest}
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, OSError) as error:
+        raise ValueError(f'{path} is damaged ({error}); {again} --force.') from error
     if wrong:
         raise ValueError(
-            f'{path} was made of something else or by another version of the code: '
-            f'{", ".join(wrong)}. Delete it and run the analysis that writes it again.'
+            f'{path} is of other images or of another version of the code: {", ".join(wrong)}. '
+            f'Delete it and {again} again.'
         )
-
-
-def _load(analysis: Analysis, file: str, version: int, read: Callable) -> Any:
-    """What `read` makes of a file: its header, which is checked, and its content.
-
-    Raises:
-      ValueError: it is missing, damaged, does not fit, or is older than what it was made of.
-    """
-    path, kind = analysis.folder / file, pathlib.PurePath(file).stem
-    if not path.exists():
-        raise ValueError(f'{path} is not there: run python -m analysis.{kind} first.')
-    try:
-        header, content = read(path)
-    except Exception as error:  # What the libraries below raise on damage is not documented.
-        raise ValueError(f'{path} is damaged ({error}); delete it and write it again.') from error
-    _check(path, header, analysis.header(kind, version))
-    before = header.get('origin', {'files': {}})['files']
-    made_of = origin(analysis, *(name for name, content in before.items() if content))
-    if changed := _changed(before, made_of['files']):
+    if changed := _changed(reads, digests(view, reads)):
         raise ValueError(
-            f'{path} was made of another {changed[0]} than there is now: run the analysis that '
-            'writes it again.'
+            f'{path} was computed from another {changed[0]} than there is now: {again} again.'
         )
-    return content
-
-
-def save_arrays(
-    analysis: Analysis,
-    kind: str,
-    version: int,
-    origin: dict[str, dict] | None = None,
-    **arrays: np.ndarray,
-) -> pathlib.Path:
-    """Writes `<kind>.npz`; no array may have dtype object."""
-    path = analysis.folder / f'{kind}.npz'
-    header = np.array(json.dumps(analysis.header(kind, version, origin)))
-    if any(np.asarray(array).dtype.hasobject for array in arrays.values()):
-        raise TypeError(f'{path}: arrays of Python objects would have to be pickled.')
-
-    def write(partial):
-        with partial.open('w+b') as file:
-            np.savez(file, **{_HEADER: header}, **arrays)
-            # A zip file ends with the length of a comment, and the comment.
-            file.seek(-2, os.SEEK_END)
-            file.write((8).to_bytes(2, 'little'))
-            checksum = _crc32(file, (0, file.tell()))
-            file.write(_MARK + checksum)
-
-    _write(path, write)
-    return path
-
-
-def save_array(analysis: Analysis, kind: str, array: np.ndarray) -> pathlib.Path:
-    """Writes `<kind>.npy`; it has no header, so a file beside it has to vouch for it."""
-    path = analysis.folder / f'{kind}.npy'
-
-    def write(partial):
-        with partial.open('wb') as file:
-            np.save(file, array, allow_pickle=False)
-
-    _write(path, write)
-    return path
-
-
-def load_arrays(analysis: Analysis, kind: str, version: int) -> dict[str, np.ndarray]:
-    """Reads `<kind>.npz`.
-
-    Raises:
-      ValueError: it is missing, damaged, or does not fit this analysis.
-    """
-
-    def read(path):
-        with path.open('rb') as file:
-            _check_crc(file, path.stat().st_size - 8)
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        return json.loads(str(arrays.pop(_HEADER))), arrays
-
-    return _load(analysis, f'{kind}.npz', version, read)
-
-
-def save_table(
-    analysis: Analysis,
-    kind: str,
-    version: int,
-    columns: pyarrow.Table | dict[str, np.ndarray | list],
-    origin: dict[str, dict] | None = None,
-) -> pathlib.Path:
-    """Writes `<kind>.parquet`, one row per image, with the header in its schema's metadata."""
-    path = analysis.folder / f'{kind}.parquet'
-    header = json.dumps(analysis.header(kind, version, origin))
-    table = pyarrow.table(columns).replace_schema_metadata({_HEADER: header})
-    buffer = io.BytesIO()
-    parquet.write_table(table, buffer, write_page_checksum=True)
-    data = buffer.getvalue()
-    # The footer says where in the file everything is, and nothing is just before it.
-    at = _start_of_footer(data)
-    data = data[:at] + _MARK + zlib.crc32(data).to_bytes(4) + data[at:]
-    _write(path, lambda partial: partial.write_bytes(data))
-    return path
-
-
-def _start_of_footer(parquet_file: bytes) -> int:
-    # The file ends with the length of the footer and 'PAR1'.
-    return max(0, len(parquet_file) - 8 - int.from_bytes(parquet_file[-8:-4], 'little'))
-
-
-def load_table(analysis: Analysis, kind: str, version: int) -> pyarrow.Table:
-    """Reads `<kind>.parquet`.
-
-    Raises:
-      ValueError: it is missing, damaged, or does not fit this analysis.
-    """
-
-    def read(path):
-        data = path.read_bytes()
-        _check_crc(io.BytesIO(data), _start_of_footer(data) - 8)
-        table = parquet.read_table(pyarrow.BufferReader(data), page_checksum_verification=True)
-        return json.loads((table.schema.metadata or {}).get(_HEADER.encode(), b'{}')), table
-
-    return _load(analysis, f'{kind}.parquet', version, read)
-
-
-def save_json(
-    analysis: Analysis,
-    kind: str,
-    version: int,
-    result: dict,
-    origin: dict[str, dict] | None = None,
-) -> pathlib.Path:
-    """Writes `<kind>.json`: `result` with a `header`. NaN and infinity are refused."""
-    path = analysis.folder / f'{kind}.json'
-    header = analysis.header(kind, version, origin)
-    header['crc32'] = _crc32_of_json(header, result)
-    text = json.dumps({_HEADER: header, **result}, indent=2, allow_nan=False) + '\n'
-    _write(path, lambda partial: partial.write_text(text))
-    return path
-
-
-def load_json(analysis: Analysis, kind: str, version: int) -> dict:
-    """Reads `<kind>.json`, without its header.
-
-    Raises:
-      ValueError: it is missing, damaged, or does not fit this analysis.
-    """
-
-    def read(path):
-        result = json.loads(path.read_text())
-        header = result.pop(_HEADER)
-        if header.get('crc32') not in (None, _crc32_of_json(header, result)):
-            raise ValueError('its checksum is wrong')
-        return header, result
-
-    return _load(analysis, f'{kind}.json', version, read)
-
-
-def _crc32_of_json(header: dict, result: dict) -> int:
-    """Checksum of a result, and of the origin in its header."""
-    whole = {**result, **{key: header[key] for key in ('origin',) if key in header}}
-    # By way of text, which makes strings of all keys.
-    plain = json.loads(json.dumps(whole, allow_nan=False))
-    return zlib.crc32(json.dumps(plain, sort_keys=True).encode())
+    try:
+        return storage.read(view.folder, name or kind.NAME, kind)
+    except Exception as error:  # What the libraries raise on damage is not documented.
+        raise ValueError(f'{path} is damaged ({error}); {again} --force.') from error

@@ -1,10 +1,12 @@
 """The command line that all analyses share."""
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
+
+from segmentation.files import write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,16 +36,16 @@ def make_parser(name: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run_command(arguments: argparse.Namespace, work: Callable[[argparse.Namespace], dict]) -> int:
+def run_command(arguments: argparse.Namespace, work: Callable[[argparse.Namespace], dict[str, Any]]) -> int:
     """Runs a command: `work` prints its result for people and returns it for `--json`.
 
     Returns:
-      The exit status: 1 after a mistake of the user or the data, which is said on standard error.
+      The exit status: 1 for invalid arguments or data, with the error on standard error.
     """
     try:
         result = work(arguments)
         if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+            write_json(arguments.json, result)
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1

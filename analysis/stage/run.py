@@ -1,14 +1,19 @@
-"""Opens a trained run: what every analysis starts from."""
+"""Opens a trained run with its network and images, from which stages compute."""
 
+import argparse
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
+from analysis.stage.view import View
 from segmentation import checkpoint
 from segmentation.config import read_config
-from segmentation.data import coco, examples
+from segmentation.data import coco
+from segmentation.data.examples import Examples, select_examples
 from segmentation.models.unet import SegmentationModel, build_model
 from segmentation.workdir import read_description
 
@@ -23,7 +28,22 @@ class Run:
     model: SegmentationModel
     variables: dict[str, Any]  # {'params', 'batch_stats'}, numpy arrays
     step: int
-    data: dict  # 'path' and 'fingerprint' of the prepared data set
+    data: dict[str, Any]  # 'path' and 'fingerprint' of the prepared data set
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis(View):
+    """A view with its network and its images.
+
+    Attributes:
+      run: the checkpoint.
+      examples: the images and their labels.
+      selection: how many images each rule left out, see `examples.select_examples`.
+    """
+
+    run: Run
+    examples: Examples
+    selection: dict[str, Any]
 
 
 def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
@@ -34,7 +54,7 @@ def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
       which: 'best', 'latest' or a step number.
 
     Raises:
-      ValueError: it is no run directory, or has no such checkpoint.
+      ValueError: the directory holds no run, or no such checkpoint.
     """
     described = read_description(workdir)
     config = read_config(workdir / 'config.json')
@@ -44,19 +64,19 @@ def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
     return Run(workdir, config, class_names, model, variables, step, described['data'])
 
 
-def open_examples(run: Run, part: str, data_path: str = '') -> tuple[examples.Examples, dict]:
+def open_examples(run: Run, part: str, data_path: str = '') -> tuple[Examples, dict]:
     """The images of a part ('train', 'selection' or 'val') of the run's own data.
 
     Args:
       run: a restored run.
-      part: see `input_pipeline.select_examples`.
+      part: see `examples.select_examples`.
       data_path: where the prepared data set is now, if it was moved.
 
     Returns:
       The examples and the report of their selection.
 
     Raises:
-      ValueError: the data set is missing, or is not the one the run was trained on.
+      ValueError: the data set is missing, or the run was trained on another one.
     """
     path = pathlib.Path(data_path or run.data['path'])
     if not path.is_dir():
@@ -70,4 +90,77 @@ def open_examples(run: Run, part: str, data_path: str = '') -> tuple[examples.Ex
             f'{path} is not the data set that {run.workdir} was trained on: fingerprint '
             f'{prepared.fingerprint} instead of {run.data["fingerprint"]}.'
         )
-    return examples.select_examples(prepared, run.config.data, part)
+    return select_examples(prepared, run.config.data, part)
+
+
+def open_analysis(
+    workdir: pathlib.Path, split: str = 'val', which: str = 'best', data_path: str = ''
+) -> Analysis:
+    """Restores a run, opens the images of a part of its data, and makes the folder for artifacts.
+
+    Args:
+      workdir: the run directory.
+      split: 'train', 'selection' or 'val'.
+      which: checkpoint: 'best', 'latest' or a step.
+      data_path: where the prepared data set is now, if it was moved.
+
+    Raises:
+      ValueError: no such run, checkpoint, split or data set.
+    """
+    run = restore_run(workdir, which)
+    examples, selection = open_examples(run, split, data_path)
+    analysis = Analysis(
+        run.workdir, run.config, run.class_names, run.data, split, run.step,
+        examples.image_ids.astype(np.int64), run, examples, selection,
+    )  # fmt: skip
+    analysis.folder.mkdir(parents=True, exist_ok=True)
+    return analysis
+
+
+def open_chosen(arguments: argparse.Namespace, workdir: pathlib.Path | None = None) -> Analysis:
+    """`open_analysis` of a command's arguments (`command.add_arguments`).
+
+    Args:
+      arguments: of the command.
+      workdir: another run directory than theirs.
+
+    Raises:
+      ValueError: see `open_analysis`.
+    """
+    return open_analysis(
+        workdir or arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
+    )
+
+
+def restrict(analysis: Analysis, rows: np.ndarray) -> Analysis:
+    """The same analysis on the images of some rows."""
+    examples = analysis.examples
+    chosen = dataclasses.replace(
+        examples,
+        split_of=examples.split_of[rows],
+        position=examples.position[rows],
+        image_ids=examples.image_ids[rows],
+    )
+    return dataclasses.replace(analysis, examples=chosen, image_ids=analysis.image_ids[rows])
+
+
+def check_pool(analyses: Sequence[Analysis]) -> None:
+    """Checks that runs are the folds of one experiment.
+
+    Raises:
+      ValueError: they differ in data or in how it is used, or share images.
+    """
+    first = analyses[0]
+    settings = [analysis.config.data.to_dict() for analysis in analyses]
+    for analysis, mine in zip(analyses[1:], settings[1:], strict=True):
+        if analysis.data['fingerprint'] != first.data['fingerprint']:
+            raise ValueError(f'{analysis.workdir} was trained on other data than the first run.')
+        for field in ('label_space', 'folds', 'train_splits', 'require', 'overlap', 'crowd'):
+            if mine[field] != settings[0][field]:
+                raise ValueError(
+                    f'{analysis.workdir} is not a fold of the same experiment as the first run: '
+                    f'data.{field} is {mine[field]!r} instead of {settings[0][field]!r}.'
+                )
+    ids = np.concatenate([analysis.image_ids for analysis in analyses])
+    if len(np.unique(ids)) < len(ids):
+        raise ValueError('The runs to be pooled share images: they are not folds of each other.')

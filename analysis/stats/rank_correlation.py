@@ -85,7 +85,7 @@ def interval(rho: np.ndarray, n: np.ndarray) -> np.ndarray:
 
 def _by_known(values: Mapping[str, np.ndarray], keys: Mapping[str, str | None]) -> list[tuple]:
     """Groups with the same key, known for the same images: (key, numbers, values `[N, K]`)."""
-    groups = {}
+    groups: dict[tuple, list[tuple[int, np.ndarray]]] = {}
     for number, (name, column) in enumerate(values.items()):
         column = np.asarray(column, np.float64)
         key = np.isnan(column).tobytes(), keys[name]

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from analysis import associations, samples
-from analysis.stage import artifacts
+from analysis.associations import stage as associations
+from analysis.samples import stage as samples
+from analysis.stage import old_artifacts as artifacts
 from segmentation import evaluate
 
 CLASSES = ('background', 'person', 'car')

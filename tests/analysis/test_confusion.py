@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from analysis import confusion
-from analysis.stage import artifacts
+from analysis.confusion import stage as confusion
+from analysis.stage import old_artifacts as artifacts
 from segmentation.data import masks
 
 CATEGORIES = [1, 3, 6, 31]  # person, car, bus, handbag

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from analysis import embeddings
-from analysis.stage import artifacts
+from analysis.embeddings import stage as embeddings
+from analysis.stage import old_artifacts as artifacts
 from segmentation.models.unet import scale_images
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis import pictures, samples
 from analysis.clusters import stage as clusters
 from analysis.label_issues import stage as label_issues
+from analysis.pictures import stage as pictures
+from analysis.samples import stage as samples
 from analysis.slices import stage as slices
-from analysis.stage import artifacts
+from analysis.stage import old_artifacts as artifacts
 from scripts import analyze
 from segmentation import evaluate
 from tests import report_fixture

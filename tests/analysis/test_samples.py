@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage, stats
 
-from analysis import samples
-from analysis.stage import artifacts
+from analysis.samples import stage as samples
+from analysis.stage import old_artifacts as artifacts
 from segmentation import evaluate
 from segmentation.data.masks import IGNORE
 from tests import coco_fixtures

@@ -6,8 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from analysis import embeddings, similar
-from analysis.stage import artifacts
+from analysis.embeddings import stage as embeddings
+from analysis.similar import stage as similar
+from analysis.stage import old_artifacts as artifacts
 from tests import coco_fixtures
 
 

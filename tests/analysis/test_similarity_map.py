@@ -5,7 +5,7 @@ import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from analysis import similarity_map
+from analysis.similarity_map import stage as similarity_map
 
 
 def groups(seed=0):

@@ -8,10 +8,12 @@ import pytest
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
-from analysis import embeddings, samples, similarity_map
 from analysis.clusters import description
 from analysis.clusters import stage as clusters
-from analysis.stage import artifacts
+from analysis.embeddings import stage as embeddings
+from analysis.samples import stage as samples
+from analysis.similarity_map import stage as similarity_map
+from analysis.stage import old_artifacts as artifacts
 
 
 def planted(sizes=(60, 40, 30, 20, 10), seed=0):

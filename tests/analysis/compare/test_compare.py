@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from analysis import samples
 from analysis.compare import representations
 from analysis.compare import stage as compare
-from analysis.stage import artifacts
+from analysis.samples import stage as samples
+from analysis.stage import old_artifacts as artifacts
 from configs import default
 from scripts import analyze
 from segmentation import checkpoint, train_step, workdir

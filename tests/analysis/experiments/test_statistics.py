@@ -47,22 +47,22 @@ def test_interval_over_seeds_is_the_textbooks():
     counts, folds = planted(np.random.default_rng(0), effects=effects, spread=0)
     result = statistics.intervals(scores_of(counts, folds)['iou'])
     half = 4.303 * effects.std(ddof=1) / np.sqrt(3)  # t of two degrees of freedom
-    np.testing.assert_allclose(result['over_seeds'][1], [0.5 - half, 0.5 + half], atol=1e-4)
+    np.testing.assert_allclose(result.over_seeds[1], [0.5 - half, 0.5 + half], atol=1e-4)
     # Identical images: over both is over seeds, up to the noise of the draws.
-    np.testing.assert_allclose(result['over_both'][1], result['over_seeds'][1], atol=0.03)
-    np.testing.assert_allclose(result['over_images'][1], 0.5, atol=1e-9)
+    np.testing.assert_allclose(result.over_both[1], result.over_seeds[1], atol=0.03)
+    np.testing.assert_allclose(result.over_images[1], 0.5, atol=1e-9)
 
 
 def test_one_seed_knows_nothing_about_other_seeds():
     counts, folds = planted(np.random.default_rng(0), folds=5)
     scores = scores_of(counts, folds)['iou']
     result = statistics.intervals(scores)
-    assert np.isnan(result['over_seeds']).all()
-    np.testing.assert_array_equal(result['over_both'], result['over_images'])
+    assert np.isnan(result.over_seeds).all()
+    np.testing.assert_array_equal(result.over_both, result.over_images)
     # However large the difference: other trainings might show the opposite.
     other = scores_of(planted(np.random.default_rng(1), folds=5, base=0.9)[0], folds)['iou']
     test = statistics.paired_test(other - scores, 1, 200)
-    assert test['p'] < 1e-9 and test['verdict'] == 'not resolvable with this data'
+    assert test.p < 1e-9 and test.verdict == 'not resolvable with this data'
 
 
 def test_error_of_trainings_in_folds():
@@ -86,8 +86,8 @@ def test_coverage_over_images_and_seeds(seeds, folds):
         counts, fold = planted(rng, 60, effects, folds, spread=0.15)
         scores = scores_of(counts, fold, 200, repetition)['image_iou']
         result = statistics.intervals(scores)
-        inside += result['over_both'][1, 0] <= 0.5 <= result['over_both'][1, 1]
-        images_only += result['over_images'][1, 0] <= 0.5 <= result['over_images'][1, 1]
+        inside += result.over_both[1, 0] <= 0.5 <= result.over_both[1, 1]
+        images_only += result.over_images[1, 0] <= 0.5 <= result.over_images[1, 1]
     # Three standard deviations of a share of 300 are 0.04. A little too wide is right: what the
     # trainings do is estimated with few degrees of freedom.
     assert 0.91 <= inside / 300
@@ -117,22 +117,22 @@ def differences(rng, effect, seeds=3, folds=2, num_images=60):
 def rate(effect, repetitions=400):
     rng = np.random.default_rng(0)
     tests = [statistics.paired_test(differences(rng, effect), 1, 60) for _ in range(repetitions)]
-    return np.mean([test['p'] < 0.05 for test in tests]), tests
+    return np.mean([test.p < 0.05 for test in tests]), tests
 
 
 def test_false_positives_are_as_rare_as_promised():
     found, tests = rate(0.0)
     assert 0.02 <= found <= 0.08  # 5 % with three standard deviations of 0.011
-    contradicted = np.mean([test['verdict'] == 'contradicted' for test in tests])
+    contradicted = np.mean([test.verdict == 'contradicted' for test in tests])
     assert 0.3 * found <= contradicted <= 0.7 * found
 
 
 def test_minimum_detectable_difference_is_detected_in_four_of_five():
     _, tests = rate(0.0, 100)
-    smallest = np.median([test['minimum_detectable'] for test in tests])
+    smallest = np.median([test.minimum_detectable for test in tests])
     found, tests = rate(smallest)
     assert 0.72 <= found <= 0.88
-    assert sum(test['verdict'] == 'supported' for test in tests) >= 0.98 * found * len(tests)
+    assert sum(test.verdict == 'supported' for test in tests) >= 0.98 * found * len(tests)
 
 
 def test_pairing_removes_what_is_hard_about_an_image():
@@ -147,16 +147,16 @@ def test_equal_models_and_absent_classes_decide_nothing():
     counts, folds = planted(np.random.default_rng(0), effects=(0.0, 0.01))
     scores = scores_of(counts, folds)['iou']
     test = statistics.paired_test(scores - scores, 1, 200)
-    assert test['difference'] == 0 and test['p'] is None
-    assert test['verdict'] == 'not resolvable with this data'
+    assert test.difference == 0 and test.p is None
+    assert test.verdict == 'not resolvable with this data'
     missing = scores_of(np.zeros_like(counts), folds)['iou']
     test = statistics.paired_test(missing - missing, 1, 0)
-    assert test['difference'] is None and test['verdict'] == 'not resolvable with this data'
+    assert test.difference is None and test.verdict == 'not resolvable with this data'
 
 
 def test_claim_needs_every_test_and_falls_with_one():
     def verdict(*pairs):
-        return statistics.claim_verdict([{'verdict': v, 'p': p} for v, p in pairs])
+        return statistics.claim_verdict([statistics.PairedTest(v, p=p) for v, p in pairs])
 
     yes, no, open_ = (f'{v}' for v in statistics.VERDICTS)
     assert verdict((yes, 0.01), (yes, 0.04)) == yes
@@ -192,19 +192,17 @@ def test_extrapolation_covers_the_truth():
     for seed in range(40):
         measured = noisy(truth, 0.01, seed)[0]
         result = statistics.extrapolate(SIZES, measured, noisy(measured, 0.01, seed + 99), 6000)
-        inside += result['interval'][0] <= 0.6 - 0.1 * 5**-0.5 <= result['interval'][1]
+        inside += result.interval[0] <= 0.6 - 0.1 * 5**-0.5 <= result.interval[1]
     assert inside >= 34
 
 
 def test_a_fit_that_means_nothing_says_so():
     rising = 0.6 - 0.1 * (SIZES / 1200) ** -0.5
-    assert (
-        statistics.extrapolate(SIZES, rising, noisy(rising, 0.002), 6000)['not_identifiable'] == []
-    )
+    assert statistics.extrapolate(SIZES, rising, noisy(rising, 0.002), 6000).not_identifiable == []
     flat = np.full(4, 0.3)
-    doubts = statistics.extrapolate(SIZES, flat, noisy(flat, 0.02), 6000)['not_identifiable']
+    doubts = statistics.extrapolate(SIZES, flat, noisy(flat, 0.02), 6000).not_identifiable
     assert 'no growth with the training set is resolved' in doubts
     few = statistics.extrapolate(SIZES[:3], rising[:3], noisy(rising, 0.01)[:, :3], 6000)
-    assert few['score'] is None and '3 training-set sizes' in few['not_identifiable'][0]
+    assert few.score is None and '3 training-set sizes' in few.not_identifiable[0]
     missing = np.full((1000, 4), np.nan)
-    assert statistics.extrapolate(SIZES, missing[0], missing, 6000)['score'] is None
+    assert statistics.extrapolate(SIZES, missing[0], missing, 6000).score is None

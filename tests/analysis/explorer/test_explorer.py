@@ -7,9 +7,10 @@ import urllib.parse
 import numpy as np
 import pytest
 
-from analysis import samples, similarity_map
 from analysis.clusters import stage as clusters
 from analysis.report import stage as report
+from analysis.samples import stage as samples
+from analysis.similarity_map import stage as similarity_map
 from tests import report_fixture
 from tests.report_fixture import settle
 

@@ -6,13 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from analysis import samples, similar
 from analysis.clusters import stage as clusters
 from analysis.label_issues import stage as label_issues
 from analysis.report import stage as report
+from analysis.samples import stage as samples
+from analysis.similar import stage as similar
 from analysis.slices import search as slice_search
 from analysis.slices import stage as slices
-from analysis.stage import artifacts
+from analysis.stage import old_artifacts as artifacts
 from segmentation.data import selection
 from tests import report_fixture
 from tests.report_fixture import settle

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.label_issues import regions as label_regions
 from analysis.label_issues import stage as label_issues
-from analysis.stage import artifacts
+from analysis.stage import old_artifacts as artifacts
 from segmentation.data import selection
 from segmentation.data.examples import open_data, select_examples
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis import embeddings
+from analysis.embeddings import stage as embeddings
 from analysis.planted_benchmark import pointing_game
 from analysis.saliency import membership_maps
 from analysis.saliency import scores as saliency_scores
-from analysis.stage import artifacts
+from analysis.stage import old_artifacts as artifacts
 from segmentation import checkpoint, scenes, train_step, workdir
 from segmentation.config import read_config
 from segmentation.data import examples

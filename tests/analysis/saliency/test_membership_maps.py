@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from analysis import embeddings
+from analysis.embeddings import stage as embeddings
 from analysis.saliency import membership_maps
 from analysis.saliency import scores as saliency_scores
-from analysis.stage import artifacts
+from analysis.stage import old_artifacts as artifacts
 from segmentation.models.unet import scale_images
 
 

@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from analysis import embeddings
 from analysis.clusters import stage as clusters
+from analysis.embeddings import stage as embeddings
 from analysis.saliency import examples as saliency_examples
 from analysis.saliency import scores as saliency_scores
 from analysis.saliency import stage as saliency
 from analysis.saliency import tables as saliency_tables
-from analysis.stage import artifacts
+from analysis.stage import old_artifacts as artifacts
 from segmentation import evaluate
 
 LABEL = np.int32([0, 0, 1, 1, 1, 0])

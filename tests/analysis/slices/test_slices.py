@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from analysis import samples
+from analysis.samples import stage as samples
 from analysis.slices import search as slice_search
 from analysis.slices import stage as slices
-from analysis.stage import artifacts
+from analysis.stage import old_artifacts as artifacts
 
 
 def make_table(num_images, seed):

@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from analysis.stage import artifacts
+from analysis.stage import old_artifacts as artifacts
 
 
 @pytest.fixture

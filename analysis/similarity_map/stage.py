@@ -25,7 +25,6 @@ Distances between far groups, and the sizes of groups, mean nothing on such a ma
 
 import argparse
 import pathlib
-import sys
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -35,13 +34,14 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from analysis import embeddings, similar
 from analysis.clusters import stage as clusters
+from analysis.embeddings import stage as embeddings
 from analysis.figures import contact_sheet
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.similar import stage as similar
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
-from segmentation import cpu_runtime, markdown
+from analysis.stage.run import Analysis
+from segmentation import markdown
 
 VERSION = 1
 NEIGHBOURS = 10
@@ -234,8 +234,3 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument('--force', action='store_true', help='compute the maps again')
     return run_command(parser.parse_args(argv), _run)
-
-
-if __name__ == '__main__':
-    cpu_runtime.configure()
-    sys.exit(main())

@@ -35,7 +35,6 @@ import argparse
 import dataclasses
 import fnmatch
 import pathlib
-import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -47,11 +46,10 @@ import numpy as np
 from flax import linen as nn
 from tqdm import tqdm
 
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
-from analysis.stage.run import Run
-from segmentation import cpu_runtime, evaluate, markdown
+from analysis.stage.run import Analysis, Run
+from segmentation import evaluate, markdown
 from segmentation.data import input_pipeline
 from segmentation.models.unet import scale_images
 
@@ -441,8 +439,3 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     parser.add_argument('--force', action='store_true', help='compute them again')
     return run_command(parser.parse_args(argv), _run)
-
-
-if __name__ == '__main__':
-    cpu_runtime.configure()
-    sys.exit(main())

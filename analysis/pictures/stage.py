@@ -28,7 +28,6 @@ import argparse
 import io
 import pathlib
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 
 import jax
@@ -38,14 +37,14 @@ import pyarrow.compute
 from PIL import Image
 from tqdm import tqdm
 
-from analysis import samples
 from analysis.clusters import stage as clusters
 from analysis.label_issues import stage as label_issues
+from analysis.samples import stage as samples
 from analysis.slices import stage as slices
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis, restrict
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
-from segmentation import cpu_runtime, evaluate, losses, overlays
+from analysis.stage.run import Analysis, restrict
+from segmentation import evaluate, losses, overlays
 from segmentation.data import input_pipeline, masks, transforms
 from segmentation.data.annotations import is_safe_name
 
@@ -393,8 +392,3 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--force', action='store_true', help='write everything again')
     return run_command(parser.parse_args(argv), _run)
-
-
-if __name__ == '__main__':
-    cpu_runtime.configure()
-    sys.exit(main())

@@ -38,7 +38,6 @@ the run's `analysis/<split>-<step>/`; when the file is there and fits, it is sho
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Mapping
 
 import matplotlib
@@ -47,12 +46,12 @@ import pyarrow
 from scipy import stats
 from tqdm import tqdm
 
-from analysis import samples
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.samples import stage as samples
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
+from analysis.stage.run import Analysis
 from analysis.stats import bootstrap, rank_correlation
-from segmentation import cpu_runtime, evaluate, markdown, metrics
+from segmentation import evaluate, markdown, metrics
 from segmentation.data import input_pipeline, transforms
 
 matplotlib.use('agg')
@@ -415,8 +414,3 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser('associations', __doc__)
     parser.add_argument('--force', action='store_true', help='compute everything again')
     return run_command(parser.parse_args(argv), _run)
-
-
-if __name__ == '__main__':
-    cpu_runtime.configure()
-    sys.exit(main())

@@ -18,18 +18,17 @@ similar.npz          (kind 'similar', version 1)
 import argparse
 import pathlib
 import re
-import sys
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from analysis import embeddings
+from analysis.embeddings import stage as embeddings
 from analysis.figures import contact_sheet
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
-from segmentation import cpu_runtime, markdown, overlays
+from analysis.stage.run import Analysis
+from segmentation import markdown, overlays
 from segmentation.data import transforms
 from segmentation.models.unet import scale_images
 
@@ -234,8 +233,3 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--k', type=int, help=f'neighbours; default: {K}, 8 of one image')
     parser.add_argument('--force', action='store_true', help='compute all neighbours again')
     return run_command(parser.parse_args(argv), _run)
-
-
-if __name__ == '__main__':
-    cpu_runtime.configure()
-    sys.exit(main())

@@ -41,7 +41,6 @@ percentile bootstraps over images. Null: does not exist.
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -49,10 +48,10 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from analysis.stage import artifacts
-from analysis.stage.artifacts import Analysis
+from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
-from segmentation import cpu_runtime, evaluate, markdown, metrics
+from analysis.stage.run import Analysis
+from segmentation import evaluate, markdown, metrics
 from segmentation.data import input_pipeline, label_spaces, masks
 
 matplotlib.use('agg')
@@ -415,8 +414,3 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--force', action='store_true', help='compute everything again')
     return run_command(parser.parse_args(argv), _run)
-
-
-if __name__ == '__main__':
-    cpu_runtime.configure()
-    sys.exit(main())

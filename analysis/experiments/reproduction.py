@@ -1,0 +1,238 @@
+"""Statistics of a reproduction: scores beside the published ones, claims and a learning curve."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.experiments import statistics
+from analysis.stats import bootstrap
+from segmentation import metrics
+
+# Mean IoU as published; the text does not say whether over the set or per image.
+PUBLISHED = {
+    'person_car': {'person': 0.309, 'car': 0.262},
+    'vehicle': {'person': 0.319, 'vehicle': 0.312},
+    'person_car_best': {'person': 0.309, 'car': 0.262},  # the first task with other settings
+}
+PUBLISHED_IMAGES = 6000
+METRIC_NAMES = {'iou': 'over the set', 'image_iou': 'per image'}
+# Each claims that the second of two models scores higher in a column of `statistics.Scores`.
+CLAIMS = {
+    'vehicle is easier than car': ('person_car', 'vehicle', 2),
+    'person improves when vehicles are merged': ('person_car', 'vehicle', 1),
+    'the settings chosen by the sweep are better': ('person_car', 'person_car_best', 3),
+}
+MEAN = 'foreground mean'
+
+
+def image_sets(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Sets of images to report scores for, bool `[N]` each: all, and those with every class.
+
+    The published selection is images with a person and a car. Here an image counts if each class
+    has pixels at the network's resolution. The second set is missing if it is empty or equal to
+    the first.
+
+    Args:
+      targets: counts `[S, N, C, C]` by target; the first one defines "every class".
+    """
+    first = next(iter(targets.values()))[0]
+    every_class = (first.sum(-1)[:, 1:] > 0).all(-1)
+    result = {'all images': np.ones(len(first), np.bool_)}
+    if every_class.any() and not every_class.all():
+        result['images with every class'] = every_class
+    return result
+
+
+def analyse(
+    scored: dict[tuple[str, float], dict[str, Any]],
+    class_names: dict[str, Sequence[str]],
+    pairs: Iterable[tuple[str, str]] = (),
+    num_resamples: int = 2000,
+) -> dict[str, Any]:
+    """Computes all statistics of a reproduction.
+
+    Args:
+      scored: (experiment, fraction) → `targets`: counts `[S, N, C, C]` by the experiment that
+        defines the true classes; `fold` `[N]`; `num_train`: training images, including those held
+        out to choose the checkpoint. All entries have the same images in the same order, and all
+        experiments of a fraction have the same seeds. Fraction 1 is required.
+      class_names: by experiment, background first.
+      pairs: also tests whether the second of two experiments scores higher than the first.
+      num_resamples: bootstrap resamples.
+
+    Returns:
+      For JSON: `scores` (experiment → image set → metric → class), `claims`, `learning_curve` (a
+      list of rows; empty with one fraction), `published` and `absent_class_rule`.
+    """
+    experiments = [experiment for experiment, fraction in scored if fraction == 1]
+    sets = image_sets(scored[experiments[0], 1]['targets'])
+    scores: dict[str, dict] = {experiment: {} for experiment in experiments}
+    for name, chosen in sets.items():
+        weights = bootstrap.bootstrap_weights(int(chosen.sum()), num_resamples)
+        for experiment in experiments:
+            part = scored[experiment, 1]
+            scores[experiment][name] = _scores(
+                part['targets'][experiment][:, chosen],
+                part['fold'][chosen],
+                weights,
+                class_names[experiment],
+            )
+    return {
+        'scores': scores,
+        'claims': _claims(scored, class_names, pairs, num_resamples),
+        'learning_curve': _learning_curve(scored, class_names, sets, num_resamples),
+        'published': {experiment: PUBLISHED.get(experiment, {}) for experiment in experiments},
+        'absent_class_rule': metrics.ABSENT_CLASS_RULE,
+    }
+
+
+def _scores(
+    counts: np.ndarray, folds: np.ndarray, weights: np.ndarray, class_names: Sequence[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    effective = metrics.effective_images(counts[0])
+    with_class = (counts[0].sum(-1) > 0).sum(0)
+    result: dict[str, dict] = {}
+    for metric, scores in statistics.seed_scores(counts, folds, weights).items():
+        parts = vars(statistics.intervals(scores))
+        result[metric] = {}
+        for column, name in enumerate((*class_names, MEAN)):
+            if column == 0:
+                continue
+            row = {key: _plain(part[column]) for key, part in parts.items()}
+            row['per_seed'] = _plain(scores.values[:, column])
+            if column < len(class_names):
+                row['images_with_class'] = int(with_class[column])
+                row['effective_images'] = float(effective[column])
+            result[metric][name] = row
+    return result
+
+
+def _claims(
+    scored: dict[tuple[str, float], dict],
+    class_names: dict[str, Sequence[str]],
+    pairs: Iterable[tuple[str, str]],
+    num_resamples: int,
+) -> list[dict]:
+    """Tests the claims about experiments that are complete."""
+    folds = next(iter(scored.values()))['fold']
+    weights = bootstrap.bootstrap_weights(len(folds), num_resamples)
+
+    @functools.cache
+    def scores_of(model: str, target: str) -> dict[str, statistics.Scores]:
+        return statistics.seed_scores(scored[model, 1]['targets'][target], folds, weights)
+
+    claims = [(text, *claim) for text, claim in CLAIMS.items()]
+    claims = [claim for claim in claims if all((model, 1) in scored for model in claim[1:3])]
+    for first, second in pairs:
+        if (first, second) not in (claim[1:3] for claim in claims):
+            for column, name in enumerate((*class_names[first][1:], MEAN), 1):
+                text = f'{second} scores higher than {first} in {name}'
+                claims.append((text, first, second, column))
+    result = []
+    for text, first, second, column in claims:
+        counts = scored[first, 1]['targets']
+        truths = {target: counts[target][0].sum(-1) for target in (first, second)}
+        same_names = tuple(class_names[first]) == tuple(class_names[second])
+        same_task = same_names and np.array_equal(truths[first], truths[second])
+        targets = [(first, second), (first, first), (second, second)]
+        if same_task:
+            targets = [(first, first)]
+        tests = {}
+        for a_target, b_target in targets:
+            there = (truths[a_target] > 0).sum(0)
+            effective = metrics.effective_images(counts[a_target][0])
+            if column == len(there):  # The mean is as uncertain as the rarest class.
+                effective, there = (np.append(part, part[1:].min()) for part in (effective, there))
+            for metric, matter in (('iou', effective), ('image_iou', there)):
+                a, b = scores_of(first, a_target)[metric], scores_of(second, b_target)[metric]
+                test = statistics.paired_test(b - a, column, float(matter[column]))
+                tests[a_target, b_target, metric] = (
+                    _plain(a.values[:, column].mean()), _plain(b.values[:, column].mean()), test,
+                )  # fmt: skip
+        published = None
+        if not same_task and {first, second} <= PUBLISHED.keys():
+            values = [list(PUBLISHED[model].values())[column - 1] for model in (first, second)]
+            published = round(values[1] - values[0], 3)
+        result.append(
+            {
+                'claim': text,
+                'models': [first, second],
+                'published_difference': published,
+                'verdict': statistics.claim_verdict(
+                    [test for (a, b, _), (*_, test) in tests.items() if a == b]
+                ),
+                'tests': [
+                    {
+                        'targets': [a, b],
+                        'identical_pixels': a == b,
+                        'true_classes': list(class_names[a][1:]),
+                        'metric': metric,
+                        'first': of_first,
+                        'second': of_second,
+                        **dataclasses.asdict(test),
+                    }
+                    for (a, b, metric), (of_first, of_second, test) in tests.items()
+                ],
+            }
+        )
+    return result
+
+
+def _learning_curve(
+    scored: dict[tuple[str, float], dict],
+    class_names: dict[str, Sequence[str]],
+    sets: dict[str, np.ndarray],
+    num_resamples: int,
+) -> list[dict]:
+    fractions = sorted({fraction for _, fraction in scored})
+    rows: list[dict] = []
+    if len(fractions) < 2:
+        return rows
+    for set_name, chosen in sets.items():
+        weights = bootstrap.bootstrap_weights(int(chosen.sum()), num_resamples)
+        for experiment in dict.fromkeys(experiment for experiment, _ in scored):
+            known = [fraction for fraction in fractions if (experiment, fraction) in scored]
+            parts = [scored[experiment, fraction] for fraction in known]
+            sizes = np.array([part['num_train'] for part in parts], np.float64)
+            scores = [
+                statistics.seed_scores(
+                    part['targets'][experiment][:, chosen], part['fold'][chosen], weights
+                )
+                for part in parts
+            ]
+            names = (*class_names[experiment], MEAN)
+            for metric in METRIC_NAMES:
+                noisy = [
+                    # Trainings at different sizes are independent of each other.
+                    score[metric].with_training_noise(seed=number)
+                    for number, score in enumerate(scores)
+                ]
+                for column in range(1, len(names)):
+                    means = np.array([score[metric].values[:, column].mean() for score in scores])
+                    resampled = np.stack([part[:, column] for part in noisy], -1)
+                    rows.append(
+                        {
+                            'experiment': experiment,
+                            'images': set_name,
+                            'class': names[column],
+                            'metric': metric,
+                            'fractions': known,
+                            'sizes': sizes.tolist(),
+                            'seeds': [len(score[metric].values) for score in scores],
+                            'scores': _plain(means),
+                            'intervals': _plain(metrics.percentile_interval(resampled).clip(0, 1)),
+                            'prediction': dataclasses.asdict(
+                                statistics.extrapolate(sizes, means, resampled, PUBLISHED_IMAGES)
+                            ),
+                        }
+                    )
+    return rows
+
+
+def _plain(values: Any) -> Any:
+    """For JSON: numbers and lists of them, None for NaN."""
+    numbers = np.asarray(values, np.float64)
+    return np.where(np.isnan(numbers), np.array(None), numbers).tolist()

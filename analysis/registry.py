@@ -1,0 +1,107 @@
+"""The list of all stages of the analysis, in the order in which they need each other."""
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import json
+import pathlib
+import resource
+import sys
+import tempfile
+import time
+from typing import Any
+
+import jax
+
+from analysis.stage.contract import Stage
+from segmentation import cpu_runtime
+
+# Each is a package of `analysis`, whose module `stage` has a `STAGE`.
+STAGES = (
+    'predictions',
+    'mean_iou',
+    'samples',
+    'embeddings',
+    'clusters',
+    'similarity_map',
+    'similar',
+    'confusion',
+    'associations',
+    'slices',
+    'label_issues',
+    'saliency',
+    'pictures',
+)
+
+
+def load(name: str) -> Stage[Any]:
+    """Imports a stage of `STAGES`."""
+    return importlib.import_module(f'analysis.{name}.stage').STAGE
+
+
+def run(name: str) -> None:
+    """Runs the command `python -m analysis.<name>`."""
+    cpu_runtime.configure()
+    sys.exit(importlib.import_module(f'analysis.{name}.stage').main())
+
+
+def graph() -> str:
+    """The stages, a line each, with what each reads; in brackets what it uses if it is there."""
+    lines = []
+    for name in STAGES:
+        stage = load(name)
+        reads = [other.name for other in stage.reads]
+        reads += [f'[{other.name}]' for other in stage.reads_if_there]
+        version = f'{name} (version {stage.result.VERSION})'
+        lines.append(f'{version:28} ← {", ".join(reads) or "the network and the images"}')
+    return '\n'.join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A command of the analysis that was run.
+
+    Attributes:
+      seconds: wall time.
+      processor_seconds: user and system time of all threads.
+      peak_mb: largest resident memory of the process so far.
+      result: what the command writes with `--json`.
+    """
+
+    seconds: float
+    processor_seconds: float
+    peak_mb: float
+    result: dict[str, Any]
+
+
+def measure(name: str, argv: list[str], report: pathlib.Path) -> Measured | None:
+    """Runs `python -m analysis.<name>` in this process.
+
+    Args:
+      name: of a stage, or 'compare' or 'report'.
+      argv: its arguments.
+      report: file for what it prints.
+
+    Returns:
+      None if it failed; the error was printed to standard error.
+    """
+    start, began, printed = time.perf_counter(), time.process_time(), io.StringIO()
+    with tempfile.NamedTemporaryFile('r', suffix='.json') as file:
+        module = importlib.import_module(f'analysis.{name}.stage')
+        with contextlib.redirect_stdout(printed):
+            status = module.main([*argv, '--json', file.name])
+        if status:
+            return None
+        # By name: the file was replaced.
+        result = json.loads(pathlib.Path(file.name).read_text())
+    report.write_text(printed.getvalue())
+    # The next stage does not need the compiled programs of this one.
+    jax.clear_caches()
+    cpu_runtime.release_memory()
+    return Measured(
+        time.perf_counter() - start,
+        time.process_time() - began,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        result,
+    )

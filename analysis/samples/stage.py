@@ -1,0 +1,232 @@
+"""One row per image: what is in it, how it looks, and how well the network does on it.
+
+    python -m analysis.samples --workdir runs/person_car --split val
+
+Writes `samples.parquet`, whose columns have a role ('id', 'metadata' or 'metric'), a unit and a
+description as Parquet field metadata (`samples/schema.py`), and prints a summary of every column.
+"""
+
+import concurrent.futures
+import io
+from typing import Any
+
+import numpy as np
+import pyarrow
+from PIL import Image
+from pycocotools import mask as mask_utils
+from tqdm import tqdm
+
+from analysis.predictions import stage as predictions
+from analysis.predictions.schema import Predictions
+from analysis.samples import schema
+from analysis.samples.schema import ColumnSummary, Samples
+from analysis.stage import artifacts
+from analysis.stage.contract import Stage
+from analysis.stage.run import Analysis
+from segmentation import markdown, metrics
+from segmentation.data import coco_files, label_spaces, transforms
+
+_SINGLE_CHANNEL = ('1', 'L', 'LA', 'La', 'F', 'I', 'I;16', 'I;16B', 'I;16L', 'I;16N')
+
+
+def describe_image(pixels: np.ndarray) -> dict[str, float | bool | None]:
+    """Metadata of an image without its annotations; see `schema.table_schema`.
+
+    Args:
+      pixels: uint8 `[H, W, 3]`, RGB.
+    """
+    luma = pixels @ transforms.LUMA
+    inner = luma[1:-1, 1:-1]
+    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
+    channels = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))  # many times faster than pixels
+    highest = channels.max(0)
+    spread = highest - channels.min(0)
+    is_grayscale = bool(np.mean(spread <= 2) >= 0.99)
+    return {
+        'brightness': float(pixels.mean()),
+        'contrast': float(luma.std()),
+        'sharpness': float(laplacian.var()) if laplacian.size else None,
+        'saturation': float(np.mean(spread / np.maximum(highest, 1))),
+        'hue_std': None if is_grayscale else _hue_deviation(channels),
+        'is_grayscale': is_grayscale,
+    }
+
+
+def _hue_deviation(channels: np.ndarray) -> float:
+    """Chroma-weighted circular standard deviation of hue in degrees.
+
+    A pixel is a vector in the plane across the gray axis; its angle is its hue, its length its
+    chroma. So the weighted mean direction is the mean of these vectors over that of their lengths.
+    """
+    red, green, blue = channels.astype(np.float32)
+    chroma = (red - (green + blue) / 2) + 1j * np.sqrt(np.float32(0.75)) * (green - blue)
+    resultant = abs(chroma.mean()) / np.abs(chroma).mean()
+    return float(np.degrees(np.sqrt(-2 * np.log(np.clip(resultant, 1e-6, 1)))))
+
+
+def describe_annotations(
+    record: dict, categories: dict[int, str], classes: dict[int, int], class_names: tuple[str, ...]
+) -> dict[str, float | int | None]:
+    """Metadata of the annotations of an image; see `schema.table_schema`.
+
+    Args:
+      record: of a `coco.CocoSplit`.
+      categories: names by category id.
+      classes: class by category id; categories of no class are missing.
+      class_names: background first.
+    """
+    height, width = int(record['height']), int(record['width'])
+    instances = record['instances']
+    kinds, crowd = instances['category_id'], instances['is_crowd'].astype(np.bool_)
+    label = np.array([classes.get(int(kind), 0) for kind in kinds], np.int64)
+    counted = (label > 0) & ~crowd
+    masks = [{'size': [height, width], 'counts': rle} for rle in instances['rle']]
+    areas = mask_utils.area(masks) if masks else np.zeros(0)
+    percents = 100 * areas / (height * width)
+    counted &= areas > 0  # an annotation can be empty at the image's scale
+    crowds = [masks[i] for i in np.flatnonzero((label > 0) & crowd)]
+    result = {
+        'width': width,
+        'height': height,
+        'aspect_ratio': width / height,
+        'crowd_percent': 100 * float(mask_utils.area(mask_utils.merge(crowds))) / (height * width)
+        if crowds
+        else 0.0,
+        'num_instances': int(counted.sum()),
+        'smallest_instance': float(percents[counted].min()) if counted.any() else None,
+        'truncated_share': None,
+    }
+    if counted.any():
+        boxes = mask_utils.toBbox([masks[i] for i in np.flatnonzero(counted)])
+        gaps = np.column_stack([boxes[:, :2], [width, height] - boxes[:, :2] - boxes[:, 2:]])
+        result['truncated_share'] = float(np.mean(gaps.min(1) <= 0.005 * max(width, height)))
+    for number, name in enumerate(class_names[1:], 1):
+        mine = counted & (label == number)
+        result[f'num_{name}'] = int(mine.sum())
+        result[f'mean_size_{name}'] = float(percents[mine].mean()) if mine.any() else None
+    complete = set(record['complete_category_ids'].tolist())
+    for key, name in categories.items():
+        known = not record['complete_known'] or key in complete
+        count = int(((kinds == key) & ~crowd & (areas > 0)).sum())
+        result[f'count_{name}'] = count if known else None
+    return result
+
+
+def image_metrics(
+    predicted: Predictions, class_names: tuple[str, ...]
+) -> list[dict[str, float | None]]:
+    """The metrics of every image by column name; empty where no pixel counts.
+
+    Args:
+      predicted: of N images.
+      class_names: C of them, background first.
+    """
+    confusions = predicted.confusions()
+    ious = metrics.iou(confusions)
+    scalars = predicted.images.select(
+        ['loss', 'confidence', 'entropy', 'calibration_error']
+    ).to_pylist()
+    rows: list[dict[str, float | None]] = []
+    for confusion, iou, scalar in zip(confusions, ious, scalars, strict=True):
+        counted = confusion.sum()
+        if not counted:
+            rows.append({})
+            continue
+        exists = ~np.isnan(iou)
+        rows.append(
+            {
+                **scalar,
+                **{
+                    f'iou_{name}': float(value) if there else None
+                    for name, value, there in zip(class_names, iou, exists, strict=True)
+                },
+                'mean_iou_foreground': float(iou[1:][exists[1:]].mean())
+                if exists[1:].any()
+                else None,
+                'pixel_accuracy': float(np.trace(confusion) / counted),
+                **{
+                    f'percent_{name}': 100 * float(count / counted)
+                    for name, count in zip(class_names, confusion.sum(1), strict=True)
+                },
+            }
+        )
+    return rows
+
+
+def compute(analysis: Analysis) -> Samples:
+    """Describes every image; what the network says of it is in `predictions`."""
+    examples = analysis.examples
+    known = examples.splits[0].categories
+    categories = {category.id: category.name for category in known}
+    space = label_spaces.parse_label_space(analysis.config.data.label_space)
+    classes = space.category_to_class(known)
+    fields = schema.table_schema(analysis.class_names, tuple(categories.values()))
+    measured = image_metrics(artifacts.load(analysis, Predictions), analysis.class_names)
+
+    def describe(index: int) -> dict[str, Any]:
+        record = examples.record(index)
+        size = int(record['width']), int(record['height'])
+        mode = Image.open(io.BytesIO(record['image']), formats=coco_files.IMAGE_FORMATS).mode
+        return {
+            'image_id': int(examples.image_ids[index]),
+            'file_name': record['file_name'],
+            'split': analysis.split,
+            'source_split': examples.splits[examples.split_of[index]].name,
+            'is_colored': mode not in _SINGLE_CHANNEL,
+            **describe_image(np.asarray(transforms.decode_image(record['image'], size))),
+            **describe_annotations(record, categories, classes, analysis.class_names),
+            **measured[index],
+        }
+
+    title = f'samples, {analysis.split} at step {analysis.step}'
+    parts, block = [], 256
+    with (
+        tqdm(total=len(examples), desc=title, unit='img') as bar,
+        concurrent.futures.ThreadPoolExecutor(analysis.config.data.threads) as pool,
+    ):
+        for start in range(0, len(examples), block):
+            rows = list(pool.map(describe, range(start, min(start + block, len(examples)))))
+            parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=fields))
+            bar.update(len(rows))
+    return schema.summarize(pyarrow.Table.from_batches(parts, fields))
+
+
+def table(result: Samples) -> str:
+    """The summary as tables; of the categories only those that occur, most frequent first."""
+
+    def row(name: str, column: ColumnSummary) -> tuple[str, ...]:
+        if not column.n or not column.percentiles_5_50_95:
+            return name, column.unit, '0', '–', '–', '–', '–', '–'
+        spread = column.mean, column.standard_deviation, *column.percentiles_5_50_95
+        return name, column.unit, str(column.n), *(f'{value:.4g}' for value in spread)
+
+    header = ('column', 'unit', 'images', 'mean', 's.d.', '5 %', 'median', '95 %')
+    counts = {name: column for name, column in result.metadata.items() if name.startswith('count_')}
+    others = {name: column for name, column in result.metadata.items() if name not in counts}
+    found = [(name, column) for name, column in counts.items() if column.images_above_0]
+    found.sort(key=lambda item: -(item[1].images_above_0 or 0))
+    return '\n\n'.join(
+        [
+            f'{result.num_images} images. Metrics:',
+            markdown.table(header, (row(*item) for item in result.metric.items())),
+            'Metadata:',
+            markdown.table(header, (row(*item) for item in others.items())),
+            f'Categories, of which {len(counts) - len(found)} never occur:',
+            markdown.table(
+                ('category', 'completely annotated in', 'images with it', 'instances per image'),
+                (
+                    (
+                        name.removeprefix('count_'),
+                        str(column.n),
+                        str(column.images_above_0),
+                        f'{column.mean:.3g}',
+                    )
+                    for name, column in found
+                ),
+            ),
+        ]
+    )
+
+
+STAGE = Stage(Samples, __doc__, compute, table, reads=(predictions.STAGE,))
+main = STAGE.main

@@ -1,0 +1,105 @@
+"""What a stage is: one object that names what it computes, from what, and how to show it."""
+
+import argparse
+import dataclasses
+import inspect
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from analysis.stage import artifacts, command, storage
+from analysis.stage.artifacts import Result
+from analysis.stage.run import Analysis, open_chosen
+
+R = TypeVar('R', bound=Result)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage(Generic[R]):
+    """An analysis of a checkpoint on a split; `analysis.registry` lists all of them.
+
+    Attributes:
+      result: the dataclass that it computes; has the stage's name and the version of its schema.
+      about: what `--help` prints: the module's docstring.
+      compute: `compute(analysis, **settings)` returns the result. The settings are its
+        keyword arguments, all with defaults.
+      table: the result as Markdown.
+      figure: draws the result into the analysis' folder and returns the files, the first of which
+        says whether they are older than the result.
+      reads: stages whose results it needs; they are computed first if they do not exist.
+      reads_if_there: stages whose results it uses if they exist.
+      add_arguments: adds the settings to the command line.
+    """
+
+    result: type[R]
+    about: str
+    compute: Callable[..., R]
+    table: Callable[[R], str]
+    figure: Callable[[Analysis, R], Sequence[pathlib.Path]] | None = None
+    reads: tuple['Stage', ...] = ()
+    reads_if_there: tuple['Stage', ...] = ()
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.result.NAME
+
+    def defaults(self) -> dict[str, Any]:
+        """The settings, as `compute` has them."""
+        parameters = list(inspect.signature(self.compute).parameters.values())[1:]
+        return {parameter.name: parameter.default for parameter in parameters}
+
+    def prepare(self, analysis: Analysis) -> None:
+        """Computes the result if there is none or if it is stale, with the settings it had."""
+        settings = artifacts.settings(analysis, self.result)
+        known = {name: value for name, value in settings.items() if name in self.defaults()}
+        self._refresh(analysis, False, {**self.defaults(), **known})
+
+    def get(self, analysis: Analysis, force: bool = False, **settings: Any) -> R:
+        """The result: read if it is up to date, else computed and written.
+
+        Args:
+          analysis: of what.
+          force: compute it again in any case.
+          **settings: of `compute`; the others have their defaults.
+
+        Raises:
+          ValueError: an artifact is damaged or of other images and `force` is not given, or the
+            stage cannot be computed for these images.
+        """
+        computed = self._refresh(analysis, force, {**self.defaults(), **settings})
+        return artifacts.load(analysis, self.result) if computed is None else computed
+
+    def _refresh(self, analysis: Analysis, force: bool, settings: dict[str, Any]) -> R | None:
+        """Computes and writes the result unless it is up to date; then returns None."""
+        optional = [s for s in self.reads_if_there if artifacts.exists(analysis, s.result)]
+        for stage in (*self.reads, *optional):
+            stage.prepare(analysis)
+        reads = [stage.name for stage in (*self.reads, *self.reads_if_there)]
+        if not force and artifacts.is_current(analysis, self.result, reads, settings):
+            return None
+        result = self.compute(analysis, **settings)
+        artifacts.save(analysis, result, reads, settings)
+        return result
+
+    def draw(self, analysis: Analysis, result: R) -> Sequence[pathlib.Path]:
+        """Draws the figures, if there are any."""
+        return self.figure(analysis, result) if self.figure else []
+
+    def main(self, argv: list[str] | None = None) -> int:
+        """The command `python -m analysis.<name>`; returns the exit status."""
+        parser = command.make_parser(self.name, self.about)
+        if self.add_arguments:
+            self.add_arguments(parser)
+        parser.add_argument('--force', action='store_true', help='compute the result again')
+        return command.run_command(parser.parse_args(argv), self._run)
+
+    def _run(self, arguments: argparse.Namespace) -> dict[str, Any]:
+        analysis = open_chosen(arguments)
+        settings = {name: getattr(arguments, name) for name in self.defaults()}
+        result = self.get(analysis, arguments.force, **settings)
+        drawn = [str(path) for path in self.draw(analysis, result)]
+        print(f'{artifacts.path_of(analysis, self.result)}:', self.table(result), sep='\n\n')
+        if drawn:
+            print(f'\nFigures: {", ".join(drawn)}')
+        return storage.to_json(result)

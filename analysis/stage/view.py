@@ -1,0 +1,91 @@
+"""An analysed checkpoint and split, for code that only reads artifacts: no network, no images."""
+
+import dataclasses
+import hashlib
+import pathlib
+from typing import Any
+
+import numpy as np
+import pyarrow
+from ml_collections import ConfigDict
+from pyarrow import parquet
+
+from segmentation.config import read_config
+from segmentation.workdir import read_description
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What was analysed, and where its artifacts are.
+
+    Attributes:
+      workdir: the run directory.
+      config: of the run.
+      class_names: background first.
+      data: 'path' and 'fingerprint' of the prepared data set.
+      split: 'train', 'selection' or 'val'.
+      step: of the checkpoint.
+      image_ids: int64 `[N]`. Row r of every artifact is about image r.
+    """
+
+    workdir: pathlib.Path
+    config: ConfigDict
+    class_names: tuple[str, ...]
+    data: dict[str, Any]
+    split: str
+    step: int
+    image_ids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where the artifacts are."""
+        return self.workdir / 'analysis' / f'{self.split}-{self.step}'
+
+    def identity(self) -> dict[str, Any]:
+        """What every artifact of this view has in its header: checkpoint, data and images."""
+        return {
+            'step': self.step,
+            'split': self.split,
+            'fingerprint': self.data['fingerprint'],
+            'images': hashlib.sha256(self.image_ids.astype('<i8').tobytes()).hexdigest(),
+        }
+
+
+def open_view(workdir: pathlib.Path, name: str) -> View:
+    """Opens what was analysed before.
+
+    Args:
+      workdir: the run directory.
+      name: of its folder, `<split>-<step>`; its samples.parquet lists the images.
+
+    Raises:
+      ValueError: there is no such run or folder, or samples.parquet is damaged.
+    """
+    described = read_description(workdir)
+    path = workdir / 'analysis' / name / 'samples.parquet'
+    split, _, step = name.rpartition('-')
+    if not split or not step.isdecimal() or not path.is_file():
+        raise ValueError(f'{path} does not exist: run python -m analysis.samples first.')
+    try:
+        image_ids = parquet.read_table(path, columns=['image_id'])['image_id'].to_numpy()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ValueError(f'{path} is damaged ({error}).') from error
+    config = read_config(workdir / 'config.json')
+    names = tuple(described['class_names'])
+    return View(workdir, config, names, described['data'], split, int(step), image_ids)
+
+
+def find_views(workdir: pathlib.Path) -> list[View]:
+    """What was analysed of a run: validation first, then by split and falling step.
+
+    Raises:
+      ValueError: nothing was.
+    """
+    names = sorted(path.parent.name for path in workdir.glob('analysis/*-*/samples.parquet'))
+    found = [open_view(workdir, name) for name in names]
+    if not found:
+        raise ValueError(f'{workdir} was not analysed: run python -m analysis.samples first.')
+    return sorted(found, key=lambda view: (view.split != 'val', view.split, -view.step))
