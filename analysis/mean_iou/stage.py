@@ -20,13 +20,11 @@ from segmentation import metrics
 from segmentation.files import write_json, write_text
 
 
-def compute(analysis: Analysis, num_resamples: int = 2000) -> MeanIou:
-    """Scores the predictions; `num_resamples` of the bootstrap."""
+def compute(analysis: Analysis) -> MeanIou:
+    """Scores the predictions."""
     predicted = artifacts.load(analysis, Predictions)
     network, original = (
-        metrics.summarize(
-            predicted.confusions(resolution), analysis.class_names, num_resamples=num_resamples
-        )
+        metrics.summarize(predicted.confusions(resolution), analysis.class_names)
         for resolution in ('network', 'original')
     )
     return MeanIou(

@@ -36,7 +36,9 @@ def make_parser(name: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run_command(arguments: argparse.Namespace, work: Callable[[argparse.Namespace], dict[str, Any]]) -> int:
+def run_command(
+    arguments: argparse.Namespace, work: Callable[[argparse.Namespace], dict[str, Any]]
+) -> int:
     """Runs a command: `work` prints its result for people and returns it for `--json`.
 
     Returns:
