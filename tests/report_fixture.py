@@ -25,11 +25,13 @@ from analysis.compare.stage import artifact_kind
 from analysis.label_issues import stage as label_issues
 from analysis.pictures import stage as pictures
 from analysis.saliency.stage import LAYERS
-from analysis.samples import stage as samples
+from analysis.samples import schema as samples
+from analysis.samples.schema import Samples
 from analysis.slices import search as slice_search
 from analysis.slices import stage as slices
+from analysis.stage import artifacts as new_artifacts
 from analysis.stage import old_artifacts as artifacts
-from analysis.stage.run import Analysis
+from analysis.stage.view import View, open_view
 from configs import default
 from segmentation.config import save_config
 
@@ -70,7 +72,7 @@ def write_run(
     name: str = 'val-600',
     hostile: bool = False,
     only: tuple[str, ...] | None = None,
-) -> Analysis:
+) -> View:
     """Writes a run directory with an analysis; another `name` adds one to it.
 
     Args:
@@ -97,13 +99,13 @@ def write_run(
     ids = np.sort(rng.choice(10 * number, number, replace=False)) + 17_000_000
     # The header says which images there are before samples.parquet can.
     pyarrow.parquet.write_table(pyarrow.table({'image_id': ids}), folder / 'samples.parquet')
-    analysis = artifacts.open_written(workdir, name)
+    analysis = open_view(workdir, name)
     kind = rng.integers(0, len(SCENES), number)
     categories = list(CATEGORIES)
     if hostile:
         categories[-1] = '<b>teddy</b> "bear" ' + '\u202e' + 'z' * 300
     table = _samples(analysis, kind, tuple(categories), hostile, rng)
-    artifacts.save_table(analysis, 'samples', samples.VERSION, table)
+    new_artifacts.save(analysis, samples.summarize(table))
     makers = {
         'clusters': lambda: _clusters(analysis, kind, rng),
         'similarity_map': lambda: _maps(analysis, kind, rng),
@@ -120,16 +122,16 @@ def write_run(
 
 
 def _samples(analysis, kind, categories, hostile, rng) -> pyarrow.Table:
-    number, names = len(kind), analysis.run.class_names
-    schema = samples.schema(names, categories)
+    number, names = len(kind), analysis.class_names
+    schema = samples.table_schema(names, categories)
     scenes = list(SCENES.values())
     bright = np.array([scene[2] for scene in scenes])[kind]
     persons = rng.poisson(np.array([scene[3] for scene in scenes])[kind])
     cars = rng.poisson(np.array([scene[4] for scene in scenes])[kind])
     gray = rng.random(number) < 0.04
     values: dict[str, np.ndarray] = {
-        'image_id': analysis.examples.image_ids,
-        'file_name': np.array([f'{i:012d}.jpg' for i in analysis.examples.image_ids], object),
+        'image_id': analysis.image_ids,
+        'file_name': np.array([f'{i:012d}.jpg' for i in analysis.image_ids], object),
         'split': np.full(number, analysis.split),
         'source_split': np.where(rng.random(number) < 0.2, 'train_person_car', 'train'),
         'width': np.where(rng.random(number) < 0.7, 640, 480),
@@ -169,7 +171,7 @@ def _samples(analysis, kind, categories, hostile, rng) -> pyarrow.Table:
             values[f'count_{category}'][values['source_split'] == 'train_person_car'] = np.nan
     values['count_person'], values['count_car'] = persons.astype(float), cars.astype(float)
     # Dark, small and crowded is hard.
-    rng = np.random.default_rng([len(kind), analysis.run.step])
+    rng = np.random.default_rng([len(kind), analysis.step])
     hard = (values['brightness'] < 50) * 0.9 + (total > 4) * 0.4 + rng.normal(0, 0.6, number)
     values['loss'] = np.exp(-2.2 + 0.5 * hard + 0.018 * percents)
     for k, name in enumerate(names):
@@ -251,8 +253,8 @@ def _maps(analysis, kind, rng) -> None:
 
 
 def _label_issues(analysis, kind, rng) -> None:
-    ids, names = analysis.examples.image_ids, analysis.run.class_names
-    files = samples.load(analysis)['file_name'].to_pylist()
+    ids, names = analysis.image_ids, analysis.class_names
+    files = new_artifacts.load(analysis, Samples).table['file_name'].to_pylist()
     rows = []
     for row in np.flatnonzero(rng.random(len(kind)) < 0.3):
         for _ in range(rng.integers(1, 4)):
@@ -308,8 +310,8 @@ def _label_issues(analysis, kind, rng) -> None:
 
 
 def _slices(analysis) -> None:
-    columns, table = slices.load_columns(analysis), samples.load(analysis)
-    person = analysis.run.class_names[1]
+    columns, table = slices.load_columns(analysis), new_artifacts.load(analysis, Samples).table
+    person = analysis.class_names[1]
     tried = {
         'loss': ([('brightness', '<=', 50.0)], [(f'num_{person}', '>=', 4.0)]),
         'mean_iou_foreground': (
@@ -341,7 +343,7 @@ def _slices(analysis) -> None:
                     'interval': [excess - half, excess + half],
                     'impact': float(inside.mean()) * excess,
                     'p': 0.0004,
-                    'worst': analysis.examples.image_ids[worst].tolist(),
+                    'worst': analysis.image_ids[worst].tolist(),
                 }
             )
         result[metric] = {
@@ -355,7 +357,7 @@ def _slices(analysis) -> None:
 
 
 def _associations(analysis) -> None:
-    table = samples.load(analysis)
+    table = new_artifacts.load(analysis, Samples).table
     rows = np.random.default_rng(0).permutation(len(table))[:2000]  # more take long
     chosen = [name for name in samples.columns(table, 'metadata') if not name.startswith('count_')]
     columns, performance = (
@@ -380,7 +382,7 @@ def _associations(analysis) -> None:
 
 
 def _confusion(analysis, categories, rng) -> None:
-    names = analysis.run.class_names
+    names = analysis.class_names
     base = {
         name: {
             'share': 0.02, 'interval': [0.018, 0.022], 'wrong': 10_000, 'wrong_unlabelled': 0.6,
@@ -406,7 +408,7 @@ def _confusion(analysis, categories, rng) -> None:
                 }
             )  # fmt: skip
     rows.sort(key=lambda row: -row['excess'])
-    result = {'num_images': len(analysis.examples), 'pooled': [], 'base': base, 'rows': rows}
+    result = {'num_images': len(analysis), 'pooled': [], 'base': base, 'rows': rows}
     artifacts.save_json(analysis, 'confusion', 1, result)
 
 
@@ -442,7 +444,7 @@ def _draw(kind: int, rng: np.random.Generator) -> tuple[Image.Image, np.ndarray,
 
 def _pictures(analysis, kind, rng) -> None:
     """The sheets of the first images are drawn, later ones are copies of them."""
-    folder, total, names = analysis.folder / 'pictures', len(kind), analysis.run.class_names
+    folder, total, names = analysis.folder / 'pictures', len(kind), analysis.class_names
     for part in ('sheets', 'details'):
         (folder / part).mkdir(parents=True, exist_ok=True)
     per_sheet = pictures.PER_SHEET
@@ -470,7 +472,7 @@ def _pictures(analysis, kind, rng) -> None:
 
 
 def _saliency(analysis, rng) -> None:
-    number, names = len(analysis.examples), analysis.run.class_names
+    number, names = len(analysis), analysis.class_names
     targets = [*names[1:], 'loss', 'cluster']
     label = clusters.load(analysis)['label']
     cells = np.exp(-((np.mgrid[:8, :8] - 3.5) ** 2).sum(0) / 8)
@@ -499,9 +501,9 @@ def _saliency(analysis, rng) -> None:
     artifacts.save_json(analysis, 'saliency', 1, result)
 
 
-def write_comparison(this: Analysis, other: Analysis) -> None:
+def write_comparison(this: View, other: View) -> None:
     """Writes what `analysis.compare` would say of two runs that `write_run` wrote."""
-    table = samples.load(this)
+    table = new_artifacts.load(this, Samples).table
     difference = {'difference': 0.03, 'interval': [0.01, 0.05]}
     both = {'this': 0.5, 'other': 0.53, **difference}
     texts = ['all images']
@@ -509,12 +511,12 @@ def write_comparison(this: Analysis, other: Analysis) -> None:
         texts += [row['text'] for row in part['slices']]
     result = {
         side: {
-            'workdir': str(analysis.run.workdir), 'step': analysis.run.step,
-            'class_names': list(analysis.run.class_names), 'num_images': len(table),
+            'workdir': str(analysis.workdir), 'step': analysis.step,
+            'class_names': list(analysis.class_names), 'num_images': len(table),
         }
         for side, analysis in (('this', this), ('other', other))
     }  # fmt: skip
-    names = [*this.run.class_names[1:], 'mean']
+    names = [*this.class_names[1:], 'mean']
     result |= {
         'num_images': len(table),
         'scores': [

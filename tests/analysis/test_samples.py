@@ -11,8 +11,13 @@ import pytest
 from PIL import Image
 from scipy import ndimage, stats
 
+from analysis.predictions import stage as predictions
+from analysis.predictions.schema import Predictions
+from analysis.samples import schema
 from analysis.samples import stage as samples
-from analysis.stage import old_artifacts as artifacts
+from analysis.samples.schema import Samples
+from analysis.stage import artifacts
+from analysis.stage.run import open_analysis
 from segmentation import evaluate
 from segmentation.data.masks import IGNORE
 from tests import coco_fixtures
@@ -27,18 +32,18 @@ def workdir(tiny_run, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def analysis(workdir):
-    return artifacts.open_analysis(workdir)
+    return open_analysis(workdir)
 
 
 @pytest.fixture(scope='module')
 def table(analysis):
-    return samples.compute_or_load(analysis)
+    return samples.STAGE.get(analysis).table
 
 
-def test_photograph():
+def test_image():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     pixels[:5] = 0
-    found = samples.describe_photograph(pixels)
+    found = samples.describe_image(pixels)
     # Pillow rounds luma to whole numbers.
     luma = np.asarray(Image.fromarray(pixels).convert('L'), np.float64)
     hsv = np.array([colorsys.rgb_to_hsv(*pixel) for pixel in (pixels / 255).reshape(-1, 3)])
@@ -56,7 +61,7 @@ def test_hue_is_circular():
     def deviation(hues):
         colours = [colorsys.hsv_to_rgb(hue / 360, 1, 0.8) for hue in hues]
         pixels = np.uint8(np.round(255 * np.array(colours)))[None].repeat(4, 0)
-        return samples.describe_photograph(pixels)['hue_std']
+        return samples.describe_image(pixels)['hue_std']
 
     assert np.isclose(deviation([60] * 8), 0, atol=0.1)
     around_red = [350, 10, 355, 5] * 4
@@ -68,14 +73,14 @@ def test_hue_is_circular():
 
 def test_grayscale_is_seen_in_colour_files():
     gray = np.random.default_rng(0).integers(0, 256, (16, 16, 1), np.uint8).repeat(3, -1)
-    found = samples.describe_photograph(gray)
+    found = samples.describe_image(gray)
     assert found['is_grayscale'] is True and found['hue_std'] is None and found['saturation'] == 0
     tinted = np.minimum(gray, 250) + np.uint8([4, 2, 0])
-    assert samples.describe_photograph(tinted)['is_grayscale'] is False
+    assert samples.describe_image(tinted)['is_grayscale'] is False
 
 
 def test_one_pixel_is_enough():
-    assert samples.describe_photograph(np.zeros((1, 1, 3), np.uint8))['sharpness'] is None
+    assert samples.describe_image(np.zeros((1, 1, 3), np.uint8))['sharpness'] is None
 
 
 @pytest.mark.parametrize(
@@ -148,13 +153,19 @@ def test_image_without_instances(analysis):
     assert row['smallest_instance'] is row['truncated_share'] is row['mean_size_person'] is None
 
 
+def image_metrics(logits, label):
+    rows = predictions.describe_batch(logits, label, len(CLASSES))
+    images = pyarrow.Table.from_pylist(rows)
+    return samples.image_metrics(Predictions(label.shape[1], len(CLASSES), images), CLASSES)
+
+
 def test_metrics_by_another_way():
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 3, (3, 8, 8, 3)).astype(np.float32)
     label = rng.integers(0, 2, (3, 8, 8)).astype(np.uint8)
     label[0, :2] = IGNORE
     label[2] = IGNORE
-    rows = samples.image_metrics(logits, label, CLASSES)
+    rows = image_metrics(logits, label)
     assert rows[2] == {}
     for row, scores, truth in zip(rows[:2], logits, label, strict=False):
         valid = truth != IGNORE
@@ -183,7 +194,7 @@ def test_metrics_by_another_way():
 def test_class_in_neither_truth_nor_prediction():
     logits = np.zeros((1, 4, 4, 3), np.float32)
     logits[..., 0] = 200  # so certain that the other classes' probability is 0
-    (row,) = samples.image_metrics(logits, np.zeros((1, 4, 4), np.uint8), CLASSES)
+    (row,) = image_metrics(logits, np.zeros((1, 4, 4), np.uint8))
     assert row['iou_background'] == 1 and row['iou_person'] is row['mean_iou_foreground'] is None
     assert row['loss'] == row['entropy'] == row['calibration_error'] == 0
 
@@ -205,19 +216,19 @@ def test_table_agrees_with_the_evaluation(analysis, table):
 
 
 def test_columns_have_roles_and_values(table):
-    roles = {role: samples.columns(table, role) for role in ('id', 'metadata', 'metric')}
+    roles = {role: schema.columns(table, role) for role in ('id', 'metadata', 'metric')}
     assert sum(map(len, roles.values())) == table.num_columns
     assert roles['id'] == ['image_id', 'file_name', 'split', 'source_split']
     assert 'count_handbag' in roles['metadata'] and 'iou_car' in roles['metric']
     for name in table.column_names:  # a misspelt column would be empty
         assert table[name].null_count < len(table), name
     assert table.schema.field('is_colored').type == pyarrow.bool_()
-    assert set(samples.numbers(table, 'is_colored')) == {1.0}
+    assert set(schema.numbers(table, 'is_colored')) == {1.0}
 
 
 def test_names_that_collide_are_refused():
     with pytest.raises(ValueError, match="'num_instances'"):
-        samples.schema(('background', 'instances'), ())
+        schema.table_schema(('background', 'instances'), ())
 
 
 def test_command(workdir, analysis, table, tmp_path, capsys):
@@ -230,13 +241,16 @@ def test_command(workdir, analysis, table, tmp_path, capsys):
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['metric']['loss']['mean'] == pytest.approx(np.mean(table['loss']), rel=1e-6)
     assert samples.main([*arguments, '--force']) == 0
-    assert path.stat().st_mtime_ns > before and samples.load(analysis).equals(table)
+    assert path.stat().st_mtime_ns > before and artifacts.load(analysis, Samples).table.equals(
+        table
+    )
     path.write_bytes(b'nonsense')
     assert samples.main(arguments) == 1
-    assert 'is damaged' in capsys.readouterr().err
+    assert 'samples.json is damaged' in capsys.readouterr().err
     assert samples.main(['--workdir', str(tmp_path)]) == 1
 
 
 def test_text_of_the_data_is_shown_as_it_is(table):
-    text = samples.to_markdown(samples.summarize(table.rename_columns({'count_bus': 'count_<b>|'})))
+    hostile = schema.summarize(table.rename_columns({'count_bus': 'count_<b>|'}))
+    text = samples.table(hostile)
     assert '| &lt;b&gt;\\| |' in text

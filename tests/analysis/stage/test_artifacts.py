@@ -1,186 +1,217 @@
-"""Files of analyses: what was written comes back, and nothing else is taken for it."""
+"""Artifacts: what was written comes back, and nothing else is taken for it."""
 
 import dataclasses
-import json
 import os
+import pathlib
 import subprocess
-import types
+from typing import ClassVar
 
 import numpy as np
 import pyarrow
 import pytest
+from ml_collections import ConfigDict
 from pyarrow import parquet
 
-from analysis.stage import old_artifacts as artifacts
+from analysis.stage import artifacts
+from analysis.stage.artifacts import Result
+from analysis.stage.view import View
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    name: str
+    score: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Thing(Result):
+    NAME: ClassVar[str] = 'thing'
+    VERSION: ClassVar[int] = 1
+
+    parts: tuple[Part, ...]
+    by_name: dict[str, Part]
+    matrix: np.ndarray
+    layers: dict[str, np.ndarray]
+    rows: pyarrow.Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Source(Result):
+    NAME: ClassVar[str] = 'source'
+    VERSION: ClassVar[int] = 1
+
+    value: float
+
+
+class NextThing(Thing):
+    VERSION: ClassVar[int] = 2
+
+
+def thing(size=3):
+    part = Part('"quoted"\n', 1.5)
+    return Thing(
+        (part, Part('none', None)),
+        {'a': part},
+        np.eye(size),
+        {'encoder/one': np.arange(4, dtype=np.int8)},
+        pyarrow.table({'a': [1, 2, 3], 'name': ['x', '"', '\n']}),
+    )
 
 
 @pytest.fixture
-def analysis(tmp_path):
-    run = types.SimpleNamespace(step=7, data={'fingerprint': 'abc'})
-    examples = types.SimpleNamespace(image_ids=np.array([5, 2, 9]))
-    return artifacts.Analysis(run, 'val', examples, tmp_path)
+def view(tmp_path):
+    data = {'path': 'none', 'fingerprint': 'abc'}
+    view = View(tmp_path, ConfigDict(), ('background',), data, 'val', 7, np.array([5, 2, 9]))
+    view.folder.mkdir(parents=True)
+    return view
 
 
-KINDS = {
-    'arrays': (
-        lambda analysis, version, origin=None: artifacts.save_arrays(
-            analysis, 'thing', version, origin, x=np.eye(3)
-        ),
-        artifacts.load_arrays,
-        lambda found: np.testing.assert_array_equal(found['x'], np.eye(3)),
-    ),
-    'table': (
-        lambda analysis, version, origin=None: artifacts.save_table(
-            analysis, 'thing', version, {'a': [1, 2, 3], 'name': ['x', '"', '\n']}, origin
-        ),
-        artifacts.load_table,
-        lambda found: found.to_pydict() == {'a': [1, 2, 3], 'name': ['x', '"', '\n']} or 1 / 0,
-    ),
-    'json': (
-        lambda analysis, version, origin=None: artifacts.save_json(
-            analysis, 'thing', version, {'x': [1.5]}, origin
-        ),
-        artifacts.load_json,
-        lambda found: found == {'x': [1.5]} or 1 / 0,
-    ),
-}
+def files(view):
+    return {path.name: path for path in view.folder.iterdir()}
 
 
-@pytest.fixture(params=KINDS)
-def kind(request):
-    return KINDS[request.param]
+def test_what_was_written_comes_back(view):
+    artifacts.save(view, thing())
+    found = artifacts.load(view, Thing)
+    assert found.parts == thing().parts and found.by_name == thing().by_name
+    np.testing.assert_array_equal(found.matrix, np.eye(3))
+    np.testing.assert_array_equal(found.layers['encoder/one'], np.arange(4))
+    assert found.layers['encoder/one'].dtype == np.int8
+    assert found.rows == thing().rows
+    assert set(files(view)) == {'thing.json', 'thing.npz', 'thing.parquet'}
 
 
-def test_what_was_written_comes_back(analysis, kind):
-    save, load, check = kind
-    path = save(analysis, 1)
-    check(load(analysis, 'thing', 1))
-    assert [file.name for file in analysis.folder.iterdir()] == [path.name]
+def test_other_programs_can_read_the_files(view):
+    artifacts.save(view, thing())
+    with np.load(view.folder / 'thing.npz', allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays['matrix'], np.eye(3))
+    assert parquet.read_table(view.folder / 'thing.parquet')['a'].to_pylist() == [1, 2, 3]
 
 
-def test_what_killed_processes_left_is_removed(analysis, kind):
-    save, _, _ = kind
-    path = save(analysis, 1)
+def test_temporary_files_of_killed_processes_are_removed(view):
     ended = subprocess.Popen(['true'])
     ended.wait()
     for pid in (ended.pid, os.getppid()):
-        path.with_name(f'.{path.name}.{pid}').touch()
-    save(analysis, 1)
-    left = {file.name for file in analysis.folder.iterdir()}
-    assert left == {path.name, f'.{path.name}.{os.getppid()}'}  # it may be writing
+        (view.folder / f'.thing.npz.{pid}').touch()
+    artifacts.save(view, thing())
+    hidden = {name for name in files(view) if name.startswith('.')}
+    assert hidden == {f'.thing.npz.{os.getppid()}'}  # that process may be writing
 
 
-def test_what_does_not_fit_is_refused(analysis, kind):
-    save, load, _ = kind
-    with pytest.raises(ValueError, match='not there: run python -m analysis.thing first'):
-        load(analysis, 'thing', 1)
-    save(analysis, 1)
+def test_what_does_not_fit_is_refused(view):
+    with pytest.raises(ValueError, match='does not exist: run python -m analysis.thing first'):
+        artifacts.load(view, Thing)
+    artifacts.save(view, thing())
     with pytest.raises(ValueError, match='version 1 instead of 2.*Delete it'):
-        load(analysis, 'thing', 2)
-    other = dataclasses.replace(
-        analysis, examples=types.SimpleNamespace(image_ids=np.array([5, 9, 2]))
-    )
-    with pytest.raises(ValueError, match='images .* instead of'):
-        load(other, 'thing', 1)
-
-
-def test_damage_is_named(analysis, kind):
-    save, load, _ = kind
-    path = save(analysis, 1)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match='thing.* is damaged'):
-        load(analysis, 'thing', 1)
-
-
-def test_any_change_is_noticed_and_other_readers_see_nothing_of_it(analysis, kind):
-    save, load, _ = kind
-    path = save(analysis, 1, artifacts.origin(analysis, 'nothing.npz', seed=1))
-    whole = path.read_bytes()
-    for place in range(0, len(whole), max(1, len(whole) // 200)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        try:
-            load(analysis, 'thing', 1)
-        except ValueError as error:
-            assert str(path) in str(error)
-        else:
-            # Only what says that there is a checksum protects nothing.
-            assert (
-                b'CRC:' in whole[place - 3 : place + 4] or b'crc32' in whole[place - 5 : place + 6]
-            )
-    path.write_bytes(whole)
-    if path.suffix == '.npz':
-        np.testing.assert_array_equal(np.load(path, allow_pickle=False)['x'], np.eye(3))
-    elif path.suffix == '.parquet':
-        assert parquet.read_table(path)['a'].to_pylist() == [1, 2, 3]
-
-
-def test_what_would_be_computed_otherwise_now_is_not_current(analysis, kind, capsys):
-    save, load, check = kind
-    artifacts.save_arrays(analysis, 'source', 1, x=np.arange(3))
-
-    def origin(seed=0, layers=('a', 'b')):
-        return artifacts.origin(analysis, 'source.npz', 'option.npz', seed=seed, layers=layers)
-
-    file = f'thing{save(analysis, 1).suffix}'  # as before origins were written
-    assert not artifacts.is_current(analysis, file, 1, origin())
-    assert 'seed unknown instead of 0' in capsys.readouterr().err
-    check(load(analysis, 'thing', 1))
-    save(analysis, 1, origin())
-    before = (analysis.folder / file).read_bytes()
-    save(analysis, 1, origin())
-    assert (analysis.folder / file).read_bytes() == before
-    assert artifacts.is_current(analysis, file, 1, origin())
-    assert capsys.readouterr().err == ''
-    for version, now, said in (
-        (2, origin(), 'version 1 instead of 2'),
-        (1, origin(seed=3), 'seed 0 instead of 3'),
-        (1, origin(layers=['b']), "layers ['a', 'b'] instead of ['b']"),
+        artifacts.load(view, NextThing)
+    for change in (
+        {'image_ids': np.array([5, 9, 2])},
+        {'data': {'fingerprint': 'another'}},
     ):
-        assert not artifacts.is_current(analysis, file, version, now)
-        assert f'{file} is computed anew: {said}.\n' in capsys.readouterr().err
-
-    # Computed again with the same result, a source is the same; with another one it is not.
-    artifacts.save_arrays(analysis, 'source', 1, x=np.arange(3))
-    assert artifacts.is_current(analysis, file, 1, origin())
-    artifacts.save_arrays(analysis, 'source', 1, x=np.arange(4))
-    assert not artifacts.is_current(analysis, file, 1, origin())
-    assert 'source.npz has changed' in capsys.readouterr().err
-    with pytest.raises(ValueError, match='another source.npz than there is now'):
-        load(analysis, 'thing', 1)
-    # What was made without an optional one is still true; that one not being there any more, too.
-    (analysis.folder / 'source.npz').unlink()
-    check(load(analysis, 'thing', 1))
-    assert artifacts.is_current(analysis, file, 1, origin())
-    artifacts.save_arrays(analysis, 'option', 1, x=np.eye(2))
-    check(load(analysis, 'thing', 1))
-    assert not artifacts.is_current(analysis, file, 1, origin())
-    assert 'option.npz has changed' in capsys.readouterr().err
+        with pytest.raises(ValueError, match='instead of'):
+            artifacts.load(dataclasses.replace(view, **change), Thing)
 
 
-def test_what_is_damaged_is_for_readers_to_refuse(analysis, kind):
-    save, load, _ = kind
-    path = save(analysis, 1, artifacts.origin(analysis))
-    path.write_bytes(b'')
-    assert artifacts.is_current(analysis, path.name, 2, artifacts.origin(analysis))
-    with pytest.raises(ValueError, match='damaged'):
-        load(analysis, 'thing', 2)
+def test_any_change_of_any_file_is_noticed(view):
+    artifacts.save(view, Source(1.0))
+    artifacts.save(view, thing(), ['source'], {'seed': 1})
+    for path in files(view).values():
+        if not path.name.startswith('thing'):
+            continue
+        whole = path.read_bytes()
+        for place in range(0, len(whole), max(1, len(whole) // 150)):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            with pytest.raises(ValueError, match=r'thing\.'):
+                artifacts.load(view, Thing)
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ValueError, match='damaged'):
+            artifacts.load(view, Thing)
+        path.write_bytes(whole)
+    artifacts.load(view, Thing)
 
 
-def test_files_of_before_there_were_checksums_are_read(analysis):
-    header = analysis.header('thing', 1)
-    np.savez(analysis.folder / 'thing.npz', header=np.array(json.dumps(header)), x=np.eye(3))
-    np.testing.assert_array_equal(artifacts.load_arrays(analysis, 'thing', 1)['x'], np.eye(3))
-    table = pyarrow.table({'a': [1]}).replace_schema_metadata({'header': json.dumps(header)})
-    parquet.write_table(table, analysis.folder / 'thing.parquet')
-    assert artifacts.load_table(analysis, 'thing', 1)['a'].to_pylist() == [1]
-    (analysis.folder / 'thing.json').write_text(json.dumps({'header': header, 'x': 1}))
-    assert artifacts.load_json(analysis, 'thing', 1) == {'x': 1}
+def test_damaged_artifacts_are_not_overwritten_without_force(view):
+    artifacts.save(view, thing())
+    (view.folder / 'thing.json').write_bytes(b'')
+    assert artifacts.is_current(view, Thing)
+    with pytest.raises(ValueError, match='damaged.*--force'):
+        artifacts.load(view, Thing)
 
 
-def test_nothing_is_pickled(analysis):
+def test_stale_artifacts_are_named_with_the_reason(view, capsys):
+    artifacts.save(view, Source(1.0))
+
+    def current(kind=Thing, seed=0, layers=('a', 'b'), reads=('source', 'option')):
+        return artifacts.is_current(view, kind, reads, {'seed': seed, 'layers': layers})
+
+    assert not current()
+    artifacts.save(view, thing(), ['source', 'option'], {'seed': 0, 'layers': ('a', 'b')})
+    assert current()
+    assert capsys.readouterr().err == ''
+    for changes, reason in (
+        ({'kind': NextThing}, 'version 1 instead of 2'),
+        ({'seed': 3}, 'seed 0 instead of 3'),
+        ({'layers': ['b']}, "layers ['a', 'b'] instead of ['b']"),
+    ):
+        assert not current(**changes)
+        assert f'thing.json is recomputed: {reason}.\n' in capsys.readouterr().err
+
+    # A source that was computed again with the same result has not changed.
+    artifacts.save(view, Source(1.0))
+    assert current()
+    artifacts.save(view, Source(2.0))
+    assert not current()
+    assert 'source has changed' in capsys.readouterr().err
+    with pytest.raises(ValueError, match='another source than there is now'):
+        artifacts.load(view, Thing)
+    # A source that was removed has not changed; an optional one that is new has.
+    (view.folder / 'source.json').unlink()
+    assert current()
+    artifacts.load(view, Thing)
+    artifacts.save(view, Source(1.0), name='option')
+    assert not current()
+    assert 'option has changed' in capsys.readouterr().err
+
+
+def test_artifacts_of_older_versions_are_recomputed(view, capsys):
+    (view.folder / 'thing.json').write_text('{"header": {"kind": "thing", "version": 1}, "x": 1}')
+    assert not artifacts.is_current(view, Thing)
+    assert 'older version of the code' in capsys.readouterr().err
+    with pytest.raises(ValueError, match='older version.*python -m analysis.thing again'):
+        artifacts.load(view, Thing)
+
+
+def test_a_killed_write_leaves_no_artifact(view, monkeypatch):
+    """The JSON file is removed before the others are replaced."""
+    artifacts.save(view, thing())
+    monkeypatch.setattr(parquet, 'write_table', lambda *_: (_ for _ in ()).throw(OSError('full')))
+    with pytest.raises(OSError, match=r'thing\.parquet cannot be written'):
+        artifacts.save(view, thing(4))
+    assert not artifacts.exists(view, Thing)
+
+
+def test_nothing_is_pickled(view):
+    artifacts.save(view, thing())
+    before = (view.folder / 'thing.json').read_bytes()
     with pytest.raises(TypeError, match='pickled'):
-        artifacts.save_arrays(analysis, 'thing', 1, x=np.array([{}], object))
-    np.savez(analysis.folder / 'thing.npz', header=np.array([{}], object))
+        artifacts.save(view, dataclasses.replace(thing(), matrix=np.array([{}], object)))
+    assert (view.folder / 'thing.json').read_bytes() == before
+    np.savez(view.folder / 'thing.npz', matrix=np.array([{}], object))
     with pytest.raises(ValueError, match='damaged'):
-        artifacts.load_arrays(analysis, 'thing', 1)
+        artifacts.load(view, Thing)
+
+
+def test_numbers_that_json_lacks_are_refused_and_destroy_nothing(view):
+    artifacts.save(view, Source(1.0))
+    with pytest.raises(ValueError, match='not JSON compliant'):
+        artifacts.save(view, Source(float('nan')))
+    assert artifacts.load(view, Source).value == 1.0
+
+
+def test_files_outside_the_folder_are_not_read(view):
+    artifacts.save(view, thing())
+    path = view.folder / 'thing.json'
+    path.write_text(path.read_text().replace('"thing.npz"', '"../../elsewhere.npz"'))
+    with pytest.raises(ValueError, match='damaged'):
+        artifacts.load(view, Thing)
+    assert not pathlib.Path(view.workdir / 'elsewhere.npz').exists()
