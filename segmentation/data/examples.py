@@ -47,6 +47,12 @@ class Examples:
         """Classes at the photograph's own resolution, uint8 `[H, W]`."""
         return self.draw(self.record(index))
 
+    def label(self, index: int) -> np.ndarray:
+        """Classes at the network's resolution, uint8 `[S, S]`; the image is not decoded."""
+        record, size = self.record(index), self.config.image_size
+        rows = masks.nearest_indices(int(record['height']), size)
+        return self.draw(record, rows=rows, cols=masks.nearest_indices(int(record['width']), size))
+
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """The example as it is evaluated: no augmentation."""
         return self.example(index)
