@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from scripts.experiments import reproduce
-from segmentation import train
+from segmentation import launch
 from segmentation.data import selection
 from tests import coco_fixtures
 
@@ -126,7 +126,11 @@ def test_report_holds_scores_and_claims(both):
         assert len(claim['tests']) == 6
         assert claim['verdict'] == 'not resolvable with this data'  # one seed decides nothing
     markdown = (both / 'report.md').read_text()
-    assert 'Not comparable' in markdown and '| 0.309 |' in markdown and 'Detectable' in markdown
+    assert (
+        'Not comparable' in markdown
+        and '| 0.309 |' in markdown
+        and 'Minimum detectable' in markdown
+    )
     assert Image.open(both / 'report.png').width > 500
 
 
@@ -167,7 +171,7 @@ def test_stopped_run_continues_and_finished_ones_are_left_alone(arguments, tmp_p
 
     killer = threading.Thread(target=stop)
     killer.start()
-    assert reproduce.main(command) == train.EXIT_STOPPED
+    assert reproduce.main(command) == launch.EXIT_STOPPED
     killer.join()
     assert 'The same command continues' in capsys.readouterr().err
     assert not (tmp_path / 'report.md').exists()
@@ -221,6 +225,7 @@ def test_stopped_run_continues_and_finished_ones_are_left_alone(arguments, tmp_p
         ('--config.data.label_space=person_any_vehicle', 'data.label_space cannot be'),
         ('--config.data.requires=nothing', 'Did you mean "data.require"'),
         ('--source=/nowhere', 'neither a folder'),
+        ('--variant=vehicle', 'Two experiments are named vehicle'),
     ],
 )
 def test_mistakes_are_one_clear_line(arguments, tmp_path, capsys, option, message):
@@ -232,6 +237,7 @@ def test_mistakes_are_one_clear_line(arguments, tmp_path, capsys, option, messag
     ('option', 'message'),
     [
         ('--experiments=person_cat', 'unknown experiments'),
+        ('--experiments=nowhere/mine.py', 'there is no file nowhere/mine.py'),
         ('--fractions=0.5,2', 'at most 1'),
         ('--fractions=half', 'numbers such as'),
         ('--folds=1', 'at least 2'),
@@ -251,7 +257,7 @@ def test_plan_is_nested_and_has_equal_steps(arguments, tmp_path):
     )  # fmt: skip
     parsed, overrides = reproduce.parse_arguments(command)
     configs = reproduce.base_configs(parsed, overrides)
-    prepared = reproduce.input_pipeline.open_data(configs['vehicle'].data)
+    prepared = reproduce.open_data(configs['vehicle'].data)
     plan = reproduce.make_plan(parsed, prepared, configs)
     order = [(t.seed, t.fraction, t.fold, t.experiment) for t in plan]
     assert order[:4] == [(0, 1.0, f, e) for f in (0, 1) for e in ('person_car', 'vehicle')]
@@ -263,3 +269,87 @@ def test_plan_is_nested_and_has_equal_steps(arguments, tmp_path):
         whole, part = (by_key[0, fraction, fold, 'vehicle'] for fraction in (1.0, 0.6))
         assert whole.config.train.num_steps == part.config.train.num_steps > 0
         assert part.num_images < whole.num_images
+
+
+def test_variants_of_any_config_file_are_compared(arguments, tmp_path):
+    """Two variants of a config of the user's own, one of which is better in no way: its twin."""
+    config = tmp_path / 'mine.py'
+    config.write_text(
+        'from configs import person_car\n'
+        'def get_config():\n'
+        '    config = person_car.get_config()\n'
+        '    config.optimizer.learning_rate = 0.01\n'
+        '    return config\n'
+    )
+    command = arguments(tmp_path / 'runs', '--seeds=1', f'--experiments={config}')
+    command += ['--variant', 'twin', 'optimizer.learning_rate=0.01']
+    command += ['--variant', 'slow', 'optimizer.learning_rate=1e-6', 'data.antialias=False']
+    assert reproduce.main(command) == 0
+    rates = {
+        name: read(tmp_path / 'runs' / name / 'seed0' / 'config.json')['optimizer']['learning_rate']
+        for name in ('mine', 'twin', 'slow')
+    }
+    assert rates == {'mine': 0.01, 'twin': 0.01, 'slow': 1e-6}
+    report = read(tmp_path / 'runs' / 'report.json')
+    assert 'optimizer.learning_rate = 0.01' in report['setup']['differs_from_published']
+    differences = {
+        claim['claim']: [test['difference'] for test in claim['tests']]
+        for claim in report['claims']
+    }
+    assert len(differences) == 6 and all(map(len, differences.values()))
+    assert differences['twin scores higher than mine in foreground mean'] == [0, 0]
+    assert differences['slow scores higher than mine in person'] != [0, 0]
+    assert report['published'] == {'mine': {}, 'twin': {}, 'slow': {}}
+
+
+def test_experiments_that_cannot_be_compared_are_refused(arguments, tmp_path, capsys):
+    command = arguments(tmp_path, '--experiments=person_car')
+    assert reproduce.main([*command, '--variant', 'small', 'data.image_size=64']) == 1
+    assert 'small differs from person_car in data.image_size' in capsys.readouterr().err
+    assert reproduce.main([*command, '--variant', 'other', 'data.fraction=0.5']) == 1
+    assert 'data.fraction cannot be overridden' in capsys.readouterr().err
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def test_training_without_listed_and_without_random_images(arguments, tmp_path, capsys):
+    command = arguments(tmp_path / 'runs', '--seeds=2', '--experiments=person_car')
+    command.append(f'--exclude={tmp_path / "exclude.json"}')
+    parsed, overrides = reproduce.parse_arguments(command)
+    config = reproduce.base_configs(parsed, overrides)['person_car']
+    prepared = reproduce.open_data(config.data)
+    ids = {
+        part: reproduce.select_examples(prepared, config.data, part)[0].image_ids.tolist()
+        for part in ('train', 'selection', 'val')
+    }
+    # Images that choose the checkpoint or are scored stay, even if they are listed.
+    listed = [ids['train'][0], ids['selection'][0], ids['val'][0]]
+    (tmp_path / 'exclude.json').write_text(json.dumps(listed))
+    assert reproduce.main(command) == 0
+
+    def excluded(arm, seed):
+        config = read(tmp_path / 'runs' / f'person_car{arm}' / f'seed{seed}' / 'config.json')
+        path = config['data']['exclude']
+        return read(pathlib.Path(path))['ids'] if path else []
+
+    assert [excluded(arm, 0) for arm in ('', reproduce.LISTED)] == [[], listed[:1]]
+    (chance,) = excluded(reproduce.RANDOM, 0)
+    assert chance in ids['train'][1:]
+    for arm, number in (('', 0), (reproduce.LISTED, 1), (reproduce.RANDOM, 1)):
+        used = read(tmp_path / 'runs' / f'person_car{arm}' / 'seed1' / 'run.json')['images']
+        assert used['train']['images'] == len(ids['train']) - number
+        assert used['selection']['images'] == len(ids['selection'])
+    report = read(tmp_path / 'runs' / 'report.json')
+    assert report['setup']['num_images'] == len(ids['val'])
+    names = [f'person_car{arm}' for arm in ('', reproduce.LISTED, reproduce.RANDOM)]
+    models = [claim['models'] for claim in report['claims']]
+    assert models[::3] == [names[:2], names[::2], names[:0:-1]]
+    # A list of other images is another experiment, in the same directories.
+    (tmp_path / 'exclude.json').write_text(json.dumps(ids['train'][1:2]))
+    assert reproduce.main(command) == 1
+    assert 'data.exclude' in capsys.readouterr().err
+    (tmp_path / 'exclude.json').write_text('{"ids": [1], "fingerprint": "another"}')
+    assert reproduce.main(command) == 1
+    assert 'made for another data set' in capsys.readouterr().err

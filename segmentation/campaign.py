@@ -1,0 +1,275 @@
+"""Campaigns: many trainings in one process, which can be stopped and continued."""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import pathlib
+import signal
+import sys
+import time
+import types
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from numpy.typing import ArrayLike
+
+from segmentation import launch, train
+from segmentation.data import coco, selection
+from segmentation.data.examples import select_examples
+from segmentation.files import replacing, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training of a plan."""
+
+    experiment: str
+    seed: int
+    fold: int
+    fraction: float  # of the training images, in (0, 1]
+    directory: pathlib.Path
+    config: ConfigDict
+    num_images: int  # for training and for choosing the checkpoint
+
+    @property
+    def work(self) -> int:
+        """Training images processed, repetitions included."""
+        return self.config.train.num_steps * self.config.train.batch_size
+
+
+def state_of(config: ConfigDict, prepared: coco.Prepared) -> str:
+    """Everything that the scores of a finished training depend on, as JSON."""
+    return json.dumps([config.to_dict(), prepared.fingerprint['id']], sort_keys=True)
+
+
+def load_scores(
+    directory: pathlib.Path, state: str, targets: Iterable[str]
+) -> dict[str, np.ndarray] | None:
+    """Returns the arrays in `scores.npz`, or None if they are missing, damaged or out of date."""
+    path = directory / 'scores.npz'
+    try:
+        # The checksums of the zip file detect changed bits.
+        with np.load(path, allow_pickle=False) as arrays:
+            scores = dict(arrays)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        print(f'{path} cannot be read ({error}); scoring again.', file=sys.stderr)
+        return None
+    return scores if str(scores.get('state')) == state and set(targets) <= scores.keys() else None
+
+
+def save_scores(directory: pathlib.Path, state: str, scores: Mapping[str, ArrayLike]) -> None:
+    """Writes `scores.npz` atomically."""
+    with replacing(directory / 'scores.npz') as partial, partial.open('wb') as file:
+        arrays = {name: np.asarray(values) for name, values in {**scores, 'state': state}.items()}
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def last_step(workdir: pathlib.Path) -> int:
+    """The step in the last complete line of a run's metrics; 0 before the first one."""
+    path = workdir / 'metrics.jsonl'
+    complete = path.read_text().rpartition('\n')[0] if path.exists() else ''
+    return int(json.loads(complete.splitlines()[-1])['step']) if complete else 0
+
+
+class Estimate:
+    """Predicts how long a plan will take from the speed of this process so far."""
+
+    def __init__(self, plan: Iterable[Training], done: int):
+        self.total, self.done = sum(training.work for training in plan), done
+        self.began, self.before = time.monotonic(), done  # `before`: done by earlier processes
+
+    def show(self, in_progress: int = 0) -> None:
+        """Prints the estimate; `in_progress`: images processed by the unfinished training."""
+        done = self.done + in_progress
+        speed = (done - self.before) / (time.monotonic() - self.began)
+        if speed > 0:
+            seconds = (self.total - done) / speed
+            print(
+                f'\nestimate: {done / self.total:.0%} of the whole is done, '
+                f'{seconds // 3600:.0f}:{seconds // 60 % 60:02.0f} hours to go at {speed:.1f} '
+                'training images per second, evaluation included',
+                flush=True,
+            )
+
+
+@contextlib.contextmanager
+def stop_at_once() -> Iterator[None]:
+    """Turns SIGTERM and Ctrl-C into `TrainingStopped` where `train.train` does not handle them.
+
+    That is while a training is set up or scored, when there is nothing to save.
+    """
+
+    def stop(number: int, frame: types.FrameType | None) -> None:
+        del number, frame
+        raise launch.TrainingStopped('Stopped between two trainings.')
+
+    numbers = signal.SIGTERM, signal.SIGINT
+    previous = [signal.signal(number, stop) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
+
+
+def run_plan(
+    plan: list[Training],
+    finished: Collection[pathlib.Path],
+    score: Callable[[Training], None],
+    on_block: Callable[[], object],
+) -> None:
+    """Runs and scores all trainings of a plan that are not finished.
+
+    Args:
+      plan: trainings in the order in which they run.
+      finished: directories of trainings that have been scored.
+      score: scores a training that has just ended.
+      on_block: called whenever all trainings of a seed and fraction are finished, except the last.
+
+    Raises:
+      launch.TrainingStopped: SIGTERM or Ctrl-C.
+      ValueError: a directory holds a longer training, or see `train.train`.
+      launch.TrainingDiverged: see `train.train`.
+    """
+    print(f'{len(plan)} trainings, {len(finished)} of them finished.', flush=True)
+    estimate = Estimate(plan, sum(t.work for t in plan if t.directory in finished))
+    for number, training in enumerate(plan):
+        if training.directory in finished:
+            continue
+        print(f'=== {number + 1} of {len(plan)}: {training.directory}', flush=True)
+        settings, directory = training.config.train, training.directory
+        estimate.before += last_step(directory) * settings.batch_size
+
+        def show(directory: pathlib.Path = directory, size: int = settings.batch_size) -> None:
+            estimate.show(last_step(directory) * size)
+
+        with stop_at_once():
+            result = train.train(training.config, directory, show)
+            if result.step != settings.num_steps:
+                raise ValueError(
+                    f'{directory} was trained for {result.step} steps, more than the '
+                    f'{settings.num_steps} of this plan. Choose another --workdir for a smaller '
+                    'budget.'
+                )
+            score(training)
+            jax.clear_caches()  # Dozens of trainings in one process would pile up programs.
+        estimate.done += training.work
+        estimate.show()
+        block = training.seed, training.fraction
+        if any((later.seed, later.fraction) != block for later in plan[number + 1 : number + 2]):
+            on_block()
+
+
+def excluded(config: ConfigDict) -> set[int]:
+    """Ids of images that a config excludes."""
+    return selection.read_exclude(config.data.exclude) if config.data.exclude else set()
+
+
+def choose(train_ids: np.ndarray, listed: Iterable[int], seed: int) -> tuple[list[int], list[int]]:
+    """Chooses the listed training images, and as many random others.
+
+    Raises:
+      ValueError: no listed image is a training image, or there are too few others.
+    """
+    listed = sorted(listed)
+    worst = np.intersect1d(train_ids, listed)
+    others = np.setdiff1d(train_ids, worst)
+    if not 0 < len(worst) < len(others):
+        raise ValueError(
+            f'{len(worst)} of the {len(listed)} images to exclude are among the {len(train_ids)} '
+            'training images: nothing to compare.'
+        )
+    chance = np.random.default_rng([seed, 7]).choice(others, len(worst), replace=False)
+    return worst.tolist(), sorted(chance.tolist())
+
+
+def exclude_from_training(
+    config: ConfigDict,
+    prepared: coco.Prepared,
+    file: pathlib.Path,
+    at_random: bool,
+    folder: pathlib.Path,
+) -> None:
+    """Excludes training images only: neither those that choose the checkpoint nor those scored.
+
+    Args:
+      config: of a training; its `data.exclude` is replaced by a file that also lists the former
+        images. The name of that file is a hash, so that another content is another config.
+      prepared: the data set.
+      file: image ids, see `selection.read_exclude`.
+      at_random: excludes as many random images, which are not listed, instead.
+      folder: for the new file.
+
+    Raises:
+      ValueError: see `choose` and `selection.read_exclude`.
+    """
+    fingerprint = prepared.fingerprint['id']
+    listed = selection.read_exclude(file, fingerprint)
+    train_ids = select_examples(prepared, config.data, 'train')[0].image_ids
+    chosen = choose(train_ids, listed, config.seed)[at_random]
+    ids = sorted({*chosen, *excluded(config)})
+    path = folder / f'{hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:12]}.json'
+    folder.mkdir(exist_ok=True)
+    write_json(path, {'fingerprint': fingerprint, 'ids': ids})
+    config.data.exclude = str(path)
+
+
+def gather(
+    plan: list[Training], prepared: coco.Prepared, targets: list[str]
+) -> tuple[dict[tuple[str, float], dict], list[dict]]:
+    """Pools the folds of every seed and fraction that is complete.
+
+    Returns:
+      `scored`: (experiment, fraction) → `targets` (confusion matrices `[S, N, C, C]` by target),
+      `image_id` `[N]` (rising), `fold` `[N]` and `num_train`; and a row for each training in it.
+    """
+    results: list[tuple[Training, Any]] = [
+        (training, load_scores(training.directory, state_of(training.config, prepared), targets))
+        for training in plan
+    ]
+    parts: dict[tuple[str, float], list[dict]] = {}
+    trainings = []
+    for (_, fraction), group in itertools.groupby(results, lambda r: (r[0].seed, r[0].fraction)):
+        block = list(group)
+        for experiment in targets:
+            mine = [(t, scores) for t, scores in block if t.experiment == experiment]
+            # Claims need all experiments; a learning curve can be that of one.
+            if any(scores is None for _, scores in (block if fraction == 1 else mine)):
+                continue
+            pooled: dict[str, Any] = {
+                key: np.concatenate([scores[key] for _, scores in mine])
+                for key in ('image_id', *targets)
+            }
+            pooled['fold'] = np.repeat(
+                [t.fold for t, _ in mine], [len(scores['image_id']) for _, scores in mine]
+            )
+            order = np.argsort(pooled['image_id'])
+            pooled = {key: value[order] for key, value in pooled.items()}
+            pooled['num_train'] = float(np.mean([t.num_images for t, _ in mine]))
+            parts.setdefault((experiment, fraction), []).append(pooled)
+            trainings += [
+                {
+                    'directory': str(t.directory.relative_to(t.directory.parents[1])),
+                    'steps': t.config.train.num_steps,
+                    'best_step': int(scores['step']),
+                    'num_train': t.num_images,
+                    'num_scored': len(scores['image_id']),
+                }
+                for t, scores in mine
+            ]
+    scored = {
+        key: {
+            **{name: seeds[0][name] for name in ('image_id', 'fold', 'num_train')},
+            'targets': {t: np.stack([seed[t] for seed in seeds]) for t in targets},
+        }
+        for key, seeds in parts.items()
+    }
+    return scored, trainings
