@@ -7,17 +7,24 @@ import jax
 import numpy as np
 import pytest
 
+from analysis.embeddings import features, reduction
 from analysis.embeddings import stage as embeddings
-from analysis.stage import old_artifacts as artifacts
+from analysis.embeddings.schema import Embeddings
+from analysis.stage import activations, artifacts
+from analysis.stage.run import open_analysis
 from segmentation.models.unet import scale_images
 
 
 @pytest.fixture
 def analysis(tiny_run, tmp_path):
-    return artifacts.open_analysis(shutil.copytree(tiny_run, tmp_path / 'run'), 'train')
+    return open_analysis(shutil.copytree(tiny_run, tmp_path / 'run'), 'train')
 
 
-def in_blocks(rows, size=7):
+def fit(rows, dimensions, size=7):
+    return reduction.fit(in_blocks(rows, size), ('layer',), dimensions)
+
+
+def in_blocks(rows, size):
     return lambda: iter(np.split(rows, range(size, len(rows), size)))
 
 
@@ -31,58 +38,59 @@ def many_features():
 
 def test_fit_is_the_principal_components():
     rows = many_features()
-    fitted = embeddings.fit(in_blocks(rows), 8)
+    fitted = fit(rows, 8)
     wide = rows.astype(np.float64)
     varies = wide.std(0) > 0
     standard = (wide - wide.mean(0))[:, varies] / wide.std(0)[varies]
     _, values, components = np.linalg.svd(standard, full_matrices=False)
-    np.testing.assert_allclose(fitted['explained'], values[:8] ** 2 / (values**2).sum(), rtol=0.01)
-    cosines = np.abs((fitted['components'][varies] * components[:8].T).sum(0))
+    np.testing.assert_allclose(fitted.explained, values[:8] ** 2 / (values**2).sum(), rtol=0.01)
+    cosines = np.abs((fitted.components[varies] * components[:8].T).sum(0))
     np.testing.assert_allclose(cosines[:5], 1, atol=0.01)
-    assert fitted['scale'][7] == 0 and np.isfinite(fitted['scale']).all()
-    np.testing.assert_allclose(fitted['components'].T @ fitted['components'], np.eye(8), atol=1e-5)
+    assert fitted.scale[7] == 0 and np.isfinite(fitted.scale).all()
+    np.testing.assert_allclose(fitted.components.T @ fitted.components, np.eye(8), atol=1e-5)
 
 
 def test_fit_does_not_depend_on_blocks_and_repeats():
     rows = many_features()
-    first, again = (embeddings.fit(in_blocks(rows), 8) for _ in range(2))
-    other = embeddings.fit(in_blocks(rows, 50), 8)
-    for key, value in first.items():
-        np.testing.assert_array_equal(value, again[key])
-        np.testing.assert_allclose(value, other[key], rtol=1e-3, atol=1e-4)
+    first, again = (fit(rows, 8) for _ in range(2))
+    other = fit(rows, 8, size=50)
+    for key in ('mean', 'scale', 'components', 'weights', 'explained'):
+        value = getattr(first, key)
+        np.testing.assert_array_equal(value, getattr(again, key))
+        np.testing.assert_allclose(value, getattr(other, key), rtol=1e-3, atol=1e-4)
 
 
 def test_fewer_dimensions_than_asked_for():
-    assert embeddings.fit(in_blocks(many_features()[:5]), 8)['components'].shape == (90, 4)
+    assert fit(many_features()[:5], 8).components.shape == (90, 4)
     with pytest.raises(ValueError, match='no features that vary'):
-        embeddings.fit(in_blocks(np.ones((5, 3), np.float32)), 2)
+        fit(np.ones((5, 3), np.float32), 2)
 
 
 def test_layers(analysis):
-    layers = embeddings.find_layers(analysis.run, ('*',))
+    layers = activations.find_layers(analysis.run, ('*',))
     names = list(layers)
     assert names[0] == 'encoder/Conv1' and names[-1] == 'decoder/logits'
     assert names.index('encoder/block_2_expand') < names.index('encoder/block_10_expand')
     assert layers['decoder/logits'] == 3 and layers['decoder/up_1_relu'] == 512
-    chosen = embeddings.find_layers(analysis.run, ('decoder/up_?_relu',))
+    chosen = activations.find_layers(analysis.run, ('decoder/up_?_relu',))
     assert list(chosen) == [f'decoder/up_{i}_relu' for i in (1, 2, 3, 4)]
-    with pytest.raises(ValueError, match="No layer fits 'nothing'.*encoder/Conv1"):
-        embeddings.find_layers(analysis.run, ('nothing',))
+    with pytest.raises(ValueError, match="No layer matches 'nothing'.*encoder/Conv1"):
+        activations.find_layers(analysis.run, ('nothing',))
 
 
 def test_features_are_averages_of_the_named_layers(analysis):
     run, image = analysis.run, analysis.examples[0]['image'][None]
     scaled = scale_images(image, 'imagenet')
-    features = embeddings.pooled_features(
+    found = features.pooled_features(
         run.model, run.variables, scaled, ('encoder/Conv1', 'decoder/logits')
     )
     logits = run.model.apply(run.variables, scaled, train=False)
-    np.testing.assert_allclose(features[:, -3:], logits.mean((1, 2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[:, -3:], logits.mean((1, 2)), rtol=1e-4, atol=1e-6)
     kernel = run.variables['params']['encoder']['Conv1']['kernel']
     stem = jax.lax.conv_general_dilated(
         scaled, kernel, (2, 2), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
     )
-    np.testing.assert_allclose(features[:, :-3], stem.mean((1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[:, :-3], stem.mean((1, 2)), rtol=1e-4, atol=1e-5)
 
 
 def test_command_and_new_images(analysis, tmp_path, capsys):
@@ -90,12 +98,13 @@ def test_command_and_new_images(analysis, tmp_path, capsys):
     command = ['--workdir', workdir, '--split', 'train', '--dimensions', '3']
     report = tmp_path / 'report.json'
     assert embeddings.main([*command, '--json', str(report)]) == 0
-    points, reduction = embeddings.load(analysis), embeddings.load_reduction(analysis)
+    found = artifacts.load(analysis, Embeddings)
+    points = found.points
     assert points.shape == (len(analysis.examples), 3) and points.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-5)
-    assert json.loads(report.read_text())['num_features'] == len(reduction.mean)
+    assert json.loads(report.read_text())['num_features'] == len(found.mean)
     images = np.stack([analysis.examples[i]['image'] for i in range(3)])
-    embedded = embeddings.embed(analysis.run, reduction, images)
+    embedded = features.embed(analysis.run, found.reduction, images)
     np.testing.assert_allclose(embedded, points[:3], atol=1e-3)
 
     before = (analysis.folder / 'embeddings.npz').stat().st_mtime_ns
@@ -105,17 +114,17 @@ def test_command_and_new_images(analysis, tmp_path, capsys):
     assert embeddings.main([*command, '--layers', 'decoder/logits', '--seed', '1']) == 0
     said = capsys.readouterr().err
     assert "instead of ['decoder/logits'], seed 0 instead of 1." in said
-    assert embeddings.load_reduction(analysis).layers == ('decoder/logits',)
+    assert artifacts.load(analysis, Embeddings).reduction.layers == ('decoder/logits',)
     assert not [
         file for file in analysis.folder.iterdir() if not file.name.startswith('embeddings')
     ]
 
 
-def test_embeddings_of_another_reduction_are_refused(analysis):
-    embeddings.compute_or_load(analysis, ('decoder/logits',), 2)
-    artifacts.save_array(analysis, 'embeddings', np.zeros((2, 2), np.float32))
-    with pytest.raises(ValueError, match='does not belong to'):
-        embeddings.load(analysis)
-    (analysis.folder / 'embeddings.npy').unlink()
-    with pytest.raises(ValueError, match='cannot be read'):
-        embeddings.load(analysis)
+def test_damaged_embeddings_are_refused(analysis):
+    embeddings.STAGE.get(analysis, layers=('decoder/logits',), dimensions=2)
+    np.savez(analysis.folder / 'embeddings.npz', points=np.zeros((2, 2), np.float32))
+    with pytest.raises(ValueError, match='is damaged'):
+        artifacts.load(analysis, Embeddings)
+    (analysis.folder / 'embeddings.npz').unlink()
+    with pytest.raises(ValueError, match='is damaged'):
+        artifacts.load(analysis, Embeddings)

@@ -1,0 +1,98 @@
+"""Pooled activations of images: the features that embeddings are made of."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from tqdm import tqdm
+
+from analysis.embeddings.schema import Reduction
+from analysis.stage.activations import activations
+from analysis.stage.run import Analysis, Run
+from segmentation import evaluate
+from segmentation.data import input_pipeline
+from segmentation.models.unet import scale_images
+
+# Not the inputs of batch normalisation: once standardised, their means are the same features as
+# those of its outputs.
+LAYERS = (
+    'encoder/*_relu',
+    'encoder/*_project_BN',
+    'encoder/block_16_project',
+    'decoder/*_relu',
+    'decoder/logits',
+)
+
+
+def pooled_features(
+    model: nn.Module, variables: Any, images: jax.Array, layers: Sequence[str]
+) -> jax.Array:
+    """Activations of the channels of layers, averaged over the pixels; differentiable.
+
+    Args:
+      model: the run's.
+      variables: {'params', 'batch_stats'}.
+      images: float32 `[B, S, S, 3]` as scaled by `scale_images`.
+      layers: names, see `activations.find_layers`.
+
+    Returns:
+      float32 `[B, F]`, layer by layer.
+    """
+    found = activations(model, variables, images, set(layers).__contains__)
+    return jnp.concatenate(
+        [found[layer].astype(jnp.float32).mean((1, 2)) for layer in layers], axis=-1
+    )
+
+
+def _make_extract(run: Run, layers: Sequence[str]) -> Callable[[Any, Any], jax.Array]:
+    """Jitted: variables and uint8 images `[B, S, S, 3]` to float32 features `[B, F]`."""
+
+    @jax.jit
+    def extract(variables: Any, images: jax.Array) -> jax.Array:
+        scaled = scale_images(images, run.config.data.input_range)
+        return pooled_features(run.model, variables, scaled, layers)
+
+    return extract
+
+
+def stream_features(
+    analysis: Analysis, layers: Sequence[str], progress: str
+) -> Iterator[np.ndarray]:
+    """Pooled features of the images of an analysis in order, batch by batch.
+
+    Args:
+      analysis: of which images.
+      layers: names, see `activations.find_layers`.
+      progress: label of the progress bar.
+
+    Yields:
+      float32 `[b, F]`.
+    """
+    run = analysis.run
+    batches = input_pipeline.evaluation_batches(
+        analysis.examples, batch_size=run.config.eval_batch_size
+    )
+    extract, variables = _make_extract(run, layers), jax.device_put(run.variables)
+    with tqdm(total=len(analysis), desc=progress, unit='img') as bar:
+        for batch, features in evaluate.predictions(extract, variables, batches):
+            count = int((batch['index'] >= 0).sum())
+            yield np.asarray(features)[:count]
+            bar.update(count)
+
+
+def embed(run: Run, reduction: Reduction, images: np.ndarray) -> np.ndarray:
+    """Embeds new images.
+
+    Args:
+      run: the one that the reduction was fitted for.
+      reduction: of `Embeddings`.
+      images: uint8 `[B, S, S, 3]` at the network's resolution.
+
+    Returns:
+      float32 `[B, D]` of unit length.
+    """
+    features = _make_extract(run, reduction.layers)(run.variables, images)
+    return reduction.project(np.asarray(features))

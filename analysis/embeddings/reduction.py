@@ -1,0 +1,69 @@
+"""Fits standardisation and principal components to features that do not fit into memory."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from analysis.embeddings.schema import Reduction
+
+_MORE, _PASSES = 16, 6  # directions beyond D, and passes, of the subspace iteration
+
+
+def fit(
+    blocks: Callable[[], Iterator[np.ndarray]],
+    layers: tuple[str, ...],
+    dimensions: int,
+    seed: int = 0,
+) -> Reduction:
+    """Fits a reduction.
+
+    The moments take one pass over the data. The components are those of a subspace iteration with
+    Rayleigh-Ritz (Halko et al. 2011, algorithm 4.4), one pass per iteration.
+
+    Args:
+      blocks: returns an iterator over the rows, float32 `[b, F]` each; called once per pass.
+      layers: names of the layers that the features belong to.
+      dimensions: maximum of D; D is smaller if the features vary in fewer directions.
+      seed: of the first directions.
+
+    Raises:
+      ValueError: no feature varies.
+    """
+    count, mean, squares = 0, np.zeros(()), np.zeros(())
+    for block in blocks():
+        # Chan et al. 1979: the squares of float32 numbers with a large mean would cancel.
+        here, wide = len(block), block.astype(np.float64)
+        change = wide.mean(0) - mean
+        squares = squares + np.square(wide - wide.mean(0)).sum(0)
+        squares += change**2 * count * here / (count + here)
+        mean = mean + change * here / (count + here)
+        count += here
+    deviation = np.sqrt(squares / count)
+    varies = deviation > 1e-6 * np.abs(mean) + 1e-12
+    dimensions = min(dimensions, count - 1, int(varies.sum()))
+    if dimensions < 1:
+        raise ValueError(f'{count} images have no features that vary: there is nothing to embed.')
+    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
+    mean, scale = mean.astype(np.float32), scale.astype(np.float32)
+
+    width = min(dimensions + _MORE, len(mean))
+    start = np.random.default_rng(seed).standard_normal((len(mean), width))
+    basis = np.linalg.qr(start * varies[:, None])[0].astype(np.float32)
+    for _ in range(_PASSES):
+        image, inner = np.zeros(basis.shape), np.zeros((width, width))
+        for block in blocks():
+            standard = (block - mean) * scale
+            scores = standard @ basis
+            image += standard.T @ scores
+            inner += scores.T @ scores
+        variances, rotation = np.linalg.eigh(inner / count)
+        last, basis = basis, np.linalg.qr(image)[0].astype(np.float32)
+    components = last @ rotation[:, ::-1][:, :dimensions]
+    variances = variances[::-1][:dimensions]
+    # Signs are arbitrary: the largest loading of each component is made positive.
+    components *= np.sign(components[np.abs(components).argmax(0), np.arange(dimensions)])
+    return Reduction(
+        layers, mean, scale, components.astype(np.float32),
+        weights=(variances**-0.25).astype(np.float32),
+        explained=variances / varies.sum(),
+    )  # fmt: skip
