@@ -30,7 +30,7 @@ import sys
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from segmentation import train
+from segmentation import launch
 from segmentation.config import load_config
 from segmentation.data import label_spaces
 from segmentation.sweeps import results, workers
@@ -157,7 +157,7 @@ def main() -> int:
         return 1
     except (SQLAlchemyError, StorageInternalError) as error:
         print(f'The database fails: {error}\nThe same command continues.', file=sys.stderr)
-        return train.EXIT_STOPPED
+        return launch.EXIT_STOPPED
     print((sweep.workdir / 'results.md').read_text())
     best = rows[0] if rows[0]['state'] == 'complete' else None
     command = best and best_command(arguments, overrides, best)
@@ -168,7 +168,7 @@ def main() -> int:
         arguments.json.write_text(json.dumps(result, indent=2) + '\n')
     if not done:
         print('Stopped; the same command continues.', file=sys.stderr)
-        return train.EXIT_STOPPED
+        return launch.EXIT_STOPPED
     if not best and not arguments.collate:
         print('No parameter set could be trained to its end.', file=sys.stderr)
         return 1

@@ -12,11 +12,12 @@ A run can be repeated from its own directory, into another one:
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
 
-from segmentation import cpu_runtime, metrics, train
+from segmentation import cpu_runtime, launch, metrics, train
 from segmentation.config import load_config
 
 
@@ -56,21 +57,20 @@ def parse_arguments(argv=None):
         parser.error(str(error))
 
 
-@train.command
+@launch.command
 def main():
     arguments, config = parse_arguments()
     if arguments.coordinator:
-        train.initialize_processes(
+        launch.initialize_processes(
             arguments.coordinator, arguments.num_processes, arguments.process_id
         )
     result = train.train(config, arguments.workdir, profile_steps=arguments.profile)
     if arguments.process_id == 0:
-        if result['selection']:
-            print(metrics.markdown_table(result['selection']))
-        print(f'\nBest checkpoint: step {result["best_step"]}. Score it on the validation split:')
+        print(metrics.markdown_table(result.selection))
+        print(f'\nBest checkpoint: step {result.best_step}. Score it on the validation split:')
         print(f'  python -m analysis.mean_iou --workdir {arguments.workdir}')
         if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+            arguments.json.write_text(json.dumps(dataclasses.asdict(result), indent=2) + '\n')
     return 0
 
 

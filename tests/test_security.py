@@ -86,11 +86,11 @@ def test_no_file_of_such_a_kind_is_in_the_repository():
 def test_the_coordinator_listens_where_it_is_told_to_only():
     program = (
         'import os, re, socket, sys\n'
-        'from segmentation import train\n'
+        'from segmentation import launch\n'
         'with socket.socket() as probe:\n'
         '    probe.bind(("127.0.0.1", 0))\n'
         '    address = f"127.0.0.1:{probe.getsockname()[1]}"\n'
-        'train.initialize_processes(address, 1, 0)\n'
+        'launch.initialize_processes(address, 1, 0)\n'
         'open_files = [os.readlink(entry) for entry in os.scandir("/proc/self/fd")\n'
         '              if os.path.islink(entry)]\n'
         'for table in ("tcp", "tcp6"):\n'

@@ -59,9 +59,9 @@ from ml_collections import ConfigDict
 from analysis.planted_benchmark import scoring
 from analysis.planted_benchmark import tables as truth_tables
 from analysis.planted_benchmark.tables import Target
-from analysis.stage import artifacts
+from analysis.stage import old_artifacts as artifacts
 from scripts.analyze import run_stage
-from segmentation import cpu_runtime, scenes, train
+from segmentation import cpu_runtime, launch, scenes, train
 from segmentation.config import load_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -201,7 +201,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     return arguments, overrides
 
 
-@train.command
+@launch.command
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
     fields = SHORT_FIELDS if arguments.short else {}

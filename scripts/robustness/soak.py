@@ -40,7 +40,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from scripts.robustness import kill_anywhere
-from segmentation import cpu_runtime, markdown, train
+from segmentation import cpu_runtime, launch, markdown
 from segmentation.files import write_text
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -279,7 +279,7 @@ def resumes(folder: pathlib.Path, data_dir: pathlib.Path, count: int, seed: int)
         finish(undisturbed)
         for number, step in enumerate(planned):
             sent = (signal.SIGTERM, signal.SIGKILL)[number % 2]
-            expected = train.EXIT_STOPPED if sent == signal.SIGTERM else -sent
+            expected = launch.EXIT_STOPPED if sent == signal.SIGTERM else -sent
             target = max(step, last_step(stopped) + 1)
             with training(stopped, data_dir, log, **fields) as process:
                 while last_step(stopped) < target and process.poll() is None:
@@ -393,7 +393,7 @@ def to_markdown(result: dict) -> str:
 def is_fine(result: dict) -> bool:
     soaked, resumed = result['soak'], result['resumes']
     return (
-        soaked['status'] == train.EXIT_STOPPED
+        soaked['status'] == launch.EXIT_STOPPED
         and soaked['checkpoints'] <= MOST_CHECKPOINTS
         and all(row.get('verdict', 'flat') == 'flat' for row in soaked['trends'].values())
         and not resumed['differences']

@@ -37,7 +37,7 @@ from ml_collections import ConfigDict
 from optuna.trial import FrozenTrial, TrialState
 
 from configs import default
-from segmentation import train, workdir
+from segmentation import launch, train, workdir
 from segmentation.config import flat, kind_of, run_file, set_fields
 
 # Ends of trials are reported by the supervisor; heartbeats have been "experimental" for years.
@@ -386,7 +386,7 @@ def run_next(study: optuna.Study, sweep: Sweep) -> None:
     """Runs the next queued trial in this process and records how it ended.
 
     Raises:
-      train.TrainingStopped: a signal asked to stop; the trial can be taken up again.
+      launch.TrainingStopped: a signal asked to stop; the trial can be taken up again.
     """
     taken = []
 
@@ -438,7 +438,7 @@ def _run(trial: optuna.Trial, sweep: Sweep) -> float:
         curve = report()
         if not curve:
             raise ValueError(f'No evaluation has a {sweep.metric}; see {directory}/metrics.jsonl.')
-    except train.TrainingStopped:
+    except launch.TrainingStopped:
         trial.set_user_attr('stopped', True)
         raise
     except optuna.exceptions.OptunaError:

@@ -1,7 +1,6 @@
 """The processes of a sweep on one machine: a supervisor, and a worker for each trial."""
 
 import glob
-import logging
 import multiprocessing
 import os
 import socket
@@ -12,7 +11,7 @@ import traceback
 import optuna
 from tqdm import tqdm
 
-from segmentation import cpu_runtime, train
+from segmentation import cpu_runtime, launch
 from segmentation.sweeps import study as sweeps
 
 # Workers that may die one after the other without having begun a trial.
@@ -47,7 +46,7 @@ def supervise(
     processes, unsigned = {}, {}
     false_starts, stopping = 0, False
     progress = tqdm(total=len(sweep.sets), initial=len(told), unit='trial', desc='sweep')
-    with train.stop_requested() as stop, progress:
+    with launch.stop_requested() as stop, progress:
         try:
             while True:
                 # Before the study is read: what these processes did is in it then.
@@ -69,7 +68,7 @@ def supervise(
                             f'{process.exitcode}; the trial is queued again.'
                         )
                         sweeps.give_back(study, trial.number)
-                    fine = trial or process.exitcode in (0, train.EXIT_STOPPED)
+                    fine = trial or process.exitcode in (0, launch.EXIT_STOPPED)
                     false_starts = 0 if fine or stopping else false_starts + 1
                     if false_starts == _MAX_FALSE_STARTS:
                         raise RuntimeError(f'Workers do not start; see {sweep.workdir}/logs.')
@@ -123,15 +122,14 @@ def _work(sweep: sweeps.Sweep, slot: int, workers: int) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
-    logging.getLogger('segmentation').setLevel(logging.INFO)
+    launch.start_logging()
     _take_share(slot, workers)
     cpu_runtime.configure()
     try:
         sweeps.run_next(sweeps.open_study(sweep), sweep)
-    except train.TrainingStopped as stopped:
+    except launch.TrainingStopped as stopped:
         print(stopped, file=sys.stderr)
-        sys.exit(train.EXIT_STOPPED)
+        sys.exit(launch.EXIT_STOPPED)
     except Exception:
         traceback.print_exc()
         sys.exit(1)

@@ -50,7 +50,7 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
     straight, interrupted = tmp_path / 'straight', tmp_path / 'interrupted'
     result = train.train(tiny_config, straight, profile_steps=2)
     assert list((straight / 'profile').rglob('*.trace.json.gz'))
-    assert result['step'] == 12 and 0 <= result['selection']['mean_iou'] <= 1
+    assert result.step == 12 and 0 <= result.selection['mean_iou'] <= 1
 
     stop_after(interrupted, 2)
     with pytest.raises(train.TrainingStopped, match='saved at step'):
@@ -59,7 +59,7 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
         assert 2 <= manager.latest_step() < 12
     train.train(tiny_config, interrupted)
     # Killed after the last checkpoint, it would come back to a run that is complete.
-    assert train.train(tiny_config, interrupted)['selection'] == result['selection']
+    assert train.train(tiny_config, interrupted).selection == result.selection
 
     expected, actual = states_of(straight, 12), states_of(interrupted, 12)
     assert expected.keys() == actual.keys() and any('opt_state' in name for name in expected)
@@ -96,7 +96,7 @@ def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monke
     # Another config, or a config that only differs in how fast it runs.
     tiny_config.train.num_steps = 5
     tiny_config.data.threads = 1
-    assert train.train(tiny_config, tmp_path)['step'] == 5
+    assert train.train(tiny_config, tmp_path).step == 5
     tiny_config.optimizer.learning_rate = 0.5
     with pytest.raises(ValueError, match='optimizer.learning_rate: 0.001 there, 0.5 now'):
         train.train(tiny_config, tmp_path)
@@ -108,7 +108,7 @@ def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monke
         if file.is_file():
             file.write_bytes(b'')
     tiny_config.train.num_steps = 6
-    assert train.train(tiny_config, tmp_path)['step'] == 6
+    assert train.train(tiny_config, tmp_path).step == 6
 
     with checkpoint.open_manager(tmp_path, read_only=True) as manager:
         steps = sorted(manager.all_steps())

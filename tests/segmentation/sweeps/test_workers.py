@@ -16,7 +16,7 @@ import pytest
 
 from configs import default
 from scripts.sweep import parse_arguments
-from segmentation import checkpoint, train
+from segmentation import checkpoint, launch
 from segmentation.config import flat, load_config, read_config, save_config
 
 CONFIG = """
@@ -86,7 +86,7 @@ def eventful(coco_folder, data_dir, tmp_path_factory):
     wait_for(lambda: first_checkpoints(folder), process)
     process.send_signal(signal.SIGTERM)
     stopped, _ = process.communicate(timeout=300)
-    assert process.returncode == train.EXIT_STOPPED, stopped
+    assert process.returncode == launch.EXIT_STOPPED, stopped
 
     process = command(folder, '--json', folder / 'result.json')
     lost = []

@@ -1,0 +1,112 @@
+"""What commands that train share: exit statuses, error messages, signals, several hosts."""
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import absl.logging
+import jax
+
+logger = logging.getLogger(__name__)
+
+# "Temporary failure, try again" and "data error" of sysexits.h. A scheduler may restart the first.
+EXIT_STOPPED = 75
+EXIT_DIVERGED = 65
+
+
+class TrainingStopped(Exception):
+    """A signal asked to stop; the state is saved and the same command continues."""
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss, a gradient or the state is no longer finite."""
+
+
+def command(main: Callable[..., int]) -> Callable[..., int]:
+    """Makes `main` the main function of a command that trains.
+
+    Errors are printed on standard error and decide the exit status: `EXIT_STOPPED`,
+    `EXIT_DIVERGED`, or 1 for invalid configs or data and for files that cannot be written.
+    """
+
+    @functools.wraps(main)
+    def run(*args: Any, **kwargs: Any) -> int:
+        start_logging()
+        # Orbax also logs the traceback of what it raises.
+        absl.logging.set_verbosity(absl.logging.FATAL)
+        sys.unraisablehook = _report_unraisable
+        try:
+            return main(*args, **kwargs)
+        except TrainingStopped as stopped:
+            print(f'{stopped} The same command continues.', file=sys.stderr)
+            return EXIT_STOPPED
+        except TrainingDiverged as diverged:
+            print(diverged, file=sys.stderr)
+            return EXIT_DIVERGED
+        except (ValueError, OSError) as error:
+            print(f'{type(error).__name__}: {error}', file=sys.stderr)
+            return 1
+
+    return run
+
+
+def start_logging() -> None:
+    """Prints this package's messages, and the warnings of others, on standard error."""
+    logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    logging.getLogger('segmentation').setLevel(logging.INFO)
+
+
+def _report_unraisable(error: Any) -> None:
+    # If one write of a checkpoint fails, Orbax drops the others, and each of them reports that its
+    # event loop is closed. That would hide the error that matters.
+    if str(error.exc_value) != 'Event loop is closed':
+        sys.__unraisablehook__(error)
+
+
+@contextlib.contextmanager
+def stop_requested() -> Iterator[threading.Event]:
+    """Yields an event that SIGTERM (preemption) or Ctrl-C sets; a second signal acts as usual."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event  # Python delivers signals to the main thread only
+        return
+    previous: dict[int, Any] = {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        event.set()
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous[number] = signal.signal(number, handle)
+    try:
+        yield event
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def initialize_processes(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Joins several processes into one run (`jax.distributed`).
+
+    Process 0 listens at `coordinator` (host:port) only; by default JAX would listen on all network
+    interfaces. On CPU every process also listens (gloo) at the address that the host's name
+    resolves to; JAX has no option for that one.
+    """
+    if process_id == 0:
+        logger.info('Listening at %s only.', coordinator)
+    if jax.config.jax_platforms == 'cpu' or os.environ.get('JAX_PLATFORMS') == 'cpu':
+        jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    jax.distributed.initialize(
+        coordinator_address=coordinator,
+        num_processes=num_processes,
+        process_id=process_id,
+        coordinator_bind_address=coordinator if process_id == 0 else None,
+    )
