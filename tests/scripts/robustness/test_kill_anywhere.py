@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import time
 
+import harness
+import kill_sweep
 import numpy as np
 import optuna
 import pytest
@@ -91,10 +93,10 @@ def test_workers_outside_of_the_group_are_killed_too(tmp_path):
     parent = f'import subprocess, sys; subprocess.run([sys.executable, "-c", {child!r}])'
     folder = tmp_path / 'folder'
     folder.mkdir()
-    with kill_anywhere.started(['-c', parent], folder) as process:
+    with harness.started(['-c', parent], folder) as process:
         while not (tmp_path / 'there').exists():
             time.sleep(0.01)
-        [pid] = kill_anywhere.children(process.pid)
+        [pid] = harness.children(process.pid)
     assert process.returncode == -9
     status = b'R'
     while status[:1] not in (b'', b'Z'):  # killed, but on a busy machine it takes a while to end
@@ -132,9 +134,9 @@ def test_what_is_compared(tiny_run, tmp_path):
         (run / 'tensorboard' / str(random.random())).touch()
 
     def found():
-        expected, actual = (kill_anywhere.contents(folder.parent) for folder in (one, other))
+        expected, actual = (harness.contents(folder.parent) for folder in (one, other))
         assert {'run/checkpoints/3', 'run/metrics.jsonl', 'run/path.txt'} <= expected.keys()
-        return kill_anywhere.differences(expected, actual)
+        return harness.differences(expected, actual)
 
     assert not found()
     (other / 'checkpoints' / '5.orbax-checkpoint-tmp').mkdir()
@@ -168,7 +170,7 @@ def test_trials_are_counted(tmp_path):
         study.add_trial(optuna.create_trial(value=value, user_attrs={'key': key}))
     study.ask()  # and one that runs
     known = {}
-    complete = kill_anywhere.look_at_trials(tmp_path, known)
+    complete = kill_sweep.look_at_trials(tmp_path, known)
     assert complete == {'a': 1, 'b': 2} and known['a']['score'] == 0.5
     state = {
         'ended': {},
@@ -188,11 +190,11 @@ def test_trials_are_counted(tmp_path):
 
 
 def test_a_sweep_that_is_killed_comes_to_the_same_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(kill_anywhere, 'sweep_command', lambda name: ['-c', SWEEP])
+    monkeypatch.setattr(kill_sweep, 'sweep_command', lambda name: ['-c', SWEEP])
     state = {'ended': {}, 'kills': []}
-    kill_anywhere.sweep_undisturbed(tmp_path, 8, state)
+    state['sweep'] = kill_sweep.run_undisturbed(tmp_path, 8)
     # By this seed both kills come early, so that no sweep is quick enough to escape them.
-    kill_anywhere.kill_sweep(tmp_path, 356, state, lambda: None)
+    kill_sweep.run_killed(tmp_path, 356, state['sweep'], lambda: None)
     sweep = kill_anywhere.summarize(state)['sweep']
     assert sum(sweep['kills'].values()) == 2 and sweep['complete'] == sweep['compared'] == 8
     assert kill_anywhere.is_fine({'commands': {}, 'sweep': sweep})
