@@ -94,8 +94,8 @@ def get_config() -> ConfigDict:
     model = config.model = ConfigDict()
     # Width multiplier of MobileNetV2. Keras has ImageNet weights for 0.35, 0.5, 0.75, 1, 1.3, 1.4.
     model.width = 1.0
-    # 'imagenet': Keras' official file, downloaded once; a path to such an .h5 file or to an .npz
-    # file made of it by scripts/convert_weights.py; '' for random initialisation.
+    # 'imagenet': Keras' official file, downloaded at first use; the path of an .h5 file in the same
+    # layout; or '' for random initialisation.
     model.pretrained = 'imagenet'
     # Resolution the ImageNet weights were trained at: 96, 128, 160, 192 or 224.
     model.pretrained_resolution = 128

@@ -17,12 +17,10 @@ from tests import coco_fixtures
 COMMANDS = (
     ['scripts/train.py'],
     ['scripts/predict.py'],
-    ['scripts/compare_encoders.py'],
     ['scripts/sweep.py'],
     ['scripts/experiments/reproduce.py'],
     ['scripts/benchmarks/training_speed.py'],
     ['scripts/prepare_coco.py'],
-    ['scripts/convert_weights.py'],
     ['scripts/draw_scenes.py'],
     ['scripts/redraw_scene.py'],
     ['-m', 'analysis.mean_iou'],

@@ -1,9 +1,7 @@
-"""ImageNet weights for the MobileNetV2 encoder.
+"""ImageNet weights for the MobileNetV2 encoder, from Keras' `.h5` files without classifier.
 
-Three sources: the official no-top files of Keras applications (downloaded when asked for), a local
-`.h5` file in the same layout, or a `.npz` file written by `scripts/convert_weights.py`. All become
-one form: layer name → array name ('kernel', 'scale', 'bias', 'mean', 'var') → float32 array, with
-the shapes of `mobilenet_v2.MobileNetV2`.
+Weights are nested dicts: layer name → array name ('kernel', 'scale', 'bias', 'mean', 'var') →
+float32 array, with the names and shapes of `mobilenet_v2.MobileNetV2`.
 """
 
 import http.client
@@ -12,9 +10,7 @@ import pathlib
 import re
 import sys
 import urllib.request
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
@@ -27,12 +23,13 @@ from segmentation.files import replacing, sha256, write_text
 from segmentation.models import mobilenet_v2
 
 Weights = dict[str, dict[str, np.ndarray]]
+Shapes = dict[str, tuple[int, ...]]  # by 'layer/name'
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 RESOLUTIONS = (96, 128, 160, 192, 224)
 CACHE_DIR = pathlib.Path('~/.cache/coco-segmentation')
 
-# Layers of ImageNet's network beyond the last of `mobilenet_v2.PUBLISHED_TAPS`.
+# Layers of the ImageNet network after the last of `mobilenet_v2.PUBLISHED_TAPS`.
 UNUSED_LAYERS = ('block_16_project_BN', 'Conv_1', 'Conv_1_bn')
 
 _URL = 'https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/'
@@ -44,49 +41,35 @@ _KERAS_NAMES = {
     'moving_mean': 'mean',
     'moving_variance': 'var',
 }
-_STATISTICS = ('mean', 'var')
 
 
-def load_weights(
-    source: str | os.PathLike,
-    width: float,
-    resolution: int,
-    cache_dir: str | os.PathLike | None = None,
-) -> Weights:
+def load_weights(source: str | os.PathLike, width: float, resolution: int) -> Weights:
     """Reads the weights of a whole MobileNetV2 without classifier.
 
     Args:
-      source: 'imagenet' for Keras' official file, or the path of an `.h5` or `.npz` file.
+      source: 'imagenet' for Keras' official file (see `official_file`), or the path of an `.h5`
+        file in the same layout.
       width: the network's width multiplier; the file must fit it.
-      resolution: input size, by which the official file is chosen. Where there is none for it, the
-        one trained at 224 is taken, as Keras does.
-      cache_dir: where official files are kept; default `CACHE_DIR`. Beside each lies the SHA-256
-        recorded at its first use, which the file must have from then on.
+      resolution: input size in pixels, which selects the official file.
 
     Returns:
-      {layer: {name: float32 array}}; kernels are [3, 3, in, out], [3, 3, 1, C] or [1, 1, in, out].
+      Kernels are [3, 3, in, out], [3, 3, 1, C] or [1, 1, in, out], the other arrays [C].
 
     Raises:
-      ValueError: if there is no official file for the width, or the file is no weight file, is
-        damaged, changed since its first use, or does not fit the width.
-      FileNotFoundError: if the given file does not exist.
-      ConnectionError: if the official file can not be downloaded.
+      ValueError: there is no official file for the width, or the file is no weight file, is
+        damaged, has changed since its first use, or does not fit the width.
+      FileNotFoundError: the given file does not exist.
+      ConnectionError: the official file cannot be downloaded.
     """
     if source == 'imagenet':
-        path = official_file(width, resolution, cache_dir)
+        path = official_file(width, resolution)
     else:
         path = pathlib.Path(source).expanduser()
         if not path.is_file():
             raise FileNotFoundError(
-                f"no weight file {path}; give 'imagenet' or the path of an .h5 or .npz file"
+                f"no weight file {path}; give 'imagenet' or the path of an .h5 file"
             )
-    expected = _encoder_shapes(width)
-    if path.suffix == '.npz':
-        arrays = _read_npz(path, width, expected)
-    elif path.suffix in ('.h5', '.hdf5'):
-        arrays = _read_h5(path, width, expected)
-    else:
-        raise ValueError(f'{path}: weights must be an .h5 or .npz file')
+    arrays = _read_h5(path, width)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f'{path}: {name} has values that are not finite')
@@ -100,30 +83,19 @@ def merge(
 
     Args:
       variables: {'params': {'encoder': …, …}, 'batch_stats': {'encoder': …, …}}.
-      weights: as from `load_weights`.
+      weights: from `load_weights`.
       unused: layers of `weights` that the encoder does not have.
 
     Returns:
-      New variables; everything outside the encoder is passed on as it is.
+      New variables; everything outside the encoder is passed on unchanged.
 
     Raises:
-      ValueError: if an array is missing on either side or has another shape, naming all of them.
+      ValueError: arrays are missing on either side or have other shapes; names all of them.
     """
-    trees = {kind: variables[kind]['encoder'] for kind in ('params', 'batch_stats')}
-    # A layer's parameters and statistics have different names, so one table holds both.
-    expected = {
-        f'{layer}/{name}': array.shape
-        for tree in trees.values()
-        for layer, arrays in tree.items()
-        for name, array in arrays.items()
-    }
-    given = {
-        f'{layer}/{name}': array.shape
-        for layer, arrays in weights.items()
-        if layer not in unused
-        for name, array in arrays.items()
-    }
-    _require_same('pretrained weights do not fit the encoder', expected, given)
+    used = {layer: arrays for layer, arrays in weights.items() if layer not in unused}
+    encoder = {kind: variables[kind]['encoder'] for kind in ('params', 'batch_stats')}
+    problem = 'pretrained weights do not fit the encoder'
+    _require_same(problem, _shapes(encoder), _shapes({'weights': used}))
     loaded = {
         kind: {
             layer: {
@@ -132,31 +104,26 @@ def merge(
             }
             for layer, arrays in tree.items()
         }
-        for kind, tree in trees.items()
+        for kind, tree in encoder.items()
     }
     return {**variables, **{kind: {**variables[kind], 'encoder': loaded[kind]} for kind in loaded}}
 
 
-def save_npz(path: str | os.PathLike, weights: Weights, width: float) -> None:
-    """Writes weights to an `.npz` file, which appears complete or not at all."""
-    path = pathlib.Path(path)
-    if path.suffix != '.npz':
-        raise ValueError(f'{path}: the name must end in .npz')
-    arrays = traverse_util.flatten_dict(weights, sep='/')
-    with replacing(path) as partial, partial.open('wb') as file:
-        np.savez(file, width=np.float64(width), **arrays)
+def official_file(width: float, resolution: int) -> pathlib.Path:
+    """Path of Keras' official weight file in `CACHE_DIR`, downloaded at first use.
 
+    If there is none for this resolution, the file trained at 224 is used, as Keras does. The
+    SHA-256 recorded beside the file at its first use is enforced from then on.
 
-def official_file(
-    width: float, resolution: int, cache_dir: str | os.PathLike | None = None
-) -> pathlib.Path:
-    """Path of Keras' official weight file, downloaded if need be; see `load_weights`."""
+    Raises:
+      ValueError, ConnectionError: see `load_weights`.
+    """
     if width not in WIDTHS:
         raise ValueError(f'there are ImageNet weights for the widths {WIDTHS} only, not {width}')
     if resolution not in RESOLUTIONS:
         resolution = 224
     name = f'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(width)}_{resolution}_no_top.h5'
-    path = pathlib.Path(cache_dir or CACHE_DIR).expanduser() / name
+    path = CACHE_DIR.expanduser() / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _download(_URL + name, path)
@@ -169,7 +136,7 @@ def official_file(
         raise ValueError(
             f'{path} has SHA-256 {digest}, but {record.name} beside it records '
             f'{"".join(recorded) or "nothing"} from its first use. If you trust the file, delete '
-            f'the record; to download it anew, delete both.'
+            f'the record; to download it again, delete both.'
         )
     return path
 
@@ -185,18 +152,14 @@ def _download(url: str, path: pathlib.Path) -> None:
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(
             f'could not download {url}: {error}. Without a connection, put that file at {path}, '
-            f"or give the path of a local .h5 or .npz file instead of 'imagenet'."
+            f"or give the path of a local .h5 file instead of 'imagenet'."
         ) from error
     with replacing(path) as partial:
         partial.write_bytes(content)
 
 
-def _encoder_shapes(width: float) -> dict[str, tuple[int, ...]]:
-    """'layer/name' → shape of every array of the network without classifier."""
-    encoder = mobilenet_v2.MobileNetV2(width, taps=('out_relu',))
-    variables = jax.eval_shape(
-        lambda: encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
-    )
+def _shapes(variables: Mapping[str, Any]) -> Shapes:
+    """Shapes of parameters and statistics, whose names differ, in one table."""
     return {
         f'{layer}/{name}': array.shape
         for tree in variables.values()
@@ -205,8 +168,8 @@ def _encoder_shapes(width: float) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _require_same(problem: str, expected: dict[str, tuple], given: dict[str, tuple]) -> None:
-    """Raises ValueError naming every difference between two tables of shapes."""
+def _require_same(problem: str, expected: Shapes, given: Shapes) -> None:
+    """Raises a ValueError that names every difference."""
     lines = [f'  missing: {name}' for name in expected if name not in given]
     lines += [f'  left over: {name}' for name in given if name not in expected]
     lines += [
@@ -218,35 +181,21 @@ def _require_same(problem: str, expected: dict[str, tuple], given: dict[str, tup
         raise ValueError('\n'.join([f'{problem}:', *lines]))
 
 
-def _read_npz(path, width, expected):
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
-        raise ValueError(f'{path} is no .npz file or is damaged: {error}') from error
-    if 'width' not in arrays:
-        raise ValueError(f'{path} has no width; write it with scripts/convert_weights.py')
-    stored = arrays.pop('width')
-    if stored.shape != () or float(stored) != width:
-        raise ValueError(f'{path} has weights for width {stored}, not {width}')
-    _require_same(
-        f'{path} does not hold MobileNetV2 of width {width}',
-        expected,
-        {name: array.shape for name, array in arrays.items()},
+def _read_h5(path: pathlib.Path, width: float) -> dict[str, np.ndarray]:
+    encoder = mobilenet_v2.MobileNetV2(width, taps=('out_relu',))
+    variables = jax.eval_shape(
+        lambda: encoder.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
     )
-    return {name: array.astype(np.float32) for name, array in arrays.items()}
-
-
-def _read_h5(path, width, expected):
     try:
         with h5py.File(path, 'r') as file:
-            datasets = _keras_datasets(path, file)
+            datasets = dict(_keras_datasets(path, file))
             shapes = {name: data.shape for name, data in datasets.items()}
             for name, shape in shapes.items():
                 if 'depthwise/' in name and len(shape) == 4:  # Keras: [3, 3, C, 1]
                     shapes[name] = (*shape[:2], shape[3], shape[2])
             # Compared before anything is read, so that no file makes us allocate what it claims.
-            _require_same(f'{path} does not hold MobileNetV2 of width {width}', expected, shapes)
+            problem = f'{path} does not hold MobileNetV2 of width {width}'
+            _require_same(problem, _shapes(variables), shapes)
             return {
                 name: data[()].astype(np.float32).reshape(shapes[name])
                 for name, data in datasets.items()
@@ -255,11 +204,10 @@ def _read_h5(path, width, expected):
         raise ValueError(f'{path} is no HDF5 file or is damaged: {error}') from error
 
 
-def _keras_datasets(path, file):
-    """'layer/name' in our names → data set, for every weight that the file lists."""
+def _keras_datasets(path: pathlib.Path, file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yields 'layer/name' in our names and the data set of every weight that the file lists."""
     if 'layer_names' not in file.attrs:
         raise ValueError(f'{path} is not in the layout of Keras weight files (no layer_names)')
-    datasets = {}
     for layer in _strings(file.attrs['layer_names']):
         group = _member(path, file, layer)
         for weight in _strings(group.attrs['weight_names']):
@@ -268,15 +216,14 @@ def _keras_datasets(path, file):
             if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
                 raise ValueError(f'{path}: {layer}/{weight} is not stored in the file itself')
             name = weight.rsplit('/', 1)[-1].removesuffix(':0')
-            datasets[f'{_layer_name(layer)}/{_KERAS_NAMES.get(name, name)}'] = data
-    return datasets
+            yield f'{_layer_name(layer)}/{_KERAS_NAMES.get(name, name)}', data
 
 
-def _strings(attribute):
+def _strings(attribute: Any) -> list[str]:
     return [s.decode() if isinstance(s, bytes) else str(s) for s in np.asarray(attribute).tolist()]
 
 
-def _member(path, group, name):
+def _member(path: pathlib.Path, group: h5py.Group, name: str) -> Any:
     """Follows `name` within the file; links to other files are refused."""
     for part in name.split('/'):
         if not isinstance(group.get(part, getlink=True), h5py.HardLink):
@@ -286,10 +233,10 @@ def _member(path, group, name):
 
 
 def _layer_name(name: str) -> str:
-    """Today's name of a Keras layer; the official files still carry those of 2018.
+    """Today's name of a Keras layer; the official files still have the names of 2018.
 
-    Then 'mobl3_conv_3_expand' and 'bn3_conv_3_bn_expand' were what are now 'block_3_expand' and
-    'block_3_expand_BN'.
+    They call 'block_3_expand' and 'block_3_expand_BN' 'mobl3_conv_3_expand' and
+    'bn3_conv_3_bn_expand'.
     """
     match = re.fullmatch(r'(mobl|bn)(\d+)_conv_(?:\d+_)?(?:bn_)?(expand|depthwise|project)', name)
     if not match:

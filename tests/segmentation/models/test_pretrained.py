@@ -1,4 +1,4 @@
-"""Reading, checking, converting and merging encoder weights."""
+"""Reading, checking and merging encoder weights."""
 
 import functools
 import io
@@ -11,7 +11,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from scripts import convert_weights
 from segmentation import files
 from segmentation.models import mobilenet_v2, pretrained, unet
 from tests.paths import SHARED
@@ -32,9 +31,11 @@ def weights():
     """Random weights of a whole encoder of width 0.35."""
     rng = np.random.default_rng(0)
     layers = {}
-    for name, shape in pretrained._encoder_shapes(WIDTH).items():
-        layer, array = name.split('/')
-        layers.setdefault(layer, {})[array] = rng.uniform(0.1, 1, shape).astype(np.float32)
+    for tree in variables_of(mobilenet_v2.MobileNetV2(WIDTH, taps=('out_relu',))).values():
+        for layer, arrays in tree.items():
+            for name, array in arrays.items():
+                random = rng.uniform(0.1, 1, array.shape).astype(np.float32)
+                layers.setdefault(layer, {})[name] = random
     return layers
 
 
@@ -80,22 +81,6 @@ def test_reads_keras_files_with_old_and_new_names(tmp_path, weights, rename):
     loaded = pretrained.load_weights(path, WIDTH, 128)
     assert_same(loaded, weights)
     assert rename('block_3_expand_BN') in ('block_3_expand_BN', 'bn3_conv_3_bn_expand')
-
-
-def test_converter_script_round_trip(tmp_path, weights, capsys):
-    source = write_keras_file(tmp_path / 'w.h5', weights)
-    target, report = tmp_path / 'w.npz', tmp_path / 'w.json'
-    convert_weights.main(
-        [str(target), '--source', str(source), '--width', str(WIDTH), '--json', str(report)]
-    )
-    assert 'width 0.35' in capsys.readouterr().out
-    assert files.sha256(target) in report.read_text()
-    assert_same(pretrained.load_weights(target, WIDTH, 128), weights)
-    with pytest.raises(ValueError, match='weights for width 0.35, not 1.0'):
-        pretrained.load_weights(target, 1.0, 128)
-    with pytest.raises(SystemExit):
-        convert_weights.main([str(target), '--source', str(tmp_path / 'none.h5')])
-    assert {p.name for p in tmp_path.iterdir()} == {'w.h5', 'w.npz', 'w.json'}
 
 
 def variables_of(network):
@@ -149,11 +134,9 @@ def test_wrong_files_are_refused(tmp_path, weights):
 
     good = write_keras_file(tmp_path / 'good.h5', weights)
     refuse(good, 'width 1.0.*\n(.*\n)*  Conv1/kernel has shape', width=1.0)
-    for name in ('text.h5', 'text.npz'):
+    for name in ('text.h5', 'text.npz', 'weights.bin'):
         (tmp_path / name).write_text('not weights')
         refuse(tmp_path / name, 'is no .* file or is damaged')
-    (tmp_path / 'weights.bin').write_text('?')
-    refuse(tmp_path / 'weights.bin', '.h5 or .npz')
     content = good.read_bytes()
     for share in (0.02, 0.5, 0.99):
         (tmp_path / 'cut.h5').write_bytes(content[: int(len(content) * share)])
@@ -167,14 +150,6 @@ def test_wrong_files_are_refused(tmp_path, weights):
     refuse(write_keras_file(tmp_path / 'more.h5', more), 'left over: predictions/kernel')
     infinite = {**weights, 'Conv1': {'kernel': weights['Conv1']['kernel'] * np.inf}}
     refuse(write_keras_file(tmp_path / 'infinite.h5', infinite), 'Conv1/kernel.*not finite')
-    pretrained.save_npz(tmp_path / 'whole.npz', weights, WIDTH)
-    content = (tmp_path / 'whole.npz').read_bytes()
-    (tmp_path / 'cut.npz').write_bytes(content[: len(content) // 2])
-    refuse(tmp_path / 'cut.npz', 'damaged')
-    np.savez(tmp_path / 'plain.npz', x=np.zeros(3))
-    refuse(tmp_path / 'plain.npz', 'no width')
-    np.savez(tmp_path / 'objects.npz', width=np.array([{}], dtype=object))
-    refuse(tmp_path / 'objects.npz', 'damaged')
     with pytest.raises(FileNotFoundError, match='nowhere.h5'):
         pretrained.load_weights(tmp_path / 'nowhere.h5', WIDTH, 128)
 
@@ -205,22 +180,25 @@ def test_official_file_is_downloaded_once_and_its_hash_enforced(tmp_path, weight
 
     monkeypatch.setattr('urllib.request.urlopen', urlopen)
     cache = tmp_path / 'cache'
+    monkeypatch.setattr(pretrained, 'CACHE_DIR', cache)
     for _ in range(2):
-        assert_same(pretrained.load_weights('imagenet', WIDTH, 128, cache), weights)
+        assert_same(pretrained.load_weights('imagenet', WIDTH, 128), weights)
     name = 'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_128_no_top.h5'
     assert len(urls) == 1 and urls[0].endswith(f'/keras-applications/mobilenet_v2/{name}')
     assert {p.name for p in cache.iterdir()} == {name, f'{name}.sha256'}
     assert (cache / f'{name}.sha256').read_text().split() == [files.sha256(cache / name), name]
     (cache / name).write_bytes(content + b'!')
     with pytest.raises(ValueError, match='delete both'):
-        pretrained.load_weights('imagenet', WIDTH, 128, cache)
+        pretrained.load_weights('imagenet', WIDTH, 128)
     # A size without a file of its own takes the one for 224.
-    assert pretrained.official_file(WIDTH, 300, cache).name == name.replace('128', '224')
+    assert pretrained.official_file(WIDTH, 300).name == name.replace('128', '224')
     with pytest.raises(ValueError, match='widths .* only, not 0.4'):
-        pretrained.load_weights('imagenet', 0.4, 128, cache)
+        pretrained.load_weights('imagenet', 0.4, 128)
 
 
 def test_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, 'CACHE_DIR', tmp_path)
+
     def offline(url, timeout):
         raise urllib.error.URLError('no route')
 
@@ -230,7 +208,7 @@ def test_failed_download_says_what_to_do_and_leaves_nothing(tmp_path, monkeypatc
     ):
         monkeypatch.setattr('urllib.request.urlopen', urlopen)
         with pytest.raises(ConnectionError, match=message) as error:
-            pretrained.load_weights('imagenet', 1.0, 128, tmp_path)
+            pretrained.load_weights('imagenet', 1.0, 128)
         assert str(tmp_path) in str(error.value) and '_1.0_128_no_top.h5' in str(error.value)
         assert not list(tmp_path.iterdir())
 
