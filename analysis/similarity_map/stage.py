@@ -1,30 +1,21 @@
-"""Maps images to the plane and to space so that similar ones lie near each other.
+"""Maps images to two and three dimensions so that similar ones lie near each other.
 
     python -m analysis.similarity_map --workdir runs/person_car --split val
 
-Needs `embeddings`, and `clusters` for the colours. The maps are made by t-SNE (van der Maaten 2014,
-Barnes-Hut), started from the first principal components, so that the coarse order is kept too
-(Kobak and Berens 2019). They are judged by the 10 nearest neighbours of each image (of 2,000 images
-drawn at random, if there are more):
+The maps are t-SNE (van der Maaten 2014, Barnes-Hut) of the embeddings, initialised by the first
+principal components, which preserves the coarse order too (Kobak and Berens 2019). Their quality is
+measured on the 10 nearest neighbours of each image (of 2,000 random images, if there are more):
+trustworthiness (Venna and Kaski 2001), where 1 is perfect and about 0.5 is chance, and recall, the
+share of the neighbours in the embedding that are neighbours on the map. Distances between far
+groups, and sizes of groups, mean nothing on such a map.
 
-trustworthiness      1 minus a penalty for neighbours on the map that are far in the embedding, by
-                     rank (Venna and Kaski 2001); 1 is perfect, about 0.5 is chance
-recall               share of the neighbours in the embedding that are neighbours on the map
-
-Writes into the run's `analysis/<split>-<step>/`:
-
-similarity_map.npz   (kind 'similarity_map', version 1)
-    map_2d           float32 [N, 2]
-    map_3d           float32 [N, 3]
-    trustworthiness, recall   float64 [2], of the two maps
-similarity_map.png           the images as dots in the colours of their clusters, with their names
-similarity_map_images.png    an image for every place of the map
-
-Distances between far groups, and the sizes of groups, mean nothing on such a map.
+Draws the images as dots in the colours of their clusters into similarity_map.png, and an image for
+every place of the map into similarity_map_images.png.
 """
 
 import argparse
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -35,23 +26,23 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from analysis.clusters import stage as clusters
+from analysis.clusters.schema import Clusters
 from analysis.embeddings import stage as embeddings
-from analysis.figures import contact_sheet
-from analysis.similar import stage as similar
-from analysis.stage import old_artifacts as artifacts
-from analysis.stage.command import make_parser, run_command
+from analysis.embeddings.schema import Embeddings
+from analysis.figures import contact_sheet, palette
+from analysis.similar.neighbours import neighbours
+from analysis.similarity_map.schema import Quality, SimilarityMap
+from analysis.stage import artifacts
+from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
 
-VERSION = 1
 NEIGHBOURS = 10
 _PERPLEXITY = 30
 _ITERATIONS = 750
-_ANGLE = 0.8  # of Barnes and Hut: 0.5 takes twice as long for the same trustworthiness and recall
+_ANGLE = 0.8  # of Barnes-Hut
 _JUDGED = 2000
-# Okabe and Ito 2008, told apart by the colour blind; then the same with other markers.
-_COLORS = ('#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7', '#56B4E9', '#000000', '#B8A800')
-_MARKERS = 'o^sD'
+_MARKERS = 'o^sD'  # when the colours repeat
 
 
 def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
@@ -60,7 +51,7 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
     Args:
       points: float `[N, D]`, N at least 4, D at least `dimensions`.
       dimensions: 2 or 3.
-      seed: of the approximations; the map of the same points is then the same.
+      seed: of the approximations; the same seed and points give the same map.
 
     Returns:
       float32 `[N, dimensions]`.
@@ -70,10 +61,10 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
     """
     if len(points) < 4 or points.shape[1] < dimensions:
         raise ValueError(
-            f'{len(points)} images with {points.shape[1]} dimensions are too few for a map in '
-            f'{dimensions}.'
+            f'{len(points)} images in {points.shape[1]} dimensions are too few for a map in '
+            f'{dimensions} dimensions.'
         )
-    # Neighbours one after the other find in the processor's cache what they need of the tree.
+    # Sorted by place: what neighbours need of the tree is then in the processor's cache.
     order = KDTree(points[:, :dimensions]).indices
     projected = np.empty((len(points), dimensions), np.float32)
     # One thread: the same map on any number of processors.
@@ -93,20 +84,20 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
 def judge(
     points: np.ndarray, projected: np.ndarray, k: int = NEIGHBOURS, seed: int = 0
 ) -> tuple[float, float]:
-    """Trustworthiness and recall of neighbourhoods; see the module's docstring.
+    """Trustworthiness and recall of neighbourhoods, see `schema.Quality`.
 
     Args:
       points: `[N, D]`.
       projected: `[N, d]`.
-      k: neighbours, at most (N - 1) / 2 of them count.
-      seed: of the images that are judged, if there are more than 2,000.
+      k: number of neighbours; at most (N - 1) / 2 are used.
+      seed: of the random sample of images, if there are more than 2,000.
     """
     n = len(points)
     k = max(1, min(k, (n - 1) // 2))
     rows = np.arange(n)
     if n > _JUDGED:
         rows = np.sort(np.random.default_rng(seed).choice(n, _JUDGED, replace=False))
-    near, _ = similar.neighbours(projected, k + 1, projected[rows])
+    near, _ = neighbours(projected, k + 1, projected[rows])
     near = np.stack([them[them != row][:k] for them, row in zip(near, rows, strict=True)])
     penalty = hits = 0
     wide, squares = points.astype(np.float64), np.square(points.astype(np.float64)).sum(1)
@@ -121,53 +112,40 @@ def judge(
     return float(trust), float(hits / (len(rows) * k))
 
 
-def load(analysis: Analysis) -> dict[str, np.ndarray]:
-    """The arrays of similarity_map.npz.
+def compute(analysis: Analysis, seed: int = 0) -> SimilarityMap:
+    """Maps the embeddings, and measures the quality of the maps.
 
     Raises:
-      ValueError: it is missing, damaged, or does not fit this analysis.
+      ValueError: there are too few images.
     """
-    return artifacts.load_arrays(analysis, 'similarity_map', VERSION)
+    points = artifacts.load(analysis, Embeddings).points
+    maps = [project(points, dimensions, seed) for dimensions in tqdm((2, 3), desc='maps')]
+    quality = tuple(Quality(each.shape[1], *judge(points, each, seed=seed)) for each in maps)
+    return SimilarityMap(len(points), NEIGHBOURS, quality, *maps)
 
 
-def compute_or_load(analysis: Analysis, seed: int = 0, force: bool = False) -> dict:
-    """What was written before of the same embeddings, or computes and writes it.
-
-    Raises:
-      ValueError: what is there is damaged or of other images, and `force` is not given.
-    """
-    origin = artifacts.origin(analysis, 'embeddings.npz', seed=seed)
-    if not force and artifacts.is_current(analysis, 'similarity_map.npz', VERSION, origin):
-        return load(analysis)
-    points = embeddings.load(analysis)
-    maps, trust, recall = {}, [], []
-    for dimensions in tqdm((2, 3), desc='maps', unit='map'):
-        projected = maps[f'map_{dimensions}d'] = project(points, dimensions, seed)
-        scores = judge(points, projected, seed=seed)
-        trust.append(scores[0])
-        recall.append(scores[1])
-    arrays = {**maps, 'trustworthiness': np.array(trust), 'recall': np.array(recall)}
-    artifacts.save_arrays(analysis, 'similarity_map', VERSION, origin, **arrays)
-    return arrays
-
-
-def draw_dots(points: np.ndarray, label: np.ndarray, names: list[str], path: pathlib.Path) -> None:
-    """Draws a map `[N, 2]` as dots in the colours of clusters, whose names stand in their midst."""
+def draw_dots(
+    points: np.ndarray, label: np.ndarray, names: Sequence[str], path: pathlib.Path
+) -> None:
+    """Draws a map `[N, 2]` as dots in the colours of clusters, with the clusters' names."""
     figure = Figure(figsize=(11, 9), dpi=110, layout='constrained')
     axis = figure.subplots()
     axis.set_axis_off()
     axis.set_aspect('equal')
     for k, name in enumerate(names):
         members = points[label == k]
-        style = {'c': _COLORS[k % 8], 'marker': _MARKERS[k // 8 % 4]}
+        color = palette.GROUPS[k % len(palette.GROUPS)]
+        marker = _MARKERS[k // len(palette.GROUPS) % len(_MARKERS)]
         title = f'{k}: {name} ({len(members)})'.replace('$', r'\$')
-        axis.scatter(*members.T, s=max(6, min(24, 20000 / len(points))), alpha=0.75, linewidths=0,
-                     label=title, **style)  # fmt: skip
+        axis.scatter(
+            members[:, 0], members[:, 1], s=max(6, min(24, 20000 / len(points))), alpha=0.75,
+            linewidths=0, label=title, c=color, marker=marker,
+        )  # fmt: skip
         # The member nearest to the median, so that the name lies on its cluster.
         middle = members[np.square(members - np.median(members, 0)).sum(1).argmin()]
         axis.annotate(
             f'{k}: {name}', middle, ha='center', fontsize=8, parse_math=False,
-            bbox={'boxstyle': 'round,pad=0.2', 'fc': 'white', 'ec': style['c'], 'alpha': 0.85},
+            bbox={'boxstyle': 'round,pad=0.2', 'fc': 'white', 'ec': color, 'alpha': 0.85},
         )  # fmt: skip
     figure.legend(loc='outside lower center', ncols=2, fontsize=8, frameon=False, markerscale=2)
     figure.savefig(path)
@@ -176,7 +154,7 @@ def draw_dots(points: np.ndarray, label: np.ndarray, names: list[str], path: pat
 def draw_images(
     analysis: Analysis, points: np.ndarray, path: pathlib.Path, places: int = 28, side: int = 56
 ) -> None:
-    """Draws a map `[N, 2]` with the image nearest to the middle of each of places × places."""
+    """Draws a map `[N, 2]` as a grid of places × places, each with the image nearest to it."""
     low, high = points.min(0), points.max(0)
     # The same scale both ways.
     position = (points - (low + high) / 2) / ((high - low).max() + 1e-9) + 0.5
@@ -186,51 +164,44 @@ def draw_images(
     order = np.lexsort((off, number))
     shown = order[np.unique(number[order], return_index=True)[1]]
     sheet = Image.new('RGB', (places * side,) * 2, 'white')
-    for row in tqdm(shown, desc='pictures on the map', unit='img'):
-        picture = Image.fromarray(contact_sheet.labelled(analysis.examples, row))
-        column, line = cell[row]
-        sheet.paste(picture.resize((side - 2,) * 2), (column * side, (places - 1 - line) * side))
+    for row in tqdm(shown, desc='images on the map', unit='img'):
+        image = Image.fromarray(contact_sheet.labelled(analysis.examples, row))
+        column, line = cell[row].tolist()
+        image = image.resize((side - 2, side - 2))
+        sheet.paste(image, (column * side, (places - 1 - line) * side))
     sheet.save(path)
 
 
-def summarize(arrays: dict[str, np.ndarray]) -> dict:
-    """For JSON."""
-    return {
-        'num_images': len(arrays['map_2d']),
-        'neighbours': NEIGHBOURS,
-        'maps': [
-            {'dimensions': d, 'trustworthiness': float(trust), 'recall': float(recall)}
-            for d, trust, recall in zip(
-                (2, 3), arrays['trustworthiness'], arrays['recall'], strict=True
-            )
-        ],
-    }
-
-
-def _run(arguments: argparse.Namespace) -> dict:
-    analysis = artifacts.open_chosen(arguments)
-    label, names = clusters.load(analysis)['label'], clusters.names(analysis)
-    arrays = compute_or_load(analysis, arguments.seed, arguments.force)
+def draw(analysis: Analysis, result: SimilarityMap) -> list[pathlib.Path]:
+    """Draws the map in two dimensions; the clusters for the colours are computed if need be."""
+    clusters.STAGE.prepare(analysis)
+    found = artifacts.load(analysis, Clusters)
     dots, images = (analysis.folder / f'similarity_map{end}.png' for end in ('', '_images'))
-    draw_dots(arrays['map_2d'], label, names, dots)
-    draw_images(analysis, arrays['map_2d'], images)
-    summary = summarize(arrays)
+    draw_dots(result.map_2d, found.label, found.names, dots)
+    draw_images(analysis, result.map_2d, images)
+    return [dots, images]
+
+
+def table(result: SimilarityMap) -> str:
+    """Quality of the maps."""
     rows = [
-        (str(row['dimensions']), f'{row["trustworthiness"]:.3f}', f'{row["recall"]:.3f}')
-        for row in summary['maps']
+        (str(row.dimensions), f'{row.trustworthiness:.3f}', f'{row.recall:.3f}')
+        for row in result.maps
     ]
-    print(
-        f'{analysis.folder / "similarity_map.npz"}: {summary["num_images"]} images, judged by '
-        f'{NEIGHBOURS} neighbours',
-        markdown.table(('dimensions', 'trustworthiness', 'recall of neighbours'), rows),
-        f'Drawn: {dots}, {images.name}',
-        sep='\n\n',
+    return '\n\n'.join(
+        [
+            f'{result.num_images} images; quality measured on {result.neighbours} neighbours:',
+            markdown.table(('dimensions', 'trustworthiness', 'recall of neighbours'), rows),
+        ]
     )
-    return summary
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = make_parser('similarity_map', __doc__)
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-    parser.add_argument('--force', action='store_true', help='compute the maps again')
-    return run_command(parser.parse_args(argv), _run)
+
+
+STAGE = Stage(
+    SimilarityMap, __doc__, compute, table, draw,
+    reads=(embeddings.STAGE,), add_arguments=_add_arguments,
+)  # fmt: skip
+main = STAGE.main

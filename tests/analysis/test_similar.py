@@ -7,34 +7,38 @@ import numpy as np
 import pytest
 
 from analysis.embeddings import stage as embeddings
+from analysis.embeddings.schema import Embeddings
 from analysis.similar import stage as similar
-from analysis.stage import old_artifacts as artifacts
+from analysis.similar.neighbours import neighbours
+from analysis.similar.schema import Similar
+from analysis.stage import artifacts
+from analysis.stage.run import open_analysis
 from tests import coco_fixtures
 
 
 @pytest.fixture(scope='module')
 def analysis(tiny_run, tmp_path_factory):
     workdir = shutil.copytree(tiny_run, tmp_path_factory.mktemp('similar') / 'run')
-    analysis = artifacts.open_analysis(workdir, 'train')
-    embeddings.compute_or_load(analysis, ('decoder/*',))
+    analysis = open_analysis(workdir, 'train')
+    embeddings.STAGE.get(analysis, layers=('decoder/*',))
     return analysis
 
 
 def test_neighbours_are_the_nearest_in_blocks():
     points = np.random.default_rng(0).normal(size=(600, 5)).astype(np.float32)
-    index, distance = similar.neighbours(points, 7)
+    index, distance = neighbours(points, 7)
     gaps = np.linalg.norm(points[:, None].astype(np.float64) - points, axis=-1)
     np.fill_diagonal(gaps, np.inf)
     np.testing.assert_array_equal(index, np.argsort(gaps, axis=1)[:, :7])
     np.testing.assert_allclose(distance, np.sort(gaps, axis=1)[:, :7], atol=1e-5)
     queries = points[100:103] + 0.001
-    index, _ = similar.neighbours(points, 1, queries)
+    index, _ = neighbours(points, 1, queries)
     np.testing.assert_array_equal(index[:, 0], [100, 101, 102])
 
 
 def test_copies_are_neighbours_at_distance_0():
     points = np.ones((4, 3), np.float32)
-    index, distance = similar.neighbours(points, 10)
+    index, distance = neighbours(points, 10)
     np.testing.assert_array_equal(index, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
     np.testing.assert_array_equal(distance, 0)
 
@@ -42,17 +46,17 @@ def test_copies_are_neighbours_at_distance_0():
 def test_artifact(analysis, capsys):
     command = ['--workdir', str(analysis.run.workdir), '--split', 'train']
     assert similar.main([*command, '--k', '3']) == 0
-    assert similar.load(analysis)['index'].shape == (len(analysis.examples), 3)
+    assert artifacts.load(analysis, Similar).index.shape == (len(analysis.examples), 3)
     assert similar.main(command) == 0  # another number: computed again
     assert 'k 3 instead of 20' in capsys.readouterr().err
-    assert similar.load(analysis)['index'].shape == (7, 6)
+    assert artifacts.load(analysis, Similar).index.shape == (7, 6)
     # And of other embeddings.
-    embeddings.compute_or_load(analysis, ('decoder/*',), seed=1)
-    with pytest.raises(ValueError, match='another embeddings.npz'):
-        similar.load(analysis)
+    embeddings.STAGE.get(analysis, layers=('decoder/*',), seed=1)
+    with pytest.raises(ValueError, match='another embeddings'):
+        artifacts.load(analysis, Similar)
     assert similar.main(command) == 0
-    index, _ = similar.neighbours(embeddings.load(analysis), 6)
-    np.testing.assert_array_equal(similar.load(analysis)['index'], index)
+    index, _ = neighbours(artifacts.load(analysis, Embeddings).points, 6)
+    np.testing.assert_array_equal(artifacts.load(analysis, Similar).index, index)
     assert similar.main([*command, '--k', '0']) == 1
     assert 'at least one' in capsys.readouterr().err
 
@@ -62,7 +66,7 @@ def test_queries(analysis, tmp_path, capsys):
     number, report = int(analysis.examples.image_ids[2]), tmp_path / 'report.json'
     assert similar.main([*command, '--image_id', str(number), '--json', str(report)]) == 0
     found = json.loads(report.read_text())
-    all_near = similar.neighbours(embeddings.load(analysis), 3)[0]
+    all_near = neighbours(artifacts.load(analysis, Embeddings).points, 3)[0]
     expected = analysis.examples.image_ids[all_near[2]].tolist()
     assert [entry['image_id'] for entry in found['neighbours']] == expected
     assert (analysis.folder / f'similar-{number}.png').read_bytes()[:4] == b'\x89PNG'

@@ -8,12 +8,14 @@ import pytest
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
-from analysis.clusters import description
+from analysis.clusters import description, partition
 from analysis.clusters import stage as clusters
+from analysis.clusters.schema import Clusters
 from analysis.embeddings import stage as embeddings
-from analysis.samples import stage as samples
 from analysis.similarity_map import stage as similarity_map
-from analysis.stage import old_artifacts as artifacts
+from analysis.similarity_map.schema import SimilarityMap
+from analysis.stage import artifacts
+from analysis.stage.run import open_analysis
 
 
 def planted(sizes=(60, 40, 30, 20, 10), seed=0):
@@ -27,26 +29,26 @@ def planted(sizes=(60, 40, 30, 20, 10), seed=0):
 
 def test_planted_clusters_and_their_number_are_found():
     points, label = planted()
-    found = clusters.cluster(points, (2, 3, 4, 5, 6, 7))
-    assert len(found['centroids']) == 5
-    np.testing.assert_array_equal(found['label'], label)  # 0 is the largest
+    found = partition.cluster(points, (2, 3, 4, 5, 6, 7))
+    assert len(found.centroids) == 5
+    np.testing.assert_array_equal(found.label, label)  # 0 is the largest
     np.testing.assert_allclose(
-        found['centroids'], [points[label == k].mean(0) for k in range(5)], atol=1e-5
+        found.centroids, [points[label == k].mean(0) for k in range(5)], atol=1e-5
     )
-    assert adjusted_rand_score(label, found['density_label']) > 0.95
-    assert found['stability'].max() == found['stability'][3] == pytest.approx(1)
-    np.testing.assert_allclose(found['cluster_stability'], 1)
-    assert found['density_stability'] > 0.95
+    assert adjusted_rand_score(label, found.density_label) > 0.95
+    assert found.stability.max() == found.stability[3] == pytest.approx(1)
+    np.testing.assert_allclose(found.cluster_stability, 1)
+    assert found.density_stability > 0.95
 
 
 def test_exemplars_are_members_and_near():
     points, label = planted()
-    found = clusters.cluster(points, (5,))
+    found = partition.cluster(points, (5,))
     for k in range(5):
-        near, diverse = found['exemplars'][k], found['diverse'][k]
+        near, diverse = found.exemplars[k], found.diverse[k]
         assert len(set(near)) == len(set(diverse)) == 8
         assert (label[near] == k).all() and (label[diverse] == k).all()
-        distance = np.linalg.norm(points - found['centroids'][k], axis=1)
+        distance = np.linalg.norm(points - found.centroids[k], axis=1)
         assert set(near) == set(np.argsort(distance)[:8])
         assert near[0] == diverse[0]
 
@@ -60,15 +62,15 @@ def test_exemplars_are_members_and_near():
 
 def test_few_points_and_repeatable():
     points, _ = planted((4, 3))
-    found, again = (clusters.cluster(points) for _ in range(2))
-    assert len(found['centroids']) == 2
-    for key, value in found.items():
-        np.testing.assert_array_equal(value, again[key])
-    assert (clusters.cluster(points[:4])['exemplars'] == -1).any()
+    found, again = (partition.cluster(points) for _ in range(2))
+    assert len(found.centroids) == 2
+    for key, value in vars(found).items():
+        np.testing.assert_array_equal(value, getattr(again, key))
+    assert (partition.cluster(points[:4]).exemplars == -1).any()
     with pytest.raises(ValueError, match='too few'):
-        clusters.cluster(points[:3])
+        partition.cluster(points[:3])
     with pytest.raises(ValueError, match='at least 2'):
-        clusters.cluster(points, (1, 4))
+        partition.cluster(points, (1, 4))
 
 
 def table(**columns):
@@ -91,12 +93,12 @@ def test_description_finds_what_was_planted_and_nothing_else():
     }
     described = description.describe(table(**columns), label)
     best = described[1][0]
-    assert (best['column'], best['inside'], best['outside']) == ('count_tennis racket', 1, 0)
-    assert (best['n_inside'], best['n_outside']) == (40, 80)
-    by_column = {row['column']: row for row in described[2]}
-    assert by_column['brightness']['effect'] > 0.7
-    assert by_column['count_tennis racket']['effect'] == -0.5  # 0 of 40 against 40 of 80
-    mentioned = {row['column'] for group in described for row in group}
+    assert (best.column, best.inside, best.outside) == ('count_tennis racket', 1, 0)
+    assert (best.n_inside, best.n_outside) == (40, 80)
+    by_column = {row.column: row for row in described[2]}
+    assert by_column['brightness'].effect > 0.7
+    assert by_column['count_tennis racket'].effect == -0.5  # 0 of 40 against 40 of 80
+    mentioned = {row.column for group in described for row in group}
     assert mentioned == {'count_tennis racket', 'brightness'}
     assert description.name(described[1]).startswith('tennis racket')
     assert description.name(described[2]).startswith('bright')
@@ -110,42 +112,49 @@ def test_rank_comparison_is_mann_whitney():
     values = np.round(rng.normal(size=100) + label, 1)  # with ties
     [row] = description.describe(table(x=pyarrow.array(values)), label)[0]
     expected = stats.mannwhitneyu(values[:40], values[40:], method='asymptotic')
-    assert row['p'] == pytest.approx(expected.pvalue)
-    assert row['effect'] == pytest.approx(2 * expected.statistic / (40 * 60) - 1)
+    assert row.p == pytest.approx(expected.pvalue)
+    assert row.effect == pytest.approx(2 * expected.statistic / (40 * 60) - 1)
 
 
 def test_commands(tiny_run, tmp_path, capsys):
     workdir = shutil.copytree(tiny_run, tmp_path / 'run')
     command = ['--workdir', str(workdir), '--split', 'train']
-    assert clusters.main(command) == 1
-    assert 'run python -m analysis.embeddings first' in capsys.readouterr().err
-    analysis = artifacts.open_analysis(workdir, 'train')
-    embeddings.compute_or_load(analysis, ('decoder/*',))
-    samples.compute_or_load(analysis)
+    analysis = open_analysis(workdir, 'train')
+    embeddings.STAGE.get(analysis, layers=('decoder/*',))
     assert clusters.main(command) == 0
     assert 'HDBSCAN' in capsys.readouterr().out
-    found, names = clusters.load(analysis), clusters.names(analysis)
-    assert found['label'].dtype == np.int32 and found['centroids'].dtype == np.float32
-    assert len(found['label']) == len(analysis.examples) and len(names) == len(found['centroids'])
-    (analysis.folder / 'embeddings.npz').unlink()
+    found = artifacts.load(analysis, Clusters)
+    assert found.label.dtype == np.int32 and found.centroids.dtype == np.float32
+    assert len(found.label) == len(analysis) and len(found.names) == len(found.centroids)
+    for k, cluster in enumerate(found.clusters):
+        assert cluster.size == (found.label == k).sum()
+        assert (found.label[[*cluster.exemplars, *cluster.diverse]] == k).all()
+        assert cluster.exemplar_ids == tuple(analysis.image_ids[list(cluster.exemplars)])
+    before = (analysis.folder / 'clusters.npz').stat().st_mtime_ns
     assert clusters.main(command) == 0  # reads what is there
-    embeddings.compute_or_load(analysis, ('decoder/*',))
+    assert (analysis.folder / 'clusters.npz').stat().st_mtime_ns == before
     capsys.readouterr()
     assert clusters.main([*command, '--tried', '2', '--seed', '1']) == 0
-    assert 'clusters.npz is computed anew: tried [4, 5' in capsys.readouterr().err
-    assert clusters.load(analysis)['tried'].tolist() == [2]
+    assert 'clusters.json is recomputed: tried [4, 5' in capsys.readouterr().err
+    assert [row.k for row in artifacts.load(analysis, Clusters).tried] == [2]
     assert similarity_map.main(command) == 0
-    maps = similarity_map.load(analysis)
-    assert maps['map_2d'].shape == (len(found['label']), 2)
-    assert maps['map_3d'].shape == (len(found['label']), 3)
+    maps = artifacts.load(analysis, SimilarityMap)
+    assert maps.map_2d.shape == (len(found.label), 2)
+    assert maps.map_3d.shape == (len(found.label), 3)
     for name in ('clusters', 'similarity_map', 'similarity_map_images'):
         assert (analysis.folder / f'{name}.png').read_bytes()[:4] == b'\x89PNG'
     capsys.readouterr()
     assert similarity_map.main([*command, '--seed', '1']) == 0
     assert 'seed 0 instead of 1' in capsys.readouterr().err
-    # Maps of other embeddings are not read, and clusters of them are refused.
-    embeddings.compute_or_load(analysis, ('decoder/*',), seed=1)
-    assert similarity_map.main(command) == 1
-    assert 'clusters.npz was made of another embeddings.npz' in capsys.readouterr().err
-    with pytest.raises(ValueError, match='another embeddings.npz'):
-        similarity_map.load(analysis)
+    # Maps and clusters of other embeddings are refused by readers, and recomputed by the command.
+    embeddings.STAGE.get(analysis, layers=('decoder/*',), seed=1)
+    for kind in (Clusters, SimilarityMap):
+        with pytest.raises(ValueError, match='computed from another embeddings'):
+            artifacts.load(analysis, kind)
+    capsys.readouterr()
+    assert similarity_map.main([*command, '--seed', '1']) == 0
+    said = capsys.readouterr().err
+    for name in ('clusters', 'similarity_map'):
+        assert f'{name}.json is recomputed: embeddings has changed' in said
+    assert [row.k for row in artifacts.load(analysis, Clusters).tried] == [2]
+    artifacts.load(analysis, SimilarityMap)

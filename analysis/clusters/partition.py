@@ -1,0 +1,148 @@
+"""Partitions of points: k-means with the most stable number of clusters, and HDBSCAN."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.cluster import HDBSCAN, KMeans
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+TRIED = tuple(range(4, 16))
+EXEMPLARS = 8
+_BOOTSTRAPS = 20
+_SILHOUETTE_SAMPLE = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Partition:
+    """Clusters of N points `[D]`.
+
+    Attributes:
+      label: int32 `[N]`, k-means cluster; 0 is the largest.
+      centroids: float32 `[K, D]`.
+      cluster_stability: float64 `[K]`, see `schema.Cluster`.
+      exemplars: int32 `[K, 8]` rows, nearest to the centroid first; -1 where there are fewer.
+      diverse: int32 `[K, 8]` rows, see `schema.Cluster`; -1 where there are fewer.
+      density_label: int32 `[N]`, HDBSCAN cluster, -1 for none; 0 is the largest.
+      density_stability: see `schema.Density`; NaN if HDBSCAN finds no clusters.
+      tried: int32 `[T]`, numbers of clusters that were tried.
+      stability: float64 `[T]`, see `schema.Tried`.
+      silhouette: float64 `[T]`.
+    """
+
+    label: np.ndarray
+    centroids: np.ndarray
+    cluster_stability: np.ndarray
+    exemplars: np.ndarray
+    diverse: np.ndarray
+    density_label: np.ndarray
+    density_stability: float
+    tried: np.ndarray
+    stability: np.ndarray
+    silhouette: np.ndarray
+
+
+def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> Partition:
+    """Clusters points.
+
+    Args:
+      points: `[N, D]`.
+      tried: numbers of clusters to choose from; those above N / 3 are lowered to it (but not below
+        2).
+      seed: of starts and resamples.
+
+    Raises:
+      ValueError: fewer than 4 points, or a number of clusters below 2.
+    """
+    if len(points) < 4:
+        raise ValueError(f'{len(points)} images are too few to be clustered: at least 4.')
+    if min(tried) < 2:
+        raise ValueError(f'--tried {min(tried)}: at least 2 clusters.')
+    numbers = sorted({min(k, max(2, len(points) // 3)) for k in tried})
+    # One thread: the sums, and so the result, do not depend on the number of processors.
+    with threadpool_limits(1):
+        found = [_k_means(points, k, seed) for k in tqdm(numbers, desc='k-means', unit='k')]
+        rand = np.array([rand for _, _, rand, _ in found])  # [T, bootstrap samples]
+        stability, highest = rand.mean(1), rand.mean(1).argmax()
+        best = int(np.argmax(stability >= stability[highest] - rand[highest].std()))
+        label, centroids, _, jaccard = found[best]
+        density_label, density_stability = _density(points, seed)
+        near, diverse = _exemplars(points, label, centroids)
+        silhouette = np.array([_silhouette(points, label, seed) for label, *_ in found])
+    return Partition(
+        label, centroids, jaccard, near, diverse, density_label, density_stability,
+        np.array(numbers, np.int32), stability, silhouette,
+    )  # fmt: skip
+
+
+def _silhouette(points: np.ndarray, label: np.ndarray, seed: int) -> float:
+    return silhouette_score(
+        points, label, sample_size=min(len(points), _SILHOUETTE_SAMPLE), random_state=seed
+    )
+
+
+def _k_means(
+    points: np.ndarray, k: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, list[float], np.ndarray]:
+    """Labels and centroids, largest cluster first; Rand index by resample; clusters' stability."""
+    fitted = KMeans(k, n_init=10, random_state=seed).fit(points)
+    order = np.argsort(-np.bincount(fitted.labels_, minlength=k), kind='stable')
+    label = np.argsort(order)[fitted.labels_].astype(np.int32)
+    rng = np.random.default_rng([seed, k])
+    rand, jaccard = [], []
+    for resample in range(_BOOTSTRAPS):
+        rows = rng.integers(0, len(points), len(points))
+        other = KMeans(k, n_init=2, random_state=resample).fit(points[rows]).predict(points)
+        rand.append(adjusted_rand_score(label, other))
+        both = np.zeros((k, k))
+        np.add.at(both, (label, other), 1)
+        either = both.sum(1, keepdims=True) + both.sum(0) - both
+        jaccard.append((both / either).max(1))
+    centroids = fitted.cluster_centers_[order].astype(np.float32)
+    return label, centroids, rand, np.mean(jaccard, 0)
+
+
+def _hdbscan(points: np.ndarray) -> np.ndarray:
+    size = max(5, len(points) // 60)
+    label = HDBSCAN(min_cluster_size=size, min_samples=min(5, len(points)), copy=True).fit_predict(
+        points
+    )
+    order = np.argsort(-np.bincount(label[label >= 0], minlength=label.max() + 1), kind='stable')
+    return np.append(np.argsort(order), -1)[label].astype(np.int32)
+
+
+def _density(points: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
+    """HDBSCAN's labels, and their agreement with those of random halves; NaN if there are none."""
+    label = _hdbscan(points)
+    rng, agreement = np.random.default_rng(seed), []
+    for _ in range(_BOOTSTRAPS // 4):
+        rows = rng.permutation(len(points))[: max(10, len(points) // 2)]
+        half = _hdbscan(points[rows])
+        both = (half >= 0) & (label[rows] >= 0)
+        if both.any():
+            agreement.append(adjusted_rand_score(label[rows][both], half[both]))
+    return label, float(np.mean(agreement)) if agreement else float('nan')
+
+
+def _exemplars(
+    points: np.ndarray, label: np.ndarray, centroids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows nearest to each centroid, and rows that cover the cluster, `[K, EXEMPLARS]` each."""
+    near, diverse = (np.full((len(centroids), EXEMPLARS), -1, np.int32) for _ in range(2))
+    for k, centroid in enumerate(centroids):
+        rows = np.flatnonzero(label == k)
+        rows = rows[np.argsort(np.linalg.norm(points[rows] - centroid, axis=1), kind='stable')]
+        near[k, : min(len(rows), EXEMPLARS)] = rows[:EXEMPLARS]
+        # Farthest-first traversal (Gonzalez 1985) of the inner four fifths: no outliers.
+        rows = rows[: max(EXEMPLARS, int(0.8 * len(rows)))]
+        distance = np.full(len(rows), np.inf)
+        for i in range(min(len(rows), EXEMPLARS)):
+            chosen = int(distance.argmax()) if i else 0
+            diverse[k, i] = rows[chosen]
+            distance = np.minimum(
+                distance, np.linalg.norm(points[rows] - points[rows[chosen]], axis=1)
+            )
+            distance[chosen] = -1
+    return near, diverse

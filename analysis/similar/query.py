@@ -1,0 +1,113 @@
+"""The images most similar to one image, of the analysis or of any file."""
+
+import dataclasses
+import pathlib
+import re
+from typing import Any
+
+import jax
+import numpy as np
+
+from analysis.embeddings import features
+from analysis.embeddings.schema import Embeddings
+from analysis.figures import contact_sheet
+from analysis.similar.neighbours import neighbours
+from analysis.stage import artifacts
+from analysis.stage.run import Analysis
+from segmentation import overlays
+from segmentation.data import transforms
+from segmentation.models.unet import scale_images
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbour:
+    """A similar image.
+
+    Attributes:
+      row: of the image.
+      image_id: its id.
+      file_name: its file.
+      distance: Euclidean, between the embeddings.
+    """
+
+    row: int
+    image_id: int
+    file_name: str
+    distance: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was found for an image.
+
+    Attributes:
+      query: id or file of the image.
+      pixels: uint8 `[S, S, 3]`.
+      neighbours: nearest first.
+    """
+
+    query: int | str
+    pixels: np.ndarray
+    neighbours: tuple[Neighbour, ...]
+
+
+def find(analysis: Analysis, k: int, image: int | pathlib.Path) -> Found:
+    """Finds the images most similar to one image.
+
+    Args:
+      analysis: among which images; its embeddings are needed.
+      k: number of neighbours.
+      image: id of an image of the analysis, or an image file.
+
+    Raises:
+      ValueError: there is no such image in the analysis, or the file is not a readable image.
+    """
+    embeddings, row = artifacts.load(analysis, Embeddings), -1
+    if isinstance(image, int):
+        ids = analysis.image_ids
+        if image not in ids:
+            raise ValueError(
+                f'There is no image {image} among the {len(ids)} of {analysis.folder}, such as '
+                f'{", ".join(map(str, ids[:3]))}; --image FILE takes any image file.'
+            )
+        row = int(np.flatnonzero(ids == image)[0])
+        pixels, point = analysis.examples[row]['image'], embeddings.points[row : row + 1]
+    else:
+        data = analysis.config.data
+        _, pixels = transforms.read_image_file(image, data.image_size, data.antialias)
+        point = features.embed(analysis.run, embeddings.reduction, pixels[None])
+    # One more, as the image itself is among them.
+    (near,), (distances,) = neighbours(embeddings.points, k + (row >= 0), point)
+    found = [
+        Neighbour(
+            int(i), int(analysis.image_ids[i]), analysis.examples.record(i)['file_name'], float(d)
+        )
+        for i, d in zip(near, distances, strict=True)
+        if i != row
+    ]
+    return Found(image if isinstance(image, int) else str(image), pixels, tuple(found[:k]))
+
+
+def draw(analysis: Analysis, found: Found) -> pathlib.Path:
+    """Draws an image and its neighbours with predictions and labels; returns the file."""
+    run, examples = analysis.run, analysis.examples
+    shown = [examples[neighbour.row] for neighbour in found.neighbours]
+    images = [found.pixels, *(example['image'] for example in shown)]
+
+    @jax.jit  # not make_predict: the number of images need not be a multiple of the devices
+    def classify(variables: Any, images: jax.Array) -> jax.Array:
+        scaled = scale_images(images, run.config.data.input_range)
+        logits: Any = run.model.apply(variables, scaled, train=False)
+        return logits.argmax(-1)
+
+    classes = np.asarray(classify(run.variables, np.stack(images)))
+    predicted = [
+        overlays.overlay(image, label) for image, label in zip(images, classes, strict=True)
+    ]
+    labels = [found.pixels, *(overlays.overlay(e['image'], e['label']) for e in shown)]
+    captions = ['query', *(f'{each.image_id}  {each.distance:.2f}' for each in found.neighbours)]
+    name = re.sub(r'[^A-Za-z0-9_-]+', '_', pathlib.PurePath(str(found.query)).stem)
+    path = analysis.folder / f'similar-{name}.png'
+    rows = [('predicted', predicted), ('ground truth; id and distance', labels)]
+    contact_sheet.draw(rows, path, [[''] * len(captions), captions])
+    return path

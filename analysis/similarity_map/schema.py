@@ -1,0 +1,46 @@
+"""Maps of the images in two and three dimensions: the result of `analysis.similarity_map`."""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+
+from analysis.stage.artifacts import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Quality:
+    """How well a map keeps neighbourhoods.
+
+    Attributes:
+      dimensions: 2 or 3.
+      trustworthiness: 1 minus a penalty for neighbours on the map that are far in the embedding, by
+        rank (Venna and Kaski 2001); 1 is perfect, about 0.5 is chance.
+      recall: share of the neighbours in the embedding that are neighbours on the map.
+    """
+
+    dimensions: int
+    trustworthiness: float
+    recall: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SimilarityMap(Result):
+    """Two maps of N images.
+
+    Attributes:
+      num_images: N.
+      neighbours: number of neighbours that quality is measured with.
+      maps: quality of both.
+      map_2d: float32 `[N, 2]`.
+      map_3d: float32 `[N, 3]`.
+    """
+
+    NAME: ClassVar[str] = 'similarity_map'
+    VERSION: ClassVar[int] = 2
+
+    num_images: int
+    neighbours: int
+    maps: tuple[Quality, ...]
+    map_2d: np.ndarray
+    map_3d: np.ndarray
