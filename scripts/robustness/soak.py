@@ -1,28 +1,27 @@
-"""Trains for an hour to see that nothing grows, and stops and continues a training many times.
+"""Trains for an hour to check that nothing grows; stops and resumes a training many times.
 
     python scripts/robustness/soak.py --workdir runs/soak --json soak.json
 
-Soak: scripts/train.py trains a small network on drawn scenes, with a process of its own for the
-batches, an evaluation and a checkpoint every 200 steps. Meanwhile its memory, threads and open
-files are sampled, with those of all processes below it. The time is divided into twelve windows,
-the first two of which are warm-up. The growth of memory is the slope of a line through the medians
-of the other ten (it goes up and down with the evaluations), with Student's 95 % interval: samples
-that follow each other are alike, windows hardly. The verdict is `flat` if the interval ends below
-what is allowed, `grows` if it begins above, or else `undecided`. Of threads, open files and
-processes the least in each window counts, since there are more while something is written: it may
-not be more in the last five windows than in the first five, by their medians.
+Soak: scripts/train.py trains a small network on drawn scenes, with a worker process for batches, an
+evaluation and a checkpoint every 200 steps. Meanwhile the memory, threads and open files of it and
+its descendants are sampled. The time is divided into twelve windows; the first two are warm-up.
+Growth of memory is the slope of a line through the medians of the other ten, with Student's 95 %
+confidence interval. (Memory goes up and down with the evaluations: samples are correlated, windows
+hardly.) The verdict is `flat` if the interval ends below what is allowed, `grows` if it begins
+above, or else `inconclusive`. For threads, open files and processes the minimum of each window
+counts, since there are more while something is written. Its median over the last five windows may
+not exceed that over the first five.
 
-Resumes: a short training of the kind is stopped 20 times at random moments, by SIGTERM and SIGKILL
-in turn, and continued. What it leaves is compared, as kill_anywhere.py does, with what an
-undisturbed one leaves.
+Resumes: a short training is stopped at random moments, by SIGTERM and SIGKILL in turn, and resumed.
+Its results are compared with those of an undisturbed one (see `harness.contents`).
 
-Writes soak.md and soak.png into --workdir, and the samples to soak/samples.jsonl. A part that is
-finished is not run again; --force does. The exit status is 1 if anything grows or differs. Linux
-only.
+Writes soak.md and soak.png into --workdir, and the samples to soak/samples.jsonl. A finished part
+does not run again without --force. The exit status is 1 if anything grows or differs. Linux only.
 """
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -32,18 +31,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
+import harness
 import numpy as np
 import scipy.stats
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from scripts.robustness import kill_anywhere
 from segmentation import cpu_runtime, launch, markdown
-from segmentation.files import write_text
+from segmentation.campaign import last_step
+from segmentation.files import write_json, write_text
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 SAMPLE_EVERY = 5  # seconds
 NUM_WINDOWS, WARM_UP = 12, 2
 # A small network on a few small scenes.
@@ -59,65 +58,33 @@ FIELDS = {
 }
 MEMORY = {
     'private_mb': 'memory of the training process, MB',
-    'workers_private_mb': 'memory of the processes below it, MB',
+    'workers_private_mb': 'memory of its descendants, MB',
     'rss_mb': 'resident memory of all, MB',
 }
 COUNTS = {'threads': 'threads', 'files': 'open files', 'processes': 'processes'}
-# No verdict: the one comes and goes with the best checkpoint, the others are meant to grow.
+# No verdict: checkpoints come and go with the best one, the other files are meant to grow.
 DISK = {'checkpoints_mb': 'checkpoints, MB', 'other_files_mb': 'metrics and pictures, MB'}
-# The latest two and the best one.
-MOST_CHECKPOINTS = 3
+MOST_CHECKPOINTS = 3  # the latest two and the best one
 
 
-# A training and what it uses.
-
-
-@contextlib.contextmanager
 def training(
-    workdir: pathlib.Path, data_dir: pathlib.Path, log: pathlib.Path, **fields
-) -> Iterator[subprocess.Popen]:
+    workdir: pathlib.Path, data_dir: pathlib.Path, log: pathlib.Path, **fields: object
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     """Runs scripts/train.py; it is killed at the end if it still runs."""
     fields = {**FIELDS, 'data.data_dir': data_dir.resolve(), **fields}
     command = [
-        sys.executable,
-        ROOT / 'scripts/train.py',
-        f'--config={ROOT / "configs/demo.py"}',
+        f'{harness.ROOT}/scripts/train.py',
+        f'--config={harness.ROOT}/configs/demo.py',
         f'--workdir={workdir}',
         *(f'--config.{name}={value}' for name, value in fields.items()),
     ]
-    with log.open('a') as output:
-        process = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C is for this process.
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-
-
-def descendants(pid: int) -> list[int]:
-    """Process ids of a process and of all below it."""
-    children = {}
-    for stat in pathlib.Path('/proc').glob('[0-9]*/stat'):
-        with contextlib.suppress(OSError):
-            # The name, in parentheses, may have spaces and parentheses in it.
-            parent = int(stat.read_text().rpartition(')')[2].split()[1])
-            children.setdefault(parent, []).append(int(stat.parent.name))
-    found = [pid]
-    for parent in found:
-        found += children.get(parent, [])
-    return found
+    return harness.running(command, log)
 
 
 def measure(pid: int) -> dict[str, float]:
-    """What a process and all below it use now; megabytes are millions of bytes."""
+    """Memory (MB are 10⁶ bytes), threads, files of a process and its descendants now."""
     used = dict.fromkeys([*MEMORY, *COUNTS], 0)
-    for process in descendants(pid):
+    for process in harness.descendants(pid):
         folder = pathlib.Path('/proc', str(process))
         try:
             lines = (folder / 'smaps_rollup').read_text().splitlines()[1:]
@@ -125,7 +92,7 @@ def measure(pid: int) -> dict[str, float]:
             threads, files = (len(os.listdir(folder / name)) for name in ('task', 'fd'))
             private = kilobytes['Private_Clean'] + kilobytes['Private_Dirty']
         except (OSError, KeyError):
-            continue  # it has just ended
+            continue  # The process has just ended.
         used['private_mb' if process == pid else 'workers_private_mb'] += private * 1024 / 1e6
         used['rss_mb'] += kilobytes['Rss'] * 1024 / 1e6
         used['threads'] += threads
@@ -135,6 +102,7 @@ def measure(pid: int) -> dict[str, float]:
 
 
 def disk_mb(folder: pathlib.Path) -> float:
+    """Size of all files in a folder, 10⁶ bytes."""
     total = 0
     for path in folder.rglob('*'):
         with contextlib.suppress(FileNotFoundError):
@@ -142,11 +110,8 @@ def disk_mb(folder: pathlib.Path) -> float:
     return total / 1e6
 
 
-# Soak.
-
-
 def soak(folder: pathlib.Path, data_dir: pathlib.Path, minutes: float) -> dict:
-    """Trains for so long, and samples, into `samples.jsonl`.
+    """Trains for a number of minutes and writes samples to `samples.jsonl`.
 
     Raises:
       ValueError: the training ended by itself.
@@ -160,7 +125,7 @@ def soak(folder: pathlib.Path, data_dir: pathlib.Path, minutes: float) -> dict:
     ):
         while (elapsed := (time.monotonic() - began) / 60) < minutes:
             if process.poll() is not None:
-                raise ValueError(f'The training ended by itself; why is in {log}.')
+                raise ValueError(f'The training ended by itself; see the end of {log}.')
             checkpoints = disk_mb(run / 'checkpoints')
             disk = {'checkpoints_mb': checkpoints, 'other_files_mb': disk_mb(run) - checkpoints}
             sample = {'minutes': elapsed, **measure(process.pid), **disk}
@@ -172,13 +137,13 @@ def soak(folder: pathlib.Path, data_dir: pathlib.Path, minutes: float) -> dict:
         process.terminate()
         status = process.wait(600)
         seconds = time.monotonic() - asked
-    steps = [json.loads(line)['step'] for line in (run / 'metrics.jsonl').open()]
+    steps = last_step(run)
     return {
         'minutes': minutes,
         'status': status,
         'seconds_to_stop': seconds,
-        'steps': steps[-1],
-        'evaluations': steps[-1] // 200,
+        'steps': steps,
+        'evaluations': steps // 200,
         'checkpoints': len(list((run / 'checkpoints').iterdir())),
     }
 
@@ -189,8 +154,10 @@ def read_samples(path: pathlib.Path) -> dict[str, np.ndarray]:
     return {name: np.array([row[name] for row in rows], float) for name in rows[0]}
 
 
-def windows(minutes: np.ndarray, values: np.ndarray, level=np.median) -> tuple:
-    """Middle of each window after warm-up, in minutes, and its level, both `[W]`.
+def windows(
+    minutes: np.ndarray, values: np.ndarray, level: Callable = np.median
+) -> tuple[np.ndarray, np.ndarray]:
+    """Middle of each window after warm-up, in minutes, and its level, `[W]` each.
 
     Raises:
       ValueError: a window has no sample.
@@ -207,12 +174,12 @@ def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
     """Growth of a quantity after warm-up.
 
     Args:
-      minutes: float `[N]`, when it was sampled, rising.
+      minutes: float `[N]`, times of the samples, rising.
       values: float `[N]`.
-      allowed: growth per hour that is no leak.
+      allowed: growth per hour that is no leak; infinite for no verdict.
 
     Returns:
-      `first` and `last` level, growth `per_hour` and its `interval`, `allowed` and the `verdict`.
+      Level of the `first` and `last` window, growth `per_hour`, its 95 % `interval` and `verdict`.
     """
     middles, levels = windows(minutes, values)
     hours, freedom = (middles - middles.mean()) / 60, len(levels) - 2
@@ -222,58 +189,53 @@ def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
         residuals @ residuals / freedom / (hours @ hours)
     )
     low, high = slope - half, slope + half
-    verdict = 'flat' if high <= allowed else 'grows' if low > allowed else 'undecided'
+    verdict = 'flat' if high <= allowed else 'grows' if low > allowed else 'inconclusive'
     return {
         'first': float(levels[0]),
         'last': float(levels[-1]),
         'per_hour': float(slope),
         'interval': [float(low), float(high)],
-        'allowed': float(allowed),
-        'verdict': verdict,
+        'verdict': verdict if np.isfinite(allowed) else '–',
     }
 
 
 def count_trend(minutes: np.ndarray, values: np.ndarray) -> dict:
     """Whether there are more of something in the second half after warm-up; see `trend`."""
     floors = windows(minutes, values, np.min)[1]
-    first, last = map(np.median, np.split(floors, 2))
-    verdict = 'flat' if last <= first else 'grows'
-    return {'first': float(first), 'last': float(last), 'verdict': verdict}
+    first, last = (float(np.median(half)) for half in np.split(floors, 2))
+    return {'first': first, 'last': last, 'verdict': 'flat' if last <= first else 'grows'}
 
 
 def trends(samples: dict[str, np.ndarray]) -> dict[str, dict]:
-    minutes, found = samples['minutes'], {}
-    for name in (*MEMORY, *DISK):
-        first = windows(minutes, samples[name])[1][0]
-        found[name] = trend(minutes, samples[name], max(10.0, 0.02 * first))
-    for name in DISK:
-        del found[name]['allowed'], found[name]['verdict']
-    return found | {name: count_trend(minutes, samples[name]) for name in COUNTS}
-
-
-# Resumes.
+    """`trend` of each quantity. Of memory 2 % or 10 MB per hour are allowed."""
+    minutes = samples['minutes']
+    first = {name: windows(minutes, samples[name])[1][0] for name in MEMORY}
+    return {
+        **{name: trend(minutes, samples[name], max(10, 0.02 * first[name])) for name in MEMORY},
+        **{name: count_trend(minutes, samples[name]) for name in COUNTS},
+        **{name: trend(minutes, samples[name], np.inf) for name in DISK},
+    }
 
 
 def resumes(folder: pathlib.Path, data_dir: pathlib.Path, count: int, seed: int) -> dict:
-    """Stops a training so often, continues it, and compares it with an undisturbed one.
+    """Stops and resumes a training `count` times, and compares it with an undisturbed one.
 
     Raises:
-      ValueError: a training ended otherwise than it was made to.
+      ValueError: a training failed.
     """
     rng = random.Random(seed)
     log, every = folder / 'train.log', 12
     fields = {'train.num_steps': every * (count + 1), 'train.eval_every': every}
     fields['train.log_every'] = 1
     undisturbed, stopped = folder / 'undisturbed', folder / 'stopped'
-    # Not in the last two intervals: SIGTERM's own checkpoint must be gone at the end.
+    # Not in the last two intervals: the checkpoint of a SIGTERM must be gone at the end.
     planned = sorted(rng.sample(range(1, (every - 4) * count), count))
     stops, left_over = [], 0
     with tqdm(total=count + 2, unit='start', desc='resumes') as progress:
 
         def finish(run):
             with training(run, data_dir, log, **fields) as process:
-                if status := process.wait():
-                    raise ValueError(f'{run} ended with status {status}; why is in {log}.')
+                harness.check_ended(str(run), process.wait(), log)
             progress.update()
 
         finish(undisturbed)
@@ -285,10 +247,12 @@ def resumes(folder: pathlib.Path, data_dir: pathlib.Path, count: int, seed: int)
                 while last_step(stopped) < target and process.poll() is None:
                     time.sleep(0.02)
                 time.sleep(rng.uniform(0, 0.3))
-                family = descendants(process.pid)
+                family = harness.descendants(process.pid)
                 process.send_signal(sent)
                 if (status := process.wait()) != expected:
-                    raise ValueError(f'{sent.name} gave status {status}; why is in {log}.')
+                    raise ValueError(
+                        f'After {sent.name} the status was {status}; see the end of {log}.'
+                    )
             left_over += still_there(family)
             stops.append({'signal': sent.name, 'step': last_step(stopped)})
             progress.update()
@@ -299,30 +263,20 @@ def resumes(folder: pathlib.Path, data_dir: pathlib.Path, count: int, seed: int)
         'steps': fields['train.num_steps'],
         'stops': stops,
         'processes_left_over': left_over,
-        'differences': kill_anywhere.differences(
-            kill_anywhere.contents(undisturbed), kill_anywhere.contents(stopped)
+        'differences': harness.differences(
+            harness.contents(undisturbed), harness.contents(stopped)
         ),
     }
 
 
-def last_step(run: pathlib.Path) -> int:
-    """Of the metrics; the half line that is just being written does not count."""
-    path = run / 'metrics.jsonl'
-    whole = path.read_text().rpartition('\n')[0] if path.exists() else ''
-    return json.loads(whole.splitlines()[-1])['step'] if whole else 0
-
-
 def still_there(pids: list[int], seconds: float = 10) -> int:
-    """How many processes have not ended after so long."""
+    """Number of processes that still run after some seconds."""
     end = time.monotonic() + seconds
     while alive := [pid for pid in pids if pathlib.Path('/proc', str(pid)).exists()]:
         if time.monotonic() > end:
             break
         time.sleep(0.1)
     return len(alive)
-
-
-# The report.
 
 
 def draw(samples: dict[str, np.ndarray], path: pathlib.Path) -> None:
@@ -352,33 +306,22 @@ def draw(samples: dict[str, np.ndarray], path: pathlib.Path) -> None:
 
 def to_markdown(result: dict) -> str:
     soaked, resumed = result['soak'], result['resumes']
-    header = ('', 'first', 'last', 'per hour [95 %]', 'allowed', 'verdict')
+    header = ('', 'first', 'last', 'per hour (95 % CI)', 'verdict')
     rows = []
     for name, title in {**MEMORY, **COUNTS, **DISK}.items():
-        row = soaked['trends'][name]
-        digits = 0 if name in COUNTS else 1
-        growth = '–'
+        row, growth = soaked['trends'][name], '–'
         if 'per_hour' in row:
-            slope, low, high = row['per_hour'], *row['interval']
-            growth = f'{slope:+.1f} ({low:+.1f} to {high:+.1f})'
-        rows.append(
-            (
-                title,
-                f'{row["first"]:.{digits}f}',
-                f'{row["last"]:.{digits}f}',
-                growth,
-                f'{row["allowed"]:.1f}' if 'allowed' in row else '–',
-                row.get('verdict', '–'),
-            )
-        )
+            growth = '{:+.1f} ({:+.1f} to {:+.1f})'.format(row['per_hour'], *row['interval'])
+        ends = (f'{row[end]:.{0 if name in COUNTS else 1}f}' for end in ('first', 'last'))
+        rows.append((title, *ends, growth, row['verdict']))
     signals = [stop['signal'] for stop in resumed['stops']]
     differ = resumed['differences']
     return '\n\n'.join(
         [
             f'**Soak**: {soaked["minutes"]:g} minutes, {soaked["steps"]:,} steps, '
-            f'{soaked["evaluations"]} evaluations. SIGTERM gave status {soaked["status"]} after '
-            f'{soaked["seconds_to_stop"]:.1f} s; checkpoints left: {soaked["checkpoints"]}. After '
-            f'{soaked["minutes"] * WARM_UP / NUM_WINDOWS:.3g} minutes of warm-up:',
+            f'{soaked["evaluations"]} evaluations. Status {soaked["status"]} '
+            f'{soaked["seconds_to_stop"]:.1f} s after SIGTERM; {soaked["checkpoints"]} checkpoints '
+            f'left. After {soaked["minutes"] * WARM_UP / NUM_WINDOWS:.3g} minutes of warm-up:',
             markdown.table(header, rows),
             f'**Resumes**: {resumed["steps"]} steps, stopped {signals.count("SIGTERM")} times by '
             f'SIGTERM and {signals.count("SIGKILL")} times by SIGKILL, at steps '
@@ -395,69 +338,57 @@ def is_fine(result: dict) -> bool:
     return (
         soaked['status'] == launch.EXIT_STOPPED
         and soaked['checkpoints'] <= MOST_CHECKPOINTS
-        and all(row.get('verdict', 'flat') == 'flat' for row in soaked['trends'].values())
+        and all(row['verdict'] in ('flat', '–') for row in soaked['trends'].values())
         and not resumed['differences']
         and not resumed['processes_left_over']
     )
 
 
-def part(folder: pathlib.Path, asked: dict, force: bool, compute) -> dict:
-    """Result of a part, from its folder if it was finished there with the same settings."""
+def part(folder: pathlib.Path, settings: dict, force: bool, compute: Callable[..., dict]) -> dict:
+    """Computes a part, or reads it if it was finished with the same settings."""
     path = folder / 'result.json'
     if not force and path.exists():
         result = json.loads(path.read_text())
-        if asked.items() <= result.items():
+        if settings.items() <= result.items():
             return result
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    result = compute(folder, **asked)
-    write_text(path, json.dumps(result, indent=2) + '\n')
+    result = compute(folder, **settings)
+    write_json(path, result)
+    return result
+
+
+def campaign(arguments: argparse.Namespace) -> dict:
+    """Runs both parts.
+
+    Raises:
+      ValueError: invalid arguments, or a training failed.
+    """
+    if arguments.minutes < NUM_WINDOWS * SAMPLE_EVERY / 60 or arguments.resumes < 1:
+        raise ValueError('--minutes and --resumes must be at least 1.')
+    workdir, result = arguments.workdir, {}
+    for compute, settings in (
+        (resumes, {'count': arguments.resumes, 'seed': arguments.seed}),
+        (soak, {'minutes': arguments.minutes}),
+    ):
+        name = compute.__name__
+        with_data = functools.partial(compute, data_dir=workdir / 'data')
+        result[name] = part(workdir / name, settings, arguments.force, with_data)
+    samples = read_samples(workdir / 'soak' / 'samples.jsonl')
+    result['soak']['trends'] = trends(samples)
+    draw(samples, workdir / 'soak.png')
+    write_text(workdir / 'soak.md', to_markdown(result) + '\n\n![Samples](soak.png)\n')
     return result
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='where it is done')
-    parser.add_argument('--minutes', type=float, default=60, help='soak; default: %(default)s')
-    parser.add_argument('--resumes', type=int, default=20, help='how many; default: %(default)s')
-    parser.add_argument('--seed', type=int, default=0, help='of the stops; default: %(default)s')
-    parser.add_argument('--force', action='store_true', help='run again what is finished')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    arguments = parser.parse_args(argv)
-    # So that the training ends with this process.
+    parser = harness.make_parser(__doc__)
+    parser.add_argument('--minutes', type=float, default=60, help='of soak; default: %(default)s')
+    parser.add_argument('--resumes', type=int, default=20, help='number; default: %(default)s')
+    parser.add_argument('--force', action='store_true', help='run finished parts again')
+    # Ends `running`, and with it the training, when this process is terminated.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    workdir = arguments.workdir
-    data_dir = workdir / 'data'
-    try:
-        if arguments.minutes < NUM_WINDOWS * SAMPLE_EVERY / 60 or arguments.resumes < 1:
-            raise ValueError('--minutes must be at least 1, and --resumes too.')
-        result = {
-            'resumes': part(
-                workdir / 'resumes',
-                {'count': arguments.resumes, 'seed': arguments.seed},
-                arguments.force,
-                lambda folder, **asked: resumes(folder, data_dir, **asked),
-            ),
-            'soak': part(
-                workdir / 'soak',
-                {'minutes': arguments.minutes},
-                arguments.force,
-                lambda folder, **asked: soak(folder, data_dir, **asked),
-            ),
-        }
-        samples = read_samples(workdir / 'soak' / 'samples.jsonl')
-        result['soak']['trends'] = trends(samples)
-        draw(samples, workdir / 'soak.png')
-        (workdir / 'soak.md').write_text(to_markdown(result) + '\n\n![Samples](soak.png)\n')
-        print(to_markdown(result))
-        if arguments.json:
-            arguments.json.write_text(json.dumps(result, indent=2) + '\n')
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
-    return 0 if is_fine(result) else 1
+    return harness.run_campaign(parser.parse_args(argv), campaign, to_markdown, is_fine)
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import harness
 import numpy as np
 import pytest
 
@@ -98,7 +99,7 @@ else:
         process.stdin.flush()
         process.stdout.readline()
         after = soak.measure(process.pid)
-        family = soak.descendants(process.pid)
+        family = harness.descendants(process.pid)
         process.communicate(b'')
     assert before['processes'] == 1 and after['processes'] == len(family) == 2
     assert before['workers_private_mb'] == 0
@@ -109,15 +110,6 @@ else:
     # The child's three and twenty, and the ends of two pipes.
     assert after['files'] - before['files'] >= 25
     assert soak.still_there(family, seconds=5) == 0
-
-
-def test_last_step_is_that_of_the_last_whole_line(tmp_path):
-    assert soak.last_step(tmp_path) == 0
-    path = tmp_path / 'metrics.jsonl'
-    path.write_text('{"step": 1')
-    assert soak.last_step(tmp_path) == 0
-    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3, "lo')
-    assert soak.last_step(tmp_path) == 2
 
 
 def test_finished_parts_are_not_run_again(tmp_path):
