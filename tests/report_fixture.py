@@ -22,6 +22,7 @@ from scipy.spatial import cKDTree
 from analysis.associations import stage as associations
 from analysis.clusters import stage as clusters
 from analysis.compare.stage import artifact_kind
+from analysis.confusion.schema import ClassErrors, Confused, Confusion
 from analysis.label_issues import stage as label_issues
 from analysis.pictures import stage as pictures
 from analysis.saliency.stage import LAYERS
@@ -384,12 +385,8 @@ def _associations(analysis) -> None:
 def _confusion(analysis, categories, rng) -> None:
     names = analysis.class_names
     base = {
-        name: {
-            'share': 0.02, 'interval': [0.018, 0.022], 'wrong': 10_000, 'wrong_unlabelled': 0.6,
-            'wrong_unlabelled_interval': [0.55, 0.65],
-        }
-        for name in names[1:]
-    }  # fmt: skip
+        name: ClassErrors(0.02, (0.018, 0.022), 10_000, 0.6, (0.55, 0.65)) for name in names[1:]
+    }
     rows = []
     for category in categories:
         for called in names[1:]:
@@ -397,19 +394,18 @@ def _confusion(analysis, categories, rng) -> None:
                 continue
             share = 0.55 if (category, called) == ('truck', 'car') else float(rng.beta(1, 9))
             rows.append(
-                {
-                    'category': category, 'called': called,
-                    'label': category if category in names else names[0], 'images': 40,
-                    'effective_images': 21.5, 'pixels': 90_000, 'instances': 60, 'share': share,
-                    'interval': [0.8 * share, min(1, 1.2 * share)], 'excess': share - 0.02,
-                    'excess_interval': [0.8 * share - 0.02, 1.2 * share - 0.02],
-                    'instance_share': share, 'instance_interval': [0.7 * share, 1.3 * share],
-                    'wrong_share': share / 8, 'wrong_interval': [share / 10, share / 6],
-                }
+                Confused(
+                    category=category, called=called,
+                    label=category if category in names else names[0], images=40,
+                    effective_images=21.5, pixels=90_000, instances=60, share=share,
+                    interval=(0.8 * share, min(1, 1.2 * share)), excess=share - 0.02,
+                    excess_interval=(0.8 * share - 0.02, 1.2 * share - 0.02),
+                    instance_share=share, instance_interval=(0.7 * share, 1.3 * share),
+                    wrong_share=share / 8, wrong_interval=(share / 10, share / 6),
+                )
             )  # fmt: skip
-    rows.sort(key=lambda row: -row['excess'])
-    result = {'num_images': len(analysis), 'pooled': [], 'base': base, 'rows': rows}
-    artifacts.save_json(analysis, 'confusion', 1, result)
+    rows.sort(key=lambda row: -row.excess)
+    new_artifacts.save(analysis, Confusion(len(analysis), (), base, tuple(rows)))
 
 
 def _draw(kind: int, rng: np.random.Generator) -> tuple[Image.Image, np.ndarray, np.ndarray]:

@@ -59,6 +59,7 @@ def test_full_label_is_the_networks_label_enlarged(examples):
         full, label = examples.full_label(i), examples[i]['label']
         small = Image.fromarray(full).resize(label.shape[::-1], Image.Resampling.NEAREST)
         np.testing.assert_array_equal(np.asarray(small), label)
+        np.testing.assert_array_equal(examples.label(i), label)
 
 
 def test_uneven_batch_is_named():

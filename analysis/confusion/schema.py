@@ -1,0 +1,97 @@
+"""Which categories the network predicts as its classes: the result of `analysis.confusion`."""
+
+import dataclasses
+from typing import ClassVar
+
+from analysis.stage.artifacts import Result
+
+Interval = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassErrors:
+    """Where the network predicts a class wrongly.
+
+    Attributes:
+      share: of the background pixels under no annotation, those predicted as the class.
+      interval: of the share.
+      wrong: number of pixels wrongly predicted as the class.
+      wrong_unlabelled: share of them that is under no annotation.
+      wrong_unlabelled_interval: of that share.
+    """
+
+    share: float | None
+    interval: Interval | None
+    wrong: int
+    wrong_unlabelled: float | None
+    wrong_unlabelled_interval: Interval | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Confused:
+    """A category and a class that it does not belong to.
+
+    Everything is counted over the images in which the category is completely annotated.
+
+    Attributes:
+      category: its name.
+      called: the class that the network predicts.
+      label: class of the category in the label space; the background class for none.
+      images: with pixels of the category.
+      effective_images: effective sample size, (Σ n)² / Σ n² over the category's pixels per image.
+        Below about 10 the intervals are too narrow.
+      pixels: of the category.
+      instances: of the category.
+      share: of the category's pixels, those predicted as the class.
+      interval: of the share.
+      excess: the share minus that of the background pixels under no annotation.
+      excess_interval: of the excess.
+      instance_share: of the category's instances, those predicted as the class.
+      instance_interval: of that share.
+      wrong_share: of all pixels wrongly predicted as the class, those of the category.
+      wrong_interval: of that share.
+    """
+
+    category: str
+    called: str
+    label: str
+    images: int
+    effective_images: float
+    pixels: int
+    instances: int
+    share: float | None
+    interval: Interval | None
+    excess: float | None
+    excess_interval: Interval | None
+    instance_share: float | None
+    instance_interval: Interval | None
+    wrong_share: float | None
+    wrong_interval: Interval | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Confusion(Result):
+    """Confusion of the data set's categories with the label space's classes.
+
+    All at the network's resolution. Intervals are 95 % percentile bootstraps over images. None
+    where a number does not exist.
+
+    Attributes:
+      num_images: N, of all runs.
+      pooled: directories of the other runs whose images are included.
+      base: by foreground class.
+      rows: for each category that occurs and each foreground class that it does not belong to; by
+        class, then by falling number of pixels predicted as the class.
+    """
+
+    NAME: ClassVar[str] = 'confusion'
+    VERSION: ClassVar[int] = 2
+
+    num_images: int
+    pooled: tuple[str, ...]
+    base: dict[str, ClassErrors]
+    rows: tuple[Confused, ...]
+
+
+# Name of the artifact with the images of several runs.
+POOLED = 'confusion-pooled'
