@@ -21,6 +21,7 @@ machine begins anew).
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import pathlib
@@ -33,7 +34,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from segmentation import launch
 from segmentation.config import load_config
 from segmentation.data import label_spaces
-from segmentation.sweeps import results, workers
+from segmentation.sweeps import results, sets, workers
 from segmentation.sweeps import study as sweeps
 
 
@@ -107,16 +108,16 @@ def _read_sweep(arguments, overrides) -> sweeps.Sweep:
         raise ValueError(f'--metric is one of {", ".join(metrics)}, not {arguments.metric}.')
     space = {}
     if not arguments.search:
-        sets = sweeps.read_sets(arguments.config, arguments.sweep, base)
+        chosen = sets.read_sets(arguments.config, arguments.sweep, base)
     else:
-        space = sweeps.read_space(arguments.config, arguments.sweep, base)
+        space = sets.read_space(arguments.config, arguments.sweep, base)
         if arguments.search == 'random':
-            sets = sweeps.draw_sets(space, arguments.trials, base)
+            chosen = sets.draw_sets(space, arguments.trials, base)
         else:
-            sets = {f'{number:04d}': None for number in range(arguments.trials)}
+            chosen = {f'{number:04d}': None for number in range(arguments.trials)}
     return sweeps.Sweep(
         base=base,
-        sets=sets,
+        sets=chosen,
         space=space,
         workdir=arguments.workdir,
         storage=arguments.storage or f'sqlite:///{arguments.workdir.resolve()}/study.sqlite',
@@ -128,7 +129,7 @@ def _read_sweep(arguments, overrides) -> sweeps.Sweep:
 
 def best_command(arguments, overrides, row) -> str:
     """The command that trains a set again."""
-    values = [f'--config.{name}={_literal(value)}' for name, value in row['overrides'].items()]
+    values = [f'--config.{name}={_literal(value)}' for name, value in row.overrides.items()]
     command = ['python', 'scripts/train.py', '--config', arguments.config,
                '--workdir', f'{arguments.workdir}-best', *overrides, *values]  # fmt: skip
     return shlex.join(command)
@@ -159,12 +160,14 @@ def main() -> int:
         print(f'The database fails: {error}\nThe same command continues.', file=sys.stderr)
         return launch.EXIT_STOPPED
     print((sweep.workdir / 'results.md').read_text())
-    best = rows[0] if rows[0]['state'] == 'complete' else None
+    best = rows[0] if rows[0].state == 'complete' else None
     command = best and best_command(arguments, overrides, best)
     if best:
         print(f'Figures are in {sweep.workdir}. To train the best set again:\n\n  {command}\n')
     if arguments.json:
-        result = {'metric': sweep.metric, 'best': best, 'command': command, 'trials': rows}
+        trials = [dataclasses.asdict(row) for row in rows]
+        result = {'metric': sweep.metric, 'best': trials[0] if best else None}
+        result |= {'command': command, 'trials': trials}
         arguments.json.write_text(json.dumps(result, indent=2) + '\n')
     if not done:
         print('Stopped; the same command continues.', file=sys.stderr)

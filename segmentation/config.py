@@ -5,13 +5,21 @@ import difflib
 import json
 import pathlib
 import runpy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from configs import default
-from segmentation.files import write_json
+from segmentation.files import write_text
+
+# Fields that decide where data are kept, how fast a run is and what it records, but never what it
+# computes. Runs and sweeps may differ in them: a run continues, and a sweep takes up its trials,
+# with other values (on another machine, say).
+NEUTRAL_FIELDS = frozenset({
+    'data.data_dir', 'data.threads', 'data.prefetch', 'data.workers', 'eval_batch_size',
+    'train.log_every', 'train.checkpoint_every', 'train.keep_every', 'train.num_pictures',
+})  # fmt: skip
 
 _WANTED = {
     bool: 'True or False',
@@ -104,6 +112,13 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
         group[field] = value
 
 
+def with_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """A locked copy of a config with some fields set (see `set_fields`)."""
+    copy = config.copy_and_resolve_references().lock()
+    set_fields(copy, overrides)
+    return copy
+
+
 def _find(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
     """The group that a field is in, and the field's own name."""
     group, path = config, name.split('.')
@@ -154,9 +169,22 @@ def flat(tree: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
     return result
 
 
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], ignored: Collection[str] = NEUTRAL_FIELDS
+) -> list[str]:
+    """Describes the fields (see `flat`) that differ, one line each; tuples are equal to lists."""
+    old, new = json.loads(json.dumps([dict(old), dict(new)]))
+    return [
+        f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and name not in ignored
+    ]
+
+
 def save_config(config: ConfigDict, path: pathlib.Path) -> None:
     """Writes a config as JSON (tuples become lists)."""
-    write_json(path, config.to_dict())
+    # Infinity is a legal value of a field, though JSON itself has no name for it.
+    write_text(path, json.dumps(config.to_dict(), indent=2) + '\n')
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:

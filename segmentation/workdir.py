@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
-from segmentation.config import flat, read_config, save_config
+from segmentation.config import NEUTRAL_FIELDS, differences, flat, read_config, save_config
 from segmentation.files import write_json
 
 if TYPE_CHECKING:
     from segmentation.data import coco
 
-# Fields that may differ when a run is continued: they do not change what has been computed so far.
-_FREE_FIELDS = {
-    'data.data_dir', 'data.threads', 'data.prefetch', 'data.workers', 'train.num_steps',
-    'train.num_epochs', 'train.log_every', 'eval_batch_size', 'optimizer.skip_nonfinite',
-}  # fmt: skip
+# Fields that may also differ when a run is continued: they are about the steps still to come.
+_FUTURE_FIELDS = {'train.num_steps', 'train.num_epochs', 'optimizer.skip_nonfinite'}
 
 
 @contextlib.contextmanager
@@ -93,14 +90,8 @@ def read_description(workdir: pathlib.Path) -> dict:
 def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> None:
     if not (workdir / 'run.json').exists():
         return
-    # Through JSON, so that tuples compare as the lists they were saved as.
-    new = flat(json.loads(json.dumps(config.to_dict())))
-    old = flat(read_config(workdir / 'config.json').to_dict())
-    differing = [
-        f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name not in _FREE_FIELDS
-    ]
+    old = flat(read_config(workdir / 'config.json'))
+    differing = differences(old, flat(config), NEUTRAL_FIELDS | _FUTURE_FIELDS)
     before = read_description(workdir)
     if before['data']['fingerprint'] != run['data']['fingerprint']:
         differing.append(f"data: {before['data']['fingerprint']} there, "

@@ -96,6 +96,7 @@ def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monke
     # Another config, or a config that only differs in how fast it runs.
     tiny_config.train.num_steps = 5
     tiny_config.data.threads = 1
+    tiny_config.train.num_pictures = 1
     assert train.train(tiny_config, tmp_path).step == 5
     tiny_config.optimizer.learning_rate = 0.5
     with pytest.raises(ValueError, match='optimizer.learning_rate: 0.001 there, 0.5 now'):

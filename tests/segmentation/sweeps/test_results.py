@@ -10,6 +10,11 @@ from PIL import Image
 from configs import default
 from segmentation.sweeps import results
 from segmentation.sweeps import study as sweeps
+from segmentation.sweeps.sets import key_sets
+
+pytestmark = pytest.mark.filterwarnings(
+    'ignore:.*experimental:optuna.exceptions.ExperimentalWarning'
+)
 
 SETS = [
     {},
@@ -24,7 +29,7 @@ SETS = [
 @pytest.fixture
 def sweep(tmp_path):
     base = default.get_config().lock()
-    keyed = sweeps.key_sets(SETS, base)
+    keyed = key_sets(SETS, base)
     return sweeps.Sweep(base, keyed, {}, tmp_path, 'sqlite://')
 
 
@@ -48,24 +53,24 @@ def entries(sweep):
 
 def test_best_comes_first_and_is_the_best_evaluation(sweep):
     rows = results.result_rows(entries(sweep), sweep)
-    assert [row['state'] for row in rows] == ['complete'] * 4 + ['pruned', 'failed']
-    assert [row['score'] for row in rows[:4]] == pytest.approx([0.6, 0.5, 0.3, 0.2])
-    assert rows[0]['step'] == 20 and rows[0]['change'] == pytest.approx(0.4)
-    assert rows[0]['overrides'] == SETS[4]
+    assert [row.state for row in rows] == ['complete'] * 4 + ['pruned', 'failed']
+    assert [row.score for row in rows[:4]] == pytest.approx([0.6, 0.5, 0.3, 0.2])
+    assert rows[0].step == 20 and rows[0].change == pytest.approx(0.4)
+    assert rows[0].overrides == SETS[4]
     # Fields that a set does not name have the config's values.
-    assert rows[3]['fields'] == {
+    assert rows[3].fields == {
         'optimizer.learning_rate': 1e-3,
         'data.flip': False,
         'data.source': '2014',
         'loss.class_weights': (),
     }
-    assert rows[-1]['score'] is None and rows[-1]['change'] is None
+    assert rows[-1].score is None and rows[-1].change is None
 
 
 def test_lower_loss_is_better(sweep):
     sweep = sweeps.Sweep(sweep.base, sweep.sets, {}, sweep.workdir, 'sqlite://', metric='loss')
     rows = results.result_rows(entries(sweep), sweep)
-    assert rows[0]['score'] == 0.1 and rows[0]['step'] == 10
+    assert rows[0].score == 0.1 and rows[0].step == 10
 
 
 def test_no_cell_is_a_formula(sweep):
@@ -74,7 +79,7 @@ def test_no_cell_is_a_formula(sweep):
         table = list(csv.DictReader(file))
     assert table[0]['data.source'] == "'" + SETS[4]['data.source']
     assert table[-1]['reason'].startswith("'@broken")
-    assert [float(row['score']) for row in table[:5]] == [row['score'] for row in rows[:5]]
+    assert [float(row['score']) for row in table[:5]] == [row.score for row in rows[:5]]
     assert table[0]['optimizer.learning_rate'] == '0.001'
 
 
@@ -98,10 +103,14 @@ def test_figures_are_drawn(sweep):
 
 def test_importance_finds_the_field_that_matters(sweep):
     rows = [
-        {'state': 'complete', 'score': 0.1 * i, 'fields': {'seed': i, 'data.flip': bool(j)}}
+        results.Row(
+            key=f'{i}{j}', state='complete', score=0.1 * i, step=1, change=None, starts=1,
+            seconds=None, overrides={}, fields={'seed': i, 'data.flip': bool(j)}, curve={},
+            reason='',
+        )
         for i in range(6)
         for j in range(2)
-    ]
+    ]  # fmt: skip
     shares = results.importance_of_fields(rows, 'mean_iou')
     assert list(shares) == ['seed', 'data.flip'] and shares['seed'] > 0.9
     assert results.importance_of_fields(rows[:3], 'mean_iou') == {}
@@ -110,5 +119,5 @@ def test_importance_finds_the_field_that_matters(sweep):
 def test_nothing_to_show_yet(sweep):
     waiting = [sweeps.Entry(key, 'missing', None, 0, '') for key in sweep.sets]
     rows = results.write_results(waiting, sweep)
-    assert {row['score'] for row in rows} == {None}
+    assert {row.score for row in rows} == {None}
     assert not (sweep.workdir / 'curves.png').exists()
