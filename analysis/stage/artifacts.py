@@ -165,8 +165,8 @@ def load(view: View, kind: type[R], name: str = '') -> R:
             if header.get(key) != value
         ]
         reads = {name: digest for name, digest in header['reads'].items() if digest}
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, OSError) as error:
-        raise ValueError(f'{path} is damaged ({error}); {again} --force.') from error
+    except (KeyError, TypeError, AttributeError, UnicodeError, OSError, json.JSONDecodeError) as e:
+        raise ValueError(f'{path} is damaged ({e}); {again} --force.') from e
     if wrong:
         raise ValueError(
             f'{path} is of other images or of another version of the code: {", ".join(wrong)}. '

@@ -3,9 +3,11 @@
 `<name>.json` has a header and all fields that JSON can hold. Fields that are NumPy arrays (or
 dicts of them) are in `<name>.npz`, a field that is a table is in `<name>.parquet`. The header has
 the SHA-256 of each of these files and of the JSON itself, so that any change is noticed. The JSON
-file is removed first and written last: if it exists, the files beside it are complete.
+file is removed before the others are replaced, and replaced last: if it exists, the files beside it
+are complete.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -18,7 +20,7 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from segmentation.files import replacing, sha256, write_json
+from segmentation.files import replacing, sha256
 
 R = TypeVar('R')
 _HEADER = 'header'
@@ -90,19 +92,23 @@ def write(folder: pathlib.Path, name: str, result: Any, header: dict[str, Any]) 
         if array.dtype.hasobject:
             raise TypeError(f'{name}.{field} holds Python objects: they would have to be pickled.')
     path = json_path(folder, name)
-    path.unlink(missing_ok=True)
     files = {}
-    if arrays:
-        with replacing(folder / f'{name}.npz') as partial:
+    with contextlib.ExitStack() as stack:
+        # Files are replaced in reverse order: the JSON file last, and none if the disk is full.
+        json_file = stack.enter_context(replacing(path))
+        if arrays:
+            partial = stack.enter_context(replacing(folder / f'{name}.npz'))
             with partial.open('wb') as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]  # the stub wants bool
             files[f'{name}.npz'] = sha256(partial)
-    if table is not None:
-        with replacing(folder / f'{name}.parquet') as partial:
+        if table is not None:
+            partial = stack.enter_context(replacing(folder / f'{name}.parquet'))
             parquet.write_table(table, partial)
             files[f'{name}.parquet'] = sha256(partial)
-    header = {**header, 'files': files}
-    write_json(path, {_HEADER: {**header, 'sha256': _digest(header, content)}, **content})
+        header = {**header, 'files': files}
+        document = {_HEADER: {**header, 'sha256': _digest(header, content)}, **content}
+        json_file.write_text(json.dumps(document, indent=2, allow_nan=False) + '\n')
+        path.unlink(missing_ok=True)
 
 
 def read_header(folder: pathlib.Path, name: str) -> dict[str, Any]:

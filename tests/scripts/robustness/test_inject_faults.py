@@ -30,9 +30,9 @@ def test_every_fault_ends_well(tmp_path):
         assert fault.replace('_', r'\_') in done.stdout
         assert all(map(inject_faults.is_fine, outcomes)), (fault, outcomes)
     kinds = {fault.partition(':')[0] for fault in table}
-    assert kinds >= {'killed', 'bit flip', 'cut short', 'damaged picture'}
+    assert kinds >= {'killed', 'bit flip', 'cut short', 'damaged image'}
     assert table['killed: in the writing of a checkpoint']['recovered'] > 5
-    assert table['killed: in the preparation of data']['recovered'] > 5
+    assert table['killed: in the writing of prepared data']['recovered'] > 5
     assert table['bit flip: thing.npz of an analysis'].get('noticed', 0) > 5
 
 

@@ -1,0 +1,109 @@
+"""Damaged image files of many formats, for inject_faults.py."""
+
+import io
+import pathlib
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from segmentation.data import coco_files, transforms
+
+SIZE = (40, 30)
+
+
+def outcome_of(
+    work: Callable[[], Any], named: pathlib.Path, expected: type | tuple = ValueError
+) -> tuple[str, Any]:
+    """Runs something; an expected error must name a path.
+
+    Returns:
+      'done', 'noticed', 'NOT NAMED: …' or 'RAISED …', and the result or None.
+    """
+    try:
+        return 'done', work()
+    except expected as error:
+        return 'noticed' if str(named) in str(error) else f'NOT NAMED: {error}', None
+    except Exception as error:  # noqa: BLE001 - any other error is wrong
+        return f'RAISED {type(error).__name__}', None
+
+
+def whole_files() -> list[bytes]:
+    """Files of every format and mode that is read, and of some that are not."""
+    rng = np.random.default_rng(0)
+    width, height = SIZE
+    image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+    deep = Image.fromarray(rng.integers(0, 65536, (height, width), np.uint16))
+    rotated = Image.Exif()
+    rotated[0x0112] = 6
+    frames = {'save_all': True, 'append_images': [image.rotate(90), image.rotate(180)]}
+    files = []
+    for picture, file_format, options in (
+        *((image.convert(mode), 'JPEG', {}) for mode in ('RGB', 'L', 'CMYK')),
+        *((image.convert(mode), 'PNG', {}) for mode in ('RGB', 'L', 'LA', 'P', 'RGBA', '1')),
+        *((image.convert(mode), 'TIFF', {}) for mode in ('RGB', 'CMYK', 'F', 'I', 'YCbCr')),
+        (deep, 'PNG', {}),
+        (deep, 'TIFF', {}),
+        (image, 'JPEG', {'exif': rotated}),
+        (image, 'JPEG', {'progressive': True}),
+        *((image, file_format, frames) for file_format in ('GIF', 'PNG', 'WEBP')),
+        *((image, file_format, {}) for file_format in ('BMP', 'ICO', 'PPM')),
+    ):
+        buffer = io.BytesIO()
+        picture.save(buffer, file_format, **options)
+        files.append(buffer.getvalue())
+    return files
+
+
+def damage(data: bytes, rng: random.Random) -> bytes:
+    """Cuts, overwrites, removes or repeats parts of a file, more often near its beginning."""
+    if rng.random() < 0.3:
+        data = data[: rng.randrange(len(data))]
+    for _ in range(rng.choice((0, 1, 1, 2, 8)) if data else 0):
+        place = rng.randrange(rng.choice((len(data) + 1, min(len(data), 120) + 1)))
+        extreme = rng.choice((bytes(4), b'\xff' * 4, b'\x7f' + b'\xff' * 3))
+        new, removed = rng.choice(
+            (
+                (bytes([rng.randrange(256)]), 1),
+                (extreme, 4),
+                (b'', rng.randrange(1, 30)),
+                (data[place : place + rng.randrange(1, 200)], 0),
+            )
+        )
+        data = data[:place] + new + data[place + removed :]
+    return data
+
+
+def read_in_data_set(data: bytes) -> str:
+    """Outcome of an annotated image: one that a data set accepts must be readable later."""
+    for size in (SIZE, SIZE[::-1]):
+        try:
+            coco_files.check_image(data, *size)
+        except coco_files.UnusableImage:
+            continue
+        except Exception as error:  # noqa: BLE001 - any other error is wrong
+            return f'RAISED {type(error).__name__}'
+        try:
+            for at_least in (0, 16):
+                image = transforms.decode_image(data, size, at_least)
+                transforms.resize(image, 32, (0.0, 0.0, 1.0, 1.0), antialias=True)
+        except Exception as error:  # noqa: BLE001 - accepted files must be readable
+            return f'TAKEN, BUT RAISED {type(error).__name__}'
+        return 'done'
+    return 'left out'
+
+
+def damaged(folder: pathlib.Path, count: int, rng: random.Random) -> Iterator[tuple[str, str]]:
+    """Yields (fault, outcome) of `count` files."""
+    files, path = whole_files(), folder / 'picture'
+    for _ in range(count):
+        data = damage(rng.choice(files), rng)
+        yield 'damaged image: in a data set', read_in_data_set(data)
+        path.write_bytes(data)
+
+        def predict() -> None:
+            transforms.read_image_file(path, 32, antialias=True)
+
+        yield 'damaged image: for prediction', outcome_of(predict, path)[0]
