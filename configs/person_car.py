@@ -4,10 +4,10 @@
     python -m analysis.mean_iou --workdir runs/person_car
 
 COCO 2014, images with a person and a car, at most 6000 for training and 2800 for validation.
-Published mean IoU: person 0.309, car 0.262 (whether over the set or per image is not said).
-Our score on all of COCO 2014: nobody has run it yet; a small subset is in the README's table.
-Expected run time: 200 epochs of 5,400 images, about 8 hours at the 36 images per second of two
-shared CPU cores (an estimate); not measured on a GPU or TPU.
+Published IoU: person 0.309, car 0.262 (over the set or per image is not documented). Nobody has run
+it on all of COCO 2014 yet; configs/README.md has results on a subset. Expected run time: 200 epochs
+of 5,400 images, about 8 hours on two shared CPU cores at 36 images per second (an estimate); not
+measured on a GPU or TPU.
 """
 
 from configs import default
@@ -20,18 +20,18 @@ def get_config():
 
 
 def sweep_protocol():
-    """What the published protocol leaves open, one change at a time, after the config as it is.
+    """The unchanged config, then one change at a time of what the published protocol leaves open.
 
         python scripts/sweep.py --config configs/person_car.py --sweep protocol --workdir runs/sweep
 
-    `data.overlap` and `data.crowd` change what counts as right, and so the question: their scores
-    are not of the same pixels as the others'.
+    `data.overlap` and `data.crowd` change the true classes, so their scores are not comparable with
+    the others.
     """
     yield {}
     yield {'model.encoder_trainable': True}
     yield {'model.encoder_trainable': True, 'model.encoder_statistics': 'fixed'}
     yield {'model.encoder_trainable': True, 'optimizer.learning_rate': 1e-4}
-    # Momentum matters only where statistics are not measured anew.
+    # Momentum only matters if statistics are not recomputed.
     yield {'train.recalibrate_batches': 0}
     yield {'train.recalibrate_batches': 0, 'model.decoder_bn_momentum': 0.9}
     yield {
@@ -60,7 +60,7 @@ def sweep_protocol():
 
 
 def sweep_combined():
-    """What did best in `sweep_protocol`, stronger and together, each with two seeds."""
+    """The best changes of `sweep_protocol`, combined and stronger, with two seeds each."""
     weighted = {'loss.class_weights': (0.5, 1.0, 2.0)}
     smoothed = {**weighted, 'loss.label_smoothing': 0.1}
     augmented = {'data.flip': True, 'data.min_crop': 0.5}

@@ -2,10 +2,10 @@
 
     python scripts/train.py --config configs/planted.py --workdir runs/planted
 
-The network and its training are the demo's. What was planted is told by
-annotations/planted_<split>.jsonl in the folder of the scenes (see segmentation/scenes/truth.py),
-which training never reads. Develop on this seed, score on those that are kept aside for it:
---config.data.scenes.seed=N for the N of segmentation.scenes.HELD_OUT_SEEDS.
+The network and its training are the demo's. annotations/planted_<split>.jsonl in the folder of the
+scenes holds the planted truth (see segmentation/scenes/planted/truth.py); training never reads it.
+Develop on this seed, and score on the held-out ones: --config.data.scenes.seed=N with N from
+segmentation.scenes.HELD_OUT_SEEDS.
 """
 
 from configs import demo
