@@ -7,6 +7,7 @@ import pathlib
 import time
 
 from segmentation import scenes
+from segmentation.files import write_json
 
 
 def split_count(text: str) -> tuple[str, int]:
@@ -98,7 +99,7 @@ def main() -> None:
                 print(f'  planted {key}: ' + ', '.join(f'{k} {n}' for k, n in numbers.items()))
     print(f'{args.folder}: {result["seconds"]:.1f} s')
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1))
+        write_json(args.json, result)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ skipped, counted and named; the exit status is then 2.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from analysis.stage.run import restore_run
 from segmentation import cpu_runtime, evaluate, overlays
 from segmentation.data import transforms
+from segmentation.files import write_json
 from segmentation.markdown import printable
 
 
@@ -94,7 +94,7 @@ def main():
         print(printable(f'skipped {skipped["file"]}: {skipped["reason"]}'), file=sys.stderr)
     print(f'{len(result["pictures"])} predicted, {len(result["skipped"])} skipped')
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+        write_json(arguments.json, result)
     return 2 if result['skipped'] else 0
 
 

@@ -1,10 +1,9 @@
 """Prepares COCO 2014, a folder in COCO's layout, or drawn scenes as a tfds data set."""
 
 import argparse
-import json
-import pathlib
 
 from segmentation.data import coco, label_spaces, selection
+from segmentation.files import write_json
 
 
 def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
@@ -95,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
             'images_with_every_class': counts,
             'skipped': prepared.skipped,
         }
-        pathlib.Path(args.json).write_text(json.dumps(summary, indent=1) + '\n')
+        write_json(args.json, summary)
 
 
 if __name__ == '__main__':

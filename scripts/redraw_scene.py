@@ -9,12 +9,12 @@ nor its lamps touched stay the same. Without --without and --background the obje
 """
 
 import argparse
-import json
 import pathlib
 
 from PIL import Image
 
 from segmentation import scenes
+from segmentation.files import write_json
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def main() -> None:
         Image.fromarray(rendered.image).save(args.output, 'PNG')
         print(f'{args.output}: {pixels} of {rendered.owner.size} pixels are others than before')
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1))
+        write_json(args.json, result)
 
 
 if __name__ == '__main__':

@@ -13,12 +13,12 @@ A run can be repeated from its own directory, into another one:
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import sys
 
-from segmentation import cpu_runtime, launch, metrics, train
+from segmentation import cpu_runtime, launch, markdown, train
 from segmentation.config import load_config
+from segmentation.files import write_json
 
 
 def parse_arguments(argv=None):
@@ -66,11 +66,11 @@ def main():
         )
     result = train.train(config, arguments.workdir, profile_steps=arguments.profile)
     if arguments.process_id == 0:
-        print(metrics.markdown_table(result.selection))
+        print(markdown.iou_table(result.selection))
         print(f'\nBest checkpoint: step {result.best_step}. Score it on the validation split:')
         print(f'  python -m analysis.mean_iou --workdir {arguments.workdir}')
         if arguments.json:
-            arguments.json.write_text(json.dumps(dataclasses.asdict(result), indent=2) + '\n')
+            write_json(arguments.json, dataclasses.asdict(result))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Atomic writes (a reader sees the old file or the new one, never half of one) and checksums."""
+"""Atomic writes and checksums. A reader sees the old file or the new one, never half of one."""
 
 import contextlib
 import hashlib
@@ -11,12 +11,12 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """Yields a temporary path beside `path`; it becomes `path` if the block ends without an error.
+    """Yields a temporary path next to `path`, which replaces it if the block ends without an error.
 
-    Temporary files of processes that were killed while they wrote the same file are removed.
+    Also removes temporary files of killed processes that were writing the same file.
 
     Raises:
-      OSError: the file cannot be written (a full disk, a read-only folder); the message names it.
+      OSError: the file cannot be written (full disk, read-only folder); the message names it.
     """
     path = pathlib.Path(path)
     _remove_abandoned(path)
@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         yield partial
         os.replace(partial, path)
-    except OSError as error:  # The error of a full disk does not name the file.
+    except OSError as error:  # of a full disk, it does not name the file
         raise OSError(f'{path} cannot be written: {error}') from error
     finally:
         partial.unlink(missing_ok=True)
@@ -51,11 +51,11 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Writes JSON, indented, atomically.
+    """Writes indented JSON atomically.
 
     Raises:
       OSError: see `replacing`.
-      ValueError: NaN or infinity, which JSON does not have.
+      ValueError: the content has NaN or infinity, which JSON lacks.
     """
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + '\n')
 

@@ -1,19 +1,28 @@
-"""Tables for people, in Markdown that shows any text as it is."""
+"""Markdown tables, in which any text shows as it is."""
 
 import html
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def printable(text: str) -> str:
-    """Text, on one line, in which characters that would control a terminal are written out."""
+    """One line of text, with escape codes for characters that would control a terminal."""
     text = ' '.join(text.split())
     return ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def escape(text: str) -> str:
-    """Text that Markdown, and a terminal, shows as it is, on one line."""
+    """One line of text that Markdown, and a terminal, shows as it is."""
     text = html.escape(printable(text), quote=False)
     return ''.join(f'\\{char}' if char in '\\|`*_[]' else char for char in text)
+
+
+def number(value: float | None, interval: Sequence[float] | None = None, spec: str = '.3f') -> str:
+    """A number, with its interval in brackets if there is one; '–' for None."""
+    if value is None:
+        return '–'
+    bounds = f' ({interval[0]:{spec}}, {interval[1]:{spec}})' if interval else ''
+    return f'{value:{spec}}{bounds}'
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -21,3 +30,32 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f'| {" | ".join(header)} |', '|' + '---|' * len(header)]
     lines += [f'| {" | ".join(map(escape, row))} |' for row in rows]
     return '\n'.join(lines)
+
+
+def iou_table(summary: dict[str, Any]) -> str:
+    """Scores of `metrics.summarize`, one row per class and one per mean; intervals in brackets."""
+    intervals = summary.get('intervals', {})
+
+    def cell(key: str, name: str | None = None) -> str:
+        value, interval = summary[key], intervals.get(key)
+        if name is not None:
+            value, interval = value[name], interval and interval[name]
+        if value is None:
+            return '–'
+        text = f'{value:.3f}'
+        return f'{text} [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else text
+
+    rows = ['| class | IoU over the set | mean IoU per image | images | effective |']
+    rows.append('|---|---|---|---|---|')
+    for name in summary['iou']:
+        rows.append(
+            f'| {escape(name)} | {cell("iou", name)} | {cell("image_iou", name)} '
+            f'| {summary["num_images_with_class"][name]} '
+            f'| {summary["effective_images"][name]:.1f} |'
+        )
+    foreground = f'{cell("mean_iou_foreground")} | {cell("mean_image_iou")}'
+    rows.append(f'| **mean, foreground** | {foreground} | {summary["num_images"]} | |')
+    rows.append(f'| **mean, all classes** | {cell("mean_iou")} | | {summary["num_images"]} | |')
+    baseline = cell('mean_iou_background_only')
+    rows.append(f'| all classes, if everything were background | {baseline} | | | |')
+    return '\n'.join(rows)

@@ -7,7 +7,6 @@ column: predicted class), so that the same numbers serve the set, the images and
 import numpy as np
 
 from segmentation.data.masks import IGNORE
-from segmentation.markdown import escape
 
 ABSENT_CLASS_RULE = (
     'iou: a class with neither a true nor a predicted pixel in the whole set has no IoU and is '
@@ -190,32 +189,3 @@ def _for_json(values: np.ndarray, class_names: tuple[str, ...]):
     """Numbers for JSON: an array by class name, anything else plain; None for NaN."""
     plain = np.where(np.isnan(values), None, values).tolist()
     return dict(zip(class_names, plain, strict=True)) if values.ndim and class_names else plain
-
-
-def markdown_table(summary: dict) -> str:
-    """The scores of `summarize` as a Markdown table, one row per class and one per mean."""
-    intervals = summary.get('intervals', {})
-
-    def cell(key, name=None):
-        value, interval = summary[key], intervals.get(key)
-        if name is not None:
-            value, interval = value[name], interval and interval[name]
-        if value is None:
-            return '–'
-        text = f'{value:.3f}'
-        return f'{text} [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else text
-
-    rows = ['| class | IoU over the set | mean IoU per image | images | effective |']
-    rows.append('|---|---|---|---|---|')
-    for name in summary['iou']:
-        rows.append(
-            f'| {escape(name)} | {cell("iou", name)} | {cell("image_iou", name)} '
-            f'| {summary["num_images_with_class"][name]} '
-            f'| {summary["effective_images"][name]:.1f} |'
-        )
-    foreground = f'{cell("mean_iou_foreground")} | {cell("mean_image_iou")}'
-    rows.append(f'| **mean, foreground** | {foreground} | {summary["num_images"]} | |')
-    rows.append(f'| **mean, all classes** | {cell("mean_iou")} | | {summary["num_images"]} | |')
-    baseline = cell('mean_iou_background_only')
-    rows.append(f'| all classes, if all were called background | {baseline} | | | |')
-    return '\n'.join(rows)

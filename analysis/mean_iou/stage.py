@@ -16,7 +16,7 @@ from analysis.predictions.schema import Predictions
 from analysis.stage import artifacts, storage
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
-from segmentation import metrics
+from segmentation import markdown, metrics
 from segmentation.files import write_json, write_text
 
 
@@ -52,9 +52,9 @@ def table(result: MeanIou) -> str:
             'equally many pixels of the class that would hold it as evenly; below about 30 the '
             'interval is too narrow.',
             f"At the network's resolution, {result.image_size}×{result.image_size}:",
-            metrics.markdown_table(result.network),
+            markdown.iou_table(result.network),
             "At the images' own resolution:",
-            metrics.markdown_table(result.original),
+            markdown.iou_table(result.original),
             result.absent_class_rule,
         ]
     )

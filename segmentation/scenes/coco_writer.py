@@ -139,9 +139,10 @@ def _claim(folder: pathlib.Path, wanted: dict) -> None:
 
 
 def _write(folder: pathlib.Path, path: pathlib.Path, data: bytes) -> None:
-    """Writes a file elsewhere first, so that it never exists in part.
+    """Writes a file atomically, by way of `.parts`, which is removed in the end.
 
-    The process id keeps apart a worker that outlived a killed run and one of the next run.
+    `files.replacing` would look for abandoned files beside thousands of others each time. The
+    process id separates a worker that outlived a killed run from one of the next run.
     """
     temporary = folder / '.parts' / f'{path.name}.{os.getpid()}.tmp'
     temporary.write_bytes(data)

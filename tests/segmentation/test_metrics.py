@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, jaccard_score
 
-from segmentation import metrics
+from segmentation import markdown, metrics
 
 NAMES = ('background', 'person', 'car')
 
@@ -57,7 +57,7 @@ def test_absent_class_is_left_out_and_wrongly_predicted_counts_as_zero():
     assert summary['image_iou']['person'] == 0.5  # (1 + 0) / 2; the third image does not count
     assert summary['mean_iou_foreground'] == 0.5
     assert summary['num_images_with_class']['person'] == 1
-    assert 'None' not in metrics.markdown_table(summary)
+    assert 'None' not in markdown.iou_table(summary)
     json.dumps(summary, allow_nan=False)
 
 
@@ -99,7 +99,7 @@ def test_effective_images():
 def test_nothing_that_counts_has_no_score():
     summary = metrics.summarize(np.zeros((3, 2, 2), int), ('background', 'a|b'))
     assert summary['mean_iou'] is summary['mean_iou_foreground'] is summary['iou']['a|b'] is None
-    table = metrics.markdown_table(summary)
+    table = markdown.iou_table(summary)
     assert '| a\\|b | – | – | 0 | 0.0 |' in table
     assert 'nan' not in table + json.dumps(summary).lower()
 

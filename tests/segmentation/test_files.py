@@ -1,0 +1,37 @@
+"""Atomic writes: errors, full disks, and processes that were killed while they wrote."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from segmentation import files
+
+
+def test_an_error_keeps_the_old_file_and_leaves_no_other(tmp_path):
+    path = tmp_path / 'scores.json'
+    files.write_json(path, {'iou': 0.5})
+    with pytest.raises(RuntimeError), files.replacing(path) as partial:
+        partial.write_text('half of it')
+        raise RuntimeError
+    with pytest.raises(ValueError, match='JSON'):
+        files.write_json(path, {'iou': float('nan')})
+    assert path.read_text() == '{\n  "iou": 0.5\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(OSError, match='missing/scores.json cannot be written'):
+        files.write_text(tmp_path / 'missing' / 'scores.json', '')
+
+
+def test_only_partial_files_of_dead_processes_are_removed(tmp_path):
+    dead = subprocess.Popen([sys.executable, '-c', ''])
+    dead.wait()
+    for name in (f'.a.txt.{dead.pid}', f'.b.txt.{dead.pid}', f'.a.txt.{os.getppid()}'):
+        (tmp_path / name).write_text('half of it')
+    files.write_text(tmp_path / 'a.txt', 'all of it')
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f'.a.txt.{os.getppid()}', f'.b.txt.{dead.pid}', 'a.txt']
+    )
