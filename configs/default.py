@@ -127,7 +127,7 @@ def get_config() -> ConfigDict:
     # 'adam' or 'adamw' (with `weight_decay`).
     optimizer.name = 'adam'
     optimizer.learning_rate = 1e-3
-    # 'constant', or 'cosine' decay to zero at the last step; first `warmup_steps` of linear warm-up.
+    # 'constant', or 'cosine' decay to zero at the last step, after `warmup_steps` linear warm-up.
     optimizer.schedule = 'constant'
     optimizer.warmup_steps = 0
     optimizer.weight_decay = 0.0
