@@ -69,7 +69,7 @@ def open_page(browser, analysis):
 def passing(page):
     """Rows that pass, by the filters; the number on the page must say the same."""
     settle(page)
-    rows = page.evaluate('[...explorer.order()]')
+    rows = page.evaluate('[...Order.rows()]')
     assert int(page.text_content('#passing').replace(',', '')) == len(rows)
     return np.sort(rows)
 
@@ -140,12 +140,12 @@ def test_brushing_a_histogram_keeps_the_values_under_it(open_page, table):
     drag(page, [(box['x'] + share * box['width'], box['y'] + 20) for share in (0.2, 0.6)])
     rows = passing(page)
 
-    (_, chosen), *others = page.evaluate('[...explorer.filters]')
+    (_, chosen), *others = page.evaluate('[...Filters.all]')
     assert not others
     expected = (table['loss'] >= chosen['low']) & (table['loss'] <= chosen['high'])
     assert 0 < len(rows) < NUMBER
     assert rows.tolist() == np.flatnonzero(expected).tolist()
-    edges = page.evaluate("explorer.binsOf(explorer.view, 'loss').edges")
+    edges = page.evaluate("Bins.of(State.view, 'loss').edges")
     low, high = edges[0], edges[-1]
     assert chosen['low'] == pytest.approx(low + 0.2 * (high - low), abs=0.02 * (high - low))
     assert chosen['high'] == pytest.approx(low + 0.6 * (high - low), abs=0.02 * (high - low))
@@ -161,7 +161,7 @@ def test_keys_brush_a_histogram_too(open_page, table):
     page.keyboard.press('Shift+ArrowRight')
     rows = passing(page)
 
-    edges = page.evaluate("explorer.binsOf(explorer.view, 'loss').edges")
+    edges = page.evaluate("Bins.of(State.view, 'loss').edges")
     assert rows.tolist() == np.flatnonzero(table['loss'] < edges[2]).tolist()
     page.keyboard.press('Escape')
     assert len(passing(page)) == NUMBER
@@ -234,8 +234,8 @@ def test_charts_count_what_all_other_filters_let_pass(open_page, table):
         )
     )
     bins, summary = page.evaluate("""() => {
-        const { edges } = explorer.binsOf(explorer.view, 'brightness');
-        const summary = explorer.summarise(explorer.view, 'brightness', 'loss');
+        const { edges } = Bins.of(State.view, 'brightness');
+        const summary = Bins.summarise(State.view, 'brightness', 'loss');
         return [edges, Object.fromEntries(Object.entries(summary).map(([k, v]) => [k, [...v]]))];
     }""")
 
@@ -259,7 +259,7 @@ def test_lasso_and_box_keep_the_dots_inside(open_page, analysis):
     drag(page, ring)
     page.keyboard.up('Shift')
     rows = passing(page)
-    chosen = page.evaluate("explorer.filters.get('map')")
+    chosen = page.evaluate("Filters.all.get('map')")
     assert rows.tolist() == np.flatnonzero(inside(points, chosen['points'])).tolist()
     assert rows.tolist() == np.flatnonzero(inside(screen, ring)).tolist()
 
@@ -287,7 +287,7 @@ def test_lasso_on_the_turned_map(open_page, analysis):
     page.keyboard.up('Shift')
     rows = passing(page)
 
-    chosen = page.evaluate("explorer.filters.get('map')")
+    chosen = page.evaluate("Filters.all.get('map')")
     yaw, pitch = chosen['turn']
     assert (yaw, pitch) == pytest.approx((0.6 + 60 / 150, 0.35 + 25 / 150))
     around = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
@@ -321,7 +321,7 @@ def test_hover_shows_the_sample_and_a_click_opens_it(open_page, analysis, table)
     assert re.search('error', card.locator('.thumbnail i').nth(1).get_attribute('style'))
     page.mouse.click(*screen[row])
     settle(page)
-    assert page.evaluate('explorer.selected') == row
+    assert page.evaluate('State.selected') == row
 
 
 def test_colour_and_size_by_any_column(open_page):
@@ -339,15 +339,15 @@ def test_colour_and_size_by_any_column(open_page):
 def test_table_sorts_by_any_column_with_missing_values_last(open_page, table):
     page = open_page()
     for name in ('iou_car', 'image_id'):
-        page.evaluate("(name) => explorer.saveState('columns', JSON.stringify([name]))", name)
-        page.evaluate("explorer.emit('view')")
+        page.evaluate("(name) => State.save('columns', JSON.stringify([name]))", name)
+        page.evaluate("Events.emit('view')")
         settle(page)
         page.click(f'[data-sort="{name}"]')
         for sign in (-1, 1):
             order = np.argsort(sign * table[name], kind='stable')
             settle(page)
             cells = page.locator('.page-explore .table-row b').all_text_contents()
-            top = page.evaluate('[...explorer.order()]')
+            top = page.evaluate('[...Order.rows()]')
             np.testing.assert_array_equal(table[name][top], table[name][order])
             if name == 'image_id':
                 assert sorted(map(int, cells)) == sorted(table[name][order][: len(cells)])
@@ -365,12 +365,13 @@ def test_table_and_gallery_hold_only_what_is_seen(open_page, table):
     scroll.evaluate('(element) => (element.scrollTop = element.scrollHeight)')
     page.wait_for_timeout(100)
     last = int(np.argsort(-table['loss'], kind='stable')[-1])
-    assert last in scroll.locator('.table-row').evaluate_all('(rows) => rows.map(({row}) => row)')
+    rows = scroll.locator('.table-row').evaluate_all('(all) => all.map((e) => +e.dataset.row)')
+    assert last in rows
     scroll.focus()
     page.keyboard.press('End')
     page.keyboard.press('Enter')
     settle(page)
-    assert page.evaluate('explorer.selected') == last
+    assert page.evaluate('State.selected') == last
 
 
 @pytest.mark.parametrize('kind', ['table', 'gallery'])
@@ -378,9 +379,10 @@ def test_pictures_are_cut_out_of_their_sheets(open_page, kind):
     page = open_page(f'page=samples&samples.mode={kind}&overlay=truth&sort=image_id')
     page.wait_for_timeout(300)
     pictures = page.locator('.page-samples .thumbnail').evaluate_all("""(all) => all.map((e) => [
-        e.row, e.getBoundingClientRect().height, e.children.length, e.firstChild.style.cssText,
+        +e.dataset.row, e.getBoundingClientRect().height, e.children.length,
+        e.firstChild.style.cssText,
     ])""")
-    described = page.evaluate('explorer.view.pictures')
+    described = page.evaluate('State.view.pictures')
 
     assert len(pictures) > 8
     for row, height, layers, style in pictures:
@@ -398,12 +400,12 @@ def test_a_link_shows_the_same_again(open_page, names, table):
     )
     page.evaluate(
         """(name) => {
-            explorer.toggleValue('cluster', name);
-            explorer.setFilter('chosen', { kind: 'rows', rows: [3, 5, 8, 149], label: 'some' });
-            explorer.removeFilter('chosen');
-            explorer.setAppearance({ color: 'brightness', size: 'loss', theme: 'dark' });
-            explorer.setSort('image_id', false);
-            explorer.openSample(5);
+            Filters.toggle('cluster', name);
+            Filters.set('chosen', { kind: 'rows', rows: [3, 5, 8, 149], label: 'some' });
+            Filters.remove('chosen');
+            State.setAppearance({ color: 'brightness', size: 'loss', theme: 'dark' });
+            State.setSort('image_id', false);
+            State.openSample(5);
         }""",
         names[0],
     )
@@ -414,8 +416,8 @@ def test_a_link_shows_the_same_again(open_page, names, table):
 
     assert passing(again).tolist() == rows.tolist()
     assert 0 < len(rows) < NUMBER
-    state = again.evaluate("""[explorer.appearance.color, explorer.appearance.size, explorer.page,
-        explorer.sort.column, explorer.sort.descending, explorer.selected, explorer.isDark()]""")
+    state = again.evaluate("""[State.appearance.color, State.appearance.size, State.page,
+        State.sort.column, State.sort.descending, State.selected, State.isDark()]""")
     assert state == ['brightness', 'loss', 'samples', 'image_id', False, 5, True]
 
 
@@ -423,17 +425,17 @@ def test_back_closes_a_sample(open_page):
     page = open_page()
     page.locator('.page-explore .table-row').first.click()
     fragment_of(page, 'sample=')
-    assert page.evaluate('explorer.selected') is not None
+    assert page.evaluate('State.selected') is not None
 
     page.evaluate('history.back()')
     page.wait_for_timeout(200)
 
-    assert page.evaluate('explorer.selected') is None
+    assert page.evaluate('State.selected') is None
 
 
 def test_rows_of_a_link(open_page):
     page = open_page()
-    page.evaluate("explorer.setFilter('some', { kind: 'rows', rows: [149, 3, 40], label: 'some' })")
+    page.evaluate("Filters.set('some', { kind: 'rows', rows: [149, 3, 40], label: 'some' })")
     again = open_page(fragment_of(page, 'some'))
     assert passing(again).tolist() == [3, 40, 149]
 
@@ -459,7 +461,7 @@ def test_another_checkpoint(open_page, table):
             map={'kind': 'polygon', 'points': [[0, 0], [0, 1], [1, 0]]},
         )
     )
-    assert page.evaluate('explorer.view.name') == 'val-600'
+    assert page.evaluate('State.view.name') == 'val-600'
 
     page.locator('#header select').select_option('val-400')
     page.wait_for_selector('body[data-loaded="val-400"]')
@@ -477,14 +479,14 @@ def test_names_are_shown_as_text(open_page, table, names):
 
     for name in hostile:
         page.evaluate(
-            "(id) => explorer.setFilter('one', {kind: 'set', column: 'image_id', values: [id]})",
+            "(id) => Filters.set('one', {kind: 'set', column: 'image_id', values: [id]})",
             int(table['image_id'][list(table['file_name']).index(name)]),
         )
         settle(page)
         shown = page.locator('.page-explore .table-row b').first.text_content()
         assert shown.removesuffix('…') == name[: len(shown.removesuffix('…'))]
         assert len(shown) > min(len(name), 100) - 1
-    page.evaluate('explorer.clearFilters()')
+    page.evaluate('Filters.clear()')
     settle(page)
     labels = page.locator('.legend-label').all_text_contents()
     assert set(labels) == set(names)

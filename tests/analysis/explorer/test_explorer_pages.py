@@ -82,14 +82,14 @@ def click(page, selector):
 
 def passing(page):
     settle(page)
-    return page.evaluate('explorer.passing()')
+    return page.evaluate('Filters.passing()')
 
 
 def shown_sample(page):
     """Image id of the sample that is open; None if none is."""
     settle(page)
     return page.evaluate(
-        "explorer.selected === null ? null : explorer.view.value('image_id', explorer.selected)"
+        "State.selected === null ? null : State.view.value('image_id', State.selected)"
     )
 
 
@@ -128,10 +128,10 @@ def test_pictures_are_those_of_the_sample(analysis, open_page):
     row = int(next(iter(details)))
     page = open_page(f'sample={analysis.examples.image_ids[row]}')
     labelled = page.locator('#sample .layers button').all_text_contents()
-    assert labelled[:5] == ['picture', 'ground truth', 'prediction', 'errors', 'loss']
+    assert labelled[:5] == ['image', 'ground truth', 'prediction', 'errors', 'loss']
     assert labelled[5:7] == ['probability: person', 'probability: car']
     assert set(labelled[7:]) == {
-        f'what speaks for {target}' for target in ('person', 'car', 'loss', 'cluster')
+        f'saliency: {target}' for target in ('person', 'car', 'loss', 'cluster')
     }
     for number, path in ((4, 'error'), (5, 'loss'), (2, 'truth')):
         press(page, str(number))
@@ -170,7 +170,7 @@ def test_keys_go_through_samples_in_order(analysis, open_page):
     press(page, 'ArrowLeft')
     assert shown_sample(page) == order[2]
     page.evaluate(
-        "explorer.setFilter('brightness', {kind: 'range', column: 'brightness', low: 0, high: 100})"
+        "Filters.set('brightness', {kind: 'range', column: 'brightness', low: 0, high: 100})"
     )
     settle(page)
     # From a sample that the filter leaves out, on in what is left.
@@ -189,12 +189,13 @@ def test_clusters_are_described_and_filter(analysis, open_page):
     assert cards.count() == len(summary)
     for card, cluster in zip(cards.all(), summary, strict=True):
         assert cluster['name'] in card.locator('h3').text_content()
-        assert card.locator('header .unit').first.text_content().startswith(f'{cluster["size"]} im')
+        size = card.locator('header .muted').first.text_content()
+        assert size.startswith(f'{cluster["size"]} images')
         assert card.locator('.thumbs .thumb').count() == min(8, cluster['size'])
         assert card.locator('tbody tr').count() == min(8, len(cluster['description']))
     cards.nth(1).get_by_text('Show on the map').click()
     assert passing(page) == summary[1]['size']
-    assert page.evaluate('explorer.page') == 'explore'
+    assert page.evaluate('State.page') == 'explore'
 
 
 def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
@@ -211,7 +212,7 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     rows.first.locator('td').first.click()
     assert passing(page) == members.sum()
 
-    page.evaluate("explorer.clearFilters(); explorer.showPage('findings')")
+    page.evaluate("Filters.clear(); State.showPage('findings')")
     settle(page)
     click(page, '[data-section=associations]')
     page.locator('.findings tbody tr', has=page.get_by_text('brightness', exact=True)).click()
@@ -225,7 +226,7 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     bins.first.press('Enter')
     assert passing(page) == association['bins'][0]['n']
 
-    page.evaluate("explorer.clearFilters(); explorer.showPage('findings')")
+    page.evaluate("Filters.clear(); State.showPage('findings')")
     settle(page)
     click(page, '[data-section=confusion]')
     page.locator('.findings tbody tr', has=page.get_by_text('truck', exact=True)).first.click()
@@ -245,11 +246,11 @@ def test_decisions_by_keyboard_survive_and_leave(analysis, open_page, tmp_path):
     page.locator('.issue-card h3').click()
     press(page, 'x')
     verdicts = page.evaluate(
-        'explorer.view.label_issues.slice(0, 3).map((region) => explorer.verdictOf(region))'
+        'State.view.label_issues.slice(0, 3).map((region) => Decisions.verdictOf(region))'
     )
     assert verdicts == ['accept', 'reject', None]
     # In the panel of a sample too.
-    page.evaluate(f'explorer.openSample(explorer.view.rowOf({worst[0]["image_id"]}))')
+    page.evaluate(f'State.openSample(State.view.rowOf({worst[0]["image_id"]}))')
     settle(page)
     press(page, 'x')
     assert page.locator('.sample-exclude').get_attribute('aria-pressed') == 'true'
@@ -280,23 +281,21 @@ def test_decisions_by_keyboard_survive_and_leave(analysis, open_page, tmp_path):
 
     # Forgotten here, and brought back by the file.
     page.once('dialog', lambda dialog: dialog.accept())
-    page.get_by_text('Forget all').click()
+    page.get_by_text('Delete all').click()
     settle(page)
-    assert page.evaluate('explorer.exclusionList().ids') == []
+    assert page.evaluate('Decisions.exclusionList().ids') == []
     page.set_input_files('#import-decisions', path)
-    wait_until(page, 'explorer.exclusionList().ids.length === 2')
-    assert page.evaluate('explorer.exclusionList()') == document
+    wait_until(page, 'Decisions.exclusionList().ids.length === 2')
+    assert page.evaluate('Decisions.exclusionList()') == document
 
 
 def test_filter_by_decision(open_page):
     page = open_page('page=explore')
-    page.evaluate(
-        "explorer.setFilter('decision', {kind: 'set', column: 'decision', values: ['exclude']})"
-    )
+    page.evaluate("Filters.set('decision', {kind: 'set', column: 'decision', values: ['exclude']})")
     assert passing(page) == 0
-    page.evaluate('for (const row of [3, 5, 8]) explorer.exclude(row, true)')
+    page.evaluate('for (const row of [3, 5, 8]) Decisions.exclude(row, true)')
     assert passing(page) == 3
-    page.evaluate('explorer.exclude(5, false)')
+    page.evaluate('Decisions.exclude(5, false)')
     assert passing(page) == 2
 
 
@@ -316,13 +315,13 @@ def test_import_refuses_other_files(open_page, document, message):
     text = document if isinstance(document, str) else json.dumps(document)
     found = page.evaluate(
         """(text) => {
-             try { explorer.importDecisions(text); return 'accepted'; }
+             try { Decisions.importText(text); return 'accepted'; }
              catch (error) { return error.message; }
            }""",
         text,
     )
     assert message in found
-    assert page.evaluate('explorer.exclusionList().ids') == []
+    assert page.evaluate('Decisions.exclusionList().ids') == []
 
 
 def test_import_of_what_label_issues_wrote(analysis, open_page, tmp_path):
@@ -332,8 +331,8 @@ def test_import_of_what_label_issues_wrote(analysis, open_page, tmp_path):
     label_issues.write_exclude([analysis], rows, path)
     page = open_page('page=findings')
     page.set_input_files('#import-decisions', path)
-    wait_until(page, f'explorer.exclusionList().ids.length === {len(rows)}')
-    listed = page.evaluate('explorer.exclusionList().images')
+    wait_until(page, f'Decisions.exclusionList().ids.length === {len(rows)}')
+    listed = page.evaluate('Decisions.exclusionList().images')
     assert listed == sorted(rows, key=lambda row: row['image_id'])
 
 
@@ -348,21 +347,21 @@ def test_names_are_text_everywhere(analysis, open_page):
         'decisions': {'__proto__': {'exclude': True}, '-5': {'exclude': True}, 'x': None,
                       str(table['image_id'][2]): {'regions': {'<b>': 'reject', 'y': '<i>'}}},
     }  # fmt: skip
-    page.evaluate('(text) => explorer.importDecisions(text)', json.dumps(hostile))
+    page.evaluate('(text) => Decisions.importText(text)', json.dumps(hostile))
     settle(page)
     assert page.locator('.excluded li').count() == 1
     assert '<img src=x' in page.locator('.excluded').text_content()
-    assert page.evaluate('Object.keys(explorer.exclusionList().decisions).length') == 2
+    assert page.evaluate('Object.keys(Decisions.exclusionList().decisions).length') == 2
     for row, name in enumerate(report_fixture.HOSTILE):
-        page.evaluate(f'explorer.openSample({row})')
+        page.evaluate(f'State.openSample({row})')
         settle(page)
         assert page.locator('#sample h2').text_content() == name
-    page.evaluate('explorer.closeSample()')
+    page.evaluate('State.closeSample()')
     for section in ('slices', 'associations', 'confusion', 'grayscale', 'issues'):
-        page.evaluate("explorer.showPage('findings')")
+        page.evaluate("State.showPage('findings')")
         click(page, f'[data-section={section}]')
     for name in ('clusters', 'models'):
-        page.evaluate(f"explorer.showPage('{name}')")
+        page.evaluate(f"State.showPage('{name}')")
         settle(page)
     assert page.title() == title
     assert page.locator('main b:text-is("teddy"), main img[src=x]').count() == 0
@@ -390,15 +389,15 @@ def test_two_models_are_linked(analysis, open_page):
     both = []
     for side in (0, 1):
         both.append(select(side))
-        kinds = page.evaluate('[...explorer.filters.values()].map((filter) => filter.kind)')
+        kinds = page.evaluate('[...Filters.all.values()].map((filter) => filter.kind)')
         assert kinds == ['polygon' if side == 0 else 'rows']
-        masks = page.evaluate('Array.from(explorer.mask, (bits) => bits === 0)')
+        masks = page.evaluate('Array.from(Filters.mask, (bits) => bits === 0)')
         both.append(masks)
     # The fixture places the images of both runs alike.
     assert 0 < both[0] < 60
     assert both[0] == both[2] and both[1] == both[3]
 
-    page.evaluate('explorer.clearFilters()')
+    page.evaluate('Filters.clear()')
     for side in (0, 1):
         tools.nth(side).locator('[aria-label^="Move the map"]').click()
     page.evaluate(
@@ -428,7 +427,7 @@ def test_two_models_are_linked(analysis, open_page):
     assert page.evaluate(marks) == [False, False]
     page.mouse.move(boxes[0]['x'] + dot[0], boxes[0]['y'] + dot[1])
     settle(page)
-    assert page.evaluate('explorer.hovered') is not None
+    assert page.evaluate('State.hovered') is not None
     settle(page)
     assert page.evaluate(marks) == [True, True]
 
@@ -448,9 +447,9 @@ def test_two_models_say_what_the_comparison_says(analysis, open_page):
         (row['text'], row['conditions']) for part in found.values() for row in part['slices']
     )
     page.locator('.halves tbody tr', has=page.get_by_text(text, exact=True)).first.click()
-    wait_until(page, "explorer.view.name === 'val-600'")
+    wait_until(page, "State.view.name === 'val-600'")
     members = slice_search.membership(slices.load_columns(analysis), conditions)
-    wait_until(page, f'explorer.passing() === {members.sum()}')
+    wait_until(page, f'Filters.passing() === {members.sum()}')
 
 
 def test_a_report_of_samples_alone_says_what_makes_the_rest(context, tmp_path):
@@ -464,7 +463,7 @@ def test_a_report_of_samples_alone_says_what_makes_the_rest(context, tmp_path):
     page.wait_for_selector('body[data-loaded]')
     settle(page)
     assert 'python -m analysis.label_issues' in page.locator('.empty').text_content()
-    page.evaluate("explorer.showPage('clusters'); explorer.openSample(2)")
+    page.evaluate("State.showPage('clusters'); State.openSample(2)")
     settle(page)
     assert 'python -m analysis.clusters' in page.locator('.card, .empty').last.text_content()
     assert page.locator('#sample h2').text_content().endswith('.jpg')

@@ -1,0 +1,112 @@
+'use strict';
+/* global d3, Filters, Format, Statistics */
+// Columns in bins, and what the samples that pass have in each bin.
+
+const Bins = (() => {
+  const WANTED = 20; // bins of a number
+
+  /** @param {View} view @param {string} name @returns {Binned} */
+  function of(view, name) {
+    const column = /** @type {Column} */ (view.column(name));
+    column.cache.bins ??= column.kind === 'number' ? numberBins(column) : categoryBins(column);
+    return column.cache.bins;
+  }
+
+  /** @param {Column} column */
+  function categoryBins(column) {
+    /** @type {Value[]} */
+    const names = column.kind === 'boolean' ? [false, true] : (column.categories ?? []);
+    const missing = names.length;
+    const raw = Uint16Array.from(column.values, (code) => Math.min(code, missing));
+    const counts = new Int32Array(missing + 1);
+    for (const code of raw) counts[code]++;
+    const order = d3
+      .range(missing + 1)
+      .filter((code) => counts[code] > 0)
+      .sort((a, b) => Number(a === missing) - Number(b === missing) || counts[b] - counts[a]);
+    const rank = new Uint16Array(missing + 1);
+    order.forEach((code, i) => (rank[code] = i));
+    return {
+      codes: raw.map((code) => rank[code]),
+      size: order.length,
+      values: order.map((code) => {
+        const value = names[code] ?? null;
+        const label = value === null ? 'none' : Format.value(column, value);
+        return { value, label, count: counts[code] };
+      }),
+    };
+  }
+
+  /** @param {Column} column */
+  function numberBins({ values }) {
+    let [low, high, whole] = [Infinity, -Infinity, true];
+    for (let row = 0; row < values.length; row++) {
+      const value = values[row];
+      if (value < low) low = value;
+      if (value > high) high = value;
+      if (value === value && value !== Math.floor(value)) whole = false;
+    }
+    if (low > high) low = high = 0;
+    const [, most] = Statistics.percentiles(values, [0, 0.99]);
+    const open = high - low > 3 * (most - low) && most > low;
+    const top = open ? most : high;
+    let edges = [low - 0.5, low + 0.5];
+    if (whole) {
+      const step = Math.ceil((top - low + 1) / WANTED) || 1;
+      edges = d3.range(low - 0.5, top + 0.5 + step - 1e-9, step);
+    } else if (top > low) {
+      const step = d3.tickStep(low, top, WANTED);
+      const first = Math.floor(low / step);
+      edges = d3.range(first, Math.ceil(top / step - 1e-9) + 1).map((i) => i * step);
+    }
+    const size = edges.length - 1;
+    const factor = size / (edges[size] - edges[0]);
+    const codes = new Uint8Array(values.length);
+    for (let row = 0; row < values.length; row++) {
+      const bin = Math.floor((values[row] - edges[0]) * factor);
+      codes[row] = bin >= size ? size - 1 : bin >= 0 ? bin : values[row] < edges[0] ? 0 : size;
+    }
+    return { codes, size, edges, low, high, whole, open };
+  }
+
+  /** Per bin of a column, over the rows that pass all filters but the column's own: counts, and of
+   * a metric the sums, sums of squares and numbers of known values.
+   * @param {View} view @param {string} name @param {string | null} [metric]
+   * @param {boolean} [all] whether filters are ignored */
+  function summarise(view, name, metric = null, all = false) {
+    const { codes, size } = of(view, name);
+    const [counts, sums, squares, known] = [0, 0, 0, 0].map(() => new Float64Array(size + 1));
+    const others = all ? 0 : ~Filters.bit(name);
+    const { mask } = Filters;
+    const values = metric && view.values(metric);
+    for (let row = 0; row < codes.length; row++) {
+      if (mask[row] & others) continue;
+      const bin = codes[row];
+      counts[bin]++;
+      if (!values) continue;
+      const value = values[row];
+      if (value !== value) continue;
+      sums[bin] += value;
+      squares[bin] += value * value;
+      known[bin]++;
+    }
+    return { counts, sums, squares, known };
+  }
+
+  /** The share of a metric's variance that a column's bins explain, in [0, 1], adjusted for chance
+   * (ε², Kelley 1935); 0 if there is no variance.
+   * @param {View} view @param {string} name @param {string} metric */
+  function explained(view, name, metric) {
+    const { sums, squares, known } = summarise(view, name, metric, true);
+    const n = d3.sum(known);
+    const groups = known.filter((count) => count > 0).length;
+    const total = d3.sum(squares) - d3.sum(sums) ** 2 / n;
+    if (n <= groups || !(total > 0)) return 0;
+    const within = d3.sum(squares, (square, bin) =>
+      known[bin] ? square - sums[bin] ** 2 / known[bin] : 0,
+    );
+    return Math.max(0, 1 - within / (n - groups) / (total / (n - 1)));
+  }
+
+  return { of, summarise, explained };
+})();

@@ -1,0 +1,62 @@
+'use strict';
+/* global Bins */
+// Which columns lists, selects and tables show, and in which order.
+
+const Columns = (() => {
+  /** @type {[string, string[]][]} */
+  const groups = [
+    ['Metrics', ['metric']],
+    ['Clusters and slices', ['cluster', 'slice']],
+    ['Image and annotations', ['metadata']],
+    ['Label issues and decisions', ['issue', 'decision']],
+    ['Identifiers', ['id']],
+  ];
+
+  /** Columns in groups of similar ones; `role` is the first role of a group.
+   * @param {View} view @param {(column: Column) => unknown} [keep] */
+  const grouped = (view, keep = () => true) =>
+    groups
+      .map(([label, roles]) => ({
+        label,
+        role: roles[0],
+        columns: view.columns.filter((column) => roles.includes(column.role) && keep(column)),
+      }))
+      .filter(({ columns }) => columns.length);
+
+  /** The same for Dom.select. @param {View} view @param {(column: Column) => unknown} [keep] */
+  const options = (view, keep) =>
+    grouped(view, keep).map(({ label, columns }) => ({
+      label,
+      options: columns.map((column) => [column.name, column.label]),
+    }));
+
+  /** Loss and IoUs. @param {View} view */
+  const headline = (view) =>
+    ['loss', 'mean_iou_foreground', ...view.class_names.slice(1).map((name) => `iou_${name}`)]
+      .map((name) => /** @type {Column} */ (view.column(name)))
+      .filter(Boolean);
+
+  /** For the table, with the metadata that explain most of the loss. @param {View} view */
+  function usual(view) {
+    const explaining = view.columns
+      .filter(({ role, kind }) => role === 'metadata' && kind !== 'text')
+      .map(({ name }) => ({ name, share: Bins.explained(view, name, 'loss') }))
+      .sort((a, b) => b.share - a.share)
+      .slice(0, 6);
+    return [
+      'file_name',
+      'cluster',
+      ...headline(view).map(({ name }) => name),
+      'label_issue_kind',
+      'label_issue_score',
+      'decision',
+      ...explaining.map(({ name }) => name),
+    ];
+  }
+
+  /** A column's label, or its name as text if the view lacks it.
+   * @param {View} view @param {string} name */
+  const label = (view, name) => view.column(name)?.label ?? name.replaceAll('_', ' ');
+
+  return { grouped, options, headline, usual, label };
+})();

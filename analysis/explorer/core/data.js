@@ -1,0 +1,178 @@
+'use strict';
+/* global Format */
+/* exported explorer */
+// Reads the report's data. A piece of it is a script with one call explorer.provide(key, value):
+// scripts, unlike fetch, work from file://. In a single file all pieces are there from the start.
+
+const Data = (() => {
+  /** @type {Map<string, any>} */
+  const pieces = new Map();
+  /** @type {Map<string, Promise<any>>} */
+  const waiting = new Map(); // pieces that are being loaded
+  /** @type {Map<string, (value: any) => void>} */
+  const resolvers = new Map(); // of their promises
+  /** @type {Map<string, Promise<View>>} */
+  const views = new Map();
+  /** @type {Map<string, string>} */
+  const blobs = new Map(); // URL by path
+
+  /** @type {Record<string, any>} */
+  const arrays = {
+    float32: Float32Array,
+    float64: Float64Array,
+    int32: Int32Array,
+    uint32: Uint32Array,
+    uint16: Uint16Array,
+    uint8: Uint8Array,
+  };
+
+  /** @param {string} key @param {any} value */
+  function provide(key, value) {
+    pieces.set(key, value);
+    resolvers.get(key)?.(value);
+  }
+
+  /** The value of a piece; loads its script if necessary.
+   * @param {string} key @param {...string} path of the script within data/
+   * @returns {Promise<any>} */
+  function need(key, ...path) {
+    if (pieces.has(key)) return Promise.resolve(pieces.get(key));
+    const known = waiting.get(key);
+    if (known) return known;
+    const promise = new Promise((resolve, reject) => {
+      const script = document.createElement('script');
+      script.src = addressOf(path);
+      script.onerror = () => {
+        waiting.delete(key);
+        reject(new Error(`${addressOf(path)} is missing or cannot be read.`));
+      };
+      document.head.append(script);
+      resolvers.set(key, resolve);
+    });
+    waiting.set(key, promise);
+    return promise;
+  }
+
+  /** @param {string[]} path within data/ */
+  const addressOf = (path) => ['data', ...path.map(encodeURIComponent)].join('/');
+
+  /** @param {string} base64 */
+  function bytesOf(base64) {
+    const text = atob(base64);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    return bytes;
+  }
+
+  /** Integers with a number for missing values become float32 with NaN.
+   * @param {Encoded} encoded @returns {Decoded} */
+  function decode({ dtype, shape, base64, missing }) {
+    const codes = new arrays[dtype](bytesOf(base64).buffer);
+    if (missing === undefined) return Object.assign(codes, { shape });
+    const array = new Float32Array(codes.length);
+    for (let i = 0; i < codes.length; i++) array[i] = codes[i] === missing ? NaN : codes[i];
+    return Object.assign(array, { shape });
+  }
+
+  /** Values are decoded when they are first read. @param {any} description @returns {Column} */
+  function makeColumn(description) {
+    let { values } = description;
+    const column = { ...description, label: Format.label(description.name), cache: {} };
+    return Object.defineProperty(column, 'values', {
+      enumerable: true,
+      get: () => (values.base64 === undefined ? values : (values = decode(values))),
+      set(replacement) {
+        values = replacement;
+        column.cache = {};
+      },
+    });
+  }
+
+  /** @param {string} name @param {any} piece see ViewPiece @returns {View} */
+  function makeView(name, piece) {
+    /** @type {Map<string | null, Column>} */
+    const columns = new Map();
+    /** @type {Map<number, number> | undefined} */
+    let rows; // by image id
+    /** @param {string} name */
+    const known = (name) => /** @type {Column} */ (columns.get(name));
+
+    /** @type {View} */
+    const view = {
+      ...piece,
+      name,
+      columns: [],
+      column: (name) => columns.get(name),
+      values: (name) => known(name).values,
+      value(name, row) {
+        const { kind, values, categories = [] } = known(name);
+        if (kind === 'category') return categories[values[row]] ?? null;
+        if (kind === 'boolean') return values[row] === 255 ? null : values[row] === 1;
+        return Number.isNaN(values[row]) ? null : values[row];
+      },
+      format: (name, row) => Format.value(known(name), view.value(name, row)),
+      rowOf(imageId) {
+        rows ??= new Map(Array.from(view.values('image_id'), (id, row) => [id, row]));
+        return rows.get(Number(imageId)) ?? -1;
+      },
+      addColumn(description) {
+        const column = makeColumn(description);
+        columns.set(column.name, column);
+        view.columns = [...columns.values()];
+        return column;
+      },
+    };
+    piece.columns.forEach(view.addColumn);
+    for (const key of /** @type {const} */ (['map_2d', 'map_3d'])) {
+      if (piece[key]) view[key] = decode(piece[key]);
+    }
+    return view;
+  }
+
+  /** The view of that name, without its findings. @param {string} name */
+  function load(name) {
+    const known = views.get(name);
+    if (known) return known;
+    const made = need(`view/${name}`, name, 'view.js').then((piece) => {
+      pieces.delete(`view/${name}`); // frees the base64 text of its columns
+      return makeView(name, piece);
+    });
+    made.catch(() => views.delete(name));
+    views.set(name, made);
+    return made;
+  }
+
+  /** Loads what the first screen does not need: similar samples, findings. @param {View} view */
+  function loadRest(view) {
+    const parts = (view.pieces ?? []).map(({ key, file }) => need(key, view.name, file));
+    view.rest ??= Promise.all(parts).then((found) => {
+      Object.assign(view, ...found, { loaded: true });
+      if (view.similar) {
+        const { index, distance } = /** @type {any} */ (view.similar);
+        view.similar = { index: decode(index), distance: decode(distance) };
+      }
+      return view;
+    });
+    return view.rest;
+  }
+
+  /** The address of an image file of a view. A single file holds the images in its piece `files`,
+   * as "<mime>;<base64>"; each becomes a Blob once, since many elements show the same sheet.
+   * @param {View} view @param {string} path */
+  function picture(view, path) {
+    if (path.startsWith('data:')) return path;
+    const file = `${view.name}/${path}`;
+    const inlined = pieces.get('files')?.[file];
+    if (inlined === undefined) return addressOf(file.split('/'));
+    const known = blobs.get(file);
+    if (known) return known;
+    const [type, base64] = inlined.split(';');
+    const url = URL.createObjectURL(new Blob([bytesOf(base64)], { type }));
+    blobs.set(file, url);
+    return url;
+  }
+
+  return { provide, need, decode, load, loadRest, picture };
+})();
+
+const explorer = { provide: Data.provide };

@@ -1,0 +1,198 @@
+'use strict';
+/* global d3, Events, Format, Geometry, State */
+// Filters by id, and which rows they let pass. Filters of a column have its name as id.
+//
+//   {kind: 'range', column, low, high}        low <= value <= high; missing values do not pass
+//   {kind: 'set', column, values}             one of these values; null: missing
+//   {kind: 'rows', rows, label}
+//   {kind: 'polygon', points, label, turn}    on the map; with `turn`, on the 3-D map turned so
+//   {kind: 'search', text}                    in texts and category names, or an image id
+
+const Filters = (() => {
+  const MAX_FILTERS = 32; // bits of a mask
+
+  /** @typedef {(row: number) => boolean} Test */
+
+  /** @type {Map<string, Filter>} */
+  const all = new Map();
+  /** @type {Map<string, number>} */
+  const bits = new Map(); // by id
+  const filters = {
+    all,
+    mask: new Uint32Array(0), // bit i is set where filter i rejects the row
+    version: 0, // grows with every change
+  };
+
+  /** How many rows pass all filters. */
+  function passing() {
+    let count = 0;
+    for (let row = 0; row < filters.mask.length; row++) if (filters.mask[row] === 0) count++;
+    return count;
+  }
+
+  /** A filter's bit as a mask, 0 if it is not set: charts ignore their own filter.
+   * @param {string} id */
+  const bit = (id) => (bits.has(id) ? (1 << Number(bits.get(id))) >>> 0 : 0);
+
+  /** Sets or replaces a filter.
+   * @param {string} id @param {Filter} filter
+   * @throws {Error} if it is incomplete, its column is unknown, or there are too many */
+  function set(id, filter) {
+    const test = compile(filter);
+    if (!bits.has(id)) {
+      const used = new Set(bits.values());
+      const free = d3.range(MAX_FILTERS).find((place) => !used.has(place));
+      if (free === undefined) throw new Error(`At most ${MAX_FILTERS} filters can be active.`);
+      bits.set(id, free);
+    }
+    all.set(id, filter);
+    apply(bit(id), test);
+  }
+
+  /** @param {string} id */
+  function remove(id) {
+    if (!all.delete(id)) return;
+    apply(bit(id), () => true);
+    bits.delete(id);
+  }
+
+  function clear() {
+    all.clear();
+    bits.clear();
+    filters.mask.fill(0);
+    changed();
+  }
+
+  /** Removes all filters and shows another view. @param {View} view */
+  function reset(view) {
+    filters.mask = new Uint32Array(view.n);
+    clear();
+  }
+
+  /** Applies filters again after the values of a column have changed. @param {string} name */
+  function refresh(name) {
+    for (const [id, filter] of all) {
+      if (filter.column === name || filter.kind === 'search') set(id, filter);
+    }
+    changed();
+  }
+
+  /** Shows only these values of a column. @param {string} column @param {...Value} values */
+  const only = (column, ...values) => set(column, { kind: 'set', column, values });
+
+  /** @param {string} column @param {number} low @param {number} high */
+  const range = (column, low, high) => set(column, { kind: 'range', column, low, high });
+
+  /** Adds a value to those shown, or takes it out again.
+   * @param {string} column @param {Value} value */
+  function toggle(column, value) {
+    const chosen = new Set(all.get(column)?.values ?? []);
+    if (!chosen.delete(value)) chosen.add(value);
+    if (chosen.size) only(column, ...chosen);
+    else remove(column);
+  }
+
+  /** @param {number} mask @param {Test} test */
+  function apply(mask, test) {
+    const rows = filters.mask;
+    for (let row = 0; row < rows.length; row++) {
+      if (test(row)) rows[row] &= ~mask;
+      else rows[row] |= mask;
+    }
+    changed();
+  }
+
+  function changed() {
+    filters.version++;
+    Events.emit('filters');
+  }
+
+  // ---------------------------------------------------------------- tests
+
+  // A link may contain anything: a filter needs what belongs to its kind.
+  /** @type {Record<string, (filter: Filter) => boolean>} */
+  const complete = {
+    range: ({ low, high }) => Number.isFinite(low) && Number.isFinite(high),
+    set: ({ values }) => Array.isArray(values),
+    rows: ({ rows }) => Array.isArray(rows) && rows.every(Number.isInteger),
+    polygon: ({ points }) =>
+      Array.isArray(points) && points.length > 2 && points.flat().every(Number.isFinite),
+    search: ({ text }) => typeof text === 'string',
+  };
+
+  /** @param {Filter} filter @returns {Test} */
+  function compile(filter) {
+    const { view } = State;
+    if (!complete[filter?.kind]?.(filter)) {
+      throw new Error(`${JSON.stringify(filter)} is not a filter.`);
+    }
+    const { kind, low = 0, high = 0, text = '' } = filter;
+    if (kind === 'rows') {
+      const rows = new Set(filter.rows);
+      return (row) => rows.has(row);
+    }
+    if (kind === 'polygon') return insidePolygon(view, filter);
+    if (kind === 'search') return contains(view, text);
+    const column = view.column(filter.column ?? null);
+    if (!column) throw new Error(`There is no column ${JSON.stringify(filter.column)}.`);
+    const { values, categories = [] } = column;
+    if (kind === 'range') return (row) => values[row] >= low && values[row] <= high;
+    const chosen = new Set(filter.values);
+    if (column.kind !== 'category') return (row) => chosen.has(view.value(column.name, row));
+    const passes = categories.map((name) => chosen.has(name));
+    return (row) => passes[values[row]] ?? chosen.has(null);
+  }
+
+  /** @param {View} view @param {Filter} filter @returns {Test} */
+  function insidePolygon(view, { points = [], turn }) {
+    const [left, right] = /** @type {Point} */ (d3.extent(points, ([x]) => x));
+    const [low, high] = /** @type {Point} */ (d3.extent(points, ([, y]) => y));
+    const position = Geometry.projection(view, turn);
+    return (row) => {
+      const [x, y] = position(row);
+      if (x < left || x > right || y < low || y > high) return false;
+      return d3.polygonContains(points, [x, y]);
+    };
+  }
+
+  /** @param {View} view @param {string} text @returns {Test} */
+  function contains(view, text) {
+    const wanted = text.trim().toLowerCase();
+    if (!wanted) return () => true;
+    /** @type {Test[]} */
+    const tests = [];
+    for (const { kind, cache, values, categories = [] } of view.columns) {
+      if (kind === 'text') {
+        cache.lower ??= values.map((/** @type {string?} */ value) => (value ?? '').toLowerCase());
+        tests.push((row) => cache.lower[row].includes(wanted));
+      } else if (kind === 'category') {
+        const found = categories.map((name) => name.toLowerCase().includes(wanted));
+        if (found.includes(true)) tests.push((row) => found[values[row]] === true);
+      }
+    }
+    const id = view.rowOf(wanted);
+    if (/^\d+$/.test(wanted)) tests.push((row) => row === id);
+    return (row) => tests.some((test) => test(row));
+  }
+
+  // ---------------------------------------------------------------- text
+
+  /** A filter in words. @param {Filter} filter */
+  function describe({ kind, column: name, low = 0, high = 0, values = [], rows, label, text }) {
+    if (kind === 'search') return `“${text}”`;
+    if (kind === 'rows') return label ?? `${rows?.length} samples`;
+    if (kind === 'polygon') return label ?? 'Lasso';
+    const column = /** @type {Column} */ (State.view.column(name ?? null));
+    const format = (/** @type {Value} */ value) =>
+      value === null ? 'none' : Format.value(column, value);
+    if (kind === 'range') {
+      return `${column.label} ${low === high ? '= ' : ''}${Format.range(low, high, format)}`;
+    }
+    const shown = values.slice(0, 3).map(format).join(', ');
+    return `${column.label}: ${shown}${values.length > 3 ? ` and ${values.length - 3} more` : ''}`;
+  }
+
+  return Object.assign(filters, {
+    passing, bit, set, remove, clear, reset, refresh, only, range, toggle, describe,
+  });
+})();

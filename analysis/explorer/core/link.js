@@ -1,0 +1,105 @@
+'use strict';
+/* global d3, Events, Filters, Messages, State, Views */
+// The state in the URL's fragment, so that a link shows the same again.
+
+const Link = (() => {
+  const KNOWN = 'view page color size overlay opacity theme sort filters sample'.split(' ');
+  /** @type {number | undefined} */
+  let saving;
+  let pushing = false;
+
+  Events.on('view filters sort sample appearance page saved step', (events) => {
+    pushing ||= events.has('step');
+    saving ??= window.setTimeout(save, 150);
+  });
+
+  function save() {
+    saving = undefined;
+    if (!State.view) return;
+    const { appearance, page, sort, selected, view } = State;
+    const { color, size, overlay, opacity, theme } = appearance;
+    const filters = [...Filters.all].map(shorten);
+    /** @type {[string, unknown][]} */
+    const entries = [
+      ['view', view.name],
+      ['page', page],
+      ['color', color],
+      ['size', size],
+      ['overlay', overlay === 'prediction' ? null : overlay],
+      ['opacity', opacity === 0.5 ? null : opacity],
+      ['theme', theme === 'auto' ? null : theme],
+      ['sort', (sort.descending ? '-' : '') + sort.column],
+      ['filters', filters.length ? JSON.stringify(filters) : null],
+      ['sample', selected === null ? null : view.value('image_id', selected)],
+      ...State.saved,
+    ];
+    const state = new URLSearchParams();
+    for (const [key, value] of entries) if (value !== null) state.set(key, String(value));
+    const hash = `#${state}`;
+    if (hash !== location.hash) history[pushing ? 'pushState' : 'replaceState'](null, '', hash);
+    pushing = false;
+  }
+
+  /** Writes rows as the distances between them in base 36. @param {[string, Filter]} entry */
+  function shorten([id, filter]) {
+    if (filter.kind !== 'rows') return [id, filter];
+    const rows = [0, ...(filter.rows ?? [])].sort(d3.ascending);
+    const steps = d3.pairs(rows, (before, row) => (row - before).toString(36));
+    return [id, { ...filter, rows: steps.join('.') }];
+  }
+
+  /** @param {[string, any]} entry @returns {[string, Filter]} */
+  function lengthen([id, filter]) {
+    if (filter.kind !== 'rows') return [id, filter];
+    const steps = filter.rows ? filter.rows.split('.') : [];
+    const rows = d3.cumsum(steps, (/** @type {string} */ step) => parseInt(step, 36));
+    return [id, { ...filter, rows: [...rows] }];
+  }
+
+  /** @param {string | null} text @returns {[string, Filter][]} */
+  function parseFilters(text) {
+    try {
+      return JSON.parse(text ?? '[]').map(lengthen);
+    } catch {
+      return [];
+    }
+  }
+
+  /**
+   * Restores the state in the fragment. Names that do not exist are ignored, since a link may be
+   * older than the report.
+   */
+  async function restore() {
+    const state = new URLSearchParams(location.hash.slice(1));
+    const { views, default: first } = State.manifest;
+    const name = views.find((view) => view.name === state.get('view'))?.name ?? first;
+    State.saved.clear();
+    for (const [key, value] of state) if (!KNOWN.includes(key)) State.saved.set(key, value);
+    const view = await Views.show(name);
+    Filters.clear();
+    for (const [id, filter] of parseFilters(state.get('filters'))) {
+      try {
+        Filters.set(id, filter);
+      } catch (error) {
+        Messages.fail(error, 'A filter in this link was ignored: ');
+      }
+    }
+    const known = (/** @type {string} */ key) => view.column(state.get(key))?.name ?? null;
+    State.setAppearance({
+      color: known('color') ?? State.appearance.color,
+      size: known('size'),
+      overlay: state.get('overlay') ?? 'prediction',
+      opacity: Number(state.get('opacity')) || 0.5,
+      theme: state.get('theme') ?? 'auto',
+    });
+    const sort = state.get('sort') ?? '-loss';
+    const column = sort.replace(/^-/, '');
+    if (view.column(column)) State.setSort(column, sort.startsWith('-'));
+    const row = state.has('sample') ? view.rowOf(state.get('sample')) : -1;
+    State.selected = row < 0 ? null : row;
+    State.page = state.get('page');
+    Events.emit('sample', 'page');
+  }
+
+  return { restore };
+})();

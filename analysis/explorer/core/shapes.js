@@ -1,0 +1,253 @@
+'use strict';
+// The data that a report contains (see analysis/report/view_data.py), and what pages make of it.
+// Types only: this file is read by the type checker and is not part of the page.
+
+/**
+ * An array as the report stores it: little-endian base64. `missing` is the number that stands for
+ * a missing value.
+ * @typedef {{ dtype: string, shape: number[], base64: string, missing?: number }} Encoded
+ *
+ * A decoded array with the shape that it was stored in.
+ * @typedef {(Float32Array | Float64Array | Int32Array | Uint32Array | Uint16Array | Uint8Array)
+ *   & { shape: number[] }} Decoded
+ *
+ * [low, high] of a 95 % confidence interval.
+ * @typedef {[number, number]} Interval
+ *
+ * [yaw, pitch] in radians of the 3-D map; null on the 2-D map.
+ * @typedef {[number, number] | null} Turn
+ *
+ * [x, y], in map units or in pixels.
+ * @typedef {[number, number]} Point
+ *
+ * A value of a column: null if it is missing.
+ * @typedef {number | string | boolean | null} Value
+ */
+
+/**
+ * @typedef {object} Column
+ * @property {string} name
+ * @property {string} label  the name as readers see it
+ * @property {string} role   id, metadata, metric, cluster, issue, slice or decision
+ * @property {'number' | 'category' | 'boolean' | 'text'} kind
+ * @property {string} unit
+ * @property {string} description
+ * @property {string[]} [categories]
+ * @property {any} values    number: float32 or float64, NaN if missing; category: uint16 codes of
+ *   categories, 65535 if missing; boolean: uint8, 255 if missing; text: strings
+ * @property {Record<string, any>} cache  what is derived from the values; emptied when they change
+ */
+
+/**
+ * Thumbnails in sheets of `per_sheet` with `columns` a line, and large images of some rows.
+ * @typedef {object} Pictures
+ * @property {number} thumb_size  pixels
+ * @property {number} columns
+ * @property {number} per_sheet
+ * @property {Record<string, string>[]} sheets  path by kind: image, truth, prediction, error
+ * @property {Record<string, Details>} details  by row
+ * @property {Record<string, string>} error_colors
+ * @property {Record<string, { colors: string[], low: number | string, high: number | string,
+ *   unit?: string }>} scales
+ *
+ * Paths of the large images of one row.
+ * @typedef {{ image: string, truth?: string, prediction?: string, error?: string, loss?: string,
+ *   classes?: Record<string, string>, saliency?: Record<string, string> }} Details
+ */
+
+/**
+ * The piece `view`: one checkpoint on one split.
+ * @typedef {object} ViewPiece
+ * @property {number} n  number of samples
+ * @property {string} run  its directory
+ * @property {string} [run_name]
+ * @property {string} split
+ * @property {number} step
+ * @property {string} fingerprint  of the data set
+ * @property {string[]} class_names  background first
+ * @property {string[]} [class_colors]
+ * @property {Decoded} [map_2d]
+ * @property {Decoded} [map_3d]
+ * @property {{ trustworthiness: number[] }} [map_quality]
+ * @property {Pictures} [pictures]
+ * @property {{ key: string, file: string }[]} [pieces]
+ * @property {{ index: Decoded, distance: Decoded }} [similar]
+ *
+ * A view as the page uses it; findings are there once `loaded` is true.
+ * @typedef {ViewPiece & Findings & ViewMethods & { name: string, columns: Column[],
+ *   loaded?: boolean, rest?: Promise<View> }} View
+ *
+ * @typedef {object} ViewMethods
+ * @property {(name: string | null) => Column | undefined} column
+ * @property {(name: string) => any} values  of a column that is there
+ * @property {(name: string, row: number) => Value} value
+ * @property {(name: string, row: number) => string} format  the value as readers see it
+ * @property {(imageId: Value) => number} rowOf  the row of an image; -1 if the view lacks it
+ * @property {(description: any) => Column} addColumn  adds a column, or replaces its namesake
+ */
+
+/**
+ * The piece `manifest`.
+ * @typedef {object} Manifest
+ * @property {string} title
+ * @property {{ name: string, run_name: string, split: string, step: number, n: number }[]} views
+ * @property {string} default  name of the first view to show
+ * @property {string[]} class_colors
+ * @property {{ name: string, this: string, other: string, file: string }[]} compare
+ */
+
+/**
+ * The piece `findings`: what was analysed, undefined if it was not.
+ * @typedef {object} Findings
+ * @property {Cluster[]} [clusters]
+ * @property {Cluster[]} [density_clusters]
+ * @property {Record<string, { slices: Slice[] }>} [slices]  by metric
+ * @property {{ associations: Association[], num_tests: number,
+ *   significant: number }} [associations]
+ * @property {GrayscaleCopy[]} [grayscale_copies]
+ * @property {{ base: Record<string, { share: number, interval: Interval }>,
+ *   rows: Confused[] }} [confusion]
+ * @property {Region[]} [label_issues]  most suspicious first
+ * @property {number} [label_issues_total]
+ * @property {Record<string, { images: number, methods: Record<string, Judged> }>} [saliency]
+ *
+ * @typedef {object} Cluster
+ * @property {number} id
+ * @property {string} name
+ * @property {number} size
+ * @property {number | null} stability
+ * @property {number[]} exemplars  rows
+ * @property {number[]} diverse    rows
+ * @property {string | null} heat_map  path
+ * @property {{ column: string, kind: string, inside: number, outside: number, effect: number,
+ *   q: number }[]} [description]
+ *
+ * @typedef {{ text: string, size: number, mean: number, mean_elsewhere: number, excess: number,
+ *   interval: Interval, p: number, worst?: number[] }} Slice
+ *
+ * The mean of a metric over the images of a bin.
+ * @typedef {{ low: number, high: number, n: number, mean: number,
+ *   interval: Interval | null }} MeanBin
+ *
+ * @typedef {{ column: string, metric: string, n: number, rho: number, interval: Interval | null,
+ *   q: number, partial_rho: number | null, partial_interval: Interval | null, partial_q: number,
+ *   confounder: string, difference: number, effect: number, bins: MeanBin[] }} Association
+ *
+ * @typedef {{ metric: string, n: number, colour: number, gray: number, difference: number,
+ *   interval: Interval, q: number, worse: number }} GrayscaleCopy
+ *
+ * @typedef {{ category: string, called: string, label: string, images: number,
+ *   effective_images: number, instances: number, share: number | null, interval: Interval,
+ *   instance_share: number, wrong_share: number }} Confused
+ *
+ * A region with a suspicious label; `box` is [left, top, right, bottom] in shares of the image.
+ * @typedef {{ row: number, kind: string, score: number, given: string, suggested: string,
+ *   confidence: number | null, area: number, annotation_id: number | null, box: number[],
+ *   mask: string | null }} Region
+ *
+ * @typedef {Record<string, { area: { mean: number, interval: Interval } }>} Judged
+ */
+
+/**
+ * The piece `compare/<name>`: two models on the same images. Differences are the other minus this.
+ * @typedef {object} Comparison
+ * @property {Side} this
+ * @property {Side} other
+ * @property {{ this: Encoded, other: Encoded }} rows  of the common images in both views
+ * @property {number} num_images
+ * @property {Compared[]} scores
+ * @property {{ text: string, n: number, iou?: Compared, loss?: Compared }[]} [slices]
+ * @property {Association[]} [metadata]
+ * @property {{ k: number, chance: number, overlap: number, overlap_interval: Interval,
+ *   jaccard: number, jaccard_interval: Interval }} [neighbours]
+ * @property {Agreement[]} [layers]
+ * @property {Compared[]} [separation]
+ *
+ * @typedef {{ class_names: string[], step: number }} Side
+ *
+ * A measure of both models; which of the optional properties it has depends on the measure.
+ * @typedef {{ this: number, other: number, difference: number, interval: Interval,
+ *   difference_interval: Interval, target: 'this' | 'other', metric: string, class: string,
+ *   p: number, minimum_detectable: number, space: string, method: string, first: number,
+ *   second: number }} Compared
+ *
+ * How much the representations of a layer agree: CKA, and the share of common nearest neighbours.
+ * @typedef {{ layer: string, cka: number, overlap: number }} Agreement
+ */
+
+/**
+ * How a column is binned. Whole numbers of a short range have a bin each.
+ * @typedef {object} Binned
+ * @property {Uint8Array | Uint16Array} codes  bin by row
+ * @property {number} size     number of bins
+ * @property {{ value: Value, label: string, count: number }[]} values  of categories and booleans:
+ *   most frequent first, missing last
+ * @property {number[]} edges  of numbers: size + 1; missing values have the code `size`
+ * @property {number} low      least value
+ * @property {number} high     greatest value
+ * @property {boolean} whole   all values are whole
+ * @property {boolean} open    a few values are far out: the last bin has all from its lower edge on
+ *
+ * How a column is coloured: `colors[code(row)]` is the colour of a row, the last one that of other
+ * and missing values.
+ * @typedef {object} Scale
+ * @property {string[]} colors
+ * @property {(row: number) => number} code
+ * @property {{ value: Value, label: string, code: number }[]} [values]  of categories, most
+ *   frequent first
+ * @property {number} [low]   of numbers: 2nd percentile, below which the colour stays the same
+ * @property {number} [high]  of numbers: 98th percentile, above which it stays the same
+ *
+ * What can lie over a picture; path is null for the image alone, and for overlays that only
+ * thumbnails have.
+ * @typedef {{ id: string, label: string, path: string | null }} Layer
+ */
+
+/**
+ * A column of a table of findings; numbers are right-aligned.
+ * @template R
+ * @typedef {{ head: string, cell: (row: R) => any, number?: boolean, title?: string }} Cells
+ */
+
+/**
+ * The values and confidence intervals of rows, drawn on one axis.
+ * @template R
+ * @typedef {object} Plotted
+ * @property {string} head
+ * @property {(row: R) => number} value
+ * @property {(row: R) => Interval | null} interval
+ * @property {number} [reference]  a number to compare with
+ * @property {(row: R) => boolean} [faint]  unreliable, or of less interest
+ * @property {(value: number) => string} [format]  of the axis
+ */
+
+/**
+ * What is filtered by; see core/filters.js.
+ * @typedef {object} Filter
+ * @property {'range' | 'set' | 'rows' | 'polygon' | 'search'} kind
+ * @property {string} [column]
+ * @property {number} [low]
+ * @property {number} [high]
+ * @property {Value[]} [values]
+ * @property {number[]} [rows]
+ * @property {Point[]} [points]
+ * @property {Turn} [turn]
+ * @property {string} [label]
+ * @property {string} [text]
+ *
+ * A page with a tab: `build` runs once, when it is first shown, `update` then and after events.
+ * @typedef {object} Page
+ * @property {string} id
+ * @property {string} title
+ * @property {(container: HTMLElement) => void} build
+ * @property {(events: Set<string>) => void} update
+ * @property {() => boolean} [shown]  whether it has a tab; default: true
+ *
+ * A section of the page Findings.
+ * @typedef {object} Section
+ * @property {string} title
+ * @property {string} command  the module that analyses it
+ * @property {(view: View) => any} of  its data; undefined if it was not analysed
+ * @property {(view: View) => number} [count]  shown beside its title
+ * @property {(view: View, redraw: () => void) => any[]} draw
+ */

@@ -1,0 +1,47 @@
+'use strict';
+/* global Data, Decisions, Events, Filters, Messages, State */
+// Shows a view.
+
+const Views = (() => {
+  /** Keeps the filters of columns that the view has; filters of rows and of places on the map
+   * belong to the view before. The open sample stays open if the view has its image.
+   * @param {string} name */
+  async function show(name) {
+    const view = await Data.load(name);
+    const before = State.view;
+    if (view === before) return view;
+    const { selected } = State;
+    if (before && selected !== null) {
+      const row = view.rowOf(before.value('image_id', selected));
+      State.selected = row < 0 ? null : row;
+    }
+    State.view = view;
+    State.hovered = null;
+    delete document.body.dataset.loaded;
+    Decisions.prepare();
+    const kept = [...Filters.all].filter(
+      ([, filter]) => filter.kind === 'search' || view.column(filter.column ?? null),
+    );
+    Filters.reset(view);
+    for (const [id, filter] of kept) Filters.set(id, filter);
+    if (!view.column(State.sort.column)) State.setSort('image_id', false);
+    const { color, size } = State.appearance;
+    State.setAppearance({
+      color: view.column(color) ? color : view.column('cluster') ? 'cluster' : 'loss',
+      size: view.column(size) ? size : null,
+    });
+    Events.emit('view', 'sort', 'sample');
+    // After the first frame.
+    setTimeout(() => Data.loadRest(view).then(whenLoaded, Messages.fail), 50);
+    return view;
+  }
+
+  /** @param {View} view */
+  function whenLoaded(view) {
+    if (view !== State.view) return;
+    Events.emit('view');
+    document.body.dataset.loaded = view.name;
+  }
+
+  return { show };
+})();

@@ -1,0 +1,219 @@
+'use strict';
+/* global d3, Colors, Columns, Data, Dom, Filters, Format, Picture, Plots, State, Summary,
+   Thumbnail */
+// The page of clusters: their exemplars, how their images differ from all others, and the saliency
+// of their membership.
+
+const Clusters = (() => {
+  const { h } = Dom;
+  const THUMB = 92; // pixels
+  const FACTS = 8; // shown at first
+  const SOME = 8; // images of a group without exemplars
+
+  /** @type {Record<string, { list: 'clusters' | 'density_clusters', label: string }>} */
+  const PARTITIONS = {
+    cluster: { list: 'clusters', label: 'k-means: all images' },
+    density_cluster: { list: 'density_clusters', label: 'HDBSCAN: dense groups only' },
+  };
+  const EXEMPLARS = { exemplars: 'nearest to the centroid', diverse: 'most diverse' };
+
+  const tools = h('div.page-tools.line');
+  const cards = h('div.cards');
+  /** @type {Node} */
+  let overlay;
+  /** @type {{ element: HTMLElement, rows: number[] }[]} */
+  let counts = []; // which show how many rows pass
+
+  /** @param {HTMLElement} container */
+  function build(container) {
+    overlay = Thumbnail.overlayControl();
+    const text =
+      'Groups of images that are close in embedding space, found without labels, and how each ' +
+      'differs from all other images.';
+    container.append(h('header.page-head', h('h2', 'Clusters'), h('p', text)), tools, cards);
+  }
+
+  /** @param {Set<string>} events */
+  function update(events) {
+    if (events.has('view') || events.has('appearance')) draw();
+    else showPassing();
+  }
+
+  function showPassing() {
+    for (const { element, rows } of counts) {
+      const passing = rows.filter((row) => Filters.mask[row] === 0).length;
+      element.textContent =
+        passing === rows.length ? '' : `${Format.count(passing)} pass the filters`;
+    }
+  }
+
+  /** What was chosen, if it is known, else the first that is.
+   * @param {string} key @param {string[]} known */
+  function chosen(key, known) {
+    const value = State.read(key);
+    return value !== null && known.includes(value) ? value : known[0];
+  }
+
+  function draw() {
+    const { view } = State;
+    counts = [];
+    const partitions = Object.keys(PARTITIONS).filter(
+      (column) => view[PARTITIONS[column].list]?.length && view.column(column),
+    );
+    if (!partitions.length) {
+      tools.replaceChildren();
+      cards.replaceChildren(Dom.missing('clusters', view));
+      return;
+    }
+    const column = chosen('partition', partitions);
+    const which = chosen('exemplars', Object.keys(EXEMPLARS));
+    const hasSaliency = State.read('shared') === 'shown';
+    const save = (/** @type {string} */ key) => (/** @type {string | null} */ value) => {
+      State.save(key, value);
+      draw();
+    };
+    tools.replaceChildren(
+      Dom.select(
+        'Groups',
+        partitions.map((name) => [name, PARTITIONS[name].label]),
+        column,
+        save('partition'),
+      ),
+      Dom.select('Exemplars', Object.entries(EXEMPLARS), which, save('exemplars')),
+      overlay,
+      Dom.check('saliency of membership: orange for, purple against', hasSaliency, (on) =>
+        save('shared')(on ? 'shown' : null),
+      ),
+    );
+    const codes = view.values(column);
+    const members = d3.group(d3.range(view.n), (row) => codes[row]);
+    cards.replaceChildren(
+      ...(view[PARTITIONS[column].list] ?? []).map((cluster) => {
+        const rows = members.get(cluster.id) ?? [];
+        const exemplars = which === 'diverse' ? cluster.diverse : cluster.exemplars;
+        // Dense groups have no centroid: some of their images.
+        const shown = exemplars.length ? exemplars : rows.slice(0, SOME);
+        const thumbs = shown.map((row) => exemplar(view, row, hasSaliency));
+        return card(view, column, cluster, rows, thumbs);
+      }),
+    );
+    showPassing();
+  }
+
+  /** @param {View} view @param {string} column @param {Cluster} cluster @param {number[]} rows
+   * @param {Node[]} exemplars */
+  function card(view, column, cluster, rows, exemplars) {
+    const { id, size, stability, heat_map: heatMap } = cluster;
+    const name = view.column(column)?.categories?.[id] ?? cluster.name;
+    const showOn = (/** @type {string} */ page) => () => {
+      Filters.only(column, name);
+      State.showPage(page);
+    };
+    const count = h('span.muted');
+    counts.push({ element: count, rows });
+    const scale = Colors.scale(view, column);
+    const background = rows.length ? scale.colors[scale.code(rows[0])] : '';
+    const text = [
+      `${Format.count(size)} images`,
+      Format.percent(size / view.n),
+      stability !== null && `stability ${stability.toFixed(2)}`,
+    ].filter(Boolean);
+    return h(
+      'article.card.panel',
+      h(
+        'header',
+        h('h3', { dir: 'auto' }, h('span.swatch', { style: { background } }), name),
+        h('p.muted', `${text.join(', ')} `, count),
+      ),
+      h(
+        'div.card-pictures',
+        h('div.thumbs', exemplars),
+        heatMap &&
+          h(
+            'figure',
+            h('img', { src: Data.picture(view, heatMap), alt: `mean saliency of ${name}` }),
+            h('figcaption.muted', 'mean of all members'),
+          ),
+      ),
+      means(view, rows),
+      description(view, cluster),
+      h(
+        'footer',
+        h('button.button.primary', { onclick: showOn('explore') }, 'Show on the map'),
+        h('button.button', { onclick: showOn('samples') }, 'Show samples'),
+      ),
+    );
+  }
+
+  /** @param {View} view @param {number} row @param {boolean} hasSaliency */
+  function exemplar(view, row, hasSaliency) {
+    const layer =
+      hasSaliency && Picture.layersOf(view, row).find(({ id }) => id === 'saliency: cluster');
+    const picture = layer
+      ? Picture.make(view, row, layer, { opacity: 0.8 })
+      : Thumbnail.make(row, { size: THUMB, view });
+    return Thumbnail.button(view, row, picture);
+  }
+
+  /** @param {View} view @param {number[]} rows */
+  function means(view, rows) {
+    const inside = new Set(rows);
+    const columns = Columns.headline(view).slice(0, 4);
+    return h(
+      'p.line',
+      columns.map((column) =>
+        Summary.mean(
+          column,
+          (row) => inside.has(row),
+          `Mean ${column.label} of the cluster, and of all samples`,
+        ),
+      ),
+    );
+  }
+
+  /** How the images of a cluster differ from all others.
+   * @param {View} view @param {Cluster} cluster */
+  function description(view, cluster) {
+    const rows = (cluster.description ?? []).map(({ column, kind, inside, outside, effect, q }) => {
+      const format = kind === 'share' ? Format.percent : Format.short;
+      const label = column.startsWith('count_')
+        ? `with ${column.slice('count_'.length)}`
+        : (view.column(column)?.label ?? column);
+      return h(
+        'tr',
+        h('th', { scope: 'row', dir: 'auto', title: view.column(column)?.description }, label),
+        h('td.number', format(inside)),
+        h('td.number.muted', format(outside)),
+        h('td', Plots.effectBar(effect)),
+        h('td.number', Format.signed(effect)),
+        h('td.number.muted', Format.probability(q)),
+      );
+    });
+    if (!rows.length) return h('p.empty', 'No metadata column differs significantly (q ≤ 0.01).');
+    const head = (/** @type {string} */ text, title = '') =>
+      h('th.number', { scope: 'col', title }, text);
+    const body = h('tbody', rows.slice(0, FACTS));
+    const table = h(
+      'table.fact-table',
+      h(
+        'thead',
+        h(
+          'tr',
+          h('th', { scope: 'col' }, 'differs in'),
+          head('here', 'median, or share of the images'),
+          head('others'),
+          h('th'),
+          head('effect', 'rank-biserial correlation, or difference of the shares'),
+          head('q', 'p-value adjusted for all clusters and columns (Benjamini-Hochberg)'),
+        ),
+      ),
+      body,
+    );
+    const more = Dom.more(rows.length - FACTS, () => body.append(...rows.slice(FACTS)));
+    return h('div', table, more);
+  }
+
+  /** @type {Page} */
+  const page = { id: 'clusters', title: 'Clusters', build, update };
+  return page;
+})();

@@ -1,0 +1,117 @@
+'use strict';
+/* global Charts, Columns, Dom, Filters, Legend, SampleList, SampleMap, State, Thumbnail */
+// The first page: the map, the charts beside it and the samples below.
+
+const Explore = (() => {
+  const { h } = Dom;
+  const MAP_SHARE = 62; // % of the height
+
+  const controls = h('div.map-controls.line');
+  const legend = h('div.legend', { role: 'group', 'aria-label': 'Legend' });
+  const quality = h('div.map-note', {
+    title:
+      'How many neighbours on the map are neighbours in embedding space; at most 1 ' +
+      '(trustworthiness, Venna and Kaski 2001)',
+  });
+  /** @type {ReturnType<typeof SampleMap.create>} */
+  let map;
+  /** @type {ReturnType<typeof SampleList.create>} */
+  let samples;
+  /** @type {ReturnType<typeof Charts.create>} */
+  let charts;
+  /** @type {Node} */
+  let overlay;
+  /** @type {View | null} */
+  let shown = null;
+
+  /** @param {HTMLElement} container */
+  function build(container) {
+    const mapPanel = h('div.map-panel');
+    const samplesPanel = h('div.samples-panel.panel');
+    const chartsPanel = h('div.charts.panel', { role: 'region', 'aria-label': 'Charts' });
+    const left = h('div.explore-left', h('div.map-box.panel', controls, mapPanel));
+    left.append(splitter(left), samplesPanel);
+    container.append(left, chartsPanel);
+    overlay = Thumbnail.overlayControl();
+    map = SampleMap.create(mapPanel, {
+      label: 'Map of the samples',
+      view: () => State.view,
+      mask: () => Filters.mask,
+      hovered: () => State.hovered,
+      selected: () => State.selected,
+      onHover: State.hoverSample,
+      onOpen: State.openSample,
+      onLasso: (filter) => (filter ? Filters.set('map', filter) : Filters.remove('map')),
+      polygon: () => Filters.all.get('map') ?? null,
+      onName: Filters.toggle,
+    });
+    mapPanel.append(legend, quality);
+    samples = SampleList.create(samplesPanel, { name: 'explore', first: 'table' });
+    charts = Charts.create(chartsPanel);
+  }
+
+  /** @param {Set<string>} events */
+  function update(events) {
+    const has = (/** @type {string[]} */ ...names) => names.some((name) => events.has(name));
+    const { view } = State;
+    if (has('view', 'appearance')) {
+      drawControls();
+      map.draw();
+    } else if (has('filters')) map.drawDots();
+    else if (has('hover', 'sample')) map.drawMarks();
+    if (has('view', 'appearance', 'filters')) Legend.draw(legend, view);
+    if (shown !== view) {
+      shown = view;
+      const flat = view.map_quality?.trustworthiness[0];
+      quality.textContent = flat === undefined ? '' : `trustworthiness ${flat.toFixed(2)}`;
+      charts.build();
+    }
+    if (has('view', 'filters', 'decisions')) charts.update();
+    samples.update(events);
+  }
+
+  function drawControls() {
+    const options = Columns.options(State.view, (column) => column.kind !== 'text');
+    controls.replaceChildren(...Legend.selects(options), overlay);
+  }
+
+  /** The line between map and samples, which can be dragged. @param {HTMLElement} left */
+  function splitter(left) {
+    const line = h('div.splitter', {
+      role: 'separator',
+      tabindex: 0,
+      'aria-orientation': 'horizontal',
+      'aria-label': 'Height of the map',
+      'aria-valuemin': 20,
+      'aria-valuemax': 90,
+    });
+    /** @param {number} percent */
+    function set(percent) {
+      const share = Math.round(Math.max(20, Math.min(90, percent)));
+      left.style.setProperty('--map-share', `${share}%`);
+      line.setAttribute('aria-valuenow', String(share));
+      State.save('split', share === MAP_SHARE ? null : share);
+    }
+    line.addEventListener('pointerdown', (event) => {
+      line.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    });
+    line.addEventListener('pointermove', (event) => {
+      if (!line.hasPointerCapture(event.pointerId)) return;
+      const box = left.getBoundingClientRect();
+      set((100 * (event.clientY - box.top)) / box.height);
+    });
+    line.addEventListener('keydown', (event) => {
+      const step = { ArrowUp: -3, ArrowDown: 3 }[event.key];
+      if (!step) return;
+      set(Number(line.getAttribute('aria-valuenow')) + step);
+      event.preventDefault();
+    });
+    set(Number(State.read('split') ?? MAP_SHARE));
+    return line;
+  }
+
+  /** @type {Page} */
+  const page = { id: 'explore', title: 'Explore', build, update };
+  return page;
+})();

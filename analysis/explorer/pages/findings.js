@@ -1,0 +1,69 @@
+'use strict';
+/* global Associations, Confusion, Dom, Format, Grayscale, HeatMaps, Review, Slices, State */
+// The page of findings: what was analysed, each finding a click away from its samples.
+
+const Findings = (() => {
+  const { h } = Dom;
+
+  /** @type {Record<string, Section>} */
+  const SECTIONS = {
+    issues: Review,
+    slices: Slices,
+    associations: Associations,
+    confusion: Confusion,
+    grayscale: Grayscale,
+    heatmaps: HeatMaps,
+  };
+
+  const tabs = h(
+    'div.segments.panel',
+    { role: 'radiogroup', 'aria-label': 'Findings' },
+    Object.keys(SECTIONS).map((key) =>
+      h('button', { role: 'radio', 'data-section': key, onclick: () => choose(key) }),
+    ),
+  );
+  const content = h('div.findings-content');
+
+  function chosen() {
+    const key = State.read('finding') ?? '';
+    return Object.hasOwn(SECTIONS, key) ? key : 'issues';
+  }
+
+  /** @param {string} key */
+  function choose(key) {
+    State.save('finding', key);
+    draw();
+  }
+
+  function draw() {
+    const { view } = State;
+    for (const tab of tabs.querySelectorAll('button')) {
+      const key = tab.dataset.section ?? '';
+      const { title, of, count } = SECTIONS[key];
+      tab.setAttribute('aria-checked', String(key === chosen()));
+      tab.replaceChildren(title);
+      if (of(view) && count) tab.append(h('span.muted', Format.count(count(view))));
+    }
+    const section = SECTIONS[chosen()];
+    // Who reviews label issues by keyboard stays on the button that was pressed.
+    const active = /** @type {HTMLElement?} */ (document.activeElement)?.dataset.key;
+    if (section.of(view)) content.replaceChildren(...section.draw(view, draw).filter(Boolean));
+    else content.replaceChildren(Dom.missing(section.command, view));
+    const again = active && content.querySelector(`[data-key="${active}"]`);
+    if (again instanceof HTMLElement) again.focus();
+  }
+
+  /** @type {Page} */
+  const page = {
+    id: 'findings',
+    title: 'Findings',
+    build(container) {
+      container.append(h('header.page-head', h('h2', 'Findings'), tabs), content);
+    },
+    update(events) {
+      if (events.has('view') || events.has('appearance')) draw();
+      else if (events.has('decisions') && chosen() === 'issues') draw();
+    },
+  };
+  return page;
+})();

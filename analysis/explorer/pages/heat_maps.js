@@ -1,0 +1,59 @@
+'use strict';
+/* global Dom, Format, Plots */
+// The section on the quality of heat-maps.
+
+const HeatMaps = (() => {
+  const { h } = Dom;
+  const BASELINES = ['random', 'centre', 'edges', 'prediction'];
+  const CURVES = {
+    deletion: 'Deletion: score left as the highest values are blurred first (lower is better)',
+    insertion: 'Insertion: score regained as they are revealed first (higher is better)',
+  };
+  const KINDS = { class: 'the class', cluster: 'cluster membership' };
+
+  /** @param {string} curve @param {Record<string, Judged>} methods */
+  const table = (curve, methods) =>
+    Plots.intervalTable(
+      Object.entries(methods).map(([method, judged]) => ({ method, ...judged[curve].area })),
+      [
+        { head: 'heat-map', cell: ({ method }) => method },
+        Plots.numbers('AUC', ({ mean }) => Format.short(mean), 'area under the curve'),
+      ],
+      {
+        head: 'mean, 95 % CI',
+        value: ({ mean }) => mean,
+        interval: ({ interval }) => interval,
+        faint: ({ method }) => BASELINES.includes(method),
+      },
+    );
+
+  /** @type {Section} */
+  const section = {
+    title: 'Heat-maps',
+    command: 'saliency',
+    of: (view) => view.saliency,
+    draw: (view) => [
+      Dom.note(
+        'Faithfulness of heat-maps: how much of the score is left, or regained, on average while ' +
+          'pixels are blurred or revealed in the order of the map. Faint: baselines, which ' +
+          'ignore the network or use only its prediction. Do not trust a map that does not beat ' +
+          'them.',
+      ),
+      ...Object.entries(KINDS).map(([kind, name]) => {
+        const judged = view.saliency?.[kind];
+        if (!judged) return null;
+        return h(
+          'section',
+          h('h3', `Heat-maps for ${name}, on ${judged.images} images`),
+          h(
+            'div.halves',
+            Object.entries(CURVES).map(([curve, text]) =>
+              h('div', h('h4', text), table(curve, judged.methods)),
+            ),
+          ),
+        );
+      }),
+    ],
+  };
+  return section;
+})();

@@ -1,0 +1,189 @@
+'use strict';
+/* global d3, Columns, Dom, Figures, Format, Plots */
+// What the comparison of two models found. Differences are the other model minus this one.
+
+const ModelResults = (() => {
+  const { h } = Dom;
+  /** @type {Record<string, string>} */
+  const METRICS = { iou: 'IoU over the data set', image_iou: 'mean IoU per image' };
+  const MOST_METADATA = 12;
+  const MOST_Q = 0.05;
+
+  /** @type {Plotted<Compared>} */
+  const difference = {
+    head: 'other minus this, 95 % CI',
+    value: (row) => row.difference,
+    interval: (row) => row.interval ?? row.difference_interval,
+    reference: 0,
+  };
+  const both = [
+    Plots.numbers('this', (/** @type {Compared} */ row) => Format.short(row.this)),
+    Plots.numbers('other', (/** @type {Compared} */ row) => Format.short(row.other)),
+  ];
+
+  /** @param {string} title @param {...any} parts */
+  const section = (title, ...parts) => h('section', h('h3', title), parts);
+
+  /** @param {Comparison} result @param {'this' | 'other'} target */
+  const labelsOf = (result, target) => result[target].class_names.slice(1).join(', ');
+
+  /** All results.
+   * @param {Comparison} result @param {View} view of this model
+   * @param {(text: string) => void} showSlice */
+  const all = (result, view, showSlice) =>
+    [
+      scores(result),
+      slices(result.slices ?? [], showSlice),
+      metadata(result.metadata ?? [], view),
+      representation(result),
+      separation(result),
+    ].filter((part) => part !== null);
+
+  /** @param {Comparison} result */
+  const scores = (result) =>
+    section(
+      'Scores',
+      d3
+        .groups(result.scores, ({ target }) => target)
+        .map(([target, rows]) => [
+          Dom.note(
+            `Against the labels ${labelsOf(result, target)}. Intervals are over images, for ` +
+              'these two trained models; they exclude the variation between training seeds.',
+          ),
+          Plots.intervalTable(
+            rows,
+            [
+              { head: 'score', cell: ({ metric }) => METRICS[metric] ?? metric },
+              Plots.texts('class', (row) => row.class),
+              ...both,
+              Plots.numbers('p', ({ p }) => Format.probability(p)),
+              Plots.numbers(
+                'MDE',
+                (row) => Format.short(row.minimum_detectable),
+                'minimum detectable effect, with a power of 80 %',
+              ),
+            ],
+            difference,
+          ),
+        ]),
+    );
+
+  /** @param {NonNullable<Comparison['slices']>} rows @param {(text: string) => void} showSlice */
+  function slices(rows, showSlice) {
+    if (!rows.length) return null;
+    const table = (/** @type {'iou' | 'loss'} */ metric, /** @type {string} */ name) =>
+      h(
+        'div',
+        h('h4', name),
+        Plots.intervalTable(
+          rows.flatMap((row) => {
+            const compared = row[metric];
+            if (!compared || !Number.isFinite(compared.difference)) return [];
+            return [{ ...compared, text: row.text, n: row.n }];
+          }),
+          [
+            { head: 'slice', cell: ({ text }) => h('span.condition', { dir: 'auto' }, text) },
+            Plots.numbers('images', ({ n }) => Format.count(n)),
+            ...both,
+          ],
+          difference,
+          {
+            label: ({ text }) => `Show the samples where ${text}`,
+            act: ({ text }) => showSlice(text),
+          },
+        ),
+      );
+    const tables = h('div.halves', table('iou', 'mean foreground IoU'), table('loss', 'loss'));
+    return section('In the slices of this model', tables);
+  }
+
+  /** @param {Association[]} rows @param {View} view */
+  function metadata(rows, view) {
+    const found = rows.filter(({ q }) => q <= MOST_Q).slice(0, MOST_METADATA);
+    const title = 'Metadata associated with the difference';
+    if (!found.length) return section(title, Dom.note('None, at a false discovery rate of 5 %.'));
+    return section(
+      title,
+      Plots.intervalTable(
+        found,
+        [
+          { head: 'column', cell: ({ column }) => Columns.label(view, column) },
+          { head: 'difference in', cell: ({ metric }) => metric.replace('iou', 'IoU') },
+          { head: 'mean in bins', cell: ({ bins }) => Plots.sparkline(bins) },
+          Plots.numbers('images', ({ n }) => Format.count(n)),
+          Plots.numbers('q', ({ q }) => Format.probability(q)),
+        ],
+        {
+          head: 'rank correlation ρ, 95 % CI',
+          value: ({ rho }) => rho,
+          interval: ({ interval }) => interval,
+          reference: 0,
+        },
+      ),
+    );
+  }
+
+  /** @param {Comparison} result */
+  function representation({ neighbours, layers }) {
+    const parts = [];
+    if (neighbours) {
+      const { k, chance, overlap, jaccard } = neighbours;
+      const rows = [
+        {
+          name: `common among the ${k} nearest`,
+          value: overlap,
+          interval: neighbours.overlap_interval,
+        },
+        { name: 'Jaccard index', value: jaccard, interval: neighbours.jaccard_interval },
+      ];
+      const table = Plots.intervalTable(
+        rows,
+        [
+          { head: 'in embedding space', cell: ({ name }) => name },
+          Plots.numbers('share', ({ value }) => Format.short(value)),
+        ],
+        {
+          head: '95 % CI (dashed: chance)',
+          value: ({ value }) => value,
+          interval: ({ interval }) => interval,
+          reference: chance,
+        },
+      );
+      parts.push(section('Neighbourhoods', table));
+    }
+    if (layers?.length) {
+      const keys = h(
+        'p.layer-legend.line.muted',
+        h('span.key.layer-cka', 'linear CKA (1: equal up to rotation and scale)'),
+        h('span.key.layer-overlap', 'share of common nearest images'),
+      );
+      parts.push(section('Layers', h('div.curve-place.panel', keys, Figures.layerCurves(layers))));
+    }
+    return parts.length ? h('div.halves', parts) : null;
+  }
+
+  /** @param {Comparison} result */
+  function separation(result) {
+    if (!result.separation?.length) return null;
+    return section(
+      'Separation of the classes',
+      Dom.note(
+        'Images dominated by the first class against images dominated by the second: AUROC of a ' +
+          'linear probe and of the nearest neighbours, and the silhouette.',
+      ),
+      Plots.intervalTable(
+        result.separation,
+        [
+          Plots.texts('labels', ({ target }) => labelsOf(result, target)),
+          { head: 'space', cell: ({ space }) => space },
+          { head: 'method', cell: ({ method }) => method },
+          Plots.numbers('images', ({ first, second }) => `${first} and ${second}`),
+          ...both,
+        ],
+        difference,
+      ),
+    );
+  }
+
+  return { all };
+})();

@@ -1,0 +1,308 @@
+'use strict';
+/* global d3, Decisions, Dom, Format, Messages, Picture, Sample, State, Thumbnail */
+// The section of label issues: one after the other is accepted (the label is wrong), rejected (it
+// is correct), or its image excluded from training, with a reason. Keys: a, r, x, left and right;
+// u undoes a verdict.
+
+const Review = (() => {
+  const { h } = Dom;
+  const STAGES = ['none', 'truth', 'prediction'];
+  const THUMB = 56; // pixels
+  const LISTED = 100; // excluded images, the latest
+
+  /** Draws the page that contains this section. */
+  let redraw = () => {};
+
+  /** The regions to review: of the chosen kind, most suspicious first. @returns {Region[]} */
+  function queue() {
+    const issues = State.view.label_issues ?? [];
+    const kind = State.read('kind');
+    const chosen = issues.filter((region) => region.kind === kind);
+    return chosen.length ? chosen : issues;
+  }
+
+  /** Where the review is in the queue. */
+  function current() {
+    const regions = queue();
+    const saved = Number(State.read('issue') ?? 0);
+    const place = Math.max(0, Math.min(regions.length - 1, Number.isInteger(saved) ? saved : 0));
+    return { regions, place, region: regions[place] };
+  }
+
+  /** @param {number} place */
+  function go(place) {
+    State.save('issue', place);
+    redraw();
+  }
+
+  /** @param {number} direction */
+  function step(direction) {
+    const { regions, place } = current();
+    go(Math.max(0, Math.min(regions.length - 1, place + direction)));
+  }
+
+  /** Then goes to the next region without a verdict.
+   * @param {string | null} verdict null undoes it */
+  function judge(verdict) {
+    const { regions, place, region } = current();
+    Decisions.judge(region, verdict);
+    if (!verdict) return;
+    const open = regions.findIndex((other, at) => at > place && !Decisions.verdictOf(other));
+    go(open < 0 ? Math.min(place + 1, regions.length - 1) : open);
+  }
+
+  function toggleExclude() {
+    const { region } = current();
+    const { row, kind, score } = region;
+    const typed = /** @type {HTMLInputElement?} */ (document.getElementById('reason'));
+    Decisions.exclude(row, !Decisions.of(row)?.exclude, {
+      reason: typed?.value.trim() || Decisions.reasonOf(region),
+      kind,
+      score,
+    });
+  }
+
+  // ---------------------------------------------------------------- one issue
+
+  /** @param {View} view */
+  function issueCard(view) {
+    const { regions, place, region } = current();
+    const { kind, score, row, confidence, suggested } = region;
+    const verdict = Decisions.verdictOf(region);
+    const decision = Decisions.of(row);
+    const layers = Picture.layersOf(view, row).filter(({ id }) => STAGES.includes(id));
+    const text = Decisions.reasonOf(region);
+    const button = (
+      /** @type {string} */ name,
+      /** @type {string} */ key,
+      /** @type {string} */ label,
+      /** @type {() => void} */ onclick,
+      isPressed = verdict === name,
+    ) =>
+      h(
+        `button.button.verdict.${name}`,
+        {
+          'aria-pressed': String(isPressed),
+          onclick,
+          title: `${label} (${key})`,
+          'aria-keyshortcuts': key,
+          'data-key': key,
+        },
+        h('span', label),
+        h('kbd', key),
+      );
+    const reason = h('input', {
+      id: 'reason',
+      type: 'text',
+      maxlength: 1000,
+      placeholder: text,
+      value: decision?.reason || null,
+      dir: 'auto',
+      onchange: () => {
+        if (decision?.exclude) Decisions.exclude(row, true, { reason: reason.value.trim() });
+      },
+    });
+    const isExcluded = Boolean(decision?.exclude);
+    const excludeLabel = isExcluded ? 'Excluded' : 'Exclude image';
+    return h(
+      'article.issue-card.panel',
+      h(
+        'header.line',
+        Dom.iconButton('left', 'Previous issue (left)', () => step(-1), { 'data-key': 'left' }),
+        h('span.where', { 'aria-live': 'polite' }, ofAll(place + 1, regions.length)),
+        Dom.iconButton('right', 'Next issue (right)', () => step(1), { 'data-key': 'right' }),
+        h('h3', kind, h('span.muted', `score ${score.toFixed(2)}`)),
+        Dom.link(view.format('file_name', row), () => Sample.openIssue(region), { class: 'cut' }),
+      ),
+      h(
+        'div.stages',
+        layers.map((layer) =>
+          h(
+            'figure',
+            Picture.make(view, row, layer, { opacity: 0.65, regions: [region] }),
+            h('figcaption.muted', layer.label),
+          ),
+        ),
+      ),
+      h(
+        'p.issue-words',
+        { dir: 'auto' },
+        text,
+        confidence !== null &&
+          h('span.muted', `; mean probability of ${suggested}: ${Format.percent(confidence)}`),
+      ),
+      h(
+        'div.verdicts.line',
+        button('accept', 'a', 'Label is wrong', () => judge('accept')),
+        button('reject', 'r', 'Label is correct', () => judge('reject')),
+        button('exclude', 'x', excludeLabel, toggleExclude, isExcluded),
+        h('label.reason', 'Reason', reason),
+      ),
+      h(
+        'p.keys.line.muted',
+        h('kbd', '←'),
+        h('kbd', '→'),
+        ' previous and next issue, ',
+        h('kbd', 'u'),
+        ' undoes a verdict',
+      ),
+    );
+  }
+
+  /** @param {number} count @param {number} total */
+  const ofAll = (count, total) => `${Format.count(count)} of ${Format.count(total)}`;
+
+  /** @param {Region[]} issues */
+  function tools(issues) {
+    const { regions } = current();
+    const judged = regions.filter((region) => Decisions.verdictOf(region)).length;
+    const total = State.view.label_issues_total ?? issues.length;
+    const kinds = d3.groups(issues, ({ kind }) => kind);
+    const options = [
+      ['', `all kinds (${Format.count(issues.length)})`],
+      ...kinds.map(([kind, mine]) => [kind, `${kind} (${Format.count(mine.length)})`]),
+    ];
+    return h(
+      'div.page-tools.line',
+      Dom.select('Kind', options, State.read('kind') ?? '', (kind) => {
+        State.save('kind', kind || null);
+        go(0);
+      }),
+      h('progress', { value: judged, max: regions.length, 'aria-label': 'reviewed' }),
+      h(
+        'span.muted',
+        `${ofAll(judged, regions.length)} reviewed`,
+        total > issues.length && `, the most suspicious of ${Format.count(total)} regions`,
+      ),
+    );
+  }
+
+  // ---------------------------------------------------------------- all decisions
+
+  /** @param {View} view */
+  function decisions(view) {
+    const counts = Decisions.counts();
+    const file = h('input', {
+      type: 'file',
+      accept: '.json,application/json',
+      hidden: true,
+      id: 'import-decisions',
+      onchange: importFile,
+    });
+    const listed = Decisions.excludedRows().slice(-LISTED).reverse();
+    const others = counts.exclude - listed.length;
+    const clear = () => {
+      if (confirm('Delete all decisions on this data set?')) Decisions.clear();
+    };
+    const labels = { exclude: 'excluded', accept: 'with wrong labels', reject: 'correct' };
+    return h(
+      'aside.decisions.panel',
+      { 'aria-label': 'Decisions' },
+      h('h3', 'Your decisions'),
+      h(
+        'p.line',
+        Object.entries(labels).map(([name, label]) =>
+          h(
+            'span.stat',
+            h('b', { 'data-count': name }, Format.count(counts[name])),
+            h('span.muted', label),
+          ),
+        ),
+      ),
+      h(
+        'div.line',
+        h(
+          'button.button.primary',
+          { id: 'export-decisions', onclick: exportFile },
+          'Export exclude.json',
+        ),
+        h('button.button', { onclick: () => file.click() }, 'Import …'),
+        file,
+        Dom.link('Delete all', clear),
+      ),
+      h(
+        'p.note',
+        'Decisions stay in this browser. ',
+        h('code', 'scripts/train.py … --config.data.exclude=exclude.json'),
+        ' trains without the excluded images.',
+      ),
+      h(
+        'ul.excluded',
+        listed.map((row) => excluded(view, row)),
+      ),
+      others > 0 && h('p.muted', `and ${Format.count(others)} more`),
+    );
+  }
+
+  /** @param {View} view @param {number} row */
+  function excluded(view, row) {
+    const name = view.format('file_name', row);
+    const picture = Thumbnail.make(row, { size: THUMB, view, overlay: 'none' });
+    return h(
+      'li',
+      Thumbnail.button(view, row, picture),
+      h(
+        'div',
+        h('span.muted', { dir: 'auto' }, name),
+        h('span', { dir: 'auto' }, Decisions.of(row)?.reason || 'no reason given'),
+      ),
+      Dom.iconButton('close', `Do not exclude ${name}`, () => Decisions.exclude(row, false)),
+    );
+  }
+
+  function exportFile() {
+    const text = `${JSON.stringify(Decisions.exclusionList(), null, 2)}\n`;
+    const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
+    h('a', { href: url, download: 'exclude.json' }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  }
+
+  /** @param {Event} event */
+  async function importFile({ target }) {
+    const field = /** @type {HTMLInputElement} */ (target);
+    const [file] = field.files ?? [];
+    field.value = '';
+    if (!file) return;
+    try {
+      const count = Decisions.importText(await file.text());
+      Messages.notify(`${file.name}: imported decisions on ${count} images.`);
+    } catch (error) {
+      Messages.fail(error, `${file.name}: `);
+    }
+  }
+
+  document.addEventListener('keydown', (event) => {
+    const card = /** @type {HTMLElement?} */ (document.querySelector('.issue-card'));
+    if (!card?.offsetParent || State.selected !== null) return; // another page, or a sample is open
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const { target } = event;
+    if (target instanceof Element && target.matches('input, textarea, select, [role=tab]')) return;
+    /** @type {Record<string, () => void>} */
+    const acts = {
+      a: () => judge('accept'),
+      r: () => judge('reject'),
+      u: () => judge(null),
+      x: toggleExclude,
+      ArrowLeft: () => step(-1),
+      ArrowRight: () => step(1),
+    };
+    if (!acts[event.key]) return;
+    event.preventDefault();
+    acts[event.key]();
+  });
+
+  /** @type {Section} */
+  const section = {
+    title: 'Label issues',
+    command: 'label_issues',
+    of: (view) => view.label_issues,
+    count: (view) => view.label_issues_total ?? view.label_issues?.length ?? 0,
+    draw(view, redrawPage) {
+      redraw = redrawPage;
+      const issues = view.label_issues ?? [];
+      if (!issues.length) return [h('p.empty', 'No label is suspicious.')];
+      return [tools(issues), h('div.review', issueCard(view), decisions(view))];
+    },
+  };
+  return section;
+})();

@@ -1,0 +1,5 @@
+'use strict';
+/* global Clusters, Explore, Findings, Models, Samples, Shell */
+// The last script: everything is there.
+
+Shell.start([Explore, Samples, Clusters, Findings, Models]);

@@ -1,0 +1,63 @@
+'use strict';
+/* global d3, Bins, Dom, Filters, Format, State */
+// The chart of a column of categories: a bar for each, which filters.
+
+const CategoryChart = (() => {
+  const { h } = Dom;
+  const ROWS = 8; // shown at first
+
+  /** Draws the chart; returns a function that updates it.
+   * @param {HTMLElement} body @param {Column} column @param {string} metric */
+  function create(body, { name }, metric) {
+    const { view } = State;
+    const { values } = Bins.of(view, name);
+    const tallest = d3.max(values, ({ count }) => count) || 1;
+    const metricColumn = /** @type {Column} */ (view.column(metric));
+    const width = (/** @type {number} */ count) => `${(100 * count) / tallest}%`;
+    const rows = values.map(({ value, label, count }) => {
+      const part = h('i.part');
+      const number = h('span.row-count');
+      const mean = h('span.row-mean', { title: `Mean ${metricColumn.label}` });
+      const button = h(
+        'button.row',
+        { title: label, 'data-value': String(value), onclick: () => Filters.toggle(name, value) },
+        h('span.row-name.cut', label),
+        h('span.row-bar', h('i.whole', { style: { width: width(count) } }), part),
+        number,
+        mean,
+      );
+      return { value, part, number, mean, button };
+    });
+    let everything = false;
+    const more = Dom.link('', () => {
+      everything = !everything;
+      show();
+    });
+    function show() {
+      rows.forEach(({ button }, i) => (button.hidden = !everything && i >= ROWS));
+      more.hidden = rows.length <= ROWS;
+      more.textContent = everything ? 'Fewer' : `All ${rows.length}`;
+    }
+    show();
+    body.append(
+      h(
+        'div.rows',
+        rows.map(({ button }) => button),
+      ),
+      more,
+    );
+
+    return function update() {
+      const { counts, sums, known } = Bins.summarise(view, name, metric);
+      const chosen = Filters.all.get(name)?.values;
+      rows.forEach(({ value, part, number, mean, button }, i) => {
+        part.style.width = width(counts[i]);
+        number.textContent = Format.count(counts[i]);
+        mean.textContent = Format.value(metricColumn, known[i] ? sums[i] / known[i] : null);
+        Dom.press(button, !chosen || chosen.includes(value));
+      });
+    };
+  }
+
+  return { create };
+})();

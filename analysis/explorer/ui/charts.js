@@ -1,0 +1,188 @@
+'use strict';
+/* global Bins, CategoryChart, Columns, Dom, Filters, Histogram, State */
+// A chart for each column: how many samples have which values, of those that pass and of all, and
+// the mean of a chosen metric in each bin. Only visible charts are drawn.
+
+const Charts = (() => {
+  const { h } = Dom;
+  /** @type {Record<string, number>} */
+  const OPEN = { metric: 3, cluster: 1, metadata: 8, issue: 1 }; // charts open at first, by role
+
+  /**
+   * @typedef {object} Chart
+   * @property {Column} column
+   * @property {HTMLElement} element
+   * @property {() => void} update draws it, if it is visible
+   * @property {() => void} remake draws it again from scratch
+   * @property {(visible: boolean) => void} see
+   * @property {() => void} open
+   */
+
+  /** A list of charts. @param {HTMLElement} container */
+  function create(container) {
+    let metric = 'loss';
+    /** @type {Chart[]} */
+    let charts = [];
+    const find = h('input', {
+      type: 'search',
+      placeholder: 'Find column',
+      'aria-label': 'Find a column',
+      oninput: narrow,
+    });
+    const head = h('div.charts-head');
+    const list = h('div.charts-list');
+    container.append(head, list);
+    const visible = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        charts.find(({ element }) => element === target)?.see(isIntersecting);
+      }
+    });
+    let width = 0;
+    new ResizeObserver(() => {
+      if (list.clientWidth === width || !list.clientWidth) return;
+      if (width) charts.forEach((chart) => chart.remake());
+      width = list.clientWidth;
+    }).observe(list);
+
+    /** For another view, or another metric of the curves. */
+    function build() {
+      const { view } = State;
+      const wanted = State.read('curve');
+      metric = (view.column(wanted)?.role === 'metric' && wanted) || 'loss';
+      const metrics = view.columns.filter((column) => column.role === 'metric');
+      const select = Dom.select(
+        'Curves',
+        metrics.map(({ name, label }) => [name, label]),
+        metric,
+        (name) => {
+          State.save('curve', name === 'loss' ? null : name);
+          build();
+        },
+      );
+      head.replaceChildren(find, select);
+      visible.disconnect();
+      charts = [];
+      const groups = Columns.grouped(view, isDrawable).filter(({ role }) => role !== 'id');
+      list.replaceChildren(...groups.map(section));
+      narrow();
+    }
+
+    /** Whether a column has at least two values. @param {Column} column */
+    function isDrawable({ name, kind, role }) {
+      if (kind === 'text') return false;
+      const { high, low, size } = Bins.of(State.view, name);
+      return role === 'decision' || (kind === 'number' ? high > low : size > 1);
+    }
+
+    /** @param {{ role: string, label: string, columns: Column[] }} group */
+    function section({ role, label, columns }) {
+      const { view } = State;
+      const headline = role === 'metric' ? Columns.headline(view) : [];
+      const others = columns.filter((column) => !headline.includes(column));
+      const ranked = [...headline.filter((column) => columns.includes(column)), ...others].map(
+        (column) => ({
+          column,
+          explained: role === 'metric' ? null : Bins.explained(view, column.name, metric),
+        }),
+      );
+      if (role === 'metadata') ranked.sort((a, b) => Number(b.explained) - Number(a.explained));
+      return h(
+        'section',
+        { 'aria-label': label },
+        h('h2', label),
+        ranked.map(({ column, explained }, rank) =>
+          frame(column, explained, rank < OPEN[role] || Filters.all.has(column.name)),
+        ),
+      );
+    }
+
+    /** @param {Column} column @param {number | null} explained @param {boolean} open */
+    function frame(column, explained, open) {
+      const body = h(`div.chart-body.${column.kind}`);
+      const head = h(
+        'button.chart-head',
+        {
+          title: [column.label, column.description].filter(Boolean).join(': '),
+          onclick: () => show(Boolean(body.hidden)),
+        },
+        Dom.icon('down'),
+        h('span.chart-name.cut', column.label),
+        column.unit && h('span.chart-unit.cut', column.unit),
+        explained !== null && meter(explained),
+      );
+      const element = h('article.chart', { 'data-column': column.name }, head, body);
+      let seen = false;
+      let stale = true;
+      /** @type {(() => void) | null} */
+      let draw = null; // made when the chart is first seen, since then it has its width
+
+      function update() {
+        stale = true;
+        if (!seen) return;
+        const { create } = column.kind === 'number' ? Histogram : CategoryChart;
+        draw ??= create(body, column, metric);
+        draw();
+        stale = false;
+      }
+
+      /** @param {boolean} on */
+      function show(on) {
+        head.setAttribute('aria-expanded', String(on));
+        body.hidden = !on;
+        if (on) visible.observe(element);
+        else visible.unobserve(element);
+        seen = false;
+        stale = true;
+      }
+
+      charts.push({
+        column,
+        element,
+        update,
+        remake() {
+          body.replaceChildren();
+          draw = null;
+          update();
+        },
+        see(isVisible) {
+          seen = isVisible;
+          if (stale) update();
+        },
+        open: () => body.hidden && show(true),
+      });
+      show(open);
+      return element;
+    }
+
+    /** @param {number} explained */
+    function meter(explained) {
+      const width = `${100 * explained}%`;
+      const title = `Explains ${(100 * explained).toFixed(1)} % of the variance of ${metric}`;
+      const bar = h('i', { style: { width } });
+      return h('span.meter', { role: 'img', title, 'aria-label': title }, bar);
+    }
+
+    /** Hides the charts that the search does not find. */
+    function narrow() {
+      const wanted = find.value.trim().toLowerCase();
+      for (const { column, element } of charts) {
+        element.hidden = !`${column.name} ${column.label}`.toLowerCase().includes(wanted);
+      }
+      for (const part of list.querySelectorAll('section')) {
+        part.hidden = !part.querySelector('.chart:not([hidden])');
+      }
+    }
+
+    return {
+      build,
+      update() {
+        for (const chart of charts) {
+          if (Filters.all.has(chart.column.name)) chart.open();
+          chart.update();
+        }
+      },
+    };
+  }
+
+  return { create };
+})();

@@ -1,0 +1,94 @@
+'use strict';
+/* global Bins, Colors, Columns, Dom, Filters, Format, State, Thumbnail */
+// Beside the dots: what colours and sizes mean, and the card of one sample.
+
+const Legend = (() => {
+  const { h } = Dom;
+  const ROWS = 12; // categories
+
+  /** The thumbnail of a sample and its most important columns.
+   * @param {View} view @param {number} row */
+  function card(view, row) {
+    const { color, size } = State.appearance;
+    const headline = Columns.headline(view).slice(0, 4);
+    const columns = [view.column('cluster'), ...headline, view.column(color), view.column(size)];
+    return [
+      Thumbnail.make(row, { size: 152, view }),
+      h('b.card-name.cut', view.format('file_name', row)),
+      h(
+        'dl',
+        [...new Set(columns)].map(
+          (column) => column && [h('dt', column.label), h('dd', view.format(column.name, row))],
+        ),
+      ),
+    ];
+  }
+
+  /** Draws the legend of a column; categories are buttons that filter.
+   * @param {HTMLElement} container @param {View} view */
+  function draw(container, view) {
+    const { color, size } = State.appearance;
+    const column = view.column(color);
+    container.replaceChildren();
+    if (!column) return;
+    const scale = Colors.scale(view, column.name);
+    container.append(
+      h('div.legend-title', column.label, h('span', ` ${column.unit}`)),
+      scale.values ? categories(view, column, scale) : ramp(scale),
+    );
+    const sized = view.column(size);
+    if (sized) container.append(h('div.legend-size', 'Larger: ', h('b', sized.label)));
+  }
+
+  /** @param {Scale} scale */
+  function ramp({ low = 0, high = 0, colors }) {
+    const background = `linear-gradient(to right, ${colors.slice(0, -1).join(', ')})`;
+    return h(
+      'div',
+      { title: '2nd to 98th percentile' },
+      h('div.legend-ramp', { style: { background } }),
+      h(
+        'div.legend-ends',
+        [low, (low + high) / 2, high].map((value) => h('span', Format.short(value))),
+      ),
+    );
+  }
+
+  /** @param {View} view @param {Column} column @param {Scale} scale */
+  function categories(view, { name }, { values = [], colors }) {
+    const chosen = Filters.all.get(name)?.values;
+    const { counts } = Bins.summarise(view, name);
+    const entries = values.slice(0, ROWS).map(({ value, label, code }, bin) =>
+      h(
+        'li',
+        h(
+          'button',
+          {
+            title: `${label}: click to add it to the filter or remove it`,
+            'aria-pressed': String(!chosen || chosen.includes(value)),
+            onclick: () => Filters.toggle(name, value),
+          },
+          h('i.swatch', { style: { background: colors[code] } }),
+          h('span.legend-label.cut', label),
+          h('span.legend-count', Format.count(counts[bin])),
+        ),
+      ),
+    );
+    const left = values.length - ROWS;
+    return h('ul', entries, left > 0 && h('li.legend-more', `and ${left} more`));
+  }
+
+  /** Selects of the columns behind colours and sizes.
+   * @param {ReturnType<typeof Columns.options>} options */
+  function selects(options) {
+    const { color, size } = State.appearance;
+    /** @type {Parameters<typeof Dom.select>[1]} */
+    const sizes = [['', 'all the same'], ...options];
+    return [
+      Dom.select('Colour', options, color, (name) => State.setAppearance({ color: name })),
+      Dom.select('Size', sizes, size ?? '', (name) => State.setAppearance({ size: name || null })),
+    ];
+  }
+
+  return Object.freeze({ card, draw, selects });
+})();

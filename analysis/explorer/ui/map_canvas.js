@@ -1,0 +1,103 @@
+'use strict';
+/* global Colors, Dom, Dots, State */
+// The pixels of a map: all dots lie there in grey; that picture is kept, and a filter blends only
+// the dots that pass over it. Rings and outlines have a canvas of their own.
+
+class MapCanvas {
+  static CROWD = 5000; // dots, from which on they are translucent and have no halo
+
+  dots = Dom.h('canvas', { 'aria-hidden': 'true' });
+  marks = Dom.h('canvas', { 'aria-hidden': 'true' });
+  #density = 1;
+  #image = new ImageData(1, 1);
+  /** @type {Uint32Array | null} pixels with all dots in grey, until something moves */
+  #ground = null;
+
+  /** Returns whether the size has changed.
+   * @param {number} width @param {number} height in CSS pixels */
+  resize(width, height) {
+    const [w, tall] = [width, height].map((side) => Math.round(side * devicePixelRatio));
+    if (this.dots.width === w && this.dots.height === tall) return false;
+    this.#density = devicePixelRatio;
+    for (const canvas of [this.dots, this.marks]) Object.assign(canvas, { width: w, height: tall });
+    this.#image = new ImageData(w, tall);
+    return true;
+  }
+
+  /** Dots or their background have moved or changed. */
+  forget() {
+    this.#ground = null;
+  }
+
+  /** @param {View} view @param {MapCamera} camera
+   * @param {Uint32Array | null} mask 0 for rows that pass */
+  drawDots(view, camera, mask) {
+    const { color, size } = State.appearance;
+    const image = this.#image;
+    const pixels = new Uint32Array(image.data.buffer);
+    const surface = Colors.css('--surface');
+    const crowded = view.n > MapCanvas.CROWD;
+    const { xs, ys, order } = camera;
+    const dot = { xs, ys, order, density: this.#density, radius: camera.radius(view) };
+    const all = !mask || mask.every((bits) => bits === 0);
+    if (!all && this.#ground) pixels.set(this.#ground);
+    else pixels.fill(Dots.pixelOf(surface));
+    if (!all && !this.#ground) {
+      const grey = { colors: [Colors.css('--dot-rejected')], code: () => 0 };
+      Dots.blend(image, { ...dot, scale: grey });
+      this.#ground = pixels.slice();
+    }
+    Dots.blend(image, {
+      ...dot,
+      scale: Colors.scale(view, view.column(color)?.name ?? 'loss'),
+      sizes: size && view.column(size) ? Colors.sizes(view, size) : null,
+      mask: all ? null : mask,
+      halo: crowded ? null : surface,
+      opacity: crowded ? 0.75 : 0.92,
+    });
+    this.dots.getContext('2d')?.putImageData(image, 0, 0);
+  }
+
+  /** An outline, and rings around the hovered sample, the open one and those similar to it.
+   * @param {View} view @param {MapCamera} camera
+   * @param {{ selected: number | null, hovered: number | null, outline: Point[] | null }} marks */
+  drawMarks(view, camera, { selected, hovered, outline }) {
+    const drawing = /** @type {CanvasRenderingContext2D} */ (this.marks.getContext('2d'));
+    drawing.setTransform(this.#density, 0, 0, this.#density, 0, 0);
+    drawing.clearRect(0, 0, camera.width, camera.height);
+    const [accent, text] = [Colors.css('--accent'), Colors.css('--text')];
+    const stroke = (/** @type {number} */ width, /** @type {string} */ color) => {
+      drawing.lineWidth = width;
+      drawing.strokeStyle = color;
+      drawing.stroke();
+    };
+    const ring = (/** @type {number} */ row, /** @type {number} */ extra) => {
+      const radius = camera.radius(view) + extra;
+      drawing.beginPath();
+      drawing.arc(camera.xs[row], camera.ys[row], radius, 0, 2 * Math.PI);
+    };
+    if (outline && outline.length > 1) {
+      drawing.beginPath();
+      for (const point of outline) drawing.lineTo(...point);
+      drawing.closePath();
+      drawing.fillStyle = Colors.css('--accent-faint');
+      drawing.fill();
+      stroke(1.5, accent);
+    }
+    if (selected !== null) {
+      const { index } = view.similar ?? {};
+      const count = index?.shape[1] ?? 0;
+      for (const row of index?.subarray(selected * count, (selected + 1) * count) ?? []) {
+        if (row < 0) continue;
+        ring(row, 2);
+        stroke(1.25, text);
+      }
+      ring(selected, 4);
+      stroke(2.5, accent);
+    }
+    if (hovered !== null) {
+      ring(hovered, 3);
+      stroke(2, text);
+    }
+  }
+}

@@ -1,0 +1,36 @@
+'use strict';
+/* global d3, Filters, Messages, State */
+// Shows the samples behind a finding on the first page.
+
+const Show = (() => {
+  /** @param {string} name of a column @param {(column: Column) => void} filter */
+  function samples(name, filter) {
+    const column = State.view.column(name);
+    if (!column) {
+      Messages.notify(`This view has no column “${name}”.`);
+      return;
+    }
+    filter(column);
+    State.showPage('explore');
+  }
+
+  /** Those with values from low to high; of categories, codes.
+   * @param {string} name @param {number} low @param {number} high */
+  const range = (name, low, high) =>
+    samples(name, ({ kind, categories = [] }) => {
+      if (kind === 'number') return Filters.range(name, low, high);
+      const values = kind === 'boolean' ? [false, true] : categories;
+      return Filters.only(name, ...values.filter((_, code) => code >= low && code <= high));
+    });
+
+  /** Those with a category. @param {string} category */
+  const category = (category) =>
+    samples(`count_${category}`, ({ name, values }) =>
+      Filters.range(name, 1, Number(d3.max(values) ?? 1)),
+    );
+
+  /** @param {string} text of the slice */
+  const slice = (text) => samples(`slice: ${text}`, ({ name }) => Filters.only(name, true));
+
+  return { range, category, slice };
+})();

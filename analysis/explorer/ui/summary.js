@@ -1,0 +1,54 @@
+'use strict';
+/* global Columns, Dom, Filters, Format, State, Statistics */
+// The line below the header: how many samples pass the filters, their means, and the filters.
+
+const Summary = (() => {
+  const { h } = Dom;
+  const MEANS = 5;
+
+  /** The mean of a column over some samples, and over all.
+   * @param {Column} column @param {((row: number) => boolean) | null} includes null: all samples
+   * @param {string} title */
+  const mean = (column, includes, title) =>
+    h(
+      'span.stat',
+      { title },
+      h('span.muted', column.label),
+      h('b', { 'data-mean': column.name }, Format.value(column, Statistics.mean(column, includes))),
+      includes && h('span.muted.stat-all', Format.value(column, Statistics.mean(column))),
+    );
+
+  /** @param {HTMLElement} container */
+  function draw(container) {
+    const { view } = State;
+    const passing = Filters.passing();
+    const includes =
+      passing === view.n ? null : (/** @type {number} */ row) => Filters.mask[row] === 0;
+    const whose = includes ? 'the samples that pass the filters, and of all' : 'all samples';
+    const chips = [...Filters.all].map(([id, filter]) => {
+      const text = Filters.describe(filter);
+      return h(
+        'span.chip',
+        h('span.chip-text.cut', { title: text }, text),
+        Dom.iconButton('close', `Remove the filter: ${text}`, () => Filters.remove(id)),
+      );
+    });
+    container.replaceChildren(
+      h(
+        'span.count',
+        { role: 'status' },
+        h('b', { id: 'passing' }, Format.count(passing)),
+        ` of ${Format.count(view.n)} samples`,
+      ),
+      h(
+        'span.stats',
+        Columns.headline(view)
+          .slice(0, MEANS)
+          .map((column) => mean(column, includes, `Mean ${column.label} of ${whose}`)),
+      ),
+      h('span.chips', chips, chips.length > 1 && Dom.link('Clear all', Filters.clear)),
+    );
+  }
+
+  return { mean, draw };
+})();
