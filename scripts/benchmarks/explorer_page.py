@@ -121,11 +121,11 @@ def measure_steps(page: playwright.Page, meter: Meter) -> dict[str, dict]:
     mouse.down()
     places = _along(box['x'] + 6, box['x'] + box['width'] * 0.7)
     result['brush'] = meter.steps([lambda x=x: mouse.move(x, middle) for x in places])
-    shown = page.evaluate('explorer.passing()')
+    shown = page.evaluate('Filters.passing()')
     mouse.up()
-    if not 0 < shown < page.evaluate('explorer.view.n'):
+    if not 0 < shown < page.evaluate('State.view.n'):
         raise RuntimeError('Brushing did not filter.')
-    page.evaluate('explorer.clearFilters()')
+    page.evaluate('Filters.clear()')
     page.wait_for_timeout(500)
     box = max(
         (canvas.bounding_box() for canvas in page.locator('canvas:visible').all()),
@@ -189,7 +189,7 @@ def measure(index: pathlib.Path, chromium: str, loads: int) -> dict:
         meter = Meter(page)
         steps = measure_steps(page, meter)
         meter.collect_garbage()
-        samples = page.evaluate('explorer.manifest.views.reduce((sum, view) => sum + view.n, 0)')
+        samples = page.evaluate('State.manifest.views.reduce((sum, view) => sum + view.n, 0)')
         result = {
             'browser': browser.version,
             'samples': samples,

@@ -381,14 +381,14 @@ def test_single_file_in_a_browser(run, browser, tmp_path):
     page.on('request', lambda request: asked.append(request.url.partition(':')[0]))
     page.goto(out.as_uri())
     page.wait_for_selector('body[data-ready]')
-    assert page.evaluate('explorer.passing()') == 80
+    assert page.evaluate('Filters.passing()') == 80
     # A thumbnail is drawn from the file.
     size = page.evaluate("""async () => {
         const image = new Image();
-        const path = explorer.view.pictures.sheets[0].image;
-        image.src = explorer.picture(explorer.view, path);
+        const path = State.view.pictures.sheets[0].image;
+        image.src = Data.picture(State.view, path);
         await image.decode();
-        return [image.width, explorer.view.pictures.thumb_size];
+        return [image.width, State.view.pictures.thumb_size];
     }""")
     assert size[0] == 6 * size[1]
     page.close()
