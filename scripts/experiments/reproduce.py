@@ -42,7 +42,7 @@ from analysis.experiments import reproduction, tables
 from analysis.stage.run import restore_run
 from segmentation import campaign, cpu_runtime, evaluate, launch, train
 from segmentation.campaign import Training, load_scores, state_of
-from segmentation.config import flat, load_config
+from segmentation.config import NEUTRAL_FIELDS, flat, load_config
 from segmentation.data import coco, label_spaces
 from segmentation.data.examples import open_data, select_examples
 from segmentation.files import write_json, write_text
@@ -57,13 +57,6 @@ FIXED = {
 COMMON = ('data.data_dir', 'data.complete', 'data.image_size', 'data.exclude')
 # Fields that define the true classes.
 TRUTH = ('label_space', 'draw_last', 'overlap', 'crowd')
-# Fields that do not change a result.
-IDLE = {
-    'data.data_dir', 'data.threads', 'data.prefetch', 'data.workers', 'data.scenes.train',
-    'data.scenes.val', 'data.scenes.seed', 'data.scenes.planted', 'data.scenes.error_rate',
-    'train.log_every', 'train.num_pictures', 'train.keep_every', 'train.checkpoint_every',
-    'eval_batch_size',
-}  # fmt: skip
 # Experiments of --exclude, named after the first experiment.
 LISTED, RANDOM = '-without_listed', '-without_random'
 
@@ -199,7 +192,11 @@ def differences(config: ConfigDict, experiment: str) -> list[str]:
     mine = flat(config)
     shown = {**mine, **{f: pathlib.Path(mine[f]).name for f in ('data.source', 'data.exclude')}}
     return [
-        f'{name} = {shown[name]}' for name in mine if mine[name] != full[name] and name not in IDLE
+        f'{name} = {shown[name]}'
+        for name in mine
+        # Drawn scenes are never the published data.
+        if mine[name] != full[name] and not name.startswith('data.scenes.')
+        if name not in NEUTRAL_FIELDS
     ]
 
 

@@ -3,31 +3,13 @@
 import io
 import pathlib
 import random
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
+from fault_subjects import SIZE, outcome_of
 from PIL import Image
 
 from segmentation.data import coco_files, transforms
-
-SIZE = (40, 30)
-
-
-def outcome_of(
-    work: Callable[[], Any], named: pathlib.Path, expected: type | tuple = ValueError
-) -> tuple[str, Any]:
-    """Runs something; an expected error must name a path.
-
-    Returns:
-      'done', 'noticed', 'NOT NAMED: …' or 'RAISED …', and the result or None.
-    """
-    try:
-        return 'done', work()
-    except expected as error:
-        return 'noticed' if str(named) in str(error) else f'NOT NAMED: {error}', None
-    except Exception as error:  # noqa: BLE001 - any other error is wrong
-        return f'RAISED {type(error).__name__}', None
 
 
 def whole_files() -> list[bytes]:

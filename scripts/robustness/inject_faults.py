@@ -20,9 +20,6 @@ reason). Anything else is printed in capitals, and the exit status is 1.
 import argparse
 import collections
 import contextlib
-import dataclasses
-import io
-import json
 import logging
 import os
 import pathlib
@@ -33,119 +30,31 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import damaged_pictures
-import numpy as np
-import pyarrow
-from damaged_pictures import outcome_of
+from fault_subjects import (
+    STATE,
+    continue_from,
+    load_thing,
+    make_thing,
+    open_folder,
+    outcome_of,
+    prepare,
+    read_prepared,
+    same,
+    save_checkpoint,
+    save_thing,
+    write_coco,
+)
 from harness import make_parser, run_campaign
-from ml_collections import ConfigDict
-from PIL import Image
 from tqdm import tqdm
 
-from analysis.stage import artifacts
-from analysis.stage.view import View
 from segmentation import checkpoint, markdown
 from segmentation.data import coco
 
 FINE = ('done', 'noticed', 'recovered', 'left out')
 Outcomes = Iterator[tuple[str, str]]  # (fault, outcome)
-_STATE = {
-    'params': {'kernel': np.arange(6000, dtype=np.float32).reshape(60, 100) / 7},
-    'batch_stats': {'mean': np.ones(7, np.float32)},
-}
-
-
-# What is damaged.
-
-
-def write_coco(folder: pathlib.Path) -> pathlib.Path:
-    """A folder in COCO's layout with six images of noise."""
-    rng, (width, height) = np.random.default_rng(0), damaged_pictures.SIZE
-    (folder / 'train').mkdir(parents=True)
-    (folder / 'annotations').mkdir()
-    document = {'images': [], 'annotations': [], 'categories': [{'id': 1, 'name': 'person'}]}
-    for i in range(1, 7):
-        pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / 'train' / f'{i}.jpg')
-        image = {'id': i, 'file_name': f'{i}.jpg', 'width': width, 'height': height}
-        shape = {'image_id': i, 'category_id': 1, 'segmentation': [[1, 1, 30, 2 + i, 20, 25]]}
-        document['images'].append(image)
-        document['annotations'].append({'id': i, **shape})
-    (folder / 'annotations' / 'instances_train.json').write_text(json.dumps(document))
-    return folder
-
-
-def prepare(source: pathlib.Path, data_dir: pathlib.Path) -> coco.Prepared:
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        return coco.prepare(str(source), data_dir)
-
-
-def read_prepared(path: pathlib.Path) -> Any:
-    prepared = coco.open_prepared(path)
-    split = prepared.split('train')
-    return prepared.fingerprint, prepared.categories, vars(split.index), list(split)
-
-
-def save_checkpoint(workdir: pathlib.Path, step: int, keep_every: int = 0) -> None:
-    with checkpoint.open_manager(workdir, keep_every=keep_every) as manager:
-        state, score = {**_STATE, 'step': np.int32(step)}, {checkpoint.BEST_METRIC: 0.5}
-        checkpoint.save(manager, step, state, {'next_index': step}, None if keep_every else score)
-        checkpoint.wait(manager)
-
-
-def continue_from(workdir: pathlib.Path) -> int:
-    """The step from which training would continue; AssertionError if its state is not as saved."""
-    with checkpoint.open_manager(workdir) as manager:
-        step, state, data_state = checkpoint.restore_latest(
-            manager, {**_STATE, 'step': np.int32(0)}
-        )
-    np.testing.assert_equal(state, {**_STATE, 'step': np.int32(step)})
-    np.testing.assert_equal(data_state['next_index'], step)
-    return step
-
-
-@dataclasses.dataclass(frozen=True)
-class Thing(artifacts.Result):
-    """An artifact with every kind of file."""
-
-    NAME: ClassVar[str] = 'thing'
-    VERSION: ClassVar[int] = 1
-
-    numbers: list[float]
-    values: np.ndarray
-    table: pyarrow.Table
-
-
-def make_thing(seed: int) -> Thing:
-    values = np.random.default_rng(seed).random(40)
-    names = [f'image {i}' for i in range(40)]
-    return Thing(values.tolist(), values, pyarrow.table({'value': values, 'name': names}))
-
-
-def open_folder(folder: pathlib.Path) -> View:
-    view = View(folder, ConfigDict(), (), {'fingerprint': 'abc'}, 'val', 7, np.arange(40))
-    view.folder.mkdir(parents=True, exist_ok=True)
-    return view
-
-
-def save_thing(folder: pathlib.Path, seed: int) -> None:
-    artifacts.save(open_folder(folder), make_thing(seed))
-
-
-def load_thing(folder: pathlib.Path) -> Thing:
-    return artifacts.load(open_folder(folder), Thing)
-
-
-def same(found: Any, expected: Any) -> bool:
-    if isinstance(found, Thing):
-        found, expected = vars(found), vars(expected)
-    try:
-        np.testing.assert_equal(found, expected)
-    except AssertionError:
-        return False
-    return True
 
 
 # Damage.
@@ -205,7 +114,7 @@ def damaged_files(folder: pathlib.Path, count: int, rng: random.Random) -> Outco
         # Many small files hold nothing but the layout.
         for fault, change in changes[-1 - count // 10 :]:
             file = newest / name
-            outcome = damage(file, change, read_best, _STATE, newest)
+            outcome = damage(file, change, read_best, STATE, newest)
             yield f'{fault}: a file of the checkpoint to be analysed', outcome
             file.write_bytes(change(file.read_bytes()))
             outcome, step = outcome_of(lambda: continue_from(folder), folder, ())
@@ -266,7 +175,11 @@ def kills(folder: pathlib.Path, every: int) -> Iterator[tuple[str, Callable[[], 
 
     Must run before JAX computes anything: a process with its threads cannot be forked.
     """
-    source, first, analysis = write_coco(folder / 'source'), folder / 'first', folder / 'analysis'
+    source, first, analysis = (
+        write_coco(folder / 'source'),
+        folder / 'first',
+        folder / 'analysis',
+    )
     # In processes of their own too.
     run_and_kill(lambda: save_checkpoint(first, 1), first, 0)
     run_and_kill(lambda: save_thing(analysis, 0), analysis, 0)
@@ -291,7 +204,13 @@ def kills(folder: pathlib.Path, every: int) -> Iterator[tuple[str, Callable[[], 
         return 'recovered' if len(read_prepared(path)[-1]) == 6 and not left else 'LOST'
 
     for what, before, work, look, step in (
-        ('a checkpoint', first, lambda to: save_checkpoint(to, 2), look_at_checkpoint, every),
+        (
+            'a checkpoint',
+            first,
+            lambda to: save_checkpoint(to, 2),
+            look_at_checkpoint,
+            every,
+        ),
         ('an artifact', analysis, lambda to: save_thing(to, 1), look_at_artifact, 1),
         ('prepared data', None, lambda to: coco.prepare(str(source), to), look_at_data, every),
     ):
@@ -361,7 +280,10 @@ def full_disks(folder: pathlib.Path) -> Outcomes:
             while True:
                 file.write(bytes(512))
         outcome = written(lambda: save_thing(disk, 1))
-        yield 'full disk: an artifact', outcome if same(load_thing(disk), make_thing(0)) else 'LOST'
+        yield (
+            'full disk: an artifact',
+            outcome if same(load_thing(disk), make_thing(0)) else 'LOST',
+        )
     for what, work in (
         ('prepared data', lambda: prepare(source, disk / 'data')),
         ('a checkpoint', lambda: save_checkpoint(disk, 1)),
