@@ -7,8 +7,9 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.embeddings import stage as embeddings
-from analysis.similar import stage as similar
+from analysis.embeddings.features import LAYERS, stream_features
+from analysis.similar.neighbours import neighbours
+from analysis.stage.activations import find_layers
 from analysis.stage.run import Analysis, restrict
 from analysis.stats import bootstrap
 from segmentation import metrics
@@ -57,7 +58,7 @@ def _hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741, the paper's nam
 
 def neighbour_overlap(x: np.ndarray, y: np.ndarray, k: int = K) -> np.ndarray:
     """Share of each image's k nearest that are the same in both spaces, `[N]`."""
-    near = [similar.neighbours(points, k)[0] for points in (x, y)]
+    near = [neighbours(points, k)[0] for points in (x, y)]
     same = (near[0][:, :, None] == near[1][:, None, :]).sum((1, 2))
     return same / near[0].shape[1]
 
@@ -107,7 +108,7 @@ def separation(spaces: dict[str, np.ndarray], second: np.ndarray, seed: int = 0)
             StandardScaler(), LogisticRegression(C=0.01, class_weight='balanced', max_iter=1000)
         )
         scores = cross_val_predict(probe, points, second, cv=folds, method='decision_function')
-        near = second[similar.neighbours(points, K)[0]].mean(1)
+        near = second[neighbours(points, K)[0]].mean(1)
         silhouettes = np.zeros(len(second))
         silhouettes[some] = silhouette_samples(points[some], second[some])
         counted = np.isin(np.arange(len(second)), some)
@@ -145,14 +146,12 @@ def layer_features(
     num_images = len(both['this'].examples)
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(num_images)[:_LAYER_IMAGES])
-    layers = {name: embeddings.find_layers(analysis.run) for name, analysis in both.items()}
+    layers = {name: find_layers(analysis.run, LAYERS) for name, analysis in both.items()}
     common = [layer for layer in layers['this'] if layer in layers['other']]
     features = {}
     for name, analysis in both.items():
         some = restrict(analysis, chosen)
-        blocks = np.concatenate(
-            list(embeddings.stream_features(some, common, f'responses of {name} run'))
-        )
+        blocks = np.concatenate(list(stream_features(some, common, f'activations of {name} run')))
         ends = np.cumsum([layers[name][layer] for layer in common])
         features[name] = dict(zip(common, np.split(blocks, ends[:-1], axis=1), strict=True))
     return chosen, features

@@ -56,10 +56,10 @@ import pyarrow
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from analysis.embeddings import stage as embeddings
 from analysis.label_issues import regions as label_regions
 from analysis.label_issues.regions import ERRORS, KINDS, Instance
 from analysis.stage import old_artifacts as artifacts
+from analysis.stage.activations import activations
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis, Run
@@ -122,7 +122,7 @@ def _make_look(run: Run):
 
     def look_once(variables, images):
         scaled = scale_images(images, run.config.data.input_range)
-        found = embeddings.respond(
+        found = activations(
             run.model, variables, scaled, {*RESPONSES, 'decoder/logits'}.__contains__
         )
         logits = found['decoder/logits'][:, : images.shape[1], : images.shape[2]]

@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from analysis.embeddings import stage as embeddings
 from analysis.saliency import faithfulness, membership_maps
 from analysis.saliency.methods import pool
 from analysis.saliency.scores import Clusters, Scores, open_clusters
+from analysis.stage.activations import find_layers
 from analysis.stage.layers import GRID
 from analysis.stage.run import Analysis
 from segmentation import scenes
@@ -102,7 +102,7 @@ def most_lowering(
 
 def shuffle_weights(analysis: Analysis, seed: int = 0) -> Analysis:
     """The same with a network whose parameters are shuffled in all layers."""
-    layers = list(embeddings.find_layers(analysis.run, ('*',)))
+    layers = list(find_layers(analysis.run, ('*',)))
     *_, (_, variables) = faithfulness.cascade(analysis.run.variables, layers, seed)
     return dataclasses.replace(analysis, run=dataclasses.replace(analysis.run, variables=variables))
 

@@ -28,7 +28,6 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from analysis.embeddings import stage as embeddings
 from analysis.saliency import faithfulness, pointing
 from analysis.saliency.methods import (
     activation_times_gradient,
@@ -42,6 +41,7 @@ from analysis.saliency.methods import (
 )
 from analysis.saliency.scores import Clusters, Scores
 from analysis.stage import old_artifacts as artifacts
+from analysis.stage.activations import find_layers
 from analysis.stage.layers import DEEP, FINE, GRID
 from analysis.stage.run import Analysis
 from segmentation.data.examples import Examples
@@ -263,7 +263,7 @@ def _shuffle_weights(
     correlation = faithfulness.rank_correlation
     original = all_maps(run.variables)
     blocks, methods = [], {name: [] for name in original}
-    layers = list(embeddings.find_layers(run, ('*',)))
+    layers = list(find_layers(run, ('*',)))
     cascade = faithfulness.cascade(run.variables, layers, seed=0)
     for block, variables in tqdm(cascade, desc='shuffled weights', unit='block'):
         blocks.append(block)

@@ -32,9 +32,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.embeddings import stage as embeddings
 from analysis.saliency.methods import attribute
 from analysis.saliency.scores import Clusters, Scores
+from analysis.stage.activations import activations
 from analysis.stage.run import Analysis
 from segmentation.models.unet import scale_images
 
@@ -63,7 +63,7 @@ def compute(analysis: Analysis, clusters: Clusters, rows: np.ndarray) -> np.ndar
     @jax.jit
     def total(variables, images, counted):
         scaled = scale_images(images, input_range)
-        found = embeddings.respond(run.model, variables, scaled, set(LAYERS).__contains__)
+        found = activations(run.model, variables, scaled, set(LAYERS).__contains__)
         return {layer: jnp.tensordot(counted, each, 1) for layer, each in found.items()}
 
     @jax.jit

@@ -14,14 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.clusters import stage as clusters_lib
-from analysis.embeddings import stage as embeddings
+from analysis.clusters import schema as clusters_schema
+from analysis.embeddings.features import pooled_features
+from analysis.embeddings.schema import Embeddings, Reduction
 from analysis.saliency.methods import (
     class_evidence,
     class_probability,
     cluster_margin,
     differentiable,
 )
+from analysis.stage import artifacts
 from analysis.stage.run import Analysis
 from segmentation import evaluate
 from segmentation.models.unet import SegmentationModel
@@ -39,7 +41,7 @@ class Clusters:
       centroids: float32 `[K, D]`.
     """
 
-    reduction: embeddings.Reduction
+    reduction: Reduction
     embedding: np.ndarray
     label: np.ndarray
     other: np.ndarray
@@ -65,18 +67,19 @@ def open_clusters(analysis: Analysis) -> Clusters | None:
     Raises:
       ValueError: a file is there that is damaged or does not fit.
     """
-    names = 'embeddings.npz', 'clusters.npz'
-    if not all((analysis.folder / name).exists() for name in names):
+    kinds = Embeddings, clusters_schema.Clusters
+    if not all(artifacts.exists(analysis, kind) for kind in kinds):
         return None
-    found = clusters_lib.load(analysis)
-    label, centroids = found['label'].astype(np.int32), found['centroids'].astype(np.float32)
+    found = artifacts.load(analysis, clusters_schema.Clusters)
+    label, centroids = found.label, found.centroids
     if len(centroids) < 2:
         return None
-    embedding = embeddings.load(analysis)
+    embeddings = artifacts.load(analysis, Embeddings)
+    embedding = embeddings.points
     squared = np.square(centroids).sum(1) - 2 * embedding @ centroids.T
     squared[np.arange(len(label)), label] = np.inf
     other = squared.argmin(1).astype(np.int32)
-    return Clusters(embeddings.load_reduction(analysis), embedding, label, other, centroids)
+    return Clusters(embeddings.reduction, embedding, label, other, centroids)
 
 
 class Scores:
@@ -113,5 +116,5 @@ class Scores:
     def cluster_score(self, variables: Any, images: jax.Array, target: dict) -> jax.Array:
         """Target: see `Clusters.target`."""
         reduction = self.clusters.reduction
-        features = embeddings.pooled_features(self.model, variables, images, reduction.layers)
+        features = pooled_features(self.model, variables, images, reduction.layers)
         return cluster_margin(reduction.project(features), **target)

@@ -14,11 +14,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.clusters import stage as clusters_lib
+from analysis.clusters.schema import Clusters
 from analysis.saliency import examples as saliency_examples
 from analysis.saliency import membership_maps
 from analysis.saliency.faithfulness import BASELINES, FRACTIONS
 from analysis.saliency.scores import open_clusters
+from analysis.stage import artifacts
 from analysis.stage.run import Analysis
 from segmentation import markdown, overlays
 
@@ -112,7 +113,7 @@ def draw(
                 )
             )  # fmt: skip
     if 'cluster_rows' in made:
-        cluster_names = clusters_lib.names(analysis)
+        cluster_names = artifacts.load(analysis, Clusters).names
         for k in np.unique(made['cluster_label']).tolist():
             chosen = np.flatnonzero(made['cluster_label'] == k)
             size = int((arrays['cluster'] == k).sum())

@@ -52,6 +52,7 @@ import matplotlib
 import numpy as np
 import pyarrow
 
+from analysis.clusters.schema import Clusters
 from analysis.samples import stage as samples
 from analysis.slices.search import CLUSTER, LEVEL, find_slices, membership
 from analysis.stage import old_artifacts as artifacts
@@ -82,10 +83,8 @@ def load_columns(analysis: Analysis) -> dict[str, np.ndarray]:
     columns = {name: samples.numbers(table, name) for name in samples.columns(table, 'metadata')}
     for name in ('is_colored', 'is_grayscale'):
         columns[name] = columns[name] == 1
-    if (analysis.folder / 'clusters.npz').exists():
-        from analysis.clusters import stage as clusters
-
-        columns[CLUSTER] = clusters.load(analysis)['label'].astype(np.int64)
+    if artifacts.exists(analysis, Clusters):
+        columns[CLUSTER] = artifacts.load(analysis, Clusters).label.astype(np.int64)
     return columns
 
 

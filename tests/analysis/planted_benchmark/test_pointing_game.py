@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from analysis.embeddings import features
 from analysis.embeddings import stage as embeddings
 from analysis.planted_benchmark import pointing_game
 from analysis.saliency import membership_maps
 from analysis.saliency import scores as saliency_scores
-from analysis.stage import old_artifacts as artifacts
+from analysis.stage.run import open_analysis
 from segmentation import checkpoint, scenes, train_step, workdir
 from segmentation.config import read_config
 from segmentation.data import examples
@@ -38,16 +39,16 @@ def analysis(drawn, tiny_run):
     state = train_step.init_state(model, optimizer, config)
     with checkpoint.open_manager(folder) as manager:
         checkpoint.save(manager, 0, state, {}, {checkpoint.BEST_METRIC: 0.0})
-    return artifacts.open_analysis(folder)
+    return open_analysis(folder)
 
 
 @pytest.fixture(scope='module')
 def clusters(analysis):
     """Each image's own embedding is its cluster, the next image's the other one."""
-    embedding, reduction = embeddings.compute(analysis, dimensions=4, progress=False)
-    label = np.arange(len(embedding), dtype=np.int32)
+    found = embeddings.compute(analysis, dimensions=4)
+    embedding, label = found.points, np.arange(len(found.points), dtype=np.int32)
     other = np.roll(label, -1)
-    return saliency_scores.Clusters(reduction, embedding, label, other, embedding)
+    return saliency_scores.Clusters(found.reduction, embedding, label, other, embedding)
 
 
 def test_the_object_that_costs_most(analysis, drawn, clusters):
@@ -70,7 +71,7 @@ def test_the_object_that_costs_most(analysis, drawn, clusters):
             np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BILINEAR))
             for p in pictures
         ]
-        embedded = embeddings.embed(analysis.run, clusters.reduction, np.stack(images))
+        embedded = features.embed(analysis.run, clusters.reduction, np.stack(images))
         own, other = clusters.centroids[row], clusters.centroids[clusters.other[row]]
         margin = np.square(embedded - other).sum(1) - np.square(embedded - own).sum(1)
         lost = margin[0] - margin[1:]

@@ -6,21 +6,24 @@ from flax import linen as nn
 from analysis.embeddings import stage as embeddings
 from analysis.saliency import membership_maps
 from analysis.saliency import scores as saliency_scores
-from analysis.stage import old_artifacts as artifacts
+from analysis.stage import activations
+from analysis.stage.run import open_analysis
 from segmentation.models.unet import scale_images
 
 
 @pytest.fixture(scope='module')
 def analysis(tiny_run):
-    return artifacts.open_analysis(tiny_run)
+    return open_analysis(tiny_run)
 
 
 @pytest.fixture(scope='module')
 def clusters(analysis):
     """Each image's own embedding is its cluster, the next image's the other one."""
-    embedding, reduction = embeddings.compute(analysis, dimensions=3, progress=False)
-    label = np.arange(len(embedding), dtype=np.int32)
-    return saliency_scores.Clusters(reduction, embedding, label, np.roll(label, -1), embedding)
+    found = embeddings.compute(analysis, dimensions=3)
+    embedding, label = found.points, np.arange(len(found.points), dtype=np.int32)
+    return saliency_scores.Clusters(
+        found.reduction, embedding, label, np.roll(label, -1), embedding
+    )
 
 
 def test_maps_add_up_to_what_the_average_image_lacks(analysis, clusters):
@@ -31,7 +34,7 @@ def test_maps_add_up_to_what_the_average_image_lacks(analysis, clusters):
     scores = saliency_scores.Scores(run.model, clusters)
     target = clusters.target(np.arange(number))
     layers = membership_maps.LAYERS
-    responses = embeddings.respond(run.model, run.variables, scaled, set(layers).__contains__)
+    responses = activations.activations(run.model, run.variables, scaled, set(layers).__contains__)
     offsets = {layer.split('/')[1]: each.mean(0) - each for layer, each in responses.items()}
 
     def margins(amounts):
