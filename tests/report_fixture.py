@@ -19,8 +19,11 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as mask_utils
 from scipy.spatial import cKDTree
 
-from analysis.associations import stage as associations
+from analysis.associations.correlation import associate
+from analysis.associations.schema import Associations, GrayscaleComparison
 from analysis.clusters import stage as clusters
+from analysis.clusters.partition import EXEMPLARS, Partition
+from analysis.clusters.schema import Clusters
 from analysis.compare.stage import artifact_kind
 from analysis.confusion.schema import ClassErrors, Confused, Confusion
 from analysis.label_issues import stage as label_issues
@@ -28,6 +31,8 @@ from analysis.pictures import stage as pictures
 from analysis.saliency.stage import LAYERS
 from analysis.samples import schema as samples
 from analysis.samples.schema import Samples
+from analysis.similar.schema import Distances, Similar
+from analysis.similarity_map.schema import Quality, SimilarityMap
 from analysis.slices import search as slice_search
 from analysis.slices import stage as slices
 from analysis.stage import artifacts as new_artifacts
@@ -202,28 +207,25 @@ def _clusters(analysis, kind, rng) -> None:
     label = np.argsort(order)[kind].astype(np.int32)
     label = np.where(rng.random(len(kind)) < 0.06, rng.integers(0, k, len(kind)), label)
     label = label.astype(np.int32)
-    near, diverse = (np.full((k, clusters.EXEMPLARS), -1, np.int32) for _ in range(2))
+    near, diverse = (np.full((k, EXEMPLARS), -1, np.int32) for _ in range(2))
     for cluster in range(k):
         rows = rng.permutation(np.flatnonzero(label == cluster))
         near[cluster, : len(rows[:8])] = rows[:8]
         diverse[cluster, : len(rows[-8:])] = rows[-8:]
     tried = np.arange(6, 15, dtype=np.int32)
-    arrays = {
-        'label': label,
-        'centroids': rng.normal(size=(k, 24)).astype(np.float32),
-        'density_label': np.where(rng.random(len(kind)) < 0.5, label, -1).astype(np.int32),
-        'density_stability': np.float64(0.7),
-        'exemplars': near,
-        'diverse': diverse,
-        'tried': tried,
-        'stability': 0.9 - 0.03 * np.abs(tried - k),
-        'silhouette': np.full(len(tried), 0.1),
-        'cluster_stability': rng.uniform(0.5, 0.95, k),
-    }
-    artifacts.save_arrays(analysis, 'clusters', clusters.VERSION, **arrays)
-    artifacts.save_json(
-        analysis, 'clusters', clusters.VERSION, clusters.summarize(analysis, arrays)
+    found = Partition(
+        label=label,
+        centroids=rng.normal(size=(k, 24)).astype(np.float32),
+        density_label=np.where(rng.random(len(kind)) < 0.5, label, -1).astype(np.int32),
+        density_stability=0.7,
+        exemplars=near,
+        diverse=diverse,
+        tried=tried,
+        stability=0.9 - 0.03 * np.abs(tried - k),
+        silhouette=np.full(len(tried), 0.1),
+        cluster_stability=rng.uniform(0.5, 0.95, k),
     )
+    new_artifacts.save(analysis, clusters.describe(analysis, found))
 
 
 def _maps(analysis, kind, rng) -> None:
@@ -236,21 +238,16 @@ def _maps(analysis, kind, rng) -> None:
     x, y = bent[:, 0] * np.cos(turn) - bent[:, 1] * np.sin(turn), bent[:, 0] * np.sin(turn)
     points = centres[kind] + np.stack([x, y + bent[:, 1] * np.cos(turn), bent[:, 2]], 1)
     points = points.astype(np.float32)
-    arrays = {'map_2d': points[:, :2], 'map_3d': points}
-    quality = {'trustworthiness': np.array([0.93, 0.96]), 'recall': np.array([0.4, 0.52])}
-    artifacts.save_arrays(analysis, 'similarity_map', 1, **arrays, **quality)
+    quality = Quality(2, 0.93, 0.4), Quality(3, 0.96, 0.52)
+    new_artifacts.save(analysis, SimilarityMap(number, 10, quality, points[:, :2], points))
     distance, index = cKDTree(points).query(points, min(21, number))
     # Of copies the image itself may not come first.
     others = index != np.arange(number)[:, None]
     others[others.all(1), -1] = False
-    shape = number, -1
-    artifacts.save_arrays(
-        analysis,
-        'similar',
-        1,
-        index=index[others].reshape(shape).astype(np.int32),
-        distance=(distance[others].reshape(shape) / 40).astype(np.float32),
-    )
+    index = index[others].reshape(number, -1).astype(np.int32)
+    distance = (distance[others].reshape(number, -1) / 40).astype(np.float32)
+    medians = Distances(float(np.median(distance[:, 0])), float(np.median(distance[:, -1])))
+    new_artifacts.save(analysis, Similar(number, index.shape[1], medians, index, distance))
 
 
 def _label_issues(analysis, kind, rng) -> None:
@@ -365,21 +362,17 @@ def _associations(analysis) -> None:
         {name: samples.numbers(table, name)[rows] for name in names}
         for names in (chosen, samples.columns(table, 'metric'))
     )
-    found, not_tested = associations.associate(columns, performance)
-    copies = [
-        {
-            'metric': metric, 'n': len(rows), 'colour': float(np.nanmean(values)),
-            'gray': 0.9 * float(np.nanmean(values)),
-            'difference': -0.1 * float(np.nanmean(values)), 'interval': [-0.12, -0.08],
-            'p': 1e-9, 'q': 1e-8, 'worse': 0.7,
-        }
-        for metric, values in performance.items()
-    ]  # fmt: skip
-    result = {
-        'num_images': len(table), 'num_tests': 2 * len(found), 'significant': len(found),
-        'associations': found, 'not_tested': not_tested, 'grayscale_copies': copies,
-    }  # fmt: skip
-    artifacts.save_json(analysis, 'associations', associations.VERSION, result)
+    found, not_tested = associate(columns, performance)
+    means = {metric: float(np.nanmean(values)) for metric, values in performance.items()}
+    copies = tuple(
+        GrayscaleComparison(
+            metric=metric, n=len(rows), colour=mean, gray=0.9 * mean, difference=-0.1 * mean,
+            interval=(-0.12, -0.08), p=1e-9, worse=0.7, q=1e-8,
+        )
+        for metric, mean in means.items()
+    )  # fmt: skip
+    result = Associations(len(table), 2 * len(found), len(found), found, not_tested, copies)
+    new_artifacts.save(analysis, result)
 
 
 def _confusion(analysis, categories, rng) -> None:
@@ -470,7 +463,7 @@ def _pictures(analysis, kind, rng) -> None:
 def _saliency(analysis, rng) -> None:
     number, names = len(analysis), analysis.class_names
     targets = [*names[1:], 'loss', 'cluster']
-    label = clusters.load(analysis)['label']
+    label = new_artifacts.load(analysis, Clusters).label
     cells = np.exp(-((np.mgrid[:8, :8] - 3.5) ** 2).sum(0) / 8)
     maps = np.round(110 * np.roll(cells, 1, 0)).astype(np.int8)
     arrays = {

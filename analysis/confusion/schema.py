@@ -13,11 +13,10 @@ class ClassErrors:
     """Where the network predicts a class wrongly.
 
     Attributes:
-      share: of the background pixels under no annotation, those predicted as the class.
-      interval: of the share.
+      share, interval: share of the background pixels under no annotation that is predicted as the
+        class.
       wrong: number of pixels wrongly predicted as the class.
-      wrong_unlabelled: share of them that is under no annotation.
-      wrong_unlabelled_interval: of that share.
+      wrong_unlabelled, wrong_unlabelled_interval: share of them that is under no annotation.
     """
 
     share: float | None
@@ -40,16 +39,12 @@ class Confused:
       images: with pixels of the category.
       effective_images: effective sample size, (Σ n)² / Σ n² over the category's pixels per image.
         Below about 10 the intervals are too narrow.
-      pixels: of the category.
-      instances: of the category.
-      share: of the category's pixels, those predicted as the class.
-      interval: of the share.
-      excess: the share minus that of the background pixels under no annotation.
-      excess_interval: of the excess.
-      instance_share: of the category's instances, those predicted as the class.
-      instance_interval: of that share.
-      wrong_share: of all pixels wrongly predicted as the class, those of the category.
-      wrong_interval: of that share.
+      pixels, instances: their numbers in the category.
+      share, interval: share of the category's pixels that is predicted as the class.
+      excess, excess_interval: the share minus that of the background under no annotation.
+      instance_share, instance_interval: share of the instances that is predicted as the class.
+      wrong_share, wrong_interval: of all pixels wrongly predicted as the class, the share that is
+        on the category.
     """
 
     category: str

@@ -17,6 +17,7 @@ predicted as a class if more than half of its pixels are.
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -203,12 +204,7 @@ def pool(analysis: Analysis, others: Sequence[Analysis], force: bool = False) ->
 def table(result: Confusion) -> str:
     """For each class the categories that are most often predicted as it, by pixels."""
 
-    def percent(value: float | None, interval: Interval | None) -> str:
-        if value is None:
-            return '–'
-        bounds = '' if interval is None else f' ({interval[0]:.1%}, {interval[1]:.1%})'
-        return f'{value:.1%}{bounds}'
-
+    percent = functools.partial(markdown.number, spec='.1%')
     parts = [
         f'{result.num_images} images, at the network’s resolution. In brackets: 95 % bootstrap '
         'confidence interval over images, too narrow for effective sample sizes below about 10.'

@@ -1,0 +1,100 @@
+"""Compares color images with their own desaturated copies."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow
+from scipy import stats
+from tqdm import tqdm
+
+from analysis.associations.schema import GrayscaleComparison
+from analysis.predictions.schema import Predictions
+from analysis.predictions.stage import describe_batch
+from analysis.samples.stage import image_metrics
+from analysis.stage.run import Analysis
+from analysis.stats import bootstrap, rank_correlation
+from segmentation import evaluate, metrics
+from segmentation.data import input_pipeline, transforms
+
+_NUM_RESAMPLES = 2000
+
+
+def _desaturate(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+    for batch in batches:
+        luma = np.rint(batch['image'] @ transforms.LUMA).astype(np.uint8)
+        yield {**batch, 'image': np.repeat(luma[..., None], 3, -1)}
+
+
+def desaturated_metrics(analysis: Analysis, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Metrics of the desaturated copy of every image, float64 `[N]` each, NaN where there is none.
+
+    In the copy each channel of the network's input is its luma (Rec. 601), so brightness stays.
+
+    Args:
+      analysis: its network is run on the copies of its images.
+      names: columns of `samples` with the role 'metric'.
+    """
+    run, num_classes = analysis.run, len(analysis.class_names)
+    predict = evaluate.make_predict(run.model, run.config.data.input_range)
+    batches = input_pipeline.evaluation_batches(
+        analysis.examples, batch_size=run.config.eval_batch_size
+    )
+    results = evaluate.predictions(predict, evaluate.replicate(run.variables), _desaturate(batches))
+    rows: list[dict[str, Any]] = []
+    title = f'desaturated copies, {analysis.split} at step {analysis.step}'
+    with tqdm(total=len(analysis), desc=title, unit='img') as bar:
+        for batch, logits in results:
+            described = describe_batch(logits, batch['label'], num_classes)
+            here = [row for row, index in zip(described, batch['index'], strict=True) if index >= 0]
+            rows += here
+            bar.update(len(here))
+    predicted = Predictions(
+        run.config.data.image_size, num_classes, pyarrow.Table.from_pylist(rows)
+    )
+    scores = image_metrics(predicted, analysis.class_names)
+    # None becomes NaN.
+    return {name: np.array([row.get(name) for row in scores], np.float64) for name in names}
+
+
+def compare_copies(
+    color: Mapping[str, np.ndarray],
+    gray: Mapping[str, np.ndarray],
+    counted: Mapping[str, np.ndarray],
+) -> tuple[GrayscaleComparison, ...]:
+    """Paired comparison of color images with their desaturated copies.
+
+    Args:
+      color: metrics of the images, float `[N]` each.
+      gray: of their copies, the same names.
+      counted: by metric, bool `[N]`, the images to compare.
+
+    Returns:
+      `grayscale_copies` of the result, without metrics that fewer than 2 images have.
+    """
+    rows = []
+    for metric, values in color.items():
+        both = counted[metric] & ~np.isnan(values) & ~np.isnan(gray[metric])
+        before, after = values[both], gray[metric][both]
+        change = after - before
+        if len(change) < 2:
+            continue
+        means = bootstrap.bootstrap_means(change, _NUM_RESAMPLES)
+        loses = change > 0 if metric in ('loss', 'entropy', 'calibration_error') else change < 0
+        low, high = metrics.percentile_interval(means).tolist()
+        rows.append(
+            GrayscaleComparison(
+                metric=metric,
+                n=len(change),
+                colour=float(before.mean()),
+                gray=float(after.mean()),
+                difference=float(change.mean()),
+                interval=(low, high),
+                p=float(stats.wilcoxon(change).pvalue) if change.any() else 1.0,
+                worse=float(loses.mean()),
+                q=1.0,  # set below, as it depends on all rows
+            )
+        )
+    adjusted = rank_correlation.adjust(np.array([row.p for row in rows])).tolist()
+    return tuple(dataclasses.replace(row, q=q) for row, q in zip(rows, adjusted, strict=True))
