@@ -56,10 +56,12 @@ from analysis.associations import stage as associations
 from analysis.compare import representations
 from analysis.compare import tables as compare_tables
 from analysis.embeddings import stage as embeddings
+from analysis.embeddings.schema import Embeddings
 from analysis.experiments import statistics
 from analysis.samples import stage as samples
 from analysis.slices import search as slice_search
 from analysis.slices import stage as slices
+from analysis.stage import artifacts as new_artifacts
 from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.run import Analysis, Run, restrict
@@ -214,9 +216,8 @@ def compute(both: dict[str, Analysis]) -> dict:
     tables = {name: samples.compute_or_load(analysis) for name, analysis in both.items()}
     points = {}
     for name, analysis in both.items():
-        if not (analysis.folder / 'embeddings.npz').exists():
-            embeddings.compute_or_load(analysis)
-        points[name] = embeddings.load(analysis)[rows[name]]
+        embeddings.STAGE.prepare(analysis)
+        points[name] = new_artifacts.load(analysis, Embeddings).points[rows[name]]
     columns = {name: column[rows['this']] for name, column in slices.load_columns(this).items()}
     common = {name: restrict(analysis, rows[name]) for name, analysis in both.items()}
     result = {
