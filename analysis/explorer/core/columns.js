@@ -1,5 +1,5 @@
 'use strict';
-/* global Bins */
+/* global Bins, Format */
 // Which columns lists, selects and tables show, and in which order.
 
 const Columns = (() => {
@@ -54,9 +54,8 @@ const Columns = (() => {
     ];
   }
 
-  /** A column's label, or its name as text if the view lacks it.
-   * @param {View} view @param {string} name */
-  const label = (view, name) => view.column(name)?.label ?? name.replaceAll('_', ' ');
+  /** The label of a column, which the view may lack. @param {View} view @param {string} name */
+  const label = (view, name) => view.column(name)?.label ?? Format.label(name);
 
   return { grouped, options, headline, usual, label };
 })();

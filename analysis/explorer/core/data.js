@@ -105,10 +105,11 @@ const Data = (() => {
       column: (name) => columns.get(name),
       values: (name) => known(name).values,
       value(name, row) {
-        const { kind, values, categories = [] } = known(name);
-        if (kind === 'category') return categories[values[row]] ?? null;
-        if (kind === 'boolean') return values[row] === 255 ? null : values[row] === 1;
-        return Number.isNaN(values[row]) ? null : values[row];
+        const column = known(name);
+        const value = column.values[row];
+        if (column.kind === 'category') return column.categories?.[value] ?? null;
+        if (column.kind === 'boolean') return value === 255 ? null : value === 1;
+        return Number.isNaN(value) ? null : value;
       },
       format: (name, row) => Format.value(known(name), view.value(name, row)),
       rowOf(imageId) {

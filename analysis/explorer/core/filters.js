@@ -5,7 +5,7 @@
 //   {kind: 'range', column, low, high}        low <= value <= high; missing values do not pass
 //   {kind: 'set', column, values}             one of these values; null: missing
 //   {kind: 'rows', rows, label}
-//   {kind: 'polygon', points, label, turn}    on the map; with `turn`, on the 3-D map turned so
+//   {kind: 'polygon', points, label, turn}    on the map; with `turn`, on the 3-D map so rotated
 //   {kind: 'search', text}                    in texts and category names, or an image id
 
 const Filters = (() => {
@@ -30,8 +30,7 @@ const Filters = (() => {
     return count;
   }
 
-  /** A filter's bit as a mask, 0 if it is not set: charts ignore their own filter.
-   * @param {string} id */
+  /** The bit of a filter as a mask, 0 if it is not set. @param {string} id */
   const bit = (id) => (bits.has(id) ? (1 << Number(bits.get(id))) >>> 0 : 0);
 
   /** Sets or replaces a filter.
@@ -161,13 +160,14 @@ const Filters = (() => {
     if (!wanted) return () => true;
     /** @type {Test[]} */
     const tests = [];
-    for (const { kind, cache, values, categories = [] } of view.columns) {
-      if (kind === 'text') {
+    for (const column of view.columns) {
+      if (column.kind === 'text') {
+        const { cache, values } = column;
         cache.lower ??= values.map((/** @type {string?} */ value) => (value ?? '').toLowerCase());
         tests.push((row) => cache.lower[row].includes(wanted));
-      } else if (kind === 'category') {
-        const found = categories.map((name) => name.toLowerCase().includes(wanted));
-        if (found.includes(true)) tests.push((row) => found[values[row]] === true);
+      } else if (column.kind === 'category') {
+        const found = column.categories?.map((name) => name.toLowerCase().includes(wanted));
+        if (found?.includes(true)) tests.push((row) => found[column.values[row]]);
       }
     }
     const id = view.rowOf(wanted);
@@ -177,7 +177,7 @@ const Filters = (() => {
 
   // ---------------------------------------------------------------- text
 
-  /** A filter in words. @param {Filter} filter */
+  /** @param {Filter} filter */
   function describe({ kind, column: name, low = 0, high = 0, values = [], rows, label, text }) {
     if (kind === 'search') return `“${text}”`;
     if (kind === 'rows') return label ?? `${rows?.length} samples`;

@@ -33,8 +33,9 @@
  * @property {string} unit
  * @property {string} description
  * @property {string[]} [categories]
- * @property {any} values    number: float32 or float64, NaN if missing; category: uint16 codes of
- *   categories, 65535 if missing; boolean: uint8, 255 if missing; text: strings
+ * @property {any} values    by row, decoded when first read. number: float32 or float64, NaN if
+ *   missing; category: uint16 codes of categories, 65535 if missing; boolean: uint8, 255 if missing;
+ *   text: strings
  * @property {Record<string, any>} cache  what is derived from the values; emptied when they change
  */
 
@@ -204,7 +205,7 @@
  */
 
 /**
- * A column of a table of findings; numbers are right-aligned.
+ * A column of a table of findings; numbers are right-aligned, `title` explains the head.
  * @template R
  * @typedef {{ head: string, cell: (row: R) => any, number?: boolean, title?: string }} Cells
  */
@@ -222,18 +223,10 @@
  */
 
 /**
- * What is filtered by; see core/filters.js.
- * @typedef {object} Filter
- * @property {'range' | 'set' | 'rows' | 'polygon' | 'search'} kind
- * @property {string} [column]
- * @property {number} [low]
- * @property {number} [high]
- * @property {Value[]} [values]
- * @property {number[]} [rows]
- * @property {Point[]} [points]
- * @property {Turn} [turn]
- * @property {string} [label]
- * @property {string} [text]
+ * What is filtered by: see core/filters.js, which also describes what each kind has.
+ * @typedef {{ kind: 'range' | 'set' | 'rows' | 'polygon' | 'search', column?: string, low?: number,
+ *   high?: number, values?: Value[], rows?: number[], points?: Point[], turn?: Turn,
+ *   label?: string, text?: string }} Filter
  *
  * A page with a tab: `build` runs once, when it is first shown, `update` then and after events.
  * @typedef {object} Page

@@ -90,16 +90,13 @@ const Models = (() => {
   function lendColumns(side) {
     const view = pair.views[side];
     const lender = pair.views[otherOf(side)];
-    for (const { name, role, kind, unit, description, values } of lender.columns) {
+    for (const column of lender.columns) {
+      const { name, role, kind, unit } = column;
       if (role !== 'metadata' || kind !== 'number' || view.column(name)) continue;
-      view.addColumn({
-        name,
-        role,
-        kind,
-        unit,
-        description: `${description} (classes of ${title(otherOf(side))})`,
-        values: Float32Array.from(pair.partners[side], (row) => (row < 0 ? NaN : values[row])),
-      });
+      const { values } = column;
+      const description = `${column.description} (classes of ${title(otherOf(side))})`;
+      const lent = Float32Array.from(pair.partners[side], (row) => (row < 0 ? NaN : values[row]));
+      view.addColumn({ name, role, kind, unit, description, values: lent });
     }
   }
 

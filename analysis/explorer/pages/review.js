@@ -226,10 +226,7 @@ const Review = (() => {
         h('code', 'scripts/train.py … --config.data.exclude=exclude.json'),
         ' trains without the excluded images.',
       ),
-      h(
-        'ul.excluded',
-        listed.map((row) => excluded(view, row)),
-      ),
+      h('ul.excluded', listed.map((row) => excluded(view, row))),
       others > 0 && h('p.muted', `and ${Format.count(others)} more`),
     );
   }

@@ -25,10 +25,9 @@ const SampleFacts = (() => {
    * @param {View} view @param {number} row @param {string} role @param {string} title */
   function group(view, row, role, title) {
     // Most images contain few of the categories.
-    const columns = view.columns.filter(
-      ({ name, role: own, values }) =>
-        own === role && (!name.startsWith('count_') || values[row] > 0),
-    );
+    const columns = view.columns
+      .filter((column) => column.role === role)
+      .filter((column) => !column.name.startsWith('count_') || column.values[row] > 0);
     if (!columns.length) return null;
     const lines = columns.map((column) => line(view, row, column));
     return h('section', h('h3', title), h('table.fact-table', h('tbody', lines)));
@@ -78,7 +77,7 @@ const SampleFacts = (() => {
   /** @param {View} view @param {number} row */
   function slices(view, row) {
     const columns = view.columns.filter(
-      ({ role, values }) => role === 'slice' && values[row] === 1,
+      (column) => column.role === 'slice' && column.values[row] === 1,
     );
     if (!columns.length) return null;
     return h(

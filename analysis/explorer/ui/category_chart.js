@@ -39,13 +39,7 @@ const CategoryChart = (() => {
       more.textContent = everything ? 'Fewer' : `All ${rows.length}`;
     }
     show();
-    body.append(
-      h(
-        'div.rows',
-        rows.map(({ button }) => button),
-      ),
-      more,
-    );
+    body.append(h('div.rows', rows.map(({ button }) => button)), more);
 
     return function update() {
       const { counts, sums, known } = Bins.summarise(view, name, metric);

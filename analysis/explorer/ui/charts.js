@@ -8,20 +8,10 @@ const Charts = (() => {
   /** @type {Record<string, number>} */
   const OPEN = { metric: 3, cluster: 1, metadata: 8, issue: 1 }; // charts open at first, by role
 
-  /**
-   * @typedef {object} Chart
-   * @property {Column} column
-   * @property {HTMLElement} element
-   * @property {() => void} update draws it, if it is visible
-   * @property {() => void} remake draws it again from scratch
-   * @property {(visible: boolean) => void} see
-   * @property {() => void} open
-   */
-
   /** A list of charts. @param {HTMLElement} container */
   function create(container) {
     let metric = 'loss';
-    /** @type {Chart[]} */
+    /** @type {ReturnType<typeof makeChart>[]} */
     let charts = [];
     const find = h('input', {
       type: 'search',
@@ -86,18 +76,16 @@ const Charts = (() => {
         }),
       );
       if (role === 'metadata') ranked.sort((a, b) => Number(b.explained) - Number(a.explained));
-      return h(
-        'section',
-        { 'aria-label': label },
-        h('h2', label),
-        ranked.map(({ column, explained }, rank) =>
-          frame(column, explained, rank < OPEN[role] || Filters.all.has(column.name)),
-        ),
+      const made = ranked.map(({ column, explained }, rank) =>
+        makeChart(column, explained, rank < OPEN[role] || Filters.all.has(column.name)),
       );
+      charts.push(...made);
+      const elements = made.map(({ element }) => element);
+      return h('section', { 'aria-label': label }, h('h2', label), elements);
     }
 
     /** @param {Column} column @param {number | null} explained @param {boolean} open */
-    function frame(column, explained, open) {
+    function makeChart(column, explained, open) {
       const body = h(`div.chart-body.${column.kind}`);
       const head = h(
         'button.chart-head',
@@ -135,23 +123,21 @@ const Charts = (() => {
         stale = true;
       }
 
-      charts.push({
-        column,
-        element,
-        update,
-        remake() {
-          body.replaceChildren();
-          draw = null;
-          update();
-        },
-        see(isVisible) {
-          seen = isVisible;
-          if (stale) update();
-        },
-        open: () => body.hidden && show(true),
-      });
+      /** Draws it from scratch, as after a change of its width. */
+      function remake() {
+        body.replaceChildren();
+        draw = null;
+        update();
+      }
+
+      /** @param {boolean} isVisible */
+      function see(isVisible) {
+        seen = isVisible;
+        if (stale) update();
+      }
+
       show(open);
-      return element;
+      return { column, element, update, remake, see, open: () => body.hidden && show(true) };
     }
 
     /** @param {number} explained */

@@ -11,9 +11,11 @@ const Dom = (() => {
    */
 
   /** An element, such as h('button.link', { title }, 'Clear all').
-   * @template {string} S @param {S} selector tag and classes, separated by dots
+   * @template {string} S
+   * @param {S} selector tag and classes, separated by dots
    * @param {...any} parts attributes (see fill), if the first is an object; then children: nodes,
-   * texts, and lists of them; null, undefined and false are left out @returns {Made<S>} */
+   *   texts and lists of them; null, undefined and false are left out
+   * @returns {Made<S>} */
   function h(selector, ...parts) {
     const [tag, ...classes] = selector.split('.');
     const node = document.createElement(tag);
@@ -35,14 +37,14 @@ const Dom = (() => {
     const given = first?.constructor === Object;
     node.classList.add(...classes);
     for (const [name, value] of Object.entries(given ? first : {})) {
-      if (value === null || value === undefined || value === false) continue;
+      if ([null, undefined, false].includes(value)) continue;
       if (typeof value === 'function') node.addEventListener(name.slice(2), value);
       else if (name === 'style') setStyle(node, value);
       else if (name === 'class') node.classList.add(...value.split(' '));
       else node.setAttribute(name, value === true ? '' : value);
     }
     const children = (given ? parts.slice(1) : parts).flat(Infinity);
-    node.append(...children.filter((child) => child !== false && (child ?? null) !== null));
+    node.append(...children.filter((child) => ![null, undefined, false].includes(child)));
     return node;
   }
 
@@ -86,7 +88,7 @@ const Dom = (() => {
    * @param {string} text @param {() => void} onclick @param {object} [more] attributes */
   const link = (text, onclick, more = {}) => h('button.link', { onclick, ...more }, text);
 
-  /** A link "<count> more" that goes once it was clicked.
+  /** A link "<count> more" that disappears when clicked; null if there are no more.
    * @param {number} count @param {() => void} show */
   function more(count, show) {
     if (count <= 0) return null;
@@ -98,9 +100,8 @@ const Dom = (() => {
   }
 
   /** A select with a label before it.
-   * @param {string} label
-   * @param {(string[] | { label: string, options: string[][] })[]} options [value, text], or
-   * groups @param {string | null} value @param {(value: string) => void} onchange */
+   * @param {string} label @param {string | null} value @param {(value: string) => void} onchange
+   * @param {(string[] | { label: string, options: string[][] })[]} options [value, text] each */
   function select(label, options, value, onchange) {
     const option = (/** @type {string[]} */ [key, text]) =>
       h('option', { value: key, selected: key === value }, text);
@@ -136,7 +137,7 @@ const Dom = (() => {
   /** @param {string} text of a paragraph that explains */
   const note = (text) => h('p.note', text);
 
-  /** @param {string} command that makes what is missing @param {View} view */
+  /** @param {string} command the module that analyses what is missing @param {View} view */
   function missing(command, view) {
     const text = `Not analysed yet: run python -m analysis.${command}`;
     return h('p.empty', view.loaded ? text : 'Loading …');

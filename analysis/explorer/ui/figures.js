@@ -32,16 +32,9 @@ const Figures = (() => {
       return { bin, at, middle: at + x.bandwidth() / 2, mean: y(bin.mean), low, high };
     });
     /** @type {d3.Line<typeof places[0]>} */
-    const line = d3.line(
-      ({ middle }) => middle,
-      ({ mean }) => mean,
-    );
+    const line = d3.line(({ middle }) => middle, ({ mean }) => mean);
     /** @type {d3.Area<typeof places[0]>} */
-    const area = d3.area(
-      ({ middle }) => middle,
-      ({ low }) => low,
-      ({ high }) => high,
-    );
+    const area = d3.area(({ middle }) => middle, ({ low }) => low, ({ high }) => high);
     return svg(
       'svg.figure',
       {

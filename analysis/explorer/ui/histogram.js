@@ -75,10 +75,7 @@ const Histogram = (() => {
 
     const brush = d3
       .brushX()
-      .extent([
-        [left, 0],
-        [right, bottom],
-      ])
+      .extent([[left, 0], [right, bottom]])
       .on('start brush end', onBrush);
     /** @type {d3.Selection<SVGGElement, unknown, null, undefined>} */
     const overlay = d3.select(picture).append('g');

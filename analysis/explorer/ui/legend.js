@@ -37,7 +37,7 @@ const Legend = (() => {
       scale.values ? categories(view, column, scale) : ramp(scale),
     );
     const sized = view.column(size);
-    if (sized) container.append(h('div.legend-size', 'Larger: ', h('b', sized.label)));
+    if (sized) container.append(h('div.legend-size', 'Size: ', h('b', sized.label)));
   }
 
   /** @param {Scale} scale */
@@ -64,7 +64,7 @@ const Legend = (() => {
         h(
           'button',
           {
-            title: `${label}: click to add it to the filter or remove it`,
+            title: `${label}: click to filter`,
             'aria-pressed': String(!chosen || chosen.includes(value)),
             onclick: () => Filters.toggle(name, value),
           },
@@ -78,7 +78,7 @@ const Legend = (() => {
     return h('ul', entries, left > 0 && h('li.legend-more', `and ${left} more`));
   }
 
-  /** Selects of the columns behind colours and sizes.
+  /** Selects for the columns that colour and size the dots.
    * @param {ReturnType<typeof Columns.options>} options */
   function selects(options) {
     const { color, size } = State.appearance;

@@ -14,8 +14,7 @@ class MapCamera {
   ys = new Float32Array(0);
   /** @type {Int32Array} */
   order = new Int32Array(0); // rows as they are drawn
-  /** @type {{ centre: number[], scale: number } | null} how map units become pixels before
-   * zooming */
+  /** @type {{ centre: number[], scale: number } | null} of the map before zooming */
   #fitted = null;
 
   /** Fits the dots into the window again at the next `locate`. */

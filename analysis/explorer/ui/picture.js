@@ -32,8 +32,7 @@ const Picture = (() => {
 
   /** The picture, as wide as its place.
    * @param {View} view @param {number} row @param {Layer} layer
-   * @param {{ opacity?: number, regions?: Region[] }} [options] regions whose outlines are
-   * drawn */
+   * @param {{ opacity?: number, regions?: Region[] }} [options] regions to outline */
   function make(view, row, layer, { opacity = 1, regions = [] } = {}) {
     const details = detailsOf(view, row);
     const ratio = view.column('aspect_ratio')?.values[row];

@@ -150,10 +150,7 @@ const SampleMap = (() => {
       const [width, height] = [surface.clientWidth, surface.clientHeight];
       if (!width || !canvas.resize(width, height)) return;
       camera.resize(width, height);
-      zoom.extent([
-        [0, 0],
-        [width, height],
-      ]);
+      zoom.extent([[0, 0], [width, height]]);
       draw();
     }).observe(surface);
 

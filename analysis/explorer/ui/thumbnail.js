@@ -19,8 +19,7 @@ const Thumbnail = (() => {
 
   /** A square with the thumbnail of a row, in the image's own shape; grey without pictures.
    * @param {number} row
-   * @param {Options} [options] size in CSS pixels; overlay and opacity are those chosen by
-   * default */
+   * @param {Options} [options] size in CSS pixels; overlay and opacity as chosen by default */
   function make(row, options = {}) {
     const box = frame();
     const { size = 96 } = options;
@@ -55,7 +54,7 @@ const Thumbnail = (() => {
     });
   }
 
-  /** Where the thumbnail of a row is. @param {View} view with pictures @param {number} row */
+  /** The place of a thumbnail in its sheet. @param {View} view with pictures @param {number} row */
   function tile(view, row) {
     const { columns, per_sheet: perSheet, sheets } = /** @type {Pictures} */ (view.pictures);
     const number = Math.floor(row / perSheet);
