@@ -22,11 +22,11 @@ from scipy.spatial import cKDTree
 from analysis.associations.correlation import associate
 from analysis.associations.schema import Associations, GrayscaleComparison
 from analysis.clusters import stage as clusters
-from analysis.clusters.partition import EXEMPLARS, Partition
-from analysis.clusters.schema import Clusters
+from analysis.clusters.schema import Cluster, Clusters, Density, Tried
 from analysis.compare.stage import artifact_kind
 from analysis.confusion.schema import ClassErrors, Confused, Confusion
 from analysis.label_issues import stage as label_issues
+from analysis.pictures import schema as pictures_schema
 from analysis.pictures import stage as pictures
 from analysis.saliency.stage import LAYERS
 from analysis.samples import schema as samples
@@ -207,23 +207,21 @@ def _clusters(analysis, kind, rng) -> None:
     label = np.argsort(order)[kind].astype(np.int32)
     label = np.where(rng.random(len(kind)) < 0.06, rng.integers(0, k, len(kind)), label)
     label = label.astype(np.int32)
-    near, diverse = (np.full((k, EXEMPLARS), -1, np.int32) for _ in range(2))
-    for cluster in range(k):
-        rows = rng.permutation(np.flatnonzero(label == cluster))
-        near[cluster, : len(rows[:8])] = rows[:8]
-        diverse[cluster, : len(rows[-8:])] = rows[-8:]
-    tried = np.arange(6, 15, dtype=np.int32)
-    found = Partition(
+    members = [rng.permutation(np.flatnonzero(label == number)).tolist() for number in range(k)]
+    centroids = rng.normal(size=(k, 24)).astype(np.float32)
+    density = np.where(rng.random(len(kind)) < 0.5, label, -1).astype(np.int32)
+    sizes = np.bincount(density[density >= 0]).tolist()
+    found = Clusters(
+        num_images=len(kind),
+        tried=tuple(Tried(n, 0.9 - 0.03 * abs(n - k), 0.1) for n in range(6, 15)),
+        density=Density(tuple(map(Cluster, sizes)), int((density < 0).sum()), 0.7, 0.9),
+        clusters=tuple(
+            Cluster(len(rows), stability, tuple(rows[:8]), tuple(rows[-8:]))
+            for rows, stability in zip(members, rng.uniform(0.5, 0.95, k).tolist(), strict=True)
+        ),
         label=label,
-        centroids=rng.normal(size=(k, 24)).astype(np.float32),
-        density_label=np.where(rng.random(len(kind)) < 0.5, label, -1).astype(np.int32),
-        density_stability=0.7,
-        exemplars=near,
-        diverse=diverse,
-        tried=tried,
-        stability=0.9 - 0.03 * np.abs(tried - k),
-        silhouette=np.full(len(tried), 0.1),
-        cluster_stability=rng.uniform(0.5, 0.95, k),
+        centroids=centroids,
+        density_label=density,
     )
     new_artifacts.save(analysis, clusters.describe(analysis, found))
 
@@ -436,7 +434,7 @@ def _pictures(analysis, kind, rng) -> None:
     folder, total, names = analysis.folder / 'pictures', len(kind), analysis.class_names
     for part in ('sheets', 'details'):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    per_sheet = pictures.PER_SHEET
+    per_sheet = pictures_schema.PER_SHEET
     count = -(-total // per_sheet)
     for number in range(count):
         rows = range(number * per_sheet, min(total, (number + 1) * per_sheet))
@@ -445,9 +443,9 @@ def _pictures(analysis, kind, rng) -> None:
             tiles = [pictures.thumbnails(np.asarray(a), b, c) for a, b, c in drawn]
             pictures.write_sheet(folder, number, tiles)
             continue
-        for name in pictures.SHEET_KINDS:
-            source = folder / pictures.sheet_path(number % _DRAWN_SHEETS, name)
-            (folder / pictures.sheet_path(number, name)).hardlink_to(source)
+        for name in pictures_schema.SHEET_KINDS:
+            source = folder / pictures_schema.sheet_path(number % _DRAWN_SHEETS, name)
+            (folder / pictures_schema.sheet_path(number, name)).hardlink_to(source)
     details = pictures.interesting(analysis, min(120, total // 4))
     for row in details:
         picture, label, predicted = _draw(kind[row], rng)
@@ -455,9 +453,8 @@ def _pictures(analysis, kind, rng) -> None:
         soft = (soft + np.roll(soft, 1, 0) + np.roll(soft, 1, 1) + 0.1) / (3 + 0.1 * len(names))
         loss = -np.log(np.take_along_axis(soft, label[..., None].astype(np.int64), -1)[..., 0])
         picture = picture.resize((320, 240), Image.Resampling.BICUBIC)
-        pictures.write_details(folder, row, picture, label, soft, loss)
-    content = pictures.describe(count, details, names)
-    artifacts.save_json(analysis, 'pictures', pictures.VERSION, content)
+        pictures.write_details(folder, row, names, picture, label, soft, loss)
+    new_artifacts.save(analysis, pictures.describe(count, details, 4000.0, 40_000.0))
 
 
 def _saliency(analysis, rng) -> None:

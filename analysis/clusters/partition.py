@@ -1,6 +1,5 @@
 """Partitions of points: k-means with the most stable number of clusters, and HDBSCAN."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,43 +8,16 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from analysis.clusters.schema import Cluster, Clusters, Density, Tried
+
 TRIED = tuple(range(4, 16))
 EXEMPLARS = 8
 _BOOTSTRAPS = 20
 _SILHOUETTE_SAMPLE = 2000
 
 
-@dataclasses.dataclass(frozen=True)
-class Partition:
-    """Clusters of N points `[D]`.
-
-    Attributes:
-      label: int32 `[N]`, k-means cluster; 0 is the largest.
-      centroids: float32 `[K, D]`.
-      cluster_stability: float64 `[K]`, see `schema.Cluster`.
-      exemplars: int32 `[K, 8]` rows, nearest to the centroid first; -1 where there are fewer.
-      diverse: int32 `[K, 8]` rows, see `schema.Cluster`; -1 where there are fewer.
-      density_label: int32 `[N]`, HDBSCAN cluster, -1 for none; 0 is the largest.
-      density_stability: see `schema.Density`; NaN if HDBSCAN finds no clusters.
-      tried: int32 `[T]`, numbers of clusters that were tried.
-      stability: float64 `[T]`, see `schema.Tried`.
-      silhouette: float64 `[T]`.
-    """
-
-    label: np.ndarray
-    centroids: np.ndarray
-    cluster_stability: np.ndarray
-    exemplars: np.ndarray
-    diverse: np.ndarray
-    density_label: np.ndarray
-    density_stability: float
-    tried: np.ndarray
-    stability: np.ndarray
-    silhouette: np.ndarray
-
-
-def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> Partition:
-    """Clusters points.
+def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> Clusters:
+    """Clusters points; the clusters have no names, descriptions and ids yet.
 
     Args:
       points: `[N, D]`.
@@ -68,19 +40,29 @@ def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> 
         stability, highest = rand.mean(1), rand.mean(1).argmax()
         best = int(np.argmax(stability >= stability[highest] - rand[highest].std()))
         label, centroids, _, jaccard = found[best]
-        density_label, density_stability = _density(points, seed)
-        near, diverse = _exemplars(points, label, centroids)
-        silhouette = np.array([_silhouette(points, label, seed) for label, *_ in found])
-    return Partition(
-        label, centroids, jaccard, near, diverse, density_label, density_stability,
-        np.array(numbers, np.int32), stability, silhouette,
-    )  # fmt: skip
+        silhouettes = [_silhouette(points, each, seed) for each, *_ in found]
+        density_label = _hdbscan(points)
+        return Clusters(
+            num_images=len(points),
+            tried=tuple(map(Tried, numbers, stability.tolist(), silhouettes)),
+            density=_density(points, label, density_label, seed),
+            clusters=tuple(
+                Cluster(
+                    int((label == k).sum()),
+                    float(jaccard[k]),
+                    *_exemplars(points, np.flatnonzero(label == k), centroid),
+                )
+                for k, centroid in enumerate(centroids)
+            ),
+            label=label,
+            centroids=centroids,
+            density_label=density_label,
+        )
 
 
 def _silhouette(points: np.ndarray, label: np.ndarray, seed: int) -> float:
-    return silhouette_score(
-        points, label, sample_size=min(len(points), _SILHOUETTE_SAMPLE), random_state=seed
-    )
+    size = min(len(points), _SILHOUETTE_SAMPLE)
+    return float(silhouette_score(points, label, sample_size=size, random_state=seed))
 
 
 def _k_means(
@@ -113,36 +95,38 @@ def _hdbscan(points: np.ndarray) -> np.ndarray:
     return np.append(np.argsort(order), -1)[label].astype(np.int32)
 
 
-def _density(points: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
-    """HDBSCAN's labels, and their agreement with those of random halves; NaN if there are none."""
-    label = _hdbscan(points)
+def _density(points: np.ndarray, label: np.ndarray, density: np.ndarray, seed: int) -> Density:
+    """The clusters of HDBSCAN, `density`, in comparison with those of k-means, `label`."""
     rng, agreement = np.random.default_rng(seed), []
     for _ in range(_BOOTSTRAPS // 4):
         rows = rng.permutation(len(points))[: max(10, len(points) // 2)]
         half = _hdbscan(points[rows])
-        both = (half >= 0) & (label[rows] >= 0)
+        both = (half >= 0) & (density[rows] >= 0)
         if both.any():
-            agreement.append(adjusted_rand_score(label[rows][both], half[both]))
-    return label, float(np.mean(agreement)) if agreement else float('nan')
+            agreement.append(adjusted_rand_score(density[rows][both], half[both]))
+    inside = density >= 0
+    return Density(
+        clusters=tuple(Cluster(int((density == k).sum())) for k in range(density.max() + 1)),
+        in_none=int((~inside).sum()),
+        stability=float(np.mean(agreement)) if agreement else None,
+        agreement_with_k_means=float(adjusted_rand_score(label[inside], density[inside]))
+        if inside.any()
+        else None,
+    )
 
 
 def _exemplars(
-    points: np.ndarray, label: np.ndarray, centroids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows nearest to each centroid, and rows that cover the cluster, `[K, EXEMPLARS]` each."""
-    near, diverse = (np.full((len(centroids), EXEMPLARS), -1, np.int32) for _ in range(2))
-    for k, centroid in enumerate(centroids):
-        rows = np.flatnonzero(label == k)
-        rows = rows[np.argsort(np.linalg.norm(points[rows] - centroid, axis=1), kind='stable')]
-        near[k, : min(len(rows), EXEMPLARS)] = rows[:EXEMPLARS]
-        # Farthest-first traversal (Gonzalez 1985) of the inner four fifths: no outliers.
-        rows = rows[: max(EXEMPLARS, int(0.8 * len(rows)))]
-        distance = np.full(len(rows), np.inf)
-        for i in range(min(len(rows), EXEMPLARS)):
-            chosen = int(distance.argmax()) if i else 0
-            diverse[k, i] = rows[chosen]
-            distance = np.minimum(
-                distance, np.linalg.norm(points[rows] - points[rows[chosen]], axis=1)
-            )
-            distance[chosen] = -1
-    return near, diverse
+    points: np.ndarray, rows: np.ndarray, centroid: np.ndarray
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Members of a cluster nearest to its centroid, and members that are far from each other."""
+    rows = rows[np.argsort(np.linalg.norm(points[rows] - centroid, axis=1), kind='stable')]
+    near, diverse = rows[:EXEMPLARS].tolist(), []
+    # Farthest-first traversal (Gonzalez 1985) of the inner four fifths: no outliers.
+    rows = rows[: max(EXEMPLARS, int(0.8 * len(rows)))]
+    distance = np.full(len(rows), np.inf)
+    for i in range(min(len(rows), EXEMPLARS)):
+        chosen = int(distance.argmax()) if i else 0
+        diverse.append(int(rows[chosen]))
+        distance = np.minimum(distance, np.linalg.norm(points[rows] - points[rows[chosen]], axis=1))
+        distance[chosen] = -1
+    return tuple(near), tuple(diverse)

@@ -37,27 +37,27 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """A cluster of k-means; of HDBSCAN's clusters only name, size and description are known.
+    """A cluster of k-means or HDBSCAN; the latter have no stability and no exemplars.
 
     Attributes:
-      name: a few words about what is over-represented.
       size: number of images.
       stability: mean over bootstrap samples of the largest Jaccard index with a cluster of the
         sample (Hennig 2007).
-      description: differences from all other images, the largest first.
       exemplars: at most 8 rows, nearest to the centroid first.
-      exemplar_ids: image ids of the exemplars.
       diverse: at most 8 rows; the first is nearest to the centroid, each other is farthest from
         those before it.
+      name: a few words about what is over-represented.
+      description: differences from all other images, the largest first.
+      exemplar_ids: image ids of the exemplars.
     """
 
-    name: str
     size: int
-    stability: float | None
-    description: tuple[Difference, ...]
+    stability: float | None = None
     exemplars: tuple[int, ...] = ()
-    exemplar_ids: tuple[int, ...] = ()
     diverse: tuple[int, ...] = ()
+    name: str = ''
+    description: tuple[Difference, ...] = ()
+    exemplar_ids: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

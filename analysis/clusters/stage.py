@@ -14,13 +14,14 @@ others. The exemplars of the k-means clusters are drawn into clusters.png.
 """
 
 import argparse
+import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
-from sklearn.metrics import adjusted_rand_score
 
 from analysis.clusters import description, partition
-from analysis.clusters.schema import Cluster, Clusters, Density, Tried
+from analysis.clusters.schema import Cluster, Clusters
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet
@@ -33,9 +34,7 @@ from analysis.stage.view import View
 from segmentation import markdown
 
 
-def compute(
-    analysis: Analysis, tried: tuple[int, ...] = partition.TRIED, seed: int = 0
-) -> Clusters:
+def compute(analysis: Analysis, tried: Sequence[int] = partition.TRIED, seed: int = 0) -> Clusters:
     """Clusters the embeddings and describes the clusters.
 
     Args:
@@ -50,51 +49,29 @@ def compute(
     return describe(analysis, partition.cluster(points, tried, seed))
 
 
-def describe(view: View, found: partition.Partition) -> Clusters:
-    """Describes clusters by the samples of a view."""
-    table = artifacts.load(view, Samples).table
-    label, density = found.label, found.density_label
-    clustered = density >= 0
+def describe(view: View, found: Clusters) -> Clusters:
+    """Adds names, descriptions and image ids."""
+    columns = artifacts.load(view, Samples).table
 
-    def rows(chosen: np.ndarray) -> tuple[int, ...]:
-        return tuple(chosen[chosen >= 0].tolist())
+    def described(clusters: Sequence[Cluster], label: np.ndarray) -> tuple[Cluster, ...]:
+        return tuple(
+            dataclasses.replace(
+                cluster,
+                name=description.name(differences),
+                description=tuple(differences),
+                exemplar_ids=tuple(view.image_ids[list(cluster.exemplars)].tolist()),
+            )
+            for cluster, differences in zip(
+                clusters, description.describe(columns, label), strict=True
+            )
+        )
 
-    return Clusters(
-        num_images=len(view),
-        tried=tuple(
-            Tried(*numbers)
-            for numbers in zip(
-                found.tried.tolist(), found.stability.tolist(), found.silhouette.tolist(),
-                strict=True,
-            )
-        ),
-        density=Density(
-            clusters=tuple(
-                Cluster(description.name(facts), int((density == k).sum()), None, tuple(facts))
-                for k, facts in enumerate(description.describe(table, density))
-            ),
-            in_none=int((~clustered).sum()),
-            stability=None if np.isnan(found.density_stability) else found.density_stability,
-            agreement_with_k_means=float(adjusted_rand_score(label[clustered], density[clustered]))
-            if clustered.any()
-            else None,
-        ),
-        clusters=tuple(
-            Cluster(
-                description.name(facts),
-                int((label == k).sum()),
-                float(found.cluster_stability[k]),
-                tuple(facts),
-                exemplars=rows(found.exemplars[k]),
-                exemplar_ids=tuple(view.image_ids[list(rows(found.exemplars[k]))].tolist()),
-                diverse=rows(found.diverse[k]),
-            )
-            for k, facts in enumerate(description.describe(table, label))
-        ),
-        label=label,
-        centroids=found.centroids,
-        density_label=density,
-    )  # fmt: skip
+    density = described(found.density.clusters, found.density_label)
+    return dataclasses.replace(
+        found,
+        clusters=described(found.clusters, found.label),
+        density=dataclasses.replace(found.density, clusters=density),
+    )
 
 
 def table(result: Clusters) -> str:

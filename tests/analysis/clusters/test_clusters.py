@@ -14,7 +14,7 @@ from analysis.clusters.schema import Clusters
 from analysis.embeddings import stage as embeddings
 from analysis.similarity_map import stage as similarity_map
 from analysis.similarity_map.schema import SimilarityMap
-from analysis.stage import artifacts
+from analysis.stage import artifacts, storage
 from analysis.stage.run import open_analysis
 
 
@@ -36,16 +36,17 @@ def test_planted_clusters_and_their_number_are_found():
         found.centroids, [points[label == k].mean(0) for k in range(5)], atol=1e-5
     )
     assert adjusted_rand_score(label, found.density_label) > 0.95
-    assert found.stability.max() == found.stability[3] == pytest.approx(1)
-    np.testing.assert_allclose(found.cluster_stability, 1)
-    assert found.density_stability > 0.95
+    assert max(row.stability for row in found.tried) == found.tried[3].stability
+    assert found.tried[3].stability == pytest.approx(1)
+    np.testing.assert_allclose([cluster.stability for cluster in found.clusters], 1)
+    assert found.density.stability > 0.95
 
 
 def test_exemplars_are_members_and_near():
     points, label = planted()
     found = partition.cluster(points, (5,))
     for k in range(5):
-        near, diverse = found.exemplars[k], found.diverse[k]
+        near, diverse = map(np.array, (found.clusters[k].exemplars, found.clusters[k].diverse))
         assert len(set(near)) == len(set(diverse)) == 8
         assert (label[near] == k).all() and (label[diverse] == k).all()
         distance = np.linalg.norm(points - found.centroids[k], axis=1)
@@ -64,9 +65,11 @@ def test_few_points_and_repeatable():
     points, _ = planted((4, 3))
     found, again = (partition.cluster(points) for _ in range(2))
     assert len(found.centroids) == 2
-    for key, value in vars(found).items():
-        np.testing.assert_array_equal(value, getattr(again, key))
-    assert (partition.cluster(points[:4]).exemplars == -1).any()
+    assert storage.to_json(found) == storage.to_json(again)
+    for key in ('label', 'centroids', 'density_label'):
+        np.testing.assert_array_equal(getattr(found, key), getattr(again, key))
+    some = partition.cluster(points[:4])
+    assert sum(len(cluster.exemplars) for cluster in some.clusters) == 4
     with pytest.raises(ValueError, match='too few'):
         partition.cluster(points[:3])
     with pytest.raises(ValueError, match='at least 2'):
