@@ -1,11 +1,10 @@
-"""Checkpoints of a run; the one module that knows orbax.
+"""Checkpoints of a run; the only module that uses Orbax.
 
 `<workdir>/checkpoints/<step>/` holds the training state, the state of the data iterator and the
-metrics of the evaluation at that step. They are written asynchronously and renamed into place when
-complete, so an interrupted write leaves nothing that looks like a checkpoint; and renamed before
-they are removed, so neither does an interrupted removal. The files do not protect what is in them:
-a CRC-32 beside the data iterator's state tells when a bit has changed.
-(Checkpoints of before it was written are taken as they are.)
+metrics of the evaluation at that step. Orbax writes in the background and renames a checkpoint when
+it is complete, and renames it again before it removes it. So neither an interrupted write nor an
+interrupted removal leaves anything that looks like a checkpoint. A CRC-32, stored with the state of
+the data iterator, detects changed bits. Checkpoints without a checksum are not verified.
 """
 
 import contextlib
@@ -25,27 +24,27 @@ from orbax.checkpoint import checkpoint_managers
 
 logger = logging.getLogger(__name__)
 
-# The metric that "best" means: foreground mean IoU of the selection split.
+# The best checkpoint has the highest foreground mean IoU on the selection split.
 BEST_METRIC = 'mean_iou_foreground'
 _CRC = 'crc32'
-_REMOVED = 'removed'  # folder of those that are about to be removed
+_REMOVED = 'removed'  # folder of checkpoints that are about to be removed
 
 
 def _score(metrics: dict) -> float:
-    # A step with no foreground at all (None) is worse than one that finds none (0).
+    # No score (None: no foreground anywhere) is worse than finding nothing (0).
     score = metrics.get(BEST_METRIC)
     return -1.0 if score is None else score
 
 
 def _crc32(state: Any, data_state: dict) -> int:
-    # Of the arrays in any order: read back without their structure they come in another one.
+    # In sorted order, because arrays that are read without their structure are in another order.
     arrays = map(np.asarray, jax.tree.leaves(state))
     parts = sorted((str(a.dtype), a.shape, zlib.crc32(a.tobytes())) for a in arrays)
     return zlib.crc32(json.dumps([parts, data_state], sort_keys=True).encode())
 
 
 def _check_crc(state: Any, data_state: dict) -> dict:
-    """Compares what was read with its checksum; returns the state of the data alone."""
+    """Compares what was read with its checksum; returns the data state without it."""
     data_state = dict(data_state)
     found = data_state.pop(_CRC, None)
     if found is not None and found != _crc32(state, data_state):
@@ -55,7 +54,7 @@ def _check_crc(state: Any, data_state: dict) -> dict:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds back orbax' warnings that a manager is read only or a save has no metrics."""
+    """Silences Orbax' warnings that a manager is read only or that a save has no metrics."""
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
@@ -65,9 +64,9 @@ def _quiet() -> Iterator[None]:
 
 
 class _Manager(ocp.CheckpointManager):
-    """What a write in the background raises as late as in closing says where it was, too."""
+    """Errors of background writes that appear only when it is closed also name the folder."""
 
-    def close(self):
+    def close(self) -> None:
         with _writing(self):
             super().close()
 
@@ -75,14 +74,15 @@ class _Manager(ocp.CheckpointManager):
 def open_manager(
     workdir: pathlib.Path, *, keep_every: int = 0, read_only: bool = False
 ) -> ocp.CheckpointManager:
-    """Opens a run's checkpoints.
+    """Opens the checkpoints of a run.
 
-    Kept are the two latest (so that one remains should the newest prove unreadable), the best by
+    Kept are the two latest (the second in case the newest is unreadable), the best by
     `BEST_METRIC`, and every multiple of `keep_every` steps.
 
+    A checkpoint whose scores cannot be read is reported and its folder renamed.
+
     Raises:
-      ValueError: the scores of a checkpoint cannot be read, and `read_only`. Otherwise that is
-        reported, and its folder gets another name.
+      ValueError: there is such a checkpoint, and the manager is `read_only`.
     """
     policies = [
         checkpoint_managers.LatestN(2),
@@ -95,8 +95,8 @@ def open_manager(
     folder = workdir / 'checkpoints'
     _set_damaged_aside(folder, read_only)
     if not read_only and jax.process_index() == 0:
-        # Of interrupted writes. Orbax would remove them, but nested ones at the same time as what
-        # they are in, and then fail at the next checkpoint.
+        # Left by interrupted writes. Orbax would remove nested ones at the same time as their
+        # parents, and then fail at the next checkpoint.
         for unfinished in folder.glob('*.orbax-checkpoint-tmp*'):
             shutil.rmtree(unfinished)
         shutil.rmtree(folder / _REMOVED, ignore_errors=True)
@@ -115,7 +115,7 @@ def open_manager(
 
 
 def _set_damaged_aside(folder: pathlib.Path, read_only: bool) -> None:
-    # One score that cannot be read would keep orbax from opening any checkpoint.
+    # With one unreadable score, Orbax would not open any checkpoint.
     for path in sorted(folder.glob('*/metrics/metrics')):
         damaged = path.parents[1]
         try:
@@ -124,11 +124,11 @@ def _set_damaged_aside(folder: pathlib.Path, read_only: bool) -> None:
         except ValueError as error:
             if read_only:
                 raise ValueError(
-                    f'{path} is damaged ({error}). Continue the training, which sets {damaged} '
-                    'aside, or move it away.'
+                    f'{path} is damaged ({error}). Continue the training, which renames '
+                    f'{damaged}, or move it away.'
                 ) from error
             if jax.process_index() == 0:
-                logger.error('%s is damaged (%s): set aside.', path, error)
+                logger.error('%s is damaged (%s): the checkpoint is set aside.', path, error)
                 damaged.rename(damaged.with_name(f'{damaged.name}.damaged'))
 
 
@@ -139,18 +139,18 @@ def save(
     data_state: dict,
     metrics: dict | None = None,
 ) -> None:
-    """Saves in the background; `manager.wait_until_finished()` waits for it.
+    """Saves in the background; `wait` waits for it.
 
-    The state is the same on every device, so it is saved as plain arrays (by process 0), which any
-    number of devices and processes can continue from. A step that is saved already is left as it
-    is: the state at a step never differs.
+    The state is the same on all devices. Process 0 saves it as plain arrays, so that any number of
+    devices and processes can continue. A step that exists is not saved again: its state is the
+    same.
 
     Raises:
-      OSError: this or an earlier checkpoint cannot be written; says which are whole.
+      OSError: this or an earlier checkpoint cannot be written; names the complete ones.
     """
     if step in manager.all_steps():
         return
-    wait(manager)  # as orbax would, too
+    wait(manager)  # Orbax would wait too
     state = jax.device_get(state)
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(state),
@@ -164,7 +164,7 @@ def wait(manager: ocp.CheckpointManager) -> None:
     """Waits until everything is saved.
 
     Raises:
-      OSError: a checkpoint cannot be written; says which are whole.
+      OSError: a checkpoint cannot be written; names the complete ones.
     """
     with _writing(manager):
         manager.wait_until_finished()
@@ -177,27 +177,26 @@ def wait(manager: ocp.CheckpointManager) -> None:
 def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # What the libraries below raise is not documented.
+    except Exception as error:  # Orbax does not document what it raises
         names = [path.name for path in manager.directory.iterdir()]
         steps = sorted(int(name) for name in names if name.isdecimal())
         raise OSError(
             f'A checkpoint cannot be written in {manager.directory}: {error}. Those of the steps '
-            f'{steps} are whole: once it can be written there, the same command continues.'
+            f'{steps} are whole: once there is room again, the same command continues.'
         ) from error
 
 
 def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any, dict] | None:
-    """The newest readable checkpoint as (step, state, data state), or None if there is none.
+    """Reads the newest checkpoint that can be read.
 
-    A newer checkpoint that cannot be read is reported and passed over, and removed so that training
-    can write that step again.
+    Newer ones are reported, and removed so that the training can write these steps again.
 
     Args:
       manager: of the run.
       state: a state of the same structure, shapes and dtypes.
 
     Returns:
-      The state has numpy arrays.
+      (step, state of numpy arrays, data state), or None if there are no checkpoints.
 
     Raises:
       ValueError: there are checkpoints, but none can be read into this state.
@@ -213,9 +212,9 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any
                 ),
             )
             data_state = _check_crc(items.state, items.data)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one, try the one before
+        except Exception as error:  # whatever is wrong with it, try the previous one
             failures[step] = error
-            logger.error('Checkpoint %d cannot be read, trying the one before: %s', step, error)
+            logger.error('Checkpoint %d cannot be read, trying the previous one: %s', step, error)
             continue
         for broken in failures:
             manager.delete(broken)
@@ -230,17 +229,17 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any
 
 
 def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
-    """Parameters and BatchNorm statistics of a checkpoint, for inference.
+    """Reads parameters and BatchNorm statistics of a checkpoint, for inference.
 
     Args:
-      workdir: of the run.
+      workdir: run directory.
       which: 'best', 'latest' or a step number.
 
     Returns:
-      The step and {'params': …, 'batch_stats': …} as numpy arrays.
+      The step and {'params': …, 'batch_stats': …} of numpy arrays.
 
     Raises:
-      ValueError: there is no such checkpoint, or it is damaged; names those that exist.
+      ValueError: there is no such checkpoint, or it is damaged; names the others.
     """
     if not (workdir / 'checkpoints').is_dir():
         raise ValueError(f'{workdir} has no checkpoints: train first, or check --workdir.')
@@ -258,7 +257,7 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
             raise ValueError(f'{workdir} has no checkpoint {which!r}; it has steps {steps}.')
         try:
             tree = restore_arrays(manager, step)
-        except Exception as error:  # What the libraries below raise on damage is not documented.
+        except Exception as error:  # Orbax does not document what it raises on damage
             others = [other for other in steps if other != step]
             raise ValueError(
                 f'Checkpoint {manager.directory / str(step)} is damaged ({error}). Others can be '
@@ -268,10 +267,11 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
 
 
 def restore_arrays(manager: ocp.CheckpointManager, step: int) -> dict:
-    """The whole saved state as nested dicts of numpy arrays, whatever devices it was saved from.
+    """Reads the whole state as nested dicts of numpy arrays, on any device.
 
     Raises:
-      ValueError: it has changed since it was written. Other errors, if it cannot be read at all.
+      ValueError: it has changed since it was written. Orbax raises other errors if it cannot be
+        read at all.
     """
     path = manager.directory / str(step) / 'state'
     with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:

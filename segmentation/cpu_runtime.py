@@ -1,33 +1,19 @@
-"""Settings that make a process fast on CPU, made by the commands before they start to work.
+"""Process settings that make training and inference fast on CPU.
 
-XLA's CPU backend asks for the temporary arrays of a training step, hundreds of megabytes, as one
-block and gives it back at the end of the step. The C library passes such blocks on to the system,
-so that every step takes all pages of it anew: up to a quarter of the time at 128×128 and batch 16.
-`configure` has the library keep them, and runs programs on the thread that calls them, since only
-the first thread's heap can hold a block that large. For the same reason a batch must be on the
-device before a step starts (`settle`), which takes less than a millisecond where host and device
-are the same: without it some training steps, and all of inference, took their pages anew (210
-instead of 258 images per second in inference, and 1,470 instead of 1,060 MB at the peak of
-training).
+`models/README.md` explains them: glibc keeps the temporary arrays of a step, all threads share one
+heap, programs run on the thread that calls them, compiled programs are cached on disk, and Python
+collects garbage less often.
 
-All threads share one heap. With heaps of their own, those that load data, evaluate and write
-checkpoints would each keep, for good, the most that they ever used: a small training took 700 MB
-and 150 MB more within the next half hour. With one it stays at 550 MB.
-
-A command that was run before should start in seconds: compiled programs are kept, the many small
-ones too, and Python looks for garbage less often, which took a third of the time in which a step is
-traced.
-
-To be left alone: set glibc's own variables (GLIBC_TUNABLES or MALLOC_*), or preload another
-allocator. JAX_COMPILATION_CACHE_DIR says where compiled programs are kept, otherwise
-~/.cache/coco-segmentation/jax, and JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS which.
+To opt out of the allocator settings, set one of glibc's own variables (GLIBC_TUNABLES or MALLOC_*)
+or preload another allocator. JAX_COMPILATION_CACHE_DIR (default ~/.cache/coco-segmentation/jax) is
+the folder of compiled programs, and JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS decides which of
+them are cached.
 """
 
 import ctypes
 import gc
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -37,12 +23,12 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _LARGEST = 2**31 - 1
-# New objects until Python looks for garbage; its own default is 700.
+# New objects between two garbage collections; Python's default is 700.
 _GARBAGE_THRESHOLD = 100_000
 
 
 def configure() -> None:
-    """Applies the settings. Called before anything is computed."""
+    """Applies the settings. Commands call it before they compute anything."""
     if not jax.config.jax_compilation_cache_dir:
         cache = pathlib.Path('~/.cache/coco-segmentation/jax').expanduser()
         jax.config.update('jax_compilation_cache_dir', str(cache))
@@ -59,12 +45,12 @@ def configure() -> None:
 
 
 def settle(batch: Any) -> Any:
-    """A batch that a program finds ready, so that it runs on the thread that calls it.
+    """Puts a batch on the device, so that a program on it runs on the calling thread.
 
-    On CPU large arrays are copied to the device by another thread. A program that had to wait for
-    them would run there too, where its temporary arrays are not kept: one step in a few, or all of
-    them. Elsewhere, and with several devices, where programs have threads of their own anyway, the
-    batch is returned as it is and sent while the device works.
+    On CPU another thread copies large arrays to the device. A program that waits for them runs on
+    that thread too, where its temporary arrays are not kept. On other platforms, and with several
+    devices, where programs have their own threads anyway, the batch is returned unchanged and sent
+    while the device works.
 
     Args:
       batch: tree of arrays with a leading axis of devices, as `jax.pmap` takes them.
@@ -75,9 +61,9 @@ def settle(batch: Any) -> Any:
 
 
 def release_memory() -> None:
-    """Gives memory that is not used any more back to the system, where the C library can.
+    """Returns unused memory to the system, if the C library can.
 
-    Compiling leaves hundreds of megabytes behind that training would never use again.
+    Compiling leaves hundreds of megabytes that training would never use again.
     """
     gc.collect()
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
@@ -85,12 +71,12 @@ def release_memory() -> None:
         trim(0)
 
 
-def compile_ahead(function: Callable, *arguments) -> None:
-    """Compiles what `jax.pmap` returned for such arguments, without running it.
+def compile_ahead(function: Any, *arguments: Any) -> None:
+    """Compiles a pmapped function for such arguments without running it.
 
-    What compiling leaves behind is given back to the system, so that it does not add to the
-    temporary arrays of the first run. Calling the function then does not compile again. With
-    several processes nothing is done: there pmap compiles only what it is called with.
+    The memory that compiling leaves is returned to the system before the first run allocates its
+    temporary arrays. The first call then does not compile again. With several processes it would,
+    so nothing is done.
     """
     if jax.process_count() == 1:
         function.lower(*arguments).compile()

@@ -1,13 +1,9 @@
-"""The training loop.
-
-A run directory holds `config.json`, `run.json` (command, versions, data), `metrics.jsonl`,
-`tensorboard/`, `pictures/` and `checkpoints/`. The same call continues a run in its directory,
-bitwise as if it had never stopped.
-"""
+"""The training loop. A run that is continued ends bitwise as if it had never stopped."""
 
 import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import math
@@ -24,20 +20,12 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from segmentation import (
-    checkpoint,
-    cpu_runtime,
-    evaluate,
-    metrics,
-    overlays,
-    train_step,
-    workdir,
-    writers,
-)
+from segmentation import checkpoint, cpu_runtime, evaluate, metrics, overlays, train_step, workdir
 from segmentation.data import input_pipeline, label_spaces
 from segmentation.data.examples import Examples, open_data, select_examples
 from segmentation.launch import TrainingDiverged, TrainingStopped, stop_requested
 from segmentation.models.unet import build_model
+from segmentation.writers import MetricWriter
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +42,7 @@ class Result:
     Attributes:
       step: steps done.
       best_step: step of the best checkpoint on the selection split.
-      images_per_second: speed over the steps of the last line of metrics; None if the run was
-        complete before.
+      images_per_second: speed at the last line of metrics; None if the run was complete before.
       selection: scores of the last evaluation (see `metrics.summarize`) and `loss`, in nats.
     """
 
@@ -123,14 +110,14 @@ def train(
         manager = checkpoint.open_manager(directory, keep_every=config.train.keep_every)
         trainer.resume(stack.enter_context(manager))
         if trainer.primary:
-            trainer.writer = writers.MetricWriter(directory, trainer.step_number)
+            trainer.writer = MetricWriter(directory, trainer.step_number)
             stack.callback(trainer.writer.close)
         stop = stack.enter_context(stop_requested())
         return trainer.run(stop, on_evaluation, profile_steps)
 
 
 class Trainer:
-    """A training and its state. `resume`, then `run`, which calls `step`, `evaluate` and `save`.
+    """A training. Call `resume`, then `run`, which calls `step`, `log`, `evaluate` and `save`.
 
     Attributes:
       step_number: steps done, including those of earlier calls.
@@ -155,13 +142,11 @@ class Trainer:
         Raises:
           ValueError: an invalid value in the config, or weights that do not fit the model.
         """
-        self.directory, self.class_names = directory, class_names
-        self.examples, self.selection = examples, selection
+        self.directory, self.selection, self.class_names = directory, selection, class_names
         self.primary = jax.process_index() == 0
-        self.seed, self.eval_batch_size = config.seed, config.eval_batch_size
-        self.batch_size, self.log_every = config.train.batch_size, config.train.log_every
         self.num_steps = num_training_steps(config.train, len(examples))
-        self.eval_every = config.train.eval_every
+        self.batch_size, self.log_every = config.train.batch_size, config.train.log_every
+        self.eval_every, self.eval_batch_size = config.train.eval_every, config.eval_batch_size
         self.checkpoint_every = config.train.checkpoint_every
         self.recalibrate_batches = config.train.recalibrate_batches
         self.num_pictures = config.train.num_pictures
@@ -185,22 +170,25 @@ class Trainer:
         self.state = evaluate.replicate(train_step.init_state(model, optimizer, config))
         jax.clear_caches()  # the programs that made it
         cpu_runtime.release_memory()
-        self.batches = self._training_batches(config.data.workers)
-        self.writer: writers.MetricWriter | None = None
-        self.window = _Window()
+        self.training_batches = functools.partial(
+            input_pipeline.training_batches,
+            examples,
+            batch_size=self.batch_size,
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        self.batches = self.training_batches(workers=config.data.workers)
+        self.writer: MetricWriter | None = None
         self.speed: float | None = None
         self.skipped_in_a_row = 0
         self.in_flight: collections.deque[jax.Array] = collections.deque()
+        self._start_window()
 
-    def _training_batches(self, workers: int = 0) -> input_pipeline.TrainingBatches:
-        return input_pipeline.training_batches(
-            self.examples,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            workers=workers,
-        )
+    def _start_window(self) -> None:
+        """Forgets the steps of the last line of metrics."""
+        self.window: list[tuple[int, dict[str, jax.Array]]] = []
+        self.waited, self.began = 0.0, time.perf_counter()  # seconds waited for data; since when
 
     def resume(self, manager: ocp.CheckpointManager) -> None:
         """Continues from the newest readable checkpoint, if there is one."""
@@ -219,14 +207,11 @@ class Trainer:
         """Takes the remaining steps (see `train`), or saves and raises once `stop` is set."""
         summary = None
         bar = tqdm(
-            total=self.num_steps,
-            initial=self.step_number,
-            unit='step',
+            total=self.num_steps, initial=self.step_number, unit='step', desc='train',
             disable=not self.primary,
-            desc='train',
-        )
+        )  # fmt: skip
         with bar, contextlib.ExitStack() as trace:
-            self.window = _Window()
+            self._start_window()
             while self.step_number < self.num_steps:
                 if profile_steps:
                     self._profile(trace, profile_steps)
@@ -257,7 +242,7 @@ class Trainer:
                         f'Stopped and saved at step {self.step_number} of {self.num_steps}.'
                     )
                 if logs:
-                    self.window = _Window()
+                    self._start_window()
             checkpoint.wait(self.manager)
         # A run that was complete before has not been evaluated here.
         summary = summary or self.score()
@@ -270,13 +255,13 @@ class Trainer:
         """Starts the next step on the devices, and waits for an earlier one."""
         before = time.perf_counter()
         batch = next(self.batches)
-        self.window.waited += time.perf_counter() - before
+        self.waited += time.perf_counter() - before
         batch = train_step.split_batch(batch, jax.local_device_count())
         if self.step_number == self.start:
             cpu_runtime.compile_ahead(self.step_fn, self.state, batch)
         self.state, values = self.step_fn(self.state, batch)
         self.step_number += 1
-        self.window.steps.append((self.step_number, values))
+        self.window.append((self.step_number, values))
         self.in_flight.append(values['loss'])
         if len(self.in_flight) > _STEPS_AHEAD:
             self.in_flight.popleft().block_until_ready()
@@ -288,29 +273,27 @@ class Trainer:
           TrainingDiverged: too many steps in a row were not finite.
         """
         counted = self._finite_steps()
-        steps, elapsed = self.window.steps, time.perf_counter() - self.window.began
-        self.speed = len(steps) * self.batch_size / elapsed
+        elapsed = time.perf_counter() - self.began
+        self.speed = len(self.window) * self.batch_size / elapsed
         means = {
             name: float(np.mean([values[name] for values in counted])) if counted else None
-            for name in steps[0][1]
+            for name in self.window[0][1]
         }
         if self.writer:
-            self.writer.scalars(
-                self.step_number,
-                {
-                    **{f'train/{name}': value for name, value in means.items()},
-                    'train/learning_rate': float(self.schedule(self.step_number - 1)),
-                    'train/images_per_second': self.speed,
-                    'train/skipped_steps': len(steps) - len(counted),
-                    'train/waiting_for_data': self.window.waited / elapsed,
-                },
-            )
+            values = {f'train/{name}': value for name, value in means.items()}
+            values |= {
+                'train/learning_rate': float(self.schedule(self.step_number - 1)),
+                'train/images_per_second': self.speed,
+                'train/skipped_steps': len(self.window) - len(counted),
+                'train/waiting_for_data': self.waited / elapsed,
+            }
+            self.writer.scalars(self.step_number, values)
         return f'{self.speed:.1f} img/s, loss {_text(means["loss"], 4)}'
 
     def _finite_steps(self) -> list[dict[str, float]]:
         """Fetches the metrics of the window's steps, without those that were skipped."""
         finite = []
-        for number, on_device in self.window.steps:
+        for number, on_device in self.window:
             values = {name: float(value) for name, value in on_device.items()}
             if all(map(math.isfinite, values.values())):
                 self.skipped_in_a_row = 0
@@ -326,7 +309,7 @@ class Trainer:
     def evaluate(self) -> dict[str, Any]:
         """Recalibrates BatchNorm, and scores the selection split; writes and returns the scores."""
         self.recalibrate()
-        self._check_state()
+        self._finite_state()
         summary = self.score()
         if self.writer:
             scores = {f'iou/{name}': value for name, value in summary['iou'].items()}
@@ -347,28 +330,19 @@ class Trainer:
         """
         if not self.recalibrate_batches:
             return
-        measured = []
-        for batch in itertools.islice(self._training_batches(), self.recalibrate_batches):
-            batch = train_step.split_batch(batch, jax.local_device_count())
-            measured.append(jax.device_get(self.statistics_fn(self.state, batch)))
-        old = self.state.batch_stats
-        new = {
-            part: train_step.pool_statistics([batch[part] for batch in measured])
-            for part in old
-            if part == 'decoder' or self.encoder_moves
-        }
-        self.state = self.state.replace(batch_stats={**old, **evaluate.replicate(new)})
+        batches = itertools.islice(self.training_batches(), self.recalibrate_batches)
+        new = train_step.measure_statistics(self.statistics_fn, self.state, batches)
+        if not self.encoder_moves:
+            new.pop('encoder', None)
+        batch_stats = {**self.state.batch_stats, **evaluate.replicate(new)}
+        self.state = self.state.replace(batch_stats=batch_stats)
 
     def score(self) -> dict[str, Any]:
         """Scores of the selection split (see `metrics.summarize`) and `loss`, in nats per pixel."""
         result = evaluate.evaluate(
-            self.predict,
-            self._variables(),
-            self.selection,
-            num_classes=len(self.class_names),
-            batch_size=self.eval_batch_size,
-            progress='evaluate',
-        )
+            self.predict, self._variables(), self.selection, num_classes=len(self.class_names),
+            batch_size=self.eval_batch_size, progress='evaluate',
+        )  # fmt: skip
         summary = metrics.summarize(result['network'], self.class_names, num_resamples=0)
         return {**summary, 'loss': float(result['loss'].mean())}
 
@@ -381,15 +355,17 @@ class Trainer:
         Raises:
           TrainingDiverged: the state is not finite.
         """
-        self._check_state()
-        data_state = self.batches.get_state()
-        checkpoint.save(self.manager, self.step_number, self.state, data_state, scores)
+        state, data_state = self._finite_state(), self.batches.get_state()
+        checkpoint.save(self.manager, self.step_number, state, data_state, scores)
 
-    def _check_state(self) -> None:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(self.state)):
+    def _finite_state(self) -> train_step.TrainState:
+        """The state on the host, where it was found to be finite."""
+        state = jax.device_get(self.state)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state):
             if not np.isfinite(leaf).all():
                 name = jax.tree_util.keystr(path)
                 raise self._diverged(f'{name} is not finite', self.step_number)
+        return state
 
     def _diverged(self, what: str, step: int) -> TrainingDiverged:
         return TrainingDiverged(
@@ -406,7 +382,7 @@ class Trainer:
         chosen = [self.selection[number] for number in numbers]
         images, truth = (np.stack([example[k] for example in chosen]) for k in ('image', 'label'))
         # As large as an evaluation batch: another size would be compiled again.
-        padded = np.pad(images, [(0, self.eval_batch_size - count), (0, 0), (0, 0), (0, 0)])
+        padded = np.resize(images, (self.eval_batch_size, *images.shape[1:]))
         predicted = np.asarray(self.predict(self._variables(), padded)).argmax(-1)
         return overlays.prediction_grid(images, truth, predicted[:count].astype(np.uint8))
 
@@ -418,15 +394,6 @@ class Trainer:
             trace.close()
         if traced == 0:
             trace.enter_context(jax.profiler.trace(self.directory / 'profile'))
-
-
-@dataclasses.dataclass
-class _Window:
-    """The steps since the last line of metrics."""
-
-    steps: list[tuple[int, dict[str, jax.Array]]] = dataclasses.field(default_factory=list)
-    waited: float = 0.0  # seconds that the loop waited for data
-    began: float = dataclasses.field(default_factory=time.perf_counter)
 
 
 def _text(value: float | None, digits: int) -> str:

@@ -1,6 +1,6 @@
-"""What happens in one training step, on one device or on many."""
+"""One training step, on one device or on many."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import flax.struct
@@ -14,15 +14,22 @@ from segmentation import cpu_runtime, losses
 from segmentation.models import pretrained
 from segmentation.models.unet import SegmentationModel, scale_images
 
-# The pmap axis: devices, each with its share of the batch.
+# The pmap axis: devices, each with its part of the batch.
 AXIS = 'batch'
 
 
 @flax.struct.dataclass
 class TrainState:
-    """All that a training step reads and changes."""
+    """What a training step reads and changes.
 
-    step: jax.Array  # int32, steps done
+    Attributes:
+      step: int32, number of steps done.
+      params: nested dict of float32 arrays.
+      batch_stats: running BatchNorm statistics, nested dict of float32 arrays.
+      opt_state: state of the optimizer.
+    """
+
+    step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
@@ -31,7 +38,12 @@ class TrainState:
 def make_optimizer(
     config: ConfigDict, num_steps: int, encoder_trainable: bool
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """The optimiser and its learning-rate schedule, from the `optimizer` config.
+    """The optimizer and its learning-rate schedule.
+
+    Args:
+      config: the `optimizer` config.
+      num_steps: length of the training, for a cosine schedule.
+      encoder_trainable: whether the encoder's parameters are updated.
 
     Raises:
       ValueError: unknown name or schedule.
@@ -55,7 +67,7 @@ def make_optimizer(
     if config.clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
     if not encoder_trainable:
-        # Not even moments are kept for the encoder, and weight decay does not reach it.
+        # The encoder then has no moments and no weight decay.
         optimizer = optax.multi_transform(
             {'decoder': optimizer, 'encoder': optax.set_to_zero()},
             lambda params: {part: part for part in params},
@@ -71,7 +83,7 @@ def init_state(
     """Initial state on the default device, with pretrained encoder weights if configured.
 
     Raises:
-      ValueError: the weights do not fit the model (see `pretrained`).
+      ValueError, FileNotFoundError, ConnectionError: see `pretrained.load_weights`.
     """
     size = config.data.image_size
     images = jnp.zeros((1, size, size, 3))
@@ -87,7 +99,7 @@ def init_state(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],
         batch_stats=variables.get('batch_stats', {}),
-        # One program; by itself every array would be one.
+        # One program instead of one for every array.
         opt_state=jax.jit(optimizer.init)(variables['params']),
     )
 
@@ -99,12 +111,15 @@ def make_train_step(
     num_classes: int,
     axis_name: str | None = None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-    """One optimiser step on a batch, or on this device's share of it under `axis_name`.
+    """Makes an optimizer step on a batch or, under `axis_name`, on this device's part of it.
 
-    The step takes the state and a batch of `image` uint8 `[B, S, S, 3]` and `label` uint8
-    `[B, S, S]`, and returns the new state and `loss` and `gradient_norm`, both over the global
-    batch. The loss is the weighted mean of the cross-entropy over all counted pixels of the global
-    batch, plus `dice_weight` times the mean Dice loss of its images.
+    The loss is the weighted mean of the cross-entropy over all counted pixels of the global batch,
+    plus `dice_weight` times the mean Dice loss of its images.
+
+    Returns:
+      A function from the state and a batch, of `image` uint8 `[B, S, S, 3]` and `label` uint8
+      `[B, S, S]`, to the new state and the scalars `loss` (nats) and `gradient_norm` of the global
+      batch.
 
     Raises:
       ValueError: the number of class weights is not the number of classes.
@@ -122,8 +137,8 @@ def make_train_step(
     def train_step(state, batch):
         images, label = scale_images(batch['image'], config.data.input_range), batch['label']
         weights = losses.pixel_weights(label, jnp.asarray(class_weights))
-        # Global counts, taken outside the differentiated function: a psum inside it would multiply
-        # the gradients by the number of devices, and a mean of means is not the global mean.
+        # Global counts, because a mean of means is not the global mean. Outside the differentiated
+        # function, because a psum inside would multiply the gradients by the number of devices.
         total_weight = sum_over_devices(weights.sum())
         total_weight = jnp.where(total_weight > 0, total_weight, 1)
         num_images = sum_over_devices(len(images))
@@ -165,8 +180,10 @@ def make_train_step(
     return train_step
 
 
-def pmap_step(step: Callable, devices: list[jax.Device] | None = None, donate: bool = True):
-    """A step over all devices: replicated first argument, batch with leading device axis."""
+def pmap_step(
+    step: Callable, devices: list[jax.Device] | None = None, donate: bool = True
+) -> Callable:
+    """Runs a step on all devices: the state is replicated, the batch has a leading device axis."""
     return jax.pmap(
         step,
         axis_name=AXIS,
@@ -178,7 +195,7 @@ def pmap_step(step: Callable, devices: list[jax.Device] | None = None, donate: b
 
 
 def split_batch(batch: dict[str, np.ndarray], num_devices: int) -> dict[str, np.ndarray]:
-    """Gives `image` and `label` a leading axis of this process' devices."""
+    """Gives `image` and `label` a leading axis over the devices of this process."""
     return cpu_runtime.settle(
         {
             key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:])
@@ -190,7 +207,7 @@ def split_batch(batch: dict[str, np.ndarray], num_devices: int) -> dict[str, np.
 def make_statistics_step(
     model: SegmentationModel, config: ConfigDict
 ) -> Callable[[TrainState, dict], Any]:
-    """BatchNorm statistics (mean, variance) of one batch under the present parameters."""
+    """Makes a step that returns the BatchNorm statistics of one batch; see `pool_statistics`."""
     model = model.clone(encoder_bn_momentum=0.0, decoder_bn_momentum=0.0)
 
     def statistics_step(state, batch):
@@ -206,17 +223,28 @@ def make_statistics_step(
     return statistics_step
 
 
-def pool_statistics(batches: list[Any]) -> Any:
-    """Mean and variance over several equally large batches from those of each.
+def measure_statistics(
+    statistics_step: Callable, state: TrainState, batches: Iterable[dict[str, np.ndarray]]
+) -> dict[str, Any]:
+    """Runs a pmapped `make_statistics_step` on batches and pools the results on the host."""
+    num_devices = jax.local_device_count()
+    measured = [
+        jax.device_get(statistics_step(state, split_batch(batch, num_devices))) for batch in batches
+    ]
+    return pool_statistics(measured)
 
-    The variance is the mean variance within batches plus the variance of their means (Wu & Johnson
-    2021, "precise BatchNorm").
+
+def pool_statistics(batches: list[Any]) -> Any:
+    """Pools mean and variance over batches of equal size.
+
+    The variance is the mean variance within batches plus the variance of their means ("precise
+    BatchNorm", Wu and Johnson 2021).
 
     Args:
-      batches: trees of {'mean': `[C]`, 'var': `[C]`}, one per batch.
+      batches: for each batch a tree of {'mean': `[C]`, 'var': `[C]`}.
 
     Returns:
-      A tree of the same form, float32.
+      A tree of the same structure, float32.
     """
     first = batches[0]
     if set(first) == {'mean', 'var'}:

@@ -1,12 +1,12 @@
 """Reads and checks COCO instance annotations.
 
-Nothing reaches the C code of pycocotools before it was checked here: pycocotools 2.0.11 crashes on
+Everything is checked before the C code of pycocotools sees it: pycocotools 2.0.11 crashes on
 infinite or huge coordinates, hangs when it merges malformed run lengths, takes a polygon of two
-points for a box, puts the box of an empty run anywhere, and returns uninitialised memory for run
-lengths that are too short.
+points for a box, returns a random box for an empty run, and uninitialised memory for run lengths
+that are too short.
 
-A broken entry is left out and counted by reason; a file that is no COCO annotation file at all
-raises one `ValueError` that names it.
+A broken entry is left out and counted by reason. A file that is no COCO annotation file raises one
+`ValueError` that names it.
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ import numpy as np
 import tqdm
 from pycocotools import mask as mask_utils
 
-# An image beyond these bounds is left out: one mask then needs at most 64 MiB, and all coordinates
-# and pixel counts stay far from the 32-bit limits of pycocotools.
+# Larger images are left out. So one mask needs at most 64 MiB, and coordinates and pixel counts are
+# far below the 32-bit limits of pycocotools.
 MAX_SIDE = 16_384
 MAX_PIXELS = 2**26
-# In units of the image's width + height. pycocotools needs memory and time in proportion to the
-# length of an outline, which for a zigzag over the whole image far exceeds what real objects have.
+# Longest outline, in units of the image's width + height. pycocotools needs memory and time in
+# proportion to it, and a zigzag over the image is far longer than the outline of a real object.
 MAX_OUTLINE = 100
 
 _MAX_ID = 2**63 - 1
@@ -47,9 +47,9 @@ class Instance:
     Attributes:
       id: annotation id.
       category_id: id of its category.
-      area: in pixels, as given by the file (COCO's is the polygon's area), else the mask's.
-      bbox: (x, y, width, height) in pixels, as given by the file, else the mask's.
-      is_crowd: whether it stands for a group of objects.
+      area: in pixels, from the file (in COCO, the polygon's area) or else of the mask.
+      bbox: (x, y, width, height) in pixels, from the file or else of the mask.
+      is_crowd: whether it is a group of objects.
       rle: compressed run lengths of the mask (pycocotools' `counts`) at the image's size.
     """
 
@@ -77,7 +77,7 @@ class Image:
 class Skipped:
     """Counts what was left out or repaired, by reason, with a few examples of each."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._reasons: dict[str, dict[str, Any]] = {}
 
     def add(self, reason: str, example: Any) -> None:
@@ -85,7 +85,7 @@ class Skipped:
         entry = self._reasons.setdefault(reason, {'count': 0, 'examples': []})
         entry['count'] += 1
         if len(entry['examples']) < 5:
-            # Names come from anywhere, so control characters must not reach a terminal.
+            # Names come from data: control characters must not reach a terminal.
             entry['examples'].append(example if _is_id(example) else ascii(example)[:80])
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
@@ -95,7 +95,7 @@ class Skipped:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Annotations:
-    """What a COCO instances file says, checked.
+    """The checked content of a COCO instances file.
 
     Attributes:
       categories: in the order of the file.
@@ -164,7 +164,7 @@ def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
 
 
 class _Broken(ValueError):
-    """An entry that is left out; the message is the reason it is counted under."""
+    """An entry that is left out; the message is the reason that it is counted under."""
 
 
 def _is_id(value: Any) -> bool:
@@ -172,7 +172,7 @@ def _is_id(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    # Unprintable text could forge terminal output; a lone surrogate could not even be stored.
+    # Unprintable text could forge terminal output, and a lone surrogate cannot be stored.
     return isinstance(value, str) and 0 < len(value) <= 1000 and value.isprintable()
 
 
@@ -204,7 +204,7 @@ def _licenses(entries: Any) -> dict[int, str]:
 
 
 def is_safe_name(name: Any) -> bool:
-    """Whether a file name stays inside the folder it is looked up in, on any system."""
+    """Whether a file name stays inside its folder, on any operating system."""
     if not _is_text(name) or '\\' in name:
         return False
     windows = pathlib.PureWindowsPath(name)
@@ -242,7 +242,7 @@ def _images(entries: list, licenses: dict[int, str], skipped: Skipped) -> dict[i
 
 
 def is_bounded(width: int, height: int) -> bool:
-    """Whether an image of this size is small enough to be handled."""
+    """Whether an image of this size (in pixels) is within MAX_SIDE and MAX_PIXELS."""
     return max(width, height) <= MAX_SIDE and width * height <= MAX_PIXELS
 
 
@@ -282,28 +282,28 @@ def _instance(
 
 
 def _are_numbers(values: Any) -> bool:
-    # A set of types is much faster than a test per number, and bool is not int here.
+    # Much faster than a test per number; and here, unlike for isinstance, bool is not int.
     return isinstance(values, list) and set(map(type, values)) <= {int, float}
 
 
 def encode_segmentation(segmentation: Any, height: int, width: int) -> tuple[bytes, int]:
-    """Turns a COCO segmentation into compressed run lengths.
+    """Encodes a COCO segmentation as compressed run lengths.
 
-    Coordinates may lie outside the image by up to its own size, as they do in real files
-    (pycocotools clips them); what lies further out makes the annotation unusable. Polygons of
-    fewer than three points are dropped, for they have no area.
+    Coordinates may lie outside the image by up to its own size, as in real files; pycocotools clips
+    them. Coordinates further out make the annotation unusable. Polygons of fewer than three points
+    have no area and are dropped.
 
     Args:
       segmentation: list of polygons [x0, y0, x1, y1, …] in pixels, or an object with `size`
         [height, width] and `counts` (list of run lengths, or COCO's compressed string).
-      height: of the image, within MAX_SIDE and MAX_PIXELS.
-      width: of the image.
+      height: of the image in pixels (see `is_bounded`).
+      width: of the image in pixels.
 
     Returns:
-      The bytes that pycocotools calls `counts`, and how many polygons were dropped.
+      The bytes that pycocotools calls `counts`, and the number of dropped polygons.
 
     Raises:
-      ValueError: with the reason, which contains nothing of the data.
+      ValueError: with the reason, which quotes nothing of the data.
     """
     if isinstance(segmentation, dict):
         if segmentation.get('size') != [height, width]:
@@ -317,7 +317,7 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> tuple[byt
         if isinstance(counts, list):
             rle = mask_utils.frPyObjects(rle, height, width)
         if 0 in runs[1:]:
-            # A right mask, but pycocotools' box of it would be anywhere.
+            # The mask is correct, but pycocotools would return a random box for it.
             rle = mask_utils.encode(mask_utils.decode(rle))
         counts = rle['counts']
         return counts.encode('ascii') if isinstance(counts, str) else counts, 0
@@ -330,23 +330,23 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> tuple[byt
     if sum(map(_outline, parts)) > MAX_OUTLINE * (height + width):
         raise _Broken('outline too long')
     rles = mask_utils.frPyObjects([points.ravel() for points in parts], height, width)
-    # Merging is quadratic in the number of parts, hence the tree; the union is the same.
+    # Merging takes quadratic time in the number of parts, so it is done in a tree.
     while len(rles) > 1:
         rles = [mask_utils.merge(rles[i : i + 16]) for i in range(0, len(rles), 16)]
     return rles[0]['counts'], len(segmentation) - len(parts)
 
 
 def _points(polygon: Any, height: int, width: int) -> np.ndarray:
-    """Returns the corners (x, y) of a polygon, float64 [n, 2]."""
+    """Corners (x, y) of a polygon in pixels, float64 `[n, 2]`."""
     if not _are_numbers(polygon):
         raise _Broken('a polygon is not a list of numbers')
     if len(polygon) % 2:
         raise _Broken('a polygon has an odd number of coordinates')
     try:
         points = np.array(polygon, np.float64).reshape(-1, 2)
-    except OverflowError as error:  # JSON knows whole numbers of any length.
+    except OverflowError as error:  # JSON has integers of any length
         raise _Broken(_FAR_OUT) from error
-    # In units of the image's size; a comparison with NaN is false.
+    # In units of the image's size. A comparison with NaN is false.
     scaled = points / (width, height)
     if not ((scaled >= -1) & (scaled <= 2)).all():
         raise _Broken(_FAR_OUT)
@@ -369,9 +369,9 @@ def _check_counts(counts: list, pixels: int) -> None:
 def decode_counts(text: str) -> list[int]:
     """Decodes COCO's compressed string of run lengths.
 
-    Each number is written in groups of five bits, least significant first, as the characters '0'
-    to 'o'; 32 marks that more groups follow, and the highest bit of the last group is the sign.
-    From the fourth number on it is the difference to the number two places before.
+    A number is written in groups of five bits, least significant first, as the characters '0' to
+    'o'. The bit 32 says that more groups follow, and the highest bit of the last group is the sign.
+    From the fourth number on, the difference to the number two places before is written.
 
     Raises:
       ValueError: other characters, a number of more than 35 bits, or an unfinished one.

@@ -1,11 +1,11 @@
 """COCO instances as a tfds data set: original image bytes, and masks as run lengths.
 
-Two sources go through the same builder: the official COCO 2014 zip files, and any folder in COCO's
-layout (`<split>/*.jpg`, `annotations/instances_<split>.json`). Since instances rather than class
-maps are stored, one prepared data set serves every label space (see `labels`).
+One builder prepares the official COCO 2014 zip files and any folder in COCO's layout
+(`<split>/*.jpg`, `annotations/instances_<split>.json`). It stores instances, not class masks, so
+one prepared data set serves every label space (see `label_spaces`).
 
-`prepare` makes a data set or finds the one that was made before; `open_prepared` opens it by its
-path alone. A data set lives in `<data_dir>/coco_instances/<name>/<version>` and can be moved.
+`prepare` builds a data set or finds an earlier one, and `open_prepared` opens it by its path alone.
+A data set is a folder `<data_dir>/coco_instances/<name>/<version>` and can be moved.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ from segmentation.data.coco_builder import (
     CocoConfig,
     CocoIndex,
     CocoInstances,
-    file_sha256,
     metadata_sha256,
 )
+from segmentation.files import sha256
 
 
 def _damaged(path: pathlib.Path, what: str) -> str:
@@ -43,22 +43,27 @@ def _damaged(path: pathlib.Path, what: str) -> str:
 
 
 class CocoSplit:
-    """Random access to one split, in image-id order; safe to use from many threads.
+    """Random access to one split, ordered by image id; safe to use from many threads.
 
     Attributes:
       name: of the split.
-      index: `CocoIndex` of its images.
+      index: what is known of its images without reading them.
       categories: of the data set.
       fingerprint: of the split.
     """
 
-    def __init__(self, path, name, source, index, categories, fingerprint):
-        self._path = path
-        self.name = name
-        self.index: CocoIndex = index
-        self.categories: tuple[annotations_lib.Category, ...] = categories
-        self.fingerprint: dict[str, Any] = fingerprint
-        self._source = source
+    def __init__(
+        self,
+        path: pathlib.Path,
+        name: str,
+        source: Sequence[dict[str, Any]],
+        index: CocoIndex,
+        categories: tuple[annotations_lib.Category, ...],
+        fingerprint: dict[str, Any],
+    ):
+        self._path, self._source = path, source
+        self.name, self.index = name, index
+        self.categories, self.fingerprint = categories, fingerprint
 
     def __len__(self) -> int:
         return len(self.index.image_id)
@@ -67,10 +72,11 @@ class CocoSplit:
         """Reads one record.
 
         Returns:
-          `image` (bytes of the file), `image/id`, `height`, `width` (int), `file_name`, `license`
-          (str), `instances` in annotation order: `id`, `category_id` (int64 [n]), `area` (float32
-          [n]), `bbox` (float32 [n, 4]), `is_crowd` (bool [n]), `rle` (bytes [n]); and
-          `complete_known` (bool), `complete_category_ids` (int64 [k]).
+          `image` (bytes of the file); `image/id`, `height` and `width` (int); `file_name` and
+          `license` (str); `instances`, in the order of the annotation file: `id` and `category_id`
+          (int64 `[n]`), `area` (float32 `[n]`, pixels), `bbox` (float32 `[n, 4]`: x, y, width,
+          height in pixels), `is_crowd` (bool `[n]`) and `rle` (bytes `[n]`); `complete_known`
+          (bool) and `complete_category_ids` (int64 `[k]`).
 
         Raises:
           IndexError: there is no such record.
@@ -80,10 +86,10 @@ class CocoSplit:
             raise IndexError(f'split {self.name!r} has {len(self)} images, there is no {i}')
         try:
             record = self._source[i]
-        except Exception as error:  # What the libraries below raise on damage is not documented.
+        except Exception as error:  # tfds does not document what it raises on damage
             what = f'record {i} of {self.name!r}: {error}'
             raise ValueError(_damaged(self._path, what)) from error
-        # A shard that was cut short can give an empty record.
+        # A truncated shard can give an empty record.
         if record['image/id'] != self.index.image_id[i]:
             raise ValueError(_damaged(self._path, f'record {i} of {self.name!r} is another one'))
         record['file_name'] = record['file_name'].decode()
@@ -96,11 +102,11 @@ class Prepared:
     """A prepared data set.
 
     Attributes:
-      path: its directory, all that is needed to open it again.
+      path: its folder.
       splits: names of the splits.
       categories: in the order of the columns of `CocoIndex`.
-      fingerprint: `version` of the builder, `splits` (where each came from and what was kept) and
-        `id`, 12 hexadecimal digits of a hash over both.
+      fingerprint: `version` of the builder, `splits` (the source and content of each) and `id`, 12
+        hexadecimal digits of a hash of both.
       skipped: split → reason → count and examples of what was left out or repaired.
     """
 
@@ -112,7 +118,7 @@ class Prepared:
         )
         self.fingerprint: dict[str, Any] = metadata['fingerprint']
         self.skipped: dict[str, dict[str, Any]] = metadata['skipped']
-        # The shards protect themselves. (Data of before there were digests have none.)
+        # Shards have checksums of their own. Older data sets have no digests.
         self._digests: dict[str, str] = metadata.get('files', {})
 
     def split(self, name: str) -> CocoSplit:
@@ -126,14 +132,14 @@ class Prepared:
         fingerprint = self.fingerprint['splits'][name]
         try:
             for file in ('features.json', f'index_{name}.npz'):
-                if file in self._digests and file_sha256(self.path / file) != self._digests[file]:
+                if file in self._digests and sha256(self.path / file) != self._digests[file]:
                     raise ValueError(f'{file} has changed')
             with np.load(self.path / f'index_{name}.npz', allow_pickle=False) as arrays:
                 index = CocoIndex(**arrays)
             source = tfds.builder_from_directory(self.path).as_data_source(
                 name, decoders={'image': tfds.decode.SkipDecoding()}
             )
-        except Exception as error:  # What the libraries below raise on damage is not documented.
+        except Exception as error:  # tfds does not document what it raises on damage
             raise ValueError(_damaged(self.path, f'split {name!r}: {error!r}')) from error
         if not len(source) == len(index.image_id) == fingerprint['images']:
             raise ValueError(_damaged(self.path, f'split {name!r} has a wrong number of images'))
@@ -141,10 +147,10 @@ class Prepared:
 
 
 def open_prepared(path: str | os.PathLike) -> Prepared:
-    """Opens a data set that `prepare` made; its source is not needed any more.
+    """Opens a prepared data set; its source is no longer needed.
 
     Raises:
-      ValueError: there is none at this path, or one of another version.
+      ValueError: there is none at this path, or it is damaged or of another version.
     """
     path = pathlib.Path(path)
     try:
@@ -174,28 +180,28 @@ def prepare(
     splits: Sequence[str] | None = None,
     scenes: Mapping[str, float] | None = None,
 ) -> Prepared:
-    """Prepares a data set, or opens it when it was prepared from the same files before.
+    """Prepares a data set, or opens it if it was prepared from the same files before.
 
-    A folder is known by its base name and a hash of its annotation files, of the names and sizes
-    of its image files, and of the options: after a change it is prepared anew, beside the old one.
-    An interrupted preparation leaves nothing that could be believed, and starts again. What was
-    left out or repaired is printed.
+    A folder is recognised by its base name and a hash of its annotation files, of the names and
+    sizes of its image files, and of the options. After a change it is prepared again, next to the
+    old data set. An interrupted preparation starts again. Prints what is left out or repaired.
 
     Args:
-      source: '2014' for the official COCO 2014 (downloads 20 GB; zip files already at hand go into
-        `<data_dir>/downloads/manual/`), 'scenes' for scenes drawn by this project, else a folder
-        in COCO's layout ('./2014' for a folder of that name).
-      data_dir: where prepared data sets live.
+      source: '2014' for the official COCO 2014 (downloads 20 GB, except for zip files that are
+        already in `<data_dir>/downloads/manual/`), 'scenes' for scenes drawn by this project, or a
+        folder in COCO's layout ('./2014' for a folder of that name).
+      data_dir: folder of the prepared data sets.
       complete: split → names of the categories or super-categories (a name that is both means the
-        category) that are completely annotated in all of its images. An image that says
-        `all_categories_annotated` needs none. COCO 2014 counts as completely annotated.
+        category) that are completely annotated in all images of the split. Not needed for images
+        marked `all_categories_annotated`, nor for COCO 2014, which is completely annotated.
       splits: which to prepare; default all, for a folder those with an annotation file.
-      scenes: what 'scenes' draws, e.g. {'train': 800, 'val': 200, 'seed': 0}: images per split,
-        and the seed. With 'planted' true the scenes have planted truth, and 'error_rate' of the
-        images each kind of label error (default 0.02). Not read for other sources.
+      scenes: only for 'scenes': the number of images per split and the seed, e.g. {'train': 800,
+        'val': 200, 'seed': 0}. If 'planted' is true, the scenes have planted truth, and the
+        fraction 'error_rate' (default 0.02) of the images has each kind of label error.
 
     Raises:
       ValueError: the source is not in COCO's layout, or an option does not fit it.
+      OSError: the data set cannot be written; nothing of it is kept.
     """
     data_dir = pathlib.Path(data_dir).expanduser().absolute()
     if source == 'scenes':
@@ -209,7 +215,7 @@ def prepare(
     path = data_dir / NAME / config.name / VERSION
     if not path.exists():
         with _locked(data_dir):
-            if not path.exists():  # Another process may have prepared it meanwhile.
+            if not path.exists():  # another process may have prepared it meanwhile
                 _build(config, data_dir, path)
     prepared = open_prepared(path)
     if report := skip_report(prepared):
@@ -227,7 +233,7 @@ def _draw_scenes(data_dir: pathlib.Path, scenes: Mapping[str, float]) -> str:
         raise ValueError("Source 'scenes' needs scenes={'train': …, 'val': …, 'seed': …}")
     sizes = '-'.join(f'{split}{count}' for split, count in counts.items())
     folder = data_dir / f'scenes-{sizes}-seed{seed}'
-    options = {}
+    options: dict[str, float] = {}
     if planted:
         folder = folder.with_name(f'{folder.name}-planted{error_rate:g}')
         options['error_rate'] = error_rate
@@ -292,7 +298,7 @@ def _files(folder: pathlib.Path) -> list[tuple[str, int]]:
 
 @contextlib.contextmanager
 def _locked(data_dir: pathlib.Path) -> Iterator[None]:
-    """Lets one process at a time change `data_dir`; the system ends the lock with the process."""
+    """Lets one process at a time change `data_dir`; a killed process loses the lock."""
     data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / '.lock').open('w') as file:
         try:
@@ -313,23 +319,24 @@ def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> No
     if leftovers:
         print(f'An earlier preparation of {config.name} was interrupted; starting again.')
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # tfds warns that the configuration is our own,
+    # tfds warns that the configuration is our own, and prints what `prepare` reports in short.
+    logging.set_verbosity(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # and announces what is said better below.
+        with contextlib.redirect_stdout(io.StringIO()):
             builder = CocoInstances(config=config, data_dir=data_dir, file_format='array_record')
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(
                     try_download_gcs=False, force_checksums_validation=True
                 )
             )
-    except (OSError, RuntimeError) as error:  # array_record raises the latter on a full disk.
+    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError on a full disk
         raise OSError(f'{path} cannot be prepared, and nothing is kept of it: {error}') from error
     finally:
         logging.set_verbosity(verbosity)
 
 
 def skip_report(prepared: Prepared) -> str:
-    """Returns lines that say what was left out or repaired, by split and reason; may be empty."""
+    """One line per split and reason for which something was left out or repaired."""
     lines = []
     for split, reasons in prepared.skipped.items():
         for reason, entry in reasons.items():

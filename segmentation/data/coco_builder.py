@@ -1,4 +1,4 @@
-"""The tfds builder: COCO's files → array_record shards, indexes of the splits and a fingerprint."""
+"""The tfds builder: turns COCO's files into array_record shards, indexes and a fingerprint."""
 
 import dataclasses
 import hashlib
@@ -16,10 +16,11 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from segmentation.data import annotations as annotations_lib
 from segmentation.data import coco_files, label_spaces
+from segmentation.files import sha256
 
 VERSION = '1.0.0'
 NAME = 'coco_instances'
-# Beside tfds' own files: categories, fingerprint and skip report.
+# A file next to those of tfds, with categories, fingerprint and the report of what was skipped.
 METADATA = 'coco.json'
 
 URL = 'http://images.cocodataset.org/'
@@ -28,13 +29,13 @@ MAX_SHARD_BYTES = 2**28
 
 @dataclasses.dataclass
 class CocoConfig(tfds.core.BuilderConfig):
-    """Where a data set comes from.
+    """The source of a data set.
 
     Attributes:
       folder: in COCO's layout; empty for the official zip files of COCO 2014.
       splits: names of the splits.
       complete: split → names of the categories or super-categories of which every instance is
-        annotated in every image; a split that is absent says nothing about it.
+        annotated in every image; unknown for splits that are missing here.
     """
 
     folder: str = ''
@@ -44,16 +45,16 @@ class CocoConfig(tfds.core.BuilderConfig):
 
 @dataclasses.dataclass(frozen=True)
 class CocoIndex:
-    """What is known of each image of a split without reading it, by increasing image id.
+    """What is known of the images of a split without reading them, by increasing image id.
 
     Attributes:
-      image_id: int64 [N].
-      file_name: str [N].
-      height: int64 [N], pixels, as annotated.
-      width: int64 [N].
-      counts: int32 [N, K], annotations per category, crowd regions included.
-      complete: bool [N, K], whether every instance of the category is annotated.
-      complete_known: bool [N], whether `complete` means anything for the image.
+      image_id: int64 `[N]`.
+      file_name: str `[N]`.
+      height: int64 `[N]`, in pixels, as annotated.
+      width: int64 `[N]`, in pixels, as annotated.
+      counts: int32 `[N, K]`, annotations per category, including crowd regions.
+      complete: bool `[N, K]`, whether every instance of the category is annotated.
+      complete_known: bool `[N]`, whether `complete` is known for the image.
     """
 
     image_id: np.ndarray
@@ -68,47 +69,43 @@ class CocoIndex:
 class _Metadata(tfds.core.Metadata):
     """Categories, fingerprint and skip report (JSON), and the index of each split (npz)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.indexes: dict[str, CocoIndex] = {}
 
-    def save_metadata(self, data_dir):
+    def save_metadata(self, data_dir: Any) -> None:
         folder = pathlib.Path(data_dir)
         for split, index in self.indexes.items():
             np.savez_compressed(folder / f'index_{split}.npz', **vars(index))
         files = ['features.json', *(f'index_{split}.npz' for split in self.indexes)]
-        self['files'] = {name: file_sha256(folder / name) for name in files}
+        self['files'] = {name: sha256(folder / name) for name in files}
         self['sha256'] = metadata_sha256(self)
         (folder / METADATA).write_text(json.dumps(self, indent=1))
 
-    def load_metadata(self, data_dir):
+    def load_metadata(self, data_dir: Any) -> None:
         self.update(json.loads((pathlib.Path(data_dir) / METADATA).read_text()))
 
 
-def file_sha256(path: pathlib.Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def metadata_sha256(metadata: Mapping[str, Any]) -> str:
-    """Digest of everything in METADATA but its own `sha256`."""
+    """Digest of the content of METADATA, without its own `sha256`."""
     content = {key: value for key, value in metadata.items() if key != 'sha256'}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class CocoInstances(tfds.core.GeneratorBasedBuilder):
-    """Builds the data set; use `coco.prepare`, which also finds it again."""
+    """Builds the data set; `coco.prepare` calls it."""
 
     VERSION = tfds.core.Version(VERSION)
     name = NAME
-    # The checksums of COCO come with tfds. Looking for more beside this file would make tfds import
-    # a package (importlib_resources) that it does not depend on.
+    # The checksums of COCO come with tfds. To look for others here, tfds would import a package
+    # (importlib_resources) that it does not depend on.
     url_infos = None
 
     def _info(self) -> tfds.core.DatasetInfo:
-        def column(dtype, *shape):
+        def column(dtype: Any, *shape: int) -> tfds.features.Tensor:
             return tfds.features.Tensor(shape=(None, *shape), dtype=dtype)
 
-        # Flat columns, because tfds reads a sequence of dictionaries twice as slowly.
+        # Flat columns: tfds takes twice as long to read a sequence of dictionaries.
         return tfds.core.DatasetInfo(
             builder=self,
             description='COCO images as stored in their files, with instances as run lengths.',
@@ -157,7 +154,7 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
                 )
                 for split in config.splits
             }
-        # All annotations are read before the first image, so that mistakes show at once.
+        # All annotations are read before the first image, so that errors show early.
         parsed = {
             split: annotations_lib.parse(source.annotations(), source.annotations_name, True)
             for split, source in sources.items()
@@ -237,8 +234,8 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         )
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
-        # tfds' own writer sorts the examples of a split, and beyond 1000 MiB does that in files
-        # written by TensorFlow. Ours come in order and go straight into the shards.
+        # tfds' own writer sorts the examples of a split, beyond 1000 MiB in files that TensorFlow
+        # writes. Here they are in order already and go straight into the shards.
         del download_config
         infos = [
             self._write_split(split, examples)
@@ -254,7 +251,7 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         writer = None
         for _, example in examples:
             record = self.info.features.serialize_example(example)
-            # Its fields are in another order in each process.
+            # The order of the fields differs between processes.
             message = tf_example_pb2.Example.FromString(record)
             record = message.SerializeToString(deterministic=True)
             if writer is None or sizes[-1] + len(record) > MAX_SHARD_BYTES:
@@ -284,7 +281,9 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
 def example(
     image: annotations_lib.Image, data: bytes, complete: Sequence[int] | None
 ) -> dict[str, Any]:
-    def column(name, dtype):
+    """The record of an image, as tfds encodes it; `complete` are ids of categories, if known."""
+
+    def column(name: str, dtype: Any) -> np.ndarray:
         return np.array([getattr(instance, name) for instance in image.instances], dtype)
 
     return {
@@ -308,6 +307,6 @@ def example(
 
 
 def _with_id(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Adds a short hash over everything else as `id`."""
+    """Adds a short hash of the content as `id`."""
     text = json.dumps(fingerprint, sort_keys=True)
     return {**fingerprint, 'id': hashlib.sha256(text.encode()).hexdigest()[:12]}

@@ -1,8 +1,8 @@
 """Annotation and image files of a data set in COCO's layout, in a folder or in zip files.
 
-An image is kept when it can be decoded to the end and its annotations' (width, height) are either
-the file's raw size — then its pixels are used as stored — or its size after applying its EXIF
-orientation — then the reader must apply it. Anything else is left out and counted by reason.
+An image is kept if it can be decoded completely and its annotated (width, height) is its raw size
+or its size after applying the EXIF orientation. In the second case the reader must apply the
+orientation. All others are left out and counted by reason.
 """
 
 import collections
@@ -20,8 +20,8 @@ import tqdm
 
 from segmentation.data import annotations as annotations_lib
 
-# Pillow also knows formats that run programs, so its `open` should be given these. (It may then
-# find that one of them is not loaded yet, unless all are.)
+# The formats to give to Pillow's `open`, which otherwise also tries some that run programs. All are
+# loaded here, before threads use them.
 IMAGE_FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'TIFF')
 PIL.Image.init()
 
@@ -30,7 +30,7 @@ _EXIF_ORIENTATION = 0x0112
 
 
 class UnusableImage(Exception):
-    """Why an image is left out; the message is the reason it is counted under."""
+    """An image that is left out; the message is the reason that it is counted under."""
 
 
 class FolderSource:
@@ -45,11 +45,11 @@ class FolderSource:
                 f'{folder} has annotations/instances_{split}.json but no folder {split!r} with '
                 'the images'
             )
-        # The image folder itself may be a link; its files must not lead out of it.
+        # The image folder itself may be a link, but its files must not lead out of it.
         self._root = self.images.resolve()
 
     def annotations(self) -> bytes:
-        if not self.annotations_path.is_file():  # but a pipe, say, which could be waited for
+        if not self.annotations_path.is_file():  # reading a pipe, say, could wait forever
             raise ValueError(f'{self.annotations_path} is not a regular file')
         return self.annotations_path.read_bytes()
 
@@ -58,7 +58,7 @@ class FolderSource:
         if not path.is_relative_to(self._root):
             raise UnusableImage('link out of the image folder')
         try:
-            # Opening anything else, such as a pipe, could wait forever.
+            # Reading anything else, such as a pipe, could wait forever.
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 raise UnusableImage('not a regular file')
@@ -95,9 +95,9 @@ class ZipSource:
 def read_images(
     images: Sequence[annotations_lib.Image], read: Callable[[str], bytes], split: str
 ) -> Iterator[tuple[annotations_lib.Image, bytes, str]]:
-    """Yields each image with its bytes and the reason, if any, why it cannot be used, in order."""
+    """Yields each image with its file and, if it cannot be used, the reason; else ''."""
 
-    def load(image):
+    def load(image: annotations_lib.Image) -> tuple[annotations_lib.Image, bytes, str]:
         try:
             data = read(image.file_name)
             check_image(data, image.width, image.height)
@@ -108,7 +108,7 @@ def read_images(
         return image, data, ''
 
     workers = os.cpu_count() or 1
-    pending = collections.deque()
+    pending: collections.deque[concurrent.futures.Future] = collections.deque()
     bar = tqdm.tqdm(total=len(images), desc=split, unit=' images', mininterval=1)
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
@@ -126,10 +126,10 @@ def read_images(
 
 
 def check_image(data: bytes, width: int, height: int) -> None:
-    """Decodes an image file to the end and compares its size with the annotated one.
+    """Decodes an image file completely and compares its size with the annotated one.
 
     Raises:
-      UnusableImage: with the reason; see the module's docstring for the rule.
+      UnusableImage: with the reason (see the rule at the top of this module).
     """
     try:
         with PIL.Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:

@@ -1,12 +1,13 @@
-"""The selected images of an experiment, as decoded and labelled examples.
+"""The selected images of an experiment as examples: decoded, resized and labelled.
 
-An example is a dict with `image` uint8 `[S, S, 3]` (RGB), `label` uint8 `[S, S]` (class, or 255 for
+An example is a dict of `image` uint8 `[S, S, 3]` (RGB), `label` uint8 `[S, S]` (class, or 255 for
 "ignore") and `image_id` int64.
 """
 
 import dataclasses
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -15,7 +16,11 @@ from segmentation.data import coco, label_spaces, masks, selection, transforms
 
 
 def open_data(config: ConfigDict) -> coco.Prepared:
-    """The prepared data set of an experiment's `data` config, prepared first if need be."""
+    """Opens the data set of an experiment's `data` config, and prepares it at first use.
+
+    Raises:
+      ValueError, OSError: see `coco.prepare`.
+    """
     return coco.prepare(
         config.source,
         pathlib.Path(config.data_dir).expanduser(),
@@ -26,10 +31,18 @@ def open_data(config: ConfigDict) -> coco.Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Random access to selected images of one or more splits, as decoded and labelled examples."""
+    """Random access to selected images of one or more splits.
+
+    Attributes:
+      splits: of the data set.
+      split_of: int64 `[N]`, the split of each image.
+      position: int64 `[N]`, its position in that split.
+      image_ids: int64 `[N]`.
+      draw: draws the class mask of a record (see `masks.class_mask`).
+      config: the experiment's `data` config.
+    """
 
     splits: tuple[coco.CocoSplit, ...]
-    # Which split, and which position in it, `[N]` each.
     split_of: np.ndarray
     position: np.ndarray
     image_ids: np.ndarray
@@ -39,12 +52,12 @@ class Examples:
     def __len__(self) -> int:
         return len(self.position)
 
-    def record(self, index: int) -> dict:
-        """The stored record: original bytes and instances (see `coco.CocoSplit`)."""
+    def record(self, index: int) -> dict[str, Any]:
+        """The stored record, with the original file and the instances (see `coco.CocoSplit`)."""
         return self.splits[self.split_of[index]][int(self.position[index])]
 
     def full_label(self, index: int) -> np.ndarray:
-        """Classes at the photograph's own resolution, uint8 `[H, W]`."""
+        """Class mask at the image's own resolution, uint8 `[H, W]`."""
         return self.draw(self.record(index))
 
     def label(self, index: int) -> np.ndarray:
@@ -54,18 +67,18 @@ class Examples:
         return self.draw(record, rows=rows, cols=masks.nearest_indices(int(record['width']), size))
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """The example as it is evaluated: no augmentation."""
+        """The example as it is evaluated, without augmentation."""
         return self.example(index)
 
     def example(self, index: int, rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
-        """One example, augmented as configured if random numbers are given."""
+        """One example; with random numbers, augmented as configured."""
         config, record = self.config, self.record(index)
         height, width = int(record['height']), int(record['width'])
         size, box, flip = config.image_size, (0.0, 0.0, 1.0, 1.0), False
         if rng is not None:
             box = transforms.random_box(rng, config.min_crop) if config.min_crop < 1 else box
             flip = config.flip and rng.random() < 0.5
-        # A crop is enlarged again, so it needs proportionally more pixels.
+        # A crop is scaled up, so it needs proportionally more pixels.
         at_least = int(np.ceil(size / min(box[2] - box[0], box[3] - box[1])))
         image = transforms.decode_image(
             record['image'], (width, height), at_least if config.antialias else 0
@@ -87,17 +100,18 @@ class Examples:
 
 def select_examples(
     prepared: coco.Prepared, config: ConfigDict, part: str
-) -> tuple[Examples, dict]:
+) -> tuple[Examples, dict[str, Any]]:
     """The images of one part of an experiment.
 
     Args:
       prepared: the prepared data set.
       config: the experiment's `data` config.
-      part: 'train'; 'selection', which is carved from the training images; or 'val', the split that
-        is kept for reporting (with folds: the fold that is not trained on).
+      part: 'train'; 'selection', the training images held out to choose the checkpoint; or 'val',
+        the validation splits (with folds: the held-out fold).
 
     Returns:
-      The examples in split order and image-id order, and a report of what was left out and why.
+      The examples, ordered by split and image id; and a report: `splits` (see `selection.select`),
+      `duplicates` (images in several splits), `after_cap` and `images` (numbers of images left).
 
     Raises:
       ValueError: unknown part, split, category or option, or no image is left.
@@ -111,8 +125,8 @@ def select_examples(
         )
     if not 0 < config.fraction <= 1:
         raise ValueError(
-            f'data.fraction={config.fraction}: the share of the training images that is used must '
-            'be above 0 and at most 1.'
+            f'data.fraction={config.fraction}: the fraction of the training images that is used '
+            'must be above 0 and at most 1.'
         )
     from_pool = part != 'val' or config.folds > 0
     names = tuple(config.train_splits if from_pool else config.val_splits)
@@ -125,7 +139,8 @@ def select_examples(
         else frozenset()
     )
 
-    split_of, positions, image_ids, report = [], [], [], {'splits': {}}
+    report: dict[str, Any] = {'splits': {}}
+    split_of, positions, image_ids = [], [], []
     for number, (name, split) in enumerate(zip(names, splits, strict=True)):
         chosen, report['splits'][name] = selection.select(
             split.index,
@@ -139,7 +154,7 @@ def select_examples(
         positions.append(chosen)
         image_ids.append(split.index.image_id[chosen])
     split_of, position, image_id = map(np.concatenate, (split_of, positions, image_ids))
-    # One photograph may be in two merged splits; it must not be in two folds or counted twice.
+    # An image in two merged splits must not be in two folds or count twice.
     _, first = np.unique(image_id, return_index=True)
     keep = np.sort(first)
     report['duplicates'] = len(image_id) - len(keep)
@@ -152,7 +167,7 @@ def select_examples(
     if part != 'val':
         keep = keep[selection.id_fraction(image_id[keep], 'fraction') < config.fraction]
         aside = selection.id_fraction(image_id[keep], 'selection') < config.selection_fraction
-        # published: nothing is carved off, and the best checkpoint is chosen on training images.
+        # 0, as published: the best checkpoint is chosen on the training images.
         if config.selection_fraction > 0:
             keep = keep[aside if part == 'selection' else ~aside]
     report['images'] = len(keep)
@@ -165,7 +180,7 @@ def select_examples(
 
     draw_last = label_spaces.category_ids(config.draw_last, prepared.categories)
 
-    def draw(record, **samples):
+    def draw(record: dict[str, Any], **samples: np.ndarray) -> np.ndarray:
         return masks.class_mask(
             record,
             category_to_class,

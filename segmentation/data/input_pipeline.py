@@ -1,7 +1,6 @@
 """Batches of examples: shuffled and augmented for training, in order for evaluation.
 
-Scaling to the range that the network expects happens on the device (`unet.scale_images`): bytes are
-a quarter of the transfer.
+Images stay uint8, a quarter of the size of float32; the device scales them (`unet.scale_images`).
 """
 
 import multiprocessing
@@ -19,7 +18,7 @@ from segmentation.data.examples import Examples
 
 
 class TrainingBatches:
-    """Endless iterator over batches, whose state is the number of batches taken so far."""
+    """Endless iterator over batches; its state is the number of batches taken."""
 
     def __init__(self, batches: grain.MapDataset, config: ConfigDict, workers: int):
         self._batches = batches
@@ -50,7 +49,7 @@ class TrainingBatches:
         batches = self._batches.slice(slice(self._taken, None))
         batches = batches.to_iter_dataset(grain.ReadOptions(config.threads, config.prefetch))
         if self._workers:
-            if not flags.FLAGS.is_parsed():  # grain asks absl's flags for its debugging options
+            if not flags.FLAGS.is_parsed():  # grain reads its debugging options from absl's flags
                 flags.FLAGS.mark_as_parsed()
             batches = batches.mp_prefetch(
                 grain.MultiprocessingOptions(
@@ -62,10 +61,10 @@ class TrainingBatches:
 
 
 def _end_with_parent(number: int, count: int) -> None:
-    """Ends a worker when the process that started it was killed; grain's would wait for ever."""
+    """Ends a worker process when its parent dies; grain would let it wait forever."""
     del number, count
 
-    def watch():
+    def watch() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
 
@@ -81,19 +80,19 @@ def training_batches(
     process_count: int = 1,
     workers: int = 0,
 ) -> TrainingBatches:
-    """Endless, shuffled, augmented, always full batches of this process' share of each batch.
+    """Endless, shuffled and augmented batches; with several processes, this one's part of each.
 
-    The order depends only on `seed`, and an example's augmentation only on `seed` and its position
-    in the endless order, whatever the number of threads, workers or processes. The iterator's state
+    The order depends only on `seed`, and the augmentation of an example only on `seed` and its
+    position in the order. Neither depends on the number of threads, workers or processes. The state
     is one number (`get_state`, `set_state`), so a run resumes exactly.
 
     Args:
-      examples: what to draw from; every pass is shuffled anew.
+      examples: what to draw from; every pass has another order.
       batch_size: global batch size.
       seed: any integer >= 0.
-      process_index: this process' number.
-      process_count: of processes; must divide the batch size.
-      workers: processes that this one starts to do the work, which takes seconds; 0 for threads.
+      process_index: number of this process.
+      process_count: number of processes; must divide the batch size.
+      workers: number of worker processes to start, which takes seconds; 0 uses threads.
 
     Returns:
       Iterator over dicts of arrays with leading dimension `batch_size // process_count`.
@@ -118,10 +117,10 @@ def training_batches(
 def evaluation_batches(
     examples: Examples, *, batch_size: int, process_index: int = 0, process_count: int = 1
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Every example of this process' share once, in order, in equally large batches.
+    """Every example once, in order, in batches of equal size; of several processes, each its part.
 
-    The last batch is padded with black images whose labels are all "ignore" and whose `index`
-    is -1. Each batch also has `index` `[B]`, the examples' numbers in `examples`.
+    Batches also have `index` int64 `[B]`, the number of each example. The last batch is padded with
+    black images whose labels are all "ignore" and whose `index` is -1.
     """
     config = examples.config
     numbers = range(process_index, len(examples), process_count)

@@ -1,15 +1,15 @@
 """Label spaces: which COCO categories make up which class.
 
-A label space is written in one line, `class: name, name; class: name, …`, where the names are
-those of COCO categories or super-categories; a name that is both means the category. The classes
-are numbered from 1 in that order, 0 is background, and 255 marks pixels to ignore.
+A label space is one line, `class: name, name; class: name, …`, with names of COCO categories or
+super-categories; a name that is both means the category. Classes are numbered from 1 in that
+order, 0 is background, and 255 marks pixels to ignore.
 """
 
 import dataclasses
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from segmentation.data.annotations import Category
 from segmentation.data.masks import IGNORE
 
 LABEL_SPACES = {
@@ -27,20 +27,20 @@ class LabelSpace:
 
     Attributes:
       class_names: 'background' first.
-      members: per class the names of its categories or super-categories; none for background.
+      members: names of the categories or super-categories of each class; none for background.
     """
 
     class_names: tuple[str, ...]
     members: tuple[tuple[str, ...], ...]
 
-    def category_to_class(self, categories: Sequence[Any]) -> dict[int, int]:
-        """Maps category ids to classes 1, 2, …; other categories are background.
+    def category_to_class(self, categories: Sequence[Category]) -> dict[int, int]:
+        """Maps category ids to classes 1, 2, …; categories without a class are background.
 
         Args:
-          categories: the data set's, each with `id`, `name` and `supercategory`.
+          categories: of the data set.
 
         Raises:
-          ValueError: a name that the data set lacks, or a category in two classes.
+          ValueError: the data set lacks a name, or a category is in two classes.
         """
         result = {}
         for label, names in enumerate(self.members):
@@ -55,10 +55,10 @@ class LabelSpace:
 
 
 def parse_label_space(text: str) -> LabelSpace:
-    """Reads a label space from a name in `LABEL_SPACES` or from its one-line form.
+    """Parses a name in `LABEL_SPACES` or a label space in one line.
 
     Raises:
-      ValueError: an unknown name or a malformed line.
+      ValueError: unknown name or malformed line.
     """
     text = text.strip()
     if ':' not in text:
@@ -77,10 +77,10 @@ def parse_label_space(text: str) -> LabelSpace:
 
 
 def parse_groups(text: str) -> dict[str, tuple[str, ...]]:
-    """Reads 'group: name, name; group: …' in the order it is written.
+    """Parses 'group: name, name; group: …', in this order.
 
     Raises:
-      ValueError: a part of another form, or a group that comes twice.
+      ValueError: malformed part, or a group that occurs twice.
     """
     groups = {}
     for part in text.rstrip('; ').split(';'):
@@ -95,11 +95,11 @@ def parse_groups(text: str) -> dict[str, tuple[str, ...]]:
     return groups
 
 
-def category_ids(names: Iterable[str], categories: Sequence[Any]) -> list[int]:
-    """Returns the ids of the named categories; a super-category stands for all of its categories.
+def category_ids(names: Iterable[str], categories: Sequence[Category]) -> list[int]:
+    """Ids of the named categories; a super-category stands for all of its categories.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: the data set has no category or super-category of this name.
     """
     result = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Class masks: the instances of a label space drawn into one image of classes."""
+"""Class masks: the class of each pixel, drawn from the instances of a label space."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,14 +6,17 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-# Pixels that count neither in the loss nor in a metric.
+# Label of pixels that count neither in the loss nor in a metric.
 IGNORE = 255
 
 
 def nearest_indices(n_in: int, n_out: int) -> np.ndarray:
-    """Source indices of a nearest-neighbour resize: floor((i + 1/2) · n_in / n_out), int64 [n_out].
+    """Source indices of a nearest-neighbour resize: floor((i + 1/2) · n_in / n_out).
 
-    The half-pixel convention of Pillow and TensorFlow, in whole numbers so that it is exact.
+    The half-pixel convention of Pillow and TensorFlow, exact because it is computed in integers.
+
+    Returns:
+      int64 `[n_out]`.
     """
     return (2 * np.arange(n_out) + 1) * n_in // (2 * n_out)
 
@@ -30,27 +33,27 @@ def class_mask(
 ) -> np.ndarray:
     """Draws the instances of a label space.
 
-    The result equals drawing at full size and then taking `[rows][:, cols]`, so that a resize, a
-    crop and a flip compose into one list of rows and one of columns.
+    Equal to drawing at full size and taking `[rows][:, cols]`. So a resize, a crop and a flip
+    compose into one list of rows and one of columns.
 
     Args:
-      record: of a `coco.CocoSplit`: `height`, `width` and `instances`.
+      record: from a `coco.CocoSplit`; only `height`, `width` and `instances` are read.
       category_to_class: see `LabelSpace.category_to_class`.
-      rows: row of the source per row of the result; default all.
-      cols: likewise for columns.
-      overlap: who wins where instances overlap: 'annotation' the later annotation (as published),
-        'class' the later class of the label space, then the later annotation; 'area' the smaller
-        annotated area, then the later annotation.
-      draw_last: category ids that are drawn after, so over, everything else (bus, truck and train
-        in the published vehicle experiment), in the same order among themselves.
-      crowd: 'label' draws crowd regions like objects (as published); 'ignore' marks their pixels
-        255 where no object of the label space is drawn.
+      rows: source row of each row of the result; default all.
+      cols: source column of each column of the result; default all.
+      overlap: which instance is visible where several overlap: 'annotation' the last in the file
+        (as published), 'class' the one of the last class, 'area' the smallest. Ties go to the last
+        in the file.
+      draw_last: ids of categories that are drawn over all others (bus, truck and train in the
+        published vehicle experiment), with the same rule among themselves.
+      crowd: 'label' draws crowd regions like objects (as published); 'ignore' gives 255 to their
+        pixels that show no object of the label space.
 
     Returns:
-      uint8 [len(rows), len(cols)]: 0 background, 255 ignore.
+      uint8 `[len(rows), len(cols)]`: 0 background, 255 ignore.
 
     Raises:
-      ValueError: an unknown option.
+      ValueError: unknown option.
     """
     if overlap not in ('annotation', 'class', 'area'):
         raise ValueError(f"overlap must be 'annotation', 'class' or 'area', not {overlap!r}")
@@ -72,9 +75,9 @@ def class_mask(
         chosen.sort(key=lambda i: -areas[i])
     chosen.sort(key=lambda i: kinds[i] in draw_last)
     if crowd == 'ignore':
-        # Drawn first, an ignored region shows where nothing covers it.
+        # Drawn first, so that it is visible only where nothing covers it.
         chosen.sort(key=lambda i: not is_crowd[i])
-    # pycocotools stores masks by columns, so everything here is transposed until the end.
+    # pycocotools stores masks column by column, so everything is transposed until the end.
     shape = (width if cols is None else len(cols), height if rows is None else len(rows))
     result = np.zeros(shape, np.uint8)
     for i in chosen:

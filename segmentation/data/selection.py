@@ -1,64 +1,68 @@
-"""Which images an experiment uses: the classes they need, folds, and lists of excluded images."""
+"""Which images an experiment uses: required classes, folds, and lists of excluded images."""
 
 import hashlib
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from segmentation.data import label_spaces
+from segmentation.data.annotations import Category
+from segmentation.data.coco_builder import CocoIndex
 
 
 def id_fraction(image_ids: Iterable[int], salt: str) -> np.ndarray:
-    """Places image ids evenly in [0, 1) by a hash (BLAKE2b), float64 [N].
+    """Spreads image ids evenly over [0, 1) by a hash (BLAKE2b).
 
-    An image keeps its place whatever else the data set holds. Different salts give independent
-    places, which two divisions of the same images need.
+    The value of an image does not depend on the other images. Different salts give independent
+    values, which two divisions of the same images need.
+
+    Returns:
+      float64 `[N]`.
     """
     digests = (
         hashlib.blake2b(f'{salt}/{image_id}'.encode(), digest_size=6).digest()
         for image_id in map(int, image_ids)
     )
-    # 48 bits, so that no place rounds up to 1.
+    # 48 bits, so that no value rounds up to 1.
     return np.array([int.from_bytes(digest, 'little') for digest in digests], np.float64) / 2**48
 
 
 def fold_of(image_ids: Iterable[int], folds: int) -> np.ndarray:
-    """Assigns images to folds by their id: int64 [N] in [0, folds)."""
+    """Assigns images to folds by their ids: int64 `[N]` in [0, folds)."""
     return (id_fraction(image_ids, 'fold') * folds).astype(np.int64)
 
 
 def select(
-    index: Any,
-    categories: Sequence[Any],
+    index: CocoIndex,
+    categories: Sequence[Category],
     category_to_class: Mapping[int, int],
     *,
     require: str = 'every_class',
     require_of: Sequence[str] = (),
     exclude: Iterable[int] = frozenset(),
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Selects the images of an experiment, in image-id order.
+    """Selects the images of an experiment, in the order of their ids.
 
-    The rules apply in this order: images known to lack annotations of a category that is asked
-    for are left out; then those that `require` rejects; then `exclude`.
+    Left out are, in this order: images known to be incompletely annotated for a needed category,
+    those that `require` rejects, and `exclude`.
 
     Args:
-      index: `coco.CocoIndex`.
+      index: of the split.
       categories: of the data set, in the order of the index' columns.
       category_to_class: see `LabelSpace.category_to_class`.
-      require: 'every_class' the image has an annotation of every class (as published),
-        'any_class' of at least one, 'nothing' any image counts.
-      require_of: names of categories or super-categories that `require` asks for in place of the
-        classes (the published vehicle experiment keeps the person-and-car list).
+      require: 'every_class' keeps images with an annotation of every class (as published),
+        'any_class' of at least one class, 'nothing' all images.
+      require_of: names of categories or super-categories that `require` refers to instead of the
+        classes (the published vehicle experiment uses the images with a person and a car).
       exclude: image ids to leave out.
 
     Returns:
-      Positions in the split, int64 [n], and the number of images left out by each rule.
+      Positions in the split, int64 `[n]`, and the number of images left out by each rule.
 
     Raises:
-      ValueError: an unknown option or name.
+      ValueError: unknown option or category name.
     """
     if require not in ('every_class', 'any_class', 'nothing'):
         raise ValueError(
@@ -93,15 +97,15 @@ def select(
 
 
 def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> set[int]:
-    """Reads image ids: a JSON list, a JSON object with the list `ids`, or text, one id a line.
+    """Reads image ids: a JSON list, a JSON object with a list `ids`, or text with one id per line.
 
     Args:
       path: of the file.
-      fingerprint: `id` of the data set's fingerprint. An object that names another `fingerprint`
-        speaks of other images and is refused.
+      fingerprint: `id` of the data set's fingerprint. An object with another `fingerprint` refers
+        to other images and is refused.
 
     Raises:
-      ValueError: anything else, with the number of the entry.
+      ValueError: another format or data set; names the first wrong entry.
     """
     try:
         text = pathlib.Path(path).read_text(encoding='utf-8')

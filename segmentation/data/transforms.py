@@ -1,4 +1,4 @@
-"""Decoding, resizing, cropping and colour jitter of single images."""
+"""Decodes, resizes, crops and colour-jitters single images."""
 
 import io
 import pathlib
@@ -8,26 +8,26 @@ from PIL import Image, ImageOps
 
 from segmentation.data import coco_files, masks
 
-# Rec. 601 luma of red, green and blue, as Pillow's own conversion to 'L'.
+# Weights of red, green and blue in luma (Rec. 601), as in Pillow's conversion to 'L'.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image.Image:
-    """Decodes any image file to RGB.
+    """Decodes an image file to RGB.
 
     Args:
-      data: a file's bytes.
-      size: (width, height) that the annotations refer to. A file whose raw size is another one but
-        which has it after its EXIF orientation is applied is turned; `(0, 0)` always applies it.
+      data: the bytes of the file.
+      size: (width, height) that the annotations refer to. A file with another raw size is rotated
+        as its EXIF orientation says. `(0, 0)` always applies the orientation.
       at_least: if not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as no side
-        falls below this number of pixels (several times faster; the DCT does the averaging).
+        falls below this number of pixels. Several times faster, and antialiased by the DCT.
 
     Returns:
-      An RGB picture. Grayscale is repeated to three channels, 16-bit scaled to 8, CMYK and palettes
-      are converted, transparency is dropped, of an animation the first frame is taken.
+      An RGB image. Grayscale is repeated to three channels, 16 bits are scaled to 8, CMYK and
+      palettes are converted, transparency is dropped, and an animation gives its first frame.
 
     Raises:
-      OSError: the bytes are not a picture that Pillow can read, or end early.
+      OSError: the bytes are not an image that Pillow can read, or are truncated.
     """
     image = Image.open(io.BytesIO(data), formats=coco_files.IMAGE_FORMATS)
     turn = image.size != size
@@ -38,7 +38,7 @@ def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image
     if image.mode.startswith('I;16') or image.mode == 'I':
         image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
     if image.mode == 'RGB':
-        image.load()  # here, so that a file that ends early is noticed; `convert` would copy
+        image.load()  # raises if the file is truncated; `convert` would copy
         return image
     return image.convert('RGB')
 
@@ -46,14 +46,14 @@ def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image
 def resize(
     image: Image.Image, size: int, box: tuple[float, float, float, float], antialias: bool
 ) -> np.ndarray:
-    """Scales a box of a picture to a square, bilinearly; the aspect ratio is not kept.
+    """Scales a box of an image to a square, bilinearly; the aspect ratio is not preserved.
 
     Args:
       image: RGB.
       size: S, side of the result in pixels.
-      box: (left, top, right, bottom) as shares of width and height, in [0, 1].
-      antialias: average over all pixels that shrink into one (triangle filter), or interpolate
-        between the four nearest (half-pixel centres, as `tf.image.resize` does by default).
+      box: (left, top, right, bottom) as fractions of width and height, in [0, 1].
+      antialias: whether to average over all source pixels (triangle filter) or to interpolate
+        between the four nearest ones (half-pixel centres, the default of `tf.image.resize`).
 
     Returns:
       uint8 `[S, S, 3]`.
@@ -73,7 +73,17 @@ def resize(
 
 
 def box_indices(low: float, high: float, length: int, size: int) -> np.ndarray:
-    """Source index of each of `size` nearest samples between two shares of a length."""
+    """Source indices of `size` nearest samples of the part [low, high] of an axis.
+
+    Args:
+      low: start, as a fraction of the length.
+      high: end, as a fraction of the length.
+      length: of the axis in pixels.
+      size: number of samples.
+
+    Returns:
+      int64 `[size]`.
+    """
     if (low, high) == (0, 1):
         return masks.nearest_indices(length, size)
     positions = (low + (np.arange(size) + 0.5) * (high - low) / size) * length
@@ -81,10 +91,10 @@ def box_indices(low: float, high: float, length: int, size: int) -> np.ndarray:
 
 
 def random_box(rng: np.random.Generator, min_area: float) -> tuple[float, float, float, float]:
-    """A box that covers a random share of the area in [min_area, 1], as shares of both sides.
+    """Random crop (left, top, right, bottom), as fractions of width and height.
 
-    Its aspect ratio, relative to the picture's, is log-uniform in [3/4, 4/3] as far as it fits
-    (Szegedy et al. 2015).
+    Its area is uniform in [min_area, 1] of the image's, its aspect ratio relative to the image's
+    log-uniform in [3/4, 4/3] as far as it fits (Szegedy et al. 2015).
     """
     area = rng.uniform(min_area, 1)
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
@@ -95,11 +105,11 @@ def random_box(rng: np.random.Generator, min_area: float) -> tuple[float, float,
 
 
 def jitter_colors(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
-    """Scales brightness, contrast and saturation, each by a factor in 1 ± strength.
+    """Scales brightness, contrast and saturation by random factors in 1 ± strength.
 
     Args:
       image: uint8 `[S, S, 3]`.
-      rng: random numbers.
+      rng: source of the factors.
       strength: in [0, 1].
 
     Returns:
@@ -116,16 +126,16 @@ def jitter_colors(image: np.ndarray, rng: np.random.Generator, strength: float) 
 def read_image_file(
     path: pathlib.Path, size: int, antialias: bool
 ) -> tuple[Image.Image, np.ndarray]:
-    """Reads any picture for prediction.
+    """Reads any image file for prediction.
 
     Returns:
-      The picture, upright, and the network's input, uint8 `[S, S, 3]`.
+      The upright image, and the network's input, uint8 `[S, S, 3]`.
 
     Raises:
-      ValueError: it is missing or not a readable picture.
+      ValueError: the file is missing or not a readable image.
     """
     try:
         image = decode_image(path.read_bytes(), (0, 0))
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
-        raise ValueError(f'Cannot read {path} as a picture: {error}') from error
+        raise ValueError(f'Cannot read {path} as an image: {error}') from error
     return image, resize(image, size, (0.0, 0.0, 1.0, 1.0), antialias)

@@ -1,8 +1,7 @@
-"""Batch normalisation (Ioffe and Szegedy, 2015, arXiv:1502.03167) with a gradient written by hand.
+"""Batch normalisation (Ioffe and Szegedy, 2015, arXiv:1502.03167) with a gradient in closed form.
 
-Differentiating the forward pass keeps several arrays of the size of the input and takes more passes
-over them than the closed form, which costs a quarter of a training step on CPU. Variables have the
-names and meaning of `flax.linen.BatchNorm`.
+Automatic differentiation would keep several arrays of the size of the input and make more passes
+over them (see README.md). Variables have the names and meaning of `flax.linen.BatchNorm`.
 """
 
 import functools
@@ -31,14 +30,14 @@ def normalize(
       axis_name: mapped axis over which the statistics are averaged too.
 
     Returns:
-      (y, mean, variance): [B, H, W, C] in the dtype of `x`; [C] and [C], which are constants to
-      differentiation, in the dtype of `scale`.
+      (y, mean, variance): `[B, H, W, C]` in the dtype of `x`; `[C]` and `[C]` in the dtype of
+      `scale`, without gradients.
     """
     return _normalize_forward(x, scale, bias, epsilon, axis_name)[0]
 
 
-# XLA's CPU backend sums x, x², g and g·x without storing an intermediate array; with x - mean in
-# place of x it would write one for every sum.
+# XLA's CPU backend sums x, x², g and g·x without storing an intermediate array. With x - mean
+# instead of x, it would store one for every sum.
 
 
 def _normalize_forward(x, scale, bias, epsilon, axis_name):
@@ -68,7 +67,7 @@ normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 def affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
-    """(x - mean) · factor + bias per channel, computed in the dtype of `mean`, returned in x's."""
+    """(x - mean) · factor + bias per channel: computed in the dtype of `mean`, returned in x's."""
     return ((x.astype(mean.dtype) - mean) * factor + bias).astype(x.dtype)
 
 
@@ -76,7 +75,7 @@ class BatchNorm(nn.Module):
     """Normalises each channel over batch and pixels.
 
     Attributes:
-      momentum: share of the running statistics kept at each training step.
+      momentum: fraction of the running statistics kept at each training step.
       epsilon: added to the variance.
       axis_name: mapped axis over which batch statistics are averaged too.
     """
@@ -91,7 +90,8 @@ class BatchNorm(nn.Module):
 
         Args:
           x: [B, H, W, C] floating point.
-          train: normalise by the batch's statistics and update the running ones, not by those.
+          train: whether to normalise by the statistics of the batch, and to update the running
+            ones, or to normalise by the running ones.
         """
         shape = x.shape[-1:]
         scale = self.param('scale', nn.initializers.ones_init(), shape)

@@ -1,32 +1,14 @@
-"""Convolutions with one meaning on every platform and a fast form on CPU.
+"""Convolutions that are fast on CPU and plain on GPU and TPU.
 
-XLA's CPU backend runs depthwise convolutions, transposed convolutions and, above all, their
-gradients one to two orders of magnitude below the speed of its matrix products. Each function here
-is defined by a plain `lax` convolution, which is what GPU and TPU lower to. On CPU the same sums
-are written as matrix products and shifted multiply-adds. The choice is made when the program is
-lowered (`lax.platform_dependent`), so one model definition serves every platform.
+XLA's CPU backend runs depthwise and transposed convolutions and their gradients one to two orders
+of magnitude below the speed of its matrix products. Each function here is defined by a plain `lax`
+convolution, which GPU and TPU lower to. On CPU the same sums are written as matrix products and
+shifted multiply-adds. `lax.platform_dependent` chooses when the program is lowered, so one model
+definition serves every platform. README.md has measurements.
 
 All arrays are NHWC and floating point, padding is SAME (TensorFlow's rule), and results have the
-dtype of `x`. Sums of bfloat16 products are accumulated in float32. Functions are differentiable
-once, in reverse mode.
-
-Where the time of a training step goes (width 1, batch 16, 128×128, two AVX-512 cores, jax 0.10,
-about 400 ms): two thirds into matrix products, 85 % of which are the decoder's, at 200 to 320
-GFLOP/s where a 2048² product reaches 320; the rest moves memory. What made a difference, each
-against the code before it in alternating rounds:
-
-- kernel gradient of depthwise convolutions in one pass instead of nine: -7 %;
-- no concatenation before the logits, whose products are smaller than their inputs: -2.5 %;
-- padding for the backward pass only then (`_zero_after`): temporary arrays 578 → 417 MB;
-- the temporary arrays kept from step to step (`process_settings`): -15 to -25 %.
-
-What did not: `lax.optimization_barrier` (the CPU backend drops it before it fuses), windows
-gathered by `dynamic_update_slice` or by separate slices, kernel-gradient products over parts of the
-batch or with a transposed operand, an optimiser over one flat vector, 512-bit vectors, XLA's
-fast-math (twice as slow), its other fusion emitters (half again as slow), its own matrix products
-instead of YNNPACK's, several smaller blocks of temporaries (not cacheable), one malloc arena
-(threads wait for each other). What is left: the kernel gradient of up_4, a product over 16,384
-rows, runs at 170 GFLOP/s in Eigen, since YNNPACK does not take a contraction over leading axes.
+dtype of `x`. bfloat16 products are accumulated in float32. Functions are differentiable once, in
+reverse mode.
 """
 
 import functools
@@ -38,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
-# Images whose products are added up in one loop for the kernel gradient of a depthwise convolution.
+# Images whose products are summed in one loop for the kernel gradient of a depthwise convolution.
 _UNROLLED_IMAGES = 16
 
 
@@ -47,8 +29,8 @@ def _accumulator(x: jax.Array) -> jnp.dtype:
 
 
 def _plain(x, kernel, stride, groups=1):
-    # bfloat16 accumulates in float32 on accelerators without being asked; asking would make the
-    # transposed (gradient) convolutions mix dtypes, which lax refuses.
+    # On accelerators bfloat16 accumulates in float32 anyway. With preferred_element_type, the
+    # gradient convolutions would mix dtypes, which lax refuses.
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -60,18 +42,13 @@ def _plain(x, kernel, stride, groups=1):
 
 
 def _with_fast_forms(plain, forward, backward):
-    """A function of (x, kernel) equal to `plain`; on CPU by `forward`, its gradients by `backward`.
-
-    `forward` or `backward` is None where the plain form is also the fast one.
-    """
+    """A function of (x, kernel) equal to `plain`; on CPU it runs `forward` and `backward`."""
 
     def plain_backward(x, kernel, g):
         return jax.vjp(plain, x, kernel)[1](g)
 
     @jax.custom_vjp
     def f(x, kernel):
-        if forward is None:
-            return plain(x, kernel)
         return lax.platform_dependent(x, kernel, cpu=forward, default=plain)
 
     def f_forward(x, kernel):
@@ -103,14 +80,14 @@ def _pad(x, stride, zero=0.0):
 def _zero_after(x):
     """A zero that is known only when `x` is.
 
-    XLA's CPU backend starts whatever can start, so it would pad the inputs for the backward pass
-    during the forward pass, or take both paddings for one, and keep up to nine windows of each.
+    XLA's CPU backend runs what it can as early as it can. So it would pad the inputs for the
+    backward pass in the forward pass, or share both paddings, and keep up to nine windows of each.
     """
     return (x.ravel()[0] > jnp.inf).astype(x.dtype)
 
 
 def _windows(padded, height, width, stride):
-    """The nine arrays [B, height, width, C] that the taps of a 3×3 window see, row by row."""
+    """The nine inputs `[B, height, width, C]` of a 3×3 window, row by row."""
     b, _, _, c = padded.shape
     return [
         lax.slice(
@@ -125,13 +102,13 @@ def _windows(padded, height, width, stride):
 
 
 def _patches(x, stride):
-    """The 3×3 window that each output sees, as [B, ceil(H / stride), ceil(W / stride), 9·C]."""
+    """The 3×3 window of each output, as `[B, ceil(H / stride), ceil(W / stride), 9·C]`."""
     b, h, w, c = x.shape
     if stride == 1 or h % 2 or w % 2:
         height, width = -(-h // stride), -(-w // stride)
         return jnp.concatenate(_windows(_pad(x, stride), height, width, stride), axis=-1)
-    # Even sizes are padded below and on the right only, so that two neighbours of a window lie
-    # side by side in memory: a third of the copies.
+    # Even sizes are padded only below and on the right, so that two pixels of a window are adjacent
+    # in memory: a third of the copies.
     pairs = x.reshape(b, h // 2, 2, w // 2, 2 * c)
     rows = [pairs[:, :, 0], pairs[:, :, 1], jnp.pad(pairs[:, 1:, 0], _after(1))]
     pieces = [(row, jnp.pad(row[:, :, 1:, :c], _after(2))) for row in rows]
@@ -139,18 +116,18 @@ def _patches(x, stride):
 
 
 def _after(axis):
-    """`jnp.pad`'s widths for one zero after an axis of four."""
+    """Widths for `jnp.pad` that add one zero after an axis of a 4-D array."""
     return [(0, int(i == axis)) for i in range(4)]
 
 
 def _shift(x, down, right):
-    """`x` moved by 0 or 1 pixel down and right; zeros move in, the last row or column out."""
+    """`x` shifted by 0 or 1 pixel down and right, filled with zeros."""
     b, h, w, c = x.shape
     return jnp.pad(x, ((0, 0), (down, 0), (right, 0), (0, 0)))[:, :h, :w]
 
 
 def _interleave(rows):
-    """[[a, b], [c, d]] of [B, H, W, C] → [B, 2H, 2W, C] whose even rows alternate a and b."""
+    """[[a, b], [c, d]] of `[B, H, W, C]` to `[B, 2H, 2W, C]`, whose even rows alternate a and b."""
     b, h, w, c = rows[0][0].shape
     rows = [jnp.stack(row, axis=3) for row in rows]  # [B, H, W, 2, C]
     return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, c)
@@ -159,8 +136,8 @@ def _interleave(rows):
 def _scatter_windows(taps):
     """Sum of 3×3 windows placed with stride 2: `y[2i + k] += taps[k][i]`, cut to twice the size.
 
-    The adjoint of reading windows with stride 2. Each output pixel gets 1, 2 or 4 of the nine taps,
-    by the parity of its row and column.
+    The adjoint of reading windows with stride 2. Each output pixel is the sum of 1, 2 or 4 of the
+    nine taps, depending on the parity of its row and column.
     """
     (a, b, c), (d, e, f), (g, h, i) = taps
     even = [a + _shift(c, 0, 1) + _shift(g, 1, 0) + _shift(i, 1, 1), b + _shift(h, 1, 0)]
@@ -192,9 +169,9 @@ def _depthwise_backward(stride, x, kernel, g):
         y = _scatter_windows([[gs * taps[i, j] for j in range(3)] for i in range(3)])
         top, left = _same_padding(h, 2)[0], _same_padding(w, 2)[0]
         gx = y[:, top : top + h, left : left + w].astype(x.dtype)
-    # Several images are added up in one fused loop that reads everything once: an output is then a
-    # pixel of every tap, which XLA's CPU backend vectorises over channels. A sum over all of
-    # B, H and W per tap would read both arrays nine times.
+    # Several images are summed in one fused loop that reads everything once: an output is then a
+    # pixel of every tap, which XLA's CPU backend vectorises over channels. A sum over B, H and W
+    # for each tap would read both arrays nine times.
     added = max(n for n in range(1, _UNROLLED_IMAGES + 1) if b % n == 0)
     groups = b // added
     products = [
@@ -230,7 +207,7 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Arra
 
 
 def _product(x, matrix, contract=(-1, 0)):
-    """Product of two matrices over the given axes, in at least float32."""
+    """Product of two matrices over the given axes, at least in float32."""
     axes = (contract[0] % 2,), (contract[1],)
     return lax.dot_general(x, matrix, (axes, ((), ())), preferred_element_type=_accumulator(x))
 
@@ -309,15 +286,15 @@ def _plain_transpose(xs, kernel):
 
 
 def _split(array, xs):
-    """`array` cut along its last axis as if it were the concatenation of `xs`."""
+    """Splits `array` along its last axis, as if it were the concatenation of `xs`."""
     ends = itertools.accumulate(x.shape[-1] for x in xs[:-1])
     return jnp.split(array, list(ends), axis=-1)
 
 
 def _joined(xs, kernel):
-    """The inputs as one array, unless their products with the kernel are smaller than they are.
+    """The inputs as one array, unless their products with the kernel are smaller.
 
-    Then adding up products moves less memory than writing the inputs again.
+    Then summing the products moves less memory than concatenating the inputs.
     """
     if sum(x.shape[-1] for x in xs) > 9 * kernel.shape[2]:
         return xs
@@ -328,7 +305,7 @@ def _conv_transpose_forward(xs, kernel):
     b, h, w, _ = xs[0].shape
     features = kernel.shape[2]
     xs = _joined(xs, kernel)
-    # One product with all nine taps' columns, then the windows are summed where they overlap.
+    # One product with the columns of all nine taps; then overlapping windows are summed.
     taps = sum(
         _product(_flat(x), part.reshape(9 * features, -1), (-1, 1))
         for x, part in zip(xs, _split(kernel, xs), strict=True)
@@ -359,7 +336,7 @@ def conv_transpose(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
     `ConvTranspose(padding='SAME', transpose_kernel=True)`, with the kernel in their layout.
 
     Args:
-      xs: arrays [B, H, W, I_1], [B, H, W, I_2], … that are to be concatenated.
+      xs: arrays [B, H, W, I_1], [B, H, W, I_2], …, which count as concatenated.
       kernel: [3, 3, O, I_1 + I_2 + …].
 
     Returns:

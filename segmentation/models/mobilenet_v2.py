@@ -1,7 +1,7 @@
-"""MobileNetV2 (Sandler et al., 2018, https://arxiv.org/abs/1801.04381) as Keras builds it.
+"""MobileNetV2 (Sandler et al., 2018, arXiv:1801.04381), the same network as in Keras.
 
-Every module has the name of its Keras layer, so Keras' weights fit by name, and every activation
-can be read with `capture_intermediates` under that name.
+Modules have the names of Keras' layers. So Keras' weights fit by name, and
+`capture_intermediates` returns activations under these names.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from flax import linen as nn
 from segmentation.models import fast_conv
 from segmentation.models.batch_norm import BatchNorm
 
-# What the published segmentation model feeds to its decoder: the last activation at each scale,
-# 1/2, 1/4, 1/8, 1/16 and 1/32 of the input.
+# The skip connections of the published segmentation model, and the deepest layer: the last
+# activations at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size.
 PUBLISHED_TAPS = (
     'block_1_expand_relu',
     'block_3_expand_relu',
@@ -50,7 +50,7 @@ _glorot = nn.initializers.glorot_uniform()
 
 
 def _multiple_of_8(channels: float) -> int:
-    """The nearest multiple of 8, at least 8 and not more than 10 % below `channels`."""
+    """The nearest multiple of 8, at least 8 and at most 10 % below `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -97,7 +97,7 @@ class PointwiseConv(nn.Module):
 
 @jax.custom_vjp
 def relu6(x: jax.Array) -> jax.Array:
-    """min(max(x, 0), 6). The gradient needs only the output, which the next layer keeps anyway."""
+    """min(max(x, 0), 6). The gradient only needs the output, which the next layer keeps anyway."""
     return jnp.clip(x, 0, 6)
 
 
@@ -114,7 +114,7 @@ relu6.defvjp(_relu6_forward, _relu6_backward)
 
 
 class ReLU6(nn.Module):
-    """min(max(x, 0), 6); a module, so that its output can be captured by name."""
+    """min(max(x, 0), 6), as a module whose output can be captured by name."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -122,12 +122,12 @@ class ReLU6(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """The convolutional part of MobileNetV2, built as far as the last tap needs.
+    """The convolutional part of MobileNetV2, up to the last layer in `taps`.
 
     Attributes:
       width: multiplier of the channel counts (Keras' `alpha`), positive.
       taps: names of the layers to return; any convolution, BatchNorm, ReLU6 or `block_*_add`.
-      bn_momentum: share of the running statistics kept at each training step.
+      bn_momentum: fraction of the running statistics kept at each training step.
       bn_axis_name: pmap axis over which batch statistics are averaged.
       dtype: of convolutions and activations; parameters and statistics are float32.
     """
@@ -147,10 +147,10 @@ class MobileNetV2(nn.Module):
           train: normalise by batch statistics and update the running ones.
 
         Returns:
-          Tap name → [B, ceil(H / s), ceil(W / s), C], s a power of 2 up to 32.
+          Layer name → `[B, ceil(H / s), ceil(W / s), C]`, with s a power of 2 up to 32.
 
         Raises:
-          ValueError: for a tap that is no layer, a width that is not positive, or a bad input.
+          ValueError: a tap is no layer, the width is not positive, or the input is invalid.
         """
         if not self.width > 0:
             raise ValueError(f'width must be positive, got {self.width}')
@@ -170,7 +170,7 @@ class MobileNetV2(nn.Module):
         return {name: found[name] for name in self.taps}
 
     def _layers(self, x, train):
-        """Yields (name, activation) of each layer in turn; a layer not reached is never built."""
+        """Yields (name, activation) of one layer after the other; later layers are not built."""
 
         def conv_bn(x, conv, bn_name, relu_name=None):
             x = conv(x)

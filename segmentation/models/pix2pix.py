@@ -1,4 +1,4 @@
-"""The decoder: upsampling blocks of pix2pix's generator (Isola et al., 2017, arXiv:1611.07004)."""
+"""The decoder, with the upsampling blocks of pix2pix (Isola et al., 2017, arXiv:1611.07004)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _kernel_init = nn.initializers.normal(0.02)
 
 
 class Upsample2x(nn.Module):
-    """Doubles height and width by a learnt 3×3 convolution.
+    """Doubles height and width with a learnt 3×3 convolution.
 
     'transposed' is a transposed convolution with stride 2 (kernel [3, 3, out, in], as in Keras);
     'nearest_conv' repeats every pixel 2×2 and convolves (kernel [3, 3, in, out]).
@@ -31,7 +31,7 @@ class Upsample2x(nn.Module):
 
     @nn.compact
     def __call__(self, xs: Sequence[jax.Array]) -> jax.Array:
-        """Maps feature maps [B, H, W, C_i], taken as concatenated, to [B, 2H, 2W, features]."""
+        """Maps feature maps `[B, H, W, C_i]`, as concatenated, to `[B, 2H, 2W, features]`."""
         xs = [x.astype(self.dtype) for x in xs]
         channels = sum(x.shape[-1] for x in xs)
         if self.upsampling == 'transposed':
@@ -50,7 +50,7 @@ class Upsample2x(nn.Module):
 class InstanceNorm(nn.Module):
     """Normalises each channel of each image over its pixels (Ulyanov et al., 2016).
 
-    Scale is initialised as N(1, 0.02) and bias as 0, as in pix2pix.
+    The scale is initialised from N(1, 0.02) and the bias with 0, as in pix2pix.
     """
 
     epsilon: float = 1e-5
@@ -68,7 +68,7 @@ class InstanceNorm(nn.Module):
 
 
 class ReLU(nn.Module):
-    """max(x, 0); a module, so that its output can be captured by name."""
+    """max(x, 0), as a module whose output can be captured by name."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -76,18 +76,18 @@ class ReLU(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From encoder features at falling scales to class scores at twice the finest scale.
+    """Maps encoder features at five scales to logits at twice the finest scale.
 
-    Each block upsamples, normalises, drops out, applies ReLU and concatenates the next finer
-    feature map; a last upsampling gives the classes. Where a feature map has an odd size the
-    upsampled map is one pixel larger, and its last row or column is cut off.
+    Each block upsamples, normalises, applies dropout and ReLU, and concatenates the skip connection
+    of the next finer scale. A last upsampling gives the logits. If a feature map has an odd size,
+    the last row or column of the upsampled map is cut off.
 
     Attributes:
       num_classes: channels of the result.
       norm: 'batch' or 'instance'.
       dropout: rate in every block, 0 for none; needs the 'dropout' random stream in training.
       upsampling: 'transposed' or 'nearest_conv'.
-      bn_momentum: share of the running statistics kept at each training step.
+      bn_momentum: fraction of the running statistics kept at each training step.
       bn_axis_name: pmap axis over which batch statistics are averaged.
       dtype: of convolutions and activations; parameters and statistics are float32.
     """
@@ -106,13 +106,14 @@ class Decoder(nn.Module):
 
         Args:
           features: [B, ceil(H / s), ceil(W / s), C_s] for s = 2, 4, 8, 16, 32.
-          train: normalise by batch statistics, update the running ones, and drop out.
+          train: whether to normalise by batch statistics, update the running ones, and apply
+            dropout.
 
         Returns:
           [B, 2 ceil(H / 2), 2 ceil(W / 2), num_classes] in `dtype`.
 
         Raises:
-          ValueError: for an attribute out of its range or a wrong number of feature maps.
+          ValueError: an attribute out of its range, or a wrong number of feature maps.
         """
         if self.norm not in NORMS:
             raise ValueError(f'norm must be one of {NORMS}, got {self.norm!r}')

@@ -1,4 +1,4 @@
-"""The segmentation network: MobileNetV2 encoder and pix2pix decoder."""
+"""The U-Net: MobileNetV2 encoder, skip connections and pix2pix decoder."""
 
 from typing import Any
 
@@ -15,18 +15,18 @@ DTYPES = ('float32', 'bfloat16')
 
 
 def scale_images(images: jax.Array, input_range: str) -> jax.Array:
-    """Scales 8-bit images to the range the network is fed with.
+    """Scales 8-bit images to the input range of the network.
 
     Args:
-      images: uint8, any shape, values in [0, 255].
-      input_range: 'imagenet' gives [-1, 1], what ImageNet's MobileNetV2 weights expect; 'unit'
-        gives [0, 1], what the published experiment used with them.
+      images: uint8 in [0, 255], any shape.
+      input_range: 'imagenet' for [-1, 1], which the ImageNet weights expect, or 'unit' for [0, 1],
+        as in the published experiment.
 
     Returns:
       float32 of the same shape.
 
     Raises:
-      ValueError: for another range, or images that are not uint8.
+      ValueError: another range, or images that are not uint8.
     """
     if images.dtype != jnp.uint8:
         raise ValueError(f'images must be uint8 in [0, 255], got {images.dtype}')
@@ -38,19 +38,19 @@ def scale_images(images: jax.Array, input_range: str) -> jax.Array:
 
 
 class SegmentationModel(nn.Module):
-    """Class scores of every pixel.
+    """Computes logits for every pixel.
 
     Attributes:
       num_classes: including background.
-      width: MobileNetV2's width multiplier.
-      encoder_trainable: if False the encoder's BatchNorm runs in inference mode and no gradient
+      width: width multiplier of MobileNetV2.
+      encoder_trainable: if False, the encoder's BatchNorm runs in inference mode and no gradient
         flows into the encoder.
       encoder_statistics: what a trainable encoder's BatchNorm normalises by in training: 'batch'
-        statistics, or the running ones kept 'fixed' as they were loaded.
-      norm: the decoder's, 'batch' or 'instance'.
-      dropout: the decoder's rate, 0 for none; needs the 'dropout' random stream in training.
-      upsampling: the decoder's, 'transposed' or 'nearest_conv'.
-      encoder_bn_momentum: share of the running statistics kept at each training step.
+        statistics, or the loaded running ones, kept 'fixed'.
+      norm: of the decoder, 'batch' or 'instance'.
+      dropout: rate in the decoder, 0 for none; needs the 'dropout' random stream in training.
+      upsampling: in the decoder, 'transposed' or 'nearest_conv'.
+      encoder_bn_momentum: fraction of the running statistics kept at each training step.
       decoder_bn_momentum: the same for the decoder.
       bn_axis_name: pmap axis over which batch statistics are averaged.
       dtype: of convolutions and activations; parameters and statistics are float32.
@@ -72,18 +72,18 @@ class SegmentationModel(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images to logits.
 
-        Any size from 32 pixels works. Where a size does not halve evenly, feature maps round up
-        and the decoder cuts the last row or column off its upsampled maps, the logits included.
+        Any size of at least 32 pixels works. If a size is not divisible by 32, feature maps round
+        up, and the last row or column of the upsampled maps, logits included, is cut off.
 
         Args:
-          images: [B, H, W, 3] floating point, scaled as by `scale_images`; H and W at least 32.
-          train: training mode of BatchNorm and dropout.
+          images: `[B, H, W, 3]` floating point, scaled by `scale_images`; H and W at least 32.
+          train: whether BatchNorm and dropout run in training mode.
 
         Returns:
-          [B, H, W, num_classes] float32.
+          float32 `[B, H, W, num_classes]`.
 
         Raises:
-          ValueError: for an attribute out of its range, or images of wrong shape or type.
+          ValueError: an attribute out of its range, or images of the wrong shape or dtype.
         """
         if self.encoder_statistics not in ENCODER_STATISTICS:
             raise ValueError(
@@ -125,16 +125,15 @@ class SegmentationModel(nn.Module):
 def build_model(
     config: ml_collections.ConfigDict, num_classes: int, bn_axis_name: str | None = None
 ) -> SegmentationModel:
-    """The model that a config describes, by its fields of the same names as the attributes.
+    """The model that a `model` config describes.
 
     Args:
-      config: with width, encoder_trainable, encoder_statistics, norm, dropout, upsampling,
-        encoder_bn_momentum, decoder_bn_momentum, and dtype 'float32' or 'bfloat16'.
+      config: with the attributes of `SegmentationModel` as fields.
       num_classes: including background.
       bn_axis_name: pmap axis over which batch statistics are averaged.
 
     Raises:
-      ValueError: for an unknown dtype.
+      ValueError: unknown dtype.
     """
     if config.dtype not in DTYPES:
         raise ValueError(f'dtype must be one of {DTYPES}, got {config.dtype!r}')
