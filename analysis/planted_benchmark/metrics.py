@@ -1,8 +1,6 @@
-"""How right an analysis is, as numbers, where the truth is known: plain functions of arrays.
+"""Metrics of an analysis where the truth is known: plain functions of arrays."""
 
-`analysis.against_truth` joins the artifacts of an analysis with planted truth by these.
-"""
-
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +12,7 @@ from tqdm import tqdm
 from analysis.stats import rank_correlation
 from segmentation import metrics
 
-# A planted group of images counts as found by a slice that has this share of it, and of which this
-# share belongs to the group.
+# A planted group of images counts as found by a slice with at least this recall and precision.
 SLICE_RECALL = SLICE_PRECISION = 0.5
 
 
@@ -93,9 +90,9 @@ def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:
 
 
 def softmin_quality(probability: np.ndarray, temperature: float = 0.1) -> float:
-    """Quality of a whole label, lower being worse: the softmin over its pixels.
+    """Quality of a whole label, low for a bad one: the softmin over its pixels.
 
-    What cleanlab 2.9 takes by default for segmentation (Lad and Mueller 2023).
+    The default of cleanlab 2.9 for segmentation (Lad and Mueller 2023).
 
     Args:
       probability: `[n]`, of the given class in each counted pixel.
@@ -146,13 +143,13 @@ def coverage(
 ) -> dict[str, float]:
     """How often the intervals of `metrics.summarize` contain what they are about.
 
-    The images are taken for the population. As many as it has are drawn from it at random, with
-    replacement, their intervals are computed, and compared with the population's own scores.
+    The images count as the population. Samples of the same size are drawn from it with replacement,
+    and their intervals are compared with the scores of the population.
 
     Args:
       population: `[N, C, C]` counts.
       class_names: C names, background first.
-      num_samples: how many times.
+      num_samples: number of samples.
       num_resamples: bootstrap resamples of each.
       seed: of the samples.
       progress: show a bar.
@@ -204,12 +201,12 @@ def false_discoveries(
 ) -> int:
     """Number of permuted tables in which `rank_correlation.correlate` discovers anything.
 
-    The metrics are permuted over the images, together, so nothing goes with any column and every
-    discovery is a false one: the share of tables with one is the false-discovery rate.
+    The metrics are permuted over the images, together. So no column is associated with any of them
+    and every discovery is false: the share of tables with one is the false discovery rate.
 
     Args:
       columns, performance, confounders: of `correlate`.
-      num_tables: how many times.
+      num_tables: number of permuted tables.
       level: a discovery has an adjusted p-value, marginal or conditional, of at most this.
       seed: of the permutations.
       progress: show a bar.
@@ -235,10 +232,10 @@ def null_slices(
     """Number of permuted tables that yield a slice.
 
     Args:
-      find: an order of the images `[N]`, by which performance is to be permuted, and a seed → the
-        slices that are found.
+      find: the slices that are found after permuting the performance by an order of the images
+        `[N]`, with a seed.
       num_images: N.
-      num_tables: how many times.
+      num_tables: number of permuted tables.
       seed: of the permutations.
       progress: show a bar.
     """
@@ -247,16 +244,26 @@ def null_slices(
     return sum(bool(find(rng.permutation(num_images), seed + number)) for number in tables)
 
 
-def mean_over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
-    """For JSON: `mean` and its 95 % `interval` (Student's t) over seeds, and their `values`.
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A measure over scene seeds.
 
-    The interval is None of fewer than two values; values that do not exist are left out of both.
+    Attributes:
+      mean: over the seeds that have it; None if none has.
+      interval: its 95 % confidence interval; None if there are too few values.
+      values: by seed, None where it does not exist.
     """
+
+    mean: float | None
+    interval: tuple[float, float] | None
+    values: tuple[float | None, ...]
+
+
+def mean_over_seeds(values: Sequence[float | None]) -> Measure:
+    """The mean of the values that exist, with Student's interval of two or more."""
     known = np.array([value for value in values if value is not None], np.float64)
-    result = {'mean': None, 'interval': None, 'values': list(values)}
-    if len(known):
-        result['mean'] = float(known.mean())
+    interval = None
     if len(known) > 1:
         half = stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5
-        result['interval'] = [float(known.mean() - half), float(known.mean() + half)]
-    return result
+        interval = float(known.mean() - half), float(known.mean() + half)
+    return Measure(float(known.mean()) if len(known) else None, interval, tuple(values))

@@ -1,20 +1,19 @@
-"""Cluster heat-maps against the object without which a drawn scene belongs less to its cluster.
+"""Pointing game: does a cluster heat-map hit the object whose removal lowers membership most?
 
-A drawn scene can be drawn again without one object. The cause of its membership, so far as objects
-are, is the object whose removal lowers the membership score most (`saliency_scores`: the margin
-between squared distances to the nearest other centroid and to its own). A heat-map of that score
-should point at it. Where no removal costs LEAST_COST, the scene belongs to its cluster because of
-its background or of many objects together; such images are left out and counted.
+A drawn scene can be drawn again without one object. The cause of its membership in a cluster, as
+far as objects are concerned, is the object whose removal lowers the membership score most
+(`saliency.scores`: the margin between the squared distances to the nearest other centroid and to
+its own). A heat-map of that score should point at this object. Where no removal costs LEAST_COST,
+the scene belongs to its cluster because of its background or of many objects together; such images
+are left out and counted.
 
-Costs are told in the usual score, the median of the images, not in the image's own: between two
-clusters that is nearly zero, and whatever is removed costs many times of it. On 1,200 planted
-scenes (seed 0) a quarter of an image's own score was lost by 225, 77 of which lost more than all of
-it and 7 more than ten times of it; the maps pointed at 0.68 of the objects (edges 0.51, the middle
-0.46). A quarter of the usual score was lost by 197, with 0.72 (0.56, 0.54).
+The cost is relative to the median score of the images, not to the image's own, which is nearly zero
+between two clusters (analysis/planted_benchmark/README.md).
 """
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,8 +31,8 @@ from segmentation.data import transforms
 from segmentation.data.masks import nearest_indices
 from segmentation.models.unet import scale_images
 
-LEAST_AREA = 0.005  # share of the picture that shows of an object
-LEAST_COST = 0.25  # of the usual membership score
+LEAST_AREA = 0.005  # visible share of the image of an object
+LEAST_COST = 0.25  # of the median membership score
 TOLERANCE = 1 / 16  # of the side: 8 pixels of 128
 
 
@@ -63,14 +62,17 @@ def most_lowering(
     scores = Scores(analysis.run.model, clusters)
 
     @jax.jit
-    def margin(variables, images, target):
+    def margin(variables: Any, images: jax.Array, target: jax.Array) -> jax.Array:
         return scores.cluster_score(variables, scale_images(images, config.input_range), target)
 
     masks, costs = np.zeros((len(rows), size, size), np.bool_), np.full(len(rows), np.nan)
-    pictures, owners, candidates = [], [], []
-    description = 'scenes without an object'
-    for place, row in enumerate(tqdm(rows, description, unit='scene', disable=not progress)):
-        scene = scenes.find_scene(folder, int(analysis.examples.image_ids[row]))
+    pictures: list[np.ndarray] = []
+    drawn_of: list[int] = []
+    candidates: list[list[np.ndarray]] = []
+    for place, row in enumerate(
+        tqdm(rows, 'scenes without an object', unit='scene', disable=not progress)
+    ):
+        scene = scenes.find_scene(folder, int(analysis.image_ids[row]))
         whole = scenes.render(scene)
         visible = whole.masks.sum((1, 2))
         large = np.flatnonzero(visible >= LEAST_AREA * whole.owner.size)
@@ -79,10 +81,10 @@ def most_lowering(
             transforms.resize(Image.fromarray(d.image), size, (0, 0, 1, 1), config.antialias)
             for d in drawn
         ]
-        owners += [place] * len(drawn)
+        drawn_of += [place] * len(drawn)
         sampled = np.ix_(*(nearest_indices(length, size) for length in whole.owner.shape))
         candidates.append([whole.owner[sampled] == index for index in large])
-    owners, values = np.array(owners), np.zeros(len(owners))
+    owners, values = np.array(drawn_of), np.zeros(len(drawn_of))
     variables = jax.device_put(analysis.run.variables)
     for start in range(0, len(owners), batch_size):
         which = np.arange(start, min(start + batch_size, len(owners)))
@@ -149,7 +151,7 @@ def score(
     clusters = open_clusters(analysis)
     if clusters is None:
         return None
-    order = np.random.default_rng(seed).permutation(len(analysis.examples))
+    order = np.random.default_rng(seed).permutation(len(analysis))
     sampled = np.sort(order[:num_images])
     masks, costs = most_lowering(analysis, clusters, folder, sampled)
     kept = costs >= LEAST_COST
@@ -162,7 +164,7 @@ def score(
     }
     images = np.stack([analysis.examples[int(row)]['image'] for row in rows])
     maps |= faithfulness.baseline_maps(images, GRID, (seed,))
-    result = {'images': len(rows), 'share': float(kept.mean())}
+    result: dict[str, float | None] = {'images': len(rows), 'share': float(kept.mean())}
     for name, each in maps.items():
         judged = judge(each, masks)
         result[f'pointing {name}'] = float(judged['pointing'].mean())

@@ -1,6 +1,6 @@
 """Scores the artifacts of an analysis of planted scenes against what was planted in them.
 
-Each function takes an analysis whose stages have run (see `scripts/analyze.py`), most also the
+Each function takes an analysis whose stages were run (`scripts/analyze.py`), most also the planted
 truth of its images, and returns measures by name, `<group>/<measure>`: numbers, or None where there
 is nothing to measure. `shares` are (count, number).
 """
@@ -17,18 +17,26 @@ from scipy import special
 from sklearn import manifold
 from sklearn import metrics as sklearn_metrics
 
-from analysis.associations import stage as associations
-from analysis.clusters import stage as clusters
+from analysis.associations.correlation import confounder
+from analysis.associations.schema import Associations
+from analysis.clusters import partition
+from analysis.clusters.schema import Clusters
 from analysis.embeddings import stage as embeddings
-from analysis.label_issues import stage as label_issues_lib
+from analysis.embeddings.schema import Embeddings
+from analysis.label_issues.schema import LabelIssues
 from analysis.planted_benchmark import metrics as truth_metrics
 from analysis.planted_benchmark import pointing_game
-from analysis.samples import stage as samples
-from analysis.similar import stage as similar
-from analysis.similarity_map import stage as similarity_map
-from analysis.slices import search as slice_search
-from analysis.slices import stage as slices
-from analysis.stage import old_artifacts as artifacts
+from analysis.predictions.schema import Predictions
+from analysis.samples.schema import Samples, columns, numbers
+from analysis.similar.neighbours import neighbours
+from analysis.similar.schema import Similar
+from analysis.similarity_map.schema import SimilarityMap
+from analysis.slices.conditions import load_columns
+from analysis.slices.schema import METRICS, Slices
+from analysis.slices.search import LEVEL as SLICE_LEVEL
+from analysis.slices.search import find_slices
+from analysis.slices.stage import metric_values
+from analysis.stage import artifacts
 from analysis.stage.run import Analysis
 from segmentation import evaluate, metrics, scenes
 from segmentation.data import input_pipeline, masks
@@ -37,7 +45,7 @@ NEIGHBOURS = 10
 # Where a hard slice shows in the metadata, and whether the loss rises (1) or falls (-1) with it.
 ASSOCIATIONS = {'dark': ('brightness', -1), 'fog': ('contrast', -1), 'noise': ('sharpness', 1)}
 LEVEL = 0.05
-# Images that hold a class evenly (`metrics.effective_images`), for its intervals to be believed.
+# Effective sample size (`metrics.effective_images`) from which intervals of a class are trusted.
 ENOUGH_IMAGES = 30
 # Planted errors and the kind of issue that each should be reported as.
 ISSUES = {
@@ -48,31 +56,34 @@ ISSUES = {
     'picture labelled person': 'spurious label',
     'toy car labelled car': 'spurious label',
 }
-# The heat-map that is scored, and baselines that it must beat; chosen on scene seed 0.
+# The heat-map that is scored, chosen on scene seed 0, and the baselines that it must beat.
 HEAT_MAP = 'membership'
 BASELINES = ('random', 'centre', 'edges', 'shuffled weights')
 
 
 def read_truth(analysis: Analysis, folder: pathlib.Path) -> list[dict]:
-    """The manifest's entries of an analysis' images, in their order.
+    """The manifest's entries for the images of an analysis, in their order.
 
     Args:
       analysis: of the part 'val', which is the split 'val'.
       folder: of `scenes.write_scenes`.
 
     Raises:
-      ValueError: no manifest, or not of these images.
+      ValueError: there is no manifest, or it is of other images.
     """
     _, entries = scenes.read_truth(folder, analysis.split)
     by_id = {entry['image_id']: entry for entry in entries}
-    ids = analysis.examples.image_ids.tolist()
+    ids = analysis.image_ids.tolist()
     if missing := [number for number in ids if number not in by_id]:
-        raise ValueError(f'{folder} tells nothing of image {missing[0]} of {analysis.folder}.')
+        raise ValueError(
+            f'The manifest in {folder} has no entry for image {missing[0]} of {analysis.folder}: '
+            'the scenes are not those that were analysed.'
+        )
     return [by_id[number] for number in ids]
 
 
 def random_network(analysis: Analysis, seed: int = 0) -> Analysis:
-    """The same analysis with a network that was never trained."""
+    """The same analysis with an untrained network."""
     run = analysis.run
     size = run.config.data.image_size
     init = jax.jit(lambda key: run.model.init(key, jnp.zeros((1, size, size, 3)), train=False))
@@ -93,22 +104,22 @@ def image_histograms(analysis: Analysis) -> np.ndarray:
 def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
     """Clusters, neighbours and map against scene types and attributes.
 
-    Beside the analysis' own embedding stand two that know nothing of the training: colour
-    histograms, and the same embedding of a network that was never trained.
+    The baselines are two embeddings that do not depend on the training: colour histograms, and the
+    same embedding of an untrained network.
     """
     types = np.array([entry['type'] for entry in truth])
-    embedding, found = embeddings.load(analysis), clusters.load(analysis)
-    untrained, _ = embeddings.compute(
-        random_network(analysis), dimensions=embedding.shape[1], progress=False
-    )
+    embedding = artifacts.load(analysis, Embeddings).points
+    found = artifacts.load(analysis, Clusters)
+    untrained = embeddings.compute(random_network(analysis), dimensions=embedding.shape[1])
     spaces = {'ours': embedding, 'colour histograms': image_histograms(analysis),
-              'random encoder': untrained}  # fmt: skip
-    agreement, result = {}, {'clusters/number': len(found['centroids'])}
+              'random encoder': untrained.points}  # fmt: skip
+    agreement: dict[str, float] = {}
+    result: dict[str, float | None] = {'clusters/number': len(found.centroids)}
     for name, points in spaces.items():
-        label = found['label'] if name == 'ours' else clusters.cluster(points)['label']
+        label = found.label if name == 'ours' else partition.cluster(points).label
         agreement[name] = float(sklearn_metrics.adjusted_mutual_info_score(types, label))
         result[f'clusters/AMI with scene type, {name}'] = agreement[name]
-        near, _ = similar.neighbours(points, NEIGHBOURS)
+        near, _ = neighbours(points, NEIGHBOURS)
         result[f'similar/precision@{NEIGHBOURS} by scene type, {name}'] = (
             truth_metrics.precision_at_k(near, types)
         )
@@ -119,22 +130,20 @@ def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float
             )
     for name in list(spaces)[1:]:
         result[f'clusters/AMI above {name}'] = agreement['ours'] - agreement[name]
-    near = similar.load(analysis)['index'][:, :NEIGHBOURS]
+    near = artifacts.load(analysis, Similar).index[:, :NEIGHBOURS]
     result[f'similar/precision@{NEIGHBOURS} by scene type, fetched'] = truth_metrics.precision_at_k(
         near, types
     )
-    projected = similarity_map.load(analysis)
-    for dimension in (2, 3):
+    maps = artifacts.load(analysis, SimilarityMap)
+    for dimension, projected in ((2, maps.map_2d), (3, maps.map_3d)):
         result[f'map/trustworthiness, {dimension}-D'] = float(
-            manifold.trustworthiness(
-                embedding, projected[f'map_{dimension}d'], n_neighbors=NEIGHBOURS
-            )
+            manifold.trustworthiness(embedding, projected, n_neighbors=NEIGHBOURS)
         )
     return result
 
 
 def heat_maps(analysis: Analysis, folder: pathlib.Path, num_images: int) -> dict[str, float | None]:
-    """Cluster heat-maps against the causal object; see `heat_map_truth`."""
+    """Cluster heat-maps against the object that causes the membership; see `pointing_game`."""
     found = pointing_game.score(analysis, folder, num_images=num_images)
     if found is None:
         return {}
@@ -142,7 +151,7 @@ def heat_maps(analysis: Analysis, folder: pathlib.Path, num_images: int) -> dict
     ours = {kind: found[f'{kind} {HEAT_MAP}'] for kind in ('pointing', 'energy')}
     result['heat-maps/pointing game, ours'] = ours['pointing']
     for kind, name in (('pointing', 'pointing game'), ('energy', 'energy inside')):
-        best = max(found[f'{kind} {baseline}'] or 0 for baseline in BASELINES)
+        best = max(found[f'{kind} {baseline}'] or 0.0 for baseline in BASELINES)
         result[f'heat-maps/{name} above the best baseline'] = (ours[kind] or 0) - best
     return result
 
@@ -154,14 +163,14 @@ def label_issues(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float |
     are left out, so that the baseline, which knows no kinds, is not put at a disadvantage. That of
     regions ranks all regions of the kind in all images, and each must lie on what was planted.
     """
-    table, result = label_issues_lib.load(analysis)
+    found = artifacts.load(analysis, LabelIssues)
     errors = np.array([(entry['error'] or {}).get('kind', '') for entry in truth])
     quality = -_label_quality(analysis)
-    regions = table.to_pylist()
-    by_id = {entry['image_id']: entry for entry in truth}
-    measured = {}
+    regions = found.regions.to_pylist()
+    measured: dict[str, float | None] = {}
     for issue in dict.fromkeys(ISSUES.values()):
-        ours = np.array([row['by_kind'][issue] or -np.inf for row in result['images']])
+        scores = found.scores(issue)
+        ours = np.where(scores > 0, scores, -np.inf)
         kinds = [kind for kind, found_as in ISSUES.items() if found_as == issue]
         groups = {issue: np.isin(errors, kinds)}
         if len(kinds) > 1:
@@ -177,16 +186,14 @@ def label_issues(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float |
             measured[f'label issues/recall at the planted number, {name}'] = (
                 truth_metrics.recall_at_number(ours[kept], positive[kept])
             )
-            if precision is not None:
+            if precision is not None and baseline is not None:
                 measured[f'label issues/above the baseline, {name}'] = precision - baseline
         mine = [row for row in regions if row['kind'] == issue]
-        planted = [entry['image_id'] for entry, kind in zip(truth, errors, strict=True)
-                   if kind in kinds]  # fmt: skip
         ranked = truth_metrics.matched_regions(
-            np.array([row['image_id'] for row in mine], np.int64),
-            np.array([_lies_on_error(row, by_id[row['image_id']]) for row in mine], np.bool_),
-            np.array([row['score'] for row in mine], np.float64),
-            planted,
+            np.array([region['row'] for region in mine], np.int64),
+            np.array([_lies_on_error(region, truth[region['row']]) for region in mine], np.bool_),
+            np.array([region['score'] for region in mine], np.float64),
+            np.flatnonzero(np.isin(errors, kinds)).tolist(),
         )
         measured[f'label issues/average precision of regions, {issue}'] = (
             truth_metrics.average_precision(*ranked)
@@ -228,36 +235,32 @@ def _label_quality(analysis: Analysis) -> np.ndarray:
 
 def performance(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
     """Whether planted hard slices are hard, and found by associations and by slices."""
-    table = samples.load(analysis)
+    table = artifacts.load(analysis, Samples).table
     hard = np.array([entry['hard_slice'] or '' for entry in truth])
-    rows = artifacts.load_json(analysis, 'associations', associations.VERSION)['associations']
-    tests = {(row['column'], row['metric']): row for row in rows}
-    associated, result = [], {}
+    tests = {
+        (row.column, row.metric): row for row in artifacts.load(analysis, Associations).associations
+    }
+    associated: list[bool] = []
+    result: dict[str, float | None] = {}
     for name, (column, sign) in ASSOCIATIONS.items():
-        row = tests.get((column, 'loss'), {})
+        row = tests.get((column, 'loss'))
+        both = ((row.q, row.rho), (row.partial_q, row.partial_rho)) if row else ()
         associated.append(
             any(
-                row.get(f'{kind}q') is not None
-                and row[f'{kind}q'] <= LEVEL
-                and row[f'{kind}rho'] * sign > 0
-                for kind in ('', 'partial_')
+                q is not None and rho is not None and q <= LEVEL and rho * sign > 0
+                for q, rho in both
             )
         )
         result[f'associations/{name}: {column} with loss'] = float(associated[-1])
     result['associations/share of the planted that is found'] = float(np.mean(associated))
-    columns = slices.load_columns(analysis)
-    confirmed = [
-        slice_search.membership(columns, row['conditions'])
-        for metric in slices.load(analysis)['metrics'].values()
-        for row in metric['slices']
-    ]
+    confirmed = [inside for _, _, inside in artifacts.load(analysis, Slices).each()]
     discovered = []
     for name in scenes.HARD_SLICES:
         planted = hard == name
         if not planted.any():
             continue
-        for metric in slices.METRICS:
-            values, known = slices.metric_values(metric, table, analysis.run.class_names)
+        for metric in METRICS:
+            values, known = metric_values(metric, table, analysis.class_names)
             if planted[known].any():
                 excess = values[planted[known]].mean() - values[hard[known] == ''].mean()
                 result[f'slices/{name}: {metric} minus that of ordinary scenes'] = float(excess)
@@ -275,30 +278,25 @@ def performance(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | 
 
 
 def null_tables(analysis: Analysis, num_tables: int) -> dict[str, tuple[int, int]]:
-    """Shares of permuted tables that yield an association and a slice; see `truth_scores`."""
-    table = samples.load(analysis)
-    columns, measured = (
-        {name: samples.numbers(table, name) for name in samples.columns(table, role)}
+    """Shares of permuted tables that yield an association and a slice; see `metrics`."""
+    table = artifacts.load(analysis, Samples).table
+    metadata, measured = (
+        {name: numbers(table, name) for name in columns(table, role)}
         for role in ('metadata', 'metric')
     )
-    confounders = {name: associations.confounder(name) for name in measured}
+    confounders = {name: confounder(name) for name in measured}
     discovered = truth_metrics.false_discoveries(
-        columns, measured, confounders, num_tables=num_tables, level=LEVEL, progress=True
+        metadata, measured, confounders, num_tables=num_tables, level=LEVEL, progress=True
     )
-    conditions = slices.load_columns(analysis)
+    conditions = load_columns(analysis)
+    values_of = {metric: metric_values(metric, table, analysis.class_names) for metric in METRICS}
 
-    metric_values = {
-        metric: slices.metric_values(metric, table, analysis.run.class_names)
-        for metric in slices.METRICS
-    }
-
-    def find(order, seed):
-        found = []
-        for metric, (values, known) in metric_values.items():
+    def find(order: np.ndarray, seed: int) -> list:
+        found: list = []
+        for metric, (values, known) in values_of.items():
             here = {name: column[known] for name, column in conditions.items()}
-            permuted = slices.METRICS[metric] * values[np.argsort(order[known])]
-            level = slice_search.LEVEL / len(slices.METRICS)
-            found += slice_search.find_slices(here, permuted, seed, level)['slices']
+            permuted = METRICS[metric] * values[np.argsort(order[known])]
+            found += find_slices(here, permuted, seed, SLICE_LEVEL / len(METRICS))[1]
         return found
 
     sliced = truth_metrics.null_slices(find, len(table), num_tables, progress=True)
@@ -309,33 +307,25 @@ def null_tables(analysis: Analysis, num_tables: int) -> dict[str, tuple[int, int
 
 
 def interval_coverage(analysis: Analysis, num_samples: int) -> dict[str, tuple[int, int]]:
-    """How often 95 % intervals of the scores cover, taking the images for the population.
+    """How often 95 % intervals of the scores cover the score of all images, as the population.
 
     Returns:
       Shares by score, `coverage/iou/person` for example; `coverage, too few images/…` for a class
-      that fewer than ENOUGH_IMAGES hold (for IoU over the set: hold evenly), or a mean over one.
+      in fewer than ENOUGH_IMAGES images (for IoU over the set: effective sample size), or a mean
+      over such a class.
     """
-    run = analysis.run
-    counts = evaluate.evaluate(
-        evaluate.make_predict(run.model, run.config.data.input_range),
-        run.variables,
-        analysis.examples,
-        num_classes=len(run.class_names),
-        batch_size=run.config.eval_batch_size,
-        progress='counts',
-    )['network']
+    names = analysis.class_names
+    counts = artifacts.load(analysis, Predictions).confusions()
     images = {
         'iou': metrics.effective_images(counts),
         'image_iou': (~np.isnan(metrics.iou(counts))).sum(0),
     }
-    covered = truth_metrics.coverage(
-        counts, run.class_names, num_samples=num_samples, progress=True
-    )
+    covered = truth_metrics.coverage(counts, names, num_samples=num_samples, progress=True)
     shares = {}
     for score, share in covered.items():
         metric, _, name = score.partition('/')
         if name:
-            number = images[metric][run.class_names.index(name)]
+            number = images[metric][names.index(name)]
         else:
             number = images['iou' if metric == 'mean_iou_foreground' else 'image_iou'][1:].min()
         group = 'coverage' if number >= ENOUGH_IMAGES else 'coverage, too few images'

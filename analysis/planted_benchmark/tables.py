@@ -1,24 +1,63 @@
-"""The report on how right the analysis is: measures over seeds, beside what is asked of them."""
+"""Benchmark report: measures over scene seeds, against targets."""
 
 import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-import matplotlib
+from matplotlib.figure import Figure
 
+from analysis.figures import palette
 from analysis.planted_benchmark import metrics as truth_metrics
+from analysis.planted_benchmark.metrics import Measure
+from analysis.stage.artifacts import Result
 from segmentation import markdown, scenes
 
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt
+NOT_MEASURED = Measure(None, None, ())
 
-MET, MISSED, OTHER = '#0072B2', '#D55E00', '#888888'  # Okabe and Ito's palette
+
+@dataclasses.dataclass(frozen=True)
+class SeedScores(Result):
+    """Scores of the analysis on the scenes of a seed.
+
+    Attributes:
+      measures: by name, `<group>/<measure>`.
+      shares: (count, number) by name.
+    """
+
+    NAME: ClassVar[str] = 'truth_scores'
+    VERSION: ClassVar[int] = 4
+
+    measures: dict[str, float | None]
+    shares: dict[str, tuple[int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The benchmark's result.
+
+    Attributes:
+      command: that made it.
+      seeds: of the scenes.
+      train, val: number of scenes of a seed for training and for the analysis.
+      measures: over the seeds, by name.
+      asked: the targets in words, by name of the measure.
+      met: whether each target is met.
+    """
+
+    command: str
+    seeds: tuple[int, ...]
+    train: int
+    val: int
+    measures: dict[str, Measure]
+    asked: dict[str, str]
+    met: dict[str, bool]
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What is asked of a measure: that its mean lies within [low, high].
+    """The mean of a measure must lie within [low, high].
 
     With `surely` its 95 % interval must lie above `low`; with `most`, below that.
     """
@@ -28,10 +67,10 @@ class Target:
     surely: bool = False
     most: float = math.inf
 
-    def met(self, measure: Mapping) -> bool:
-        """Whether a measure of `summarize` is so; never if it could not be measured."""
-        mean, interval = measure['mean'], measure['interval'] or (-math.inf, math.inf)
-        # 4, 5 and 3 of 5 are 0.8 on average but for rounding.
+    def met(self, measure: Measure) -> bool:
+        """Whether a measure meets the target; False if it could not be measured."""
+        mean, interval = measure.mean, measure.interval or (-math.inf, math.inf)
+        # With rounding errors, the mean of 4, 5 and 3 of 5 may be below 0.8.
         if mean is None or not self.low - 1e-9 <= mean <= self.high + 1e-9:
             return False
         return (not self.surely or interval[0] > self.low) and (
@@ -67,110 +106,87 @@ TARGETS = {
 COVERAGE = Target(0.93, 0.97)  # of each score of classes with enough images
 
 
-def targets_of(measures: Mapping[str, Mapping]) -> dict[str, Target]:
-    """All that is asked, of the scores too whose coverage was measured."""
+def targets_of(measures: Mapping[str, Measure]) -> dict[str, Target]:
+    """All targets, with one for each score whose coverage was measured."""
     scores = sorted(name for name in measures if name.startswith('coverage/'))
     return TARGETS | dict.fromkeys(scores, COVERAGE)
 
 
-def summarize(per_seed: Sequence[Mapping]) -> dict[str, dict]:
-    """Measures over seeds.
+def summarize(per_seed: Sequence[SeedScores]) -> dict[str, Measure]:
+    """Measures over seeds, by name.
 
-    Args:
-      per_seed: of each seed `measures` by name, and `shares` by name as (count, number).
-
-    Returns:
-      By name, for JSON: `mean`, `interval` and `values`. Shares are those of all seeds together,
-      with Clopper and Pearson's interval; other measures are means with Student's.
+    Shares are those of all seeds together, with Clopper and Pearson's interval; other measures are
+    means with Student's.
     """
     result = {
-        name: truth_metrics.mean_over_seeds([seed['measures'].get(name) for seed in per_seed])
-        for name in dict.fromkeys(name for seed in per_seed for name in seed['measures'])
+        name: truth_metrics.mean_over_seeds([seed.measures.get(name) for seed in per_seed])
+        for name in dict.fromkeys(name for seed in per_seed for name in seed.measures)
     }
-    for name in dict.fromkeys(name for seed in per_seed for name in seed['shares']):
-        counts = [seed['shares'][name] for seed in per_seed if name in seed['shares']]
+    for name in dict.fromkeys(name for seed in per_seed for name in seed.shares):
+        counts = [seed.shares[name] for seed in per_seed if name in seed.shares]
         count, number = (sum(column) for column in zip(*counts, strict=True))
-        result[name] = {
-            'mean': count / number,
-            'interval': list(truth_metrics.share_interval(count, number)),
-            'values': [count / number for count, number in counts],
-        }
+        values = tuple(count / number for count, number in counts)
+        interval = truth_metrics.share_interval(count, number)
+        result[name] = Measure(count / number, interval, values)
     return result
 
 
-def judge(measures: Mapping[str, Mapping], targets: Mapping[str, Target]) -> dict[str, bool]:
-    """Whether each target is met; a measure that is not there misses its target."""
-    nothing = {'mean': None, 'interval': None}
-    return {name: target.met(measures.get(name, nothing)) for name, target in targets.items()}
+def judge(measures: Mapping[str, Measure], targets: Mapping[str, Target]) -> dict[str, bool]:
+    """Whether each target is met; a measure that does not exist misses its target."""
+    return {name: target.met(measures.get(name, NOT_MEASURED)) for name, target in targets.items()}
 
 
-def to_markdown(report: Mapping, targets: Mapping[str, Target]) -> str:
-    """A table for each group of measures, those that something is asked of first."""
-    measures, met = report['measures'], report['met']
-    setup = report['setup']
+def to_markdown(report: Report, targets: Mapping[str, Target]) -> str:
+    """A table for each group of measures, those with a target first."""
+    measures = report.measures
     parts = [
         '# Is the analysis right? Measured on scenes with planted truth',
-        f'{len(setup["seeds"])} scene seed(s) ({", ".join(map(str, setup["seeds"]))}), '
-        f'{setup["train"]} scenes for training and {setup["val"]} for the analysis each. Means '
-        "over seeds, in brackets their 95 % interval (Student's t; of shares of tables or samples "
-        f"over all seeds Clopper and Pearson's). {sum(met.values())} of {len(met)} figures are "
-        'met.',
-        f'    {setup["command"]}',
+        f'{len(report.seeds)} scene seed(s) ({", ".join(map(str, report.seeds))}), {report.train} '
+        f'scenes for training and {report.val} for the analysis each. Means over seeds, in '
+        "brackets 95 % confidence intervals (Student's t; for shares of tables or samples Clopper "
+        f"and Pearson's, over all seeds). {sum(report.met.values())} of {len(report.met)} targets "
+        'are met.',
+        f'    {report.command}',
     ]
-    if seen := [str(seed) for seed in setup['seeds'] if seed not in scenes.HELD_OUT_SEEDS]:
+    if seen := [str(seed) for seed in report.seeds if seed not in scenes.HELD_OUT_SEEDS]:
         parts.insert(
             2,
-            f'**These figures flatter the analysis:** scene seed(s) {", ".join(seen)} are not kept '
-            'aside for scoring, and the analysis may have been developed on them.',
+            f'**These figures flatter the analysis:** scene seed(s) {", ".join(seen)} are not held '
+            'out, and the analysis may have been developed on them.',
         )
-    groups = {}
+    groups: dict[str, list[str]] = {}
     for name in sorted(measures | dict.fromkeys(targets), key=lambda name: name not in targets):
         groups.setdefault(name.partition('/')[0], []).append(name)
     for group, names in groups.items():
         rows = []
         for name in names:
-            measure = measures.get(name, {'mean': None, 'interval': None, 'values': []})
-            verdict = {None: '', True: 'met', False: '**missed**'}[met.get(name)]
+            measure = measures.get(name, NOT_MEASURED)
+            verdict = {None: '', True: 'met', False: '**missed**'}[report.met.get(name)]
             rows.append(
-                f'| {markdown.escape(name.partition("/")[2])} | {_cell(measure)} '
-                f'| {", ".join(map(_number, measure["values"]))} '
+                f'| {markdown.escape(name.partition("/")[2])} '
+                f'| {markdown.number(measure.mean, measure.interval)} '
+                f'| {", ".join(map(markdown.number, measure.values))} '
                 f'| {targets.get(name, "")} | {verdict} |'
             )
-        parts.append(
-            '\n'.join(
-                [
-                    f'**{group}**\n',
-                    '| measure | mean | by seed | asked | |',
-                    '|---|---|---|---|---|',
-                    *rows,
-                ]
-            )
-        )
+        header = '| measure | mean | by seed | target | |\n|---|---|---|---|---|'
+        parts.append('\n'.join([f'**{group}**\n', header, *rows]))
     return '\n\n'.join(parts) + '\n'
 
 
-def _number(value: float | None) -> str:
-    return '–' if value is None else f'{value:.3f}'
-
-
-def _cell(measure: Mapping) -> str:
-    text, interval = _number(measure['mean']), measure['interval']
-    return f'{text} [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else text
-
-
-def figure(report: Mapping, targets: Mapping[str, Target], path: pathlib.Path) -> None:
-    """Draws what is asked for: each measure with its interval and seeds, and the figure, as PNG."""
-    names = [name for name in targets if report['measures'].get(name, {}).get('mean') is not None]
-    picture, axis = plt.subplots(figsize=(9.5, 1.4 + 0.36 * len(names)), layout='constrained')
+def figure(report: Report, targets: Mapping[str, Target], path: pathlib.Path) -> None:
+    """Draws each measure that has a target, with its interval, seeds and target, as PNG."""
+    names = [name for name in targets if report.measures.get(name, NOT_MEASURED).mean is not None]
+    picture = Figure(figsize=(9.5, 1.4 + 0.36 * len(names)), layout='constrained')
+    axis = picture.subplots()
+    colors = {True: palette.BLUE, False: palette.VERMILLION}
     for place, name in enumerate(names):
-        measure, target = report['measures'][name], targets[name]
-        colour = MET if report['met'][name] else MISSED
-        if measure['interval']:
-            axis.hlines(place, *measure['interval'], color=colour, linewidth=2)
-        values = [value for value in measure['values'] if value is not None]
-        axis.plot(values, [place] * len(values), '.', color=OTHER, markersize=5, zorder=3)
-        marker = 'o' if report['met'][name] else 'X'
-        axis.plot(measure['mean'], place, marker, color=colour, markersize=8, zorder=4)
+        measure, target, met = report.measures[name], targets[name], report.met[name]
+        if measure.interval:
+            axis.hlines(place, *measure.interval, color=colors[met], linewidth=2)
+        values = [value for value in measure.values if value is not None]
+        axis.plot(values, [place] * len(values), '.', color=palette.GRAY, markersize=5, zorder=3)
+        marker = 'o' if met else 'X'
+        axis.plot(measure.mean, place, marker, color=colors[met], markersize=8, zorder=4)
         bounds = [bound for bound in (target.low, target.high) if math.isfinite(bound)]
         axis.vlines(bounds, place - 0.4, place + 0.4, color='black', linewidth=1.6)
     axis.set_yticks(range(len(names)), [name.replace('$', r'\$') for name in names])
@@ -179,13 +195,12 @@ def figure(report: Mapping, targets: Mapping[str, Target], path: pathlib.Path) -
     axis.grid(axis='x', color='0.9')
     axis.set_axisbelow(True)
     handles = [
-        axis.plot([], [], 'o', color=MET, label='met')[0],
-        axis.plot([], [], 'X', color=MISSED, label='missed')[0],
-        axis.plot([], [], '.', color=OTHER, label='a seed')[0],
-        axis.plot([], [], '|', color='black', markersize=12, label='asked')[0],
+        axis.plot([], [], 'o', color=colors[True], label='met')[0],
+        axis.plot([], [], 'X', color=colors[False], label='missed')[0],
+        axis.plot([], [], '.', color=palette.GRAY, label='a seed')[0],
+        axis.plot([], [], '|', color='black', markersize=12, label='target')[0],
     ]
     axis.legend(
         handles=handles, loc='lower center', bbox_to_anchor=(0.5, 1), ncols=4, frameon=False
     )
     picture.savefig(path, dpi=150)
-    plt.close(picture)

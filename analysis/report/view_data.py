@@ -1,71 +1,66 @@
-"""What the report's page is told about an analysis, read from its artifacts alone.
+"""What the report's page shows of an analysis, read from its artifacts alone.
 
 A view is one analysed checkpoint and split. Its pieces, each a JSON document:
 
-view      what map, charts and table need: run, run_name, split, step, n, fingerprint, class_names,
-          columns, map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, pieces (where the other
-          two are), missing (artifacts that are not there)
+view      what map, charts and table need: run, split, step, n, fingerprint, class_names, columns
+          (`columns`), map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, missing (stages that
+          were not run)
 similar   index int32 and distance float32 `[N, k]`
 findings  clusters, density_clusters, slices, associations, grayscale_copies, confusion,
-          label_issues, saliency: as in their artifacts, but images by row instead of id
-
-A column has name, role (id, metadata, metric, cluster, issue, slice), kind, unit, description and
-values:
-
-number    float32 with NaN for null, or uint8 or uint16 with `missing` for null if all values are
-          small whole numbers; image_id is float64
-boolean   uint8: 0, 1, 255 for null
-category  uint16 codes of `categories`, 65535 for null
-text      a list of strings, None for null
-
-Arrays are {dtype, shape, base64}, little endian.
+          label_issues, saliency: as in the schemas of these stages, images by row
 """
 
 import base64
+import dataclasses
 import json
-import re
-from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
-import pyarrow
-from PIL import Image
 from pycocotools import mask as mask_utils
 
-from analysis.associations import stage as associations
-from analysis.clusters import stage as clusters
-from analysis.confusion import stage as confusion
-from analysis.label_issues import stage as label_issues
-from analysis.pictures import stage as pictures
-from analysis.saliency import stage as saliency
-from analysis.samples import stage as samples
-from analysis.similar import stage as similar
-from analysis.similarity_map import stage as similarity_map
-from analysis.slices import search as slice_search
-from analysis.slices import stage as slices
+from analysis.associations.schema import Associations
+from analysis.clusters.schema import Cluster, Clusters
+from analysis.confusion import schema as confusion
+from analysis.figures import images, palette
+from analysis.label_issues.schema import LabelIssues
+from analysis.pictures import schema as pictures
+from analysis.pictures.schema import Pictures
+from analysis.report import columns
+from analysis.report.columns import encode
+from analysis.samples.schema import Samples
+from analysis.similar.schema import Similar
+from analysis.similarity_map.schema import SimilarityMap
+from analysis.slices.schema import Slices
+from analysis.stage import artifacts, old_artifacts, storage
 from analysis.stage.layers import DEEP, FINE
-from analysis.stage.old_artifacts import load_json
-from analysis.stage.run import Analysis
+from analysis.stage.view import View
 
 MOST_REGIONS = 2000
-_NO_CODE = 65535
-_HEAT_SIDE = 64  # pixels of heat-maps that are made of a few cells
-# Of signed maps: orange and purple, as in `analysis.saliency_report`.
-_FOR, _AGAINST = (230, 97, 1), (94, 60, 153)
 
 
-def encode(array: np.ndarray, **more: Any) -> dict:
-    """An array for JSON."""
-    plain = np.ascontiguousarray(array, array.dtype.newbyteorder('<'))
-    text = base64.b64encode(plain.tobytes()).decode()
-    return {'dtype': array.dtype.name, 'shape': list(array.shape), 'base64': text, **more}
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+    """The pieces of a view, for JSON.
+
+    Attributes:
+      view: see the module's docstring.
+      similar: None if that stage was not run.
+      findings: see the module's docstring.
+      files: WebP files by path, besides those of the stage `pictures`.
+    """
+
+    view: dict[str, Any]
+    similar: dict[str, Any] | None
+    findings: dict[str, Any]
+    files: dict[str, bytes]
 
 
 def to_script(key: str, value: Any) -> str:
-    """JavaScript that hands `value` over under `key`; harmless within HTML too.
+    """JavaScript that provides `value` under `key`; harmless within HTML too.
 
     Raises:
-      ValueError: there is a number in it that is not finite.
+      ValueError: a number in it is not finite.
     """
     # ASCII only, and nothing that could end a script element or begin another.
     escape = {'<': '\\u003c', '>': '\\u003e', '&': '\\u0026', '\x7f': '\\u007f'}
@@ -75,233 +70,104 @@ def to_script(key: str, value: Any) -> str:
     return f'explorer.provide({texts[0]},{texts[1]});\n'
 
 
-def descriptions() -> dict[str, str]:
-    """What `analysis.samples` says of its columns, by name; classes and categories as <class>."""
-    found, names = {}, []
-    for line in samples.__doc__.splitlines():
-        if match := re.fullmatch(r'    ((?:\w+(?:<\w+>)?)(?:, \w+)*) +(\S.*)', line):
-            names = match[1].split(', ')
-            found |= dict.fromkeys(names, match[2])
-        elif names and line.startswith(' ' * 20):
-            found |= {name: f'{found[name]} {line.strip()}' for name in names}
-        else:
-            names = []
-    return found
-
-
-def _describe(name: str, known: dict[str, str]) -> str:
-    for pattern, text in known.items():
-        start, _, kind = pattern.partition('<')
-        if name == pattern or kind and name.startswith(start):
-            return text
-    return ''
-
-
-def _number(values: np.ndarray) -> dict:
-    """Values of a column of numbers `[N]`, NaN for null, in as few bytes as it takes."""
-    known = values[~np.isnan(values)]
-    for dtype in (np.uint8, np.uint16):
-        most = np.iinfo(dtype).max
-        if ((known >= 0) & (known < most) & (known == np.floor(known))).all():
-            codes = np.where(np.isnan(values), most, values).astype(dtype)
-            return encode(codes, missing=most)
-    return encode(values.astype(np.float32))
-
-
-def _category(names: Sequence[str | None], categories: Sequence[str]) -> dict:
-    number = {name: code for code, name in enumerate(categories)}
-    codes = np.array([number.get(name, _NO_CODE) for name in names], np.uint16)
-    return {'kind': 'category', 'categories': list(categories), 'values': encode(codes)}
-
-
-def _column(name: str, role: str, description: str, unit: str = '', **values: Any) -> dict:
-    return {'name': name, 'role': role, 'unit': unit, 'description': description, **values}
-
-
-def sample_columns(table: pyarrow.Table) -> list[dict]:
-    """Columns of samples.parquet."""
-    known, result = descriptions(), []
-    for field in table.schema:
-        column, name = table[field.name], field.name
-        metadata = {key: value.decode() for key, value in (field.metadata or {}).items()}
-        if name == 'image_id':
-            values = {'kind': 'number', 'values': encode(column.to_numpy().astype(np.float64))}
-        elif name == 'file_name':
-            values = {'kind': 'text', 'values': column.to_pylist()}
-        elif pyarrow.types.is_string(field.type):
-            texts = column.to_pylist()
-            values = _category(texts, sorted({text for text in texts if text is not None}))
-        elif pyarrow.types.is_boolean(field.type):
-            codes = np.nan_to_num(samples.numbers(table, name), nan=255).astype(np.uint8)
-            values = {'kind': 'boolean', 'values': encode(codes)}
-        else:
-            values = {'kind': 'number', 'values': _number(samples.numbers(table, name))}
-        role, unit = metadata.get(b'role', 'metadata'), metadata.get(b'unit', '')
-        result.append(_column(name, role, _describe(name, known), unit, **values))
-    return result
-
-
-def _cluster_columns(arrays: dict[str, np.ndarray], summary: dict) -> list[dict]:
-    both = (
-        ('cluster', 'k-means cluster of the embeddings', arrays['label'], summary['clusters']),
-        (
-            'density_cluster',
-            'HDBSCAN cluster of the embeddings; none in sparse regions',
-            arrays['density_label'],
-            summary['density']['clusters'],
-        ),
-    )
-    result = []
-    for name, description, label, entries in both:
-        # Numbered, as two clusters may be described by the same words.
-        categories = [f'{k}: {entry["name"]}' for k, entry in enumerate(entries)]
-        names = [categories[k] if k >= 0 else None for k in label]
-        result.append(_column(name, 'cluster', description, **_category(names, categories)))
-    return result
-
-
-def _issue_columns(images: list[dict]) -> list[dict]:
-    scores = np.array([row['score'] for row in images], np.float64)
-    kinds = [row['kind'] for row in images]
+def _clusters(entries: tuple[Cluster, ...]) -> list[dict[str, Any]]:
     return [
-        _column(
-            'label_issue_score',
-            'issue',
-            'how suspicious the most suspicious region of the label is',
-            '0–1',
-            kind='number',
-            values=encode(scores.astype(np.float32)),
-        ),
-        _column(
-            'label_issue_kind',
-            'issue',
-            'what is probably wrong there',
-            **_category(kinds, label_issues.ERRORS),
-        ),
+        {'id': k, **msgspec.to_builtins(entry), 'heat_map': None} for k, entry in enumerate(entries)
     ]
 
 
-def _slice_columns(analysis: Analysis, table: pyarrow.Table, metrics: dict) -> list[dict]:
-    columns, result = slices.load_columns(analysis), {}
-    for metric, part in metrics.items():
-        # Images without the metric are in no slice.
-        known = ~np.isnan(samples.numbers(table, metric.removesuffix('_given_size')))
-        for row in part['slices']:
-            inside = slice_search.membership(columns, row['conditions']) & known
-            name = f'slice: {row["text"]}'
-            description = f'slice in which {metric} is worse than elsewhere'
-            values = encode(inside.astype(np.uint8))
-            # The same slice of a later search has the same images, or fewer.
-            result.setdefault(
-                name, _column(name, 'slice', description, kind='boolean', values=values)
-            )
-    return list(result.values())
+def _regions(view: View, found: LabelIssues) -> list[dict[str, Any]]:
+    """The most suspicious regions with their outlines as data URIs."""
+    size = view.config.data.image_size
+    rows = found.regions.to_pylist()
+    rows.sort(key=lambda row: (-row['score'], row['row']))
+    kept = (
+        'row', 'kind', 'score', 'given', 'suggested', 'confidence', 'area', 'annotation_id'
+    )  # fmt: skip
+    regions = []
+    for region in rows[:MOST_REGIONS]:
+        mask = mask_utils.decode({'size': [size, size], 'counts': region['rle']})
+        data = base64.b64encode(images.encode(images.draw_outline(mask))).decode()
+        regions.append(
+            {
+                **{key: region[key] for key in kept},
+                'box': [region[side] for side in ('left', 'top', 'right', 'bottom')],
+                'mask': f'data:image/webp;base64,{data}',
+            }
+        )
+    return regions
 
 
-def _entries(summary: list[dict], arrays: dict[str, np.ndarray] | None) -> list[dict]:
-    result = []
-    for k, entry in enumerate(summary):
-        rows = {
-            name: [int(row) for row in arrays[name][k] if row >= 0] if arrays else []
-            for name in ('exemplars', 'diverse')
-        }
-        result.append({'id': k, 'stability': None, **entry, **rows, 'heat_map': None})
-    return result
-
-
-def _region_masks(rows: list[dict], size: int) -> list[str]:
-    """Outlines of regions over the picture, white in a dark rim, as data URIs."""
-    result = []
-    for row in rows:
-        mask = mask_utils.decode({'size': [size, size], 'counts': row['rle']})
-        # Twice as fine, so that the line is thin, and smooth.
-        smooth = Image.fromarray(mask * 255).resize((2 * size,) * 2, Image.Resampling.BICUBIC)
-        fine = np.asarray(smooth) >= 128
-        line = fine & ~_shrink(fine)
-        rim = ~_shrink(~line) & ~line
-        pixels = np.zeros((*fine.shape, 4), np.uint8)
-        pixels[line] = 255
-        pixels[rim] = (0, 0, 0, 170)
-        data = base64.b64encode(pictures.encode(pixels)).decode()
-        result.append(f'data:image/webp;base64,{data}')
-    return result
-
-
-def _shrink(mask: np.ndarray) -> np.ndarray:
-    """A mask without the pixels beside its border; the picture's edge is none."""
-    padded = np.pad(mask, 1, constant_values=True)
-    return mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-
-
-def _regions(analysis: Analysis, table: pyarrow.Table, row_of: dict[int, int]) -> list[dict]:
-    regions = sorted(table.to_pylist(), key=lambda row: (-row['score'], row['image_id']))
-    regions = regions[:MOST_REGIONS]
-    masks = _region_masks(regions, analysis.run.config.data.image_size)
-    kept = ('kind', 'score', 'given', 'suggested', 'confidence', 'area', 'annotation_id')
-    return [
-        {
-            'row': row_of[region['image_id']],
-            **{key: region[key] for key in kept},
-            'box': [region[side] for side in ('left', 'top', 'right', 'bottom')],
-            'mask': mask,
-        }
-        for region, mask in zip(regions, masks, strict=True)
+def _pictures(view: View, found: Pictures) -> dict[str, Any]:
+    """Paths of all pictures, and how to read them."""
+    details = {}
+    for row in found.details:
+        paths = pictures.detail_paths(row, view.class_names)
+        classes = {name: paths.pop(f'class {name}') for name in view.class_names[1:]}
+        details[str(row)] = {**paths, 'classes': classes}
+    sheets = [
+        {kind: pictures.sheet_path(number, kind) for kind in pictures.SHEET_KINDS}
+        for number in range(found.num_sheets)
     ]
+    kept = {key: getattr(found, key) for key in ('thumb_size', 'columns', 'per_sheet')}
+    return {
+        **kept,
+        'sheets': sheets,
+        'details': details,
+        'error_colors': found.error_colors,
+        'scales': msgspec.to_builtins(found.scales),
+    }
 
 
-def signed_heat(cells: np.ndarray) -> np.ndarray:
-    """A signed map over a picture, orange for and purple against, uint8 `[64, 64, 4]`.
+@dataclasses.dataclass(frozen=True)
+class HeatMaps:
+    """Heat-maps of evidence for a class, the loss or a cluster.
 
-    Args:
-      cells: `[G, G]`.
+    Attributes:
+      rows: by row the paths by target.
+      clusters: by cluster a path.
+      files: WebP files by path.
     """
-    picture = Image.fromarray(np.ascontiguousarray(cells, np.float32))
-    fine = np.asarray(picture.resize((_HEAT_SIDE,) * 2, Image.Resampling.BICUBIC))
-    # One cell that stands out would leave the rest dark. Few levels, so that files are small.
-    share = (fine / max(np.percentile(np.abs(fine), 99), 1e-12)).clip(-1, 1)
-    opacity = (np.abs(share) * 16).round() / 16 * 230
-    colors = np.where(share[..., None] > 0, _FOR, _AGAINST) * (opacity > 0)[..., None]
-    return np.concatenate([colors, opacity[..., None]], -1).astype(np.uint8)
+
+    rows: dict[int, dict[str, str]]
+    clusters: dict[int, str]
+    files: dict[str, bytes]
 
 
-def saliency_pictures(
-    arrays: dict[str, np.ndarray], details: list[int], label: np.ndarray | None
-) -> dict:
-    """Heat-maps of what speaks for a class, the loss or a cluster.
+def heat_maps(
+    found: dict[str, np.ndarray], details: tuple[int, ...], label: np.ndarray | None
+) -> HeatMaps:
+    """Draws the heat-maps of some rows.
 
     Args:
-      arrays: of saliency.npz.
+      found: maps of all images.
       details: rows that get them.
-      label: clusters as they are now, `[N]`; those that the maps were made of may be older, and
-        then there are none of clusters.
-
-    Returns:
-      `rows`: by row the paths by target; `clusters`: by cluster a path; `files`: WebP by path.
+      label: clusters as they are now, `[N]`. If the maps are of older ones, none are drawn of
+        clusters.
     """
-    targets, layers = arrays['targets'].tolist(), arrays['layers'].tolist()
-    if label is None or not np.array_equal(label, arrays['cluster']):
+    targets, layers = found['targets'].tolist(), found['layers'].tolist()
+    if label is None or not np.array_equal(label, found['cluster']):
         targets = [target for target in targets if target != 'cluster']  # always the last
-    rows, found, files = {}, {}, {}
+    result = HeatMaps({}, {}, {})
     for row in details:
-        mine = rows[row] = {}
+        mine = result.rows[row] = {}
         for t, target in enumerate(targets):
-            if np.isfinite(arrays['score'][row, t]):
-                # A cluster is known by what is deep in the encoder, a class by the decoder's end.
+            if np.isfinite(found['score'][row, t]):
+                # Clusters are explained by the deep encoder, classes by the end of the decoder.
                 layer = layers.index(DEEP if target == 'cluster' else FINE)
-                cells = arrays[f'layer_{layer}'][row, t]
+                cells = found[f'layer_{layer}'][row, t]
                 mine[target] = f'saliency/{row}-{t}.webp'
-                files[mine[target]] = pictures.encode(signed_heat(cells))
-    if 'cluster' in targets:
-        maps = arrays[f'layer_{layers.index(DEEP)}'][:, targets.index('cluster')]
+                result.files[mine[target]] = images.encode(images.color_evidence(cells))
+    if label is not None and 'cluster' in targets:
+        maps = found[f'layer_{layers.index(DEEP)}'][:, targets.index('cluster')]
         for k in range(label.max() + 1):
-            found[k] = f'clusters/{k}.webp'
+            result.clusters[k] = f'clusters/{k}.webp'
             mean = maps[label == k].mean(0, dtype=np.float64)
-            files[found[k]] = pictures.encode(signed_heat(mean))
-    return {'rows': rows, 'clusters': found, 'files': files}
+            result.files[result.clusters[k]] = images.encode(images.color_evidence(mean))
+    return result
 
 
 def _short_saliency(result: dict) -> dict:
-    """Areas under deletion and insertion curves and energies, with their intervals."""
     short = {'energy': result['energy']}
     for kind in ('class', 'cluster'):
         if kind in result:
@@ -319,97 +185,79 @@ def _short_saliency(result: dict) -> dict:
     return short
 
 
-def read_view(analysis: Analysis) -> dict[str, Any]:
+def read_view(view: View) -> Pieces:
     """All pieces of a view.
 
-    Args:
-      analysis: of `artifacts.open_written`.
-
-    Returns:
-      'view', 'similar' (None without it), 'findings' as in the module's docstring, and 'files':
-      pictures that are not in the artifact `pictures`, WebP by path.
-
     Raises:
-      ValueError: an artifact is damaged or does not fit; samples.parquet is missing.
+      ValueError: an artifact is damaged or does not fit, or there is no `samples`.
     """
-    folder, ids = analysis.folder, analysis.examples.image_ids
-    table = samples.load(analysis)
-    row_of = {int(image_id): row for row, image_id in enumerate(ids)}
-    missing = []
+    table = artifacts.load(view, Samples).table
+    missing: list[str] = []
 
-    def there(file: str) -> bool:
-        if not (folder / file).exists():
-            missing.append(file.partition('.')[0])
-        return (folder / file).exists()
+    def read(kind: type[artifacts.R], name: str = '') -> artifacts.R | None:
+        if artifacts.exists(view, kind, name):
+            return artifacts.load(view, kind, name)
+        missing.append(kind.NAME)
+        return None
 
     findings: dict[str, Any] = {}
-    view: dict[str, Any] = {
-        'n': len(ids),
-        'run': str(analysis.run.workdir),
-        'split': analysis.split,
-        'step': analysis.run.step,
-        'fingerprint': analysis.run.data['fingerprint']['id'],
-        'class_names': list(analysis.run.class_names),
-        'columns': sample_columns(table),
+    page: dict[str, Any] = {
+        'n': len(view),
+        'run': str(view.workdir),
+        'split': view.split,
+        'step': view.step,
+        'fingerprint': view.data['fingerprint']['id'],
+        'class_names': list(view.class_names),
+        'columns': list(columns.of_samples(table)),
     }
-    pieces = {'view': view, 'similar': None, 'findings': findings, 'files': {}}
-    details: list[int] = []
-    label = None
-    if there('pictures.json'):
-        view['pictures'] = pictures.load(analysis)
-        wanted = -(-len(ids) // view['pictures'].get('per_sheet', 1))
-        if len(view['pictures']['sheets']) != wanted:
-            raise ValueError(
-                f'{folder / "pictures.json"} is unfinished: run python -m analysis.pictures again.'
-            )
-        details = [int(row) for row in view['pictures']['details']]
-    if there('similarity_map.npz'):
-        arrays = similarity_map.load(analysis)
-        view |= {name: encode(arrays[name]) for name in ('map_2d', 'map_3d')}
-        quality = ('trustworthiness', 'recall')
-        view['map_quality'] = {name: arrays[name].tolist() for name in quality}
-    if there('clusters.json'):
-        arrays, summary = clusters.load(analysis), load_json(analysis, 'clusters', clusters.VERSION)
-        label = arrays['label']
-        view['columns'] += _cluster_columns(arrays, summary)
-        findings['clusters'] = _entries(summary['clusters'], arrays)
-        findings['density_clusters'] = _entries(summary['density']['clusters'], None)
-    if there('similar.npz'):
-        pieces['similar'] = {key: encode(array) for key, array in similar.load(analysis).items()}
-    if there('label_issues.json'):
-        regions, result = label_issues.load(analysis)
-        view['columns'] += _issue_columns(result['images'])
-        findings['label_issues'] = _regions(analysis, regions, row_of)
-        findings['label_issues_total'] = len(regions)
-    if there('slices.json'):
-        findings['slices'] = slices.load(analysis)['metrics']
-        view['columns'] += _slice_columns(analysis, table, findings['slices'])
-        for part in findings['slices'].values():
-            for row in part['slices']:
-                row['worst'] = [row_of[image_id] for image_id in row['worst']]
-    if there('associations.json'):
-        result = load_json(analysis, 'associations', associations.VERSION)
-        findings['grayscale_copies'] = result.pop('grayscale_copies')
-        findings['associations'] = result
-    kinds = [k for k in ('confusion-pooled', 'confusion') if (folder / f'{k}.json').exists()]
-    if kinds or there('confusion.json'):
-        findings['confusion'] = load_json(analysis, kinds[0], confusion.VERSION)
-        pooled = findings['confusion'].get('pooled', [])
-        findings['confusion']['pooled'] = len(pooled)
-    if there('saliency.json'):
-        findings['saliency'] = _short_saliency(load_json(analysis, 'saliency', saliency.VERSION))
-    if there('saliency.npz') and 'pictures' in view:
-        made = saliency_pictures(saliency.load(analysis), details, label)
-        pieces['files'] = made['files']
-        for row, paths in made['rows'].items():
-            view['pictures']['details'][str(row)]['saliency'] = paths
-        for k, path in made['clusters'].items():
-            findings['clusters'][k]['heat_map'] = path
-        view['pictures']['scales']['saliency'] = {
-            'colors': [f'rgb{_AGAINST}', 'transparent', f'rgb{_FOR}'],
-            'low': -1,
-            'high': 1,
-            'unit': 'speaks against – for',
+    near, label, files = None, None, {}
+    if shown := read(Pictures):
+        page['pictures'] = _pictures(view, shown)
+    if maps := read(SimilarityMap):
+        page |= {'map_2d': encode(maps.map_2d), 'map_3d': encode(maps.map_3d)}
+        page['map_quality'] = {
+            key: [getattr(quality, key) for quality in maps.maps]
+            for key in ('trustworthiness', 'recall')
         }
-    view['missing'] = list(dict.fromkeys(missing))
-    return pieces
+    if clusters := read(Clusters):
+        label = clusters.label
+        page['columns'] += columns.of_clusters(clusters)
+        findings['clusters'] = _clusters(clusters.clusters)
+        findings['density_clusters'] = _clusters(clusters.density.clusters)
+    if similar := read(Similar):
+        near = {'index': encode(similar.index), 'distance': encode(similar.distance)}
+    if issues := read(LabelIssues):
+        page['columns'] += columns.of_label_issues(issues)
+        findings['label_issues'] = _regions(view, issues)
+        findings['label_issues_total'] = len(issues.regions)
+    if slices := read(Slices):
+        findings['slices'] = storage.to_json(slices)['metrics']
+        page['columns'] += columns.of_slices(slices, table)
+    if associations := read(Associations):
+        found = storage.to_json(associations)
+        findings['grayscale_copies'] = found.pop('grayscale_copies')
+        findings['associations'] = found
+    pooled = artifacts.exists(view, confusion.Confusion, confusion.POOLED)
+    if confused := read(confusion.Confusion, confusion.POOLED if pooled else ''):
+        findings['confusion'] = {
+            **storage.to_json(confused), 'pooled': len(confused.pooled)
+        }  # fmt: skip
+    if not (view.folder / 'saliency.json').exists():
+        missing.append('saliency')
+    else:
+        findings['saliency'] = _short_saliency(old_artifacts.load_json(view, 'saliency', 1))
+        if shown:
+            made = heat_maps(old_artifacts.load_arrays(view, 'saliency', 1), shown.details, label)
+            files = made.files
+            for row, paths in made.rows.items():
+                page['pictures']['details'][str(row)]['saliency'] = paths
+            for k, path in made.clusters.items():
+                findings['clusters'][k]['heat_map'] = path
+            page['pictures']['scales']['saliency'] = {
+                'colors': [palette.AGAINST, 'transparent', palette.FOR],
+                'low': -1,
+                'high': 1,
+                'unit': 'against – for',
+            }
+    page['missing'] = missing
+    return Pieces(page, near, findings, files)

@@ -145,11 +145,11 @@ def test_intervals_of_shares():
 
 def test_mean_over_seeds():
     found = truth_metrics.mean_over_seeds([0.5, 0.7, None, 0.6])
-    assert found['mean'] == pytest.approx(0.6)
-    low, high = found['interval']
+    assert found.mean == pytest.approx(0.6)
+    low, high = found.interval
     assert high - 0.6 == pytest.approx(
         4.303 * 0.1 / 3**0.5, rel=1e-3
     ) and low + high == pytest.approx(1.2)
-    assert found['values'] == [0.5, 0.7, None, 0.6]
-    assert truth_metrics.mean_over_seeds([0.5])['interval'] is None
-    assert truth_metrics.mean_over_seeds([None])['mean'] is None
+    assert found.values == (0.5, 0.7, None, 0.6)
+    assert truth_metrics.mean_over_seeds([0.5]).interval is None
+    assert truth_metrics.mean_over_seeds([None]).mean is None

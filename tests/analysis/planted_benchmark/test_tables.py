@@ -1,13 +1,16 @@
+import dataclasses
+
 import pytest
 from PIL import Image
 
 from analysis.planted_benchmark import tables as truth_tables
-from analysis.planted_benchmark.tables import Target
+from analysis.planted_benchmark.metrics import Measure
+from analysis.planted_benchmark.tables import Report, SeedScores, Target
 from segmentation import scenes
 
 
 def measure(mean, interval=None):
-    return {'mean': mean, 'interval': interval, 'values': [mean]}
+    return Measure(mean, interval, (mean,))
 
 
 @pytest.mark.parametrize(
@@ -38,14 +41,14 @@ def test_what_is_not_measured_misses_its_target():
 
 def test_summary_pools_shares_and_averages_measures():
     seeds = [
-        {'measures': {'a/x': 0.4, 'a/z': None}, 'shares': {'n/s': (1, 10)}},
-        {'measures': {'a/x': 0.6, 'a/z': 1.0}, 'shares': {'n/s': (9, 90)}},
+        SeedScores({'a/x': 0.4, 'a/z': None}, {'n/s': (1, 10)}),
+        SeedScores({'a/x': 0.6, 'a/z': 1.0}, {'n/s': (9, 90)}),
     ]
     found = truth_tables.summarize(seeds)
-    assert found['a/x']['mean'] == pytest.approx(0.5) and found['a/x']['values'] == [0.4, 0.6]
-    assert found['a/z']['mean'] == 1 and found['a/z']['interval'] is None
-    assert found['n/s']['mean'] == 0.1 and found['n/s']['values'] == [0.1, 0.1]
-    low, high = found['n/s']['interval']
+    assert found['a/x'].mean == pytest.approx(0.5) and found['a/x'].values == (0.4, 0.6)
+    assert found['a/z'].mean == 1 and found['a/z'].interval is None
+    assert found['n/s'].mean == 0.1 and found['n/s'].values == (0.1, 0.1)
+    low, high = found['n/s'].interval
     assert 0.04 < low < 0.1 < high < 0.19
 
 
@@ -63,18 +66,15 @@ def test_report_says_what_is_missed(tmp_path):
         'b/y|z': measure(0.15, [0.1, 0.3]),
         'a/other': measure(None),
     }
-    report = {
-        'setup': {'seeds': [1], 'train': 10, 'val': 5, 'command': 'python x.py'},
-        'measures': measures,
-        'met': truth_tables.judge(measures, targets),
-    }
+    met = truth_tables.judge(measures, targets)
+    report = Report('python x.py', (1,), 10, 5, measures, {}, met)
     text = truth_tables.to_markdown(report, targets)
-    assert '1 of 3 figures are met' in text
-    assert 'flatter the analysis:** scene seed(s) 1 are not kept' in text
-    report['setup']['seeds'] = [*scenes.HELD_OUT_SEEDS]
-    assert 'flatter' not in truth_tables.to_markdown(report, targets)
-    assert r'| x | 0.700 [0.600, 0.800] | 0.700 | ≥ 0.5 | met |' in text
-    assert r'| y\|z | 0.150 [0.100, 0.300] | 0.150 | ≤ 0.1, interval ≤ 0.2 | **missed** |' in text
+    assert '1 of 3 targets are met' in text
+    assert 'flatter the analysis:** scene seed(s) 1 are not held out' in text
+    held_out = dataclasses.replace(report, seeds=scenes.HELD_OUT_SEEDS)
+    assert 'flatter' not in truth_tables.to_markdown(held_out, targets)
+    assert r'| x | 0.700 (0.600, 0.800) | 0.700 | ≥ 0.5 | met |' in text
+    assert r'| y\|z | 0.150 (0.100, 0.300) | 0.150 | ≤ 0.1, interval ≤ 0.2 | **missed** |' in text
     assert '| never | – |  | ≥ 1 | **missed** |' in text
     assert '| other | – | – |  |  |' in text
     truth_tables.figure(report, targets, tmp_path / 'report.png')

@@ -1,0 +1,120 @@
+"""Columns of the page's table, chart and map: arrays and texts as JSON.
+
+A column has name, role (id, metadata, metric, cluster, issue, slice), kind, unit, description and
+values:
+
+number    float32 with NaN for null, or uint8 or uint16 with `missing` for null if all values are
+          small whole numbers; image_id is float64
+boolean   uint8: 0, 1, 255 for null
+category  uint16 codes of `categories`, 65535 for null
+text      a list of strings, None for null
+
+Arrays are {dtype, shape, base64}, little endian.
+"""
+
+import base64
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow
+
+from analysis.clusters.schema import Clusters
+from analysis.label_issues.schema import ERRORS, LabelIssues
+from analysis.samples import schema as samples
+from analysis.slices.schema import Slices
+
+_NO_CODE = 65535
+
+
+def encode(array: np.ndarray, **more: Any) -> dict[str, Any]:
+    """An array for JSON."""
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder('<'))
+    text = base64.b64encode(plain.tobytes()).decode()
+    return {'dtype': array.dtype.name, 'shape': list(array.shape), 'base64': text, **more}
+
+
+def _number(values: np.ndarray) -> dict[str, Any]:
+    """Numbers `[N]`, NaN for null, in as few bytes as possible."""
+    known = values[~np.isnan(values)]
+    for dtype in (np.uint8, np.uint16):
+        most = np.iinfo(dtype).max
+        if ((known >= 0) & (known < most) & (known == np.floor(known))).all():
+            codes = np.where(np.isnan(values), most, values).astype(dtype)
+            return encode(codes, missing=most)
+    return encode(values.astype(np.float32))
+
+
+def _category(names: Sequence[str | None], categories: Sequence[str]) -> dict[str, Any]:
+    number: dict[str | None, int] = {name: code for code, name in enumerate(categories)}
+    codes = np.array([number.get(name, _NO_CODE) for name in names], np.uint16)
+    return {'kind': 'category', 'categories': list(categories), 'values': encode(codes)}
+
+
+def _column(
+    name: str, role: str, description: str, unit: str = '', **values: Any
+) -> dict[str, Any]:
+    return {'name': name, 'role': role, 'unit': unit, 'description': description, **values}
+
+
+def of_samples(table: pyarrow.Table) -> Iterator[dict[str, Any]]:
+    """The columns of samples.parquet, with the descriptions in its field metadata."""
+    for field in table.schema:
+        column, name = table[field.name], field.name
+        about = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
+        if name == 'image_id':
+            values = {'kind': 'number', 'values': encode(column.to_numpy().astype(np.float64))}
+        elif name == 'file_name':
+            values = {'kind': 'text', 'values': column.to_pylist()}
+        elif pyarrow.types.is_string(field.type):
+            texts = column.to_pylist()
+            values = _category(texts, sorted({text for text in texts if text is not None}))
+        elif pyarrow.types.is_boolean(field.type):
+            codes = np.nan_to_num(samples.numbers(table, name), nan=255).astype(np.uint8)
+            values = {'kind': 'boolean', 'values': encode(codes)}
+        else:
+            values = {'kind': 'number', 'values': _number(samples.numbers(table, name))}
+        role, description = about.get('role', 'metadata'), about.get('description', '')
+        yield _column(name, role, description, about.get('unit', ''), **values)
+
+
+def of_clusters(found: Clusters) -> Iterator[dict[str, Any]]:
+    """The cluster of each image, by k-means and by HDBSCAN."""
+    for name, description, label, entries in (
+        ('cluster', 'k-means cluster of the embeddings', found.label, found.clusters),
+        (
+            'density_cluster',
+            'HDBSCAN cluster of the embeddings; none in sparse regions',
+            found.density_label,
+            found.density.clusters,
+        ),
+    ):
+        # Numbered, as two clusters may have the same name.
+        categories = [f'{k}: {entry.name}' for k, entry in enumerate(entries)]
+        names = [categories[k] if k >= 0 else None for k in label]
+        yield _column(name, 'cluster', description, **_category(names, categories))
+
+
+def of_label_issues(found: LabelIssues) -> Iterator[dict[str, Any]]:
+    """Score and kind of each image's most suspicious region."""
+    worst = found.worst_errors()
+    scores, kinds = np.zeros(found.num_images, np.float32), [None] * found.num_images
+    for row, (score, kind) in worst.items():
+        scores[row], kinds[row] = score, kind
+    about = 'how suspicious the most suspicious region of the label is'
+    yield _column('label_issue_score', 'issue', about, '0–1', kind='number', values=encode(scores))
+    about = 'what is probably wrong there'
+    yield _column('label_issue_kind', 'issue', about, **_category(kinds, ERRORS))
+
+
+def of_slices(found: Slices, table: pyarrow.Table) -> Iterator[dict[str, Any]]:
+    """Which images are in each slice; those without the metric are in none."""
+    seen = set()
+    for metric, row, inside in found.each():
+        # A slice that two searches found has the same images in both, or fewer in the second.
+        if row.text not in seen:
+            seen.add(row.text)
+            known = ~np.isnan(samples.numbers(table, metric.removesuffix('_given_size')))
+            about = f'slice in which {metric} is worse than elsewhere'
+            values = encode((inside & known).astype(np.uint8))
+            yield _column(f'slice: {row.text}', 'slice', about, kind='boolean', values=values)

@@ -1,0 +1,187 @@
+"""Everything that a report shows: its views, and the comparisons between runs."""
+
+import dataclasses
+import datetime
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from analysis.pictures import schema as pictures
+from analysis.report import view_data
+from analysis.report.columns import encode
+from analysis.report.view_data import Pieces
+from analysis.stage import old_artifacts
+from analysis.stage.view import View, find_views
+from segmentation import overlays
+
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A view and its pieces."""
+
+    view: View
+    pieces: Pieces
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a report shows.
+
+    Attributes:
+      manifest: for JSON, which views and comparisons there are.
+      views: by name.
+      comparisons: for JSON, each with this, other (names of views), name, rows and result.
+    """
+
+    manifest: dict[str, Any]
+    views: dict[str, Shown]
+    comparisons: list[dict[str, Any]]
+
+
+def _names(workdir: pathlib.Path, other: pathlib.Path | None) -> dict[pathlib.Path, str]:
+    if other is None:
+        return {workdir: workdir.resolve().name}
+    # Runs of a reproduction differ in the name of their parent.
+    parts = [path.resolve().parts[-2:] for path in (workdir, other)]
+    names = [path[-1] for path in parts]
+    if names[0] == names[1]:
+        names = ['-'.join(path) for path in parts]
+    return {workdir: names[0], other: names[1]}
+
+
+def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Contents:
+    """Reads everything that a report shows.
+
+    Args:
+      workdir: the run directory.
+      other: another run's, if any.
+      first: view that is shown first, `<split>-<step>`; empty for the newest of validation.
+
+    Raises:
+      ValueError: a run was not analysed, or an artifact does not fit.
+    """
+    names = _names(workdir, other)
+    views = {view.folder.name: view for view in find_views(workdir)}
+    first = first or next(iter(views))
+    if first not in views:
+        raise ValueError(f'There is no analysis {first!r}; there are {", ".join(views)}.')
+    newest = max(
+        path.stat().st_mtime
+        for view in views.values()
+        for path in view.folder.iterdir()
+        if path.is_file()
+    )
+    if other:
+        for view in find_views(other):
+            views[f'{re.sub("[^A-Za-z0-9_-]+", "-", names[other])}-{view.folder.name}'] = view
+    shown = {}
+    for name, view in tqdm(views.items(), desc='views', unit='view'):
+        pieces = view_data.read_view(view)
+        there = [piece for piece in ('similar', 'findings') if getattr(pieces, piece)]
+        pieces.view.update(
+            name=name,
+            run_name=names[view.workdir],
+            pieces=[{'key': f'{piece}/{name}', 'file': f'{piece}.js'} for piece in there],
+        )
+        shown[name] = Shown(view, pieces)
+    comparisons = _comparisons(views, other) if other else []
+    chosen = views[first]
+    colors = overlays.colorize(np.arange(len(chosen.class_names)))
+    manifest = {
+        'schema_version': SCHEMA_VERSION,
+        'title': f'{names[workdir]}: {", ".join(chosen.class_names[1:])}',
+        'run': names[workdir],
+        'views': [
+            {
+                key: each.pieces.view[key]
+                for key in ('name', 'run', 'run_name', 'split', 'step', 'n')
+            }
+            for each in shown.values()
+        ],
+        'default': first,
+        'fingerprint': chosen.data['fingerprint']['id'],
+        'class_names': list(chosen.class_names),
+        'class_colors': ['#' + bytes(rgb.tolist()).hex() for rgb in colors],
+        # Of the artifacts, so that the same artifacts make the same report.
+        'created': datetime.datetime.fromtimestamp(int(newest), datetime.UTC).isoformat(),
+        'compare': [
+            {key: comparison[key] for key in ('this', 'other', 'name')}
+            | {'file': f'compare-{i}.js'}
+            for i, comparison in enumerate(comparisons)
+        ],
+        'single_file': False,
+    }
+    return Contents(manifest, shown, comparisons)
+
+
+def _comparisons(views: dict[str, View], other: pathlib.Path) -> list[dict[str, Any]]:
+    """Comparisons with views of the other run, with the rows of the images that both have."""
+    result = []
+    for name, this in views.items():
+        for other_name, that in views.items():
+            if this.workdir == other or that.workdir != other or this.split != that.split:
+                continue
+            run = '-'.join(that.workdir.resolve().parts[-2:])
+            artifact = f'compare-{re.sub("[^A-Za-z0-9_-]+", "-", run)}-{that.step}'
+            if not (this.folder / f'{artifact}.json').exists():
+                continue
+            _, *rows = np.intersect1d(this.image_ids, that.image_ids, return_indices=True)
+            content = old_artifacts.load_json(this, artifact, 1)
+            # As given to this command: the runs may have been moved since.
+            for side, view in (('this', this), ('other', that)):
+                content[side] |= {'workdir': str(view.workdir)}
+            result.append(
+                {
+                    'this': name,
+                    'other': other_name,
+                    'name': f'{name} and {other_name}',
+                    'rows': {
+                        side: encode(numbers.astype(np.int32))
+                        for side, numbers in zip(('this', 'other'), rows, strict=True)
+                    },
+                    'result': content,
+                }
+            )
+    return result
+
+
+def scripts(contents: Contents) -> Iterator[tuple[str, str]]:
+    """(path within data/, JavaScript) of every piece."""
+    yield 'manifest.js', view_data.to_script('manifest', contents.manifest)
+    for name, shown in contents.views.items():
+        pieces = shown.pieces
+        yield f'{name}/view.js', view_data.to_script(f'view/{name}', pieces.view)
+        if pieces.similar:
+            content = {'similar': pieces.similar}
+            yield f'{name}/similar.js', view_data.to_script(f'similar/{name}', content)
+        if pieces.findings:
+            yield f'{name}/findings.js', view_data.to_script(f'findings/{name}', pieces.findings)
+    for i, comparison in enumerate(contents.comparisons):
+        content = {**comparison['result'], 'rows': comparison['rows']}
+        key = f'compare/{comparison["name"]}'
+        yield f'compare-{i}.js', view_data.to_script(key, content)
+
+
+def detail_files(paths: dict[str, Any]) -> list[str]:
+    """Paths of the large pictures of a row, from its entry in `details`, within `pictures/`."""
+    plain = [path for path in paths.values() if isinstance(path, str)]
+    return plain + list(paths['classes'].values())
+
+
+def picture_files(shown: Shown) -> Iterator[tuple[str, pathlib.Path | bytes]]:
+    """(path within data/<view>/, file or content) of every picture of a view."""
+    described = shown.pieces.view.get('pictures', {'sheets': [], 'details': {}})
+    folder = shown.view.folder / 'pictures'
+    for sheet in described['sheets']:
+        for kind in pictures.SHEET_KINDS:
+            yield sheet[kind], folder / sheet[kind]
+    for paths in described['details'].values():
+        for path in detail_files(paths):
+            yield path, folder / path
+    yield from shown.pieces.files.items()
