@@ -5,17 +5,16 @@ import os
 import signal
 import sys
 
+import contenders
 import jax
 import jax.numpy as jnp
-import pytest
-from jax import lax
-
-from scripts.benchmarks import training_speed
-from segmentation.models.unet import SegmentationModel
-
-sys.path.append(str(training_speed.PEERS))  # workers are scripts, and import each other by name
 import jax_worker
 import plain_flax
+import pytest
+import speed_report
+from jax import lax
+
+from segmentation.models.unet import SegmentationModel
 
 
 def entry(rates, peak=1000.0, parameters=7):
@@ -34,7 +33,7 @@ def result():
     }  # fmt: skip
     return {
         'machine': {'cpu': 'abacus', 'cores': 2, 'memory_gb': 1.0, 'system': 'wood'},
-        'settings': {'threads': 2, 'batch_size': 2, 'image_size': 8, 'rounds': 3},
+        'settings': {'threads': 2, 'batch_size': 2, 'image_size': 8, 'rounds': 3, 'gemm_size': 2},
         'versions': {'jax': '0.1'},
         'training': {
             'contenders': {
@@ -59,7 +58,7 @@ def result():
 
 
 def test_ratios_are_of_medians_to_the_best_peer(result):
-    ratios = training_speed.compute_ratios(result)
+    ratios = speed_report.compute_ratios(result)
     assert ratios['training'] == 20 / 25
     assert ratios['memory_training'] == 600 / 800  # PyTorch is the leaner one
     assert ratios['against'] == {
@@ -72,8 +71,8 @@ def test_ratios_are_of_medians_to_the_best_peer(result):
 
 
 def test_report_names_peers_and_the_absent(result):
-    result['ratios'] = training_speed.compute_ratios(result)
-    text = training_speed.report(result)
+    result['ratios'] = speed_report.compute_ratios(result)
+    text = speed_report.report(result)
     assert '| ours | 20.0 (10.0–30.0) | 800 |' in text
     assert 'Ours is 0.80× as fast as TensorFlow; PyTorch needs 0.75× our memory.' in text
     assert 'PyTorch, compiled is absent: no compiler' in text
@@ -105,10 +104,10 @@ serve({{'count': count}})
 @pytest.fixture
 def fake(tmp_path):
     path = tmp_path / 'fake_worker.py'
-    path.write_text(FAKE.format(peers=str(training_speed.PEERS)))
+    path.write_text(FAKE.format(peers=str(contenders.PEERS)))
 
     def start(fails=False):
-        return training_speed.Worker(
+        return contenders.Worker(
             'fake', [sys.executable, path], {'task': 'count', 'fails': fails}, 16, 5, 10
         )
 
@@ -136,7 +135,7 @@ def test_stop_while_a_worker_starts_ends_it(tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored
     try:
         with pytest.raises(KeyboardInterrupt):
-            training_speed.Worker('slow', [sys.executable, '-c', pressed], {}, 1, 1, 1)
+            contenders.Worker('slow', [sys.executable, '-c', pressed], {}, 1, 1, 1)
     finally:
         signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
@@ -144,13 +143,13 @@ def test_stop_while_a_worker_starts_ends_it(tmp_path):
 
 
 def test_contender_that_fails_is_absent_and_ours_an_error(fake):
-    workers, absent = training_speed.alternate(
+    workers, absent = contenders.alternate(
         [('ours', lambda: fake()), ('peer', lambda: fake(fails=True))], 2, title='test'
     )
     assert list(workers) == ['ours'] and len(workers['ours'].rates) == 2
     assert 'RuntimeError: no <memory>' in absent['peer']
-    with pytest.raises(training_speed.WorkerFailed, match='test, ours: RuntimeError'):
-        training_speed.alternate([('ours', lambda: fake(fails=True))], 1, title='test')
+    with pytest.raises(contenders.WorkerFailed, match='test, ours: RuntimeError'):
+        contenders.alternate([('ours', lambda: fake(fails=True))], 1, title='test')
 
 
 def model_variables(model, size=64):

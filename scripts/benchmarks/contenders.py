@@ -1,0 +1,230 @@
+"""Contenders of a benchmark: each is a process of its own, and they take turns.
+
+Each builds its network, warms up and waits (see `peers/protocol.py`). One is busy at a time, in
+another order each round, all with the same number of threads.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+PEERS = pathlib.Path(__file__).resolve().parent / 'peers'
+PATIENCE = 900  # seconds until a worker that does not answer is given up
+PAUSE = 0.5  # seconds between turns: thread pools spin and pipelines fill their buffers for a while
+
+
+class WorkerFailed(RuntimeError):
+    """A worker ended or did not answer; the message has the last line that it wrote."""
+
+
+class Worker:
+    """One contender in a process of its own (see `peers/protocol.py`).
+
+    Attributes:
+      name: of the contender.
+      process: its `Popen`.
+      about: its description of itself, after its first step.
+      rates: units of work per second of each timed turn.
+    """
+
+    def __init__(self, name: str, command: list, spec: dict, unit: float, steps: int, rounds: int):
+        self.name, self.unit, self.steps, self.rounds = name, unit, steps, rounds
+        self.rates, self.results, self.peaks = [], [], []
+        self._log = tempfile.TemporaryFile('w+')
+        # A session of its own, so that its children can be ended with it.
+        self.process = subprocess.Popen(
+            [*map(str, command), json.dumps(spec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'OMP_NUM_THREADS': str(usable_cores())},
+            start_new_session=True,
+        )
+        try:
+            self.about = self._answer()
+        except BaseException:  # Ctrl-C too: nothing else would end this process yet.
+            self.close()
+            raise
+
+    def _answer(self) -> dict:
+        timer = threading.Timer(PATIENCE, self._kill)
+        timer.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line:
+            self._log.seek(0)
+            last = ([text for text in self._log.read().splitlines() if text.strip()] or [''])[-1]
+            raise WorkerFailed(f'{last[:200]} (exit status {self.process.wait()})')
+        return json.loads(line)
+
+    def request(self, **request) -> dict:
+        try:
+            self.process.stdin.write(json.dumps(request) + '\n')
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # The answer has the reason.
+        return self._answer()
+
+    def turn(self, skip: int) -> None:
+        answer = self.request(steps=self.steps, skip=skip)
+        self.rates.append(self.unit * self.steps / answer['seconds'])
+        self.results.append(answer['result'])
+        self.peaks.append(answer['peak_mb'])
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        self._kill()
+        self.process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+        self._log.close()
+
+    def measured(self) -> dict:
+        return {
+            'per_second': self.rates,
+            'peak_mb': max([self.about['peak_mb'], *self.peaks]),
+            **{k: v for k, v in self.about.items() if k in ('parameters', 'images')},
+        }
+
+
+def usable_cores() -> int:
+    """Number of cores that this process may use: all, or those given by `taskset`."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe_machine() -> dict:
+    """CPU model, memory, system, and the number of cores that this process may use."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+        model = next(line.split(':', 1)[1].strip() for line in lines if 'model name' in line)
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    return {
+        'cpu': model,
+        'cores': usable_cores(),
+        'memory_gb': round(memory / 1e9, 1),
+        'system': platform.platform(),
+    }
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@functools.cache
+def find_peer(
+    name: str, python: str | None, folder: pathlib.Path
+) -> list[str | pathlib.Path] | WorkerFailed:
+    """Command of a peer's worker, or why it cannot be installed.
+
+    Args:
+      name: 'jax', 'tensorflow' or 'torch'.
+      python: interpreter that has the peer; by default an environment is made, once.
+      folder: for such environments.
+    """
+    requirements, environment = PEERS / f'requirements-{name}.txt', folder / name
+    installed = environment / 'requirements.installed'
+    if python is None:
+        python = environment / 'bin' / 'python'
+        if not installed.exists() or installed.read_text() != requirements.read_text():
+            say(f'Installing {requirements.name} into {environment}; this can take minutes.')
+            for command in (
+                [sys.executable, '-m', 'venv', environment],
+                [python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r',
+                 requirements],
+            ):  # fmt: skip
+                done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+                if done.returncode:
+                    reason = (done.stderr.strip().splitlines() or [''])[-1]
+                    return WorkerFailed(f'not installed: {reason[:200]}')
+            shutil.copy(requirements, installed)
+    return [python, PEERS / f'{name}_worker.py']
+
+
+@contextlib.contextmanager
+def running(command: list, log, environment: dict | None = None) -> Iterator[subprocess.Popen]:
+    """Runs a command that is killed, with its children, at the end."""
+    process = subprocess.Popen(
+        [*map(str, command)],
+        stdout=log,
+        stderr=log,
+        env={**os.environ, 'JAX_PLATFORMS': 'cpu', **(environment or {})},
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def alternate(
+    contenders: list[tuple[str, Callable[[], Worker]]],
+    rounds: int,
+    *,
+    title: str,
+    unit: str = 'img/s',
+    warm_up: int = 2,
+    skip: int = 0,
+) -> tuple[dict[str, Worker], dict[str, str]]:
+    """Starts contenders one by one and lets them take turns.
+
+    Args:
+      contenders: name and function that starts its worker. All but 'ours' may be absent.
+      rounds: number of rounds; a worker takes part in the first `worker.rounds` of them.
+      title: for progress.
+      unit: of `Worker.rates`, for progress.
+      warm_up: untimed steps of each before the first round.
+      skip: untimed steps at the start of each turn.
+
+    Returns:
+      The finished workers, and name → reason of the absent ones.
+
+    Raises:
+      WorkerFailed: ours did not run.
+    """
+    workers, absent = {}, {}
+    with contextlib.ExitStack() as stack:
+        for name, start in contenders:
+            say(f'{title}: starting {name}')
+            try:
+                worker = start()
+                stack.callback(worker.close)
+                worker.request(steps=min(warm_up, worker.steps))
+                workers[name] = worker
+            except WorkerFailed as failure:
+                if name == 'ours':
+                    raise WorkerFailed(f'{title}, ours: {failure}') from failure
+                absent[name] = str(failure)
+                say(f'{title}: {name} is absent: {failure}')
+        names = list(workers)
+        for number in range(rounds):
+            turned = names[number % len(names) :] + names[: number % len(names)]
+            for name in turned:
+                if number < workers[name].rounds:
+                    time.sleep(PAUSE)
+                    workers[name].turn(skip)
+                    rate = workers[name].rates[-1]
+                    say(f'{title}: round {number + 1}/{rounds}, {name}: {rate:.1f} {unit}')
+    return workers, absent
