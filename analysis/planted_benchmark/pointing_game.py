@@ -62,7 +62,7 @@ def most_lowering(
     scores = Scores(analysis.run.model, clusters)
 
     @jax.jit
-    def margin(variables: Any, images: jax.Array, target: jax.Array) -> jax.Array:
+    def margin(variables: Any, images: jax.Array, target: dict[str, Any]) -> jax.Array:
         return scores.cluster_score(variables, scale_images(images, config.input_range), target)
 
     masks, costs = np.zeros((len(rows), size, size), np.bool_), np.full(len(rows), np.nan)

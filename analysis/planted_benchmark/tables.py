@@ -186,7 +186,7 @@ def figure(report: Report, targets: Mapping[str, Target], path: pathlib.Path) ->
         values = [value for value in measure.values if value is not None]
         axis.plot(values, [place] * len(values), '.', color=palette.GRAY, markersize=5, zorder=3)
         marker = 'o' if met else 'X'
-        axis.plot(measure.mean, place, marker, color=colors[met], markersize=8, zorder=4)
+        axis.plot([measure.mean], [place], marker, color=colors[met], markersize=8, zorder=4)
         bounds = [bound for bound in (target.low, target.high) if math.isfinite(bound)]
         axis.vlines(bounds, place - 0.4, place + 0.4, color='black', linewidth=1.6)
     axis.set_yticks(range(len(names)), [name.replace('$', r'\$') for name in names])

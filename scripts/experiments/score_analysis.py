@@ -43,8 +43,8 @@ CONFIG = 'configs/planted.py'
 FIXED = {'seed', 'data.source', 'data.data_dir', 'data.scenes.seed', 'data.scenes.planted'}
 # Stages whose results are scored.
 STAGES = (
-    'predictions', 'samples', 'embeddings', 'clusters', 'similarity_map', 'similar', 'associations', 'slices',
-    'label_issues',
+    'predictions', 'samples', 'embeddings', 'clusters', 'similarity_map', 'similar',
+    'associations', 'slices', 'label_issues',
 )  # fmt: skip
 NUM_TABLES = NUM_SAMPLES = 1000  # over all seeds
 HEAT_MAP_IMAGES = 600
