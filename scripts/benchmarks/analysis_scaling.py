@@ -1,20 +1,17 @@
-"""Measures how time and memory of the analysis grow with the number of images.
+"""Measures how the time and memory of the analysis grow with the number of images.
 
     python scripts/benchmarks/analysis_scaling.py --workdir runs/scale
     python scripts/benchmarks/analysis_scaling.py --workdir runs/scale_small --sizes 500 4000
 
-Distinct planted scenes (segmentation/scenes), as many as the largest size, are drawn once. For each
-size a data set is made of the first of them, and a narrow network is trained on 32×32 pixels for a
-few steps: as little of a network as there can be, so that what else grows is seen. Then each stage
-of scripts/analyze.py runs in a process of its own; `compare` compares the run with itself. Before
-that all of them run on 64 images, so that no stage is measured while its programs are compiled.
+Planted scenes (segmentation/scenes) are drawn once, as many as the largest size. For each size, a
+narrow network is trained for a few steps at 32×32 pixels: a small network makes visible what else
+grows. Then each stage runs in a process of its own, and `compare` compares the run with itself. A
+run on 64 images comes first, so that no measured stage compiles its programs.
 
-Told of each stage are wall time, processor time (of all of its threads and children; the fairer of
-the two where other work runs) and the largest resident memory. The ratios are those of the largest
-size to the smallest. For eight times the images, time is wanted to grow no worse than 9 times, that
-of the projection (similarity_map) 12 times, and memory by less than 1.5 times.
-
-Everything is in --workdir; started again, it goes on with the first stage that was not measured.
+The table has, by stage, wall time, processor time (of all threads and children; fairer on a busy
+machine) and peak resident memory, and their ratios of the largest size to the smallest. For eight
+times the images the targets are 9 times the time (12 for similarity_map) and less than 1.5 times
+the memory. The same command continues.
 """
 
 import argparse
@@ -27,8 +24,10 @@ import time
 
 from tqdm import tqdm
 
-from scripts.analyze import STAGES
+from analysis.registry import STAGES
+from analysis.stage.command import run_command
 from segmentation import markdown, scenes
+from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRAIN, WARM_UP = 64, 64  # images
@@ -42,11 +41,10 @@ FIELDS = {
     'train.eval_every': 100,
     'train.num_pictures': 0,
 }
-# Per eightfold number of images, times as much; memory whatever the number.
+# Targets: ratio of times for eight times the images, and of memory for any sizes.
 MOST_TIME, MOST_TIME_OF_MAP, MOST_MEMORY = 9, 12, 1.5
 
-# Linux counts the memory of whoever starts a process as the least that it took: start it from a
-# process that takes little.
+# Linux counts the memory of the parent as the least that a process took: start it from a small one.
 _LAUNCHER = """
 import json, os, sys
 actions = [(os.POSIX_SPAWN_DUP2, 2, 1)]
@@ -58,7 +56,7 @@ print(json.dumps([os.waitstatus_to_exitcode(status), cpu_seconds, usage.ru_maxrs
 
 
 def write_subset(drawn: pathlib.Path, folder: pathlib.Path, number: int) -> None:
-    """Makes a folder in COCO's layout of the training scenes and the first `number` of 'val'."""
+    """Makes a COCO folder of the training scenes and the first `number` validation scenes."""
     (folder / 'annotations').mkdir(parents=True, exist_ok=True)
     for split in ('train', 'val'):
         document = json.loads((drawn / f'annotations/instances_{split}.json').read_text())
@@ -76,9 +74,9 @@ def measure(command: list[str], log: pathlib.Path, environment: dict[str, str]) 
     """Runs a command.
 
     Args:
-      command: and its arguments.
-      log: file for what it prints.
-      environment: variables beside those of this process.
+      command: program and arguments.
+      log: file for its output.
+      environment: added to that of this process.
 
     Returns:
       `wall_seconds`, `cpu_seconds`, `peak_mb`.
@@ -107,46 +105,47 @@ def measure(command: list[str], log: pathlib.Path, environment: dict[str, str]) 
 
 
 def measure_size(workdir: pathlib.Path, number: int) -> dict[str, dict[str, float]]:
-    """Trains on the data set of a size and measures the stages; what was measured is kept.
+    """Trains on a number of images and measures the stages that were not measured before.
 
     Returns:
-      By stage what `measure` returns.
+      Stage → result of `measure`.
     """
     folder = workdir / str(number)
     run, kept = folder / 'run', folder / 'measured.json'
     environment = {'JAX_COMPILATION_CACHE_DIR': str((workdir / 'cache').resolve())}
     if not (run / 'analysis').exists():
         write_subset(workdir / 'scenes', folder / 'coco', number)
-        fields = FIELDS | {'data.source': folder / 'coco', 'data.data_dir': folder / 'data'}
+        fields = FIELDS | {
+            'data.source': (folder / 'coco').resolve(),
+            'data.data_dir': (folder / 'data').resolve(),
+        }
         command = [sys.executable, 'scripts/train.py', '--config', 'configs/planted.py']
         command += ['--workdir', str(run.resolve())]
-        command += [
-            f'--config.{name}={value.resolve() if isinstance(value, pathlib.Path) else value}'
-            for name, value in fields.items()
-        ]
+        command += [f'--config.{name}={value}' for name, value in fields.items()]
         measure(command, folder / 'train.log', environment)
-    stages = [*STAGES[:-1], 'compare', STAGES[-1]]
     measured = json.loads(kept.read_text()) if kept.exists() else {}
-    for stage in tqdm(stages, desc=f'{number} images', unit='stage'):
+    for stage in tqdm([*STAGES, 'compare', 'report'], desc=f'{number} images', unit='stage'):
         if stage in measured:
             continue
         command = [sys.executable, '-m', f'analysis.{stage}', '--workdir', str(run.resolve())]
         if stage == 'compare':
             command += ['--other', str(run.resolve())]
-        if stage not in ('mean_iou', 'report'):  # these always begin anew
+        if stage != 'report':  # It always starts from the artifacts.
             command += ['--force']
         measured[stage] = measure(command, folder / f'{stage}.log', environment)
-        partial = kept.with_name('.measured.json')
-        partial.write_text(json.dumps(measured, indent=2) + '\n')
-        partial.replace(kept)
+        write_json(kept, measured)
     return measured
 
 
 def summarize(measured: dict[int, dict[str, dict[str, float]]]) -> dict:
-    """For JSON: by stage, and of `all` of them, the measures by size, ratios, and what is wanted.
+    """Compares the largest with the smallest size.
 
     Args:
-      measured: by size, at least two, what `measure_size` returns.
+      measured: number of images (at least two) → result of `measure_size`.
+
+    Returns:
+      For JSON: stage, or 'all' → measures by size (`sizes`), `ratios`, targets (`wanted`) and
+      whether they are `met`.
     """
     least, most = min(measured), max(measured)
     result = {}
@@ -196,35 +195,26 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         '--sizes', nargs='+', type=int, default=[2000, 16000], metavar='N',
         help='numbers of images; default: 2000 16000',
     )  # fmt: skip
-    parser.add_argument(
-        '--draw', type=int, metavar='N', help='scenes that are drawn; default: the largest size'
-    )
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     arguments = parser.parse_args(argv)
     arguments.sizes = sorted(set(arguments.sizes))
     if len(arguments.sizes) < 2 or arguments.sizes[0] <= WARM_UP:
         parser.error(f'--sizes: at least two, of more than {WARM_UP} images')
-    arguments.draw = arguments.draw or arguments.sizes[-1]
-    if arguments.draw < arguments.sizes[-1]:
-        parser.error('--draw is less than the largest of --sizes')
     return arguments
 
 
-def main(argv: list[str] | None = None) -> int:
-    arguments = parse_arguments(argv)
-    try:
-        counts = {'train': TRAIN, 'val': arguments.draw}
-        scenes.write_scenes(arguments.workdir / 'scenes', counts, error_rate=0.02)
-        measure_size(arguments.workdir, WARM_UP)
-        measured = {number: measure_size(arguments.workdir, number) for number in arguments.sizes}
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
+def work(arguments: argparse.Namespace) -> dict:
+    counts = {'train': TRAIN, 'val': arguments.sizes[-1]}
+    scenes.write_scenes(arguments.workdir / 'scenes', counts, error_rate=0.02)
+    measure_size(arguments.workdir, WARM_UP)
+    measured = {number: measure_size(arguments.workdir, number) for number in arguments.sizes}
     summary = summarize(measured)
     print(to_markdown(summary))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(summary, indent=2) + '\n')
-    return 0
+    return summary
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(parse_arguments(argv), work)
 
 
 if __name__ == '__main__':

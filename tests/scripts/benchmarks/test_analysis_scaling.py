@@ -68,6 +68,3 @@ def test_sizes_that_make_no_sense(tmp_path, capsys):
         with pytest.raises(SystemExit):
             analysis_scaling.main(['--workdir', str(tmp_path), '--sizes', *sizes])
         assert said in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        analysis_scaling.main(['--workdir', str(tmp_path), '--draw', '10'])
-    assert '--draw is less' in capsys.readouterr().err
