@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
 from segmentation import launch, train
 from segmentation.data import coco, selection
@@ -79,27 +80,6 @@ def last_step(workdir: pathlib.Path) -> int:
     return int(json.loads(complete.splitlines()[-1])['step']) if complete else 0
 
 
-class Estimate:
-    """Predicts how long a plan will take from the speed of this process so far."""
-
-    def __init__(self, plan: Iterable[Training], done: int):
-        self.total, self.done = sum(training.work for training in plan), done
-        self.began, self.before = time.monotonic(), done  # `before`: done by earlier processes
-
-    def show(self, in_progress: int = 0) -> None:
-        """Prints the estimate; `in_progress`: images processed by the unfinished training."""
-        done = self.done + in_progress
-        speed = (done - self.before) / (time.monotonic() - self.began)
-        if speed > 0:
-            seconds = (self.total - done) / speed
-            print(
-                f'\nestimate: {done / self.total:.0%} of the whole is done, '
-                f'{seconds // 3600:.0f}:{seconds // 60 % 60:02.0f} hours to go at {speed:.1f} '
-                'training images per second, evaluation included',
-                flush=True,
-            )
-
-
 @contextlib.contextmanager
 def stop_at_once() -> Iterator[None]:
     """Turns SIGTERM and Ctrl-C into `TrainingStopped` where `train.train` does not handle them.
@@ -140,19 +120,26 @@ def run_plan(
       launch.TrainingDiverged: see `train.train`.
     """
     print(f'{len(plan)} trainings, {len(finished)} of them finished.', flush=True)
-    estimate = Estimate(plan, sum(t.work for t in plan if t.directory in finished))
+    total = sum(training.work for training in plan)
+    done = sum(training.work for training in plan if training.directory in finished)
+    began, before = time.monotonic(), done  # `before`: work of earlier processes
+
+    def show(in_progress: int = 0) -> None:
+        now = done + in_progress, total, time.monotonic() - began
+        print(tqdm.format_meter(*now, initial=before, unit=' training images', ncols=100))
+
     for number, training in enumerate(plan):
         if training.directory in finished:
             continue
         print(f'=== {number + 1} of {len(plan)}: {training.directory}', flush=True)
         settings, directory = training.config.train, training.directory
-        estimate.before += last_step(directory) * settings.batch_size
+        before += last_step(directory) * settings.batch_size
 
-        def show(directory: pathlib.Path = directory, size: int = settings.batch_size) -> None:
-            estimate.show(last_step(directory) * size)
+        def on_evaluation(run: pathlib.Path = directory, size: int = settings.batch_size) -> None:
+            show(last_step(run) * size)
 
         with stop_at_once():
-            result = train.train(training.config, directory, show)
+            result = train.train(training.config, directory, on_evaluation)
             if result.step != settings.num_steps:
                 raise ValueError(
                     f'{directory} was trained for {result.step} steps, more than the '
@@ -161,8 +148,8 @@ def run_plan(
                 )
             score(training)
             jax.clear_caches()  # Dozens of trainings in one process would pile up programs.
-        estimate.done += training.work
-        estimate.show()
+        done += training.work
+        show()
         block = training.seed, training.fraction
         if any((later.seed, later.fraction) != block for later in plan[number + 1 : number + 2]):
             on_block()

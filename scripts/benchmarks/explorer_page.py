@@ -3,36 +3,35 @@
     python scripts/benchmarks/explorer_page.py
     python scripts/benchmarks/explorer_page.py --report runs/person_car/report
 
-Without --report a run directory with all artifacts is drawn (tests/report_fixture.py) and its
-report written. Measured, on a window of 1280×800 pixels, no GPU:
+Without --report it makes a run directory with all artifacts (tests/report_fixture.py) and writes
+its report. The window has 1280×800 pixels, without GPU. Measured are:
 
-ready       from opening the page to the frame in which map and text are on screen (several loads,
-            each in a new context)
-steps       processor time per step of script, and of all of the page's main thread: brushing over a
-            histogram, moving over the map's dots, zooming it; filters apply to everything meanwhile
-memory      after that, in MB: JavaScript's heap without its arrays; of the page's process what is
-            its own (arrays too); what is shared: the browser's code (about 100), and decoded
-            pictures, which are dropped when memory is short
-bytes       of the report per sample: data, thumbnails; per large picture
+ready    seconds from opening the page to the frame that shows map and text, over several loads
+steps    processor time per step, of scripts and of the main thread, for brushing over a histogram,
+         moving over the dots of the map and zooming it, with filters applied to all charts
+memory   afterwards, in MB: JavaScript heap without arrays; private memory of the page's process;
+         shared memory (code of the browser and decoded images)
+bytes    of the report per sample (data, thumbnails) and per large image
 """
 
 import argparse
-import json
 import pathlib
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 
 import playwright.sync_api as playwright
 
 from analysis.report import stage as report
+from analysis.stage.command import run_command
 from segmentation import markdown
-from tests import report_fixture
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 WINDOW = {'width': 1280, 'height': 800}
 STEPS = 40
-# What the page is held to, with 40,000 samples on two cores.
+# Targets with 40,000 samples on two cores.
 WANTED = {
     'ready_seconds': 2.0,
     'script_ms': 50.0,
@@ -40,7 +39,7 @@ WANTED = {
     'data_bytes': 1500.0,
     'thumbnail_bytes': 4096.0,
 }
-# Two frames later what the page had to say is on screen.
+# Two frames later the page is on screen.
 _NOTICE_READY = """
 new MutationObserver((_, observer) => {
   if (!document.body?.dataset.ready) return;
@@ -64,17 +63,17 @@ def open_report(browser: playwright.Browser, index: pathlib.Path) -> tuple[playw
     page = browser.new_context(viewport=WINDOW).new_page()
     page.add_init_script(_NOTICE_READY)
     page.goto(index.resolve().as_uri())
-    # Not wait_for_function: the page forbids the eval by which that polls.
+    # Not wait_for_function: the page forbids the eval that it needs.
     page.wait_for_selector('body[data-ready]', timeout=120_000)
     return page, page.evaluate(_WHEN_READY) / 1000
 
 
 class Meter:
-    """Script and main-thread time of a page, of the processor."""
+    """Processor time of scripts and of the main thread of a page."""
 
     def __init__(self, page: playwright.Page):
         self._page, self._session = page, page.context.new_cdp_session(page)
-        # Time of the thread itself, whatever else the machine does.
+        # Processor time of the thread, not wall time.
         self._session.send('Performance.enable', {'timeDomain': 'threadTicks'})
 
     def read(self) -> dict[str, float]:
@@ -111,8 +110,8 @@ def _along(low: float, high: float) -> list[float]:
 
 
 def measure_steps(page: playwright.Page, meter: Meter) -> dict[str, dict]:
-    """Script of each step of brushing, zooming and moving over the map."""
-    page.wait_for_selector('body[data-loaded]')  # what comes after the first frame
+    """Times of each step of brushing, moving over the map and zooming it."""
+    page.wait_for_selector('body[data-loaded]')  # data that is loaded after the first frame
     page.wait_for_timeout(500)
     mouse, result = page.mouse, {}
     box = page.locator('[data-column="loss"] .brush .overlay').first.bounding_box()
@@ -140,13 +139,9 @@ def measure_steps(page: playwright.Page, meter: Meter) -> dict[str, dict]:
 
 
 def memory_mb(browser: playwright.Browser) -> dict[str, float | None]:
-    """Of the page's process (the largest renderer); None where the system does not tell.
-
-    Returns:
-      `private` and `shared` memory.
-    """
+    """`private` and `shared` memory of the page's process; None where /proc is missing."""
     session = browser.new_browser_cdp_session()
-    sizes = [(0.0, 0.0)]
+    sizes = [(0.0, 0.0)]  # The largest renderer is the page.
     for process in session.send('SystemInfo.getProcessInfo')['processInfo']:
         status = pathlib.Path(f'/proc/{process["id"]}/status')
         if process['type'] == 'renderer' and status.exists():
@@ -177,7 +172,7 @@ def count_bytes(index: pathlib.Path, samples: int) -> dict[str, float]:
 
 
 def measure(index: pathlib.Path, chromium: str, loads: int) -> dict:
-    """Everything about one report."""
+    """Measures one report."""
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
         ready = []
@@ -203,7 +198,7 @@ def measure(index: pathlib.Path, chromium: str, loads: int) -> dict:
 
 
 def to_markdown(result: dict) -> str:
-    """The figures beside what is wanted of them."""
+    """The measured values beside their targets."""
     ready, memory, size = result['ready'], result['memory_mb'], result['bytes']
     rows = [
         (
@@ -232,40 +227,41 @@ def to_markdown(result: dict) -> str:
     rows += [
         ('data per sample, bytes', f'{size["data"]:.0f}', f'{WANTED["data_bytes"]:g}'),
         ('thumbnail, bytes', f'{size["thumbnails"]:.0f}', f'{WANTED["thumbnail_bytes"]:g}'),
-        (f'large picture of {size["num_details"]} samples, bytes', f'{size["detail"]:.0f}', ''),
+        (f'large image, of {size["num_details"]} samples, bytes', f'{size["detail"]:.0f}', ''),
     ]
     title = f'{result["samples"]} samples, Chromium {result["browser"]}'
     return f'{title}\n\n{markdown.table(("measure", "measured", "at most"), rows)}'
+
+
+def work(arguments: argparse.Namespace) -> dict:
+    chromium = shutil.which(arguments.chromium)
+    if not chromium:
+        raise ValueError(f'There is no {arguments.chromium!r}: install Chromium.')
+    with tempfile.TemporaryDirectory(prefix='benchmark-report-') as scratch:
+        folder = arguments.report
+        if not folder:
+            folder, workdir = pathlib.Path(scratch) / 'report', pathlib.Path(scratch) / 'run'
+            fixture = [sys.executable, '-m', 'tests.report_fixture', workdir]
+            subprocess.run([*fixture, '--images', str(arguments.images)], cwd=ROOT, check=True)
+            if report.main(['--workdir', str(workdir), '--output', str(folder)]):
+                raise ValueError('The report cannot be written.')
+        result = measure(folder / 'index.html', chromium, arguments.loads)
+    print(to_markdown(result))
+    return result
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--report', type=pathlib.Path, help='folder of a report that is there')
+    parser.add_argument('--report', type=pathlib.Path, help='folder of an existing report')
     parser.add_argument(
-        '--images', type=int, default=40_000, help='otherwise; default: %(default)s'
+        '--images', type=int, default=40_000, help='without --report; default: %(default)s'
     )
     parser.add_argument('--loads', type=int, default=5, help='of the page; default: %(default)s')
     parser.add_argument('--chromium', default='chromium', help='browser; default: %(default)s')
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    arguments = parser.parse_args(argv)
-    chromium = shutil.which(arguments.chromium)
-    if not chromium:
-        print(f'There is no {arguments.chromium!r}: install Chromium.', file=sys.stderr)
-        return 1
-    with tempfile.TemporaryDirectory(prefix='benchmark-report-') as scratch:
-        folder = arguments.report
-        if not folder:
-            folder, workdir = pathlib.Path(scratch) / 'report', pathlib.Path(scratch) / 'run'
-            report_fixture.write_run(workdir, arguments.images)
-            if report.main(['--workdir', str(workdir), '--output', str(folder)]):
-                return 1
-        result = measure(folder / 'index.html', chromium, arguments.loads)
-    print(to_markdown(result))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + '\n')
-    return 0
+    return run_command(parser.parse_args(argv), work)
 
 
 if __name__ == '__main__':
