@@ -33,8 +33,8 @@ from analysis.samples import schema as samples
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Distances, Similar
 from analysis.similarity_map.schema import Quality, SimilarityMap
-from analysis.slices import search as slice_search
-from analysis.slices import stage as slices
+from analysis.slices.conditions import describe, load_columns, membership
+from analysis.slices.schema import METRICS, Condition, MetricSlices, Slice, Slices
 from analysis.stage import artifacts as new_artifacts
 from analysis.stage import old_artifacts as artifacts
 from analysis.stage.view import View, open_view
@@ -306,50 +306,44 @@ def _label_issues(analysis, kind, rng) -> None:
 
 
 def _slices(analysis) -> None:
-    columns, table = slices.load_columns(analysis), new_artifacts.load(analysis, Samples).table
+    columns, table = load_columns(analysis), new_artifacts.load(analysis, Samples).table
     person = analysis.class_names[1]
     tried = {
-        'loss': ([('brightness', '<=', 50.0)], [(f'num_{person}', '>=', 4.0)]),
-        'mean_iou_foreground': (
-            [('brightness', '<=', 60.0), ('sharpness', '>=', 700.0)],
-            [(f'percent_{person}', '<=', 3.0)],
+        'loss': (
+            [Condition('brightness', '<=', 50.0)], [Condition(f'num_{person}', '>=', 4.0)],
         ),
-    }
-    result = {}
-    for metric in slices.METRICS:
+        'mean_iou_foreground': (
+            [Condition('brightness', '<=', 60.0), Condition('sharpness', '>=', 700.0)],
+            [Condition(f'percent_{person}', '<=', 3.0)],
+        ),
+    }  # fmt: skip
+    metrics, members = {}, []
+    for metric, sign in METRICS.items():
         values = samples.numbers(table, metric.removesuffix('_given_size'))
         known, found = ~np.isnan(values), []
         for conditions in tried.get(metric, ()):
-            inside = slice_search.membership(columns, conditions) & known
+            member = membership(columns, conditions)
+            inside = member & known
             here, elsewhere = values[inside], values[~inside & known]
             if len(here) < 5:
                 continue
-            excess = slices.METRICS[metric] * float(here.mean() - elsewhere.mean())
+            members.append(member)
+            excess, share = sign * float(here.mean() - elsewhere.mean()), float(inside.mean())
             half = 1.96 * float(here.std() / np.sqrt(len(here)))
-            worst = np.flatnonzero(inside)[np.argsort(-slices.METRICS[metric] * here)[:5]]
+            worst = np.flatnonzero(inside)[np.argsort(-sign * here)[:5]]
             found.append(
-                {
-                    'conditions': [list(condition) for condition in conditions],
-                    'text': slice_search.describe(conditions),
-                    'size': int(inside.sum()),
-                    'share': float(inside.mean()),
-                    'mean': float(here.mean()),
-                    'mean_elsewhere': float(elsewhere.mean()),
-                    'excess': excess,
-                    'interval': [excess - half, excess + half],
-                    'impact': float(inside.mean()) * excess,
-                    'p': 0.0004,
-                    'worst': analysis.image_ids[worst].tolist(),
-                }
-            )
-        result[metric] = {
-            'num_images': int(known.sum()),
-            'mean': float(values[known].mean()),
-            'num_tested': 2 * len(found),
-            'slices': found,
-        }
-    content = {'num_images': len(table), 'seed': 0, 'uses_clusters': False, 'metrics': result}
-    artifacts.save_json(analysis, 'slices', slices.VERSION, content)
+                Slice(
+                    conditions=tuple(conditions), text=describe(conditions), size=int(inside.sum()),
+                    share=share, mean=float(here.mean()), mean_elsewhere=float(elsewhere.mean()),
+                    excess=excess, interval=(excess - half, excess + half), impact=share * excess,
+                    p=0.0004, worst=tuple(worst.tolist()),
+                    worst_ids=tuple(analysis.image_ids[worst].tolist()),
+                )
+            )  # fmt: skip
+        mean = float(values[known].mean())
+        metrics[metric] = MetricSlices(int(known.sum()), mean, 2 * len(found), tuple(found))
+    packed = np.packbits(np.array(members, np.bool_).reshape(-1, len(table)), axis=1)
+    new_artifacts.save(analysis, Slices(len(table), 0, False, metrics, packed))
 
 
 def _associations(analysis) -> None:
@@ -493,8 +487,7 @@ def write_comparison(this: View, other: View) -> None:
     difference = {'difference': 0.03, 'interval': [0.01, 0.05]}
     both = {'this': 0.5, 'other': 0.53, **difference}
     texts = ['all images']
-    for part in slices.load(this)['metrics'].values():
-        texts += [row['text'] for row in part['slices']]
+    texts += [one.text for _, one, _ in new_artifacts.load(this, Slices).each()]
     result = {
         side: {
             'workdir': str(analysis.workdir), 'step': analysis.step,

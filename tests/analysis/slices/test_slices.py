@@ -1,19 +1,27 @@
-"""Slices: planted ones are found, and where nothing matters nothing is."""
+"""Slices: planted ones are found, and none where nothing matters."""
 
 import json
 import shutil
 
 import numpy as np
+import pyarrow
 import pytest
+from ml_collections import ConfigDict
 
-from analysis.samples import stage as samples
-from analysis.slices import search as slice_search
+from analysis.clusters.schema import Clusters, Density
+from analysis.samples import schema as samples
+from analysis.samples.schema import Samples
 from analysis.slices import stage as slices
-from analysis.stage import old_artifacts as artifacts
+from analysis.slices.conditions import describe, load_columns, make_conditions, membership
+from analysis.slices.schema import METRICS, MetricSlices, Slices
+from analysis.slices.search import find_slices
+from analysis.stage import artifacts, storage
+from analysis.stage.run import open_analysis
+from analysis.stage.view import View
 
 
 def make_table(num_images, seed):
-    """Columns such as those of photographs, none of which says anything about anything."""
+    """Columns like those of real images, all independent of each other."""
     rng = np.random.default_rng(seed)
     num_car = rng.poisson(0.8, num_images).astype(np.float64)
     columns = {
@@ -39,21 +47,19 @@ def test_conditions():
         'unknown': np.full(40, np.nan),
         'same': np.array([np.nan, *range(39)]) * 1.0,
     }
-    conditions, masks = slice_search.make_conditions(columns)
+    conditions, masks = make_conditions(columns)
     assert {name for name, _, _ in conditions} == {'a', 'flag', 'cluster'}
     assert ('flag', 'is', True) in conditions and ('cluster', 'is', 2) in conditions
     for condition, mask in zip(conditions, masks, strict=True):
-        np.testing.assert_array_equal(mask, slice_search.membership(columns, [condition]))
+        np.testing.assert_array_equal(mask, membership(columns, [condition]))
         assert 8 <= mask.sum() <= 32
         assert condition[0] != 'a' or not mask[0]
-    assert (
-        slice_search.describe([('flag', 'is', False), ('a', '<=', 3.5)]) == 'not flag and a <= 3.5'
-    )
+    assert describe([('flag', 'is', False), ('a', '<=', 3.5)]) == 'not flag and a <= 3.5'
 
 
 def test_what_lies_apart_is_cut_off_by_a_short_number():
     values = np.array([*np.linspace(0.1, 0.26, 30), *np.full(10, 0.3), *np.linspace(7.6, 9, 20)])
-    conditions, masks = slice_search.make_conditions({'a': values})
+    conditions, masks = make_conditions({'a': values})
     found = dict(zip(conditions, masks, strict=True))
     sizes = {condition[1:]: mask.sum() for condition, mask in found.items()}
     # 0.26 is not rounded to its neighbour.
@@ -67,7 +73,7 @@ def test_null_tables_yield_nothing():
     columns, rng = make_table(240, 0)
     loss = rng.lognormal(0, 1, 240)
     for seed in range(repetitions):
-        found += bool(slice_search.find_slices(columns, rng.permutation(loss), seed)['slices'])
+        found += bool(find_slices(columns, rng.permutation(loss), seed)[1])
     # Binomial(80, 0.05) exceeds 9 with probability 0.7 %.
     assert found <= 9
 
@@ -91,17 +97,18 @@ def test_planted_slices_are_found():
     loss = rng.lognormal(-1, 0.4, 1600)
     for hard in planted:
         loss[hard] *= 2
-    result = slice_search.find_slices(columns, loss)
-    members = [slice_search.membership(columns, row['conditions']) for row in result['slices']]
+    num_tested, rows = find_slices(columns, loss)
+    assert num_tested >= len(rows)
+    members = [membership(columns, row.conditions) for row in rows]
     found = [max((hard & mask).sum() / (hard | mask).sum() for mask in members) for hard in planted]
     assert sum(overlap >= 0.6 for overlap in found) >= 4
-    assert result == slice_search.find_slices(columns, loss)
-    impacts = [row['impact'] for row in result['slices']]
+    assert (num_tested, rows) == find_slices(columns, loss)
+    impacts = [row.impact for row in rows]
     assert impacts == sorted(impacts, reverse=True)
-    for row, mask in zip(result['slices'], members, strict=True):
-        assert row['p'] <= 0.05 and row['size'] == mask.sum()
-        assert np.isclose(row['impact'], row['share'] * row['excess'])
-        assert row['interval'][0] < row['excess'] < row['interval'][1]
+    for row, mask in zip(rows, members, strict=True):
+        assert row.p <= 0.05 and row.size == mask.sum()
+        assert np.isclose(row.impact, row.share * row.excess)
+        assert row.interval[0] < row.excess < row.interval[1]
 
 
 def test_conjunction_only_where_both_matter():
@@ -110,8 +117,8 @@ def test_conjunction_only_where_both_matter():
     both = (columns['brightness'] < 95) & columns['count_3'].astype(bool)
     loss[both] += 0.6
     loss[columns['contrast'] > 75] += 0.6
-    rows = slice_search.find_slices(columns, loss)['slices']
-    names = [{name for name, _, _ in row['conditions']} for row in rows]
+    rows = find_slices(columns, loss)[1]
+    names = [{name for name, _, _ in row.conditions} for row in rows]
     assert {'brightness', 'count_3'} in names and {'contrast'} in names
     assert not any('contrast' in found and len(found) > 1 for found in names)
 
@@ -129,8 +136,8 @@ def test_two_causes_with_something_in_common_are_told_apart():
         columns['brightness'][dark] = rng.uniform(5, 30, dark.sum())
         loss = rng.lognormal(0, 0.4, 1600)
         loss[dark | pale] *= 2
-        rows = slice_search.find_slices(columns, loss, seed)['slices']
-        members = [slice_search.membership(columns, row['conditions']) for row in rows]
+        rows = find_slices(columns, loss, seed)[1]
+        members = [membership(columns, row.conditions) for row in rows]
         overlaps += [
             max((hard & mask).sum() / (hard | mask).sum() for mask in members)
             for hard in (dark, pale)
@@ -148,30 +155,27 @@ def test_cluster_hides_no_metadata_but_is_told_where_none_explain():
     columns['cluster'][rng.random(1600) < 0.05] = 5  # for none that is in the table
     loss[np.isin(columns['cluster'], (4, 5))] += 0.6
     names = [
-        sorted({name for name, _, _ in row['conditions']})
-        for row in slice_search.find_slices(columns, loss)['slices']
+        sorted({name for name, _, _ in row.conditions}) for row in find_slices(columns, loss)[1]
     ]
     assert ['brightness'] in names and ['sharpness'] in names
-    rows = [
-        row for row in slice_search.find_slices(columns, loss)['slices'] if 'cluster' in row['text']
-    ]
-    assert [row['text'] for row in rows] == ['cluster is 5']
+    rows = [row for row in find_slices(columns, loss)[1] if 'cluster' in row.text]
+    assert [row.text for row in rows] == ['cluster is 5']
 
 
 def test_unknown_values_and_too_few_images():
     columns, rng = make_table(12, 3)
-    assert slice_search.find_slices(columns, rng.random(12)) == {'num_tested': 0, 'slices': []}
-    assert slice_search.find_slices({}, rng.random(12)) == {'num_tested': 0, 'slices': []}
+    assert find_slices(columns, rng.random(12)) == (0, [])
+    assert find_slices({}, rng.random(12)) == (0, [])
     columns, rng = make_table(200, 4)
-    assert slice_search.find_slices(columns, np.ones(200))['slices'] == []
+    assert find_slices(columns, np.ones(200))[1] == []
 
 
-def test_given_size():
+def test_adjusted_for_size():
     rng = np.random.default_rng(0)
     percents = [rng.exponential(5, 500) * (rng.random(500) < 0.6) for _ in range(2)]
     noise = rng.normal(0, 0.01, 500)
     metric = 0.3 + 0.2 * np.log1p(10 * percents[0]) + 0.1 * (percents[1] > 0) + noise
-    left = slices.given_size(metric, percents)
+    left = slices.adjust_for_size(metric, percents)
     assert np.corrcoef(left, noise)[0, 1] > 0.98
     assert abs(left.mean()) < 1e-9
 
@@ -185,20 +189,83 @@ def test_command(workdir, capsys, tmp_path):
     arguments = ['--workdir', str(workdir), '--split', 'train']
     assert slices.main([*arguments, '--json', str(tmp_path / 'result.json')]) == 0
     assert 'slices found in one half were confirmed in the other' in capsys.readouterr().out
-    analysis = artifacts.open_analysis(workdir, 'train')
+    analysis = open_analysis(workdir, 'train')
     result = json.loads((tmp_path / 'result.json').read_text())
-    assert slices.load(analysis) == result
-    assert set(result['metrics']) == set(slices.METRICS) and not result['uses_clusters']
+    loaded = artifacts.load(analysis, Slices)
+    assert json.loads(json.dumps(storage.to_json(loaded))) == result
+    assert set(result['metrics']) == set(METRICS) and not result['uses_clusters']
     assert (analysis.folder / 'slices.png').read_bytes()[:4] == b'\x89PNG'
-    # Read the second time, but not of other halves.
+    # Read the second time, but not with other halves.
     for changed, said in (([], ''), (['--seed', '1'], 'seed 0 instead of 1')):
         capsys.readouterr()
         assert slices.main([*arguments, *changed]) == 0
         assert said in capsys.readouterr().err
-    assert slices.load(analysis)['seed'] == 1
-    # Metrics are no conditions.
-    metrics = samples.columns(samples.load(analysis), 'metric')
-    assert not set(metrics) & set(slices.load_columns(analysis))
+    assert artifacts.load(analysis, Slices).seed == 1
+    # Metrics are never conditions.
+    metrics = samples.columns(artifacts.load(analysis, Samples).table, 'metric')
+    assert not set(metrics) & set(load_columns(analysis))
     (analysis.folder / 'samples.parquet').write_bytes(b'')
     assert slices.main(arguments) == 1
     assert 'damaged' in capsys.readouterr().err
+
+
+def write_inputs(workdir):
+    """Samples of 1,200 images and their clusters: dark images and one cluster are hard."""
+    columns, rng = make_table(1200, 6)
+    columns['cluster'] = rng.integers(0, 4, 1200)
+    dark, third = columns['brightness'] <= 70, columns.pop('cluster') == 3
+    iou = (0.8 - 0.3 * dark - 0.3 * third + rng.normal(0, 0.05, 1200)).clip(0, 1)
+    iou[::10] = np.nan  # images without foreground
+    loss = np.where(dark, 2, 1) * rng.lognormal(-1, 0.3, 1200)
+    columns['is_colored'] = np.ones(1200, np.bool_)
+    fields = [
+        pyarrow.field(name, pyarrow.float64(), metadata={'role': role})
+        for role, names in (('metadata', columns), ('metric', ('loss', 'mean_iou_foreground')))
+        for name in names
+    ]
+    values = [*columns.values(), loss, iou]
+    table = pyarrow.table([value.astype(np.float64) for value in values], pyarrow.schema(fields))
+    names = 'background', 'car'
+    view = View(workdir, ConfigDict(), names, {'fingerprint': ''}, 'val', 1, np.arange(1200) + 5000)
+    view.folder.mkdir(parents=True)
+    artifacts.save(view, Samples(1200, {}, {}, table))
+    label = np.where(third, 3, rng.integers(0, 3, 1200)).astype(np.int32)
+    density = Density((), 0, None, None)
+    artifacts.save(view, Clusters(1200, (), density, (), label, np.zeros((4, 2)), label))
+    return view
+
+
+def test_what_is_stored(tmp_path):
+    """Members, worst images and means of each slice, computed here from the samples."""
+    view = write_inputs(tmp_path)
+    result = slices.compute(view)
+    artifacts.save(view, result)
+    result = artifacts.load(view, Slices)
+    assert result.uses_clusters and result.num_images == 1200
+    columns, table = load_columns(view), artifacts.load(view, Samples).table
+    found = list(result.each())
+    assert [one for _, one, _ in found] == [
+        one for part in result.metrics.values() for one in part.slices
+    ]
+    texts = {metric: [one.text for name, one, _ in found if name == metric] for metric in METRICS}
+    assert 'cluster is 3' in texts['mean_iou_foreground']
+    for metric, one, inside in found:
+        np.testing.assert_array_equal(inside, membership(columns, one.conditions))
+        values = samples.numbers(table, metric.removesuffix('_given_size'))
+        here = inside & ~np.isnan(values)
+        assert one.size == here.sum() and len(one.worst) == 5
+        assert one.worst_ids == tuple(row + 5000 for row in one.worst)
+        if not metric.endswith('_given_size'):
+            sign = METRICS[metric]
+            ordered = np.sort(-sign * values[here])[:5]
+            np.testing.assert_allclose(-sign * values[list(one.worst)], ordered)
+            assert (one.mean - one.mean_elsewhere) * sign == pytest.approx(one.excess)
+            assert one.excess > 0
+
+
+def test_none_is_stored_where_there_are_none(tmp_path):
+    view = write_inputs(tmp_path)
+    empty = {metric: MetricSlices(0, None, 0, ()) for metric in METRICS}
+    artifacts.save(view, Slices(1200, 0, False, empty, np.zeros((0, 150), np.uint8)))
+    assert list(artifacts.load(view, Slices).each()) == []
+    assert '**loss**: no image has it.' in slices.table(artifacts.load(view, Slices))

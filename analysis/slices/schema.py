@@ -1,0 +1,103 @@
+"""Slices of the images with a high loss or a low IoU: the result of `analysis.slices`."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from analysis.stage.artifacts import Result
+
+# Metric → 1 if high is bad, -1 if low is bad. '_given_size': adjusted for object size.
+METRICS = {
+    'loss': 1,
+    'mean_iou_foreground': -1,
+    'loss_given_size': 1,
+    'mean_iou_foreground_given_size': -1,
+}
+
+
+class Condition(NamedTuple):
+    """A condition on a column; the relation is '<=', '>=' or 'is'."""
+
+    column: str
+    relation: str
+    value: bool | int | float
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """A confirmed slice, by a metric.
+
+    Attributes:
+      conditions: one to three, all of which its images fulfil.
+      text: the conditions in words.
+      size: images in the slice that have the metric, in both halves.
+      share: of the images of the half in which it was tested, like the following.
+      mean, mean_elsewhere: of the metric, in the slice and in all other images.
+      excess, interval: difference of these means, positive if the slice is worse, with 95 %
+        confidence interval (Welch).
+      impact: share · excess.
+      p: of the one-sided permutation test of ranks, adjusted over all tested slices (max-T).
+      worst, worst_ids: rows and image ids of its 5 worst images, the worst first.
+    """
+
+    conditions: tuple[Condition, ...]
+    text: str
+    size: int
+    share: float
+    mean: float
+    mean_elsewhere: float
+    excess: float
+    interval: tuple[float, float]
+    impact: float
+    p: float
+    worst: tuple[int, ...] = ()
+    worst_ids: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricSlices:
+    """The slices by a metric.
+
+    Attributes:
+      num_images: images that have the metric.
+      mean: of the metric over them; None if there are none.
+      num_tested: slices that were found in one half and tested in the other.
+      slices: those confirmed, by falling impact.
+    """
+
+    num_images: int
+    mean: float | None
+    num_tested: int
+    slices: tuple[Slice, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Slices(Result):
+    """Confirmed slices.
+
+    Attributes:
+      num_images: N.
+      seed: of the halves and permutations.
+      uses_clusters: whether there were clusters, which are columns then.
+      metrics: by name, see `METRICS`.
+      members: uint8 `[M, ceil(N / 8)]`, which images fulfil the conditions of each of the M slices
+        in order, as packed bits. They need not have the metric.
+    """
+
+    NAME: ClassVar[str] = 'slices'
+    VERSION: ClassVar[int] = 6
+
+    num_images: int
+    seed: int
+    uses_clusters: bool
+    metrics: dict[str, MetricSlices]
+    members: np.ndarray
+
+    def each(self) -> Iterator[tuple[str, Slice, np.ndarray]]:
+        """Metric, slice, and which images fulfil its conditions, bool `[N]`, for all slices."""
+        members = np.unpackbits(self.members, axis=1, count=self.num_images).view(np.bool_)
+        found = [(metric, one) for metric, part in self.metrics.items() for one in part.slices]
+        for (metric, one), inside in zip(found, members, strict=True):
+            yield metric, one, inside
