@@ -49,18 +49,19 @@ import pathlib
 import re
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 from scipy import stats
 
-from analysis.associations import stage as associations
+from analysis.associations.correlation import associate
 from analysis.compare import representations
 from analysis.compare import tables as compare_tables
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.experiments import statistics
 from analysis.samples import stage as samples
-from analysis.slices import search as slice_search
-from analysis.slices import stage as slices
+from analysis.slices.conditions import load_columns
+from analysis.slices.schema import Slices
 from analysis.stage import artifacts as new_artifacts
 from analysis.stage import old_artifacts as artifacts
 from analysis.stage.command import make_parser, run_command
@@ -218,7 +219,7 @@ def compute(both: dict[str, Analysis]) -> dict:
     for name, analysis in both.items():
         embeddings.STAGE.prepare(analysis)
         points[name] = new_artifacts.load(analysis, Embeddings).points[rows[name]]
-    columns = {name: column[rows['this']] for name, column in slices.load_columns(this).items()}
+    columns = {name: column[rows['this']] for name, column in load_columns(this).items()}
     common = {name: restrict(analysis, rows[name]) for name, analysis in both.items()}
     result = {
         **{
@@ -276,12 +277,11 @@ def compute(both: dict[str, Analysis]) -> dict:
         ]
 
     inside = {'all images': np.ones(len(order), np.bool_)}
-    if (this.folder / 'slices.json').exists():
-        for found in slices.load(this)['metrics'].values():
-            for row in found['slices']:
-                inside[row['text']] = slice_search.membership(columns, row['conditions'])
+    if new_artifacts.exists(this, Slices):
+        for _, one, members in new_artifacts.load(this, Slices).each():
+            inside[one.text] = members[rows['this']]
     result['slices'] = compare_slices(performance, inside)
-    associated, _ = associations.associate(
+    associated, _ = associate(
         {name: column.astype(np.float64) for name, column in columns.items()},
         {
             f'difference of {metric}': values['other'] - values['this']
@@ -289,7 +289,10 @@ def compute(both: dict[str, Analysis]) -> dict:
         },
     )
     kept = ('column', 'metric', 'n', 'rho', 'interval', 'p', 'q', 'bins')
-    result['metadata'] = [{key: row[key] for key in kept} for row in associated]
+    result['metadata'] = [
+        {key: value for key, value in msgspec.to_builtins(row).items() if key in kept}
+        for row in associated
+    ]
 
     overlap = representations.neighbour_overlap(points['this'], points['other'])
     k = min(representations.K, len(order) - 1)

@@ -5,7 +5,7 @@ import pathlib
 import matplotlib
 import numpy as np
 
-from analysis.associations import stage as associations
+from analysis.associations.schema import LEVEL
 from segmentation import markdown
 
 matplotlib.use('agg')
@@ -32,7 +32,7 @@ def to_markdown(result: dict) -> str:
     neighbours = result['neighbours']
     same = [row for row in result['layers'] if row['cka'] is not None and row['cka'] > 0.9995]
     header = ('this', 'other', 'other - this (95 %)')
-    metadata = [row for row in result['metadata'] if row['q'] <= associations.LEVEL][:10]
+    metadata = [row for row in result['metadata'] if row['q'] <= LEVEL][:10]
     parts = [
         f'this: {markdown.escape(names["this"])}, other: {markdown.escape(names["other"])}; '
         f'{result["num_images"]} common images of {result["this"]["num_images"]} and '
