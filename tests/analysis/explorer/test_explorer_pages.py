@@ -6,13 +6,14 @@ import json
 import numpy as np
 import pytest
 
+from analysis.associations.schema import Associations
 from analysis.clusters import stage as clusters
 from analysis.label_issues import stage as label_issues
 from analysis.report import stage as report
 from analysis.samples import stage as samples
 from analysis.similar import stage as similar
-from analysis.slices import search as slice_search
-from analysis.slices import stage as slices
+from analysis.slices.schema import Slices
+from analysis.stage import artifacts as new_artifacts
 from analysis.stage import old_artifacts as artifacts
 from segmentation.data import selection
 from tests import report_fixture
@@ -201,14 +202,13 @@ def test_clusters_are_described_and_filter(analysis, open_page):
 def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     table = table_of(analysis)
     page = open_page('page=findings&finding=slices')
+    stored = new_artifacts.load(analysis, Slices)
     metric, found = next(
-        (metric, part['slices'])
-        for metric, part in slices.load(analysis)['metrics'].items()
-        if part['slices']
+        (metric, part.slices) for metric, part in stored.metrics.items() if part.slices
     )
     rows = page.locator('.findings-content section').first.locator('tbody tr')
     assert rows.count() == len(found), metric
-    members = slice_search.membership(slices.load_columns(analysis), found[0]['conditions'])
+    _, _, members = next(stored.each())
     rows.first.locator('td').first.click()
     assert passing(page) == members.sum()
 
@@ -218,13 +218,13 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     page.locator('.findings tbody tr', has=page.get_by_text('brightness', exact=True)).click()
     association = next(
         row
-        for row in artifacts.load_json(analysis, 'associations', 1)['associations']
-        if (row['column'], row['metric']) == ('brightness', 'loss')
+        for row in new_artifacts.load(analysis, Associations).associations
+        if (row.column, row.metric) == ('brightness', 'loss')
     )
     bins = page.locator('.figure-bin')
-    assert bins.count() == len(association['bins'])
+    assert bins.count() == len(association.bins)
     bins.first.press('Enter')
-    assert passing(page) == association['bins'][0]['n']
+    assert passing(page) == association.bins[0].n
 
     page.evaluate("Filters.clear(); State.showPage('findings')")
     settle(page)
@@ -442,13 +442,9 @@ def test_two_models_say_what_the_comparison_says(analysis, open_page):
     label = scores.first.locator('svg').get_attribute('aria-label')
     assert label == '0.030 [0.010, 0.050]'
     # A slice is of this run: a click shows this run's view, and its samples there.
-    found = slices.load(analysis)['metrics']
-    text, conditions = next(
-        (row['text'], row['conditions']) for part in found.values() for row in part['slices']
-    )
-    page.locator('.halves tbody tr', has=page.get_by_text(text, exact=True)).first.click()
+    _, found, members = next(new_artifacts.load(analysis, Slices).each())
+    page.locator('.halves tbody tr', has=page.get_by_text(found.text, exact=True)).first.click()
     wait_until(page, "State.view.name === 'val-600'")
-    members = slice_search.membership(slices.load_columns(analysis), conditions)
     wait_until(page, f'Filters.passing() === {members.sum()}')
 
 
