@@ -55,15 +55,12 @@ def describe(table: pyarrow.Table, label: np.ndarray) -> list[list[Difference]]:
         known = ~np.isnan(values)
         values = values[known]
         share = column.startswith('count_') or pyarrow.types.is_boolean(table[column].type)
-        ranks = None if share else stats.rankdata(values)
         for group in range(label.max() + 1):
             inside = label[known] == group
             if not 0 < inside.sum() < len(inside) or np.ptp(values) == 0:
                 continue
-            if ranks is None:
-                found.append((group, _compare_shares(column, values > 0, inside)))
-            else:
-                found.append((group, _compare_ranks(column, values, inside, ranks)))
+            compare = _compare_shares if share else _compare_ranks
+            found.append((group, compare(column, values, inside)))
     adjusted = adjust(np.array([row.p for _, row in found])).tolist()
     # A difference of shares of 0.1 weighs as much as a rank correlation of 0.3.
     order = sorted(
@@ -77,28 +74,21 @@ def describe(table: pyarrow.Table, label: np.ndarray) -> list[list[Difference]]:
     return result
 
 
-def _compare_shares(column: str, present: np.ndarray, inside: np.ndarray) -> Difference:
-    counts = [[int((present == has)[inside == where].sum()) for has in (1, 0)] for where in (1, 0)]
-    (yes_inside, n_inside), (yes_outside, n_outside) = ((row[0], sum(row)) for row in counts)
-    here, elsewhere = yes_inside / n_inside, yes_outside / n_outside
-    p = float(stats.fisher_exact(counts).pvalue)
-    return Difference(column, 'share', here, elsewhere, here - elsewhere, p, n_inside, n_outside)
-
-
-def _compare_ranks(
-    column: str, values: np.ndarray, inside: np.ndarray, ranks: np.ndarray
-) -> Difference:
+def _compare_shares(column: str, values: np.ndarray, inside: np.ndarray) -> Difference:
     n, m = int(inside.sum()), int((~inside).sum())
-    u = ranks[inside].sum() - n * (n + 1) / 2
-    # Normal approximation corrected for ties, as in scipy.stats.mannwhitneyu, which would rank the
-    # values again for each group.
-    _, ties = np.unique(ranks, return_counts=True)
-    total = n + m
-    variance = n * m / 12 * (total + 1 - (ties**3 - ties).sum() / (total * (total - 1)))
-    z = max(0.0, abs(u - n * m / 2) - 0.5) / np.sqrt(variance)
-    medians = float(np.median(values[inside])), float(np.median(values[~inside]))
-    effect, p = float(2 * u / (n * m) - 1), float(2 * stats.norm.sf(z))
-    return Difference(column, 'rank', *medians, effect, p, n, m)
+    yes, yes_elsewhere = int((values[inside] > 0).sum()), int((values[~inside] > 0).sum())
+    here, elsewhere = yes / n, yes_elsewhere / m
+    p = float(stats.fisher_exact([[yes, n - yes], [yes_elsewhere, m - yes_elsewhere]]).pvalue)
+    return Difference(column, 'share', here, elsewhere, here - elsewhere, p, n, m)
+
+
+def _compare_ranks(column: str, values: np.ndarray, inside: np.ndarray) -> Difference:
+    here, elsewhere = values[inside], values[~inside]
+    n, m = len(here), len(elsewhere)
+    test = stats.mannwhitneyu(here, elsewhere, method='asymptotic')
+    effect = float(2 * test.statistic / (n * m) - 1)
+    medians = float(np.median(here)), float(np.median(elsewhere))
+    return Difference(column, 'rank', *medians, effect, float(test.pvalue), n, m)
 
 
 def notable(description: Sequence[Difference]) -> list[Difference]:

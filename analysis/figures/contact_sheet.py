@@ -1,4 +1,4 @@
-"""Rows of small pictures with a title each."""
+"""Rows of small images with a title each."""
 
 import pathlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from segmentation.data.examples import Examples
 
 
 def labelled(examples: Examples, row: int) -> np.ndarray:
-    """The network's input with the classes of its label over it, uint8 `[S, S, 3]`."""
+    """The network's input overlaid with the classes of its label, uint8 `[S, S, 3]`."""
     example = examples[int(row)]
     return overlays.overlay(example['image'], example['label'], opacity=0.35)
 
@@ -21,18 +21,18 @@ def draw(
     path: pathlib.Path,
     captions: Sequence[Sequence[str]] | None = None,
 ) -> None:
-    """Draws rows of pictures.
+    """Draws rows of images.
 
     Args:
-      rows: title and pictures, uint8 `[S, S, 3]` each.
+      rows: title and images, uint8 `[S, S, 3]` each.
       path: file to write.
-      captions: text below each picture.
+      captions: text below each image.
     """
-    columns = max(len(pictures) for _, pictures in rows)
+    columns = max(len(images) for _, images in rows)
     figure = Figure(figsize=(1.3 * columns, 1.62 * len(rows)), dpi=100, layout='constrained')
     axes = figure.subplots(len(rows), columns, squeeze=False)
-    for number, (title, pictures) in enumerate(rows):
-        # A title would widen its column: only its height is kept free, by an empty one.
+    for number, (title, images) in enumerate(rows):
+        # A title would widen its column: an empty one reserves only the height.
         axes[number, 0].set_title(' ', fontsize=9)
         heading = axes[number, 0].text(
             0, 1.04, title, fontsize=9, va='bottom', transform=axes[number, 0].transAxes,
@@ -41,8 +41,8 @@ def draw(
         heading.set_in_layout(False)
         for column, axis in enumerate(axes[number]):
             axis.set_axis_off()
-            if column < len(pictures):
-                axis.imshow(pictures[column])
+            if column < len(images):
+                axis.imshow(images[column])
                 if captions:
                     text = captions[number][column]
                     axis.text(

@@ -21,14 +21,7 @@ from segmentation.models.unet import scale_images
 
 @dataclasses.dataclass(frozen=True)
 class Neighbour:
-    """A similar image.
-
-    Attributes:
-      row: of the image.
-      image_id: its id.
-      file_name: its file.
-      distance: Euclidean, between the embeddings.
-    """
+    """A similar image; the distance is Euclidean, between embeddings."""
 
     row: int
     image_id: int
@@ -36,22 +29,9 @@ class Neighbour:
     distance: float
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """What was found for an image.
-
-    Attributes:
-      query: id or file of the image.
-      pixels: uint8 `[S, S, 3]`.
-      neighbours: nearest first.
-    """
-
-    query: int | str
-    pixels: np.ndarray
-    neighbours: tuple[Neighbour, ...]
-
-
-def find(analysis: Analysis, k: int, image: int | pathlib.Path) -> Found:
+def find(
+    analysis: Analysis, k: int, image: int | pathlib.Path
+) -> tuple[np.ndarray, list[Neighbour]]:
     """Finds the images most similar to one image.
 
     Args:
@@ -59,12 +39,14 @@ def find(analysis: Analysis, k: int, image: int | pathlib.Path) -> Found:
       k: number of neighbours.
       image: id of an image of the analysis, or an image file.
 
+    Returns:
+      The image, uint8 `[S, S, 3]`, and its neighbours, nearest first.
+
     Raises:
       ValueError: there is no such image in the analysis, or the file is not a readable image.
     """
-    embeddings, row = artifacts.load(analysis, Embeddings), -1
+    embeddings, row, ids = artifacts.load(analysis, Embeddings), -1, analysis.image_ids
     if isinstance(image, int):
-        ids = analysis.image_ids
         if image not in ids:
             raise ValueError(
                 f'There is no image {image} among the {len(ids)} of {analysis.folder}, such as '
@@ -79,20 +61,20 @@ def find(analysis: Analysis, k: int, image: int | pathlib.Path) -> Found:
     # One more, as the image itself is among them.
     (near,), (distances,) = neighbours(embeddings.points, k + (row >= 0), point)
     found = [
-        Neighbour(
-            int(i), int(analysis.image_ids[i]), analysis.examples.record(i)['file_name'], float(d)
-        )
-        for i, d in zip(near, distances, strict=True)
+        Neighbour(i, int(ids[i]), analysis.examples.record(i)['file_name'], distance)
+        for i, distance in zip(near.tolist(), distances.tolist(), strict=True)
         if i != row
     ]
-    return Found(image if isinstance(image, int) else str(image), pixels, tuple(found[:k]))
+    return pixels, found[:k]
 
 
-def draw(analysis: Analysis, found: Found) -> pathlib.Path:
-    """Draws an image and its neighbours with predictions and labels; returns the file."""
+def draw(
+    analysis: Analysis, image: int | pathlib.Path, pixels: np.ndarray, found: list[Neighbour]
+) -> pathlib.Path:
+    """Draws what `find` returned, with predictions and ground truth; returns the file."""
     run, examples = analysis.run, analysis.examples
-    shown = [examples[neighbour.row] for neighbour in found.neighbours]
-    images = [found.pixels, *(example['image'] for example in shown)]
+    shown = [examples[neighbour.row] for neighbour in found]
+    images = [pixels, *(example['image'] for example in shown)]
 
     @jax.jit  # not make_predict: the number of images need not be a multiple of the devices
     def classify(variables: Any, images: jax.Array) -> jax.Array:
@@ -101,12 +83,10 @@ def draw(analysis: Analysis, found: Found) -> pathlib.Path:
         return logits.argmax(-1)
 
     classes = np.asarray(classify(run.variables, np.stack(images)))
-    predicted = [
-        overlays.overlay(image, label) for image, label in zip(images, classes, strict=True)
-    ]
-    labels = [found.pixels, *(overlays.overlay(e['image'], e['label']) for e in shown)]
-    captions = ['query', *(f'{each.image_id}  {each.distance:.2f}' for each in found.neighbours)]
-    name = re.sub(r'[^A-Za-z0-9_-]+', '_', pathlib.PurePath(str(found.query)).stem)
+    predicted = [overlays.overlay(*pair) for pair in zip(images, classes, strict=True)]
+    labels = [pixels, *(overlays.overlay(e['image'], e['label']) for e in shown)]
+    captions = ['query', *(f'{each.image_id}  {each.distance:.2f}' for each in found)]
+    name = re.sub(r'[^A-Za-z0-9_-]+', '_', pathlib.PurePath(str(image)).stem)
     path = analysis.folder / f'similar-{name}.png'
     rows = [('predicted', predicted), ('ground truth; id and distance', labels)]
     contact_sheet.draw(rows, path, [[''] * len(captions), captions])

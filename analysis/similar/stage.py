@@ -31,7 +31,7 @@ K = 20
 
 
 def compute(analysis: Analysis, k: int = K) -> Similar:
-    """The k nearest images of every image; `schema.Similar` has fewer if there are fewer."""
+    """The k nearest images of every image, or all others if there are fewer."""
     index, distance = neighbours(artifacts.load(analysis, Embeddings).points, k)
     medians = np.median(distance, 0).tolist()
     return Similar(len(index), len(medians), Distances(medians[0], medians[-1]), index, distance)
@@ -60,13 +60,13 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         print(f'{artifacts.path_of(analysis, Similar)}:', table(result), sep='\n\n')
         return storage.to_json(result)
     embeddings.STAGE.prepare(analysis)
-    found = query.find(analysis, k, image)
-    rows = [(str(n.image_id), n.file_name, f'{n.distance:.3f}') for n in found.neighbours]
+    pixels, found = query.find(analysis, k, image)
+    rows = [(str(each.image_id), each.file_name, f'{each.distance:.3f}') for each in found]
     print(markdown.table(('image id', 'file', 'distance'), rows), end='\n\n')
-    print(f'Figure: {query.draw(analysis, found)}')
+    print(f'Figure: {query.draw(analysis, image, pixels, found)}')
     return {
-        'query': found.query,
-        'neighbours': [dataclasses.asdict(neighbour) for neighbour in found.neighbours],
+        'query': image if isinstance(image, int) else str(image),
+        'neighbours': [dataclasses.asdict(each) for each in found],
     }
 
 

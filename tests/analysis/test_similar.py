@@ -1,4 +1,4 @@
-"""Neighbours are the nearest, of images of the analysis and of any picture."""
+"""Neighbours are the nearest ones, of images of the analysis and of any image file."""
 
 import json
 import shutil
@@ -71,7 +71,7 @@ def test_queries(analysis, tmp_path, capsys):
     assert [entry['image_id'] for entry in found['neighbours']] == expected
     assert (analysis.folder / f'similar-{number}.png').read_bytes()[:4] == b'\x89PNG'
 
-    # The same picture as a file: it finds itself.
+    # The same image as a file finds itself.
     picture = tmp_path / 'my $photo$.jpg'
     picture.write_bytes(analysis.examples.record(2)['image'])
     assert similar.main([*command, '--image', str(picture), '--json', str(report)]) == 0

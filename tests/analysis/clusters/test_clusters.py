@@ -1,4 +1,4 @@
-"""Clusters that were put there are found again, and described by what differs."""
+"""Planted clusters are found, and described by what differs."""
 
 import shutil
 
