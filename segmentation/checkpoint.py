@@ -202,7 +202,7 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any
       ValueError: there are checkpoints, but none can be read into this state.
     """
     target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), state)
-    failures = {}
+    failures: dict[int, Exception] = {}
     for step in sorted(manager.all_steps(), reverse=True):
         try:
             items = manager.restore(
@@ -220,11 +220,11 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any
             manager.delete(broken)
         return step, items.state, data_state
     if failures:
-        step, error = next(iter(failures.items()))
+        step, first = next(iter(failures.items()))
         raise ValueError(
             f'No checkpoint in {manager.directory} can be read (steps {sorted(failures)}). Was the '
-            f'model config changed? Use a new --workdir for another config. Step {step}: {error}'
-        ) from error
+            f'model config changed? Use a new --workdir for another config. Step {step}: {first}'
+        ) from first
     return None
 
 

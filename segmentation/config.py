@@ -160,7 +160,7 @@ def _parse(text: str, kind: type) -> Any:
 
 def flat(tree: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
     """Fields by their dotted names."""
-    result = {}
+    result: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping | ConfigDict):
             result |= flat(value, f'{prefix}{key}.')

@@ -29,7 +29,7 @@ _GARBAGE_THRESHOLD = 100_000
 
 def configure() -> None:
     """Applies the settings. Commands call it before they compute anything."""
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values['jax_compilation_cache_dir']:
         cache = pathlib.Path('~/.cache/coco-segmentation/jax').expanduser()
         jax.config.update('jax_compilation_cache_dir', str(cache))
     if 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS' not in os.environ:

@@ -25,12 +25,12 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
     """
     devices, compiled = jax.local_devices(), set()
 
-    def forward(variables, images):
+    def apply(variables: Any, images: jax.Array) -> Any:
         return model.apply(variables, scale_images(images, input_range), train=False)
 
-    forward = jax.pmap(forward, axis_name='batch', in_axes=(None, 0), devices=devices)
+    forward = jax.pmap(apply, axis_name='batch', in_axes=(None, 0), devices=devices)
 
-    def predict(variables, images):
+    def predict(variables: Any, images: np.ndarray) -> jax.Array:
         if len(images) % len(devices):
             raise ValueError(
                 f'{len(images)} images do not divide evenly over {len(devices)} devices; choose an '
@@ -136,9 +136,9 @@ def evaluate(
     row = 0
     bar = tqdm(total=len(mine), desc=progress, unit='img', disable=not progress or process > 0)
     with bar:
-        for batch, logits in predictions(predict, variables, batches):
-            losses_of_batch = np.asarray(image_loss(logits, batch['label']))
-            logits = np.asarray(logits)
+        for batch, on_device in predictions(predict, variables, batches):
+            losses_of_batch = np.asarray(image_loss(on_device, batch['label']))
+            logits = np.asarray(on_device)
             for i, index in enumerate(batch['index']):
                 if index < 0:
                     continue

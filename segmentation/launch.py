@@ -84,8 +84,8 @@ def stop_requested() -> Iterator[threading.Event]:
         event.set()
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        previous[number] = signal.signal(number, handle)
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        previous[wanted] = signal.signal(wanted, handle)
     try:
         yield event
     finally:
@@ -102,7 +102,7 @@ def initialize_processes(coordinator: str, num_processes: int, process_id: int) 
     """
     if process_id == 0:
         logger.info('Listening at %s only.', coordinator)
-    if jax.config.jax_platforms == 'cpu' or os.environ.get('JAX_PLATFORMS') == 'cpu':
+    if os.environ.get('JAX_PLATFORMS') == 'cpu' or jax.config.values['jax_platforms'] == 'cpu':
         jax.config.update('jax_cpu_collectives_implementation', 'gloo')
     jax.distributed.initialize(
         coordinator_address=coordinator,

@@ -4,6 +4,8 @@ Everything is computed from `[N, C, C]` counts, one confusion matrix per image (
 column: predicted class), so that the same numbers serve the set, the images and the bootstrap.
 """
 
+from typing import Any
+
 import numpy as np
 
 from segmentation.data.masks import IGNORE
@@ -185,7 +187,7 @@ def percentile_interval(resampled: np.ndarray) -> np.ndarray:
     return bounds.reshape(*resampled.shape[1:], 2)
 
 
-def _for_json(values: np.ndarray, class_names: tuple[str, ...]):
+def _for_json(values: np.ndarray, class_names: tuple[str, ...]) -> Any:
     """Numbers for JSON: an array by class name, anything else plain; None for NaN."""
-    plain = np.where(np.isnan(values), None, values).tolist()
+    plain = np.where(np.isnan(values), np.array(None), values).tolist()
     return dict(zip(class_names, plain, strict=True)) if values.ndim and class_names else plain

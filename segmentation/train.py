@@ -280,7 +280,7 @@ class Trainer:
             for name in self.window[0][1]
         }
         if self.writer:
-            values = {f'train/{name}': value for name, value in means.items()}
+            values: dict[str, float | None] = {f'train/{k}': mean for k, mean in means.items()}
             values |= {
                 'train/learning_rate': float(self.schedule(self.step_number - 1)),
                 'train/images_per_second': self.speed,

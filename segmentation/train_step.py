@@ -131,10 +131,12 @@ def make_train_step(
             '(background first).'
         )
 
-    def sum_over_devices(tree):
+    def sum_over_devices(tree: Any) -> Any:
         return jax.lax.psum(tree, axis_name) if axis_name else tree
 
-    def train_step(state, batch):
+    def train_step(
+        state: TrainState, batch: dict[str, jax.Array]
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
         images, label = scale_images(batch['image'], config.data.input_range), batch['label']
         weights = losses.pixel_weights(label, jnp.asarray(class_weights))
         # Global counts, because a mean of means is not the global mean. Outside the differentiated
@@ -146,7 +148,7 @@ def make_train_step(
         if axis_name:
             dropout_key = jax.random.fold_in(dropout_key, jax.lax.axis_index(axis_name))
 
-        def loss_fn(params):
+        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
             logits, updates = model.apply(
                 {'params': params, 'batch_stats': state.batch_stats},
                 images,
@@ -210,7 +212,7 @@ def make_statistics_step(
     """Makes a step that returns the BatchNorm statistics of one batch; see `pool_statistics`."""
     model = model.clone(encoder_bn_momentum=0.0, decoder_bn_momentum=0.0)
 
-    def statistics_step(state, batch):
+    def statistics_step(state: TrainState, batch: dict[str, jax.Array]) -> Any:
         _, updates = model.apply(
             {'params': state.params, 'batch_stats': state.batch_stats},
             scale_images(batch['image'], config.data.input_range),

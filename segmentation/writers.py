@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 import tensorboardX
@@ -26,8 +27,8 @@ class MetricWriter:
         )
         self._pictures = workdir / 'pictures'
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes numbers of a step; None (a score that does not exist) only to the JSON lines."""
+    def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Writes the numbers of a step; None (no such score) goes to the JSON lines only."""
         self._file.write(json.dumps({'step': step, **values}) + '\n')
         self._file.flush()
         for name, value in values.items():

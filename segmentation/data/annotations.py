@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import tqdm
@@ -138,7 +138,7 @@ def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
         raise ValueError(f'{name} has no usable category (problems: {skipped.as_dict()})')
     images = _images(document['images'], _licenses(document.get('licenses')), skipped)
     category_ids = {category.id for category in categories}
-    seen = set()
+    seen: set[int] = set()
     entries = tqdm.tqdm(
         document['annotations'],
         'annotations',
@@ -167,11 +167,11 @@ class _Broken(ValueError):
     """An entry that is left out; the message is the reason that it is counted under."""
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: Any) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= _MAX_ID
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Any) -> TypeGuard[str]:
     # Unprintable text could forge terminal output, and a lone surrogate cannot be stored.
     return isinstance(value, str) and 0 < len(value) <= 1000 and value.isprintable()
 
@@ -227,7 +227,7 @@ def _images(entries: list, licenses: dict[int, str], skipped: Skipped) -> dict[i
         elif not is_bounded(width, height):
             skipped.add('image: too large', key)
         else:
-            given = entry.get('license')
+            given: Any = entry.get('license')
             given = licenses.get(given, str(given)) if _is_id(given) else given
             images[key] = Image(
                 id=key,
@@ -251,7 +251,7 @@ def _instance(
 ) -> tuple[Image, Instance]:
     if not isinstance(entry, dict):
         raise _Broken('not an object')
-    key = entry.get('id')
+    key: Any = entry.get('id')
     if not _is_id(key):
         raise _Broken('no usable id')
     if key in seen:
@@ -269,19 +269,20 @@ def _instance(
     rle, dropped = encode_segmentation(entry.get('segmentation'), image.height, image.width)
     if dropped:
         skipped.add('polygon part: fewer than 3 points', key)
-    bbox, area = entry.get('bbox'), entry.get('area')
+    bbox: Any = entry.get('bbox')
+    area: Any = entry.get('area')
     if not _are_numbers(bbox) or len(bbox) != 4 or not all(-1e6 < x < 1e6 for x in bbox):
         skipped.add('repaired: bbox taken from the mask', key)
         bbox = mask_utils.toBbox({'size': [image.height, image.width], 'counts': rle}).tolist()
     if not _are_numbers([area]) or not 0 <= area < 1e9:
         skipped.add('repaired: area taken from the mask', key)
         area = mask_utils.area({'size': [image.height, image.width], 'counts': rle})
-    return image, Instance(
-        key, category_id, float(area), tuple(map(float, bbox)), bool(is_crowd), rle
-    )
+    x, y, box_width, box_height = map(float, bbox)
+    box = x, y, box_width, box_height
+    return image, Instance(key, category_id, float(area), box, bool(is_crowd), rle)
 
 
-def _are_numbers(values: Any) -> bool:
+def _are_numbers(values: Any) -> TypeGuard[list[float]]:
     # Much faster than a test per number; and here, unlike for isinstance, bool is not int.
     return isinstance(values, list) and set(map(type, values)) <= {int, float}
 
@@ -313,14 +314,14 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> tuple[byt
             raise _Broken('run lengths are neither a list nor a string')
         runs = decode_counts(counts) if isinstance(counts, str) else counts
         _check_counts(runs, height * width)
-        rle = {'size': [height, width], 'counts': counts}
+        rle: Any = {'size': [height, width], 'counts': counts}
         if isinstance(counts, list):
             rle = mask_utils.frPyObjects(rle, height, width)
         if 0 in runs[1:]:
             # The mask is correct, but pycocotools would return a random box for it.
             rle = mask_utils.encode(mask_utils.decode(rle))
-        counts = rle['counts']
-        return counts.encode('ascii') if isinstance(counts, str) else counts, 0
+        encoded = rle['counts']
+        return encoded.encode('ascii') if isinstance(encoded, str) else encoded, 0
     if not isinstance(segmentation, list) or not segmentation:
         raise _Broken('no segmentation')
     parts = [_points(polygon, height, width) for polygon in segmentation]
@@ -376,7 +377,7 @@ def decode_counts(text: str) -> list[int]:
     Raises:
       ValueError: other characters, a number of more than 35 bits, or an unfinished one.
     """
-    counts = []
+    counts: list[int] = []
     value = shift = 0
     for char in text:
         group = ord(char) - 48

@@ -226,19 +226,18 @@ def prepare(
 def _draw_scenes(data_dir: pathlib.Path, scenes: Mapping[str, float]) -> str:
     from segmentation import scenes as scenes_lib
 
-    counts = dict(scenes)
-    seed = counts.pop('seed', 0)
-    planted, error_rate = counts.pop('planted', False), counts.pop('error_rate', 0.02)
+    options = dict(scenes)
+    seed, planted = int(options.pop('seed', 0)), options.pop('planted', False)
+    error_rate = options.pop('error_rate', 0.02)
+    counts = {split: int(count) for split, count in options.items()}
     if not counts:
         raise ValueError("Source 'scenes' needs scenes={'train': …, 'val': …, 'seed': …}")
     sizes = '-'.join(f'{split}{count}' for split, count in counts.items())
     folder = data_dir / f'scenes-{sizes}-seed{seed}'
-    options: dict[str, float] = {}
     if planted:
         folder = folder.with_name(f'{folder.name}-planted{error_rate:g}')
-        options['error_rate'] = error_rate
     with _locked(data_dir):
-        scenes_lib.write_scenes(folder, counts, seed=seed, **options)
+        scenes_lib.write_scenes(folder, counts, seed, error_rate=error_rate if planted else None)
     return str(folder)
 
 
@@ -277,7 +276,7 @@ def _config_folder(
     if unknown := set(complete) - set(chosen):
         raise ValueError(f'complete names {sorted(unknown)}, but the splits are {list(chosen)}')
     complete = {split: sorted(names) for split, names in complete.items()}
-    state = [VERSION, sorted(complete.items())]
+    state: list[Any] = [VERSION, sorted(complete.items())]
     for split in chosen:
         source = coco_files.FolderSource(folder, split)
         annotations = hashlib.sha256(source.annotations()).hexdigest()

@@ -134,8 +134,9 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
             ),
         )
 
-    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         config = self.builder_config
+        sources: dict[str, coco_files.FolderSource | coco_files.ZipSource]
         if config.folder:
             sources = {
                 split: coco_files.FolderSource(pathlib.Path(config.folder), split)
@@ -233,7 +234,7 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
             }
         )
 
-    def _download_and_prepare(self, dl_manager, download_config) -> None:
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> None:
         # tfds' own writer sorts the examples of a split, beyond 1000 MiB in files that TensorFlow
         # writes. Here they are in order already and go straight into the shards.
         del download_config
@@ -247,8 +248,9 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
 
     def _write_split(self, split: str, examples: Iterator) -> tfds_splits.SplitInfo:
         folder = pathlib.Path(self.data_dir)
-        lengths, sizes = [], []
-        writer = None
+        lengths: list[int] = []
+        sizes: list[int] = []
+        writer: Any = None
         for _, example in examples:
             record = self.info.features.serialize_example(example)
             # The order of the fields differs between processes.

@@ -80,10 +80,10 @@ class Examples:
             flip = config.flip and rng.random() < 0.5
         # A crop is scaled up, so it needs proportionally more pixels.
         at_least = int(np.ceil(size / min(box[2] - box[0], box[3] - box[1])))
-        image = transforms.decode_image(
+        decoded = transforms.decode_image(
             record['image'], (width, height), at_least if config.antialias else 0
         )
-        image = transforms.resize(image, size, box, config.antialias)
+        image = transforms.resize(decoded, size, box, config.antialias)
         rows = transforms.box_indices(box[1], box[3], height, size)
         columns = transforms.box_indices(box[0], box[2], width, size)
         if flip:
@@ -140,7 +140,7 @@ def select_examples(
     )
 
     report: dict[str, Any] = {'splits': {}}
-    split_of, positions, image_ids = [], [], []
+    numbers, positions, image_ids = [], [], []
     for number, (name, split) in enumerate(zip(names, splits, strict=True)):
         chosen, report['splits'][name] = selection.select(
             split.index,
@@ -150,10 +150,10 @@ def select_examples(
             require_of=tuple(config.require_of),
             exclude=exclude,
         )
-        split_of.append(np.full(len(chosen), number))
+        numbers.append(np.full(len(chosen), number))
         positions.append(chosen)
         image_ids.append(split.index.image_id[chosen])
-    split_of, position, image_id = map(np.concatenate, (split_of, positions, image_ids))
+    split_of, position, image_id = map(np.concatenate, (numbers, positions, image_ids))
     # An image in two merged splits must not be in two folds or count twice.
     _, first = np.unique(image_id, return_index=True)
     keep = np.sort(first)

@@ -25,7 +25,7 @@ class TrainingBatches:
         self._config = config
         self._workers = workers
         self._taken = 0
-        self._iterator = None
+        self._iterator: Iterator[dict[str, np.ndarray]] | None = None
 
     def __iter__(self) -> 'TrainingBatches':
         return self
@@ -65,7 +65,8 @@ def _end_with_parent(number: int, count: int) -> None:
     del number, count
 
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -42,7 +42,7 @@ class LabelSpace:
         Raises:
           ValueError: the data set lacks a name, or a category is in two classes.
         """
-        result = {}
+        result: dict[int, int] = {}
         for label, names in enumerate(self.members):
             for key in category_ids(names, categories):
                 if result.setdefault(key, label) != label:

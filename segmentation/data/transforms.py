@@ -29,12 +29,11 @@ def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image
     Raises:
       OSError: the bytes are not an image that Pillow can read, or are truncated.
     """
-    image = Image.open(io.BytesIO(data), formats=coco_files.IMAGE_FORMATS)
-    turn = image.size != size
+    file = Image.open(io.BytesIO(data), formats=coco_files.IMAGE_FORMATS)
+    turn = file.size != size
     if at_least:
-        image.draft('RGB', (at_least, at_least))
-    if turn:
-        image = ImageOps.exif_transpose(image)
+        file.draft('RGB', (at_least, at_least))
+    image: Image.Image = ImageOps.exif_transpose(file) if turn else file
     if image.mode.startswith('I;16') or image.mode == 'I':
         image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
     if image.mode == 'RGB':

@@ -5,6 +5,7 @@ over them (see README.md). Variables have the names and meaning of `flax.linen.B
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from flax import linen as nn
 from jax import lax
 
 
-def _average(values, axis_name):
+def _average(values: Any, axis_name: str | None) -> Any:
     return values if axis_name is None else lax.pmean(values, axis_name)
 
 
@@ -40,7 +41,9 @@ def normalize(
 # instead of x, it would store one for every sum.
 
 
-def _normalize_forward(x, scale, bias, epsilon, axis_name):
+def _normalize_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]]:
     wide = x.astype(scale.dtype)
     mean, square = _average((wide.mean((0, 1, 2)), jnp.square(wide).mean((0, 1, 2))), axis_name)
     variance = jnp.maximum(square - jnp.square(mean), 0)
@@ -49,7 +52,12 @@ def _normalize_forward(x, scale, bias, epsilon, axis_name):
     return (y, mean, variance), (x, mean, inverse, scale)
 
 
-def _normalize_backward(epsilon, axis_name, residuals, cotangents):
+def _normalize_backward(
+    epsilon: float,
+    axis_name: str | None,
+    residuals: tuple[jax.Array, ...],
+    cotangents: tuple[jax.Array, ...],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, mean, inverse, scale = residuals
     wide, g = x.astype(scale.dtype), cotangents[0].astype(scale.dtype)
     bias_gradient = g.sum((0, 1, 2))

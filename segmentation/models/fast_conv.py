@@ -13,11 +13,13 @@ reverse mode.
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
 # Images whose products are summed in one loop for the kernel gradient of a depthwise convolution.
@@ -28,7 +30,7 @@ def _accumulator(x: jax.Array) -> jnp.dtype:
     return jnp.promote_types(x.dtype, jnp.float32)
 
 
-def _plain(x, kernel, stride, groups=1):
+def _plain(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:
     # On accelerators bfloat16 accumulates in float32 anyway. With preferred_element_type, the
     # gradient convolutions would mix dtypes, which lax refuses.
     return lax.conv_general_dilated(
@@ -41,20 +43,22 @@ def _plain(x, kernel, stride, groups=1):
     )
 
 
-def _with_fast_forms(plain, forward, backward):
+def _with_fast_forms(
+    plain: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any]
+) -> Callable[..., Any]:
     """A function of (x, kernel) equal to `plain`; on CPU it runs `forward` and `backward`."""
 
-    def plain_backward(x, kernel, g):
+    def plain_backward(x: Any, kernel: jax.Array, g: jax.Array) -> Any:
         return jax.vjp(plain, x, kernel)[1](g)
 
     @jax.custom_vjp
-    def f(x, kernel):
+    def f(x: Any, kernel: jax.Array) -> jax.Array:
         return lax.platform_dependent(x, kernel, cpu=forward, default=plain)
 
-    def f_forward(x, kernel):
+    def f_forward(x: Any, kernel: jax.Array) -> Any:
         return f(x, kernel), (x, kernel)
 
-    def f_backward(residuals, g):
+    def f_backward(residuals: Any, g: jax.Array) -> Any:
         x, kernel = residuals
         return lax.platform_dependent(x, kernel, g, cpu=backward, default=plain_backward)
 
@@ -68,7 +72,7 @@ def _same_padding(size: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _pad(x, stride, zero=0.0):
+def _pad(x: jax.Array, stride: int, zero: ArrayLike = 0.0) -> jax.Array:
     """`x` with SAME padding of `zero`."""
     return lax.pad(
         x,
@@ -77,7 +81,7 @@ def _pad(x, stride, zero=0.0):
     )
 
 
-def _zero_after(x):
+def _zero_after(x: jax.Array) -> jax.Array:
     """A zero that is known only when `x` is.
 
     XLA's CPU backend runs what it can as early as it can. So it would pad the inputs for the
@@ -86,7 +90,7 @@ def _zero_after(x):
     return (x.ravel()[0] > jnp.inf).astype(x.dtype)
 
 
-def _windows(padded, height, width, stride):
+def _windows(padded: jax.Array, height: int, width: int, stride: int) -> list[jax.Array]:
     """The nine inputs `[B, height, width, C]` of a 3×3 window, row by row."""
     b, _, _, c = padded.shape
     return [
@@ -101,7 +105,7 @@ def _windows(padded, height, width, stride):
     ]
 
 
-def _patches(x, stride):
+def _patches(x: jax.Array, stride: int) -> jax.Array:
     """The 3×3 window of each output, as `[B, ceil(H / stride), ceil(W / stride), 9·C]`."""
     b, h, w, c = x.shape
     if stride == 1 or h % 2 or w % 2:
@@ -115,25 +119,25 @@ def _patches(x, stride):
     return jnp.concatenate([piece for pair in pieces for piece in pair], axis=-1)
 
 
-def _after(axis):
+def _after(axis: int) -> list[tuple[int, int]]:
     """Widths for `jnp.pad` that add one zero after an axis of a 4-D array."""
     return [(0, int(i == axis)) for i in range(4)]
 
 
-def _shift(x, down, right):
+def _shift(x: jax.Array, down: int, right: int) -> jax.Array:
     """`x` shifted by 0 or 1 pixel down and right, filled with zeros."""
     b, h, w, c = x.shape
     return jnp.pad(x, ((0, 0), (down, 0), (right, 0), (0, 0)))[:, :h, :w]
 
 
-def _interleave(rows):
+def _interleave(rows: list[list[jax.Array]]) -> jax.Array:
     """[[a, b], [c, d]] of `[B, H, W, C]` to `[B, 2H, 2W, C]`, whose even rows alternate a and b."""
     b, h, w, c = rows[0][0].shape
-    rows = [jnp.stack(row, axis=3) for row in rows]  # [B, H, W, 2, C]
-    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, c)
+    stacked = [jnp.stack(row, axis=3) for row in rows]  # [B, H, W, 2, C]
+    return jnp.stack(stacked, axis=2).reshape(b, 2 * h, 2 * w, c)
 
 
-def _scatter_windows(taps):
+def _scatter_windows(taps: list[list[jax.Array]]) -> jax.Array:
     """Sum of 3×3 windows placed with stride 2: `y[2i + k] += taps[k][i]`, cut to twice the size.
 
     The adjoint of reading windows with stride 2. Each output pixel is the sum of 1, 2 or 4 of the
@@ -148,7 +152,7 @@ def _scatter_windows(taps):
 # Depthwise ----------------------------------------------------------------------------------------
 
 
-def _depthwise_forward(stride, x, kernel):
+def _depthwise_forward(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     acc = _accumulator(x)
     height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
     taps = kernel.astype(acc).reshape(9, -1)
@@ -158,7 +162,9 @@ def _depthwise_forward(stride, x, kernel):
     )
 
 
-def _depthwise_backward(stride, x, kernel, g):
+def _depthwise_backward(
+    stride: int, x: jax.Array, kernel: jax.Array, g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     acc = _accumulator(x)
     b, h, w, c = x.shape
     if stride == 1:
@@ -206,21 +212,23 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Arra
 # Pointwise ----------------------------------------------------------------------------------------
 
 
-def _product(x, matrix, contract=(-1, 0)):
+def _product(x: jax.Array, matrix: jax.Array, contract: tuple[int, int] = (-1, 0)) -> jax.Array:
     """Product of two matrices over the given axes, at least in float32."""
     axes = (contract[0] % 2,), (contract[1],)
     return lax.dot_general(x, matrix, (axes, ((), ())), preferred_element_type=_accumulator(x))
 
 
-def _flat(x):
+def _flat(x: jax.Array) -> jax.Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _pointwise_forward(x, kernel):
+def _pointwise_forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return _product(_flat(x), kernel[0, 0]).reshape(*x.shape[:-1], -1).astype(x.dtype)
 
 
-def _pointwise_backward(x, kernel, g):
+def _pointwise_backward(
+    x: jax.Array, kernel: jax.Array, g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     gx = _product(_flat(g), kernel[0, 0], (-1, 1)).reshape(x.shape).astype(x.dtype)
     gk = _product(_flat(x), _flat(g), (0, 0))
     return gx, gk[None, None].astype(kernel.dtype)
@@ -236,13 +244,15 @@ def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 # Dense 3×3 ----------------------------------------------------------------------------------------
 
 
-def _conv_forward(stride, x, kernel):
+def _conv_forward(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
     y = _product(_flat(_patches(x, stride)), kernel.reshape(-1, kernel.shape[-1]))
     return y.reshape(x.shape[0], height, width, -1).astype(x.dtype)
 
 
-def _conv_backward(stride, x, kernel, g):
+def _conv_backward(
+    stride: int, x: jax.Array, kernel: jax.Array, g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     b, h, w, _ = x.shape
     gk = _product(_flat(_patches(x, stride)), _flat(g), (0, 0)).reshape(kernel.shape)
     if stride == 1:
@@ -274,7 +284,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 # Transposed 3×3 -----------------------------------------------------------------------------------
 
 
-def _plain_transpose(xs, kernel):
+def _plain_transpose(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
     return lax.conv_transpose(
         jnp.concatenate(xs, axis=-1),
         kernel,
@@ -285,13 +295,13 @@ def _plain_transpose(xs, kernel):
     )
 
 
-def _split(array, xs):
+def _split(array: jax.Array, xs: Sequence[jax.Array]) -> list[jax.Array]:
     """Splits `array` along its last axis, as if it were the concatenation of `xs`."""
     ends = itertools.accumulate(x.shape[-1] for x in xs[:-1])
     return jnp.split(array, list(ends), axis=-1)
 
 
-def _joined(xs, kernel):
+def _joined(xs: Sequence[jax.Array], kernel: jax.Array) -> Sequence[jax.Array]:
     """The inputs as one array, unless their products with the kernel are smaller.
 
     Then summing the products moves less memory than concatenating the inputs.
@@ -301,12 +311,12 @@ def _joined(xs, kernel):
     return (jnp.concatenate(xs, axis=-1),)
 
 
-def _conv_transpose_forward(xs, kernel):
+def _conv_transpose_forward(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
     b, h, w, _ = xs[0].shape
     features = kernel.shape[2]
     xs = _joined(xs, kernel)
     # One product with the columns of all nine taps; then overlapping windows are summed.
-    taps = sum(
+    taps: Any = sum(
         _product(_flat(x), part.reshape(9 * features, -1), (-1, 1))
         for x, part in zip(xs, _split(kernel, xs), strict=True)
     )
@@ -315,7 +325,9 @@ def _conv_transpose_forward(xs, kernel):
     return y.astype(xs[0].dtype)
 
 
-def _conv_transpose_backward(xs, kernel, g):
+def _conv_transpose_backward(
+    xs: Sequence[jax.Array], kernel: jax.Array, g: jax.Array
+) -> tuple[tuple[jax.Array, ...], jax.Array]:
     patches = _flat(_patches(g, 2))  # [B·H·W, 9·O]
     joined = _joined(xs, kernel)
     gx = [

@@ -4,7 +4,7 @@ Modules have the names of Keras' layers. So Keras' weights fit by name, and
 `capture_intermediates` returns activations under these names.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -101,12 +101,12 @@ def relu6(x: jax.Array) -> jax.Array:
     return jnp.clip(x, 0, 6)
 
 
-def _relu6_forward(x):
+def _relu6_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     y = relu6(x)
     return y, y
 
 
-def _relu6_backward(y, g):
+def _relu6_backward(y: jax.Array, g: jax.Array) -> tuple[jax.Array]:
     return (jnp.where((y > 0) & (y < 6), g, 0),)
 
 
@@ -169,10 +169,12 @@ class MobileNetV2(nn.Module):
             raise ValueError(f'MobileNetV2 has no layer named {", ".join(sorted(missing))}')
         return {name: found[name] for name in self.taps}
 
-    def _layers(self, x, train):
+    def _layers(self, x: jax.Array, train: bool) -> Iterator[tuple[str, jax.Array]]:
         """Yields (name, activation) of one layer after the other; later layers are not built."""
 
-        def conv_bn(x, conv, bn_name, relu_name=None):
+        def conv_bn(
+            x: jax.Array, conv: Any, bn_name: str, relu_name: str = ''
+        ) -> Generator[tuple[str, jax.Array], None, jax.Array]:
             x = conv(x)
             yield conv.name, x
             x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=bn_name)(

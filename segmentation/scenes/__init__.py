@@ -1,11 +1,11 @@
-"""Drawn COCO: a folder of made-up scenes in COCO's own format, for machines without COCO.
+"""Drawn scenes in COCO's format, for machines without COCO.
 
-A scene is first a description (`sample_scene`), then a picture with exact visible masks (`render`),
-then a JPEG file and COCO annotations (`write_scenes`). A description can be edited and rendered
-again: each object draws from its own seed, so removing one changes no other.
+A scene is a description (`sample_scene`), then an image with exact visible masks (`render`), then a
+JPEG file and COCO annotations (`write_scenes`). A description can be edited and rendered again:
+each thing has its own seed, so removing one changes no other.
 
-Planted scenes (`sample_planted`) have properties that an analysis of a trained model should find;
-what was planted is kept in a manifest beside the annotations (`read_truth`).
+Planted scenes (`sample_planted`) have properties that an analysis of a trained model should find. A
+manifest next to the annotations holds the planted truth (`read_truth`).
 """
 
 from segmentation.scenes.coco_writer import VERSION, find_scene, image_id, write_scenes

@@ -1,6 +1,6 @@
-"""Writes drawn scenes as a COCO-format folder: JPEG files and instance annotations.
+"""Writes drawn scenes as a folder in COCO's format: JPEG files and instance annotations.
 
-Planted scenes get a manifest of what was planted beside their annotations (see `truth`).
+Planted scenes also have a manifest of the planted truth (see `planted.truth`).
 """
 
 import concurrent.futures
@@ -21,13 +21,13 @@ from segmentation.scenes.planted import sampling, truth
 from segmentation.scenes.planted.label_errors import annotate_with_error
 from segmentation.scenes.sampling import sample_scene, split_number
 
-# Goes up when the same seed gives other pictures, so that no folder mixes two generators.
+# Increased when the same seed gives other images, so that no folder mixes two generators.
 VERSION = 1
-FEWEST_FOR_PROCESSES = 40  # scenes; fewer are drawn sooner than processes start
+FEWEST_FOR_PROCESSES = 40  # scenes; fewer are drawn before processes would start
 
 
 def image_id(split: str, index: int) -> int:
-    """COCO image id, below 2^31 and distinct between splits (which may be merged for folds)."""
+    """COCO image id, below 2^31 and distinct between splits, which may be merged for folds."""
     return (1 + split_number(split) % 2000) * 1_000_000 + index + 1
 
 
@@ -39,16 +39,23 @@ def write_scenes(
     workers: int | None = None,
     error_rate: float | None = None,
 ) -> None:
-    """Draws a COCO-format folder: `<split>/*.jpg` and `annotations/instances_<split>.json`.
+    """Draws a folder in COCO's format: `<split>/*.jpg` and `annotations/instances_<split>.json`.
 
-    With `error_rate` the scenes are planted ones (see `planted`) with each kind of label error in
-    that share of the images, and `annotations/planted_<split>.jsonl` tells the truth.
+    The same arguments give the same bytes for any number of workers, and scene i of a split is the
+    same for every count. An interrupted call can be repeated: finished images are kept. As with
+    every process pool, a script that calls this needs `if __name__ == '__main__'`.
 
-    The same arguments give the same bytes, whatever the number of workers (default: one per
-    processor), and scene i of a split is the same for every count. An interrupted call can be
-    repeated: finished pictures are kept. Raises ValueError when the folder holds anything else, or
-    scenes of other arguments. As with every process pool, a script that calls this needs
-    `if __name__ == '__main__'`.
+    Args:
+      folder: to write to; new, empty, or of an interrupted call with the same arguments.
+      counts: number of scenes per split.
+      seed: >= 0; another seed gives other scenes.
+      progress: whether to show a progress bar.
+      workers: number of processes; default one per processor.
+      error_rate: if given, draws planted scenes, with each kind of label error in this fraction of
+        the images, and writes the truth to `annotations/planted_<split>.jsonl`.
+
+    Raises:
+      ValueError: an invalid argument, or the folder holds anything else.
     """
     folder = pathlib.Path(folder)
     if seed < 0:
@@ -93,7 +100,7 @@ def write_scenes(
                 _write_scene(*job)
                 bar.update()
         else:
-            # spawn: forking a process that runs JAX threads may hang.
+            # spawn, because a fork of a process with JAX threads may hang.
             context = multiprocessing.get_context('spawn')
             with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
                 for _ in pool.map(_write_scene, *zip(*jobs, strict=True), chunksize=8):
@@ -114,7 +121,7 @@ def _annotation_file(folder: pathlib.Path, split: str) -> pathlib.Path:
 
 
 def _part(folder: pathlib.Path, split: str, index: int) -> pathlib.Path:
-    """Holds the annotations of a finished picture until all of its split are done."""
+    """File with the annotations of a finished image, until the whole split is finished."""
     return folder / '.parts' / split / f'{index}.json'
 
 
@@ -150,10 +157,14 @@ def _write(folder: pathlib.Path, path: pathlib.Path, data: bytes) -> None:
 
 
 def find_scene(folder: str | os.PathLike, number: int) -> Scene:
-    """The description of a scene of a folder that was drawn here, by its image id.
+    """The description of a scene in a folder that `write_scenes` drew.
+
+    Args:
+      folder: of the scenes.
+      number: image id.
 
     Raises:
-      ValueError: no scenes of this version were drawn into the folder, or not this one.
+      ValueError: the folder has no scenes of this version, or not this image.
     """
     path = pathlib.Path(folder) / 'scenes.json'
     try:
@@ -163,7 +174,7 @@ def find_scene(folder: str | os.PathLike, number: int) -> Scene:
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f'{folder} holds no drawn scenes (no readable {path.name})') from error
     if (version, options['version']) != (VERSION, sampling.VERSION):
-        raise ValueError(f'{path}: drawn by another version of the generator; draw the scenes anew')
+        raise ValueError(f'{path} is of another version of the generator; draw the scenes again')
     for split, count in counts.items():
         index = number - image_id(split, 0)
         if 0 <= index < count:
@@ -187,7 +198,7 @@ def _sample(
 def _write_scene(
     folder: pathlib.Path, seed: int, split: str, index: int, error_rate: float | None = None
 ) -> None:
-    """One picture, and after it its entries of the annotation file and the manifest."""
+    """Writes one image and, after it, its entries in the annotation file and the manifest."""
     scene, found = _sample(seed, split, index, error_rate)
     rendered = render(scene)
     number = image_id(split, index)

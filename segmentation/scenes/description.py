@@ -1,6 +1,7 @@
-"""What describes a drawn scene: COCO's categories, things, light and camera."""
+"""Descriptions of drawn scenes: COCO's categories, things, light and camera."""
 
 import dataclasses
+from typing import Any
 
 from segmentation.scenes.drawing.palette import Colour
 
@@ -22,24 +23,31 @@ _CATEGORIES = {
     'indoor': '84 book, 85 clock, 86 vase, 87 scissors, 88 teddy bear, 89 hair drier, '
               '90 toothbrush',
 }  # fmt: skip
-CATEGORIES = [
+CATEGORIES: list[dict[str, Any]] = [
     {'supercategory': group, 'id': int(number), 'name': name}
     for group, entries in _CATEGORIES.items()
     for number, name in (entry.split(' ', 1) for entry in entries.split(', '))
 ]
-CATEGORY_ID = {c['name']: c['id'] for c in CATEGORIES}
+CATEGORY_ID: dict[str, int] = {c['name']: c['id'] for c in CATEGORIES}
 INDOORS = ('living room', 'office')  # settings
 CLEAR = 160.0  # metres of visibility without fog
 
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """One object of a scene; the props (tree, lamp, frame …) are kinds that COCO does not have.
+    """One object of a scene.
 
-    (x, y) is where it meets the ground in pixels, `scale` its pixels per metre, `depth` its
-    distance in metres, `pose` a body pose or the side shown ('held': off the ground), `tilt` in
-    radians, `colours` two RGB triples, `crowd` the number of people or cars annotated as one
-    region (0: a single object).
+    Attributes:
+      kind: a COCO category, or a prop that COCO lacks (tree, lamp, frame …).
+      pose: a body pose or the visible side; 'held' is off the ground.
+      x, y: pixel where it meets the ground.
+      scale: pixels per metre.
+      depth: distance in metres.
+      flip: whether it is mirrored.
+      tilt: in radians.
+      colours: two RGB triples.
+      crowd: number of people or cars that are annotated as one region; 0 for a single object.
+      seed: of its details.
     """
 
     kind: str
@@ -61,9 +69,15 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """`brightness` and `tint` multiply the picture; shadows fall `slant` metres sideways and
-    `length` metres towards the camera per metre of height (both 0 under an overcast sky or
-    indoors); `noise` is the sensor's, in grey levels."""
+    """The light of a scene.
+
+    Attributes:
+      brightness: factor of the image.
+      tint: factors of red, green and blue.
+      slant: metres that a shadow falls sideways per metre of height; 0 if overcast or indoors.
+      length: metres that it falls towards the camera per metre of height; 0 likewise.
+      noise: of the sensor, in grey levels.
+    """
 
     brightness: float
     tint: tuple[float, float, float]
@@ -74,11 +88,21 @@ class Light:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A picture's description: setting, camera (see canvas), light, things from the back.
+    """The description of an image. `drawing/canvas.py` defines the camera.
 
-    Sizes, `horizon` and `focal` are in pixels, `eye` in metres. Outdoors, haze hides things and
-    ground with the distance over `visibility` (metres); the ground only if that is fog. `wash` is a
-    colour in 0..255 that the whole picture is toned in.
+    Attributes:
+      width, height: in pixels.
+      setting: a name in `BACKDROPS`.
+      horizon: its row in pixels.
+      focal: focal length in pixels.
+      eye: height of the camera in metres.
+      light: see `Light`.
+      grayscale: whether the image has no colours.
+      seed: of the background and the noise.
+      things: from the back to the front.
+      visibility: metres over which haze hides things outdoors; if less than CLEAR, fog, which hides
+        the ground too.
+      wash: colour in 0..255 that tints the whole image, or None.
     """
 
     width: int

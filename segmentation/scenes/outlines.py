@@ -1,5 +1,7 @@
 """COCO annotations of drawn things: outlines as polygons or run lengths."""
 
+from typing import Any
+
 import contourpy
 import numpy as np
 from pycocotools import mask as mask_utils
@@ -7,11 +9,11 @@ from pycocotools import mask as mask_utils
 from segmentation.scenes.description import Scene
 from segmentation.scenes.drawing.rendering import Rendered
 
-MIN_VISIBLE = 20  # pixels; what shows less than this is left out of the annotations
+MIN_VISIBLE = 20  # pixels; things with fewer visible pixels are not annotated
 
 
 def annotate(scene: Scene, rendered: Rendered, number: int) -> list[dict]:
-    """COCO annotations of the visible part of every object of a COCO category, in mixed order."""
+    """COCO annotations of the visible part of every thing of a COCO category, in random order."""
     categories = {i: t.category_id for i, t in enumerate(scene.things) if t.category_id}
     return list(annotate_as(scene, rendered, number, categories).values())
 
@@ -19,10 +21,11 @@ def annotate(scene: Scene, rendered: Rendered, number: int) -> list[dict]:
 def annotate_as(
     scene: Scene, rendered: Rendered, number: int, categories: dict[int, int]
 ) -> dict[int, dict]:
-    """COCO annotations of the visible part of some things, in mixed order.
+    """COCO annotations of the visible part of some things, in random order.
 
     Args:
-      scene, rendered: a scene and its picture.
+      scene: a scene.
+      rendered: the drawn scene.
       number: id of the image.
       categories: index of the thing → category id, ascending.
 
@@ -54,6 +57,7 @@ def annotate_as(
 
 
 def uncompressed(mask: np.ndarray) -> dict:
+    """COCO's uncompressed RLE of a mask bool `[H, W]`: `counts` (list) and `size` [H, W]."""
     flat = np.concatenate([[0], mask.ravel(order='F').astype(np.int8), [0]])
     edges = np.flatnonzero(np.diff(flat))
     counts = np.diff(np.concatenate([[0], edges, [mask.size]]))
@@ -63,16 +67,17 @@ def uncompressed(mask: np.ndarray) -> dict:
 
 
 def _outline(mask: np.ndarray, box: tuple[int, int, int, int]) -> list | dict:
-    """Polygons around the mask, or compressed RLE where polygons would miss it (holes)."""
+    """Polygons around the mask, or compressed RLE if polygons do not fit it (holes)."""
     top, left, bottom, right = box
     part = np.pad(mask[top:bottom, left:right], 1)
     polygons = []
-    for line in contourpy.contour_generator(z=part.astype(np.float32)).lines(0.5):
-        # Pixel centres lie at half integers in COCO coordinates; the padding shifts by one.
-        line = _simplify(line[:-1] - 0.5)
+    lines: Any = contourpy.contour_generator(z=part.astype(np.float32)).lines(0.5)
+    for closed in lines:
+        # Pixel centres are at half integers in COCO coordinates; the padding shifts by one.
+        line = _simplify(closed[:-1] - 0.5)
         x, y = line.T
         signed = 0.5 * (x @ np.roll(y, -1) - y @ np.roll(x, -1))
-        if signed > 2 and len(line) >= 3:  # holes turn the other way
+        if signed > 2 and len(line) >= 3:  # holes have the other orientation
             polygons.append(line)
     if polygons:
         h, w = bottom - top, right - left
@@ -85,17 +90,20 @@ def _outline(mask: np.ndarray, box: tuple[int, int, int, int]) -> list | dict:
 
 
 def run_lengths(mask: np.ndarray) -> dict:
-    """COCO's compressed RLE of a mask bool [H, W]: `counts` (str) and `size` [H, W]."""
+    """COCO's compressed RLE of a mask bool `[H, W]`: `counts` (str) and `size` [H, W]."""
     rle = mask_utils.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {'counts': rle['counts'].decode('ascii'), 'size': list(mask.shape)}
 
 
 def _simplify(line: np.ndarray, tolerance: float = 0.3) -> np.ndarray:
-    """Drops every other vertex of a closed line that lies within the tolerance (pixels), thrice."""
+    """Drops vertices of a closed line that deviate by less than `tolerance` pixels.
+
+    Three passes, each over every other vertex.
+    """
     for start in (0, 1, 0):
         if len(line) < 8:
             break
-        around = np.concatenate([line[-1:], line, line[:1]])  # np.roll is several times slower
+        around = np.concatenate([line[-1:], line, line[:1]])  # several times faster than np.roll
         before, after = around[:-2], around[2:]
         along, offset = after - before, line - before
         cross = along[:, 0] * offset[:, 1] - along[:, 1] * offset[:, 0]

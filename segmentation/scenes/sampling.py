@@ -1,18 +1,16 @@
-"""Samples descriptions: what stands where in a scene, how it looks, and the light."""
+"""Samples descriptions of scenes: the things, where they are, and the light."""
 
-import dataclasses
 import hashlib
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from segmentation.scenes.description import INDOORS, Light, Scene, Thing
-from segmentation.scenes.drawing.palette import ANY_COLOURS, COLOURS, Colour, pick, some
-from segmentation.scenes.drawing.people import joints
+from segmentation.scenes.description import INDOORS, Light, Scene
+from segmentation.scenes.drawing.palette import pick
+from segmentation.scenes.stage import Stage
 
-# Setting: probability, then ranges of the horizon (fraction of the height), the focal length
-# (fraction of the square root of the picture's area) and the eye's height (metres).
+# Setting: probability; then ranges of the horizon (fraction of the height), the focal length
+# (fraction of the square root of the image's area) and the height of the camera (metres).
 _SETTINGS = {
     'street': (0.27, (0.36, 0.52), (0.75, 1.35), (1.4, 2.2)),
     'roadside': (0.29, (0.34, 0.52), (0.75, 2.6), (1.3, 1.9)),
@@ -27,164 +25,6 @@ _SETTINGS = {
 }
 _SIZES = ((400, 300), (400, 267), (384, 288), (360, 270), (300, 400), (267, 400), (288, 384),
           (320, 320), (384, 256), (400, 225))  # fmt: skip
-_STANDING = ('stand', 'stand', 'back', 'walk', 'walk', 'walk', 'phone', 'wave')
-
-
-class Stage:
-    """Collects the things of one scene. Positions are metres: x to the right, z away.
-
-    `camera` holds the ranges of horizon, focal length and eye, as in `_SETTINGS`.
-    """
-
-    def __init__(self, rng: np.random.Generator, width: int, height: int, setting: str, camera):
-        self.rng, self.width, self.height, self.setting = rng, width, height, setting
-        horizon, focal, eye = (rng.uniform(*r) for r in camera)
-        self.horizon, self.eye = horizon * height, eye
-        self.focal = focal * math.sqrt(width * height)
-        self.things: list[Thing] = []
-
-    def chance(self, p: float) -> bool:
-        return self.rng.random() < p
-
-    def pick(self, options: Sequence):
-        return pick(self.rng, options)
-
-    def put(
-        self,
-        kind: str,
-        x: float,
-        z: float,
-        pose: str = '',
-        flip: bool | None = None,
-        size: float = 1.0,
-        crowd: int = 0,
-        lift: float = 0.0,
-        colours: tuple[Colour, Colour] | None = None,
-    ) -> Thing:
-        rng, scale = self.rng, self.focal / z
-        drawn = tuple(some(rng, p, 10) for p in COLOURS.get(kind, ANY_COLOURS))
-        if lift and not pose:
-            pose = 'held'
-        thing = Thing(
-            kind=kind,
-            pose=pose,
-            x=self.width / 2 + x * scale,
-            y=self.horizon + (self.eye - lift) * scale,
-            scale=scale * size,
-            depth=z,
-            flip=self.chance(0.5) if flip is None else flip,
-            tilt=0.0,
-            colours=colours or drawn,
-            crowd=crowd,
-            seed=int(rng.integers(1 << 31)),
-        )
-        self.things.append(thing)
-        return thing
-
-    def change_last(self, **changes) -> None:
-        self.things[-1] = dataclasses.replace(self.things[-1], **changes)
-
-    def at(self, z: float, margin: float = 0.05) -> float:
-        """An x whose place at distance z falls inside the picture."""
-        half = 0.5 * self.width * z / self.focal
-        return self.rng.uniform(-1, 1) * half * (1 - 2 * margin)
-
-    def depth(self, near: float, far: float) -> float:
-        """Uniform in log distance: as many near as far."""
-        return math.exp(self.rng.uniform(math.log(near), math.log(far)))
-
-    def maybe(self, p: float, kind: str, visible: float, z: float, pose: str = '') -> None:
-        """With chance p, an object at distance z whose x is in the picture at `visible` metres."""
-        if self.chance(p):
-            self.put(kind, self.at(visible), z, pose)
-
-    def scatter(self, kinds: Sequence[str], near: float, far: float, margin: float = 0.05) -> None:
-        """One of the kinds somewhere between two distances."""
-        z = self.depth(near, far)
-        self.put(self.pick(kinds), self.at(z, margin), z)
-
-    def person(self, x: float, z: float, pose: str = '', **more) -> Thing:
-        seated = pose in ('ride', 'motor', 'sit')
-        child = self.chance(0.12) and not seated
-        size = self.rng.uniform(0.55, 0.75) if child else self.rng.uniform(0.92, 1.07)
-        return self.put(
-            'person', x, z, pose or self.pick(_STANDING), size=1.0 if seated else size, **more
-        )
-
-    def hold(self, person: Thing, kind: str, hand: int = 1, tilt: float = 0.0) -> None:
-        """Puts an object into a hand, just before the person."""
-        x, y = joints(person.pose, person.seed)[f'hand{hand}']
-        self.put(kind, 0, person.depth, 'held', flip=person.flip)
-        self.change_last(
-            x=person.x + (-x if person.flip else x) * person.scale,
-            y=person.y - y * person.scale,
-            scale=person.scale,
-            tilt=tilt,
-            depth=person.depth - 0.01,
-        )
-
-    def walkers(
-        self, low: int, high: int, near: float, far: float, xs: tuple[float, float] | None = None
-    ) -> None:
-        """At least `low`, fewer than `high` people on foot, some with something in a hand."""
-        for _ in range(self.rng.integers(low, high)):
-            z = self.depth(near, far)
-            side = self.pick((-1, 1))
-            x = self.at(z) if xs is None else side * self.rng.uniform(*xs)
-            p = self.person(x, z)
-            if self.chance(0.16):
-                self.hold(p, 'handbag', self.rng.integers(2))
-            elif self.chance(0.1) and p.pose in ('walk', 'phone'):
-                self.hold(p, 'umbrella', tilt=self.rng.uniform(-0.2, 0.2))
-            if self.chance(0.07):
-                dog_x = x + float(self.rng.choice([-0.7, 0.7]))
-                self.put('dog', dog_x, z - 0.1, size=self.rng.uniform(0.6, 1))
-
-    def indoors(self, low: int, high: int) -> None:
-        for _ in range(self.rng.integers(low, high)):
-            z = self.depth(2.2, 4.6)
-            self.person(self.at(z, 0.1), z, self.pick(('stand', 'phone', 'back', 'walk', 'wave')))
-
-    def vehicle(
-        self, kind: str, x: float, z: float, pose: str = 'side', flip: bool | None = None
-    ) -> None:
-        """A vehicle on the road; a motorcycle gets its rider."""
-        if kind == 'motorcycle':
-            self.rider(x, z, kind, pose)
-        else:
-            self.put(kind, x, z, pose, flip=flip)
-
-    def rider(self, x: float, z: float, kind: str, pose: str = 'side') -> None:
-        """A bicycle or motorcycle with its rider; seen from the side or the end."""
-        flip = self.chance(0.5)
-        self.put(kind, x, z, pose, flip=flip)
-        if pose == 'side':
-            self.person(x, z - 0.02, 'ride' if kind == 'bicycle' else 'motor', flip=flip)
-        else:
-            p = self.person(x, z + 0.02, 'stand', flip=flip)
-            self.change_last(y=p.y - 0.12 * p.scale)
-
-    def gliders(
-        self,
-        low: int,
-        high: int,
-        near: float,
-        far: float,
-        kind: str,
-        poses: Sequence[str],
-        lift: float = 0.0,
-    ) -> None:
-        """At least `low`, fewer than `high` people on skis or surfboards."""
-        for _ in range(self.rng.integers(low, high)):
-            z = self.depth(near, far)
-            x, flip = self.at(z), self.chance(0.5)
-            self.put(kind, x, z, flip=flip)
-            self.person(x, z - 0.02, self.pick(poses), flip=flip, lift=lift)
-
-    def crowd(self, kind: str, z: float) -> None:
-        x = self.at(z, 0.15)
-        count = int(self.rng.integers(9, 16)) if kind == 'person' else 5
-        self.put(kind, x, z, 'crowd', crowd=count)
 
 
 def _street(s: Stage) -> None:
@@ -380,12 +220,12 @@ _FILL: dict[str, Callable[[Stage], None]] = {
 
 
 def split_number(split: str) -> int:
-    """A number below 2^32 for a split's name."""
+    """A number below 2^32 for the name of a split."""
     return int.from_bytes(hashlib.sha256(split.encode()).digest()[:4], 'big')
 
 
 def sample_scene(seed: int, split: str, index: int) -> Scene:
-    """Describes scene `index` of a split; depends on these three alone."""
+    """Describes scene `index` of a split; depends on the arguments only."""
     rng = np.random.default_rng([seed, split_number(split), index])
     names = list(_SETTINGS)
     setting = names[int(rng.choice(len(names), p=[_SETTINGS[n][0] for n in names]))]

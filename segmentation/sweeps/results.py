@@ -242,6 +242,8 @@ def _plot(rows: list[Row], sweep: Sweep, has_importance: bool) -> None:
 
 
 def _save(axes: plt.Axes, path: pathlib.Path) -> None:
-    axes.figure.set_size_inches(9, 5)
-    axes.figure.savefig(path, dpi=150, bbox_inches='tight')
-    plt.close(axes.figure)
+    figure = axes.get_figure(root=True)
+    if figure:
+        figure.set_size_inches(9, 5)
+        figure.savefig(path, dpi=150, bbox_inches='tight')
+        plt.close(figure)

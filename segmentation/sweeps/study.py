@@ -124,12 +124,12 @@ def _open_study(sweep: Sweep) -> optuna.Study:
         # SQLite lacks SELECT … FOR UPDATE, which Optuna needs to give a waiting trial to one worker
         # only. So every transaction locks the file from its beginning.
         @sqlalchemy.event.listens_for(storage.engine, 'connect')
-        def no_implicit_begin(connection, record):
+        def no_implicit_begin(connection: Any, record: Any) -> None:
             del record
             connection.isolation_level = None
 
         @sqlalchemy.event.listens_for(storage.engine, 'begin')
-        def begin_immediate(connection):
+        def begin_immediate(connection: Any) -> None:
             connection.exec_driver_sql('BEGIN IMMEDIATE')
 
         storage.engine.dispose()
@@ -263,7 +263,7 @@ def run_next(study: optuna.Study, sweep: Sweep) -> None:
 
 
 def _run(trial: optuna.Trial, sweep: Sweep) -> float:
-    key = trial.user_attrs.get('key')
+    key: Any = trial.user_attrs.get('key')
     if key not in sweep.sets or not _is_first(trial, key):
         trial.set_user_attr('superseded', True)
         raise _Superseded

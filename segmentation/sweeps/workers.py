@@ -1,4 +1,4 @@
-"""The processes of a sweep on one machine: a supervisor, and a worker for each trial."""
+"""The processes of a sweep on one machine: a supervisor, and one worker process per trial."""
 
 import glob
 import multiprocessing
@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 import traceback
+from multiprocessing.process import BaseProcess
 
 import optuna
 from tqdm import tqdm
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from segmentation import cpu_runtime, launch
 from segmentation.sweeps import study as sweeps
 
-# Workers that may die one after the other without having begun a trial.
+# The supervisor gives up after this many consecutive workers that died before they began a trial.
 _MAX_FALSE_STARTS = 3
 
 
@@ -23,45 +24,45 @@ def supervise(
 ) -> bool:
     """Keeps `workers` processes busy until every set is finished, here or on other machines.
 
-    Each trial has a process of its own, so that its memory and devices are free afterwards, and so
-    that killing it ends the training too. Should this process be killed, its workers end their
-    trials and record them, but begin no others.
+    Each trial runs in its own process, so that its memory and devices are free afterwards. If this
+    process is killed, its workers complete and record their trials, but begin no others.
 
     Args:
-      study: of `sweep.open_study`.
+      study: from `study.open_study`.
       sweep: what is trained.
-      workers: processes at the same time.
-      retry_failed: queue sets that failed before once more.
+      workers: number of concurrent processes.
+      retry_failed: whether to queue sets that failed before again.
 
     Returns:
-      True when all is finished, False after a signal that asked to stop.
+      True when all sets are finished, False after a signal that asked to stop.
 
     Raises:
       RuntimeError: workers die before they begin a trial.
     """
-    context = multiprocessing.get_context('spawn')  # not forked: jax has threads
+    context = multiprocessing.get_context('spawn')  # not fork, because JAX has threads
     (sweep.workdir / 'logs').mkdir(exist_ok=True)
     sweeps.refill(study, sweep, retry_failed)
-    told = {entry.key for entry in sweeps.entries(study, sweep) if entry.finished}
-    processes, unsigned = {}, {}
+    reported = {entry.key for entry in sweeps.entries(study, sweep) if entry.finished}
+    processes: dict[int, BaseProcess] = {}  # by slot
+    unsigned: dict[int, float] = {}  # when a trial without worker was first seen
     false_starts, stopping = 0, False
-    progress = tqdm(total=len(sweep.sets), initial=len(told), unit='trial', desc='sweep')
+    progress = tqdm(total=len(sweep.sets), initial=len(reported), unit='trial', desc='sweep')
     with launch.stop_requested() as stop, progress:
         try:
             while True:
-                # Before the study is read: what these processes did is in it then.
+                # Before the study is read, so that it has all that these processes did.
                 ended = {s: p for s, p in processes.items() if p.exitcode is not None}
                 current = sweeps.refill(study, sweep)
                 for entry in current:
-                    if entry.finished and entry.key not in told:
-                        told.add(entry.key)
+                    if entry.finished and entry.key not in reported:
+                        reported.add(entry.key)
                         tqdm.write(_describe(entry, sweep.metric))
                         progress.update()
-                running = [entry.trial for entry in current if entry.state == 'running']
+                running = [e.trial for e in current if e.trial and e.state == 'running']
                 by_worker = {trial.user_attrs.get('worker'): trial for trial in running}
                 for slot, process in ended.items():
                     del processes[slot]
-                    trial = by_worker.pop(sweeps.worker_name(process.pid), None)
+                    trial = by_worker.pop(sweeps.worker_name(process.pid or 0), None)
                     if trial:
                         tqdm.write(
                             f'The worker of trial {trial.user_attrs["key"]} ended with status '
@@ -72,7 +73,7 @@ def supervise(
                     false_starts = 0 if fine or stopping else false_starts + 1
                     if false_starts == _MAX_FALSE_STARTS:
                         raise RuntimeError(f'Workers do not start; see {sweep.workdir}/logs.')
-                # A worker may die after it took a trial, but before its first sign of life.
+                # A worker may die after it took a trial, but before its first heartbeat.
                 unsigned = {
                     trial.number: unsigned.get(trial.number, time.monotonic())
                     for trial in running
@@ -85,14 +86,14 @@ def supervise(
                 if stop.is_set():
                     if not processes:
                         return False
-                    if not stopping:  # once, as a second signal would end them without saving
+                    if not stopping:  # only once: a second signal ends them without saving
                         for process in processes.values():
                             process.terminate()
                     stopping = True
                 elif all(entry.finished for entry in current):
                     return True
                 else:
-                    names = {sweeps.worker_name(process.pid) for process in processes.values()}
+                    names = {sweeps.worker_name(process.pid or 0) for process in processes.values()}
                     beginning = len(names - by_worker.keys())
                     open_sets = sum(entry.state in ('waiting', 'missing') for entry in current)
                     free = [slot for slot in range(workers) if slot not in processes]
@@ -106,17 +107,17 @@ def supervise(
 
 
 def _describe(entry: sweeps.Entry, metric: str) -> str:
-    overrides = entry.trial.user_attrs.get('overrides') or {}
+    overrides = (entry.trial and entry.trial.user_attrs.get('overrides')) or {}
     changes = ', '.join(f'{name}={value}' for name, value in overrides.items())
     outcome = entry.reason
-    if entry.state != 'failed':
+    if entry.trial and entry.state != 'failed':
         scores = entry.trial.intermediate_values.values()
         outcome = f'{metric} {min(scores) if metric == "loss" else max(scores):.4f}'
     return f'{entry.key} {entry.state}: {outcome} ({changes or "as the config"})'
 
 
 def _work(sweep: sweeps.Sweep, slot: int, workers: int) -> None:
-    """Runs one trial: the whole life of a worker process."""
+    """Runs one trial, in a worker process."""
     os.setsid()  # Ctrl-C is for the supervisor, which passes it on
     log = sweep.workdir / 'logs' / f'{socket.gethostname()}-{os.getppid()}-{slot}.log'
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -136,7 +137,7 @@ def _work(sweep: sweeps.Sweep, slot: int, workers: int) -> None:
 
 
 def _take_share(slot: int, workers: int) -> None:
-    """Leaves this process its part of the cores and GPUs, before jax looks at them."""
+    """Restricts this process to its part of the cores and GPUs, before JAX reads them."""
     if hasattr(os, 'sched_setaffinity'):  # Linux
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[slot::workers] or [cores[slot % len(cores)]])

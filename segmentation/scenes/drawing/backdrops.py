@@ -1,11 +1,12 @@
-"""Painted backgrounds of the drawn scenes: sky, ground in perspective, houses; rooms by `rooms`.
+"""Backgrounds of the drawn scenes: sky, ground in perspective, houses, rooms.
 
-Nothing painted here is annotated, so it shows nothing of a COCO category that could be recognised:
-binders on shelves, a stand full of coloured dots.
+Backgrounds are not annotated, so they show nothing that could be recognised as a COCO category:
+shelves hold binders, and a stand is full of coloured dots.
 """
 
 import numpy as np
 
+from segmentation.scenes.description import Scene
 from segmentation.scenes.drawing.canvas import Backdrop
 from segmentation.scenes.drawing.houses import facade, row_of_houses
 from segmentation.scenes.drawing.palette import GREENS, pick, some, tone, vary
@@ -14,15 +15,16 @@ from segmentation.scenes.drawing.texture import SOFT, crop
 
 
 def street(b: Backdrop) -> None:
+    """Along a road between houses or trees."""
     _along_a_road(b, 0.25)
 
 
 def avenue(b: Backdrop) -> None:
+    """Along a road between houses."""
     _along_a_road(b, 0)
 
 
 def _along_a_road(b: Backdrop, leafy_share: float) -> None:
-    """Along a road between houses or trees."""
     rng = b.rng
     b.sky()
     leafy = rng.random() < leafy_share
@@ -62,19 +64,21 @@ def _along_a_road(b: Backdrop, leafy_share: float) -> None:
 
 
 def roadside(b: Backdrop) -> None:
+    """Across a road, with houses or a park behind it."""
     _across_a_road(b, 0.35)
 
 
 def city(b: Backdrop) -> None:
+    """Across a road, with houses behind it."""
     _across_a_road(b, 0)
 
 
 def park(b: Backdrop) -> None:
+    """Across a road, with a park behind it."""
     _across_a_road(b, 1)
 
 
 def _across_a_road(b: Backdrop, park_share: float) -> None:
-    """Across a road, houses or a park behind it."""
     rng = b.rng
     b.sky()
     park = rng.random() < park_share
@@ -149,7 +153,7 @@ def court(b: Backdrop) -> None:
     b.ground(vary(rng, apron, 8))
     b.on_ground([(-5.6, 2.0, 5.6, 20)], vary(rng, surface, 8))
     white = (236, 236, 232)
-    lines = [(x - 0.04, 2.0 if x else 8, x + 0.04, 20) for x in (-5.5, -4.1, 0, 4.1, 5.5)]
+    lines = [(x - 0.04, 2.0 if x else 8.0, x + 0.04, 20.0) for x in (-5.5, -4.1, 0, 4.1, 5.5)]
     lines += [(-5.5, z, 5.5, z + 0.12) for z in (4.2, 8.0, 19.8)]
     b.on_ground(lines, white)
     z = 24.0
@@ -165,7 +169,7 @@ def court(b: Backdrop) -> None:
 
 
 def _backing(b: Backdrop, z: float, high: float) -> None:
-    """What lies behind a sports ground: a board and trees, or a stand full of blurry spectators."""
+    """Behind a sports ground: a board and trees, or a stand full of blurry spectators."""
     rng = b.rng
     foot, metre = min(b.row(z), b.height), b.focal / z
     if rng.random() < 0.5:
@@ -201,6 +205,7 @@ def field(b: Backdrop) -> None:
 
 
 def beach(b: Backdrop) -> None:
+    """Sand, and the sea with waves."""
     rng = b.rng
     b.sky()
     b.ground(vary(rng, (60, 120, 150), 16))
@@ -222,7 +227,7 @@ def beach(b: Backdrop) -> None:
 
 
 def sea(b: Backdrop) -> None:
-    """Open water with waves, perhaps a coast on the other side."""
+    """Open water with waves, sometimes with a coast behind it."""
     rng = b.rng
     b.sky()
     if rng.random() < 0.4:
@@ -252,6 +257,7 @@ def sea(b: Backdrop) -> None:
 
 
 def snow(b: Backdrop) -> None:
+    """A slope with tracks, and mountains."""
     rng = b.rng
     b.sky(rng.random() < 0.4)
     b.hills(20, 95, (172, 186, 206))
@@ -268,26 +274,14 @@ def snow(b: Backdrop) -> None:
 BACKDROPS = {
     f.__name__.replace('_', ' '): f
     for f in (
-        street,
-        avenue,
-        roadside,
-        city,
-        park,
-        country,
-        platform,
-        court,
-        field,
-        beach,
-        sea,
-        snow,
-        living_room,
-        office,
-    )  # fmt: skip
-}
+        street, avenue, roadside, city, park, country, platform, court, field, beach, sea, snow,
+        living_room, office,
+    )
+}  # fmt: skip
 
 
-def paint(scene) -> np.ndarray:
-    """The scene's background, float32 [H, W, 3] in 0..255."""
+def paint(scene: Scene) -> np.ndarray:
+    """The background of a scene, float32 `[H, W, 3]` in 0..255."""
     backdrop = Backdrop(scene)
     BACKDROPS[scene.setting](backdrop)
     return np.clip(backdrop.pixels, 0, 255)

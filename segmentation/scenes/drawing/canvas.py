@@ -1,24 +1,27 @@
-"""The canvas that backgrounds are painted on, with its camera.
+"""The canvas for backgrounds, with its camera.
 
-Every background fits one camera: a horizontal pinhole at height `eye` metres whose horizon lies at
-row `horizon`, with `focal` in pixels. A point on the ground X metres to the right and Z metres away
-falls on column width / 2 + focal * X / Z and row horizon + focal * eye / Z.
+The camera is a horizontal pinhole at height `eye` metres, with the horizon at row `horizon` and the
+focal length `focal` in pixels. A point on the ground, X metres to the right and Z metres away, has
+the column width / 2 + focal * X / Z and the row horizon + focal * eye / Z.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
+from segmentation.scenes.description import Scene
 from segmentation.scenes.drawing.palette import Colour, some
 from segmentation.scenes.drawing.pen import bounds
 from segmentation.scenes.drawing.texture import GRAIN, SOFT, crop, rough
 
 
 class Backdrop:
-    """An image under construction, float32 [H, W, 3] in 0..255, with its camera."""
+    """An image under construction, float32 `[H, W, 3]` in 0..255, with its camera."""
 
-    def __init__(self, scene):
+    def __init__(self, scene: Scene):
         self.width, self.height = scene.width, scene.height
         self.horizon, self.focal, self.eye = scene.horizon, scene.focal, scene.eye
         self.rng = np.random.default_rng([scene.seed, 2])
@@ -31,19 +34,21 @@ class Backdrop:
         return self.horizon + self.focal * self.eye / z
 
     def project(self, x: float, z: float, y: float = 0.0) -> tuple[float, float]:
+        """Column and row of a point, `y` metres above the ground."""
         s = self.focal / z
         return self.width / 2 + x * s, self.horizon + (self.eye - y) * s
 
-    def polygon(self, points, colour: Colour) -> None:
+    def polygon(self, points: ArrayLike, colour: Colour) -> None:
         """Fills an anti-aliased polygon given in pixels."""
         self.fill([np.asarray(points, float)], colour)
 
     def strip(self, top: float, bottom: float, colour: Colour) -> None:
-        """A horizontal band across the picture, between two rows."""
+        """A horizontal band across the image, between two rows."""
         w = self.width
         self.polygon([(-9, top), (w + 9, top), (w + 9, bottom), (-9, bottom)], colour)
 
     def fill(self, polygons: list[np.ndarray], colour: Colour) -> None:
+        """Fills antialiased polygons given in pixels."""
         box = bounds(polygons, self.width, self.height) if polygons else None
         if box is None:
             return
@@ -58,8 +63,10 @@ class Backdrop:
         for channel, value in enumerate(colour):
             part[..., channel] += cover * (np.float32(value) - part[..., channel])
 
-    def on_ground(self, rectangles, colour: Colour) -> None:
-        """Fills rectangles on the ground, (x0, z0, x1, z1) in metres, all in one colour."""
+    def on_ground(
+        self, rectangles: Sequence[tuple[float, float, float, float]], colour: Colour
+    ) -> None:
+        """Fills rectangles on the ground, (x0, z0, x1, z1) in metres."""
         near = 0.8 * self.focal * self.eye / max(self.height - self.horizon, 1)
         polygons = []
         for x0, z0, x1, z1 in rectangles:
@@ -69,12 +76,12 @@ class Backdrop:
                 polygons.append(np.array([self.project(*corner) for corner in corners]))
         self.fill(polygons, colour)
 
-    def across(self, strips, colour: Colour) -> None:
+    def across(self, strips: Sequence[tuple[float, float]], colour: Colour) -> None:
         """Fills strips of ground across the whole view, (z0, z1) in metres."""
         self.on_ground([(-400, z0, 400, z1) for z0, z1 in strips], colour)
 
     def grid(self, wide: float, far: float, step: float, width: float, colour: Colour) -> None:
-        """Joints of paving up to `far` metres away and `wide` metres to both sides."""
+        """Joints of paving, up to `far` metres away and `wide` metres to both sides."""
         self.on_ground([(x, 0.3, x + width, far) for x in np.arange(-wide, wide, step)], colour)
         self.across([(z, z + width) for z in np.arange(0.7, far, step)], colour)
 
@@ -101,7 +108,7 @@ class Backdrop:
         self.texture(grain, blotches, density)
 
     def texture(self, grain: float, blotches: float, density: float, far: float = math.inf) -> None:
-        """Roughens the ground up to `far` metres away, with texture that gets finer far away."""
+        """Adds texture to the ground up to `far` metres away; it gets finer with the distance."""
         top, bottom = max(int(self.row(far)), 0), self.height
         rows = np.arange(top, bottom, dtype=np.float32)
         if not len(rows) or not (grain or blotches):
@@ -122,8 +129,8 @@ class Backdrop:
         for channel in range(3):
             self.pixels[top:bottom, :, channel] *= factor
 
-    def paste(self, picture: np.ndarray, corners) -> None:
-        """Maps a picture uint8 [h, w, 3] onto four corners, clockwise from the top left."""
+    def paste(self, picture: np.ndarray, corners: Sequence[tuple[float, float]]) -> None:
+        """Maps a picture, uint8 `[h, w, 3]`, onto four corners, clockwise from the top left."""
         h, w = picture.shape[:2]
         left = int(np.clip(min(p[0] for p in corners), 0, self.width))
         right = int(np.clip(math.ceil(max(p[0] for p in corners)), 0, self.width))
@@ -136,13 +143,13 @@ class Backdrop:
             target += [u, v]
         coefficients = np.linalg.solve(np.array(system), np.array(target)).tolist()
         image = Image.fromarray(picture).convert('RGBA')
-        warped = image.transform(
+        transformed = image.transform(
             (right - left, self.height),
             Image.Transform.PERSPECTIVE,
             coefficients,
             Image.Resampling.BILINEAR,
         )
-        warped = np.asarray(warped).astype(np.float32)
+        warped = np.asarray(transformed).astype(np.float32)
         cover = warped[..., 3:] / 255
         self.pixels[:, left:right] += cover * (warped[..., :3] - self.pixels[:, left:right])
 

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 
+from segmentation.scenes.description import Thing
 from segmentation.scenes.drawing.palette import GLASS, TYRE, Colour, pick, tone
 from segmentation.scenes.drawing.pen import Pen, Point, View
 
 HEADLAMP = (250, 246, 225)
-HEADLIGHT = (255, 240, 190)  # what it shines at night
+HEADLIGHT = (255, 240, 190)  # its light at night
 TAIL_LAMP = (190, 25, 25)
 _TAIL_LIGHT = (255, 40, 30)
 
@@ -123,8 +124,9 @@ def _car_end(pen: Pen, paint: Colour, back: bool, view: View, rng: np.random.Gen
     glass = tone(GLASS, rng.uniform(0.7, 1.4))
 
     def pane(low: Point, high: Point, colour: Colour) -> None:
-        top = tuple(s * 0.74 + (x + s * 0.6 * k - s * 0.74) * 0.87 for s in high)
-        pen.trapezoid(shoulder + 0.03, low, shoulder + (y - shoulder) * 0.87, top, colour)
+        left, right = (s * 0.74 + (x + s * 0.6 * k - s * 0.74) * 0.87 for s in high)
+        top = shoulder + (y - shoulder) * 0.87
+        pen.trapezoid(shoulder + 0.03, low, top, (left, right), colour)
 
     pane((-0.74, 0.74), (-1, 1), glass)
     pane((-0.5, -0.15), (-0.3, 0.1), tone(glass, 1.4))
@@ -149,7 +151,7 @@ def _car_end(pen: Pen, paint: Colour, back: bool, view: View, rng: np.random.Gen
         plate(pen, 0.28, back)
 
 
-def car(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+def car(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     if thing.pose == 'side':
         car_side(pen, thing.colours[0], rng)
     else:

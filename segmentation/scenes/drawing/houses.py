@@ -1,4 +1,4 @@
-"""Painted house fronts: bricks or plaster, windows, doors and shops."""
+"""House fronts: bricks or plaster, windows, doors and shops."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from segmentation.scenes.drawing.palette import BRICKS, PLASTER, Colour, pick, s
 from segmentation.scenes.drawing.texture import GRAIN, SOFT, crop, rough
 
 
-def _bricks(h: int, w: int, colour: Colour, rng, course: int) -> np.ndarray:
+def _bricks(h: int, w: int, colour: Colour, rng: np.random.Generator, course: int) -> np.ndarray:
     courses = -(-h // course)
     shift = (np.arange(courses) % 2 * course)[:, None]
     x = np.arange(w)[None] + shift
     rows = 0.16 * GRAIN[np.arange(courses)[:, None], x // (2 * course) * 7 % 1024]
-    # Joints are marked by a brightness no brick has.
+    # Joints are marked by a brightness that no brick has.
     rows[x % (2 * course) == 0] = 9
     each = np.repeat(rows, course, 0)[:h]
     each[::course] = 9
@@ -24,7 +24,7 @@ def _bricks(h: int, w: int, colour: Colour, rng, course: int) -> np.ndarray:
 
 
 def facade(rng: np.random.Generator, w: int, h: int, metre: float, dim: float) -> np.ndarray:
-    """The flat front of one house, uint8 [h, w, 3], `metre` pixels to the metre."""
+    """The front of one house, uint8 `[h, w, 3]`, with `metre` pixels per metre."""
     brick = rng.random() < 0.5
     colour = some(rng, BRICKS if brick else PLASTER, 12)
     if brick:
@@ -66,7 +66,7 @@ def facade(rng: np.random.Generator, w: int, h: int, metre: float, dim: float) -
     return np.clip(wall, 0, 255).astype(np.uint8)
 
 
-def _shop(wall: np.ndarray, rng, top: int, metre: float, dim: float) -> None:
+def _shop(wall: np.ndarray, rng: np.random.Generator, top: int, metre: float, dim: float) -> None:
     h, w = wall.shape[:2]
     signs = ((160, 40, 40), (30, 70, 60), (40, 50, 90), (60, 50, 45), (190, 150, 60))
     sign = some(rng, signs, 14)
@@ -83,7 +83,8 @@ def _shop(wall: np.ndarray, rng, top: int, metre: float, dim: float) -> None:
         pane = wall[top + band + 2 : h - int(metre * 0.4), int(x) : int(x + metre * 2.2)]
         if pane.size:
             base = np.asarray((240, 205, 140) if dim < 0.6 else (84, 92, 100), np.float32)
-            pane[:] = base * (1 + 0.35 * crop(SOFT, *pane.shape[:2], rng))[..., None]
+            high, wide = pane.shape[:2]
+            pane[:] = base * (1 + 0.35 * crop(SOFT, high, wide, rng))[..., None]
     if rng.random() < 0.5:
         stripes = (np.arange(w) // max(2, int(metre * 0.35)) % 2)[None, :, None]
         awning = 0.92 * np.where(stripes, sign, (232, 228, 218))
@@ -91,7 +92,7 @@ def _shop(wall: np.ndarray, rng, top: int, metre: float, dim: float) -> None:
 
 
 def row_of_houses(b: Backdrop, z: float, height: float) -> None:
-    """Facades facing the camera, their feet on the ground z metres away."""
+    """House fronts that face the camera, `z` metres away."""
     metre = b.focal / z
     foot = int(min(b.row(z), b.height))
     x = -int(b.rng.integers(0, 60))

@@ -1,8 +1,11 @@
-"""Colours of the drawn scenes, and how they are varied."""
+"""Colours of the drawn scenes, and random variations of them."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-Colour = tuple[int, ...]  # red, green, blue and sometimes alpha, 0 to 255
+Colour = tuple[int, ...]  # red, green, blue and optionally alpha, 0 to 255
 
 SKIN = ((244, 208, 177), (224, 172, 138), (198, 134, 96), (141, 85, 54), (96, 58, 40),
         (250, 220, 200))  # fmt: skip
@@ -22,8 +25,8 @@ BRICKS = ((150, 78, 60), (170, 110, 84), (124, 62, 54), (188, 160, 130))
 PLASTER = ((214, 200, 172), (196, 188, 180), (222, 206, 190), (168, 178, 186), (206, 170, 140),
            (232, 226, 214), (150, 160, 140), (190, 120, 100))  # fmt: skip
 GREENS = ((88, 128, 58), (110, 140, 70), (74, 112, 60), (128, 140, 76))
-# The two colours of each kind of thing are varied from one of each of these.
-COLOURS = {
+# Choices for the two colours of each kind of thing.
+COLOURS: dict[str, tuple[tuple[Colour, ...], tuple[Colour, ...]]] = {
     'person': (CLOTHES, TROUSERS),
     'car': (PAINT, PAINT),
     'motorcycle': (PAINT, PAINT),
@@ -61,22 +64,25 @@ COLOURS = {
     ),
     'frame': (((206, 200, 190), (60, 54, 50), (110, 80, 56)),) * 2,
 }
-ANY_COLOURS = (CLOTHES, CLOTHES)  # every other kind
+ANY_COLOURS = (CLOTHES, CLOTHES)  # all other kinds
 
 
-def pick(rng: np.random.Generator, options):
+def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    """One of the options, at random."""
     return options[int(rng.integers(len(options)))]
 
 
 def tone(colour: Colour, factor: float) -> Colour:
-    """The colour made lighter (factor > 1) or darker, alpha kept."""
+    """A lighter (factor > 1) or darker colour with the same alpha."""
     return tuple(int(min(255, c * factor)) for c in colour[:3]) + tuple(colour[3:])
 
 
 def vary(rng: np.random.Generator, colour: Colour, amount: int = 14) -> Colour:
+    """The colour with each channel shifted by up to `amount`."""
     shift = rng.integers(-amount, amount + 1, 3).tolist()
     return tuple(min(255, max(0, c + d)) for c, d in zip(colour, shift, strict=True))
 
 
 def some(rng: np.random.Generator, options: tuple[Colour, ...], amount: int = 14) -> Colour:
+    """A variation of one of the options."""
     return vary(rng, pick(rng, options), amount)

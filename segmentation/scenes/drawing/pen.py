@@ -1,14 +1,15 @@
-"""Drawing objects: polygons in metres, rasterised and shaded.
+"""Draws objects: filled polygons in metres, rasterised and shaded.
 
-Objects are lists of filled polygons in metres, with the origin where the object meets the ground,
-x to the right and y up. They are rasterised supersampled, so that edges are anti-aliased, and then
-shaded and given grain.
+The origin is where the object meets the ground, with x to the right and y up. Polygons are
+rasterised with supersampling, so that edges are antialiased, and then get shading and grain.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
 from segmentation.scenes.drawing.palette import Colour
@@ -25,20 +26,20 @@ _CAP = np.stack([-np.sin(np.linspace(0, math.pi, 6)), np.cos(np.linspace(0, math
 
 
 class View(NamedTuple):
-    """The camera seen from an object: vanishing point and distance, in the object's metres."""
+    """The camera relative to an object: vanishing point and distance, in metres."""
 
     x: float
     y: float
     distance: float
 
     def recede(self, p: Point, length: float) -> Point:
-        """Where the point lies after moving `length` metres away from the camera."""
+        """The point after a move of `length` metres away from the camera."""
         t = length / (self.distance + length)
         return p[0] + (self.x - p[0]) * t, p[1] + (self.y - p[1]) * t
 
 
 class Pen:
-    """Collects polygons given in metres as polygons in image pixels."""
+    """Collects polygons, given in metres, as polygons in image pixels."""
 
     def __init__(self, x: float, y: float, scale: float, flip: bool = False, tilt: float = 0.0):
         c, s, f = math.cos(tilt), math.sin(tilt), -1 if flip else 1
@@ -49,13 +50,13 @@ class Pen:
         self.glows: list[tuple[float, float, float, Colour]] = []
 
     def moved(self, x: float, y: float, size: float = 1.0) -> 'Pen':
-        """A pen that draws into the same picture, shifted by metres and scaled."""
+        """A pen that draws the same object, shifted by metres and scaled."""
         pen = Pen.__new__(Pen)
         pen.matrix, pen.origin = self.matrix * size, self.origin + np.array([x, y]) @ self.matrix
         pen.scale, pen.shapes, pen.glows = self.scale * size, self.shapes, self.glows
         return pen
 
-    def polygon(self, points, colour: Colour) -> None:
+    def polygon(self, points: ArrayLike, colour: Colour) -> None:
         self.shapes.append((np.asarray(points, float) @ self.matrix + self.origin, colour))
 
     def trapezoid(self, y0: float, xs0: Point, y1: float, xs1: Point, colour: Colour) -> None:
@@ -63,7 +64,10 @@ class Pen:
         (a, b), (c, d) = xs0, xs1
         self.polygon([(a, y0), (b, y0), (d, y1), (c, y1)], colour)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, colour: Colour, round: float = 0.0):
+    def box(
+        self, x0: float, y0: float, x1: float, y1: float, colour: Colour, round: float = 0.0
+    ) -> None:
+        """A rectangle with corners rounded by `round` metres."""
         r = min(round, abs(x1 - x0) / 2, abs(y1 - y0) / 2)
         if r * self.scale < 0.7:
             self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
@@ -78,17 +82,17 @@ class Pen:
         self.polygon(circle * (rx, ry) + (x, y), colour)
 
     def limb(self, a: Point, b: Point, ra: float, rb: float, colour: Colour) -> None:
-        """A tapered stroke with round ends."""
+        """A tapered stroke with round ends, from radius `ra` at `a` to `rb` at `b`."""
         dx, dy = float(b[0] - a[0]), float(b[1] - a[1])
         length = math.hypot(dx, dy) or 1.0
         cap = _CAP @ np.array([[dx, dy], [-dy, dx]]) / length
         self.polygon(np.concatenate([ra * cap + a, b - rb * cap]), colour)
 
-    def line(self, points, width: float, colour: Colour) -> None:
+    def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
         for a, b in zip(points[:-1], points[1:], strict=True):
             self.limb(a, b, width / 2, width / 2, colour)
 
-    def bands(self, quad, count: int, colour: Colour) -> None:
+    def bands(self, quad: ArrayLike, count: int, colour: Colour) -> None:
         """Stripes across a quadrilateral (bottom left, bottom right, top right, top left)."""
         bl, br, tr, tl = np.asarray(quad, float)
         for i in range(count):
@@ -97,13 +101,15 @@ class Pen:
             self.polygon([bl + s * left, br + s * right, br + t * right, bl + t * left], colour)
 
     def glow(self, x: float, y: float, radius: float, colour: Colour) -> None:
-        """A lamp: shines at night only."""
+        """A lamp, which shines only at night."""
         px, py = np.array([x, y]) @ self.matrix + self.origin
         self.glows.append((float(px), float(py), radius * self.scale, colour))
 
 
-def bounds(polygons, width: int, height: int, margin: int = 1) -> tuple[int, int, int, int] | None:
-    """The polygons' box (left, top, right, bottom) inside the image, or None when it is outside."""
+def bounds(
+    polygons: list[np.ndarray], width: int, height: int, margin: int = 1
+) -> tuple[int, int, int, int] | None:
+    """Bounding box (left, top, right, bottom) inside the image, or None if it is outside."""
     points = np.concatenate(polygons)
     low, high = np.floor(points.min(0)) - margin, np.ceil(points.max(0)) + margin
     left, top = int(max(low[0], 0)), int(max(low[1], 0))
@@ -111,16 +117,19 @@ def bounds(polygons, width: int, height: int, margin: int = 1) -> tuple[int, int
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def rasterise(shapes, box: tuple[int, int, int, int]) -> np.ndarray:
+def rasterise(
+    shapes: list[tuple[np.ndarray, Colour]], box: tuple[int, int, int, int]
+) -> np.ndarray:
     """Draws the shapes in order, the last on top.
 
-    Returns float32 [4, h, w]: colour times alpha in 0..255, and alpha in [0, 1]. Channels come
-    first because numpy is several times faster that way.
+    Returns:
+      float32 `[4, h, w]`: colour times alpha in 0..255, and alpha in [0, 1]. Channels come first
+      because NumPy is several times faster that way.
     """
     left, top, right, bottom = box
     size = max(right - left, bottom - top)
     factor = 4 if size < 48 else 3 if size < 100 else 2
-    # Plain averaging of four channels is what premultiplied colours need; RGBA would be converted.
+    # Premultiplied colours need plain averages of four channels; Pillow would convert RGBA.
     layer = Image.new('CMYK', ((right - left) * factor, (bottom - top) * factor))
     draw = ImageDraw.Draw(layer)
     for points, colour in shapes:
@@ -133,7 +142,7 @@ def rasterise(shapes, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def cover(polygons: list[np.ndarray], box: tuple[int, int, int, int], blur: float) -> np.ndarray:
-    """What the polygons cover of a box, with soft edges. Returns float32 [h, w] in [0, 1]."""
+    """Coverage of a box by the polygons, with soft edges: float32 `[h, w]` in [0, 1]."""
     left, top, right, bottom = box
     layer = Image.new('L', (right - left, bottom - top))
     draw = ImageDraw.Draw(layer)
@@ -142,19 +151,21 @@ def cover(polygons: list[np.ndarray], box: tuple[int, int, int, int], blur: floa
     return np.asarray(layer.filter(ImageFilter.BoxBlur(blur))).astype(np.float32) / 255
 
 
-def lay_down(shapes, ground: float, slant: float, length: float) -> list[np.ndarray]:
-    """The shapes as the sun casts them on the ground, which they meet at row `ground`."""
+def lay_down(
+    shapes: list[tuple[np.ndarray, Colour]], ground: float, slant: float, length: float
+) -> list[np.ndarray]:
+    """The shadows of shapes that meet the ground at row `ground`."""
     matrix = np.array([[1, 0], [-slant, -length]])
     shift = np.array([slant * ground, (1 + length) * ground])
     return [points @ matrix + shift for points, _ in shapes]
 
 
 def shade(patch: np.ndarray, rng: np.random.Generator, side: float, roughness: float) -> None:
-    """Gives a flat patch [4, h, w] volume (light from above and one side) and grain, in place."""
+    """Adds volume (light from above and one side) and grain to a patch `[4, h, w]`, in place."""
     _, h, w = patch.shape
     reach = int(np.clip(0.07 * min(h, w), 1, 9))
-    # Blurred coverage rises towards the middle of the object; its slope against the light stands
-    # in for the surface normal.
+    # Blurred coverage rises towards the middle of the object. Its slope approximates the surface
+    # normal.
     soft = Image.fromarray((patch[3] * 255).astype(np.uint8)).filter(ImageFilter.BoxBlur(reach))
     padded = np.pad(np.asarray(soft).astype(np.float32), reach, mode='edge')
     dx = round(reach * side)

@@ -1,15 +1,17 @@
 """People and statues: poses, joints, clothes and heads."""
 
 import math
+from typing import Any
 
 import numpy as np
 
+from segmentation.scenes.description import Thing
 from segmentation.scenes.drawing.palette import CLOTHES, HAIR, SKIN, Colour, pick, some, tone
 from segmentation.scenes.drawing.pen import CIRCLES, Pen, Point, View
 
-# Degrees from hanging straight down, forward positive: lean of the trunk, then for the far and the
-# near side (upper arm, forearm), then (thigh, shin); last, half the shoulder width in metres.
-_POSES = {
+# Degrees from hanging straight down, forward positive: lean of the trunk; (upper arm, forearm) of
+# the far and the near side; (thigh, shin) of both; last, half the shoulder width in metres.
+_POSES: dict[str, tuple[Any, ...]] = {
     'stand': (0, (-10, -4), (10, 6), (-4, -2), (4, 2), 0.17),
     'back': (0, (-12, -6), (12, 5), (-5, -2), (5, 2), 0.17),
     'wave': (0, (-12, -25), (130, 165), (-5, -3), (5, 3), 0.17),
@@ -22,8 +24,8 @@ _POSES = {
     'kick': (-8, (-60, -50), (50, 70), (62, 28), (-8, -16), 0.09),
     'ski': (32, (38, 100), (34, 92), (48, -32), (42, -36), 0.07),
     'surf': (22, (98, 88), (-92, -86), (58, -6), (-34, -52), 0.09),
-    'ride': (30, None, None, None, None, 0.06),
-    'motor': (14, None, None, None, None, 0.07),
+    'ride': (30, 0.06),
+    'motor': (14, 0.07),
 }
 _SEAT = {'ride': (-0.24, 1.0), 'motor': (-0.22, 0.84), 'sit': (-0.1, 0.53)}
 _REACH = {
@@ -60,7 +62,7 @@ def joints(pose: str, seed: int) -> dict[str, Point]:
     for i, sign in enumerate((-1, 1)):
         shoulder = (neck[0] + sign * spread, neck[1] - 0.05)
         top = (hip[0] + sign * spread * 0.5, hip[1])
-        if limbs[0] is None:
+        if pose in _REACH:
             hands, *feet = _REACH[pose]
             elbow, hand = _bend(shoulder, hands, 0.29, 0.27, -1)
             knee, foot = _bend(top, feet[1 - i], 0.44, 0.43, 1)
@@ -77,7 +79,7 @@ def joints(pose: str, seed: int) -> dict[str, Point]:
     return j
 
 
-def person(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+def person(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     shirt, trousers = thing.colours
     figure(pen, thing.pose, thing.seed, shirt, trousers, rng)
 
@@ -91,7 +93,7 @@ def figure(
     rng: np.random.Generator,
     skin: Colour | None = None,
 ) -> None:
-    """A person; with one colour for skin and hair given, a statue."""
+    """A person; with `skin`, one colour for skin and hair, a statue."""
     j = joints(pose, seed)
     statue = skin is not None
     skin = skin or some(rng, SKIN, 8)
@@ -137,7 +139,9 @@ def figure(
     top, waist = neck - 0.06 * along, hip + 0.05 * along
     half, low = max(spread + 0.03, 0.125) * thick, max(spread * 0.85, 0.115) * thick
 
-    def band(low: Point, half_low: float, high: Point, half_high: float, colour: Colour) -> None:
+    def band(
+        low: np.ndarray, half_low: float, high: np.ndarray, half_high: float, colour: Colour
+    ) -> None:
         pen.polygon([low - half_low * across, low + half_low * across,
                      high + half_high * across, high - half_high * across], colour)  # fmt: skip
 
@@ -160,17 +164,28 @@ def figure(
         if style == 'stripes':
             pen.bands(quad, int(rng.integers(3, 7)), other)
         elif style == 'badge':
-            pen.ellipse(*(waist + 0.26 * along), 0.07, 0.06, other)
+            x, y = waist + 0.26 * along
+            pen.ellipse(x, y, 0.07, 0.06, other)
         elif style == 'jacket' and spread > 0.1:
             band(waist, 0.05, neck, 0.06, other)
     head = np.array(j['head'])
     pen.limb(tuple(neck), tuple(head), 0.055, 0.05, tone(skin, 0.86))
-    pen.ellipse(*head, 0.095, 0.122, skin)
+    pen.ellipse(head[0], head[1], 0.095, 0.122, skin)
     _head(pen, pose, head, skin, hair, shirt, front, tiny, rng)
     arm(1, 0.95)
 
 
-def _head(pen, pose, head, skin, hair, shirt, front, tiny, rng) -> None:
+def _head(
+    pen: Pen,
+    pose: str,
+    head: np.ndarray,
+    skin: Colour,
+    hair: Colour,
+    shirt: Colour,
+    front: bool,
+    tiny: bool,
+    rng: np.random.Generator,
+) -> None:
     x, y = head
     if pose in ('ride', 'motor', 'ski') and rng.random() < 0.85:
         hat = pick(rng, CLOTHES)
@@ -192,7 +207,7 @@ def _head(pen, pose, head, skin, hair, shirt, front, tiny, rng) -> None:
         fringe = [(-0.088, 0.045), (-0.065, 0.065), (part, 0.088), (0.065, 0.065), (0.088, 0.045)]
         pen.polygon(np.concatenate([arc, np.array(fringe) + (x, y)]), hair)
         if long_hair:
-            for s in (-1, 1):
+            for s in (-1.0, 1.0):
                 pen.limb((x + s * 0.085, y + 0.04), (x + s * 0.1, y - 0.2), 0.035, 0.04, hair)
         if not tiny:
             for s in (-0.038, 0.038):
@@ -216,7 +231,7 @@ def _head(pen, pose, head, skin, hair, shirt, front, tiny, rng) -> None:
         pen.box(x - 0.09 if front else x, y + 0.035, x + reach, y + 0.06, tone(hat, 0.8), 0.01)
 
 
-def statue(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+def statue(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     stone = thing.colours[0]
     pen.box(-0.55, 0, 0.55, 0.25, tone(stone, 0.8))
     pen.box(-0.4, 0.25, 0.4, 1.1, tone(stone, 0.95))
@@ -224,6 +239,6 @@ def statue(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
     figure(raised, thing.pose, thing.seed, stone, legs, rng, skin)
 
 
-def picture(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+def picture(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     """A person printed on a board."""
     figure(pen.moved(0, 0.36), 'stand', thing.seed, *thing.colours, rng)

@@ -4,10 +4,20 @@ import math
 
 import numpy as np
 
-from segmentation.scenes.drawing.palette import tone, vary
+from segmentation.scenes.drawing.palette import Colour, tone, vary
+from segmentation.scenes.drawing.pen import Pen
 
 
-def _leaves(pen, x, y, rx, ry, leaf, rng, count):
+def _leaves(
+    pen: Pen,
+    x: float,
+    y: float,
+    rx: float,
+    ry: float,
+    leaf: Colour,
+    rng: np.random.Generator,
+    count: int,
+) -> None:
     angle, r = rng.uniform(0, 2 * math.pi, count), np.sqrt(rng.uniform(0, 1, count))
     order = np.argsort(-r)
     for a, d in zip(angle[order], r[order], strict=True):
@@ -18,7 +28,7 @@ def _leaves(pen, x, y, rx, ry, leaf, rng, count):
         pen.ellipse(x + rx * d * math.cos(a), y + ry * up, rx * size, ry * size, colour)
 
 
-def tree(pen, leaf, bark, rng):
+def tree(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None:
     top = rng.uniform(3.2, 4.6)
     pen.limb((0, 0), (0.05, top), 0.2, 0.12, bark)
     for side in (-1, 1):
@@ -27,7 +37,7 @@ def tree(pen, leaf, bark, rng):
     _leaves(pen, 0, top + 0.9, 1.9, 1.5, leaf, rng, 42)
 
 
-def pine(pen, leaf, bark, rng):
+def pine(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 1.2), 0.16, 0.14, bark)
     for i in range(7):
         y, w = 0.7 + i * 0.85, 1.7 - 0.22 * i
@@ -39,12 +49,12 @@ def pine(pen, leaf, bark, rng):
             pen.polygon(cap, (236, 241, 248))
 
 
-def bush(pen, leaf, bark, rng):
+def bush(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None:
     pen.ellipse(0, 0.4, 0.8, 0.42, tone(leaf, 0.65))
     _leaves(pen, 0, 0.48, 0.85, 0.45, leaf, rng, 22)
 
 
-def lamp(pen, pole, lamp, rng):
+def lamp(pen: Pen, pole: Colour, lamp: Colour, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 4.6), 0.08, 0.05, pole)
     pen.box(-0.14, 0, 0.14, 0.5, tone(pole, 0.9), 0.03)
     pen.line([(0, 4.5), (0.5, 4.9), (1.0, 4.9)], 0.07, pole)
@@ -52,7 +62,7 @@ def lamp(pen, pole, lamp, rng):
     pen.glow(1.0, 4.75, 2.6, (255, 215, 140))
 
 
-def post(pen, paint, sign, rng):
+def post(pen: Pen, paint: Colour, sign: Colour, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 2.5), 0.045, 0.045, paint)
     if rng.random() < 0.5:
         pen.ellipse(0, 2.4, 0.32, 0.32, tone(sign, 0.9))
@@ -62,21 +72,21 @@ def post(pen, paint, sign, rng):
         pen.box(-0.22, 2.36, 0.22, 2.44, (240, 240, 240))
 
 
-def column(pen, paint, band, rng):
+def column(pen: Pen, paint: Colour, band: Colour, rng: np.random.Generator) -> None:
     pen.box(-0.26, 0, 0.26, 6.5, paint)
     pen.box(-0.32, 0, 0.32, 0.35, tone(paint, 0.8))
     pen.box(-0.26, 1.5, 0.26, 2.0, band)
     pen.box(0.14, 0.35, 0.26, 6.5, tone(paint, 0.8))
 
 
-def fence(pen, paint, other, rng):
+def fence(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
     for y in (0.25, 0.6, 0.95):
         pen.box(-3, y, 3, y + 0.07, tone(paint, 0.9))
     for x in np.arange(-3, 3.1, 0.75):
         pen.box(x - 0.05, 0, x + 0.05, 1.12, paint)
 
 
-def frame(pen, paint, other, rng):
+def frame(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
     """A door or window frame right before the camera, one metre for the whole image side."""
     w = rng.uniform(0.05, 0.1)
     pen.box(-0.5, -0.1, -0.5 + w, 1.1, paint)
@@ -86,7 +96,7 @@ def frame(pen, paint, other, rng):
         pen.box(-0.5, 0.7 * w, 1.0, 0.7 * w + 0.01, tone(paint, 1.1))
 
 
-def board(pen, paint, field, rng):
+def board(pen: Pen, paint: Colour, field: Colour, rng: np.random.Generator) -> None:
     """An advertising panel on two feet, its face empty."""
     for x in (-0.45, 0.45):
         pen.box(x - 0.04, 0, x + 0.04, 0.4, tone(paint, 0.8))
@@ -94,7 +104,7 @@ def board(pen, paint, field, rng):
     pen.box(-0.6, 0.33, 0.6, 2.22, field)
 
 
-def raft(pen, wood, other, rng):
+def raft(pen: Pen, wood: Colour, other: Colour, rng: np.random.Generator) -> None:
     """Planks on the water, seen from above; things stand in its middle."""
     pen.polygon([(-1.0, -0.3), (1.0, -0.3), (0.9, 0.14), (-0.9, 0.14)], tone(wood, 0.8))
     for i in range(5):
@@ -102,7 +112,7 @@ def raft(pen, wood, other, rng):
         pen.polygon([(-1.0, y0), (1.0, y0), (0.98, y1), (-0.98, y1)], tone(wood, 0.95 + 0.05 * i))
 
 
-def toy_car(pen, paint, other, rng):
+def toy_car(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
     """A ride-on car for toddlers, 70 cm long: fat wheels, a seat and a big steering wheel."""
     pen.polygon([(-0.34, 0.12), (-0.36, 0.36), (-0.26, 0.4), (-0.2, 0.27), (0.04, 0.25),
                  (0.12, 0.36), (0.3, 0.31), (0.36, 0.22), (0.35, 0.12)], paint)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Draws a described scene, with exact visible masks."""
+"""Renders the description of a scene, with exact visible masks."""
 
 import dataclasses
 import math
@@ -16,7 +16,13 @@ from segmentation.scenes.drawing.texture import GRAIN, crop
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """`image` uint8 [H, W, 3]; `owner` int16 [H, W]: index of the thing seen there, -1 for none."""
+    """A drawn scene.
+
+    Attributes:
+      image: uint8 `[H, W, 3]`.
+      owner: int16 `[H, W]`, index of the visible thing of each pixel, -1 for none.
+      count: number of things.
+    """
 
     image: np.ndarray
     owner: np.ndarray
@@ -24,7 +30,7 @@ class Rendered:
 
     @property
     def masks(self) -> np.ndarray:
-        """Visible masks bool [N, H, W], one for each thing of the scene, disjoint."""
+        """Visible masks of all things, bool `[N, H, W]`, disjoint."""
         return self.owner[None] == np.arange(self.count, dtype=np.int16)[:, None, None]
 
 
@@ -36,17 +42,17 @@ _NO_SHADOW = ('frame', 'boat', 'held', 'platform', 'surf', 'picture', 'raft')  #
 def render(
     scene: Scene, without: Collection[int] = (), background: np.ndarray | None = None
 ) -> Rendered:
-    """Draws a scene: the picture, and for each pixel the thing that is seen there.
+    """Draws a scene.
 
     Args:
       scene: its description.
-      without: indices of things to leave out. The others keep their indices and their pixels:
-        what changes is what those things, their shadows and lamps covered.
-      background: float32 [H, W, 3] in 0..255 instead of the scene's own (see `paint`).
+      without: indices of things to leave out. The others keep their indices. Only pixels change
+        that those things, their shadows or their lamps covered.
+      background: float32 `[H, W, 3]` in 0..255, instead of the scene's own (see `paint`).
     """
     height, width = scene.height, scene.width
     background = paint(scene) if background is None else background
-    # Channels first: numpy is several times faster that way.
+    # Channels first, because NumPy is several times faster that way.
     pixels = np.ascontiguousarray(background.transpose(2, 0, 1))
     outdoors = scene.setting not in INDOORS
     if outdoors and scene.visibility < CLEAR:
@@ -91,24 +97,26 @@ def render(
 def redraw(
     scene: Scene, without: Collection[int] = (), setting: str | None = None, seed: int = 0
 ) -> Rendered:
-    """Draws a scene without some things, or before another background, or both.
+    """Draws a scene without some things, in front of another background, or both.
 
-    Camera, light, haze and sensor noise stay, so every pixel changes that a thing left out, its
-    shadow or its lamps covered, and of the background all that no thing covers fully; no other.
+    Camera, light, haze and sensor noise stay the same. So the only pixels that change are those
+    that a removed thing, its shadow or its lamps covered and, with another background, those that
+    no thing covers fully.
 
     Args:
       scene: its description.
       without: indices of things to leave out; the others keep theirs.
       setting: None for the scene's own background, else a name in `BACKDROPS`; the scene's own
-        setting gives another such place.
-      seed: chooses among the backgrounds of a setting.
+        setting gives another place of that kind.
+      seed: selects among the backgrounds of a setting.
     """
-    background = setting and paint(dataclasses.replace(scene, setting=setting, seed=seed))
-    return render(scene, without, background)
+    if not setting:
+        return render(scene, without)
+    return render(scene, without, paint(dataclasses.replace(scene, setting=setting, seed=seed)))
 
 
 def _fog(pixels: np.ndarray, scene: Scene) -> None:
-    """Blends the background [3, H, W] into grey, the further away the more."""
+    """Blends the background `[3, H, W]` into grey with increasing distance, in place."""
     below = np.maximum(np.arange(scene.height) - scene.horizon, 0.1)
     haze = 1 - np.exp(-scene.focal * scene.eye / below / scene.visibility)
     haze = haze.astype(np.float32)[:, None]
@@ -117,7 +125,7 @@ def _fog(pixels: np.ndarray, scene: Scene) -> None:
 
 
 def _shadow(pixels: np.ndarray, pen: Pen, thing: Thing, scene: Scene) -> None:
-    """Darkens the ground under and, in the sun, beside a thing."""
+    """Darkens the ground under a thing and, in the sun, next to it."""
     light = scene.light
     polygons = lay_down(pen.shapes, thing.y, light.slant, -light.length) if light.length else []
     points = np.concatenate([p for p, _ in pen.shapes])
@@ -152,7 +160,7 @@ def _add_glow(glow: np.ndarray, x: float, y: float, radius: float, colour: Colou
 
 
 def _develop(pixels: np.ndarray, glow: np.ndarray | None, scene: Scene) -> np.ndarray:
-    """Light, lamps and sensor noise; every step works pixel by pixel."""
+    """Applies light, lamps and sensor noise, each pixel by pixel."""
     rng = np.random.default_rng([scene.seed, 4])
     light = scene.light
     out = pixels * (light.brightness * np.asarray(light.tint, np.float32))[:, None, None]

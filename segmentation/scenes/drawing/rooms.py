@@ -1,4 +1,6 @@
-"""Painted rooms: floors, walls, windows, pictures and shelves."""
+"""Rooms: floors, walls, windows, pictures and shelves."""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -33,9 +35,11 @@ def _room(b: Backdrop, wall: Colour, floor: Colour, z: float) -> None:
     b.texture(0.06, 0.06, 60, z)
 
 
-def _on_wall(b: Backdrop, z: float, x: float, low: float, w: float, h: float, draw) -> None:
-    (left, bottom), (right, top) = b.project(x, z, low), b.project(x + w, z, low + h)
-    left, top, right, bottom = (round(v) for v in (left, top, right, bottom))
+def _on_wall(
+    b: Backdrop, z: float, x: float, low: float, w: float, h: float, draw: Callable
+) -> None:
+    corners = *b.project(x, z, low), *b.project(x + w, z, low + h)
+    left, bottom, right, top = (round(v) for v in corners)
     box = b.pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if min(box.shape[:2]) > 7:
         draw(b, box)

@@ -1,14 +1,17 @@
-"""Which function draws which kind of object."""
+"""The functions that draw each kind of object."""
+
+from collections.abc import Callable
 
 import numpy as np
 
+from segmentation.scenes.description import Thing
 from segmentation.scenes.drawing import cars, people, props, things, vehicles
 from segmentation.scenes.drawing.palette import CLOTHES, PAINT, TROUSERS, pick, some
 from segmentation.scenes.drawing.pen import Pen, View
 
 
-def crowd(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
-    """Many people or parked cars, annotated as one region."""
+def crowd(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
+    """Draws many people or parked cars, which are annotated as one crowd region."""
     for i in sorted(range(thing.crowd), key=lambda i: -(i * 7 % 5)):
         away = (i * 7 % 5) * 0.5
         if thing.kind == 'car':
@@ -21,8 +24,8 @@ def crowd(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
             people.figure(p, pose, seed, some(rng, CLOTHES), some(rng, TROUSERS), rng)
 
 
-def _simple(draw):
-    """A sprite that needs only the pen, its two colours and random numbers."""
+def _simple(draw: Callable[..., None]) -> Callable[..., None]:
+    """Adapts a function that only needs the pen, two colours and random numbers."""
     return lambda pen, thing, rng, view: draw(pen, *thing.colours, rng)
 
 
@@ -40,7 +43,7 @@ _SIMPLE = (
 )  # fmt: skip
 
 
-def _kind(function) -> str:
+def _kind(function: Callable[..., None]) -> str:
     return function.__name__.replace('_', ' ')
 
 

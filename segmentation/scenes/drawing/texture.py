@@ -1,11 +1,11 @@
-"""Noise that gives the drawn surfaces their texture."""
+"""Noise for the texture of drawn surfaces."""
 
 import numpy as np
 from PIL import Image
 
 
 def _noise_tiles(size: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed periodic noise in about [-1, 1]: white grain, and soft blotches (three octaves)."""
+    """Fixed periodic noise of about [-1, 1]: white grain, and soft blotches in three octaves."""
     rng = np.random.default_rng(20140501)
     grain = np.clip(rng.normal(0, 0.45, (size, size)), -1, 1).astype(np.float32)
     soft = np.zeros((size, size), np.float32)
@@ -20,11 +20,13 @@ GRAIN, SOFT = _noise_tiles()
 
 
 def crop(tile: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """A random [height, width] window of a noise tile (sizes below the tile's)."""
+    """A random window `[height, width]` of a larger noise tile."""
     y, x = (int(rng.integers(n - m + 1)) for n, m in zip(tile.shape, (height, width), strict=True))
     return tile[y : y + height, x : x + width]
 
 
-def rough(shape: tuple[int, int], soft: float, grain: float, rng) -> np.ndarray:
-    """Factors [h, w, 1] around one: blotches and grain."""
+def rough(
+    shape: tuple[int, int], soft: float, grain: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Factors `[h, w, 1]` around 1, of blotches and grain."""
     return (1 + soft * crop(SOFT, *shape, rng) + grain * crop(GRAIN, *shape, rng))[..., None]

@@ -7,10 +7,11 @@ import math
 
 import numpy as np
 
-from segmentation.scenes.drawing.palette import GLASS, TYRE, tone
+from segmentation.scenes.drawing.palette import GLASS, TYRE, Colour, tone
+from segmentation.scenes.drawing.pen import Pen
 
 
-def dog(pen, coat, collar, rng):
+def dog(pen: Pen, coat: Colour, collar: Colour, rng: np.random.Generator) -> None:
     dark = tone(coat, 0.75)
     for x, c in ((-0.3, dark), (0.22, dark), (-0.22, coat), (0.3, coat)):
         pen.limb((x, 0.38), (x + rng.uniform(-0.08, 0.08), 0.04), 0.07, 0.04, c)
@@ -24,7 +25,7 @@ def dog(pen, coat, collar, rng):
     pen.ellipse(0.5, 0.77, 0.015, 0.015, (25, 22, 22))
 
 
-def cow(pen, coat, patch, rng):
+def cow(pen: Pen, coat: Colour, patch: Colour, rng: np.random.Generator) -> None:
     for x in (-0.7, -0.5, 0.5, 0.7):
         pen.limb((x, 0.8), (x, 0.05), 0.13, 0.07, tone(coat, 0.85))
     pen.box(-0.95, 0.62, 0.85, 1.38, coat, 0.25)
@@ -37,7 +38,7 @@ def cow(pen, coat, patch, rng):
     pen.line([(-0.93, 1.25), (-1.05, 0.7)], 0.05, tone(coat, 0.7))
 
 
-def bench(pen, wood, iron, rng):
+def bench(pen: Pen, wood: Colour, iron: Colour, rng: np.random.Generator) -> None:
     for x in (-0.75, 0.75):
         pen.line([(x, 0), (x, 0.45), (x, 0.9)], 0.06, iron)
         pen.limb((x + 0.08, 0), (x + 0.08, 0.4), 0.03, 0.03, tone(iron, 0.7))
@@ -46,7 +47,7 @@ def bench(pen, wood, iron, rng):
     pen.box(-0.9, 0.38, 0.9, 0.42, tone(wood, 0.6))
 
 
-def traffic_light(pen, case, pole, rng):
+def traffic_light(pen: Pen, case: Colour, pole: Colour, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 2.8), 0.06, 0.05, pole)
     pen.box(-0.19, 2.55, 0.19, 3.55, case, 0.06)
     lit = int(rng.integers(3))
@@ -56,7 +57,7 @@ def traffic_light(pen, case, pole, rng):
             pen.glow(0, 2.74 + 0.3 * i, 0.6, colour)
 
 
-def stop_sign(pen, face, pole, rng):
+def stop_sign(pen: Pen, face: Colour, pole: Colour, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 2.2), 0.04, 0.04, pole)
     for r, colour in ((0.4, (240, 240, 240)), (0.36, (196, 26, 32))):
         a = math.pi / 8 + np.arange(8) * math.pi / 4
@@ -65,7 +66,7 @@ def stop_sign(pen, face, pole, rng):
         pen.box(x, 2.22, x + 0.08, 2.38, (240, 240, 240))
 
 
-def fire_hydrant(pen, paint, cap, rng):
+def fire_hydrant(pen: Pen, paint: Colour, cap: Colour, rng: np.random.Generator) -> None:
     pen.box(-0.2, 0, 0.2, 0.1, tone(paint, 0.8), 0.03)
     pen.box(-0.14, 0.05, 0.14, 0.6, paint, 0.04)
     pen.ellipse(0, 0.62, 0.15, 0.13, cap)
@@ -73,7 +74,7 @@ def fire_hydrant(pen, paint, cap, rng):
     pen.ellipse(0, 0.42, 0.07, 0.07, tone(cap, 0.7))
 
 
-def potted_plant(pen, leaf, pot, rng):
+def potted_plant(pen: Pen, leaf: Colour, pot: Colour, rng: np.random.Generator) -> None:
     for _ in range(16):
         a = rng.uniform(-1.3, 1.3)
         r = rng.uniform(0.3, 0.65)
@@ -85,7 +86,7 @@ def potted_plant(pen, leaf, pot, rng):
     pen.box(-0.25, 0.34, 0.25, 0.42, tone(pot, 0.85))
 
 
-def chair(pen, wood, seat, rng):
+def chair(pen: Pen, wood: Colour, seat: Colour, rng: np.random.Generator) -> None:
     for x, y in ((-0.2, 0.06), (0.24, 0.06)):
         pen.limb((x, 0.45), (x, y), 0.025, 0.02, tone(wood, 0.7))
     for x in (-0.23, 0.2):
@@ -95,7 +96,7 @@ def chair(pen, wood, seat, rng):
     pen.trapezoid(0.62, (-0.26, 0.0), 0.98, (-0.31, -0.05), tone(seat, 0.9))
 
 
-def couch(pen, cloth, cushion, rng):
+def couch(pen: Pen, cloth: Colour, cushion: Colour, rng: np.random.Generator) -> None:
     pen.box(-0.95, 0.3, 0.95, 0.9, tone(cloth, 0.86), 0.12)
     pen.box(-0.95, 0.06, 0.95, 0.3, tone(cloth, 0.7), 0.05)
     for x in (-0.78, 0.02):
@@ -107,7 +108,7 @@ def couch(pen, cloth, cushion, rng):
         pen.moved(float(x), 0.48).polygon(shape, cushion)
 
 
-def dining_table(pen, wood, cloth, rng):
+def dining_table(pen: Pen, wood: Colour, cloth: Colour, rng: np.random.Generator) -> None:
     for x in (-0.75, 0.75):
         pen.limb((x, 0.7), (x, 0), 0.04, 0.03, tone(wood, 0.75))
     for x in (-0.55, 0.55):
@@ -116,7 +117,7 @@ def dining_table(pen, wood, cloth, rng):
     pen.box(-0.95, 0.64, 0.95, 0.71, tone(wood, 0.8))
 
 
-def tv(pen, case, picture, rng):
+def tv(pen: Pen, case: Colour, picture: Colour, rng: np.random.Generator) -> None:
     pen.box(-0.62, 0.1, 0.62, 0.85, (24, 24, 26), 0.03)
     pen.box(-0.58, 0.15, 0.58, 0.81, picture)
     pen.polygon(
@@ -127,7 +128,7 @@ def tv(pen, case, picture, rng):
     pen.glow(0, 0.48, 0.9, picture)
 
 
-def umbrella(pen, cloth, other, rng):
+def umbrella(pen: Pen, cloth: Colour, other: Colour, rng: np.random.Generator) -> None:
     """Held at the origin."""
     pen.limb((0, -0.1), (0, 0.82), 0.014, 0.014, (60, 60, 62))
     ribs = np.linspace(-0.62, 0.62, 6)
@@ -136,7 +137,7 @@ def umbrella(pen, cloth, other, rng):
         pen.polygon(arc + [(b, 0.52), ((a + b) / 2, 0.57), (a, 0.52)], cloth if i % 2 else other)
 
 
-def suitcase(pen, shell, trim, rng):
+def suitcase(pen: Pen, shell: Colour, trim: Colour, rng: np.random.Generator) -> None:
     pen.line([(-0.1, 0.62), (-0.1, 0.98), (0.1, 0.98), (0.1, 0.62)], 0.025, (70, 70, 74))
     pen.box(-0.22, 0.06, 0.22, 0.68, shell, 0.05)
     for x in (-0.11, 0.0, 0.11):
@@ -145,14 +146,14 @@ def suitcase(pen, shell, trim, rng):
         pen.ellipse(x, 0.04, 0.04, 0.04, TYRE)
 
 
-def handbag(pen, leather, trim, rng):
+def handbag(pen: Pen, leather: Colour, trim: Colour, rng: np.random.Generator) -> None:
     """Hangs from the hand at the origin."""
     pen.line([(-0.1, -0.16), (-0.07, 0), (0.07, 0), (0.1, -0.16)], 0.022, tone(leather, 0.7))
     pen.trapezoid(-0.4, (-0.18, 0.18), -0.14, (-0.14, 0.14), leather)
     pen.box(-0.03, -0.25, 0.03, -0.2, (215, 185, 90))
 
 
-def tennis_racket(pen, frame, grip, rng):
+def tennis_racket(pen: Pen, frame: Colour, grip: Colour, rng: np.random.Generator) -> None:
     """Held at the origin, pointing up."""
     pen.limb((0, -0.08), (0, 0.2), 0.02, 0.018, grip)
     pen.line([(0, 0.2), (-0.08, 0.33)], 0.02, frame)
@@ -161,19 +162,19 @@ def tennis_racket(pen, frame, grip, rng):
     pen.ellipse(0, 0.46, 0.12, 0.155, (225, 228, 220, 140))
 
 
-def sports_ball(pen, colour, mark, rng):
+def sports_ball(pen: Pen, colour: Colour, mark: Colour, rng: np.random.Generator) -> None:
     pen.ellipse(0, 0.11, 0.11, 0.11, colour)
     pen.ellipse(0.02, 0.12, 0.04, 0.04, mark)
     pen.ellipse(-0.07, 0.16, 0.025, 0.02, mark)
 
 
-def skis(pen, colour, mark, rng):
+def skis(pen: Pen, colour: Colour, mark: Colour, rng: np.random.Generator) -> None:
     for y, c in ((0.05, tone(colour, 0.75)), (0.0, colour)):
         pen.line([(-0.75, y), (0.75, y), (0.92, y + 0.1)], 0.055, c)
         pen.line([(-0.3, y), (0.0, y)], 0.058, mark)
 
 
-def surfboard(pen, colour, stripe, rng):
+def surfboard(pen: Pen, colour: Colour, stripe: Colour, rng: np.random.Generator) -> None:
     x = np.linspace(-1.05, 1.05, 17)
     half = 0.07 * np.sqrt(1 - (x / 1.06) ** 2)
     lift = 0.1 * np.clip(x - 0.3, 0, None) ** 2
@@ -182,13 +183,13 @@ def surfboard(pen, colour, stripe, rng):
     pen.polygon([(-1.0, -0.01), (0.9, 0.03), (0.9, 0.05), (-1.0, 0.02)], stripe)
 
 
-def skateboard(pen, colour, wheel, rng):
+def skateboard(pen: Pen, colour: Colour, wheel: Colour, rng: np.random.Generator) -> None:
     pen.line([(-0.44, 0.14), (-0.34, 0.1), (0.34, 0.1), (0.44, 0.14)], 0.04, colour)
     for x in (-0.27, 0.27):
         pen.ellipse(x, 0.045, 0.045, 0.045, wheel)
 
 
-def boat(pen, hull, sail, rng):
+def boat(pen: Pen, hull: Colour, sail: Colour, rng: np.random.Generator) -> None:
     pen.polygon([(-2.4, 0.9), (-2.0, 0), (1.8, 0), (2.9, 1.0)], hull)
     pen.polygon([(-2.4, 0.9), (-2.3, 0.7), (2.6, 0.78), (2.9, 1.0)], tone(hull, 1.25))
     if rng.random() < 0.6:

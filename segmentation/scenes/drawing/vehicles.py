@@ -1,9 +1,11 @@
 """Buses, trucks, trains, bicycles and motorcycles."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from segmentation.scenes.description import Thing
 from segmentation.scenes.drawing.cars import HEADLAMP, HEADLIGHT, TAIL_LAMP, plate, wheel
 from segmentation.scenes.drawing.palette import GLASS, LIVERY, TYRE, Colour, pick, tone, vary
 from segmentation.scenes.drawing.pen import Pen, Point, View
@@ -28,10 +30,12 @@ def _box_end(
     """The receding sides of a long box seen from its end."""
     for s in (-1, 1):
 
-        def at(y: float, t: float, s=s) -> Point:
+        def at(y: float, t: float, s: int = s) -> Point:
             return view.recede((s * w, y), t * length)
 
-        def patch(y0: float, y1: float, a: float, b: float, colour: Colour, at=at) -> None:
+        def patch(
+            y0: float, y1: float, a: float, b: float, colour: Colour, at: Callable = at
+        ) -> None:
             pen.polygon([at(y0, a), at(y1, a), at(y1, b), at(y0, b)], colour)
 
         patch(low, high, 0, 1, tone(paint, 0.66))
@@ -47,7 +51,7 @@ def _box_end(
     pen.polygon([(-w, high), (w, high), back[1], back[0]], tone(paint, 1.05))
 
 
-def bus(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+def bus(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     if thing.pose == 'side':
         _bus_side(pen, *thing.colours, rng)
     else:
@@ -104,7 +108,7 @@ def _bus_side(pen: Pen, paint: Colour, stripe: Colour, rng: np.random.Generator)
         wheel(pen, x, 0.48)
 
 
-def truck(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+def truck(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     paint, cargo = thing.colours
     if thing.pose != 'side':
         _truck_end(pen, paint, cargo, thing.pose == 'back', view)
@@ -204,7 +208,7 @@ def _lorry(pen: Pen, paint: Colour, cargo: Colour, kind: str, rng: np.random.Gen
         wheel(pen, x, 0.48, (190, 190, 190))
 
 
-def train(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+def train(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     if thing.pose == 'front':
         _train_front(pen, *thing.colours, rng, view)
         return
@@ -266,7 +270,7 @@ def _coach(
             pen.box(x, 1.85, x + 1.45, 2.85, tone(GLASS, rng.uniform(0.8, 1.5)), 0.14)
 
 
-def bicycle(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+def bicycle(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     paint = thing.colours[0]
     if thing.pose != 'side':
         pen.limb((0, 0.05), (0, 0.66), 0.028, 0.028, TYRE)
@@ -276,7 +280,7 @@ def bicycle(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
         pen.line([(-0.15, 0.3), (0.15, 0.26)], 0.04, (50, 50, 52))
         pen.ellipse(0, 0.86, 0.05, 0.05, (245, 240, 215))
         return
-    spokes = (86, 88, 92, 150)  # counted as the bicycle, with some of the background showing
+    spokes = (86, 88, 92, 150)  # transparent, but counted as part of the bicycle
     for x in (-0.52, 0.52):
         pen.ellipse(x, 0.34, 0.34, 0.34, TYRE)
         pen.ellipse(x, 0.34, 0.295, 0.295, spokes)
@@ -285,8 +289,8 @@ def bicycle(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
             d = np.array([math.cos(a), math.sin(a)]) * 0.3
             pen.line([(x - d[0], 0.34 - d[1]), (x + d[0], 0.34 + d[1])], 0.01, (170, 172, 176, 170))
     crank, seat, head, hub = (-0.05, 0.3), (-0.2, 0.82), (0.36, 0.84), (-0.52, 0.34)
-    for a, b in ((crank, seat), (crank, head), (seat, head), (hub, crank), (hub, seat)):
-        pen.line([a, b], 0.05, paint)
+    for joint in ((crank, seat), (crank, head), (seat, head), (hub, crank), (hub, seat)):
+        pen.line(joint, 0.05, paint)
     pen.line([head, (0.52, 0.34)], 0.045, tone(paint, 0.8))
     pen.line([head, (0.33, 0.98), (0.45, 1.02)], 0.04, (45, 45, 48))
     pen.line([seat, (-0.22, 0.92)], 0.035, (60, 60, 62))
@@ -295,7 +299,7 @@ def bicycle(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
     pen.line([(-0.15, 0.2), (0.08, 0.42)], 0.03, _RUBBER)
 
 
-def motorcycle(pen: Pen, thing, rng: np.random.Generator, view: View) -> None:
+def motorcycle(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     paint = thing.colours[0]
     if thing.pose != 'side':
         pen.limb((0, 0.07), (0, 0.6), 0.075, 0.07, TYRE)

@@ -1,4 +1,4 @@
-"""Label errors that are planted into the annotations of a drawn scene, at most one in each."""
+"""Label errors in the annotations of a drawn scene, at most one per scene."""
 
 import math
 
@@ -20,13 +20,13 @@ _WRITTEN = {
     'picture labelled person': _PERSON,
     'toy car labelled car': _CAR,
 }  # the wrong category
-# Kinds of things that an error needs, beside people and cars.
+# Things that an error needs in addition to people and cars.
 HOSTS = {
     'suitcase labelled car': 'suitcase',
     'picture labelled person': 'picture',
     'toy car labelled car': 'toy car',
 }
-SMALLEST = 0.005  # share of the picture that shows of a thing whose label is wrong
+SMALLEST = 0.005  # least visible fraction of the image of a thing with a wrong label
 
 
 def annotate_with_error(
@@ -35,14 +35,15 @@ def annotate_with_error(
     """COCO annotations of a scene, one of them wrong.
 
     Args:
-      scene, rendered: a scene and its picture.
+      scene: a scene.
+      rendered: the drawn scene.
       number: id of the image.
       kind: one of KINDS, or None.
 
     Returns:
-      Index of the thing → its annotation, in mixed order, and the error: `kind`, `object` (index of
-      the thing), `annotation_id` and `truth`, the annotation as it should be (None where there
-      should be none). No error where no suitable thing is large enough.
+      Index of the thing → its annotation, in random order; and the error: `kind`, `object` (index
+      of the thing), `annotation_id`, and `truth`, the correct annotation (None if there should be
+      none). The error is None if no suitable thing is large enough.
     """
     categories = {i: t.category_id for i, t in enumerate(scene.things) if t.category_id}
     candidates = []
@@ -56,12 +57,12 @@ def annotate_with_error(
             and not thing.crowd
             and visible[i] >= SMALLEST * rendered.owner.size
         ]
-    if not candidates:
+    if kind is None or not candidates:
         return annotate_as(scene, rendered, number, categories), None
     rng = np.random.default_rng([scene.seed, 6])
     index = candidates[int(rng.integers(len(candidates)))]
     real = index in categories
-    if not real:  # nobody would annotate it, but for the error
+    if not real:  # only the error has an annotation of it
         categories = dict(sorted((categories | {index: _WRITTEN[kind]}).items()))
     annotations = annotate_as(scene, rendered, number, categories)
     truth = annotations[index]
@@ -76,10 +77,10 @@ def annotate_with_error(
 
 
 def _sloppy(mask: np.ndarray, rng: np.random.Generator) -> dict:
-    """A few hasty clicks around a mask [H, W]: `segmentation`, `area` and `bbox`.
+    """A few hasty clicks around a mask `[H, W]`: `segmentation`, `area` and `bbox`.
 
-    Draws again, at most 30 times, until the intersection over union with the mask lies in
-    [0.3, 0.65], far below what a careful outline has.
+    Repeated up to 30 times until the IoU with the mask is in [0.3, 0.65], far below the IoU of a
+    careful outline.
     """
     height, width = mask.shape
     rows, cols = np.nonzero(mask)
@@ -88,7 +89,7 @@ def _sloppy(mask: np.ndarray, rng: np.random.Generator) -> dict:
         corners = int(rng.integers(5, 9))
         angles = (np.arange(corners) + rng.uniform(0, 0.6, corners)) * 2 * math.pi / corners
         outwards = np.stack([np.cos(angles), np.sin(angles)], 1)
-        # The mask's farthest pixel in each direction, missed by some of the mask's size.
+        # The farthest pixel of the mask in each direction, missed by a fraction of the mask's size.
         far = (outwards[:, :1] / size[0] * cols + outwards[:, 1:] / size[1] * rows).argmax(1)
         miss = 0.08 * outwards + rng.uniform(-0.14, 0.14, (corners, 2))
         points = np.stack([cols[far], rows[far]], 1) + 0.5 + miss * size

@@ -1,16 +1,16 @@
-"""Scenes with planted truth: what an analysis of a trained model should find, known beforehand.
+"""Scenes with planted truth: known properties that an analysis of a trained model should find.
 
-Every planted scene has one type, which no label names: exclusive, and each as frequent as the
-others. Attributes cut across the types: night; grayscale or low hue variation; crowd or close-up.
-Some scenes belong to one of the hard slices. Some others have one label error (see `label_errors`);
-what such an error needs (a suitcase, a picture of a person, a toy car) also stands in scenes
-without it, so that its presence gives nothing away.
+Every planted scene has one type, which no label names; all types are equally frequent. Attributes
+cut across the types: night; grayscale or low hue variation; crowd or close-up. Some scenes belong
+to one of the hard slices. Some others have one label error (see `label_errors`). The things that an
+error needs (a suitcase, a picture of a person, a toy car) also occur in scenes without it, so that
+they do not reveal the error.
 
-Shares are kept by strata: of any BLOCK consecutive scenes (starting at a multiple of it) each type
-gets exactly the same number, and everything else its share up to rounding.
+Fractions are stratified: of any BLOCK consecutive scenes (starting at a multiple of it), each type
+has exactly the same number, and everything else its fraction up to rounding.
 
-The generator is frozen: a change that gives other scenes raises VERSION, and tests hold hashes. An
-analysis is developed on other seeds than those it is scored on, HELD_OUT_SEEDS.
+The generator is frozen: a change of the scenes increases VERSION, and tests hold hashes. An
+analysis is developed on other seeds than the HELD_OUT_SEEDS, which it is scored on.
 """
 
 import dataclasses
@@ -22,7 +22,8 @@ import numpy as np
 from segmentation.scenes.description import CLEAR, INDOORS, Light, Scene
 from segmentation.scenes.drawing.palette import pick
 from segmentation.scenes.planted.label_errors import HOSTS, KINDS
-from segmentation.scenes.sampling import Stage, split_number
+from segmentation.scenes.sampling import split_number
+from segmentation.scenes.stage import Stage
 
 VERSION = 2
 HELD_OUT_SEEDS = (9101, 9102, 9103, 9104, 9105)
@@ -31,8 +32,8 @@ NIGHT = 0.15
 COLOURS = {'grayscale': 0.1, 'low hue variation': 0.1}
 FRAMINGS = {'crowd': 0.15, 'close-up': 0.15}
 ATTRIBUTES = ('night', *COLOURS, *FRAMINGS)
-# 'close-up car': more than half of the pixels, so that little shows of the scene's type. 'glare':
-# so much light that most pixels are white. Where a slice is impossible, its scenes are ordinary.
+# 'close-up car' covers more than half of the pixels and hides most of the scene's type. 'glare' has
+# so much light that most pixels are white. Scenes in which a slice is impossible are ordinary.
 HARD_SLICES = dict.fromkeys(('close-up car', 'dark', 'fog', 'noise', 'glare'), 0.04)
 _IMPOSSIBLE = {
     'sea': ('close-up car',),
@@ -40,15 +41,23 @@ _IMPOSSIBLE = {
     'office': ('close-up car', 'fog'),
 }
 MOST_ERRORS = (1 - sum(HARD_SLICES.values())) / len(KINDS)
-DECOYS = 0.1  # share of scenes with a suitcase, a picture or a toy car that is labelled correctly
-# About half the pixels of the plain scenes: faster, and still twice the network's input.
+DECOYS = 0.1  # fraction of scenes with a suitcase, picture or toy car that is labelled correctly
+# About half the pixels of the plain scenes: faster, and still twice the network's input size.
 _SIZES = ((288, 216), (216, 288), (288, 192), (256, 256), (272, 204), (204, 272))
 _WASHES = ((214, 196, 162), (168, 200, 228), (186, 214, 176), (222, 184, 176))
 
 
 @dataclasses.dataclass(frozen=True)
 class Planted:
-    """A scene and what was planted in it; `error` is the label error that it was chosen for."""
+    """A scene and what was planted in it.
+
+    Attributes:
+      scene: the description.
+      type: one of TYPES.
+      attributes: some of ATTRIBUTES.
+      hard_slice: one of HARD_SLICES, or None.
+      error: kind of label error that it was chosen for, or None.
+    """
 
     scene: Scene
     type: str
@@ -164,8 +173,8 @@ class _Type(NamedTuple):
     horizon: tuple[float, float]
     focal: tuple[float, float]
     eye: tuple[float, float]
-    subject: Callable[[Stage, float, float], None]  # what the type is about, at (x, z)
-    depths: tuple[float, float]  # where it is
+    subject: Callable[[Stage, float, float], None]  # draws what the type is about, at (x, z)
+    depths: tuple[float, float]  # range of its z
     rest: Callable[[Stage], None]
     crowd: float | None  # metres to a crowd region
 
@@ -186,12 +195,14 @@ TYPES = tuple(_TYPES)
 
 
 def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Planted:
-    """Describes planted scene `index` of a split; depends on the arguments alone.
+    """Describes planted scene `index` of a split; depends on the arguments only.
 
     Args:
-      seed, split, index: choose the scene.
-      error_rate: share of the scenes with a label error of each kind, in [0, MOST_ERRORS]. It
-        changes nothing in the picture but whether what the error needs is there.
+      seed: of all scenes.
+      split: name of the split.
+      index: of the scene in its split.
+      error_rate: fraction of the scenes with a label error of each kind, in [0, MOST_ERRORS]. It
+        changes nothing in the image except whether the thing that the error needs is there.
     """
     number = split_number(split)
     rng = np.random.default_rng([seed, number, index, 1])
@@ -202,7 +213,7 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     name = TYPES[int(even[0] * len(TYPES))]
     kind = _TYPES[name]
     setting = pick(rng, kind.settings)
-    # Errors from below, slices from above: no scene has both.
+    # Errors from one end of [0, 1], slices from the other: no scene has both.
     error = _choose(even[1], dict.fromkeys(KINDS, error_rate))
     hard = _choose(1 - even[1], HARD_SLICES)
     if hard in _IMPOSSIBLE.get(setting, ()):
@@ -212,7 +223,7 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     night = even[4] < NIGHT and hard not in ('dark', 'glare')
 
     width, height = pick(rng, _SIZES)
-    # Low enough for a close subject's head to be in the picture.
+    # Low enough for the head of a close subject to be in the image.
     eye = (1.2, 1.45) if framing == 'close-up' else kind.eye
     s = Stage(rng, width, height, setting, (kind.horizon, kind.focal, eye))
     _fill(s, kind, framing)
@@ -224,7 +235,7 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     light, scene_seed = _light(s, night, hard), int(rng.integers(1 << 31))
     visibility = rng.uniform(1.2, 2.2) if hard == 'fog' else CLEAR
     wash = pick(rng, _WASHES) if colour == 'low hue variation' else None
-    # Last, so that scenes of another error rate differ in nothing else.
+    # Last, so that scenes with another error rate differ in nothing else.
     if error in HOSTS and HOSTS[error] not in {thing.kind for thing in s.things}:
         _put_host(s, HOSTS[error])
     scene = Scene(
@@ -246,7 +257,7 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
 
 
 def _choose(u: float, shares: dict[str, float]) -> str | None:
-    """The name in whose share of [0, 1] `u` lies, if any."""
+    """The name whose part of [0, 1] contains `u`, if any."""
     for name, share in shares.items():
         if u < share:
             return name
@@ -276,7 +287,7 @@ def _fill(s: Stage, kind: _Type, framing: str | None) -> None:
 
 
 def _put_host(s: Stage, host: str) -> None:
-    """What a label error needs, on the ground in front."""
+    """Puts the thing that a label error needs on the ground in front."""
     nearest = s.focal * s.eye / (0.95 * s.height - s.horizon)
     z = nearest * s.rng.uniform(1.0, 1.25)
     x = s.at(z, 0.15)
@@ -293,7 +304,7 @@ def _put_host(s: Stage, host: str) -> None:
 
 
 def _close_up_car(s: Stage) -> None:
-    """A car before the camera, larger than the picture."""
+    """A car in front of the camera, larger than the image."""
     pose = s.pick(('side', 'front', 'back'))
     length = 4.2 if pose == 'side' else 1.76
     scale = max(s.width / length, s.height / 1.4)

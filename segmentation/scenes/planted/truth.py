@@ -1,12 +1,12 @@
-"""The planted truth of a folder of drawn scenes, for whoever scores an analysis.
+"""The planted truth of a folder of drawn scenes, to score an analysis with.
 
-Beside each annotation file lies a manifest, `annotations/planted_<split>.jsonl`. Training and the
-analysis never read it, and it is no part of the prepared data. Its first line describes it:
+Next to each annotation file is a manifest, `annotations/planted_<split>.jsonl`. Training and the
+analysis never read it, and it is not part of the prepared data. Its first line is a header:
 
     format          'planted truth'
     version         of this schema, 1
     generator       version of the planted generator
-    seed, split, scenes (their number), error_rate (share of the scenes for each kind)
+    seed, split, scenes (number), error_rate (fraction of the scenes with each kind of error)
 
 Each further line is one scene, in the order of the annotation file's images:
 
@@ -14,18 +14,18 @@ Each further line is one scene, in the order of the annotation file's images:
     type            one of TYPES
     attributes      some of ATTRIBUTES
     hard_slice      one of HARD_SLICES, or null
-    objects         everything in front of the background, from the back to the front:
-        kind            COCO's name, or a prop's such as 'tree', 'board', 'picture', 'toy car'
+    objects         all things in front of the background, from the back to the front:
+        kind            COCO category, or a prop such as 'tree', 'board', 'picture', 'toy car'
         category_id     true COCO category, null for props
-        annotation_id   of its annotation in the file (right or wrong), null where there is none
+        annotation_id   of its annotation in the file (right or wrong), null if there is none
         crowd           whether it is a crowd region
         area            visible pixels
-        mask            compressed RLE of the visible pixels (true, whatever the annotation says)
+        mask            compressed RLE of the truly visible pixels
     error           null, or the label error:
         kind            one of label_errors.KINDS
         object          index into `objects`
-        annotation_id   of the wrong annotation; of 'person missing' the id that it would have
-        truth           the whole annotation as it should be, null if there should be none
+        annotation_id   of the wrong annotation; for 'person missing' the id it would have
+        truth           the correct annotation, null if there should be none
 """
 
 import json
@@ -45,6 +45,7 @@ VERSION = 1
 
 
 def manifest_file(folder: str | os.PathLike, split: str) -> pathlib.Path:
+    """Path of the manifest of a split."""
     return pathlib.Path(folder) / 'annotations' / f'planted_{split}.jsonl'
 
 
@@ -67,7 +68,7 @@ def describe(
     annotations: dict[int, dict],
     error: dict | None,
 ) -> dict[str, Any]:
-    """A scene's line of the manifest, all but where the scene stands."""
+    """A scene's line of the manifest, without image id, file name, index and size."""
     objects = []
     for index, thing in enumerate(planted_scene.scene.things):
         mask = rendered.owner == index
@@ -91,15 +92,18 @@ def describe(
 
 
 def read_truth(folder: str | os.PathLike, split: str) -> tuple[dict[str, Any], list[dict]]:
-    """Reads a manifest: its header, and its scenes in the order of the annotation file's images.
+    """Reads a manifest.
 
     Args:
-      folder: that was drawn with planted truth.
+      folder: of planted scenes.
       split: name of the split.
 
+    Returns:
+      The header, and the scenes in the order of the images in the annotation file.
+
     Raises:
-      ValueError: the folder has no manifest of that split, or one of another version, or one that
-        was cut short.
+      ValueError: there is no manifest of this split, or it is damaged, truncated or of another
+        version.
     """
     path = manifest_file(folder, split)
     if not path.exists():
@@ -123,7 +127,7 @@ def read_truth(folder: str | os.PathLike, split: str) -> tuple[dict[str, Any], l
 
 
 def clean_annotations(annotations: Sequence[dict], scenes: Sequence[dict]) -> list[dict]:
-    """The annotations as they should be, in the order of their ids.
+    """The correct annotations, in the order of their ids.
 
     Args:
       annotations: of an annotation file.
