@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_BLOCK = 200  # resamples at once, so that memory does not grow with them times the images
+_BLOCK = 200  # resamples at a time: bounds the memory
 
 
 def bootstrap_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.ndarray:
@@ -17,10 +17,8 @@ def bootstrap_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.
 
 
 def bootstrap_means(values: np.ndarray, num_resamples: int, seed: int = 0) -> np.ndarray:
-    """Means of values `[N]` over the sets of images of `bootstrap_weights`, float64 `[R]`.
-
-    Block by block, as the weights become four times as large when they are multiplied.
-    """
+    """Means of values `[N]` over the resamples of `bootstrap_weights`, float64 `[R]`."""
     weights = bootstrap_weights(len(values), num_resamples, seed)
+    # In blocks, because the product converts the weights to float64.
     blocks = (weights[start : start + _BLOCK] for start in range(0, num_resamples, _BLOCK))
     return np.concatenate([block @ values for block in blocks]) / len(values)

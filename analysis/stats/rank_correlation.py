@@ -1,15 +1,15 @@
-"""Rank correlations of many columns with many metrics, tested marginally and given a confounder.
+"""Rank correlations of many columns with many metrics, marginal and adjusted for a confounder.
 
-Spearman's ρ is the correlation of mid-ranks. It is tested against the distribution that permuting
-the images gives it, of which mean (0), variance (1 / (n - 1)) and skewness are known exactly
-(Pitman 1937): a Pearson III distribution with these moments. The usual t approximation has no
-skewness and calls two rare values that happen to meet once highly significant.
+Spearman's ρ is the correlation of mid-ranks. Its null distribution under permutation of the images
+has mean 0, variance 1 / (n - 1) and a known skewness (Pitman 1937); it is approximated by a Pearson
+III distribution with these moments. The usual t approximation ignores the skewness: two rare values
+that coincide once become highly significant.
 
-The conditional test takes a quadratic in the confounder's ranks out of the ranks of both sides and
-correlates what is left. There the spread of one side may follow the confounder just as that of the
-other does, so the larger of the permutation's variance and White's (1980) is used.
+The adjusted test regresses the ranks of both sides on a quadratic in the ranks of the confounder
+and correlates the residuals. Both residuals may have a variance that depends on the confounder, so
+the test uses the larger of the permutation variance and White's (1980).
 
-All tests, marginal and conditional, are one family for Benjamini and Hochberg (1995).
+All tests, marginal and adjusted, form one family for Benjamini and Hochberg (1995).
 """
 
 from collections.abc import Mapping
@@ -18,8 +18,7 @@ import numpy as np
 from scipy import stats
 
 MIN_IMAGES = 20
-# As many images must differ from the most frequent value of each side.
-MIN_DIFFERENT = 5
+MIN_DIFFERENT = 5  # images that differ from the most frequent value of each side
 
 
 def correlate(
@@ -30,21 +29,20 @@ def correlate(
     """Tests each column against each metric; deterministic, tens of milliseconds for 1,000 images.
 
     Args:
-      columns: X of them by name, `[N]` each; NaN where unknown.
-      metrics: Y of them by name, `[N]` each; NaN where unknown.
-      confounders: the column that each metric's conditional tests are given; its unknown images
-        are left out, as are those of column and metric.
+      columns: X columns by name, `[N]` each; NaN where unknown.
+      metrics: Y metrics by name, `[N]` each; NaN where unknown.
+      confounders: name of the confounding column by metric. Images with an unknown confounder,
+        column or metric are left out.
 
     Returns:
-      Float64 `[X, Y]`: `n` images used; `rho`, `p`, `q` (adjusted p) and `partial_rho`,
-      `partial_p`, `partial_q` given the confounder, NaN where there is no test: fewer than
-      MIN_IMAGES images, a side nearly constant, or the column is the confounder.
+      Float64 `[X, Y]`: number of images `n`; `rho`, `p`, `q` (p adjusted for multiple tests) and
+      `partial_rho`, `partial_p`, `partial_q` adjusted for the confounder. NaN without a test: fewer
+      than MIN_IMAGES images, a side nearly constant, or the column is the confounder.
     """
     shape = len(columns), len(metrics)
     result = {'n': np.zeros(shape)}
     result |= {key: np.full(shape, np.nan) for key in ('rho', 'p', 'partial_rho', 'partial_p')}
-    # Ranks are those among the images that a test uses, so columns are taken together that are
-    # known for the same images.
+    # Ranks depend on the images that a test uses: columns known for the same images go together.
     column_groups = _by_known(columns, dict.fromkeys(columns))
     for (_, confounder), metric_numbers, y in _by_known(metrics, confounders):
         given = np.asarray(columns[confounder], np.float64)
@@ -68,7 +66,7 @@ def correlate(
 
 
 def adjust(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg adjusted p-values of any shape; NaN stays and does not count."""
+    """Benjamini-Hochberg adjusted p-values, of any shape; NaN stays and does not count."""
     result = np.full(p.shape, np.nan)
     tested = ~np.isnan(p)
     if tested.any():
@@ -77,7 +75,7 @@ def adjust(p: np.ndarray) -> np.ndarray:
 
 
 def interval(rho: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """95 % interval of Spearman's ρ `[..., 2]` (Fisher's z; variance of Bonett and Wright 2000)."""
+    """95 % CI of Spearman's ρ, `[..., 2]` (Fisher's z; variance of Bonett and Wright 2000)."""
     half = stats.norm.ppf(0.975) * np.sqrt((1 + np.square(rho) / 2) / (n - 3))
     z = np.arctanh(np.clip(rho, -1 + 1e-12, 1 - 1e-12))
     return np.tanh(np.stack([z - half, z + half], -1))
@@ -100,7 +98,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     """Centred mid-ranks of each column, over n; all 0 for a column that is nearly constant."""
     ranks = stats.rankdata(values, axis=0)
     n = len(ranks)
-    # A value's mid-rank is the sum of ties only of itself: their number follows from the ranks.
+    # Equal values have equal mid-ranks: the number of ties follows from the ranks.
     order = np.sort(ranks, axis=0)
     changes = np.ones_like(order, np.bool_)
     changes[1:] = order[1:] != order[:-1]
@@ -120,7 +118,7 @@ def _basis(design: np.ndarray) -> np.ndarray:
 def _test(
     x: np.ndarray, y: np.ndarray, basis: np.ndarray, robust: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Correlations `[X, Y]` of what a basis leaves of `[n, X]` and `[n, Y]`, and their p-values."""
+    """Correlations `[X, Y]` of the residuals of `[n, X]` and `[n, Y]`, and their p-values."""
     n, rank = basis.shape
     x, y = (_standardised(values - basis @ (basis.T @ values)) for values in (x, y))
     rho = x.T @ y
@@ -130,13 +128,13 @@ def _test(
     # With variance 1, x and y have √n times these third moments; ρ has their product over √n.
     skewness = np.sqrt(n) * np.outer((x * x * x).sum(0), (y * y * y).sum(0))
     z = rho / np.sqrt(variance)
-    # The thinner tail is taken for a normal one: it may end before an approximate quantile.
+    # The thinner tail is replaced by a normal one: it may end before an approximate quantile.
     towards = np.maximum(skewness * np.sign(z), 0)
     p = np.minimum(2 * stats.pearson3.sf(np.abs(z), towards), 1)
     return rho, np.where(np.isnan(rho), np.nan, p)
 
 
 def _standardised(residuals: np.ndarray) -> np.ndarray:
-    """Columns of length 1; NaN where nothing is left (ranks are of order 1)."""
+    """Columns scaled to length 1; NaN where nothing is left (ranks are of order 1)."""
     squares = np.square(residuals).sum(0)
     return residuals / np.sqrt(np.where(squares > 1e-6, squares, np.nan))

@@ -144,7 +144,7 @@ def summarize(measured: dict[int, dict[str, dict[str, float]]]) -> dict:
       measured: number of images (at least two) → result of `measure_size`.
 
     Returns:
-      For JSON: stage, or 'all' → measures by size (`sizes`), `ratios`, targets (`wanted`) and
+      For JSON: stage, or 'all' → measures by size (`sizes`), `ratios`, `targets` and
       whether they are `met`.
     """
     least, most = min(measured), max(measured)
@@ -159,10 +159,10 @@ def summarize(measured: dict[int, dict[str, dict[str, float]]]) -> dict:
                 'peak_mb': max(row['peak_mb'] for row in rows),
             }
         ratios = {key: sizes[most][key] / sizes[least][key] for key in sizes[most]}
-        time_wanted = MOST_TIME_OF_MAP if stage == 'similarity_map' else MOST_TIME
-        wanted = {'time': time_wanted / 8 * most / least, 'memory': MOST_MEMORY}
-        met = ratios['cpu_seconds'] <= wanted['time'] and ratios['peak_mb'] < wanted['memory']
-        result[stage] = {'sizes': sizes, 'ratios': ratios, 'wanted': wanted, 'met': met}
+        time_target = MOST_TIME_OF_MAP if stage == 'similarity_map' else MOST_TIME
+        targets = {'time': time_target / 8 * most / least, 'memory': MOST_MEMORY}
+        met = ratios['cpu_seconds'] <= targets['time'] and ratios['peak_mb'] < targets['memory']
+        result[stage] = {'sizes': sizes, 'ratios': ratios, 'targets': targets, 'met': met}
     return result
 
 
@@ -179,9 +179,9 @@ def to_markdown(summary: dict) -> str:
         for each in row['sizes'].values():
             cells += [f'{each["cpu_seconds"]:.1f}', f'{each["wall_seconds"]:.1f}']
             cells.append(f'{each["peak_mb"]:.0f}')
-        ratios, wanted = row['ratios'], row['wanted']
+        ratios, targets = row['ratios'], row['targets']
         cells += [f'{ratios[key]:.2f}' for key in ('cpu_seconds', 'wall_seconds')]
-        cells += [f'{wanted["time"]:g}', f'{ratios["peak_mb"]:.2f}', f'{wanted["memory"]:g}']
+        cells += [f'{targets["time"]:g}', f'{ratios["peak_mb"]:.2f}', f'{targets["memory"]:g}']
         rows.append([*cells, '' if row['met'] else 'worse'])
     return markdown.table(header, rows)
 

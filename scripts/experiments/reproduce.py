@@ -75,11 +75,11 @@ def base_configs(arguments: argparse.Namespace, overrides: list[str]) -> dict[st
             f'{", ".join(sorted(fixed))} cannot be overridden here: the config files or --source, '
             '--seeds, --folds and --fractions set it.'
         )
-    first = next(iter(arguments.experiments))
-    planned = [(name, path, ()) for name, path in arguments.experiments.items()]
-    planned += [(name, arguments.experiments[first], text) for name, *text in arguments.variants]
+    first, path = arguments.experiments[0]
+    planned = [(*experiment, ()) for experiment in arguments.experiments]
+    planned += [(name, path, fields) for name, *fields in arguments.variants]
     if arguments.exclude:
-        planned += [(first + arm, arguments.experiments[first], ()) for arm in (LISTED, RANDOM)]
+        planned += [(first + arm, path, ()) for arm in (LISTED, RANDOM)]
     configs = {}
     for name, path, fields in planned:
         if name in configs:
@@ -313,11 +313,11 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     )
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the report here')
     arguments, overrides = parser.parse_known_args(argv)
-    arguments.experiments = {
-        pathlib.Path(name).stem: name if '.' in name else str(ROOT / f'configs/{name}.py')
-        for name in arguments.experiments.split(',')
-    }
-    if unknown := [p for p in arguments.experiments.values() if not pathlib.Path(p).is_file()]:
+    arguments.experiments = [
+        (pathlib.Path(name).stem, name if '.' in name else str(ROOT / f'configs/{name}.py'))
+        for name in dict.fromkeys(arguments.experiments.split(','))
+    ]
+    if unknown := [path for _, path in arguments.experiments if not pathlib.Path(path).is_file()]:
         parser.error(f'unknown experiments: there is no file {", ".join(unknown)}')
     try:
         fractions = {float(text) for text in arguments.fractions.split(',')}

@@ -32,7 +32,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import damaged_pictures
+import damaged_images
 from fault_subjects import (
     STATE,
     continue_from,
@@ -170,8 +170,8 @@ def run_and_kill(work: Callable[[], Any], below: pathlib.Path, number: int) -> i
     return changes
 
 
-def kills(folder: pathlib.Path, every: int) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Kills at every `every`-th change; yields (fault, function that returns the outcome).
+def kills(folder: pathlib.Path) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Kills at every change; yields (fault, function that returns the outcome).
 
     Must run before JAX computes anything: a process with its threads cannot be forked.
     """
@@ -203,18 +203,17 @@ def kills(folder: pathlib.Path, every: int) -> Iterator[tuple[str, Callable[[], 
         left = list(path.parent.glob('incomplete*'))
         return 'recovered' if len(read_prepared(path)[-1]) == 6 and not left else 'LOST'
 
-    for what, before, work, look, step in (
+    for what, before, work, look in (
         (
             'a checkpoint',
             first,
             lambda to: save_checkpoint(to, 2),
             look_at_checkpoint,
-            every,
         ),
-        ('an artifact', analysis, lambda to: save_thing(to, 1), look_at_artifact, 1),
-        ('prepared data', None, lambda to: coco.prepare(str(source), to), look_at_data, every),
+        ('an artifact', analysis, lambda to: save_thing(to, 1), look_at_artifact),
+        ('prepared data', None, lambda to: coco.prepare(str(source), to), look_at_data),
     ):
-        for number in range(1, 1000, step):
+        for number in range(1, 1000):
             place = folder / f'{what}-{number}'.replace(' ', '-')
             if before:
                 shutil.copytree(before, place)
@@ -296,14 +295,13 @@ def full_disks(folder: pathlib.Path) -> Outcomes:
 # The table.
 
 
-def inject(folder: pathlib.Path, count: int, seed: int, every: int = 1) -> dict[str, dict]:
+def inject(folder: pathlib.Path, count: int, seed: int) -> dict[str, dict]:
     """Injects everything.
 
     Args:
       folder: an empty one.
       count: flipped bits per file (a tenth in each file of a checkpoint), and damaged images.
       seed: of places and changes.
-      every: kills only at every so many changes.
 
     Returns:
       Fault → outcome → count; the outcome 'not injected: …' has the count 0.
@@ -314,7 +312,7 @@ def inject(folder: pathlib.Path, count: int, seed: int, every: int = 1) -> dict[
         (folder / name).mkdir()
         return folder / name
 
-    looks = list(kills(part('killed'), every))  # All processes are forked before the first look.
+    looks = list(kills(part('killed')))  # All processes are forked before the first look.
 
     def killed() -> Outcomes:
         for fault, look in looks:
@@ -326,7 +324,7 @@ def inject(folder: pathlib.Path, count: int, seed: int, every: int = 1) -> dict[
         for outcomes in (
             killed(),
             damaged_files(part('damaged'), count, rng),
-            damaged_pictures.damaged(part('pictures'), count, rng),
+            damaged_images.damaged(part('images'), count, rng),
             full_disks(part('disks')),
         ):
             try:

@@ -4,11 +4,10 @@
 #   sudo apt-get install postgresql     # once; Debian's package is enough
 #   ./scripts/robustness/sweep_postgres.sh [directory]
 #
-# Starts a server of its own in a temporary directory, which listens at a Unix socket there and
-# nowhere else, and the same sweep command twice. While the first is in the middle of a trial, it
-# and its worker are killed with SIGKILL. The second notices when the heartbeat is missing, takes
-# the trial up from its checkpoint, and finishes the sweep. At the end the database is asked whether
-# every parameter set was completed exactly once.
+# Starts a server in a temporary directory, which listens only at a Unix socket there, and the same
+# sweep command twice. While the first command is in the middle of a trial, SIGKILL ends it and its
+# worker. The second notices the missing heartbeat, resumes the trial from its checkpoint and
+# finishes the sweep. At the end the database must list every parameter set as completed once.
 set -euo pipefail
 sweep="$(realpath -m "${1:-runs/sweep_postgres}")"
 source "$(dirname "$0")/../environment.sh"
@@ -19,13 +18,13 @@ if [ ! -x "$bin/initdb" ]; then
     exit 1
 fi
 if [ -e "$sweep" ]; then
-    echo "$sweep exists; name another directory, or remove it." >&2
+    echo "$sweep exists; choose another directory or remove it." >&2
     exit 1
 fi
 python -c 'import psycopg' 2>/dev/null ||
     python -m pip install --quiet --disable-pip-version-check 'psycopg[binary]==3.3.9'
 
-# The server refuses to run as root, so then it runs as the package's own user.
+# The server refuses to run as root; it then runs as the user of the package.
 as_user=()
 server="$(mktemp -d)"
 if [ "$(id -u)" = 0 ]; then
@@ -42,7 +41,7 @@ cleanup() {
 trap cleanup EXIT
 (
     cd /
-    # The directory is closed to other users, and with it the socket: no password is needed.
+    # Other users cannot enter the directory with the socket: no password is needed.
     "${as_user[@]}" "$bin/initdb" -D "$server/data" -U sweep --auth=trust >"/dev/null"
     "${as_user[@]}" "$bin/pg_ctl" -D "$server/data" -l "$server/log" -w start \
         -o "-c listen_addresses='' -c unix_socket_directories='$server'" >/dev/null
@@ -64,7 +63,7 @@ start_machine() {
 }
 start_machine 1
 start_machine 2
-echo "Two machines at work; waiting until the first is in the middle of a trial …"
+echo "Two machines run; waiting until the first is in the middle of a trial …"
 
 victim=""
 while [ -z "$victim" ]; do
@@ -88,10 +87,10 @@ echo "Killed the first machine in trial $victim, which has the checkpoints" \
 wait "${machines[1]}" || { cat "$sweep/machine-2.txt" >&2; exit 1; }
 cat "$sweep/results.md"
 echo
-echo "Taken up again:"
+echo "Resumed:"
 grep -h "Continuing .*$victim" "$sweep"/logs/*
 echo
-echo "Trials by parameter set, as the database has them (how each of its trials ended):"
+echo "States of the trials of each parameter set, from the database:"
 query "SELECT trim('\"' FROM k.value_json), string_agg(t.state::text, ', ' ORDER BY t.number)
     FROM trials t
     JOIN trial_user_attributes k ON k.trial_id = t.trial_id AND k.key = 'key'

@@ -1,7 +1,7 @@
-"""The network in numbers, for the peers that have no MobileNetV2 of their own.
+"""The network in numbers, for peers without a MobileNetV2 of their own.
 
-Width 1. The encoder ends with the projection of its last block; the decoder reads the expansion of
-the blocks in `TAPS` (after ReLU6) and that projection.
+Width 1. The encoder ends with the projection of its last block. The skip connections of the decoder
+start at the expansion of the blocks in `TAPS`, after ReLU6.
 """
 
 EXPANSION = 6

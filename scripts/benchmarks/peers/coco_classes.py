@@ -1,4 +1,4 @@
-"""Class maps drawn as a script on pycocotools would, for the input pipelines of the peers."""
+"""Class maps drawn with pycocotools, for the input pipelines of the peers."""
 
 import collections
 import json
@@ -11,10 +11,10 @@ CLASSES = {'person': 1, 'car': 2}
 
 
 class CocoClasses:
-    """Pictures of one split of a folder in COCO's layout, and their class maps.
+    """Images of one split of a folder in COCO's layout, and their class maps.
 
     Attributes:
-      files: paths of the pictures, in image-id order.
+      files: paths of the images, in image-id order.
     """
 
     def __init__(self, folder: str, split: str):
@@ -33,7 +33,7 @@ class CocoClasses:
         self.files = [str(folder / split / image['file_name']) for image in self._images]
 
     def draw(self, index: int, size: int) -> np.ndarray:
-        """The class map of a picture, scaled to uint8 [size, size] (nearest neighbour)."""
+        """The class map of an image, scaled to uint8 `[size, size]` (nearest neighbor)."""
         image = self._images[index]
         height, width = image['height'], image['width']
         label = np.zeros((height, width), np.uint8)

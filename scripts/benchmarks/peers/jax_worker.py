@@ -1,4 +1,4 @@
-"""The project itself in training_speed.py, its plain-Flax form, and its layers one by one."""
+"""The project in training_speed.py, its network in plain Flax, and its layers one by one."""
 
 import collections
 import importlib.metadata
@@ -41,7 +41,7 @@ def _model(config, spec):
 
 
 def _variables(config, spec):
-    """Random variables, made on the host: inference restores a checkpoint, and makes none."""
+    """Random variables, created on the host: inference restores a checkpoint instead."""
     model, size = _model(config, spec), spec['image_size']
     images = jnp.zeros((1, size, size, 3))
     shapes = jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
@@ -57,14 +57,14 @@ def _count(parameters):
 
 
 def _stepper(config, spec):
-    """Returns `run(batches)`, as in `segmentation.train` at most two steps ahead, and `about`.
+    """Returns `run(batches)`, which stays at most two steps ahead like training, and `about`.
 
     The step is compiled and has run once.
     """
     model = _model(config, spec)
     optimizer, _ = train_step.make_optimizer(config.optimizer, 1, encoder_trainable=True)
     state = evaluate.replicate(train_step.init_state(model, optimizer, config))
-    jax.clear_caches()  # as training does
+    jax.clear_caches()  # As training does.
     cpu_runtime.release_memory()
     about = {**_about(), 'parameters': _count(state.params)}
     step = train_step.pmap_step(
@@ -126,7 +126,7 @@ def _examples(spec):
 def pipeline(spec):
     config, examples = _examples(spec)
     if spec['workers']:
-        config.data.threads = 1  # a worker per core as it is
+        config.data.threads = 1  # There is a worker per core already.
     batches = input_pipeline.training_batches(
         examples, batch_size=spec['batch_size'], seed=0, workers=spec['workers']
     )
@@ -156,10 +156,9 @@ def list_layers(model: SegmentationModel, image_size: int, batch_size: int) -> l
     """Every convolution of a model, in the order they run.
 
     Returns:
-      Per layer `name`, `kind`, shapes `input`, `kernel` and `output`, `stride`, `flop` (of one
-      forward pass over the batch, a multiplication and an addition being two), `inputs_needed`
-      (whether training needs the gradient by the input too), the Flax `module`, and `inputs`, the
-      shape or shapes that it is called with.
+      By layer `name`, `kind`, shapes `input`, `kernel` and `output`, `stride`, `flop` (of one
+      forward pass over the batch; a multiply-add counts as two), `inputs_needed` (whether training
+      needs the gradient of the input), the Flax `module`, and `inputs`, its argument shapes.
     """
     layers = []
 
@@ -186,7 +185,7 @@ def _layer(module, inputs, kernel, y, first):
     grown, pixels = y[1] > x[1], y[0] * y[1] * y[2]
     depthwise = kernel[2] == 1 and x[-1] > 1
     if grown:
-        # Every input pixel meets every entry of the kernel.
+        # Every input pixel is multiplied by every entry of the kernel.
         kind, pixels = 'transposed', x[0] * x[1] * x[2]
     elif depthwise:
         kind = 'depthwise'
@@ -202,13 +201,13 @@ def _layer(module, inputs, kernel, y, first):
         'flop': 2 * pixels * int(np.prod(kernel)),
         'inputs_needed': not first,
         'module': module.clone(parent=None, name=None),
-        # The decoder's layers take the arrays that are to be concatenated.
+        # The layers of the decoder take a list of arrays to concatenate.
         'inputs': inputs if grown else inputs[0],
     }
 
 
 def layer_step(layer: dict):
-    """A jitted function of (x, parameters, cotangent): the layer's value and its gradients."""
+    """A jitted function of (x, parameters, cotangent): value and gradients of the layer."""
 
     def value_and_gradients(x, parameters, cotangent):
         def apply(x, parameters):
@@ -224,7 +223,7 @@ def layer_step(layer: dict):
 
 
 def layers(spec):
-    """Times every layer alone; layers of equal shapes are timed once."""
+    """Times every layer alone; layers with equal shapes are timed once."""
     config = _config(spec)
     found = list_layers(_model(config, spec), spec['image_size'], spec['batch_size'])
     timed = {}
@@ -267,7 +266,7 @@ def layers(spec):
 
 
 def _once(function):
-    """A worker's `run` that does its work at the first call and returns that result ever after."""
+    """A worker's `run` that works at the first call only and returns that result."""
     result = []
 
     def run(steps):
@@ -294,7 +293,7 @@ def evaluation(spec):
         config, examples = _examples(spec)
         variables, model, _ = _variables(config, spec)
         predict = evaluate.make_predict(model, config.data.input_range)
-        # Compiled first: that is no cost of an image.
+        # Compilation does not count.
         images, _ = random_batch(spec)
         logits = jax.block_until_ready(predict(variables, images))
         evaluate.image_loss(logits, np.zeros(logits.shape[:3], np.uint8))
@@ -309,7 +308,7 @@ def evaluation(spec):
 
 
 def epoch(spec):
-    """One pass of training over all images, the compilation not counted."""
+    """One epoch of training over all images, without compilation."""
 
     def work():
         config, examples = _examples(spec)

@@ -1,4 +1,4 @@
-"""The project's network as one would write it in Flax: the same parameters, plain convolutions."""
+"""The project's network in idiomatic Flax: the same parameters, plain convolutions."""
 
 import jax
 import jax.numpy as jnp
@@ -65,13 +65,13 @@ class _Decoder(_Part):
 
 
 class PlainModel(nn.Module):
-    """Takes the variables of `segmentation.models.unet.SegmentationModel` at width 1."""
+    """Has the variables of `segmentation.models.unet.SegmentationModel` at width 1."""
 
     num_classes: int
     bn_axis_name: str | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps [B, H, W, 3] in [-1, 1], H and W multiples of 32, to logits [B, H, W, classes]."""
+        """Maps `[B, H, W, 3]` in [-1, 1], H and W multiples of 32, to logits `[B, H, W, K]`."""
         features = _Encoder(self.bn_axis_name, name='encoder')(images, train)
         return _Decoder(self.bn_axis_name, self.num_classes, name='decoder')(features, train)

@@ -1,7 +1,7 @@
-"""What all workers of training_speed.py share: how they talk, and the batch they are timed on.
+"""What all workers of training_speed.py share: their protocol and the batch that they run on.
 
-A worker is a process of its own. It gets a JSON object as its argument, builds what it is asked
-for, runs it once, and says so; then it answers requests until its standard input ends. Both
+A worker is a process of its own. It gets a JSON object as its argument, builds that task, runs it
+once and reports that it is ready. Then it answers requests until its standard input ends. Both
 directions are JSON, one object per line:
 
     ← {"parameters": 6471395, …, "peak_mb": 812.5}       ready: the first step is done
@@ -30,7 +30,7 @@ def peak_megabytes() -> float:
 
 
 def random_batch(spec: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Seeded images uint8 [B, S, S, 3] and labels uint8 [B, S, S] in 0 … classes - 1."""
+    """Seeded images uint8 `[B, S, S, 3]` and labels uint8 `[B, S, S]` in 0 … classes - 1."""
     rng = np.random.default_rng(0)
     shape = spec['batch_size'], spec['image_size'], spec['image_size']
     images = rng.integers(0, 256, (*shape, 3), np.uint8)
@@ -41,10 +41,10 @@ def serve(tasks: dict[str, Callable[[dict], tuple[Callable[[int], object], dict]
     """Runs a worker.
 
     Args:
-      tasks: name → function of the argument's object. It returns `run(steps)`, which comes back
-        when the work is done, with something JSON or None; and what to say about itself.
+      tasks: name → function of the argument's object. It returns `run(steps)`, which finishes the
+        work and returns something JSON or None; and a description of itself.
     """
-    # Libraries may print; what they print must not be taken for an answer.
+    # Output of libraries must not be mistaken for an answer.
     channel = os.fdopen(os.dup(1), 'w', buffering=1)
     os.dup2(2, 1)
     spec = json.loads(sys.argv[1])

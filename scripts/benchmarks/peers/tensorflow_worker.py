@@ -1,7 +1,6 @@
-"""Keras/TensorFlow in training_speed.py: keras.applications' MobileNetV2, and tf.data.
+"""Keras/TensorFlow in training_speed.py: MobileNetV2 of keras.applications, and tf.data.
 
-Steps are graphs (`tf.function`). Compiled by XLA (`jit_compile=True`) a training step took three to
-four times as long on two CPU cores, so that form is not among the contenders.
+Steps are graphs (`tf.function`).
 """
 
 import os
@@ -100,7 +99,7 @@ def pipeline(spec):
 
     def example(index, path):
         data = tf.io.read_file(path)
-        # JPEG at 1/2, 1/4 or 1/8 if large enough, as ours.
+        # Decodes JPEG at 1/2, 1/4 or 1/8 of its size if large enough, as ours does.
         shrink = tf.reduce_min(tf.io.extract_jpeg_shape(data)[:2]) // size
         ratios = (8, 4, 2)
         image = tf.case(

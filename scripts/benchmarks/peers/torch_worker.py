@@ -13,8 +13,8 @@ from torch.nn import functional
 
 
 def _conv_bn(inputs, outputs, kernel=1, stride=1, groups=1, relu=True):
-    # Padding is symmetric, PyTorch's habit, where ours pads strided convolutions on one side only:
-    # the same number of operations.
+    # Padding is symmetric, as usual in PyTorch, where ours pads strided convolutions on one side.
+    # The number of operations is the same.
     layers = [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, EPSILON, 1 - MOMENTUM[0]),
@@ -142,7 +142,7 @@ class _Photos(torch.utils.data.Dataset):
     def __getitem__(self, index):
         size = self._size
         with Image.open(self._coco.files[index]) as image:
-            image.draft('RGB', (size, size))  # JPEG at 1/2, 1/4 or 1/8 if large enough, as ours
+            image.draft('RGB', (size, size))  # decodes JPEG at reduced size, as ours does
             image = image.convert('RGB').resize((size, size), Image.Resampling.BILINEAR)
         return np.asarray(image), self._coco.draw(index, size)
 
@@ -161,7 +161,7 @@ def pipeline(spec):
             spec['batch_size'],
             sampler=_endless(len(photos)),
             num_workers=spec['workers'],
-            # With worker processes: the arrays are copied to shared memory and mapped here.
+            # Worker processes copy the arrays to shared memory.
             collate_fn=lambda examples: tuple(
                 torch.from_numpy(np.stack(part)) for part in zip(*examples, strict=True)
             ),

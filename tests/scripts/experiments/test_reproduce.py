@@ -229,6 +229,7 @@ def test_stopped_run_continues_and_finished_ones_are_left_alone(arguments, tmp_p
         ('--config.data.requires=nothing', 'Did you mean "data.require"'),
         ('--source=/nowhere', 'neither a folder'),
         ('--variant=vehicle', 'Two experiments are named vehicle'),
+        ('--experiments=vehicle,configs/vehicle.py', 'Two experiments are named vehicle'),
     ],
 )
 def test_mistakes_are_one_clear_line(arguments, tmp_path, capsys, option, message):

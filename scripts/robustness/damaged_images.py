@@ -22,7 +22,7 @@ def whole_files() -> list[bytes]:
     rotated[0x0112] = 6
     frames = {'save_all': True, 'append_images': [image.rotate(90), image.rotate(180)]}
     files = []
-    for picture, file_format, options in (
+    for variant, file_format, options in (
         *((image.convert(mode), 'JPEG', {}) for mode in ('RGB', 'L', 'CMYK')),
         *((image.convert(mode), 'PNG', {}) for mode in ('RGB', 'L', 'LA', 'P', 'RGBA', '1')),
         *((image.convert(mode), 'TIFF', {}) for mode in ('RGB', 'CMYK', 'F', 'I', 'YCbCr')),
@@ -34,7 +34,7 @@ def whole_files() -> list[bytes]:
         *((image, file_format, {}) for file_format in ('BMP', 'ICO', 'PPM')),
     ):
         buffer = io.BytesIO()
-        picture.save(buffer, file_format, **options)
+        variant.save(buffer, file_format, **options)
         files.append(buffer.getvalue())
     return files
 
@@ -79,7 +79,7 @@ def read_in_data_set(data: bytes) -> str:
 
 def damaged(folder: pathlib.Path, count: int, rng: random.Random) -> Iterator[tuple[str, str]]:
     """Yields (fault, outcome) of `count` files."""
-    files, path = whole_files(), folder / 'picture'
+    files, path = whole_files(), folder / 'image'
     for _ in range(count):
         data = damage(rng.choice(files), rng)
         yield 'damaged image: in a data set', read_in_data_set(data)
