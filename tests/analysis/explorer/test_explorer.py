@@ -7,10 +7,11 @@ import urllib.parse
 import numpy as np
 import pytest
 
-from analysis.clusters import stage as clusters
+from analysis.clusters.schema import Clusters
 from analysis.report import stage as report
 from analysis.samples import stage as samples
-from analysis.similarity_map import stage as similarity_map
+from analysis.similarity_map.schema import SimilarityMap
+from analysis.stage import artifacts
 from tests import report_fixture
 from tests.report_fixture import settle
 
@@ -38,9 +39,8 @@ def table(analysis):
 @pytest.fixture(scope='module')
 def names(analysis):
     """Name of each sample's k-means cluster, as the report has it."""
-    described = json.loads((analysis.folder / 'clusters.json').read_text())['clusters']
-    labels = clusters.load(analysis)['label']
-    return np.array([f'{label}: {described[label]["name"]}' for label in labels])
+    clusters = artifacts.load(analysis, Clusters)
+    return np.array([f'{label}: {clusters.names[label]}' for label in clusters.label])
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_charts_count_what_all_other_filters_let_pass(open_page, table):
 
 
 def test_lasso_and_box_keep_the_dots_inside(open_page, analysis):
-    points = similarity_map.load(analysis)['map_2d'].astype(float)
+    points = artifacts.load(analysis, SimilarityMap).map_2d.astype(float)
     page = open_page()
     screen = on_screen(page, points)
     centre = screen.mean(0)
@@ -275,7 +275,7 @@ def test_lasso_and_box_keep_the_dots_inside(open_page, analysis):
 
 
 def test_lasso_on_the_turned_map(open_page, analysis):
-    points = similarity_map.load(analysis)['map_3d'].astype(float)
+    points = artifacts.load(analysis, SimilarityMap).map_3d.astype(float)
     page = open_page()
     page.click('[aria-label="Two or three dimensions"]')
     box = page.locator('.map-surface').bounding_box()
@@ -301,7 +301,7 @@ def test_lasso_on_the_turned_map(open_page, analysis):
 
 def test_hover_shows_the_sample_and_a_click_opens_it(open_page, analysis, table):
     page = open_page('overlay=error')
-    screen = on_screen(page, similarity_map.load(analysis)['map_2d'].astype(float))
+    screen = on_screen(page, artifacts.load(analysis, SimilarityMap).map_2d.astype(float))
     apart = np.hypot(*(screen[:, None] - screen[None]).transpose(2, 0, 1))
     np.fill_diagonal(apart, np.inf)
     # The most lonely dot that no name or legend covers.

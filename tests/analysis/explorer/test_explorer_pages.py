@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from analysis.associations.schema import Associations
-from analysis.clusters import stage as clusters
+from analysis.clusters.schema import Clusters
 from analysis.label_issues import stage as label_issues
 from analysis.report import stage as report
 from analysis.samples import stage as samples
-from analysis.similar import stage as similar
+from analysis.similar.schema import Similar
 from analysis.slices.schema import Slices
 from analysis.stage import artifacts as new_artifacts
 from analysis.stage import old_artifacts as artifacts
@@ -118,7 +118,7 @@ def test_sample_shows_what_the_artifacts_say(analysis, open_page):
     below = (table['brightness'] < table['brightness'][row]).mean() + 0.5 / 60
     assert int(brightness.locator('.percentile').text_content()[:-2]) == round(100 * below)
 
-    nearest = similar.load(analysis)['index'][row][:12]
+    nearest = new_artifacts.load(analysis, Similar).index[row][:12]
     thumbs = page.locator('#sample .similar .thumb')
     names = [thumbs.nth(k).get_attribute('title') for k in range(thumbs.count())]
     assert names == table['file_name'][nearest].tolist()
@@ -184,18 +184,18 @@ def test_keys_go_through_samples_in_order(analysis, open_page):
 
 
 def test_clusters_are_described_and_filter(analysis, open_page):
-    summary = artifacts.load_json(analysis, 'clusters', clusters.VERSION)['clusters']
+    clusters = new_artifacts.load(analysis, Clusters).clusters
     page = open_page('page=clusters')
     cards = page.locator('.card')
-    assert cards.count() == len(summary)
-    for card, cluster in zip(cards.all(), summary, strict=True):
-        assert cluster['name'] in card.locator('h3').text_content()
+    assert cards.count() == len(clusters)
+    for card, cluster in zip(cards.all(), clusters, strict=True):
+        assert cluster.name in card.locator('h3').text_content()
         size = card.locator('header .muted').first.text_content()
-        assert size.startswith(f'{cluster["size"]} images')
-        assert card.locator('.thumbs .thumb').count() == min(8, cluster['size'])
-        assert card.locator('tbody tr').count() == min(8, len(cluster['description']))
+        assert size.startswith(f'{cluster.size} images')
+        assert card.locator('.thumbs .thumb').count() == min(8, cluster.size)
+        assert card.locator('tbody tr').count() == min(8, len(cluster.description))
     cards.nth(1).get_by_text('Show on the map').click()
-    assert passing(page) == summary[1]['size']
+    assert passing(page) == clusters[1].size
     assert page.evaluate('State.page') == 'explore'
 
 
