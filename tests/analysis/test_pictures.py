@@ -9,6 +9,7 @@ from PIL import Image
 
 from analysis.clusters.schema import Clusters
 from analysis.figures import palette
+from analysis.figures.images import color_classes
 from analysis.label_issues.schema import KINDS, LabelIssues
 from analysis.pictures import schema
 from analysis.pictures import stage as pictures
@@ -63,7 +64,7 @@ def test_thumbnails_are_of_their_images(analysis, written):
         ].any()
         for kind, classes in (('truth', example['label']), ('prediction', predicted[row])):
             middle = _thumbnail(analysis, row, kind)[1::step, 1::step]
-            np.testing.assert_array_equal(middle, images.color_classes(classes))
+            np.testing.assert_array_equal(middle, color_classes(classes))
         small = _thumbnail(analysis, row, 'image').reshape(32, 3, 32, 3, 3).mean((1, 3))
         others = [analysis.examples[other]['image'] for other in range(7)]
         off = [np.abs(small - other).mean() for other in others]

@@ -1,6 +1,7 @@
 """The report says what the artifacts say, and does no harm with any name that is in them."""
 
 import base64
+import dataclasses
 import hashlib
 import io
 import json
@@ -12,15 +13,17 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from analysis.clusters import stage as clusters
-from analysis.label_issues import stage as label_issues
+from analysis.clusters.schema import Clusters
+from analysis.label_issues.schema import LabelIssues
+from analysis.report import columns as report_columns
 from analysis.report import stage as report
 from analysis.report import view_data
-from analysis.samples import stage as samples
-from analysis.similar import stage as similar
-from analysis.slices import search as slice_search
-from analysis.slices import stage as slices
-from analysis.stage import old_artifacts as artifacts
+from analysis.samples.schema import Samples
+from analysis.similar.schema import Similar
+from analysis.slices.conditions import load_columns, membership
+from analysis.slices.schema import Condition
+from analysis.stage import artifacts
+from analysis.stage.view import open_view
 from tests import report_fixture
 
 
@@ -80,7 +83,7 @@ def _files(folder):
 
 def test_columns_are_those_of_the_samples(run, folder):
     view = _piece(folder, 'val-600/view.js', 'view/val-600')
-    table = samples.load(artifacts.open_written(run, 'val-600'))
+    table = artifacts.load(open_view(run, 'val-600'), Samples).table
     columns = {column['name']: column for column in view['columns']}
     for field in table.schema:
         expected, found = table[field.name].to_pylist(), _values(columns[field.name])
@@ -95,53 +98,56 @@ def test_columns_are_those_of_the_samples(run, folder):
         assert columns[field.name]['description']
     assert columns['num_person']['values']['dtype'] == 'uint8'
     assert columns['iou_car']['description'].startswith('intersection over union')
-    assert columns['width']['description'] == 'in pixels'
+    assert columns['num_car']['description'] == 'of the class, without crowd regions'
 
 
 def test_everything_else_goes_by_rows_of_the_samples(run, folder):
-    analysis = artifacts.open_written(run, 'val-600')
-    ids = analysis.examples.image_ids
+    analysis = open_view(run, 'val-600')
     view = _piece(folder, 'val-600/view.js', 'view/val-600')
     findings = _piece(folder, 'val-600/findings.js', 'findings/val-600')
     columns = {column['name']: column for column in view['columns']}
 
-    label = clusters.load(analysis)['label']
-    names = [f'{k}: {name}' for k, name in enumerate(clusters.names(analysis))]
+    clusters = artifacts.load(analysis, Clusters)
+    label = clusters.label
+    names = [f'{k}: {name}' for k, name in enumerate(clusters.names)]
     assert _values(columns['cluster']) == [names[k] for k in label]
     for k, cluster in enumerate(findings['clusters']):
         assert cluster['size'] == (label == k).sum()
-        assert (label[cluster['exemplars']] == k).all()
+        assert cluster['exemplars'] and (label[cluster['exemplars']] == k).all()
         assert (folder / 'data/val-600' / cluster['heat_map']).is_file()
 
-    inside = slices.load_columns(analysis)
+    inside = load_columns(analysis)
     for part in findings['slices'].values():
         for row in part['slices']:
             member = np.array(_values(columns[f'slice: {row["text"]}']))
-            assert not member[~slice_search.membership(inside, row['conditions'])].any()
+            conditions = [Condition(*condition) for condition in row['conditions']]
+            assert not member[~membership(inside, conditions)].any()
             assert member.sum() == row['size'] and member[row['worst']].all()
 
-    regions, images = label_issues.load(analysis)
-    scores = [image['score'] for image in images['images']]
-    np.testing.assert_allclose(_decode(columns['label_issue_score']['values']), scores)
-    assert _values(columns['label_issue_kind']) == [image['kind'] for image in images['images']]
-    best = regions.to_pylist()[0]
+    issues = artifacts.load(analysis, LabelIssues)
+    worst = issues.worst_errors()
+    expected = [worst.get(row, (0.0, None)) for row in range(len(analysis))]
+    scores, kinds = zip(*expected, strict=True)
+    np.testing.assert_allclose(_decode(columns['label_issue_score']['values']), scores, rtol=1e-6)
+    assert _values(columns['label_issue_kind']) == list(kinds)
+    best = issues.regions.to_pylist()[0]
     assert findings['label_issues'][0]['score'] == best['score']
-    assert ids[findings['label_issues'][0]['row']] == best['image_id']
-    assert findings['label_issues_total'] == len(regions)
+    assert findings['label_issues'][0]['row'] == best['row']
+    assert findings['label_issues_total'] == len(issues.regions)
 
     nearest = _piece(folder, 'val-600/similar.js', 'similar/val-600')['similar']
-    for key, array in similar.load(analysis).items():
-        np.testing.assert_array_equal(_decode(nearest[key]), array)
+    similar = artifacts.load(analysis, Similar)
+    for key in ('index', 'distance'):
+        np.testing.assert_array_equal(_decode(nearest[key]), getattr(similar, key))
     assert view['missing'] == []
     assert _piece(folder, 'train-300/view.js', 'view/train-300')['missing'] != []
 
 
 def test_heat_maps_of_other_clusters_are_left_out(run, tmp_path):
     workdir = shutil.copytree(run, tmp_path / 'run', ignore=shutil.ignore_patterns('report'))
-    analysis = artifacts.open_written(workdir, 'val-600')
-    arrays = clusters.load(analysis)
-    arrays['label'] = arrays['label'][::-1]
-    artifacts.save_arrays(analysis, 'clusters', clusters.VERSION, **arrays)
+    analysis = open_view(workdir, 'val-600')
+    clusters = artifacts.load(analysis, Clusters)
+    artifacts.save(analysis, dataclasses.replace(clusters, label=clusters.label[::-1]))
     assert report.main(['--workdir', str(workdir)]) == 0
     findings = _piece(workdir / 'report', 'val-600/findings.js', 'findings/val-600')
     assert all(cluster['heat_map'] is None for cluster in findings['clusters'])
@@ -231,23 +237,18 @@ def test_what_does_not_fit_is_refused(run, tmp_path, capsys):
     workdir = shutil.copytree(run, tmp_path / 'run', ignore=shutil.ignore_patterns('report'))
     folder = workdir / 'analysis' / 'val-600'
     other = report_fixture.write_run(tmp_path / 'other', 80, seed=1, only=('similarity_map',))
-    kept = (folder / 'similarity_map.npz').read_bytes()
     command = ['--workdir', str(workdir)]
-    shutil.copyfile(other.folder / 'similarity_map.npz', folder / 'similarity_map.npz')
+    for name in ('similarity_map.json', 'similarity_map.npz'):
+        shutil.copyfile(other.folder / name, folder / name)
     assert report.main(command) == 1
-    assert 'similarity_map.npz was made of something else' in capsys.readouterr().err
-    (folder / 'similarity_map.npz').write_bytes(kept)
-    described = json.loads((folder / 'pictures.json').read_text())
-    described['sheets'].pop()
-    del described['header']['crc32']
-    (folder / 'pictures.json').write_text(json.dumps(described))
+    assert 'similarity_map.json is of other images' in capsys.readouterr().err
+    for name in ('similarity_map.json', 'similarity_map.npz'):
+        shutil.copyfile(run / 'analysis/val-600' / name, folder / name)
+    described = (folder / 'pictures.json').read_text()
+    (folder / 'pictures.json').write_text(described.replace('"num_sheets": 3', '"num_sheets": 9'))
     assert report.main(command) == 1
-    assert 'unfinished: run python -m analysis.pictures' in capsys.readouterr().err
-    described['sheets'][0]['image'] = '../../../../run.json'
-    (folder / 'pictures.json').write_text(json.dumps(described))
-    assert report.main(command) == 1
-    assert 'which is not in its folder' in capsys.readouterr().err
-    shutil.copyfile(run / 'analysis/val-600/pictures.json', folder / 'pictures.json')
+    assert 'pictures.json is damaged' in capsys.readouterr().err
+    (folder / 'pictures.json').write_text(described)
     (folder / 'pictures/sheets/00000-truth.webp').unlink()
     assert report.main(command) == 1
     assert 'truth.webp is missing' in capsys.readouterr().err
@@ -263,9 +264,9 @@ def test_other_folders_are_left_alone(run, folder, tmp_path, capsys):
     (tmp_path / 'mine' / 'thesis.txt').write_text('years of work')
     command = ['--workdir', str(run), '--output']
     assert report.main([*command, str(tmp_path / 'mine')]) == 1
-    assert 'left alone' in capsys.readouterr().err
+    assert 'is not a report' in capsys.readouterr().err
     assert report.main([*command, str(tmp_path / 'mine/thesis.txt'), '--single_file']) == 1
-    assert 'left alone' in capsys.readouterr().err
+    assert 'is not a report' in capsys.readouterr().err
     assert _files(tmp_path) == {'mine/thesis.txt': b'years of work'}
     # A report is replaced, whatever else is in its folder.
     shutil.copytree(folder, tmp_path / 'old')
@@ -277,8 +278,8 @@ def test_other_folders_are_left_alone(run, folder, tmp_path, capsys):
 def test_two_models(run, tmp_path):
     other = tmp_path / 'other'
     report_fixture.write_run(other, 80, name='val-500')
-    this = artifacts.open_written(run, 'val-600')
-    report_fixture.write_comparison(this, artifacts.open_written(other, 'val-500'))
+    this = open_view(run, 'val-600')
+    report_fixture.write_comparison(this, open_view(other, 'val-500'))
     out = tmp_path / 'report'
     assert report.main(['--workdir', str(run), '--other', str(other), '--output', str(out)]) == 0
     manifest = _piece(out, 'manifest.js', 'manifest')
@@ -344,11 +345,11 @@ def test_table_for_other_tools(run, tmp_path):
     out = tmp_path / 'report'
     assert report.main(['--workdir', str(run), '--output', str(out), '--parquet']) == 0
     table = parquet.read_table(out / 'samples-val-600.parquet')
-    analysis = artifacts.open_written(run, 'val-600')
-    assert table['image_id'].to_pylist() == analysis.examples.image_ids.tolist()
+    view = open_view(run, 'val-600')
+    assert table['image_id'].to_pylist() == view.image_ids.tolist()
     assert {'x', 'y', 'cluster', 'loss'} <= set(table.column_names)
     first = table['neighbors'][0].as_py()
-    assert first['ids'] == similar.load(analysis)['index'][0].tolist()
+    assert first['ids'] == artifacts.load(view, Similar).index[0].tolist()
     assert np.all(np.diff(first['distances']) >= 0)
     image = table['image'][41].as_py()
     assert image['path'] == table['file_name'][41].as_py()
@@ -364,7 +365,7 @@ def test_numbers_are_stored_in_few_bytes_without_loss():
         ([70000, 1], 'float32'),
         ([np.nan, np.nan], 'uint8'),
     ):
-        encoded = view_data._number(np.array(values, np.float64))
+        encoded = report_columns._number(np.array(values, np.float64))
         assert encoded['dtype'] == dtype
         np.testing.assert_array_equal(_decode(encoded), values)
     with pytest.raises(ValueError):
