@@ -1,7 +1,8 @@
-"""Beam search for conjunctions of conditions whose images have a high loss, in a set of images.
+"""Beam search for conjunctions of conditions whose images have a high loss.
 
-Masks are bool `[L, n]`: which of n images fulfil each of L conditions. A conjunction is a tuple of
-numbers of conditions.
+In all functions `masks` is bool `[L, n]`, which of n images fulfil each of L conditions; `loss` is
+float `[n]`; sets of images (`here`, `part`) are bool `[n]`; a conjunction is a tuple of numbers of
+conditions.
 """
 
 import itertools
@@ -29,10 +30,7 @@ _CLEARLY = 3.5
 def candidates(masks: np.ndarray, named: np.ndarray, loss: np.ndarray) -> list[list[Conjunction]]:
     """The conjunctions that stand out in each search; the search with clusters is the last.
 
-    Args:
-      masks: bool `[L, n]`.
-      named: bool `[L]`, False for conditions on the cluster.
-      loss: `[n]`.
+    `named` is bool `[L]`, False for conditions on the cluster.
     """
     numbers_of = np.flatnonzero(named)
     found = [
@@ -49,13 +47,7 @@ def candidates(masks: np.ndarray, named: np.ndarray, loss: np.ndarray) -> list[l
 
 
 def simpler(numbers: Conjunction, masks: np.ndarray, loss: np.ndarray) -> list[Conjunction]:
-    """A conjunction, followed by ever shorter parts of it: each time the one that stands out most.
-
-    Args:
-      numbers: the conjunction.
-      masks: bool `[L, n]`.
-      loss: `[n]`.
-    """
+    """A conjunction and ever shorter parts of it: each time the part that stands out most."""
     z, chain = (loss - loss.mean()) / max(loss.std(), 1e-12), [numbers]
     while shorter := parts(chain[-1]):
         members = np.array([inside(masks, part) for part in shorter], np.float64)
@@ -81,23 +73,12 @@ def smallest(num_images: int) -> int:
 
 
 def take_off(residual: np.ndarray, here: np.ndarray) -> None:
-    """Subtracts the excess of a slice from its images, in place.
-
-    Args:
-      residual: loss, float64 `[n]`.
-      here: the slice, bool `[n]`.
-    """
+    """Subtracts the excess of a slice from its images: changes `residual`, float64 `[n]`."""
     residual[here] -= residual[here].mean() - residual[~here].mean()
 
 
 def standard_errors(here: np.ndarray, part: np.ndarray, loss: np.ndarray) -> float:
-    """Standard errors by which a slice is worse than the rest of a larger one.
-
-    Args:
-      here: the slice, bool `[n]`.
-      part: the larger one, given by a part of its conditions, bool `[n]`.
-      loss: `[n]`.
-    """
+    """Standard errors by which a slice is worse than the rest of `part`, a set that contains it."""
     rest = part & ~here
     if rest.sum() < MIN_IMAGES:
         return -np.inf
@@ -165,13 +146,9 @@ def _scores(counts: np.ndarray, sums: np.ndarray, num_images: int) -> np.ndarray
 
 
 def _extend(
-    kept: Sequence[Conjunction],
-    masks: np.ndarray,
-    dense: np.ndarray,
-    z: np.ndarray,
-    counts: np.ndarray,
-    sums: np.ndarray,
-) -> tuple[list[Conjunction], np.ndarray]:
+    kept: Sequence[Conjunction], masks: np.ndarray, dense: np.ndarray, z: np.ndarray,
+    counts: np.ndarray, sums: np.ndarray,
+) -> tuple[list[Conjunction], np.ndarray]:  # fmt: skip
     """All conjunctions with one more condition that are clearly worse than both parts."""
     members = np.array([inside(masks, part) for part in kept], np.float32)
     both_counts, both_sums = members @ dense.T, (members * z) @ dense.T
