@@ -1,4 +1,4 @@
-"""Draws a COCO-format folder of made-up scenes, for machines without COCO."""
+"""Draws a folder of scenes in COCO's format, for machines without COCO."""
 
 import argparse
 import collections
@@ -11,6 +11,7 @@ from segmentation.files import write_json
 
 
 def split_count(text: str) -> tuple[str, int]:
+    """Parses SPLIT=N."""
     split, _, count = text.partition('=')
     if not split or not count.isdigit():
         raise argparse.ArgumentTypeError(f'{text!r} is not SPLIT=NUMBER, for example train=800')
@@ -22,7 +23,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument(
-        'folder', type=pathlib.Path, help='new folder, or one of an interrupted run'
+        'folder', type=pathlib.Path, help='new folder, or the folder of an interrupted run'
     )
     parser.add_argument(
         '--counts',
@@ -39,12 +40,12 @@ def main() -> None:
         nargs='?',
         const=0.02,
         metavar='RATE',
-        help='scenes with planted truth (types, attributes, hard slices, label errors), which '
-        'annotations/planted_SPLIT.jsonl tells; each of the six kinds of label error in RATE of '
-        'the images (0.02 if not given)',
+        help='draw scenes with planted truth (types, attributes, hard slices, label errors), which '
+        'is written to annotations/planted_SPLIT.jsonl; a fraction RATE (default: %(const)s) of '
+        'the images has each of the six kinds of label error',
     )
     parser.add_argument('--workers', type=int, help='processes (default: one per processor)')
-    parser.add_argument('--json', type=pathlib.Path, help='write what was drawn to this file')
+    parser.add_argument('--json', type=pathlib.Path, help='write a summary to this file')
     args = parser.parse_args()
 
     start = time.perf_counter()

@@ -1,10 +1,10 @@
-"""Predicts the classes of any pictures with a trained model.
+"""Segments image files with a trained model.
 
     python scripts/predict.py --workdir runs/person_car --output predictions photo.jpg folder/*.png
 
-Writes, at each picture's own resolution, <name>-mask.png (one byte per pixel: the class number)
-and <name>-overlay.png (the classes' colours over the picture). Pictures that cannot be read are
-skipped, counted and named; the exit status is then 2.
+Writes at each image's own resolution <name>-mask.png (one byte per pixel, the class) and
+<name>-overlay.png (the colours of the classes over the image). Images that cannot be read are
+skipped and named, and the exit status is 2.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from segmentation.markdown import printable
 def predict_files(
     workdir: pathlib.Path, which: str, files: list[pathlib.Path], output: pathlib.Path
 ) -> dict:
-    """Writes mask and overlay of each file; returns what was predicted and what was skipped."""
+    """Writes mask and overlay of each file; returns the predicted and the skipped files."""
     run = restore_run(workdir, which)
     data = run.config.data
     predict = evaluate.make_predict(run.model, data.input_range)
@@ -65,7 +65,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('files', nargs='+', type=pathlib.Path, help='picture files')
+    parser.add_argument('files', nargs='+', type=pathlib.Path, help='image files')
     parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
     parser.add_argument(
         '--checkpoint', default='best', help="'best', 'latest' or a step; default: %(default)s"

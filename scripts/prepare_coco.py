@@ -7,11 +7,11 @@ from segmentation.files import write_json
 
 
 def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
-    """Counts, per split and named label space, the images with an annotation of every class.
+    """Counts the images with an annotation of every class, by split and named label space.
 
-    None where the data set lacks one of the categories.
+    None if the data set lacks one of the categories.
     """
-    result = {}
+    result: dict[str, dict[str, int | None]] = {}
     for name in prepared.splits:
         index = prepared.split(name).index
         result[name] = {}
@@ -31,18 +31,18 @@ def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='Run again, it finds what it prepared before. An interrupted run starts again.',
+        epilog='A data set that exists is not prepared again. An interrupted run starts again.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         '--source',
         required=True,
-        help="'2014' (downloads 20 GB; zip files already at hand go into "
+        help="'2014' (downloads 20 GB; zip files that you already have go into "
         "DATA_DIR/downloads/manual), 'scenes', or a folder with <split>/*.jpg and "
         'annotations/instances_<split>.json',
     )
     parser.add_argument(
-        '--data_dir', default='~/tensorflow_datasets', help='where prepared data sets live'
+        '--data_dir', default='~/tensorflow_datasets', help='folder of the prepared data sets'
     )
     parser.add_argument('--splits', nargs='+', metavar='SPLIT', help='which splits (default: all)')
     parser.add_argument(
@@ -50,16 +50,16 @@ def main(argv: list[str] | None = None) -> None:
         default='',
         metavar='GROUPS',
         help='for a folder: the categories or super-categories that are completely annotated in '
-        "all images of a split, e.g. 'train: person, vehicle; val: person'; write the same into "
-        'the field data.complete of the config',
+        "all images of a split, e.g. 'train: person, vehicle; val: person'. Set the field "
+        'data.complete of the config to the same value',
     )
     parser.add_argument(
         '--scenes',
         nargs='+',
         default=['train=800', 'val=200', 'seed=0'],
         metavar='SPLIT=COUNT',
-        help="for 'scenes': how many to draw, and the seed; with planted=1 scenes with planted "
-        'truth, error_rate=RATE of them with each kind of label error',
+        help="for 'scenes': number of scenes per split, and the seed; planted=1 for planted truth, "
+        'with a fraction error_rate=RATE of the scenes with each kind of label error',
     )
     parser.add_argument('--json', metavar='FILE', help='also write the summary to this file')
     args = parser.parse_args(argv)

@@ -1,7 +1,7 @@
-"""Draws one scene of a folder of drawn scenes again, without some objects or elsewhere.
+"""Draws a scene again, without some objects or in front of another background.
 
-Says what would have been seen had an object not been there: pixels that neither it nor its shadow
-nor its lamps touched stay the same. Without --without and --background the objects are listed.
+Pixels that neither a removed object nor its shadow nor its lamps covered stay the same. Without
+--without and --background, the objects are listed.
 
     python scripts/redraw_scene.py FOLDER 385000001
     python scripts/redraw_scene.py FOLDER 385000001 --without 3 4 --output without.png
@@ -21,16 +21,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('folder', type=pathlib.Path, help='that scripts/draw_scenes.py drew')
+    parser.add_argument('folder', type=pathlib.Path, help='folder that draw_scenes.py drew')
     parser.add_argument('image_id', type=int, help='COCO image id, the number in the file name')
     parser.add_argument(
         '--without', type=int, nargs='+', default=[], metavar='OBJECT', help='objects to leave out'
     )
+    parser.add_argument('--background', choices=scenes.BACKDROPS, help='another background')
     parser.add_argument(
-        '--background', choices=scenes.BACKDROPS, help='another place behind the objects'
-    )
-    parser.add_argument(
-        '--seed', type=int, default=0, help='another seed gives another such place (default: 0)'
+        '--seed', type=int, default=0, help='selects among such backgrounds (default: 0)'
     )
     parser.add_argument('--output', type=pathlib.Path, help='PNG file to write')
     parser.add_argument('--json', type=pathlib.Path, help='write the result to this file')
@@ -44,7 +42,7 @@ def main() -> None:
         parser.error(f'--without {unknown}: the objects are 0 to {len(scene.things) - 1}')
     changed = bool(args.without or args.background)
     if changed and not args.output:
-        parser.error('give --output FILE.png for the picture')
+        parser.error('give --output FILE.png for the image')
     if args.seed < 0:
         parser.error(f'--seed {args.seed} is negative; choose 0 or more')
 
@@ -69,7 +67,7 @@ def main() -> None:
             print(f'{entry["object"]:6}  {entry["visible_pixels"]:14}  {entry["kind"]}')
     if args.output:
         Image.fromarray(rendered.image).save(args.output, 'PNG')
-        print(f'{args.output}: {pixels} of {rendered.owner.size} pixels are others than before')
+        print(f'{args.output}: {pixels} of {rendered.owner.size} pixels changed')
     if args.json:
         write_json(args.json, result)
 

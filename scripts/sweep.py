@@ -1,23 +1,23 @@
-"""Trains many variants of a config, and says which is best on the selection split.
+"""Trains many variants of a config and finds the best one on the selection split.
 
     python scripts/sweep.py --config configs/person_car.py --sweep protocol --workdir runs/sweep
     python scripts/sweep.py --config configs/person_car.py --workdir runs/search \\
         --search tpe --trials 40 --prune
 
-The variants come from functions in the config file: sweep() or, with --sweep NAME, sweep_NAME()
-yields parameter sets, each of which is trained once; with --search, search() or search_NAME() gives
-ranges from which --trials sets are drawn. segmentation/sweeps/study.py shows how to write them.
+Functions in the config file define the variants. sweep(), or sweep_NAME() with --sweep NAME, yields
+parameter sets, each of which is trained once. With --search, search() or search_NAME() returns
+ranges, from which --trials sets are drawn. segmentation/sweeps/sets.py shows how to write them.
 --config.<field>=<value> applies to all trials.
 
-Each trial has a run directory below WORKDIR/trials. A trial that diverges or fails is recorded with
-the reason, and the others go on. SIGTERM and Ctrl-C save what is running and exit with status 75;
-the same command continues, and takes up the trials of workers that were killed from their
-checkpoints. At the end, results.csv, results.md, curves.png, parallel.png and importance.png are in
-WORKDIR, and the command is printed that trains the best set again.
+Each trial has a run directory in WORKDIR/trials. A trial that diverges or fails is recorded with
+the reason, and the others continue. SIGTERM and Ctrl-C save running trials and exit with status 75.
+The same command continues; trials of killed workers continue from their checkpoints. Results are
+written to WORKDIR (results.csv, results.md, curves.png, parallel.png, importance.png), and the
+command that trains the best set again is printed.
 
-Workers share the machine's cores and GPUs evenly: each sees only its part. More machines join with
-the same command, --storage, and a --workdir that all of them see (else a trial taken up on another
-machine begins anew).
+Workers share the cores and GPUs of the machine evenly: each sees only its part. More machines join
+with the same command, --storage, and a --workdir that all of them see (otherwise a trial that moves
+to another machine starts from the beginning).
 """
 
 import argparse
@@ -47,22 +47,22 @@ def parse_arguments(argv=None):
     add('--config', required=True, help='config file, e.g. configs/person_car.py')
     add(
         '--workdir', required=True, type=pathlib.Path,
-        help="the sweep's directory; its last part is the name of the study",
+        help='directory of the sweep; its last part is the name of the study',
     )
     add('--sweep', default='', metavar='NAME', help='sweep_NAME(), or search_NAME() with --search')
     add(
         '--search', choices=('tpe', 'random'),
-        help='draw sets from search(): near what did well so far, or at random',
+        help='draw sets from search(): near the best so far (tpe), or at random',
     )
-    add('--trials', type=int, metavar='N', help='how many sets --search draws')
+    add('--trials', type=int, metavar='N', help='number of sets that --search draws')
     add(
         '--workers', type=int, default=1, metavar='N',
-        help='trials at the same time on this machine (default: %(default)s)',
+        help='concurrent trials on this machine (default: %(default)s)',
     )
     add(
         '--prune', nargs='?', const='median', default='', choices=('median', 'hyperband'),
-        help='end trials that do badly beside others at the same step (default method: median, '
-        'once five trials are complete)',
+        help='end trials that are worse than others at the same step (default method: median, '
+        'after five complete trials)',
     )
     add(
         '--metric', default='mean_iou_foreground',
@@ -75,7 +75,7 @@ def parse_arguments(argv=None):
     )
     add(
         '--grace', type=int, default=120, metavar='SECONDS',
-        help='a worker on another machine that gives no sign of life for so long counts as dead '
+        help='a worker on another machine without heartbeat for this time counts as dead '
         '(default: %(default)s)',
     )
     add('--retry_failed', action='store_true', help='run failed trials again')
@@ -88,7 +88,7 @@ def parse_arguments(argv=None):
     if arguments.workers < 1 or arguments.grace < 4 or (arguments.trials or 1) < 1:
         parser.error('--workers and --trials are at least 1, --grace at least 4 seconds')
     if arguments.storage:
-        # The command is kept in each run directory, where no password belongs.
+        # Each run directory stores the command, which must not contain a password.
         try:
             shown = sweeps.hide_password(arguments.storage)
         except ValueError as error:
@@ -157,7 +157,7 @@ def main() -> int:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
     except (SQLAlchemyError, StorageInternalError) as error:
-        print(f'The database fails: {error}\nThe same command continues.', file=sys.stderr)
+        print(f'The database failed: {error}\nThe same command continues.', file=sys.stderr)
         return launch.EXIT_STOPPED
     print((sweep.workdir / 'results.md').read_text())
     best = rows[0] if rows[0].state == 'complete' else None
@@ -173,7 +173,7 @@ def main() -> int:
         print('Stopped; the same command continues.', file=sys.stderr)
         return launch.EXIT_STOPPED
     if not best and not arguments.collate:
-        print('No parameter set could be trained to its end.', file=sys.stderr)
+        print('No training was completed.', file=sys.stderr)
         return 1
     return 0
 

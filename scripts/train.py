@@ -4,9 +4,9 @@
         --config.optimizer.learning_rate=3e-4
 
 Every field of configs/default.py can be overridden with --config.<field>=<value>. The same command
-again continues the run. After SIGTERM or Ctrl-C the state is saved and the exit status is 75.
+continues an interrupted run. SIGTERM and Ctrl-C save the state and exit with status 75.
 
-A run can be repeated from its own directory, into another one:
+A run can be repeated from its config, in another directory:
 
     python scripts/train.py --config runs/person_car/config.json --workdir runs/again
 """
@@ -39,13 +39,13 @@ def parse_arguments(argv=None):
         const=10,
         default=0,
         metavar='STEPS',
-        help='trace this many steps (%(const)s if no number is given) into <workdir>/profile, for '
-        "TensorBoard's profile plugin or, the .trace.json.gz file, Perfetto",
+        help='trace this many steps (default: %(const)s) into <workdir>/profile, for the profile '
+        'plugin of TensorBoard or, with the .trace.json.gz file, for Perfetto',
     )
     hosts = parser.add_argument_group(
-        'several processes (one per host); start the same command on each'
+        'several hosts: start the same command on each, with its --process_id'
     )
-    hosts.add_argument('--coordinator', help='host:port of process 0, which listens only there')
+    hosts.add_argument('--coordinator', help='host:port of process 0, its only open address')
     hosts.add_argument('--num_processes', type=int, default=1, help='default: %(default)s')
     hosts.add_argument('--process_id', type=int, default=0, help='0 … num_processes - 1')
     arguments, overrides = parser.parse_known_args(argv)

@@ -1,4 +1,4 @@
-"""Experiment configs: loaded from a Python file with overrides, saved and reloaded as JSON."""
+"""Configs of experiments: loaded from Python files, overridden, and stored as JSON."""
 
 import ast
 import difflib
@@ -13,9 +13,8 @@ from ml_collections import ConfigDict
 from configs import default
 from segmentation.files import write_text
 
-# Fields that decide where data are kept, how fast a run is and what it records, but never what it
-# computes. Runs and sweeps may differ in them: a run continues, and a sweep takes up its trials,
-# with other values (on another machine, say).
+# Fields that never change a result: where data are, how fast a run is, and what it records. A run
+# or a sweep can be continued with other values of them, for example on another machine.
 NEUTRAL_FIELDS = frozenset({
     'data.data_dir', 'data.threads', 'data.prefetch', 'data.workers', 'eval_batch_size',
     'train.log_every', 'train.checkpoint_every', 'train.keep_every', 'train.num_pictures',
@@ -41,8 +40,8 @@ def load_config(path: str, overrides: list[str]) -> ConfigDict:
       A locked config.
 
     Raises:
-      ValueError: the file is missing or broken, a field does not exist (near matches are named), a
-        value has the wrong type, or an argument is not an override.
+      ValueError: the file is missing or invalid, there is no such field (the message names similar
+        ones), a value has the wrong type, or an argument is not an override.
     """
     if path.endswith('.json'):
         config = read_config(pathlib.Path(path))
@@ -61,10 +60,10 @@ def load_config(path: str, overrides: list[str]) -> ConfigDict:
 
 
 def run_file(path: str) -> dict[str, Any]:
-    """Runs a config file; returns what it defines.
+    """Runs a config file and returns what it defines.
 
     Raises:
-      ValueError: the file is missing or does not run.
+      ValueError: the file is missing or raises an error.
     """
     if not pathlib.Path(path).is_file():
         raise ValueError(f'No config file {path}; configs live in configs/*.py.')
@@ -75,14 +74,14 @@ def run_file(path: str) -> dict[str, Any]:
 
 
 def kind_of(config: ConfigDict, name: str) -> type:
-    """Type of a field: bool, int, float, str or tuple (also for the list that JSON made of one).
+    """Type of a field: bool, int, float, str, or tuple (which is a list in JSON).
 
     Args:
       config: any config.
-      name: dotted, e.g. 'optimizer.learning_rate'.
+      name: with dots, e.g. 'optimizer.learning_rate'.
 
     Raises:
-      ValueError: there is no such field; names those nearby.
+      ValueError: there is no such field; names similar ones.
     """
     group, field = _find(config, name)
     kind = type(group[field])
@@ -90,13 +89,12 @@ def kind_of(config: ConfigDict, name: str) -> type:
 
 
 def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
-    """Sets fields by their dotted names, or none of them if one is wrong.
+    """Sets fields by their dotted names, or none of them if one is invalid.
 
-    A whole number is taken where a number is wanted, and a list where a tuple is; nothing else is
-    converted.
+    An int is accepted for a float, and a list for a tuple; nothing else is converted.
 
     Raises:
-      ValueError: there is no such field, or it wants another type.
+      ValueError: there is no such field, or the value has the wrong type.
     """
     checked = []
     for name, value in values.items():
@@ -120,7 +118,7 @@ def with_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDi
 
 
 def _find(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
-    """The group that a field is in, and the field's own name."""
+    """The group of a field, and its name in that group."""
     group, path = config, name.split('.')
     for depth, part in enumerate(path):
         inside = '.'.join(path[:depth])
@@ -128,7 +126,7 @@ def _find(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
             raise ValueError(f'No field {name}: {inside} is a field, not a group of fields.')
         if part not in group:
             everything = flat(config)
-            # As it is written, or by its last part alone ("learning_rate" without its group).
+            # Similar names, and fields with the same last part ("learning_rate" without its group).
             near = difflib.get_close_matches(name, everything, n=2, cutoff=0.75)
             near += [other for other in everything if other.split('.')[-1] == path[-1]]
             hint = ' or '.join(f'"{match}"' for match in dict.fromkeys(near))
@@ -146,7 +144,7 @@ def _find(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
 
 
 def _parse(text: str, kind: type) -> Any:
-    """Reads a value of the command line; text that does not fit is returned for `set_fields`."""
+    """Parses a value of the command line; returns invalid text, which `set_fields` refuses."""
     try:
         if kind is bool:
             return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
@@ -172,7 +170,7 @@ def flat(tree: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], ignored: Collection[str] = NEUTRAL_FIELDS
 ) -> list[str]:
-    """Describes the fields (see `flat`) that differ, one line each; tuples are equal to lists."""
+    """Describes the fields (see `flat`) that differ, one line each; tuples equal lists."""
     old, new = json.loads(json.dumps([dict(old), dict(new)]))
     return [
         f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
@@ -183,19 +181,18 @@ def differences(
 
 def save_config(config: ConfigDict, path: pathlib.Path) -> None:
     """Writes a config as JSON (tuples become lists)."""
-    # Infinity is a legal value of a field, though JSON itself has no name for it.
+    # Not write_json: a field may be infinite.
     write_text(path, json.dumps(config.to_dict(), indent=2) + '\n')
 
 
 def read_config(path: pathlib.Path) -> ConfigDict:
-    """Reads what `save_config` wrote; the result is locked.
+    """Reads a config that `save_config` wrote, and locks it.
 
-    A run of an older version of the code lacks the fields that came later. They get their defaults,
-    which therefore must be what was done before there was the field (see `configs/default.py`).
+    Runs of older versions lack newer fields. They get the default, which must therefore be what the
+    older version did (see `configs/default.py`).
 
     Raises:
-      ValueError: the file is missing or is no such config, or has fields that this code does not
-        know; names them.
+      ValueError: the file is missing or is no config, or has unknown fields; names them.
     """
     try:
         content = json.loads(path.read_text())
@@ -208,7 +205,7 @@ def read_config(path: pathlib.Path) -> ConfigDict:
     if strangers := sorted(flat(content).keys() - known.keys()):
         raise ValueError(
             f'{path} has the fields {", ".join(strangers)}, which this version of the code does '
-            'not know: use the version that run.json beside it names.'
+            'not know: use the version that run.json next to it names.'
         )
     for name in known.keys() - flat(content).keys():
         group = content

@@ -1,4 +1,4 @@
-"""Runs the network over examples and counts what it gets right."""
+"""Runs the network over examples and counts pixels by true and predicted class."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,11 +17,16 @@ from segmentation.models.unet import SegmentationModel, scale_images
 
 
 def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, np.ndarray], Any]:
-    """Returns `predict(variables, images)` over this process' devices.
+    """Makes a function that computes logits on the devices of this process.
 
-    `variables` are {'params', 'batch_stats'}, on the host or already on the devices; `images` are
-    uint8 `[B, S, S, 3]` where B is a multiple of the number of local devices. The result is float32
-    logits `[B, S, S, C]`, computed in the background until they are looked at.
+    Args:
+      model: the network.
+      input_range: see `unet.scale_images`.
+
+    Returns:
+      `predict(variables, images)`. `variables` are {'params', 'batch_stats'}, on the host or the
+      devices. `images` are uint8 `[B, S, S, 3]`, with B a multiple of the number of local devices.
+      It returns float32 logits `[B, S, S, C]`, which are computed asynchronously.
     """
     devices, compiled = jax.local_devices(), set()
 
@@ -48,26 +53,34 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
 
 
 def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
-    """Places arrays once on each of this process' devices, as pmap with `in_axes=None` expects."""
+    """Copies arrays to each device of this process, as `pmap` with `in_axes=None` expects."""
     mesh = Mesh(np.asarray(devices or jax.local_devices()), ('batch',))
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 @jax.jit
 def image_loss(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """Mean cross-entropy in nats over the counted pixels of each image; 0 if none counts. `[B]`."""
+    """Mean cross-entropy of each image over its counted pixels, in nats; 0 if there are none.
+
+    Args:
+      logits: float32 `[B, H, W, C]`.
+      label: integer `[B, H, W]`, 0 … C - 1 or 255.
+
+    Returns:
+      float32 `[B]`.
+    """
     valid = label != masks.IGNORE
     total = (losses.cross_entropy(logits, label) * valid).sum((1, 2))
     return total / valid.sum((1, 2)).clip(1)
 
 
 def enlarge_and_classify(logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Class per pixel at another resolution: logits are interpolated bilinearly, then compared.
+    """Predicted classes at another resolution, from bilinearly interpolated logits.
 
     Args:
       logits: float32 `[S, S, C]`.
-      height: of the result in pixels.
-      width: of the result in pixels.
+      height: of the result, in pixels.
+      width: of the result, in pixels.
 
     Returns:
       uint8 `[height, width]`.
@@ -86,7 +99,7 @@ def enlarge_and_classify(logits: np.ndarray, height: int, width: int) -> np.ndar
 def predictions(
     predict: Callable, variables: Any, batches: Iterator[dict[str, np.ndarray]]
 ) -> Iterator[tuple[dict[str, np.ndarray], jax.Array]]:
-    """Yields (batch, logits), the device being one batch ahead of whoever looks at them."""
+    """Yields (batch, logits); the devices are one batch ahead of the caller."""
     waiting = None
     for batch in batches:
         result = batch, predict(variables, batch['image'])
@@ -107,20 +120,20 @@ def evaluate(
     original: bool = False,
     progress: str = '',
 ) -> dict[str, np.ndarray]:
-    """Confusion matrix and loss of every example; with several processes each does its share.
+    """Computes the confusion matrix and the loss of every example, split over all processes.
 
     Args:
-      predict: of `make_predict`.
+      predict: from `make_predict`.
       variables: {'params', 'batch_stats'}.
-      examples: what to evaluate.
-      num_classes: C, background included.
+      examples: N examples.
+      num_classes: C, including background.
       batch_size: per step and process.
-      original: also compare at each photograph's own resolution.
+      original: whether to also compare at each image's own resolution.
       progress: label of a progress bar; empty for none.
 
     Returns:
-      `image_id` `[N]` int64, `loss` `[N]` float32 (nats per pixel), `network` `[N, C, C]` int64
-      and, if asked for, `original` `[N, C, C]` int64; rows are true classes; example order.
+      In the order of the examples: `image_id` int64 `[N]`, `loss` float32 `[N]` (nats per pixel),
+      `network` int64 `[N, C, C]` (rows are true classes) and, if `original`, `original` likewise.
     """
     process, processes = jax.process_index(), jax.process_count()
     variables = replicate(variables)
@@ -128,7 +141,7 @@ def evaluate(
         examples, batch_size=batch_size, process_index=process, process_count=processes
     )
     mine = range(process, len(examples), processes)
-    # Rounded up where the examples do not divide evenly: gathering wants equal shapes.
+    # Rounded up, because gathering needs equal shapes.
     rows = -(-len(examples) // processes)
     resolutions = ('network', 'original') if original else ('network',)
     counts = {key: np.zeros((rows, num_classes, num_classes), np.int64) for key in resolutions}
@@ -154,10 +167,10 @@ def evaluate(
                 row += 1
                 bar.update()
     if row != len(mine):
-        raise RuntimeError(f'Scored {row} of {len(mine)} examples: a batch went missing.')
+        raise RuntimeError(f'Scored {row} of {len(mine)} examples: a batch is missing.')
     result = {**counts, 'loss': loss}
     if processes > 1:
-        # Process p did examples p, p + P, …: interleave, then cut the padding off.
+        # Process p scored the examples p, p + P, …: interleave them, and cut the padding off.
         gathered = multihost_utils.process_allgather(result)
         result = {
             key: np.swapaxes(value, 0, 1).reshape(-1, *value.shape[2:])

@@ -1,7 +1,7 @@
-"""Intersection over union, from per-image confusion matrices, with bootstrap intervals.
+"""Intersection over union (IoU) with bootstrap confidence intervals.
 
 Everything is computed from `[N, C, C]` counts, one confusion matrix per image (row: true class,
-column: predicted class), so that the same numbers serve the set, the images and the bootstrap.
+column: predicted class): scores over the set, scores per image, and the bootstrap.
 """
 
 from typing import Any
@@ -13,23 +13,23 @@ from segmentation.data.masks import IGNORE
 ABSENT_CLASS_RULE = (
     'iou: a class with neither a true nor a predicted pixel in the whole set has no IoU and is '
     'left out of the means. image_iou: the mean over the images in which the class has a true or '
-    'a predicted pixel, so an image in which it is wrongly predicted counts as 0 and an image '
-    'without it counts not at all. mean_iou is over all classes, mean_iou_foreground without '
+    'a predicted pixel. So an image in which it is wrongly predicted counts as 0, and an image '
+    'without it does not count. mean_iou is over all classes, mean_iou_foreground without '
     'background; mean_image_iou is the mean of image_iou over the foreground classes.'
 )
-_BLOCK = 200  # weighted sets of images at once
+_BLOCK = 200  # resamples at once, so that memory does not grow with resamples times images
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """Counts pixels by true and predicted class.
 
     Args:
-      labels: integer array of any shape, 0 … C - 1, or 255 for pixels that do not count.
+      labels: integer array of any shape, 0 … C - 1, or 255 for ignored pixels.
       predictions: integer array of the same shape, 0 … C - 1.
       num_classes: C.
 
     Returns:
-      `[C, C]` int64, rows are true classes.
+      int64 `[C, C]`, rows are true classes.
     """
     valid = labels != IGNORE
     pairs = labels[valid].astype(np.int64) * num_classes + predictions[valid]
@@ -37,13 +37,13 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:
-    """Intersection over union per class; NaN where a class is in neither truth nor prediction.
+    """Intersection over union per class; NaN for a class in neither truth nor prediction.
 
     Args:
       confusion: `[..., C, C]` counts.
 
     Returns:
-      `[..., C]` float64.
+      float64 `[..., C]`.
     """
     confusion = np.asarray(confusion, np.float64)
     intersection = np.diagonal(confusion, axis1=-2, axis2=-1)
@@ -52,7 +52,7 @@ def iou(confusion: np.ndarray) -> np.ndarray:
 
 
 def _nanmean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis without NaN; NaN (and no warning) where all are."""
+    """Mean over the last axis without NaN; NaN, and no warning, if all values are NaN."""
     known = ~np.isnan(values)
     count = known.sum(-1)
     total = np.where(known, values, 0).sum(-1)
@@ -60,7 +60,7 @@ def _nanmean(values: np.ndarray) -> np.ndarray:
 
 
 def _scores(set_iou: np.ndarray, image_iou: np.ndarray) -> dict[str, np.ndarray]:
-    """All reported scores from IoU per class over the set and over images, `[..., C]` each."""
+    """All scores, from the IoU per class over the set and per image, `[..., C]` each."""
     return {
         'iou': set_iou,
         'image_iou': image_iou,
@@ -75,14 +75,14 @@ def weighted_scores(confusions: np.ndarray, weights: np.ndarray) -> dict[str, np
 
     Args:
       confusions: `[N, C, C]` counts.
-      weights: `[R, N]`, how often each image is in each set.
+      weights: `[R, N]`, how often each set contains each image.
 
     Returns:
-      `iou` and `image_iou` `[R, C]`, `mean_iou`, `mean_iou_foreground` and `mean_image_iou` `[R]`,
-      float64; NaN where a score does not exist (see `ABSENT_CLASS_RULE`).
+      float64 `iou` and `image_iou` `[R, C]`, `mean_iou`, `mean_iou_foreground` and `mean_image_iou`
+      `[R]`; NaN if there is no such score (see `ABSENT_CLASS_RULE`).
     """
     num_images, num_classes, _ = confusions.shape
-    if len(weights) > _BLOCK:  # so that memory does not grow with resamples times images
+    if len(weights) > _BLOCK:
         blocks = [
             weighted_scores(confusions, weights[start : start + _BLOCK])
             for start in range(0, len(weights), _BLOCK)
@@ -104,27 +104,26 @@ def summarize(
     num_resamples: int = 2000,
     seed: int = 0,
 ) -> dict:
-    """Scores of a set of images with 95 % percentile-bootstrap intervals over images.
+    """Scores of a set of images with 95 % percentile-bootstrap confidence intervals over images.
 
-    The interval says how the score would vary over other images of the same kind; it is too narrow
-    where a handful of images hold most pixels of a class, so the effective number of images per
-    class, (Σ n)² / Σ n² over its true pixels per image, stands beside it.
+    An interval describes how the score varies over other images of the same kind. It is too narrow
+    if a few images hold most pixels of a class, so `effective_images` is returned too.
 
     Args:
-      confusions: `[N, C, C]` integer counts, N >= 1.
+      confusions: integer `[N, C, C]` counts, N >= 1.
       class_names: C names, background first.
       num_resamples: bootstrap resamples; 0 for no intervals.
-      seed: of the resampling.
+      seed: of the bootstrap.
 
     Returns:
       A dict for JSON: `iou` and `image_iou` by class name, `mean_iou`, `mean_iou_foreground`,
       `mean_image_iou`, `intervals` (the same keys, [low, high]), `num_images`,
       `num_images_with_class` and `effective_images` by class name, `absent_class_rule`, and
-      `mean_iou_background_only`: what calling everything background would score in `mean_iou`.
-      A score that does not exist is None.
+      `mean_iou_background_only`, the `mean_iou` of predicting background everywhere. None if there
+      is no such score.
 
     Raises:
-      ValueError: there is no image.
+      ValueError: there are no images.
     """
     num_images = len(confusions)
     if num_images == 0:
@@ -161,13 +160,15 @@ def summarize(
 
 
 def effective_images(confusions: np.ndarray) -> np.ndarray:
-    """How many equal images would hold each class as evenly, (Σ n)² / Σ n² over true pixels.
+    """Effective sample size of each class: (Σ n)² / Σ n² over its true pixels n per image (Kish).
+
+    N if all images have equally many pixels of the class, 1 if one image has all of them.
 
     Args:
       confusions: `[N, C, C]` counts.
 
     Returns:
-      `[C]` float64; 0 for a class that no image holds.
+      float64 `[C]`; 0 for a class that no image shows.
     """
     true_pixels = confusions.sum(-1).astype(np.float64)
     squares = np.square(true_pixels).sum(0)
@@ -177,7 +178,7 @@ def effective_images(confusions: np.ndarray) -> np.ndarray:
 
 
 def percentile_interval(resampled: np.ndarray) -> np.ndarray:
-    """95 % percentile interval over the first axis, NaN left out: `[R, ...]` -> `[..., 2]`."""
+    """95 % percentile interval over the first axis, without NaN: `[R, ...]` -> `[..., 2]`."""
     flat = resampled.reshape(len(resampled), -1)
     bounds = np.full((flat.shape[1], 2), np.nan)
     for column, values in enumerate(flat.T):

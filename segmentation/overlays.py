@@ -2,7 +2,8 @@
 
 import numpy as np
 
-# Background stays as it is; the colours are Okabe and Ito's, told apart by colour-blind people too.
+# Colours of the classes, background first (Okabe and Ito 2008: distinguishable by colour-blind
+# people). An overlay leaves the background unchanged.
 CLASS_COLORS = np.array(
     [
         [0, 0, 0],
@@ -16,15 +17,20 @@ CLASS_COLORS = np.array(
     ],
     np.uint8,
 )
-
-
 _IGNORE_COLOR = np.array([255, 255, 255], np.uint8)
 
 
 def colorize(label: np.ndarray) -> np.ndarray:
-    """Colours of classes, uint8 `[..., 3]`; background black, ignored pixels white."""
+    """Colours of classes: background black, ignored pixels white.
+
+    Args:
+      label: integer of any shape, classes or 255.
+
+    Returns:
+      uint8 `[..., 3]`.
+    """
     classes = np.where(label == 255, 0, label)
-    # Class 8 and up reuse the seven foreground colours.
+    # Classes from 8 on reuse the seven foreground colours.
     colors = CLASS_COLORS[np.where(classes == 0, 0, (classes - 1) % 7 + 1)]
     return np.where((label == 255)[..., None], _IGNORE_COLOR, colors)
 
@@ -47,13 +53,13 @@ def overlay(image: np.ndarray, label: np.ndarray, opacity: float = 0.55) -> np.n
 def prediction_grid(
     images: np.ndarray, labels: np.ndarray, predictions: np.ndarray, zoom: int = 1
 ) -> np.ndarray:
-    """One row per example: photograph, ground truth, prediction.
+    """One row per example: image, ground truth, prediction.
 
     Args:
       images: uint8 `[N, S, S, 3]`.
       labels: integer `[N, S, S]`.
       predictions: integer `[N, S, S]`.
-      zoom: whole-number enlargement.
+      zoom: integer scale factor.
 
     Returns:
       uint8 `[N * S * zoom, 3 * S * zoom, 3]`.

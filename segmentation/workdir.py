@@ -1,4 +1,4 @@
-"""A run's directory: who may write into it, and what it says about itself."""
+"""Run directories: one writer at a time, and files that describe the run."""
 
 import contextlib
 import fcntl
@@ -19,13 +19,17 @@ from segmentation.files import write_json
 if TYPE_CHECKING:
     from segmentation.data import coco
 
-# Fields that may also differ when a run is continued: they are about the steps still to come.
+# Fields that may also differ when a run is continued: they only affect the remaining steps.
 _FUTURE_FIELDS = {'train.num_steps', 'train.num_epochs', 'optimizer.skip_nonfinite'}
 
 
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path) -> Iterator[None]:
-    """Refuses a second process that would write into the same run directory."""
+    """Locks a run directory.
+
+    Raises:
+      ValueError: another process has the lock.
+    """
     with (workdir / 'lock').open('w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,7 +41,7 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def describe_run(prepared: 'coco.Prepared', reports: dict, class_names: tuple[str, ...]) -> dict:
-    """What a reader of the run directory needs to know where its numbers come from."""
+    """The content of `run.json`: command, versions, devices, data, classes, selected images."""
     import jax  # here, as readers of a run do without it
 
     source = pathlib.Path(__file__).parent
@@ -63,7 +67,7 @@ def write_description(workdir: pathlib.Path, config: ConfigDict, run: dict) -> N
     """Writes `config.json` and `run.json`.
 
     Raises:
-      ValueError: the directory holds a run of another config or of other data, which is left alone.
+      ValueError: the directory holds a run of another config or other data; nothing is changed.
     """
     _check_same_run(workdir, config, run)
     save_config(config, workdir / 'config.json')
@@ -74,7 +78,7 @@ def read_description(workdir: pathlib.Path) -> dict:
     """Reads `run.json`.
 
     Raises:
-      ValueError: it is missing, damaged, or lacks what readers of a run need.
+      ValueError: it is missing, damaged, or incomplete.
     """
     path = workdir / 'run.json'
     if not path.is_file():
@@ -83,7 +87,7 @@ def read_description(workdir: pathlib.Path) -> dict:
         run = json.loads(path.read_text())
         run['class_names'], run['data']['path'], run['data']['fingerprint']
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is damaged or not of this code ({error!r}).') from error
+        raise ValueError(f'{path} is damaged or not from this project ({error!r}).') from error
     return run
 
 

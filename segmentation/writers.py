@@ -1,4 +1,4 @@
-"""Metrics of a training as JSON lines and TensorBoard events, and its prediction images."""
+"""Writes the metrics of a training and images of its predictions."""
 
 import json
 import pathlib
@@ -12,16 +12,17 @@ from segmentation.files import write_text
 
 
 class MetricWriter:
-    """Appends metrics to `metrics.jsonl` and TensorBoard event files of a run."""
+    """Appends metrics to `metrics.jsonl` and to TensorBoard event files of a run."""
 
     def __init__(self, workdir: pathlib.Path, resume_step: int):
-        """Opens the files; lines of steps after `resume_step` are dropped, they come again."""
+        """Opens the files and drops the steps after `resume_step`, which will be written again."""
         path = workdir / 'metrics.jsonl'
         if path.exists():
             kept = [line for line in path.read_text().splitlines() if _step(line) <= resume_step]
             write_text(path, ''.join(f'{line}\n' for line in kept))
         self._file = path.open('a')
-        # A killed process loses what has not been flushed, and does not come to those steps again.
+        # Flushed often: a killed process loses the rest, and does not repeat steps before its
+        # checkpoint.
         self._tensorboard = tensorboardX.SummaryWriter(
             str(workdir / 'tensorboard'), purge_step=resume_step + 1, flush_secs=1
         )
@@ -42,6 +43,7 @@ class MetricWriter:
         self._tensorboard.add_image(name, pixels, step, dataformats='HWC')
 
     def close(self) -> None:
+        """Closes the files."""
         self._file.close()
         self._tensorboard.close()
 
@@ -50,4 +52,4 @@ def _step(line: str) -> float:
     try:
         return json.loads(line)['step']
     except (ValueError, KeyError):
-        return float('inf')  # the half line of a killed process
+        return float('inf')  # the incomplete line of a killed process

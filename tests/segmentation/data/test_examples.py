@@ -1,0 +1,105 @@
+"""The parts of an experiment, and examples whose labels follow their images."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segmentation.data.examples import Examples, open_data, select_examples
+
+
+@pytest.fixture
+def prepared(tiny_config):
+    return open_data(tiny_config.data)
+
+
+def ids(prepared, config, part):
+    return set(select_examples(prepared, config.data, part)[0].image_ids.tolist())
+
+
+def test_parts_do_not_overlap_and_lose_nothing(prepared, tiny_config):
+    train, selection = (ids(prepared, tiny_config, part) for part in ('train', 'selection'))
+    assert train and selection and not train & selection
+    assert train | selection == set(prepared.split('train').index.image_id.tolist())
+
+
+def test_every_image_is_held_out_by_exactly_one_fold(prepared, tiny_config):
+    tiny_config.data.folds, tiny_config.data.selection_fraction = 2, 0.0
+    held_out = []
+    for fold in range(2):
+        tiny_config.data.fold = fold
+        val, train = (ids(prepared, tiny_config, part) for part in ('val', 'train'))
+        assert not val & train
+        held_out += val
+    assert sorted(held_out) == sorted(prepared.split('train').index.image_id.tolist())
+
+
+def test_image_in_two_merged_splits_counts_once(prepared, tiny_config):
+    tiny_config.data.train_splits = ('train', 'val')  # the fixture's val has ids of train
+    tiny_config.data.selection_fraction = 0.0
+    examples, report = select_examples(prepared, tiny_config.data, 'train')
+    assert len(set(examples.image_ids.tolist())) == len(examples) == 12
+    assert report['duplicates'] == 6
+
+
+def test_smaller_fractions_are_part_of_larger_ones(prepared, tiny_config):
+    def used(fraction):
+        tiny_config.data.fraction = fraction
+        train, selection, val = (
+            ids(prepared, tiny_config, part) for part in ('train', 'selection', 'val')
+        )
+        return train, selection, val
+
+    small, half, whole = map(used, (0.4, 0.6, 1.0))
+    for smaller, larger in ((small, half), (half, whole)):
+        assert smaller[0] < larger[0] and smaller[1] <= larger[1]
+        assert smaller[2] == larger[2]  # what is reported on stays the same
+    for wrong in (0.0, 1.5):
+        with pytest.raises(ValueError, match='data.fraction'):
+            used(wrong)
+
+
+def test_cap_takes_the_first_ids_and_exclude_is_obeyed(prepared, tiny_config, tmp_path):
+    tiny_config.data.selection_fraction = 0.0
+    everything = sorted(ids(prepared, tiny_config, 'train'))
+    exclude = tmp_path / 'exclude.json'
+    exclude.write_text(f'[{everything[0]}]')
+    tiny_config.data.exclude, tiny_config.data.max_train = str(exclude), 3
+    assert sorted(ids(prepared, tiny_config, 'train')) == everything[1:4]
+
+
+def test_empty_selection_says_why(prepared, tiny_config):
+    tiny_config.data.label_space = 'person: person; bus: bus; bag: handbag; car: car'
+    tiny_config.data.require = 'every_class'
+    tiny_config.data.exclude = __file__
+    with pytest.raises(ValueError, match='image id'):
+        ids(prepared, tiny_config, 'train')
+    tiny_config.data.exclude = ''
+    tiny_config.data.folds, tiny_config.data.fold = 2, 5
+    with pytest.raises(ValueError, match='fold'):
+        ids(prepared, tiny_config, 'train')
+
+
+def test_labels_follow_the_picture(prepared, tiny_config):
+    """A picture that shows its own label must still do so after augmentation."""
+    tiny_config.data.flip, tiny_config.data.min_crop = True, 0.3
+    examples = select_examples(prepared, tiny_config.data, 'train')[0]
+
+    class Drawn(Examples):
+        def record(self, index):
+            record = super().record(index)
+            image = Image.fromarray(np.repeat(100 * self.draw(record)[..., None], 3, -1))
+            file = io.BytesIO()
+            image.save(file, 'PNG')
+            return {**record, 'image': file.getvalue()}
+
+    drawn = Drawn(**vars(examples))
+    right, mirrored = [], []
+    for index in range(len(drawn)):
+        example = drawn.example(index, np.random.default_rng(index))
+        shown, label = example['image'][..., 0].ravel(), example['label']
+        right.append(np.corrcoef(shown, label.ravel())[0, 1])
+        mirrored.append(np.corrcoef(shown, label[:, ::-1].ravel())[0, 1])
+    # Not 1, as the picture is interpolated and the label is not.
+    assert np.mean(right) > 0.6 and np.mean(right) > np.mean(mirrored) + 0.2
