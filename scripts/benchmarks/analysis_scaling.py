@@ -27,6 +27,7 @@ from tqdm import tqdm
 from analysis.registry import STAGES
 from analysis.stage.command import run_command
 from segmentation import markdown, scenes
+from segmentation.campaign import make_parser
 from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -187,15 +188,11 @@ def to_markdown(summary: dict) -> str:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='holds everything')
+    parser = make_parser(__doc__)
     parser.add_argument(
         '--sizes', nargs='+', type=int, default=[2000, 16000], metavar='N',
         help='numbers of images; default: 2000 16000',
     )  # fmt: skip
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     arguments = parser.parse_args(argv)
     arguments.sizes = sorted(set(arguments.sizes))
     if len(arguments.sizes) < 2 or arguments.sizes[0] <= WARM_UP:

@@ -259,10 +259,7 @@ def images_json(prepared: coco.Prepared, config: ConfigDict, scored: dict) -> st
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='holds everything')
+    parser = campaign.make_parser(__doc__)
     parser.add_argument(
         '--source',
         default='2014',
@@ -311,7 +308,6 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     parser.add_argument(
         '--report_only', action='store_true', help='train nothing; report what is complete'
     )
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the report here')
     arguments, overrides = parser.parse_known_args(argv)
     arguments.experiments = [
         (pathlib.Path(name).stem, name if '.' in name else str(ROOT / f'configs/{name}.py'))

@@ -34,7 +34,7 @@ from analysis.planted_benchmark import tables as truth_tables
 from analysis.planted_benchmark.tables import Report, SeedScores, Target
 from analysis.stage import artifacts, storage
 from analysis.stage.run import open_analysis
-from segmentation import cpu_runtime, launch, scenes, train
+from segmentation import campaign, cpu_runtime, launch, scenes, train
 from segmentation.config import load_config
 from segmentation.files import write_json, write_text
 
@@ -136,10 +136,7 @@ def score_seed(
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='holds everything')
+    parser = campaign.make_parser(__doc__)
     parser.add_argument(
         '--seeds',
         type=int,
@@ -152,7 +149,6 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     )
     parser.add_argument('--short', action='store_true', help='the short form')
     parser.add_argument('--force', action='store_true', help='score again what was scored before')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the report here')
     arguments, overrides = parser.parse_known_args(argv)
     if fixed := {text.partition('=')[0].removeprefix('--config.') for text in overrides} & FIXED:
         parser.error(f'{", ".join(sorted(fixed))} cannot be overridden: this command sets it')

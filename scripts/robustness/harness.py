@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import jax
 
 from analysis.stage.command import run_command
-from segmentation import checkpoint
+from segmentation import campaign, checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Keys of JSON files that hold a time or an amount of memory.
@@ -29,13 +29,9 @@ _VARYING = {
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the options of every campaign: --workdir, --seed and --json."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='holds everything')
+    """A parser with --workdir, --json and --seed."""
+    parser = campaign.make_parser(description)
     parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     return parser
 
 
