@@ -34,8 +34,8 @@
  * @property {string} description
  * @property {string[]} [categories]
  * @property {any} values    by row, decoded when first read. number: float32 or float64, NaN if
- *   missing; category: uint16 codes of categories, 65535 if missing; boolean: uint8, 255 if missing;
- *   text: strings
+ *   missing; category: uint16 codes of categories, 65535 if missing; boolean: uint8, 255 if
+ *   missing; text: strings
  * @property {Record<string, any>} cache  what is derived from the values; emptied when they change
  */
 

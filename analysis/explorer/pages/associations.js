@@ -45,11 +45,8 @@ const Associations = (() => {
   /** The curve of an association, with its numbers. @param {View} view @param {Association} row */
   function curve(view, row) {
     const [column, metric] = [Columns.label(view, row.column), Columns.label(view, row.metric)];
-    const numbers = (
-      /** @type {number} */ rho,
-      /** @type {Interval | null} */ interval,
-      /** @type {number} */ q,
-    ) =>
+    /** @param {number} rho @param {Interval | null} interval @param {number} q */
+    const numbers = (rho, interval, q) =>
       `ρ ${Format.signed(rho)} ${Format.interval(interval, Format.signed)}, ` +
       `q ${Format.probability(q)}`;
     const partial =

@@ -72,18 +72,13 @@ const Review = (() => {
     const decision = Decisions.of(row);
     const layers = Picture.layersOf(view, row).filter(({ id }) => STAGES.includes(id));
     const text = Decisions.reasonOf(region);
-    const button = (
-      /** @type {string} */ name,
-      /** @type {string} */ key,
-      /** @type {string} */ label,
-      /** @type {() => void} */ onclick,
-      isPressed = verdict === name,
-    ) =>
+    /** @param {string} name @param {string} key @param {string} label @param {() => void} act */
+    const button = (name, key, label, act, isPressed = verdict === name) =>
       h(
         `button.button.verdict.${name}`,
         {
           'aria-pressed': String(isPressed),
-          onclick,
+          onclick: act,
           title: `${label} (${key})`,
           'aria-keyshortcuts': key,
           'data-key': key,

@@ -20,12 +20,9 @@ const Sample = (() => {
   let expanded = null; // the row whose label issues are all shown
 
   const panel = /** @type {HTMLElement} */ (document.getElementById('sample'));
-  const button = (
-    /** @type {string} */ name,
-    /** @type {string} */ title,
-    /** @type {() => void} */ onclick,
-    /** @type {string} */ text,
-  ) => h(`button.button.sample-${name}`, { 'aria-label': title, title, onclick }, text);
+  /** @param {string} name @param {string} title @param {() => void} onclick @param {string} text */
+  const button = (name, title, onclick, text) =>
+    h(`button.button.sample-${name}`, { 'aria-label': title, title, onclick }, text);
 
   const title = h('h2.cut', { dir: 'auto' });
   const where = h('p.where.muted', { 'aria-live': 'polite' });

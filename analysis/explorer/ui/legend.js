@@ -83,7 +83,7 @@ const Legend = (() => {
   function selects(options) {
     const { color, size } = State.appearance;
     /** @type {Parameters<typeof Dom.select>[1]} */
-    const sizes = [['', 'all the same'], ...options];
+    const sizes = [['', 'equal'], ...options];
     return [
       Dom.select('Colour', options, color, (name) => State.setAppearance({ color: name })),
       Dom.select('Size', sizes, size ?? '', (name) => State.setAppearance({ size: name || null })),
