@@ -161,10 +161,11 @@ const Models = (() => {
   /** Filters by images of a side.
    * @param {Which} side @param {(row: number) => boolean} isChosen @param {string} label */
   function showRows(side, isChosen, label) {
+    const shown = shownSide();
     const rows = d3
       .range(pair.views[side].n)
       .filter(isChosen)
-      .map((row) => translate(side, shownSide(), row))
+      .map((row) => translate(side, shown, row))
       .filter((row) => row !== null);
     Filters.set(ROWS, { kind: 'rows', rows, label });
   }
@@ -219,9 +220,10 @@ const Models = (() => {
     const { color } = State.appearance;
     for (const side of SIDES) {
       const view = pair.views[side];
+      const { legend } = maps[side];
       // Names of groups are on the maps themselves.
-      maps[side].legend.hidden = view.column(color)?.kind !== 'number';
-      Legend.draw(maps[side].legend, view);
+      legend.hidden = view.column(color)?.kind !== 'number';
+      if (!legend.hidden) Legend.draw(legend, view);
     }
     const { compare } = State.manifest;
     const both = (/** @type {Column} */ { name, kind }) =>
