@@ -28,6 +28,16 @@ from analysis.confusion.schema import ClassErrors, Confused, Confusion
 from analysis.label_issues import stage as label_issues
 from analysis.pictures import schema as pictures_schema
 from analysis.pictures import stage as pictures
+from analysis.saliency.schema import (
+    MAPS,
+    Energy,
+    Explained,
+    Faithfulness,
+    Mean,
+    Perturbation,
+    Saliency,
+    SaliencyMaps,
+)
 from analysis.saliency.stage import LAYERS
 from analysis.samples import schema as samples
 from analysis.samples.schema import Samples
@@ -453,32 +463,35 @@ def _pictures(analysis, kind, rng) -> None:
 
 def _saliency(analysis, rng) -> None:
     number, names = len(analysis), analysis.class_names
-    targets = [*names[1:], 'loss', 'cluster']
+    targets = (*names[1:], 'loss', 'cluster')
     label = new_artifacts.load(analysis, Clusters).label
     cells = np.exp(-((np.mgrid[:8, :8] - 3.5) ** 2).sum(0) / 8)
-    maps = np.round(110 * np.roll(cells, 1, 0)).astype(np.int8)
-    arrays = {
-        'targets': np.array(targets),
-        'layers': np.array(LAYERS),
-        'score': np.ones((number, len(targets)), np.float32),
-        'cluster': label,
-        **{
-            f'layer_{i}': np.broadcast_to(maps, (number, len(targets), 8, 8))
-            for i in range(len(LAYERS))
+    cells = np.round(110 * np.roll(cells, 1, 0)).astype(np.int8)
+    maps = SaliencyMaps(
+        targets=targets,
+        layers=LAYERS,
+        score=np.ones((number, len(targets)), np.float32),
+        gradient=np.zeros((number, len(targets), 8, 8), np.uint8),
+        gradient_scale=np.zeros((number, len(targets)), np.float32),
+        layer_maps={
+            layer: np.broadcast_to(cells, (number, len(targets), 8, 8)) for layer in LAYERS
         },
-    }
-    artifacts.save_arrays(analysis, 'saliency', 1, **arrays)
-    area = {'mean': 0.2, 'interval': [0.15, 0.25], 'n': 16}
-    curve = {'curve': [1.0, 0.0], 'area': area, 'gain_over': {'centre': area}}
-    judged = {'images': 16, 'methods': {'gradient': {'deletion': curve, 'insertion': curve}}}
-    energy = [
-        {
-            'group': f'class {names[1]}', 'target': names[1], 'map': 'gradient', 'images': 16,
-            'inside': area, 'area': 0.1, 'lift': 2.0, 'hits': 0.6,
-        }
-    ]  # fmt: skip
-    result = {'options': {}, 'class': judged, 'cluster': judged, 'energy': energy, 'clusters': []}
-    artifacts.save_json(analysis, 'saliency', 1, result)
+        layer_scale=np.zeros((number, len(targets), len(LAYERS)), np.float32),
+        predicted=np.zeros((number, len(names)), np.float32),
+        cluster=label,
+        other=label,
+        common={},
+        agreement={},
+    )
+    new_artifacts.save(analysis, maps, name=MAPS)
+    area = Mean(0.2, (0.15, 0.25), 16)
+    curve = Perturbation((1.0, 0.0), area, {'centre': area})
+    explained = Explained(16, 0.1, {'gradient': Faithfulness(curve, curve)})
+    energy = Energy(f'class {names[1]}', names[1], 'gradient', 16, area, 0.1, 2.0, 0.6)
+    result = Saliency(
+        ('gradient',), explained, explained, None, (energy,), (), {}, {}
+    )  # fmt: skip
+    new_artifacts.save(analysis, result)
 
 
 def write_comparison(this: View, other: View) -> None:

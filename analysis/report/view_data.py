@@ -28,11 +28,12 @@ from analysis.pictures import schema as pictures
 from analysis.pictures.schema import Pictures
 from analysis.report import columns
 from analysis.report.columns import encode
+from analysis.saliency.schema import MAPS, Explained, Saliency, SaliencyMaps
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Similar
 from analysis.similarity_map.schema import SimilarityMap
 from analysis.slices.schema import Slices
-from analysis.stage import artifacts, old_artifacts, storage
+from analysis.stage import artifacts, storage
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.view import View
 
@@ -134,9 +135,7 @@ class HeatMaps:
     files: dict[str, bytes]
 
 
-def heat_maps(
-    found: dict[str, np.ndarray], details: tuple[int, ...], label: np.ndarray | None
-) -> HeatMaps:
+def heat_maps(found: SaliencyMaps, details: tuple[int, ...], label: np.ndarray | None) -> HeatMaps:
     """Draws the heat-maps of some rows.
 
     Args:
@@ -145,21 +144,21 @@ def heat_maps(
       label: clusters as they are now, `[N]`. If the maps are of older ones, none are drawn of
         clusters.
     """
-    targets, layers = found['targets'].tolist(), found['layers'].tolist()
-    if label is None or not np.array_equal(label, found['cluster']):
+    targets = list(found.targets)
+    if label is None or not np.array_equal(label, found.cluster):
         targets = [target for target in targets if target != 'cluster']  # always the last
     result = HeatMaps({}, {}, {})
     for row in details:
         mine = result.rows[row] = {}
         for t, target in enumerate(targets):
-            if np.isfinite(found['score'][row, t]):
+            if np.isfinite(found.score[row, t]):
                 # Clusters are explained by the deep encoder, classes by the end of the decoder.
-                layer = layers.index(DEEP if target == 'cluster' else FINE)
-                cells = found[f'layer_{layer}'][row, t]
+                layer = DEEP if target == 'cluster' else FINE
+                cells = found.layer_maps[layer][row, t]
                 mine[target] = f'saliency/{row}-{t}.webp'
                 result.files[mine[target]] = images.encode(images.color_evidence(cells))
     if label is not None and 'cluster' in targets:
-        maps = found[f'layer_{layers.index(DEEP)}'][:, targets.index('cluster')]
+        maps = found.layer_maps[DEEP][:, targets.index('cluster')]
         for k in range(label.max() + 1):
             result.clusters[k] = f'clusters/{k}.webp'
             mean = maps[label == k].mean(0, dtype=np.float64)
@@ -167,22 +166,24 @@ def heat_maps(
     return result
 
 
-def _short_saliency(result: dict) -> dict:
-    short = {'energy': result['energy']}
-    for kind in ('class', 'cluster'):
-        if kind in result:
-            judged = result[kind]
-            short[kind] = {
-                'images': judged['images'],
-                'methods': {
-                    method: {
-                        how: {key: each[how][key] for key in ('area', 'gain_over')}
-                        for how in ('deletion', 'insertion')
-                    }
-                    for method, each in judged['methods'].items()
-                },
+def _short_saliency(found: Saliency) -> dict[str, Any]:
+    """Areas under deletion and insertion curves, and energies, with their intervals."""
+
+    def areas(explained: Explained) -> dict[str, Any]:
+        methods = {
+            name: {
+                how: {key: msgspec.to_builtins(getattr(part, key)) for key in ('area', 'gain_over')}
+                for how, part in (('deletion', each.deletion), ('insertion', each.insertion))
             }
-    return short
+            for name, each in explained.methods.items()
+        }
+        return {'images': explained.images, 'methods': methods}
+
+    kinds = {'class': found.classes, 'cluster': found.clusters}
+    return {
+        'energy': msgspec.to_builtins(found.energy),
+        **{kind: areas(explained) for kind, explained in kinds.items() if explained},
+    }
 
 
 def read_view(view: View) -> Pieces:
@@ -242,12 +243,10 @@ def read_view(view: View) -> Pieces:
         findings['confusion'] = {
             **storage.to_json(confused), 'pooled': len(confused.pooled)
         }  # fmt: skip
-    if not (view.folder / 'saliency.json').exists():
-        missing.append('saliency')
-    else:
-        findings['saliency'] = _short_saliency(old_artifacts.load_json(view, 'saliency', 1))
+    if saliency := read(Saliency):
+        findings['saliency'] = _short_saliency(saliency)
         if shown:
-            made = heat_maps(old_artifacts.load_arrays(view, 'saliency', 1), shown.details, label)
+            made = heat_maps(artifacts.load(view, SaliencyMaps, MAPS), shown.details, label)
             files = made.files
             for row, paths in made.rows.items():
                 page['pictures']['details'][str(row)]['saliency'] = paths

@@ -1,24 +1,14 @@
-"""Every saliency method on a sample of the images, and what the maps are worth.
-
-saliency_examples.npz (kind 'saliency_examples', version 1), G as in saliency.npz:
-    methods          [M] names
-    class_rows       int64 [J], rows of the images sampled for classes, see `sample_rows`
-    class_label      int64 [J], the class whose evidence is explained
-    class_maps       float16 [J, M, G, G], each divided by its largest absolute value
-    class_prediction uint8 [J, S, S], the network's classes
-    cluster_rows     int64 [E], rows of the exemplars, the nearest to each centroid
-    cluster_label    int64 [E], their cluster
-    cluster_maps     float16 [E, M, G, G]
-    cluster_prediction  uint8 [E, S, S]
+"""The expensive saliency methods on a sample of the images, judged by perturbations.
 
 Gradient and SmoothGrad are lengths over the colour channels, so never negative; the others are
-signed, and what speaks for the score is positive. Integrated gradients and the perturbations begin
-with the image blurred by a Gaussian of a twelfth of its side. For a class both are about its mean
-probability instead of its log-odds, whose gradient near the blurred image is so rough that 16 steps
-missed the completeness of integrated gradients by 83 % (photographs, vehicle experiment).
+signed, and positive is evidence for the score. Integrated gradients and the perturbations start
+from the image blurred by a Gaussian of a twelfth of its side. For a class, both use its mean
+probability instead of its log-odds, whose gradient near the blurred image is too rough for
+completeness (analysis/README.md).
 """
 
 import argparse
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,15 +29,14 @@ from analysis.saliency.methods import (
     smooth_gradient,
     strength,
 )
+from analysis.saliency.schema import Explained, ShuffledWeights
 from analysis.saliency.scores import Clusters, Scores
-from analysis.stage import old_artifacts as artifacts
 from analysis.stage.activations import find_layers
 from analysis.stage.layers import DEEP, FINE, GRID
 from analysis.stage.run import Analysis
 from segmentation.data.examples import Examples
 from segmentation.models.unet import scale_images
 
-VERSION = 1
 METHODS = (
     'gradient',
     'SmoothGrad',
@@ -56,14 +45,23 @@ METHODS = (
     f'A×gradient {FINE}',
     f'Grad-CAM {DEEP}',
 )
-UNSIGNED = METHODS[:2]
 _LEAST_PREDICTED = 0.01  # share of the pixels, of the class in an image sampled for it
 _SHUFFLED_IMAGES = 32
 _BATCH = 16  # at most; integrated gradients and their like need no more to be fast
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Costs of the expensive methods: see `stage.compute`."""
+
+    images: int
+    exemplars: int
+    steps: int
+    samples: int
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the expensive methods cost and what they are asked."""
+    """The settings of the stage."""
     parser.add_argument(
         '--images', type=int, default=128, help='sampled for classes; default: %(default)s'
     )
@@ -80,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--categories',
         default='',
         metavar='NAME,NAME,…',
-        help='categories in whose instances the maps are looked for; default: those of the '
+        help='categories whose instances the maps are compared with; default: those of the '
         f'classes, {" and ".join(pointing.CATEGORIES)}',
     )
 
@@ -158,24 +156,21 @@ def _explain_and_perturb(
     targets: Callable[[np.ndarray, np.ndarray], dict],
     predict: Callable,
     rows: np.ndarray,
-    arguments: argparse.Namespace,
+    label: np.ndarray,
+    options: Options,
     description: str,
-) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Maps, predictions and the judgement by the network of one kind of score.
-
-    Returns:
-      float16 `[J, M, G, G]`, uint8 `[J, S, S]`, and for JSON the completeness of integrated
-      gradients and `saliency_judgement.summarize_curves`.
-    """
+) -> tuple[dict[str, np.ndarray], Explained]:
+    """Maps and predictions (the arrays of `schema.Examples`), and how faithful the maps are."""
     run, examples = analysis.run, analysis.examples
     size, grid = min(_BATCH, len(rows)), min(GRID, run.config.data.image_size)
     input_range, variables = run.config.data.input_range, jax.device_put(run.variables)
-    explain = _make_explain(score, value, input_range, grid, arguments.steps, arguments.samples)
+    explain = _make_explain(score, value, input_range, grid, options.steps, options.samples)
     evaluate = jax.jit(value)
     side = run.config.data.image_size
     maps = np.zeros((len(rows), len(METHODS), grid, grid), np.float16)
     predictions = np.zeros((len(rows), side, side), np.uint8)
-    curves, errors, changes = {}, [], []
+    parts: dict[str, list[np.ndarray]] = {}
+    errors, changes = [], []
     with tqdm(total=len(rows), desc=description, unit='img') as bar:
         for which, count, images in _chunks(examples, rows, size):
             predicted = np.asarray(predict(variables, images))
@@ -189,7 +184,7 @@ def _explain_and_perturb(
             changes.append(change)
             scaled = np.asarray(scale_images(jnp.asarray(images), input_range))
             others = faithfulness.baseline_maps(images, grid, (0, int(which[0])))
-            if 'region' in target:  # what a map must beat to tell more than the prediction does
+            if 'region' in target:  # a map must beat it to show more than the prediction does
                 others['prediction'] = pool(target['region'].astype(np.float32), grid)
             ranked = dict(zip(METHODS, np.moveaxis(found[0], 1, 0), strict=True)) | others
             judged = faithfulness.perturbation_curves(
@@ -199,30 +194,19 @@ def _explain_and_perturb(
                 ranked,
             )
             for method, curve in judged.items():
-                curves.setdefault(method, []).append(curve[:, :count])
+                parts.setdefault(method, []).append(curve[:, :count])
             bar.update(count)
     error, change = np.concatenate(errors), np.concatenate(changes)
-    curves = {method: np.concatenate(parts, 1) for method, parts in curves.items()}
-    return (
-        maps,
-        predictions,
-        {
-            'images': len(rows),
-            'completeness_error': float(np.abs(error).sum() / max(np.abs(change).sum(), 1e-12)),
-            'methods': faithfulness.summarize_curves(curves),
-        },
-    )
+    curves = {method: np.concatenate(each, 1) for method, each in parts.items()}
+    missed = float(np.abs(error).sum() / max(np.abs(change).sum(), 1e-12))
+    arrays = {'rows': rows, 'label': label, 'maps': maps, 'prediction': predictions}
+    return arrays, Explained(len(rows), missed, faithfulness.summarize_curves(curves))
 
 
 def _shuffle_weights(
     analysis: Analysis, scores: Scores, rows: np.ndarray, classes: np.ndarray
-) -> dict[str, Any]:
-    """The sanity check: how alike maps are to those of a network that forgets block by block.
-
-    Returns:
-      For JSON: `blocks` from the last to the first, per method the mean rank correlation after each
-      block, and `between_images`: that of maps of different images, what alike means by chance.
-    """
+) -> ShuffledWeights:
+    """The sanity check: similarity of the maps to those of a network with shuffled weights."""
     run = analysis.run
     size, grid = min(_BATCH, len(rows)), min(GRID, run.config.data.image_size)
     order = np.random.default_rng(1).permutation(len(rows))[:_SHUFFLED_IMAGES]
@@ -262,7 +246,8 @@ def _shuffle_weights(
 
     correlation = faithfulness.rank_correlation
     original = all_maps(run.variables)
-    blocks, methods = [], {name: [] for name in original}
+    blocks: list[str] = []
+    methods: dict[str, list[float]] = {name: [] for name in original}
     layers = list(find_layers(run, ('*',)))
     cascade = faithfulness.cascade(run.variables, layers, seed=0)
     for block, variables in tqdm(cascade, desc='shuffled weights', unit='block'):
@@ -273,82 +258,53 @@ def _shuffle_weights(
         name: float(correlation(maps, np.roll(maps, 1, 0)).mean())
         for name, maps in original.items()
     }
-    return {'images': len(rows), 'blocks': blocks, 'methods': methods, 'between_images': between}
+    correlations = {name: tuple(values) for name, values in methods.items()}
+    return ShuffledWeights(len(rows), tuple(blocks), correlations, between)
 
 
-def judge_or_load(
-    analysis: Analysis,
-    clusters: Clusters | None,
-    arrays: dict[str, np.ndarray],
-    arguments: argparse.Namespace,
+def judge(
+    analysis: Analysis, clusters: Clusters | None, shares: np.ndarray, options: Options
 ) -> dict[str, Any]:
-    """saliency.json as it was written before for the same options and maps, or made now.
+    """The fields of `Saliency` that the expensive methods give.
 
-    Raises:
-      ValueError: a file is there that does not fit, an unknown category, or a number below 1.
+    Args:
+      analysis: whose images.
+      clusters: of `open_clusters`.
+      shares: `[N, C]`, share of the pixels that are predicted as each class.
+      options: costs.
     """
-    options = {
-        key: getattr(arguments, key)
-        for key in ('images', 'exemplars', 'steps', 'samples', 'categories')
-    }
-    if bad := [key for key, value in options.items() if key != 'categories' and value < 1]:
-        raise ValueError(f'--{bad[0]} must be at least 1.')
-    groups = pointing.category_groups(analysis, arguments.categories)
-    origin = artifacts.origin(analysis, 'saliency.npz', **options)
-    files = 'saliency_examples.npz', 'saliency.json'
-    if not arguments.force and all(
-        artifacts.is_current(analysis, f, VERSION, origin) for f in files
-    ):
-        return artifacts.load_json(analysis, 'saliency', VERSION)
-    result, made = _judge(analysis, clusters, arrays, groups, arguments)
-    result = {'options': options, **result}
-    artifacts.save_arrays(analysis, 'saliency_examples', VERSION, origin, **made)
-    artifacts.save_json(analysis, 'saliency', VERSION, result, origin)
-    return result
-
-
-def load(analysis: Analysis) -> dict[str, np.ndarray]:
-    """The maps of the examples, see the module's docstring.
-
-    Raises:
-      ValueError: they are missing, damaged, or do not fit.
-    """
-    return artifacts.load_arrays(analysis, 'saliency_examples', VERSION)
-
-
-def _judge(analysis, clusters, arrays, groups, arguments) -> tuple[dict, dict[str, np.ndarray]]:
-    """Content of saliency.json but for `options`, and of saliency_examples.npz."""
     run = analysis.run
     scores = Scores(run.model, clusters)
 
     @jax.jit
-    def predict(variables, images):
+    def predict(variables: Any, images: jax.Array) -> jax.Array:
         scaled = scale_images(images, run.config.data.input_range)
         return scores.logits(variables, scaled).argmax(-1).astype(jnp.uint8)
 
-    rows, classes = sample_rows(arrays['predicted'], arguments.images)
+    rows, classes = sample_rows(shares, options.images)
 
-    def class_target(which, predicted):
+    def class_target(which: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
         return {
             'region': predicted == classes[which][:, None, None],
             'label': classes[which],
         }
 
-    result, made = {}, {'methods': np.array(METHODS), 'class_rows': rows, 'class_label': classes}
+    result: dict[str, Any] = {
+        'classes': None, 'clusters': None, 'shuffled_weights': None, 'class_examples': {},
+        'cluster_examples': {},
+    }  # fmt: skip
     if len(rows):
-        made['class_maps'], made['class_prediction'], result['class'] = _explain_and_perturb(
-            analysis, scores.class_score, scores.class_value, class_target, predict, rows,
-            arguments, 'classes explained',
+        result['class_examples'], result['classes'] = _explain_and_perturb(
+            analysis, scores.class_score, scores.class_value, class_target, predict, rows, classes,
+            options, 'classes explained',
         )  # fmt: skip
         result['shuffled_weights'] = _shuffle_weights(analysis, scores, rows, classes)
     if clusters:
-        exemplars = clusters.exemplars(arguments.exemplars)
-        made['cluster_rows'] = exemplars
-        made['cluster_label'] = clusters.label[exemplars].astype(np.int64)
-        made['cluster_maps'], made['cluster_prediction'], result['cluster'] = _explain_and_perturb(
+        exemplars = clusters.exemplars(options.exemplars)
+        label = clusters.label[exemplars].astype(np.int64)
+        result['cluster_examples'], result['clusters'] = _explain_and_perturb(
             analysis, scores.cluster_score, scores.cluster_score,
-            lambda which, _: clusters.target(exemplars[which]), predict, exemplars,
-            arguments, 'clusters explained',
+            lambda which, _: clusters.target(exemplars[which]), predict, exemplars, label,
+            options, 'clusters explained',
         )  # fmt: skip
-    result['energy'] = pointing.measure(analysis, arrays, groups)
-    return result, made
+    return result

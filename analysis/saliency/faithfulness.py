@@ -1,7 +1,6 @@
-"""How good a saliency map is, asked of the network and of the annotations.
+"""How faithful a saliency map is, by the network and by the annotations: plain functions.
 
-Maps are `[..., G, G]` over a grid of cells; the higher a cell, the more it is said to speak for the
-score. All of these are plain functions, so that planted truth can be scored by them too.
+Maps are `[..., G, G]` over a grid of cells; higher cells are more evidence for the score.
 """
 
 import re
@@ -14,6 +13,7 @@ import numpy as np
 from scipy import ndimage, stats
 
 from analysis.saliency.methods import pool
+from analysis.saliency.schema import Faithfulness, Mean, Perturbation
 from segmentation import metrics
 from segmentation.data import transforms
 from segmentation.data.masks import nearest_indices
@@ -25,7 +25,7 @@ _RESAMPLES = 2000
 
 
 def baseline_maps(images: np.ndarray, size: int, seed: Sequence[int]) -> dict[str, np.ndarray]:
-    """Maps that know nothing of the network: random, the middle, and edges (Sobel, of luma).
+    """Maps that do not depend on the network: random, centre, and edges (Sobel, of luma).
 
     Args:
       images: uint8 `[B, S, S, 3]`.
@@ -78,7 +78,7 @@ def perturbation_curves(
     maps: Mapping[str, np.ndarray],
     fractions: Sequence[float] = FRACTIONS,
 ) -> dict[str, np.ndarray]:
-    """Deletion and insertion (Petsiuk et al. 2018): what a score does as cells go or come.
+    """Deletion and insertion (Petsiuk et al. 2018): the score as cells are removed or added.
 
     Deletion replaces cells by those of the blurred image, highest first; a good map makes the score
     fall early. Insertion begins with the blurred image and puts cells back; it rises early.
@@ -114,43 +114,41 @@ def area_under(curves: np.ndarray, fractions: Sequence[float] = FRACTIONS) -> np
     return np.trapezoid(curves, [0, *fractions, 1], axis=-1)
 
 
-def mean_interval(values: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """Mean over images with a 95 % bootstrap interval, for JSON; None of no value."""
+def mean_interval(values: np.ndarray, seed: int = 0) -> Mean:
+    """Mean over the images that have a value (not NaN)."""
     values = values[~np.isnan(values)]
     if not len(values):
-        return {'mean': None, 'interval': None, 'n': 0}
+        return Mean(None, None, 0)
     weights = np.random.default_rng(seed).multinomial(
         len(values), np.full(len(values), 1 / len(values)), size=_RESAMPLES
     )
-    interval = metrics.percentile_interval(weights @ values / len(values))
-    return {'mean': float(values.mean()), 'interval': interval.tolist(), 'n': len(values)}
+    low, high = metrics.percentile_interval(weights @ values / len(values)).tolist()
+    return Mean(float(values.mean()), (low, high), len(values))
 
 
-def summarize_curves(curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """For JSON: mean curves, areas under them, and each method's paired gain over each baseline.
+def summarize_curves(curves: Mapping[str, np.ndarray]) -> dict[str, Faithfulness]:
+    """Mean curves, areas under them, and each method's paired gain over each baseline.
 
-    A gain is positive where the method is the better one: its area under deletion is smaller, or
-    its area under insertion larger, on the same images.
+    A gain is positive if the method is better than the baseline on the same images: its area under
+    deletion is smaller, or its area under insertion larger.
 
     Args:
       curves: method → `[2, B, F + 2]` with the `BASELINES` among the methods.
     """
     areas = {method: area_under(each) for method, each in curves.items()}
-    result = {}
-    for method, each in curves.items():
-        result[method] = {
-            kind: {
-                'curve': each[k].mean(0).tolist(),
-                'area': mean_interval(areas[method][k]),
-                'gain_over': {
-                    other: mean_interval(sign * (areas[method][k] - areas[other][k]))
-                    for other in BASELINES
-                    if other != method
-                },
-            }
-            for k, (kind, sign) in enumerate((('deletion', -1), ('insertion', 1)))
+
+    def summarize(method: str, k: int, sign: int) -> Perturbation:
+        gains = {
+            other: mean_interval(sign * (areas[method][k] - areas[other][k]))
+            for other in BASELINES
+            if other != method
         }
-    return result
+        curve = tuple(curves[method][k].mean(0).tolist())
+        return Perturbation(curve, mean_interval(areas[method][k]), gains)
+
+    return {
+        method: Faithfulness(summarize(method, 0, -1), summarize(method, 1, 1)) for method in curves
+    }
 
 
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -198,7 +196,7 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def cascade(variables: Any, layers: Sequence[str], seed: int) -> Iterator[tuple[str, Any]]:
-    """A network that forgets what it learnt, block by block from its end (Adebayo et al. 2018).
+    """A network whose weights are shuffled block by block from its end (Adebayo et al. 2018).
 
     The parameters of a block are shuffled, each array within itself, which keeps their scale (a
     fresh initialisation need not fit the BatchNorm statistics, which stay).

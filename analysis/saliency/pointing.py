@@ -1,8 +1,8 @@
 """Whether saliency maps point at annotated instances.
 
 Energy (Wang et al. 2020) is the share of a map's positive part that lies inside the instances of
-some categories. A map that knows nothing has as much there as they have of the image's area, so the
-ratio of both, the lift, is 1 for it.
+some categories. For a map that is the same everywhere, it equals their share of the image's area:
+the lift, the ratio of both, is 1.
 """
 
 import functools
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from analysis.saliency.faithfulness import baseline_maps, energy_inside, mean_interval, pointing_hit
 from analysis.saliency.methods import pool
+from analysis.saliency.schema import Energy, SaliencyMaps
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis
 from segmentation.data import label_spaces
@@ -39,7 +40,7 @@ def category_groups(analysis: Analysis, asked: str) -> dict[str, list[int]]:
     if asked:
         names = [name.strip() for name in asked.split(',')]
         return {name: label_spaces.category_ids([name], categories) for name in names}
-    space = label_spaces.parse_label_space(analysis.run.config.data.label_space)
+    space = label_spaces.parse_label_space(analysis.config.data.label_space)
     groups = {
         f'class {name}': label_spaces.category_ids(members, categories)
         for name, members in zip(space.class_names[1:], space.members[1:], strict=True)
@@ -49,8 +50,8 @@ def category_groups(analysis: Analysis, asked: str) -> dict[str, list[int]]:
 
 
 def measure(
-    analysis: Analysis, arrays: dict[str, np.ndarray], groups: dict[str, list[int]]
-) -> list[dict]:
+    analysis: Analysis, found: SaliencyMaps, groups: dict[str, list[int]]
+) -> tuple[Energy, ...]:
     """How much of each kind of map lies inside instances, over all images that have any.
 
     An image counts where all categories of the group are completely annotated; crowd regions count
@@ -59,24 +60,22 @@ def measure(
 
     Args:
       analysis: whose images.
-      arrays: of saliency.npz.
+      found: maps of all images.
       groups: of `category_groups`.
 
     Returns:
-      Rows for JSON: `group`, `target`, `map`, `images`, `inside` (mean energy with interval),
-      `area` (mean share of the image), `lift` (their ratio), and `hits`: share of the images in
-      which the map's highest cell is inside of an instance or within 15 / 224 of the side of it.
+      Rows; near an instance is within 15 / 224 of the side.
     """
     result = []
-    for group, (rows, area, measured) in _measure_images(analysis, arrays, groups).items():
+    for group, (rows, area, measured) in _measure_images(analysis, found, groups).items():
         for (target, name), (inside, hits) in measured.items():
             everyone = np.arange(len(rows))
             subsets = {target: everyone}
-            if target in arrays['targets']:
-                t = arrays['targets'].tolist().index(target)
-                subsets[target] = everyone[~np.isnan(arrays['score'][rows, t])]
+            if target in found.targets:
+                t = found.targets.index(target)
+                subsets[target] = everyone[~np.isnan(found.score[rows, t])]
             if target == 'cluster':
-                subsets |= _most_of_a_cluster(arrays['cluster'], rows, subsets[target])
+                subsets |= _most_of_a_cluster(found.cluster, rows, subsets[target])
             for title, chosen in subsets.items():
                 known = chosen[~np.isnan(inside[chosen])]
                 if not len(known):
@@ -84,35 +83,34 @@ def measure(
                 energy, share = mean_interval(inside[chosen]), float(area[known].mean())
                 there = hits[known][~np.isnan(hits[known])]
                 result.append(
-                    {
-                        **{'group': group, 'target': title, 'map': name, 'images': len(known)},
-                        **{'inside': energy, 'area': share, 'lift': energy['mean'] / share},
-                        'hits': float(there.mean()) if len(there) else None,
-                    }
-                )
-    return result
+                    Energy(
+                        group, title, name, len(known), energy, share, (energy.mean or 0) / share,
+                        float(there.mean()) if len(there) else None,
+                    )
+                )  # fmt: skip
+    return tuple(result)
 
 
 def _measure_images(
-    analysis: Analysis, arrays: dict[str, np.ndarray], groups: dict[str, list[int]]
+    analysis: Analysis, maps_of: SaliencyMaps, groups: dict[str, list[int]]
 ) -> dict[str, tuple[np.ndarray, np.ndarray, dict]]:
     """What `measure` takes means of, by group that any image has.
 
     Returns:
       Rows of the images `[n]`, share of each under instances `[n]`, and by target ('–' for maps
-      that know nothing of the network) and map: energy inside `[n]`, NaN for none, and whether the
+      that do not depend on the network) and map: energy inside `[n]`, NaN for none, and whether the
       highest cell hits `[n]`, NaN where no cell is mostly in an instance.
     """
-    grid, layers = arrays['gradient'].shape[-1], arrays['layers'].tolist()
+    grid = maps_of.gradient.shape[-1]
     found: dict[str, dict] = {group: {} for group in groups}
     # In blocks: of all images the maps alone would take gigabytes.
-    for start in tqdm(range(0, len(analysis.examples), _BLOCK), desc='instances', unit='block'):
+    for start in tqdm(range(0, len(analysis), _BLOCK), desc='instances', unit='block'):
         block = slice(start, start + _BLOCK)
         maps = {}
-        for t, target in enumerate(arrays['targets'].tolist()):
-            maps[target, 'gradient'] = arrays['gradient'][block, t].astype(np.float32)
+        for t, target in enumerate(maps_of.targets):
+            maps[target, 'gradient'] = maps_of.gradient[block, t].astype(np.float32)
             for layer in (DEEP, FINE):
-                cells = arrays[f'layer_{layers.index(layer)}'][block, t].astype(np.float32)
+                cells = maps_of.layer_maps[layer][block, t].astype(np.float32)
                 maps[target, f'A×gradient {layer}'] = np.asarray(_enlarge(cells, grid))
         for group, (rows, masks, nothing) in _masks(analysis, groups, grid, start).items():
             parts = {'rows': rows, 'area': masks.mean((1, 2), dtype=np.float64)}
@@ -138,8 +136,8 @@ def _measure_images(
 def _masks(
     analysis: Analysis, groups: dict[str, list[int]], grid: int, start: int
 ) -> dict[str, tuple]:
-    """Of a block by group, where there are any: rows `[n]`, masks `[n, G, G]` and maps that know
-    nothing of the network."""
+    """Of a block by group, where there are any: rows `[n]`, masks `[n, G, G]` and maps that
+    do not depend on the network."""
     examples = analysis.examples
     found: dict[str, list[tuple]] = {group: [] for group in groups}
     for row in range(start, min(start + _BLOCK, len(examples))):

@@ -1,55 +1,39 @@
-"""Shows which pixels and features the network goes by, and asks whether the maps can be believed.
+"""Shows which pixels and features drive the network, and whether the maps can be trusted.
 
     python -m analysis.saliency --workdir runs/person_car --split val
 
-Every image gets plain gradients and layer-wise maps for each class, for the loss and, where
-analysis.clusters was run, for its membership of its cluster (scores: analysis/saliency/scores.py).
-SmoothGrad, integrated gradients and Grad-CAM are made for a fixed sample of images with classes
-and for exemplars of the clusters, and all methods are judged on them: deletion and insertion
-against random, centre and edge maps, shuffled weights, and instances of categories.
+Every image gets plain gradients and layer-wise maps for each class, for the loss and, if
+analysis.clusters was run, for its cluster membership (`saliency.scores`). SmoothGrad, integrated
+gradients and Grad-CAM are computed for a fixed sample of images with classes and for exemplars of
+the clusters. All methods are judged on these: by deletion and insertion against random, centre and
+edge maps, by shuffled weights, and by instances of categories.
 
-Writes into the run's `analysis/<split>-<step>/` (what is there and fits is not made again):
-
-saliency.npz (kind 'saliency', version 1), with G = 32 (or the image's side, if less):
-    targets          [T] names: the classes but background, 'loss', then maybe 'cluster'
-    layers           [L] names, such as 'encoder/block_6_expand_relu'
-    score            float32 [N, T], NaN where there is none: class not predicted, no cluster
-    gradient         uint8 [N, T, G, G], mean over a cell of the length of ∂score/∂pixel, as a
-                     share of its maximum in steps of 1/255
-    gradient_scale   float32 [N, T], that maximum, per unit of the network's input
-    layer_<i>        int8 [N, T, h, w], Σ over channels of A·∂score/∂A at layer i, as a share of its
-                     largest absolute value in steps of 1/127; positive speaks for the score
-    layer_scale      float32 [N, T, L], that value
-    predicted        float32 [N, C], share of pixels that the network gives to each class
-    cluster, other   int32 [N], the clusters compared (K of them); -1 in both without clusters
-    common_<i>       float32 [K, C_i], mean over a cluster's members of each channel's Σ over places
-                     of A·∂margin/∂A, as a share of the image's sum of absolute values in layer i
-    agreement_<i>    float32 [K, C_i], share of the members in which it is positive
-
-saliency_examples.npz   see analysis/saliency/examples.py
-saliency.json           everything that is printed
-saliency-*.png          a sheet per class and per cluster, an overview of the clusters (with the
-                        maps of analysis/saliency/membership_maps.py), the curves
+Figures are a sheet per class and per cluster, an overview of the clusters and the curves.
 """
 
-import argparse
+import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from analysis.saliency import examples as saliency_examples
-from analysis.saliency import tables as saliency_tables
+from analysis.clusters import stage as clusters_stage
+from analysis.clusters.schema import Clusters as ClustersResult
+from analysis.embeddings import stage as embeddings
+from analysis.embeddings.schema import Embeddings
+from analysis.saliency import pointing, tables
+from analysis.saliency.examples import METHODS, Options, add_arguments, judge
 from analysis.saliency.methods import attribute, pool, strength
+from analysis.saliency.schema import MAPS, Channel, CommonFeatures, Saliency, SaliencyMaps
 from analysis.saliency.scores import Clusters, Scores, open_clusters
-from analysis.stage import old_artifacts as artifacts
-from analysis.stage.command import make_parser, run_command
+from analysis.stage import artifacts
+from analysis.stage.contract import Stage
 from analysis.stage.layers import GRID
 from analysis.stage.run import Analysis
 from segmentation.data import input_pipeline
 from segmentation.models.unet import scale_images
 
-VERSION = 1
 LAYERS = (
     'encoder/block_3_expand_relu',
     'encoder/block_6_expand_relu',
@@ -60,17 +44,8 @@ LAYERS = (
 )
 
 
-def load(analysis: Analysis) -> dict[str, np.ndarray]:
-    """The maps of every image, see the module's docstring.
-
-    Raises:
-      ValueError: they are missing, damaged, or do not fit.
-    """
-    return artifacts.load_arrays(analysis, 'saliency', VERSION)
-
-
-def _make_attribution(scores: Scores, input_range: str, grid: int):
-    """Jitted: maps of a batch, everything but the batch's T × what is kept stays on the device."""
+def _make_attribution(scores: Scores, input_range: str, grid: int) -> tuple[Any, Any]:
+    """Jitted functions for maps of a batch; only what is kept leaves the device."""
 
     def reduced(found):
         maps = {layer: pool(each, min(grid, each.shape[-1])) for layer, each in found.maps.items()}
@@ -101,19 +76,16 @@ def _quantise(maps: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray]:
     return np.round(share * np.iinfo(dtype).max).astype(dtype), scale
 
 
-def compute(
-    analysis: Analysis, clusters: Clusters | None, progress: bool = True
-) -> dict[str, np.ndarray]:
-    """Plain gradients and layer maps of every image; the arrays of saliency.npz.
+def compute_maps(analysis: Analysis, clusters: Clusters | None) -> SaliencyMaps:
+    """Plain gradients and layer maps of every image.
 
     Args:
       analysis: whose images.
       clusters: of `open_clusters`.
-      progress: show a bar.
     """
     run, examples = analysis.run, analysis.examples
     grid = min(GRID, run.config.data.image_size)
-    number, classes = len(examples), len(run.class_names)
+    number, classes = len(examples), len(analysis.class_names)
     targets = [*run.class_names[1:], 'loss', *(['cluster'] if clusters else [])]
     pixels, cluster = _make_attribution(
         Scores(run.model, clusters), run.config.data.input_range, grid
@@ -125,25 +97,29 @@ def compute(
         'layer_scale': np.zeros((number, len(targets), len(LAYERS)), np.float32),
         'predicted': np.zeros((number, classes), np.float32),
     }
-    common, positive = {}, {}
+    layer_maps: dict[str, np.ndarray] = {}
+    common: dict[str, np.ndarray] = {}
+    positive: dict[str, np.ndarray] = {}
 
-    def keep(rows, t, score, gradient, maps):
+    def keep(
+        rows: np.ndarray, t: int, score: np.ndarray, gradient: np.ndarray,
+        maps: dict[str, np.ndarray],
+    ) -> None:  # fmt: skip
         arrays['score'][rows, t] = score
         arrays['gradient'][rows, t], arrays['gradient_scale'][rows, t] = _quantise(
             gradient, np.uint8
         )
         for i, layer in enumerate(LAYERS):
             values, arrays['layer_scale'][rows, t, i] = _quantise(maps[layer], np.int8)
-            name = f'layer_{i}'
-            if name not in arrays:
+            if layer not in layer_maps:
                 shape = number, len(targets), *values.shape[1:]
-                arrays[name] = np.zeros(shape, np.int8)
-            arrays[name][rows, t] = values
+                layer_maps[layer] = np.zeros(shape, np.int8)
+            layer_maps[layer][rows, t] = values
 
     batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)
     variables = jax.device_put(run.variables)
     description = f'saliency, {analysis.split} at step {run.step}'
-    with tqdm(total=number, desc=description, unit='img', disable=not progress) as bar:
+    with tqdm(total=number, desc=description, unit='img') as bar:
         for batch in batches:
             rows = batch['index'][batch['index'] >= 0]
             count = len(rows)
@@ -181,74 +157,103 @@ def compute(
                         np.add.at(total.setdefault(layer, empty), label[member], each)
             bar.update(count)
     nobody = np.full(number, -1, np.int32)
-    arrays |= {
-        'targets': np.array(targets),
-        'layers': np.array(LAYERS),
-        'cluster': clusters.label if clusters else nobody,
-        'other': clusters.other if clusters else nobody,
-    }
     if clusters:
-        sizes = np.bincount(
-            clusters.label[clusters.label >= 0], minlength=len(clusters.centroids)
-        ).clip(1)[:, None]
-        for i, layer in enumerate(LAYERS):
-            arrays[f'common_{i}'] = (common[layer] / sizes).astype(np.float32)
-            arrays[f'agreement_{i}'] = (positive[layer] / sizes).astype(np.float32)
-    return arrays
+        members = clusters.label[clusters.label >= 0]
+        sizes = np.bincount(members, minlength=len(clusters.centroids)).clip(1)[:, None]
+        common, positive = (
+            {layer: (total[layer] / sizes).astype(np.float32) for layer in LAYERS}
+            for total in (common, positive)
+        )
+    return SaliencyMaps(
+        targets=tuple(targets),
+        layers=LAYERS,
+        layer_maps=layer_maps,
+        cluster=clusters.label if clusters else nobody,
+        other=clusters.other if clusters else nobody,
+        common=common,
+        agreement=positive,
+        **arrays,
+    )
 
 
-def compute_or_load(
-    analysis: Analysis, clusters: Clusters | None, force: bool = False
-) -> dict[str, np.ndarray]:
-    """The maps as written before, or computed and written now.
-
-    They are computed again if they are of other clusters than there are now.
-
-    Raises:
-      ValueError: a file is there that is damaged or of other images, and `force` is not given.
-    """
-    origin = artifacts.origin(analysis, *(('embeddings.npz', 'clusters.npz') if clusters else ()))
-    if not force and artifacts.is_current(analysis, 'saliency.npz', VERSION, origin):
-        return load(analysis)
-    arrays = compute(analysis, clusters)
-    artifacts.save_arrays(analysis, 'saliency', VERSION, origin, **arrays)
-    return arrays
-
-
-def common_features(arrays: dict[str, np.ndarray], number: int = 5) -> list[dict]:
-    """For JSON: per cluster its size and, per layer, the channels its members have in common.
+def common_features(found: SaliencyMaps, number: int = 5) -> tuple[CommonFeatures, ...]:
+    """Per cluster its size and, per layer, the channels that its members have in common.
 
     Channels are ordered by mean share of the margin times the share of members that agree.
     """
-    label = arrays['cluster']
     result = []
-    for k in range(len(arrays.get('common_0', ()))):
+    for k in range(len(next(iter(found.common.values()), ()))):
         layers = {}
-        for i, layer in enumerate(arrays['layers'].tolist()):
-            mean, agreement = arrays[f'common_{i}'][k], arrays[f'agreement_{i}'][k]
+        for layer in found.layers:
+            mean, agreement = found.common[layer][k], found.agreement[layer][k]
             best = np.argsort(-mean * agreement, kind='stable')[:number]
-            layers[layer] = [
-                {'channel': c, 'share': float(mean[c]), 'agreement': float(agreement[c])}
-                for c in best.tolist()
-            ]
-        result.append({'cluster': k, 'size': int((label == k).sum()), 'layers': layers})
-    return result
+            layers[layer] = tuple(
+                Channel(c, float(mean[c]), float(agreement[c])) for c in best.tolist()
+            )
+        result.append(CommonFeatures(k, int((found.cluster == k).sum()), layers))
+    return tuple(result)
 
 
-def _run(arguments: argparse.Namespace) -> dict:
-    analysis = artifacts.open_chosen(arguments)
+def maps(analysis: Analysis, clusters: Clusters | None) -> SaliencyMaps:
+    """The maps of every image: read if they are up to date, else computed and written.
+
+    Raises:
+      ValueError: an artifact is damaged or of other images.
+    """
+    reads = (Embeddings.NAME, ClustersResult.NAME) if clusters else ()
+    if not artifacts.is_current(analysis, SaliencyMaps, reads, name=MAPS):
+        artifacts.save(analysis, compute_maps(analysis, clusters), reads, name=MAPS)
+    return artifacts.load(analysis, SaliencyMaps, MAPS)
+
+
+def compute(
+    analysis: Analysis,
+    images: int = 128,
+    exemplars: int = 6,
+    steps: int = 32,
+    samples: int = 12,
+    categories: str = '',
+) -> Saliency:
+    """Computes the maps of every image, and judges all methods on examples.
+
+    Args:
+      analysis: whose images.
+      images: sampled for classes.
+      exemplars: of each cluster.
+      steps: of integrated gradients.
+      samples: noisy copies of SmoothGrad.
+      categories: names with commas; maps are judged by their instances. Default: those of the
+        classes, and `pointing.CATEGORIES`.
+
+    Raises:
+      ValueError: a number below 1, or an unknown category.
+    """
+    options = Options(images, exemplars, steps, samples)
+    for name, value in dataclasses.asdict(options).items():
+        if value < 1:
+            raise ValueError(f'--{name} must be at least 1.')
+    groups = pointing.category_groups(analysis, categories)
     clusters = open_clusters(analysis)
-    arrays = compute_or_load(analysis, clusters, arguments.force)
-    result = saliency_examples.judge_or_load(analysis, clusters, arrays, arguments)
-    result['clusters'] = common_features(arrays)
-    figures = saliency_tables.draw(analysis, arrays, result)
-    text = saliency_tables.to_markdown(result, [path.name for path in figures])
-    print(f'{analysis.folder}:', text, sep='\n\n')
-    return result
+    found = maps(analysis, clusters)
+    judged = judge(analysis, clusters, found.predicted, options)
+    return Saliency(
+        methods=METHODS,
+        energy=pointing.measure(analysis, found, groups),
+        common_features=common_features(found),
+        **judged,
+    )
+
+
+STAGE = Stage(
+    Saliency,
+    __doc__,
+    compute,
+    tables.to_markdown,
+    tables.draw,
+    reads_if_there=(embeddings.STAGE, clusters_stage.STAGE),
+    add_arguments=add_arguments,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = make_parser('saliency', __doc__)
-    saliency_examples.add_arguments(parser)
-    parser.add_argument('--force', action='store_true', help='compute everything again')
-    return run_command(parser.parse_args(argv), _run)
+    return STAGE.main(argv)

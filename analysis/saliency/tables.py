@@ -1,13 +1,12 @@
 """Tables and figures of the saliency analysis.
 
-Heat-maps lie over the picture in gray. Maps that are never negative go from dark to yellow; signed
-ones are orange where something speaks for the score and purple where it speaks against it.
+Heat-maps are drawn over the gray image. Maps that are never negative go from dark to yellow; signed
+ones are orange for evidence for the score and purple for evidence against it.
 """
 
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,21 +14,24 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from analysis.clusters.schema import Clusters
-from analysis.saliency import examples as saliency_examples
+from analysis.figures import palette
 from analysis.saliency import membership_maps
 from analysis.saliency.faithfulness import BASELINES, FRACTIONS
+from analysis.saliency.schema import METHODS_UNSIGNED, Examples, Perturbation, Saliency
 from analysis.saliency.scores import open_clusters
 from analysis.stage import artifacts
+from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis
 from segmentation import markdown, overlays
 
 _SHEET_ROWS = 8
 _TILE = 128  # pixels, at least
 _GAP = 4
-# Of signed maps: orange and purple.
-_FOR, _AGAINST = np.array([230, 97, 1]) / 255, np.array([94, 60, 153]) / 255
-# Okabe and Ito's, and a dash for what knows nothing of the network.
-_COLORS = ('#0072B2', '#56B4E9', '#009E73', '#D55E00', '#E69F00', '#CC79A7')
+_FOR, _AGAINST = (np.array(palette.rgb(color)) / 255 for color in (palette.FOR, palette.AGAINST))
+_COLORS = (
+    palette.BLUE, palette.SKY, palette.GREEN, palette.VERMILLION, palette.ORANGE, palette.PURPLE,
+)  # fmt: skip
+# Of maps that do not depend on the network.
 _DASHES = {'random': ':', 'centre': '--', 'edges': '-.', 'prediction': '-'}
 
 
@@ -93,98 +95,98 @@ def _name_file(text: str) -> str:
     return re.sub(r'[^A-Za-z0-9_-]+', '-', text)
 
 
-def draw(
-    analysis: Analysis, arrays: dict[str, np.ndarray], result: dict[str, Any]
-) -> list[pathlib.Path]:
-    """Writes all figures into the folder of the analysis, and removes those of before."""
+def draw(analysis: Analysis, result: Saliency) -> list[pathlib.Path]:
+    """Writes all figures into the folder of the analysis, and removes older ones."""
     for old in analysis.folder.glob('saliency-*.png'):
         old.unlink()
-    made = saliency_examples.load(analysis)
-    names = analysis.run.class_names
+    names = analysis.class_names
     paths = []
-    if len(made['class_rows']):
-        for k in np.unique(made['class_label']).tolist():
-            chosen = np.flatnonzero(made['class_label'] == k)[:_SHEET_ROWS]
-            paths.append(
-                _examples_sheet(
-                    analysis, made, 'class', chosen,
-                    f'saliency-class-{_name_file(names[k])}.png',
-                    f'What speaks for {names[k]} where the network sees it',
-                )
-            )  # fmt: skip
-    if 'cluster_rows' in made:
-        cluster_names = artifacts.load(analysis, Clusters).names
-        for k in np.unique(made['cluster_label']).tolist():
-            chosen = np.flatnonzero(made['cluster_label'] == k)
-            size = int((arrays['cluster'] == k).sum())
-            paths.append(
-                _examples_sheet(
-                    analysis, made, 'cluster', chosen, f'saliency-cluster-{k}.png',
-                    f'What makes the exemplars of cluster {k} ({size} images) belong there: '
-                    f'{cluster_names[k]}',
-                )
-            )  # fmt: skip
-        paths.append(_clusters_overview(analysis, made, arrays))
-    if 'class' in result:
+    if made := result.examples('class'):
+        for k in np.unique(made.label).tolist():
+            chosen = np.flatnonzero(made.label == k)[:_SHEET_ROWS]
+            file = f'saliency-class-{_name_file(names[k])}.png'
+            title = f'Evidence for {names[k]} where the network predicts it'
+            paths.append(_examples_sheet(analysis, result.methods, made, chosen, file, title))
+    if made := result.examples('cluster'):
+        clusters = artifacts.load(analysis, Clusters)
+        for k in np.unique(made.label).tolist():
+            chosen = np.flatnonzero(made.label == k)
+            title = (
+                f'Evidence for membership of the exemplars of cluster {k} '
+                f'({(clusters.label == k).sum()} images): {clusters.names[k]}'
+            )
+            file = f'saliency-cluster-{k}.png'
+            paths.append(_examples_sheet(analysis, result.methods, made, chosen, file, title))
+        paths.append(_clusters_overview(analysis, made, clusters.label))
+    if result.classes:
         paths.append(_curves(analysis.folder / 'saliency-judgement.png', result))
     return paths
 
 
-def _examples_sheet(analysis, made, kind, chosen, file, title) -> pathlib.Path:
+def _examples_sheet(
+    analysis: Analysis,
+    methods: tuple[str, ...],
+    made: Examples,
+    chosen: np.ndarray,
+    file: str,
+    title: str,
+) -> pathlib.Path:
     rows, row_names = [], []
     for i in chosen:
-        example = analysis.examples[int(made[f'{kind}_rows'][i])]
+        example = analysis.examples[int(made.rows[i])]
         image = example['image']
-        maps = made[f'{kind}_maps'][i]
         rows.append(
             [
                 image,
                 overlays.overlay(image, example['label']),
-                overlays.overlay(image, made[f'{kind}_prediction'][i]),
+                overlays.overlay(image, made.prediction[i]),
                 *(
-                    heat(image, each.astype(np.float32), name not in saliency_examples.UNSIGNED)
-                    for name, each in zip(made['methods'].tolist(), maps, strict=True)
+                    heat(image, each.astype(np.float32), name not in METHODS_UNSIGNED)
+                    for name, each in zip(methods, made.maps[i], strict=True)
                 ),
             ]
         )
         row_names.append(str(example['image_id']))
-    methods = [name.replace(' ', '\n', 1).replace('/', '\n') for name in made['methods'].tolist()]
-    headings = ['image', 'truth', 'prediction', *methods]
+    shown = [name.replace(' ', '\n', 1).replace('/', '\n') for name in methods]
+    headings = ['image', 'ground truth', 'prediction', *shown]
     return _sheet(analysis.folder / file, title, rows, headings, row_names)
 
 
-def _clusters_overview(analysis, made, arrays) -> pathlib.Path:
-    """Two lines per cluster: exemplars, and what makes them belong there."""
-    maps = membership_maps.compute(analysis, open_clusters(analysis), made['cluster_rows'])
-    number = np.bincount(made['cluster_label']).max()
+def _clusters_overview(analysis: Analysis, made: Examples, label: np.ndarray) -> pathlib.Path:
+    """Two lines per cluster: exemplars, and the evidence for their membership."""
+    clusters = open_clusters(analysis)
+    assert clusters is not None  # there are examples of them
+    maps = membership_maps.compute(analysis, clusters, made.rows)
+    number = np.bincount(made.label).max()
     rows, row_names = [], []
-    for k in np.unique(made['cluster_label']).tolist():
-        chosen = np.flatnonzero(made['cluster_label'] == k)
-        pictures = [analysis.examples[int(row)]['image'] for row in made['cluster_rows'][chosen]]
+    for k in np.unique(made.label).tolist():
+        chosen = np.flatnonzero(made.label == k)
+        pictures = [analysis.examples[int(row)]['image'] for row in made.rows[chosen]]
         missing = [np.full_like(pictures[0], 255)] * (number - len(pictures))
         heats = [heat(*each, True) for each in zip(pictures, maps[chosen], strict=True)]
         rows += [[*pictures, *missing], [*heats, *missing]]
-        row_names += [f'cluster {k}', f'{(arrays["cluster"] == k).sum()} images']
+        row_names += [f'cluster {k}', f'{(label == k).sum()} images']
     headings = [f'exemplar {i + 1}' for i in range(number)]
-    title = 'Membership of clusters, compared with the average image'
+    title = 'Cluster membership, compared with the average image'
     return _sheet(analysis.folder / 'saliency-clusters.png', title, rows, headings, row_names)
 
 
-def _curves(path: pathlib.Path, result: dict[str, Any]) -> pathlib.Path:
+def _curves(path: pathlib.Path, result: Saliency) -> pathlib.Path:
     """Deletion, insertion and shuffled weights."""
-    kinds = [kind for kind in ('class', 'cluster') if kind in result]
-    figure = Figure((15, 4.3 * len(kinds)), layout='constrained')
-    grid = figure.subplots(len(kinds), 3, squeeze=False)
+    kinds = {'class': result.classes, 'cluster': result.clusters}
+    explained = {kind: each for kind, each in kinds.items() if each}
+    figure = Figure((15, 4.3 * len(explained)), layout='constrained')
+    grid = figure.subplots(len(explained), 3, squeeze=False)
     shares = [0, *FRACTIONS, 1]
     units = {'class': 'mean probability of the class', 'cluster': 'margin to the nearest other'}
-    for row, kind in zip(grid, kinds, strict=True):
+    for row, (kind, judged) in zip(grid, explained.items(), strict=True):
         for axes, how in zip(row, ('deletion', 'insertion'), strict=False):
             colors = iter(_COLORS)
-            for method, each in result[kind]['methods'].items():
+            for method, each in judged.methods.items():
                 known = method not in _DASHES
                 axes.plot(
                     shares,
-                    each[how]['curve'],
+                    getattr(each, how).curve,
                     color=next(colors) if known else '0.35',
                     linestyle='-' if known else _DASHES[method],
                     linewidth=1.8 if known else 1.3,
@@ -197,13 +199,14 @@ def _curves(path: pathlib.Path, result: dict[str, Any]) -> pathlib.Path:
             axes.spines[['top', 'right']].set_visible(False)
     for row in grid[1:]:
         row[2].axis('off')
-    axes, shuffled = grid[0, 2], result['shuffled_weights']
-    for color, (method, values) in zip(_COLORS[::2], shuffled['methods'].items(), strict=False):
+    axes, shuffled = grid[0, 2], result.shuffled_weights
+    assert shuffled is not None  # classes were explained
+    for color, (method, values) in zip(_COLORS[::2], shuffled.methods.items(), strict=False):
         axes.plot(values, color=color, marker='.', label=method)
-        axes.axhline(shuffled['between_images'][method], color=color, linestyle=':', linewidth=1)
-    axes.set_xticks(range(len(shuffled['blocks'])))
+        axes.axhline(shuffled.between_images[method], color=color, linestyle=':', linewidth=1)
+    axes.set_xticks(range(len(shuffled.blocks)))
     axes.set_xticklabels(
-        [block.split('/')[1] for block in shuffled['blocks']], rotation=90, fontsize=7
+        [block.split('/')[1] for block in shuffled.blocks], rotation=90, fontsize=7
     )
     axes.set_title('weights shuffled from the end on; dotted: other images', fontsize=10)
     axes.set_ylabel('rank correlation with the map')
@@ -220,105 +223,84 @@ def _curves(path: pathlib.Path, result: dict[str, Any]) -> pathlib.Path:
     return path
 
 
-def _number(entry: dict[str, Any]) -> str:
-    if entry['mean'] is None:
-        return '–'
-    low, high = entry['interval']
-    return f'{entry["mean"]:.3f} [{low:.3f}, {high:.3f}]'
-
-
-def to_markdown(result: dict[str, Any], figures: Sequence[str]) -> str:
-    """Everything for people; `figures` are names of files."""
+def to_markdown(result: Saliency) -> str:
+    """Everything for people."""
     parts = []
-    what = {
-        'class': 'Areas are of the mean probability of the class, over the pixels that the network '
-        'gives to it in the whole image.',
-        'cluster': 'Areas are of the margin between the squared distances to the nearest other '
-        "centroid and the cluster's own.",
-    }
-    for kind, explanation in what.items():
-        if kind not in result:
-            parts.append(
-                {
-                    'class': 'The network predicts no class but background: none is explained.',
-                    'cluster': 'No clusters: run analysis.clusters first, then this again.',
-                }[kind]
-            )
+    for kind, judged, missing, explanation in (
+        (
+            'Class', result.classes, 'The network predicts no foreground class: none is explained.',
+            'Areas are of the mean probability of the class, over the pixels that are predicted as '
+            'the class in the whole image.',
+        ),
+        (
+            'Cluster', result.clusters, 'No clusters: run analysis.clusters first.',
+            'Areas are of the margin between the squared distances to the nearest other centroid '
+            "and the cluster's own.",
+        ),
+    ):  # fmt: skip
+        if not judged:
+            parts.append(missing)
             continue
-        judged = result[kind]
         parts.append(
-            f'**{kind.capitalize()}**, {judged["images"]} images. {explanation} Gain: how much '
-            'better than the map that knows nothing, on the same images; in brackets 95 % '
-            'bootstrap intervals over images. Integrated gradients miss completeness by '
-            f'{100 * judged["completeness_error"]:.1f} %.'
+            f'**{kind}**, {judged.images} images. {explanation} Gain: how much better than the '
+            'baseline map on the same images; in brackets 95 % bootstrap confidence intervals over '
+            'images. Integrated gradients miss completeness by '
+            f'{100 * judged.completeness_error:.1f} %.'
         )
         for how in ('deletion', 'insertion'):
-            rows = [
-                (
-                    method,
-                    _number(each[how]['area']),
-                    *(
-                        _number(each[how]['gain_over'][other]) if other != method else ''
-                        for other in BASELINES
-                    ),
-                )
-                for method, each in judged['methods'].items()
-            ]
+            rows = []
+            for method, each in judged.methods.items():
+                found: Perturbation = getattr(each, how)
+                gains = (found.gain_over.get(other) for other in BASELINES)
+                cells = (markdown.number(g.mean, g.interval) if g else '' for g in gains)
+                rows.append((method, markdown.number(found.area.mean, found.area.interval), *cells))
             header = (f'{how}', 'area', *(f'gain over {name}' for name in BASELINES))
             parts.append(markdown.table(header, rows))
-    if 'shuffled_weights' in result:
-        shuffled = result['shuffled_weights']
+    if shuffled := result.shuffled_weights:
+        stations = _stations(shuffled.blocks)
         rows = [
             (
                 method,
-                *(f'{values[i]:.2f}' for i in _stations(shuffled['blocks'])),
-                f'{shuffled["between_images"][method]:.2f}',
+                *(f'{values[i]:.2f}' for i in stations),
+                f'{shuffled.between_images[method]:.2f}',
             )
-            for method, values in shuffled['methods'].items()
+            for method, values in shuffled.methods.items()
         ]
-        blocks = [shuffled['blocks'][i].split('/')[1] for i in _stations(shuffled['blocks'])]
         parts.append(
             'Rank correlation with the maps of a network whose weights are shuffled from the end '
-            f'down to a block ({shuffled["images"]} images); last: with the map of another image.'
+            f'up to a block ({shuffled.images} images); last: with the map of another image.'
         )
+        blocks = [shuffled.blocks[i].split('/')[1] for i in stations]
         parts.append(markdown.table(('map', *blocks, 'other image'), rows))
-    if result['energy']:
+    if result.energy:
         parts.append(
-            'Energy inside of instances; lift: as a multiple of their share of the image; hits: '
-            'highest cell in or near an instance.'
+            'Energy inside instances; lift: as a multiple of their share of the image; hits: the '
+            'highest cell is in or near an instance.'
         )
-        parts.append(
-            markdown.table(
-                ('instances', 'score', 'map', 'images', 'inside', 'lift', 'hits'),
-                (
-                    (
-                        row['group'],
-                        row['target'],
-                        row['map'],
-                        str(row['images']),
-                        _number(row['inside']),
-                        f'{row["lift"]:.2f}',
-                        '–' if row['hits'] is None else f'{row["hits"]:.2f}',
-                    )
-                    for row in result['energy']
-                ),
+        rows = [
+            (
+                row.group, row.target, row.map, str(row.images),
+                markdown.number(row.inside.mean, row.inside.interval), f'{row.lift:.2f}',
+                markdown.number(row.hits, spec='.2f'),
             )
-        )
-    if result['clusters']:
+            for row in result.energy
+        ]  # fmt: skip
+        header = ('instances', 'score', 'map', 'images', 'inside', 'lift', 'hits')
+        parts.append(markdown.table(header, rows))
+    if result.common_features:
         parts.append(
             'Features that the members of a cluster have in common: channel (mean share of the '
-            'margin in its layer, share of members in which it speaks for the cluster).'
+            'margin in its layer, share of members in which it is evidence for the cluster).'
         )
         rows = []
-        for cluster in result['clusters']:
-            for layer in (saliency_examples.DEEP, saliency_examples.FINE):
+        for cluster in result.common_features:
+            for layer in (DEEP, FINE):
                 text = ', '.join(
-                    f'{c["channel"]} ({100 * c["share"]:.1f} %, {100 * c["agreement"]:.0f} %)'
-                    for c in cluster['layers'][layer][:3]
+                    f'{c.channel} ({100 * c.share:.1f} %, {100 * c.agreement:.0f} %)'
+                    for c in cluster.layers[layer][:3]
                 )
-                rows.append((str(cluster['cluster']), str(cluster['size']), layer, text))
+                rows.append((str(cluster.cluster), str(cluster.size), layer, text))
         parts.append(markdown.table(('cluster', 'images', 'layer', 'channels'), rows))
-    parts.append('Figures: ' + ', '.join(figures))
     return '\n\n'.join(parts)
 
 

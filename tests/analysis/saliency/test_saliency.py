@@ -1,23 +1,32 @@
-"""The command on a tiny run, and what it keeps against what other analyses know."""
+"""The command on a tiny run, and its maps against what other analyses know."""
 
-import argparse
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
 
-from analysis.clusters import stage as clusters
+from analysis.clusters.schema import Cluster, Clusters, Density
 from analysis.embeddings import stage as embeddings
+from analysis.embeddings.schema import Embeddings
 from analysis.saliency import examples as saliency_examples
-from analysis.saliency import scores as saliency_scores
 from analysis.saliency import stage as saliency
 from analysis.saliency import tables as saliency_tables
-from analysis.stage import old_artifacts as artifacts
+from analysis.saliency.schema import MAPS, SaliencyMaps
+from analysis.saliency.schema import Saliency as SaliencyResult
+from analysis.stage import artifacts
+from analysis.stage.run import open_analysis
 from segmentation import evaluate
 
 LABEL = np.int32([0, 0, 1, 1, 1, 0])
+NAMES = 'noise', 'more $noise$'
 OPTIONS = ['--images', '4', '--exemplars', '2', '--steps', '2', '--samples', '2']
+
+
+def samples_of_clusters(analysis):
+    for stage in saliency.clusters_stage.STAGE.reads:
+        stage.prepare(analysis)
 
 
 @pytest.fixture(scope='module')
@@ -25,12 +34,24 @@ def workdir(tiny_run, tmp_path_factory):
     """A run with embeddings, and two clusters that somebody made."""
     folder = shutil.copytree(tiny_run, tmp_path_factory.mktemp('saliency') / 'run')
     assert embeddings.main(['--workdir', str(folder)]) == 0
-    analysis = artifacts.open_analysis(folder)
-    points = embeddings.load(analysis)
-    centroids = np.stack([points[LABEL == k].mean(0) for k in (0, 1)])
-    artifacts.save_arrays(analysis, 'clusters', clusters.VERSION, label=LABEL, centroids=centroids)
-    described = {'clusters': [{'name': 'noise'}, {'name': 'more $noise$'}]}
-    artifacts.save_json(analysis, 'clusters', clusters.VERSION, described)
+    analysis = open_analysis(folder)
+    points = artifacts.load(analysis, Embeddings).points
+    entries = tuple(
+        Cluster(name, int((LABEL == k).sum()), None, ()) for k, name in enumerate(NAMES)
+    )
+    clusters = Clusters(
+        num_images=6,
+        tried=(),
+        density=Density((), 6, None, None),
+        clusters=entries,
+        label=LABEL,
+        centroids=np.stack([points[LABEL == k].mean(0) for k in (0, 1)]),
+        density_label=np.full(6, -1, np.int32),
+    )
+    # As if the stage had computed it, so that it is up to date.
+    reads = [stage.name for stage in saliency.clusters_stage.STAGE.reads]
+    samples_of_clusters(analysis)
+    artifacts.save(analysis, clusters, reads, saliency.clusters_stage.STAGE.defaults())
     return folder
 
 
@@ -43,12 +64,16 @@ def result(workdir, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def analysis(workdir, result):
-    return artifacts.open_analysis(workdir)
+    return open_analysis(workdir)
 
 
-def test_scores_are_those_of_other_analyses(analysis):
-    arrays = saliency.load(analysis)
-    assert arrays['targets'].tolist() == ['person', 'car', 'loss', 'cluster']
+@pytest.fixture
+def maps(analysis):
+    return artifacts.load(analysis, SaliencyMaps, MAPS)
+
+
+def test_scores_are_those_of_other_analyses(analysis, maps):
+    assert maps.targets == ('person', 'car', 'loss', 'cluster')
     run = analysis.run
     known = evaluate.evaluate(
         evaluate.make_predict(run.model, run.config.data.input_range),
@@ -57,37 +82,38 @@ def test_scores_are_those_of_other_analyses(analysis):
         num_classes=3,
         batch_size=8,
     )
-    np.testing.assert_allclose(arrays['score'][:, 2], known['loss'], rtol=1e-4)
+    np.testing.assert_allclose(maps.score[:, 2], known['loss'], rtol=1e-4)
     predicted = known['network'].sum(1) / known['network'].sum((1, 2))[:, None]
-    np.testing.assert_allclose(arrays['predicted'], predicted, atol=2e-3)
-    np.testing.assert_array_equal(np.isnan(arrays['score'][:, :2]), predicted[:, 1:] == 0)
-    points, centroids = embeddings.load(analysis), clusters.load(analysis)['centroids']
+    np.testing.assert_allclose(maps.predicted, predicted, atol=2e-3)
+    np.testing.assert_array_equal(np.isnan(maps.score[:, :2]), predicted[:, 1:] == 0)
+    points = artifacts.load(analysis, Embeddings).points
+    centroids = artifacts.load(analysis, Clusters).centroids
     squared = np.square(points[:, None] - centroids).sum(-1)
     margin = squared[np.arange(6), 1 - LABEL] - squared[np.arange(6), LABEL]
-    np.testing.assert_allclose(arrays['score'][:, 3], margin, atol=1e-3)
-    np.testing.assert_array_equal(arrays['other'], 1 - LABEL)
+    np.testing.assert_allclose(maps.score[:, 3], margin, atol=1e-3)
+    np.testing.assert_array_equal(maps.other, 1 - LABEL)
 
 
-def test_maps(analysis):
-    arrays = saliency.load(analysis)
-    there = ~np.isnan(arrays['score'])
-    assert arrays['gradient'].shape == (6, 4, 32, 32)
-    assert (arrays['gradient'].max((2, 3)) == np.where(there, 255, 0)).all()
-    for i, layer in enumerate(arrays['layers']):
-        largest = np.abs(arrays[f'layer_{i}'].astype(int)).max((2, 3))
+def test_maps(maps):
+    there = ~np.isnan(maps.score)
+    assert maps.gradient.shape == (6, 4, 32, 32)
+    assert (maps.gradient.max((2, 3)) == np.where(there, 255, 0)).all()
+    assert set(maps.layer_maps) == set(maps.layers) == set(maps.common)
+    for layer in maps.layers:
+        largest = np.abs(maps.layer_maps[layer].astype(int)).max((2, 3))
         assert (largest == np.where(there, 127, 0)).all(), layer
-        assert np.abs(arrays[f'common_{i}']).sum(1).max() <= 1 + 1e-5
-        assert arrays[f'agreement_{i}'].max() <= 1
+        assert np.abs(maps.common[layer]).sum(1).max() <= 1 + 1e-5
+        assert maps.agreement[layer].max() <= 1
     # What the loss depends on is not what membership depends on.
-    assert not np.array_equal(arrays['gradient'][:, 2], arrays['gradient'][:, 3])
+    assert not np.array_equal(maps.gradient[:, 2], maps.gradient[:, 3])
 
 
 def test_examples(analysis, result):
-    made = saliency_examples.load(analysis)
-    assert sorted(made['cluster_label'].tolist()) == [0, 0, 1, 1]
-    np.testing.assert_array_equal(LABEL[made['cluster_rows']], made['cluster_label'])
-    assert np.abs(made['cluster_maps']).max((2, 3)).min() == 1
-    judged = result['cluster']
+    made = artifacts.load(analysis, SaliencyResult).examples('cluster')
+    assert sorted(made.label.tolist()) == [0, 0, 1, 1]
+    np.testing.assert_array_equal(LABEL[made.rows], made.label)
+    assert np.abs(made.maps).max((2, 3)).min() == 1
+    judged = result['clusters']
     assert judged['images'] == 4 and set(judged['methods']) > set(saliency_examples.METHODS)
     for each in judged['methods'].values():
         np.testing.assert_allclose(each['deletion']['curve'][0], each['insertion']['curve'][-1])
@@ -97,7 +123,7 @@ def test_examples(analysis, result):
 
 
 def test_what_is_there_is_read(workdir, analysis, result, capsys):
-    files = ['saliency.npz', 'saliency_examples.npz', 'saliency.json']
+    files = ['saliency_maps.json', 'saliency_maps.npz', 'saliency.json', 'saliency.npz']
     before = [(analysis.folder / name).stat().st_mtime_ns for name in files]
     pictures = {path.name for path in analysis.folder.glob('saliency-*.png')}
     assert saliency.main(['--workdir', str(workdir), *OPTIONS]) == 0
@@ -107,33 +133,34 @@ def test_what_is_there_is_read(workdir, analysis, result, capsys):
     assert '| SmoothGrad |' in out and 'saliency-clusters.png' in out
 
 
-def test_of_other_clusters_or_options_it_is_made_anew(workdir, tmp_path, monkeypatch, capsys):
-    other = artifacts.open_analysis(shutil.copytree(workdir, tmp_path / 'run'))
-    monkeypatch.setattr(saliency, 'compute', lambda *_: {'made': np.ones(1)})
-    monkeypatch.setattr(saliency_examples, '_judge', lambda *_: ({}, {'made': np.ones(1)}))
-    options = {'images': 4, 'exemplars': 2, 'steps': 2, 'samples': 2, 'categories': ''}
-
-    def make(force=False, **changed):
-        capsys.readouterr()
-        found = saliency_scores.open_clusters(other)
-        saliency.compute_or_load(other, found, force)
-        arguments = argparse.Namespace(**options | changed, force=force)
-        result = saliency_examples.judge_or_load(other, found, {}, arguments)
-        assert result == {'options': options | changed}
-        return capsys.readouterr().err
-
-    make(force=True)
-    assert make() == ''
-    arrays = clusters.load(other)
-    arrays['centroids'] = arrays['centroids'] * np.float32(0.9)  # the same members
-    artifacts.save_arrays(other, 'clusters', clusters.VERSION, **arrays)
-    with pytest.raises(ValueError, match='another clusters.npz'):
-        saliency.load(other)
-    said = make()
-    assert 'saliency.npz is computed anew: clusters.npz has changed' in said
-    assert 'saliency_examples.npz is computed anew: saliency.npz has changed' in said
-    assert make() == ''
-    assert 'samples 2 instead of 1' in make(samples=1)
+def test_other_clusters_or_options_are_computed_again(workdir, tmp_path, monkeypatch, capsys):
+    other = open_analysis(shutil.copytree(workdir, tmp_path / 'run'))
+    options = {'images': 4, 'exemplars': 2, 'steps': 2, 'samples': 2}
+    before = saliency.STAGE.get(other, **options)
+    maps = artifacts.load(other, SaliencyMaps, MAPS)
+    nothing = {
+        'classes': None, 'clusters': None, 'shuffled_weights': None, 'class_examples': {},
+        'cluster_examples': {},
+    }  # fmt: skip
+    monkeypatch.setattr(saliency, 'compute_maps', lambda *_: maps)
+    monkeypatch.setattr(saliency, 'judge', lambda *_: nothing)
+    assert saliency.STAGE.get(other, **options).clusters == before.clusters
+    clusters = artifacts.load(other, Clusters)
+    moved = dataclasses.replace(clusters, centroids=clusters.centroids * np.float32(0.9))
+    stage = saliency.clusters_stage.STAGE
+    artifacts.save(other, moved, [read.name for read in stage.reads], stage.defaults())
+    with pytest.raises(ValueError, match='another clusters than there is now'):
+        artifacts.load(other, SaliencyMaps, MAPS)
+    capsys.readouterr()
+    assert saliency.STAGE.get(other, **options).clusters is None
+    said = capsys.readouterr().err
+    assert 'saliency.json is recomputed: clusters has changed' in said
+    assert 'saliency_maps.json is recomputed: clusters has changed' in said
+    saliency.STAGE.get(other, **options)
+    assert capsys.readouterr().err == ''
+    saliency.STAGE.get(other, **options | {'samples': 1})
+    said = capsys.readouterr().err
+    assert 'samples 2 instead of 1' in said and 'saliency_maps' not in said
 
 
 def test_refusals(workdir, analysis, tmp_path, capsys):
@@ -143,9 +170,9 @@ def test_refusals(workdir, analysis, tmp_path, capsys):
     assert saliency.main([*arguments, '--categories', 'hand bag']) == 1
     assert "did you mean 'handbag'" in capsys.readouterr().err
     other = shutil.copytree(workdir, tmp_path / 'run')
-    path = other / 'analysis' / analysis.folder.name / 'saliency.npz'
+    path = other / 'analysis' / analysis.folder.name / 'saliency_maps.npz'
     path.write_bytes(path.read_bytes()[:1000])
-    assert saliency.main(['--workdir', str(other), *OPTIONS]) == 1
+    assert saliency.main(['--workdir', str(other), *OPTIONS, '--force']) == 1
     assert 'is damaged' in capsys.readouterr().err
 
 
