@@ -4,7 +4,6 @@ import argparse
 import collections
 import json
 import pathlib
-import time
 
 from segmentation import scenes
 from segmentation.files import write_json
@@ -48,44 +47,20 @@ def main() -> None:
     parser.add_argument('--json', type=pathlib.Path, help='write a summary to this file')
     args = parser.parse_args()
 
-    start = time.perf_counter()
     try:
         scenes.write_scenes(
-            args.folder,
-            dict(args.counts),
-            args.seed,
-            workers=args.workers,
-            error_rate=args.planted,
+            args.folder, dict(args.counts), args.seed, workers=args.workers, error_rate=args.planted
         )
     except ValueError as error:
         parser.error(str(error))
-    result = {
-        'folder': str(args.folder),
-        'seed': args.seed,
-        'seconds': time.perf_counter() - start,
-        'splits': {},
-    }
-    names = {c['id']: c['name'] for c in scenes.CATEGORIES}
+    names = {category['id']: category['name'] for category in scenes.CATEGORIES}
+    splits: dict[str, dict[str, collections.Counter]] = {}
     for split, count in args.counts:
-        document = json.loads((args.folder / 'annotations' / f'instances_{split}.json').read_text())
-        images: dict[str, set[int]] = {}
-        for annotation in document['annotations']:
-            images.setdefault(names[annotation['category_id']], set()).add(annotation['image_id'])
-        by_name = {
-            name: len(ids) for name, ids in sorted(images.items(), key=lambda item: -len(item[1]))
-        }
-        both = len(images.get('person', set()) & images.get('car', set()))
-        result['splits'][split] = {
-            'images': count,
-            'annotations': len(document['annotations']),
-            'person and car': both,
-            'images with': by_name,
-        }
-        print(
-            f'{split}: {count} scenes, {len(document["annotations"])} annotations, '
-            f'{both} scenes with person and car; scenes with'
-        )
-        print('  ' + ', '.join(f'{name} {n}' for name, n in by_name.items()))
+        file = args.folder / 'annotations' / f'instances_{split}.json'
+        annotations = json.loads(file.read_text())['annotations']
+        print(f'{split}: {count} scenes, {len(annotations)} annotations')
+        shown = {(a['image_id'], names[a['category_id']]) for a in annotations}
+        splits[split] = {'scenes with': collections.Counter(name for _, name in sorted(shown))}
         if args.planted is not None:
             _, found = scenes.read_truth(args.folder, split)
             planted = {
@@ -94,13 +69,11 @@ def main() -> None:
                 'hard slices': [s['hard_slice'] for s in found if s['hard_slice']],
                 'label errors': [s['error']['kind'] for s in found if s['error']],
             }
-            planted = {key: collections.Counter(sorted(names)) for key, names in planted.items()}
-            result['splits'][split]['planted'] = planted
-            for key, numbers in planted.items():
-                print(f'  planted {key}: ' + ', '.join(f'{k} {n}' for k, n in numbers.items()))
-    print(f'{args.folder}: {result["seconds"]:.1f} s')
+            splits[split] |= {f'planted {k}': collections.Counter(v) for k, v in planted.items()}
+        for key, numbers in splits[split].items():
+            print(f'  {key}: ' + ', '.join(f'{k} {n}' for k, n in numbers.most_common()))
     if args.json:
-        write_json(args.json, result)
+        write_json(args.json, {'folder': str(args.folder), 'seed': args.seed, 'splits': splits})
 
 
 if __name__ == '__main__':

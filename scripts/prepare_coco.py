@@ -4,6 +4,7 @@ import argparse
 
 from segmentation.data import coco, label_spaces, selection
 from segmentation.files import write_json
+from segmentation.markdown import table
 
 
 def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
@@ -78,15 +79,13 @@ def main(argv: list[str] | None = None) -> None:
         parser.exit(1, f'{parser.prog}: {error}\n')
     counts = count_images(prepared)
     print(f'Prepared in {prepared.path}\nfingerprint {prepared.fingerprint["id"]}\n')
-    header = ['split', 'images', 'instances', 'skipped', *label_spaces.LABEL_SPACES]
-    width = max(map(len, prepared.splits))
-    header[0] = header[0].rjust(width)
-    print('  '.join(header) + '   (images with every class of the label space)')
+    rows = []
     for name, entry in prepared.fingerprint['splits'].items():
         skipped = sum(entry['skipped'].values())
-        row = [name, entry['images'], entry['instances'], skipped, *counts[name].values()]
-        cells = ('-' if cell is None else str(cell) for cell in row)
-        print('  '.join(c.rjust(len(h)) for c, h in zip(cells, header, strict=True)))
+        cells = [entry['images'], entry['instances'], skipped, *counts[name].values()]
+        rows.append([name, *('–' if cell is None else str(cell) for cell in cells)])
+    print('Last columns: images with every class of the label space.')
+    print(table(['split', 'images', 'instances', 'skipped', *label_spaces.LABEL_SPACES], rows))
     if args.json:
         summary = {
             'path': str(prepared.path),

@@ -85,15 +85,9 @@ def enlarge_and_classify(logits: np.ndarray, height: int, width: int) -> np.ndar
     Returns:
       uint8 `[height, width]`.
     """
-    channels = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(channel)).resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
-        )
-        for channel in np.moveaxis(logits, -1, 0)
-    ]
-    return np.argmax(channels, axis=0).astype(np.uint8)
+    channels = map(Image.fromarray, np.ascontiguousarray(np.moveaxis(logits, -1, 0)))
+    resized = [c.resize((width, height), Image.Resampling.BILINEAR) for c in channels]
+    return np.argmax([np.asarray(channel) for channel in resized], axis=0).astype(np.uint8)
 
 
 def predictions(

@@ -5,18 +5,9 @@ import numpy as np
 # Colours of the classes, background first (Okabe and Ito 2008: distinguishable by colour-blind
 # people). An overlay leaves the background unchanged.
 CLASS_COLORS = np.array(
-    [
-        [0, 0, 0],
-        [230, 159, 0],
-        [86, 180, 233],
-        [0, 158, 115],
-        [240, 228, 66],
-        [0, 114, 178],
-        [213, 94, 0],
-        [204, 121, 167],
-    ],
-    np.uint8,
-)
+    [[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178],
+     [213, 94, 0], [204, 121, 167]], np.uint8,
+)  # fmt: skip
 _IGNORE_COLOR = np.array([255, 255, 255], np.uint8)
 
 
@@ -50,22 +41,19 @@ def overlay(image: np.ndarray, label: np.ndarray, opacity: float = 0.55) -> np.n
     return np.where((label > 0)[..., None], mixed, image).astype(np.uint8)
 
 
-def prediction_grid(
-    images: np.ndarray, labels: np.ndarray, predictions: np.ndarray, zoom: int = 1
-) -> np.ndarray:
+def prediction_grid(images: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """One row per example: image, ground truth, prediction.
 
     Args:
       images: uint8 `[N, S, S, 3]`.
       labels: integer `[N, S, S]`.
       predictions: integer `[N, S, S]`.
-      zoom: integer scale factor.
 
     Returns:
-      uint8 `[N * S * zoom, 3 * S * zoom, 3]`.
+      uint8 `[N * S, 3 * S, 3]`.
     """
     rows = [
         np.concatenate([image, overlay(image, label), overlay(image, prediction)], axis=1)
         for image, label, prediction in zip(images, labels, predictions, strict=True)
     ]
-    return np.concatenate(rows).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    return np.concatenate(rows)

@@ -9,6 +9,7 @@ A data set is a folder `<data_dir>/coco_instances/<name>/<version>` and can be m
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import io
@@ -42,28 +43,25 @@ def _damaged(path: pathlib.Path, what: str) -> str:
     return f'{path} is damaged ({what}); delete it and prepare the data again'
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class CocoSplit:
     """Random access to one split, ordered by image id; safe to use from many threads.
 
     Attributes:
+      path: of the data set.
       name: of the split.
+      source: its records, as tfds reads them.
       index: what is known of its images without reading them.
       categories: of the data set.
       fingerprint: of the split.
     """
 
-    def __init__(
-        self,
-        path: pathlib.Path,
-        name: str,
-        source: Sequence[dict[str, Any]],
-        index: CocoIndex,
-        categories: tuple[annotations_lib.Category, ...],
-        fingerprint: dict[str, Any],
-    ):
-        self._path, self._source = path, source
-        self.name, self.index = name, index
-        self.categories, self.fingerprint = categories, fingerprint
+    path: pathlib.Path
+    name: str
+    source: Sequence[dict[str, Any]]
+    index: CocoIndex
+    categories: tuple[annotations_lib.Category, ...]
+    fingerprint: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.index.image_id)
@@ -85,13 +83,13 @@ class CocoSplit:
         if not 0 <= i < len(self):
             raise IndexError(f'split {self.name!r} has {len(self)} images, there is no {i}')
         try:
-            record = self._source[i]
+            record = self.source[i]
         except Exception as error:  # tfds does not document what it raises on damage
             what = f'record {i} of {self.name!r}: {error}'
-            raise ValueError(_damaged(self._path, what)) from error
+            raise ValueError(_damaged(self.path, what)) from error
         # A truncated shard can give an empty record.
         if record['image/id'] != self.index.image_id[i]:
-            raise ValueError(_damaged(self._path, f'record {i} of {self.name!r} is another one'))
+            raise ValueError(_damaged(self.path, f'record {i} of {self.name!r} is another one'))
         record['file_name'] = record['file_name'].decode()
         record['license'] = record['license'].decode()
         record['instances']['bbox'] = record['instances']['bbox'].reshape(-1, 4)

@@ -133,23 +133,17 @@ def select_examples(
     splits = tuple(prepared.split(name) for name in names)
     space = label_spaces.parse_label_space(config.label_space)
     category_to_class = space.category_to_class(prepared.categories)
-    exclude = (
-        selection.read_exclude(config.exclude, prepared.fingerprint['id'])
-        if config.exclude
-        else frozenset()
-    )
+    exclude = set()
+    if config.exclude:
+        exclude = selection.read_exclude(config.exclude, prepared.fingerprint['id'])
 
     report: dict[str, Any] = {'splits': {}}
     numbers, positions, image_ids = [], [], []
     for number, (name, split) in enumerate(zip(names, splits, strict=True)):
         chosen, report['splits'][name] = selection.select(
-            split.index,
-            prepared.categories,
-            category_to_class,
-            require=config.require,
-            require_of=tuple(config.require_of),
-            exclude=exclude,
-        )
+            split.index, prepared.categories, category_to_class, require=config.require,
+            require_of=tuple(config.require_of), exclude=exclude,
+        )  # fmt: skip
         numbers.append(np.full(len(chosen), number))
         positions.append(chosen)
         image_ids.append(split.index.image_id[chosen])
@@ -182,15 +176,8 @@ def select_examples(
 
     def draw(record: dict[str, Any], **samples: np.ndarray) -> np.ndarray:
         return masks.class_mask(
-            record,
-            category_to_class,
-            overlap=config.overlap,
-            draw_last=draw_last,
-            crowd=config.crowd,
-            **samples,
-        )
+            record, category_to_class, overlap=config.overlap, draw_last=draw_last,
+            crowd=config.crowd, **samples,
+        )  # fmt: skip
 
-    return (
-        Examples(splits, split_of[keep], position[keep], image_id[keep], draw, config),
-        report,
-    )
+    return Examples(splits, split_of[keep], position[keep], image_id[keep], draw, config), report

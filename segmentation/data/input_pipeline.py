@@ -134,11 +134,5 @@ def evaluation_batches(
     fill = {'image': 0, 'label': masks.IGNORE, 'image_id': -1, 'index': -1}
     for batch in batches:
         missing = batch_size - len(batch['index'])
-        yield {
-            key: np.pad(
-                value,
-                [(0, missing)] + [(0, 0)] * (value.ndim - 1),
-                constant_values=fill[key],
-            )
-            for key, value in batch.items()
-        }
+        widths = {key: [(0, missing)] + [(0, 0)] * (array.ndim - 1) for key, array in batch.items()}
+        yield {k: np.pad(batch[k], widths[k], constant_values=fill[k]) for k in batch}

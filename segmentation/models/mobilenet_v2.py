@@ -4,7 +4,8 @@ Modules have the names of Keras' layers. So Keras' weights fit by name, and
 `capture_intermediates` returns activations under these names.
 """
 
-from collections.abc import Callable, Generator, Iterator
+import functools
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -26,24 +27,9 @@ PUBLISHED_TAPS = (
 
 # (channels at width 1, stride) of blocks 0 to 16; Table 2 of the paper.
 _BLOCKS = (
-    (16, 1),
-    (24, 2),
-    (24, 1),
-    (32, 2),
-    (32, 1),
-    (32, 1),
-    (64, 2),
-    (64, 1),
-    (64, 1),
-    (64, 1),
-    (96, 1),
-    (96, 1),
-    (96, 1),
-    (160, 2),
-    (160, 1),
-    (160, 1),
-    (320, 1),
-)
+    (16, 1), (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2), (64, 1), (64, 1), (64, 1),
+    (96, 1), (96, 1), (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
+)  # fmt: skip
 _EXPANSION = 6
 
 _glorot = nn.initializers.glorot_uniform()
@@ -56,43 +42,22 @@ def _multiple_of_8(channels: float) -> int:
 
 
 class Conv(nn.Module):
-    """3×3 convolution, SAME padding, no bias."""
+    """A convolution of `fast_conv` without bias.
 
-    features: int
-    stride: int
-    dtype: Any = jnp.float32
-    kernel_init: Callable = _glorot
+    Attributes:
+      function: maps (x, kernel) to the output.
+      shape: of the kernel.
+      dtype: of input, kernel and output; the parameter is float32.
+    """
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param('kernel', self.kernel_init, (3, 3, x.shape[-1], self.features))
-        return fast_conv.conv(x.astype(self.dtype), kernel.astype(self.dtype), self.stride)
-
-
-class DepthwiseConv(nn.Module):
-    """3×3 depthwise convolution, SAME padding, no bias."""
-
-    stride: int
+    function: Callable[..., jax.Array]
+    shape: tuple[int, ...]
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param('kernel', _glorot, (3, 3, 1, x.shape[-1]))
-        return fast_conv.depthwise_conv(
-            x.astype(self.dtype), kernel.astype(self.dtype), self.stride
-        )
-
-
-class PointwiseConv(nn.Module):
-    """1×1 convolution without bias."""
-
-    features: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param('kernel', _glorot, (1, 1, x.shape[-1], self.features))
-        return fast_conv.pointwise_conv(x.astype(self.dtype), kernel.astype(self.dtype))
+        kernel = self.param('kernel', _glorot, self.shape)
+        return self.function(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 @jax.custom_vjp
@@ -173,40 +138,40 @@ class MobileNetV2(nn.Module):
         """Yields (name, activation) of one layer after the other; later layers are not built."""
 
         def conv_bn(
-            x: jax.Array, conv: Any, bn_name: str, relu_name: str = ''
+            x: jax.Array, names: Sequence[str], function: Callable[..., jax.Array], *shape: int
         ) -> Generator[tuple[str, jax.Array], None, jax.Array]:
-            x = conv(x)
-            yield conv.name, x
-            x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=bn_name)(
-                x, train=train
-            )
-            yield bn_name, x
-            if relu_name:
-                x = ReLU6(name=relu_name)(x)
-                yield relu_name, x
+            """Convolution, BatchNorm and, with a third name, ReLU6."""
+            x = Conv(function, shape, self.dtype, name=names[0])(x)
+            yield names[0], x
+            norm = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=names[1])
+            x = norm(x, train=train)
+            yield names[1], x
+            for name in names[2:]:
+                x = ReLU6(name=name)(x)
+                yield name, x
             return x
 
-        stem = Conv(_multiple_of_8(32 * self.width), 2, self.dtype, name='Conv1')
-        x = yield from conv_bn(x, stem, 'bn_Conv1', 'Conv1_relu')
+        names = ['Conv1', 'bn_Conv1', 'Conv1_relu']
+        kernel = 3, 3, 3, _multiple_of_8(32 * self.width)
+        x = yield from conv_bn(x, names, functools.partial(fast_conv.conv, stride=2), *kernel)
         for i, (channels, stride) in enumerate(_BLOCKS):
             prefix = f'block_{i}' if i else 'expanded_conv'
             inputs = x
+            wide = _EXPANSION * x.shape[-1] if i else x.shape[-1]
             if i:
-                expand = PointwiseConv(
-                    _EXPANSION * x.shape[-1], self.dtype, name=f'{prefix}_expand'
-                )
-                x = yield from conv_bn(x, expand, f'{prefix}_expand_BN', f'{prefix}_expand_relu')
-            depthwise = DepthwiseConv(stride, self.dtype, name=f'{prefix}_depthwise')
-            x = yield from conv_bn(
-                x, depthwise, f'{prefix}_depthwise_BN', f'{prefix}_depthwise_relu'
-            )
-            project = PointwiseConv(
-                _multiple_of_8(int(channels * self.width)), self.dtype, name=f'{prefix}_project'
-            )
-            x = yield from conv_bn(x, project, f'{prefix}_project_BN')
+                names = [f'{prefix}_expand{end}' for end in ('', '_BN', '_relu')]
+                kernel = 1, 1, x.shape[-1], wide
+                x = yield from conv_bn(x, names, fast_conv.pointwise_conv, *kernel)
+            names = [f'{prefix}_depthwise{end}' for end in ('', '_BN', '_relu')]
+            depthwise = functools.partial(fast_conv.depthwise_conv, stride=stride)
+            x = yield from conv_bn(x, names, depthwise, 3, 3, 1, wide)
+            names = [f'{prefix}_project{end}' for end in ('', '_BN')]
+            kernel = 1, 1, wide, _multiple_of_8(int(channels * self.width))
+            x = yield from conv_bn(x, names, fast_conv.pointwise_conv, *kernel)
             if inputs.shape == x.shape:
                 x = inputs + x
                 yield f'{prefix}_add', x
         # Narrow networks keep the full last layer, as in the paper.
-        last = PointwiseConv(_multiple_of_8(1280 * max(self.width, 1.0)), self.dtype, name='Conv_1')
-        yield from conv_bn(x, last, 'Conv_1_bn', 'out_relu')
+        kernel = 1, 1, x.shape[-1], _multiple_of_8(1280 * max(self.width, 1.0))
+        names = ['Conv_1', 'Conv_1_bn', 'out_relu']
+        yield from conv_bn(x, names, fast_conv.pointwise_conv, *kernel)

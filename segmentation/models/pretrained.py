@@ -34,13 +34,9 @@ UNUSED_LAYERS = ('block_16_project_BN', 'Conv_1', 'Conv_1_bn')
 
 _URL = 'https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/'
 _KERAS_NAMES = {
-    'kernel': 'kernel',
-    'depthwise_kernel': 'kernel',
-    'gamma': 'scale',
-    'beta': 'bias',
-    'moving_mean': 'mean',
-    'moving_variance': 'var',
-}
+    'kernel': 'kernel', 'depthwise_kernel': 'kernel', 'gamma': 'scale', 'beta': 'bias',
+    'moving_mean': 'mean', 'moving_variance': 'var',
+}  # fmt: skip
 
 
 def load_weights(source: str | os.PathLike, width: float, resolution: int) -> Weights:
@@ -96,17 +92,14 @@ def merge(
     encoder = {kind: variables[kind]['encoder'] for kind in ('params', 'batch_stats')}
     problem = 'pretrained weights do not fit the encoder'
     _require_same(problem, _shapes(encoder), _shapes({'weights': used}))
-    loaded = {
-        kind: {
-            layer: {
-                name: jnp.asarray(weights[layer][name], array.dtype)
-                for name, array in arrays.items()
-            }
+    merged = dict(variables)
+    for kind, tree in encoder.items():
+        loaded = {
+            layer: {name: jnp.asarray(weights[layer][name], a.dtype) for name, a in arrays.items()}
             for layer, arrays in tree.items()
         }
-        for kind, tree in encoder.items()
-    }
-    return {**variables, **{kind: {**variables[kind], 'encoder': loaded[kind]} for kind in loaded}}
+        merged[kind] = {**variables[kind], 'encoder': loaded}
+    return merged
 
 
 def official_file(width: float, resolution: int) -> pathlib.Path:

@@ -128,7 +128,7 @@ def build_model(
     """The model that a `model` config describes.
 
     Args:
-      config: with the attributes of `SegmentationModel` as fields.
+      config: with attributes of `SegmentationModel` as fields.
       num_classes: including background.
       bn_axis_name: pmap axis over which batch statistics are averaged.
 
@@ -137,16 +137,6 @@ def build_model(
     """
     if config.dtype not in DTYPES:
         raise ValueError(f'dtype must be one of {DTYPES}, got {config.dtype!r}')
-    return SegmentationModel(
-        num_classes,
-        width=config.width,
-        encoder_trainable=config.encoder_trainable,
-        encoder_statistics=config.encoder_statistics,
-        norm=config.norm,
-        dropout=config.dropout,
-        upsampling=config.upsampling,
-        encoder_bn_momentum=config.encoder_bn_momentum,
-        decoder_bn_momentum=config.decoder_bn_momentum,
-        bn_axis_name=bn_axis_name,
-        dtype=jnp.dtype(config.dtype),
-    )
+    fields = {name: config[name] for name in config if not name.startswith('pretrained')}
+    fields['dtype'] = jnp.dtype(config.dtype)
+    return SegmentationModel(num_classes, bn_axis_name=bn_axis_name, **fields)

@@ -235,18 +235,7 @@ def sample_scene(seed: int, split: str, index: int) -> Scene:
     if stage.chance(0.08):
         stage.put('frame', 0, 0.5)
         stage.change_last(x=width / 2, y=float(height), scale=float(max(width, height)))
-    return Scene(
-        width=width,
-        height=height,
-        setting=setting,
-        horizon=stage.horizon,
-        focal=stage.focal,
-        eye=stage.eye,
-        light=_light(stage),
-        grayscale=stage.chance(0.07),
-        seed=int(rng.integers(1 << 31)),
-        things=tuple(sorted(stage.things, key=lambda t: -t.depth)),
-    )
+    return stage.scene(_light(stage), stage.chance(0.07), int(rng.integers(1 << 31)))
 
 
 def _light(s: Stage) -> Light:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segmentation.scenes.description import Thing
+from segmentation.scenes.description import Light, Scene, Thing
 from segmentation.scenes.drawing.palette import ANY_COLOURS, COLOURS, Colour, pick, some
 from segmentation.scenes.drawing.people import joints
 
@@ -32,6 +32,13 @@ class Stage:
         self.focal = focal * math.sqrt(width * height)
         self.things: list[Thing] = []
 
+    def scene(self, light: Light, grayscale: bool, seed: int, **more: Any) -> Scene:
+        """The description of what is on the stage."""
+        return Scene(
+            self.width, self.height, self.setting, self.horizon, self.focal, self.eye, light,
+            grayscale, seed, tuple(sorted(self.things, key=lambda thing: -thing.depth)), **more,
+        )  # fmt: skip
+
     def chance(self, p: float) -> bool:
         return self.rng.random() < p
 
@@ -40,16 +47,9 @@ class Stage:
 
     def put(
         self,
-        kind: str,
-        x: float,
-        z: float,
-        pose: str = '',
-        flip: bool | None = None,
-        size: float = 1.0,
-        crowd: int = 0,
-        lift: float = 0.0,
-        colours: tuple[Colour, Colour] | None = None,
-    ) -> Thing:
+        kind: str, x: float, z: float, pose: str = '', flip: bool | None = None, size: float = 1.0,
+        crowd: int = 0, lift: float = 0.0, colours: tuple[Colour, Colour] | None = None,
+    ) -> Thing:  # fmt: skip
         rng, scale = self.rng, self.focal / z
         first, second = (some(rng, p, 10) for p in COLOURS.get(kind, ANY_COLOURS))
         if lift and not pose:
@@ -158,14 +158,9 @@ class Stage:
 
     def gliders(
         self,
-        low: int,
-        high: int,
-        near: float,
-        far: float,
-        kind: str,
-        poses: Sequence[str],
+        low: int, high: int, near: float, far: float, kind: str, poses: Sequence[str],
         lift: float = 0.0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """At least `low`, fewer than `high` people on skis or surfboards."""
         for _ in range(self.rng.integers(low, high)):
             z = self.depth(near, far)

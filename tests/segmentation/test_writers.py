@@ -35,6 +35,6 @@ def test_picture_file(tmp_path):
     writer = writers.MetricWriter(tmp_path, resume_step=0)
     images = np.zeros((2, 8, 8, 3), np.uint8)
     label = np.ones((2, 8, 8), np.uint8)
-    writer.picture(7, 'predictions', overlays.prediction_grid(images, label, label, zoom=2))
+    writer.picture(7, 'predictions', overlays.prediction_grid(images, label, label))
     writer.close()
-    assert Image.open(tmp_path / 'pictures' / 'predictions-0000007.png').size == (48, 32)
+    assert Image.open(tmp_path / 'pictures' / 'predictions-0000007.png').size == (24, 16)

@@ -85,14 +85,9 @@ def person(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None
 
 
 def figure(
-    pen: Pen,
-    pose: str,
-    seed: int,
-    shirt: Colour,
-    trousers: Colour,
-    rng: np.random.Generator,
+    pen: Pen, pose: str, seed: int, shirt: Colour, trousers: Colour, rng: np.random.Generator,
     skin: Colour | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """A person; with `skin`, one colour for skin and hair, a statue."""
     j = joints(pose, seed)
     statue = skin is not None
@@ -176,16 +171,9 @@ def figure(
 
 
 def _head(
-    pen: Pen,
-    pose: str,
-    head: np.ndarray,
-    skin: Colour,
-    hair: Colour,
-    shirt: Colour,
-    front: bool,
-    tiny: bool,
-    rng: np.random.Generator,
-) -> None:
+    pen: Pen, pose: str, head: np.ndarray, skin: Colour, hair: Colour, shirt: Colour,
+    front: bool, tiny: bool, rng: np.random.Generator,
+) -> None:  # fmt: skip
     x, y = head
     if pose in ('ride', 'motor', 'ski') and rng.random() < 0.85:
         hat = pick(rng, CLOTHES)

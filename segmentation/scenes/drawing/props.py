@@ -9,15 +9,9 @@ from segmentation.scenes.drawing.pen import Pen
 
 
 def _leaves(
-    pen: Pen,
-    x: float,
-    y: float,
-    rx: float,
-    ry: float,
-    leaf: Colour,
-    rng: np.random.Generator,
+    pen: Pen, x: float, y: float, rx: float, ry: float, leaf: Colour, rng: np.random.Generator,
     count: int,
-) -> None:
+) -> None:  # fmt: skip
     angle, r = rng.uniform(0, 2 * math.pi, count), np.sqrt(rng.uniform(0, 1, count))
     order = np.argsort(-r)
     for a, d in zip(angle[order], r[order], strict=True):

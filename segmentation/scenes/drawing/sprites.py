@@ -37,7 +37,7 @@ _SIMPLE = (
     things.dog, things.cow, things.bench, things.traffic_light, things.stop_sign,
     things.fire_hydrant, things.potted_plant, things.chair, things.couch, things.dining_table,
     things.tv, things.umbrella, things.suitcase, things.handbag, things.tennis_racket,
-    things.sports_ball, things.skis, things.surfboard, things.skateboard, things.boat,
+    things.sports_ball, things.skis, things.surfboard, things.boat,
     props.tree, props.pine, props.bush, props.lamp, props.post, props.column, props.fence,
     props.frame, props.board, props.raft, props.toy_car,
 )  # fmt: skip

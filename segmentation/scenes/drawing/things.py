@@ -183,12 +183,6 @@ def surfboard(pen: Pen, colour: Colour, stripe: Colour, rng: np.random.Generator
     pen.polygon([(-1.0, -0.01), (0.9, 0.03), (0.9, 0.05), (-1.0, 0.02)], stripe)
 
 
-def skateboard(pen: Pen, colour: Colour, wheel: Colour, rng: np.random.Generator) -> None:
-    pen.line([(-0.44, 0.14), (-0.34, 0.1), (0.34, 0.1), (0.44, 0.14)], 0.04, colour)
-    for x in (-0.27, 0.27):
-        pen.ellipse(x, 0.045, 0.045, 0.045, wheel)
-
-
 def boat(pen: Pen, hull: Colour, sail: Colour, rng: np.random.Generator) -> None:
     pen.polygon([(-2.4, 0.9), (-2.0, 0), (1.8, 0), (2.9, 1.0)], hull)
     pen.polygon([(-2.4, 0.9), (-2.3, 0.7), (2.6, 0.78), (2.9, 1.0)], tone(hull, 1.25))

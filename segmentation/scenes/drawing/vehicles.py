@@ -16,17 +16,9 @@ _RUBBER = (40, 40, 42)
 
 
 def _box_end(
-    pen: Pen,
-    w: float,
-    low: float,
-    high: float,
-    length: float,
-    paint: Colour,
-    view: View,
-    windows: tuple[float, float] | None,
-    stripe: Colour,
-    panes: int,
-) -> None:
+    pen: Pen, w: float, low: float, high: float, length: float, paint: Colour, view: View,
+    windows: tuple[float, float] | None, stripe: Colour, panes: int,
+) -> None:  # fmt: skip
     """The receding sides of a long box seen from its end."""
     for s in (-1, 1):
 
@@ -209,9 +201,6 @@ def _lorry(pen: Pen, paint: Colour, cargo: Colour, kind: str, rng: np.random.Gen
 
 
 def train(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
-    if thing.pose == 'front':
-        _train_front(pen, *thing.colours, rng, view)
-        return
     length = rng.uniform(14, 20)
     steam = thing.pose == 'track' and rng.random() < 0.2
     for k in range(-2, 3):
@@ -224,26 +213,6 @@ def train(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
             _wagon(coach, length, thing.colours[1])
         else:
             _coach(coach, length, 0.12 if thing.pose == 'platform' else 0.75, *thing.colours, rng)
-
-
-def _train_front(
-    pen: Pen, paint: Colour, stripe: Colour, rng: np.random.Generator, view: View
-) -> None:
-    _box_end(pen, 1.4, 0.5, 3.7, 45.0, paint, view, (1.8, 2.8), stripe, 16)
-    pen.box(-1.3, 0.1, 1.3, 0.7, (44, 44, 48), 0.05)
-    pen.polygon([(-1.42, 0.6), (1.42, 0.6), (1.42, 3.1), (1.0, 3.8), (-1.0, 3.8), (-1.42, 3.1)],
-                paint)  # fmt: skip
-    pen.box(-1.42, 0.6, 1.42, 1.5, stripe, 0.08)
-    if rng.random() < 0.5:
-        pen.box(-1.15, 1.9, 1.15, 3.1, tone(GLASS, 0.9), 0.14)
-        pen.trapezoid(1.95, (-0.6, -0.2), 3.05, (-0.2, 0.2), tone(GLASS, 1.5))
-    else:
-        for s in (-1, 1):
-            pen.box(s * 1.2, 1.9, s * 0.42, 2.9, tone(GLASS, 0.9), 0.08)
-        pen.box(-0.32, 0.8, 0.32, 2.95, tone(paint, 0.85))
-    for x, y in ((-1.05, 1.15), (1.05, 1.15), (0, 3.45)):
-        pen.ellipse(x, y, 0.17, 0.15, (255, 250, 225))
-        pen.glow(x, y, 1.1, HEADLIGHT)
 
 
 def _wagon(pen: Pen, length: float, paint: Colour) -> None:

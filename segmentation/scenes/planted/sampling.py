@@ -238,20 +238,7 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     # Last, so that scenes with another error rate differ in nothing else.
     if error in HOSTS and HOSTS[error] not in {thing.kind for thing in s.things}:
         _put_host(s, HOSTS[error])
-    scene = Scene(
-        width=width,
-        height=height,
-        setting=setting,
-        horizon=s.horizon,
-        focal=s.focal,
-        eye=s.eye,
-        light=light,
-        grayscale=colour == 'grayscale',
-        seed=scene_seed,
-        things=tuple(sorted(s.things, key=lambda t: -t.depth)),
-        visibility=visibility,
-        wash=wash,
-    )
+    scene = s.scene(light, colour == 'grayscale', scene_seed, visibility=visibility, wash=wash)
     found = {'night': night, colour: True, framing: True}
     return Planted(scene, name, tuple(a for a in ATTRIBUTES if found.get(a)), hard, error)
 

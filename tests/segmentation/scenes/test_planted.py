@@ -384,7 +384,7 @@ def test_commands(tmp_path, monkeypatch, capsys):
 
     text = run(draw_scenes, out, '--counts', 'train=6', '--planted', '0.05', '--json', report)
     assert 'planted types:' in text
-    types = json.loads(report.read_text())['splits']['train']['planted']['types']
+    types = json.loads(report.read_text())['splits']['train']['planted types']
     assert sum(types.values()) == 6
     number = scenes.image_id('train', 2)
     entry = scenes.read_truth(out, 'train')[1][2]
@@ -447,7 +447,7 @@ def test_the_generator_is_frozen(seed):
                 line['error'] = {**error, 'truth': bool(error['truth'])}
             content += [line, [a['category_id'] for a in written.values()]]
     found, pixels, level = FROZEN[seed]
-    message = 'Other scenes than before: raise planted.VERSION, and score the analysis anew.'
+    message = 'Other scenes than before: raise planted.VERSION, and score the analysis again.'
     assert digest(content) == found, message
     # Pillow may draw edges differently elsewhere.
     assert abs(sum(areas) / pixels - 1) < 0.002, message
