@@ -37,7 +37,7 @@ def randomized(model: keras.Model, seed: int = 0) -> keras.Model:
 
 
 def encoder(width: float, height: int, breadth: int) -> keras.Model:
-    """MobileNetV2 of Keras applications for images of the given size, with random weights."""
+    """MobileNetV2 of Keras applications for images of height × breadth, with random weights."""
     keras.utils.set_random_seed(0)
     return randomized(
         keras.applications.MobileNetV2(

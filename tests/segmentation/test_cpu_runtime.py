@@ -94,7 +94,7 @@ needs_glibc = pytest.mark.skipif(
 def test_temporary_arrays_are_kept_unless_the_user_sets_the_allocator(default, tmp_path):
     own = run(tmp_path, MALLOC_ARENA_MAX='8')
     pages = 256 * 2**20 // os.sysconf('SC_PAGE_SIZE')
-    # Left as it is, every step takes its block anew.
+    # Left as it is, every step allocates its block again.
     if own['faults'] < 7 * pages:
         pytest.skip('the system hands out larger pages or keeps blocks itself')
     # A block that something small was put into is replaced by another, now and then.

@@ -22,7 +22,7 @@ def test_precision_and_auroc_of_neighbours():
     kinds = np.array(['a', 'a', 'b', 'b'])
     assert truth_metrics.precision_at_k(neighbours, kinds) == 0.5
     positive = np.array([True, True, False, False])
-    # Shares of positive neighbours: 1/2, 1/2, 1/2, 1/2; and when they are told apart.
+    # Shares of positive neighbours: 1/2, 1/2, 1/2, 1/2; then all neighbours are of the same kind.
     assert truth_metrics.neighbour_auroc(neighbours, positive) == 0.5
     assert truth_metrics.neighbour_auroc(np.array([[1], [0], [3], [2]]), positive) == 1
     assert truth_metrics.neighbour_auroc(np.array([[2], [3], [0], [1]]), positive) == 0

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import signal
 import sys
 
@@ -83,8 +84,6 @@ def test_report_names_peers_and_the_absent(result):
 
 
 FAKE = """
-import sys
-sys.path.insert(0, {peers!r})
 from protocol import serve
 
 def count(spec):
@@ -95,16 +94,17 @@ def count(spec):
             raise RuntimeError('no <memory>')
         done.extend(range(steps))
         return len(done)
-    return run, {{'parameters': 3}}
+    return run, {'parameters': 3}
 
-serve({{'count': count}})
+serve({'count': count})
 """
 
 
 @pytest.fixture
 def fake(tmp_path):
     path = tmp_path / 'fake_worker.py'
-    path.write_text(FAKE.format(peers=str(contenders.PEERS)))
+    path.write_text(FAKE)
+    shutil.copy(contenders.PEERS / 'protocol.py', tmp_path)
 
     def start(fails=False):
         return contenders.Worker(

@@ -47,7 +47,7 @@ def test_another_sweep_in_the_same_study_is_refused(base, tmp_path):
         sweeps.open_study(make_sweep(longer, tmp_path, [{'seed': 1}]))
     with pytest.raises(ValueError, match='--metric'):
         sweeps.open_study(make_sweep(base, tmp_path, [{'seed': 1}], metric='loss'))
-    # A sweep of before there was a field.
+    # An older sweep, without a field.
     study = sweeps.open_study(sweep)
     identity = json.loads(study.user_attrs['identity'])
     del identity['optimizer.skip_nonfinite']
