@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from analysis.compare import schema as compare
 from analysis.pictures import schema as pictures
 from analysis.report import view_data
 from analysis.report.columns import encode
 from analysis.report.view_data import Pieces
-from analysis.stage import old_artifacts
+from analysis.stage import artifacts, storage
 from analysis.stage.view import View, find_views
 from segmentation import overlays
 
@@ -127,12 +128,11 @@ def _comparisons(views: dict[str, View], other: pathlib.Path) -> list[dict[str, 
         for other_name, that in views.items():
             if this.workdir == other or that.workdir != other or this.split != that.split:
                 continue
-            run = '-'.join(that.workdir.resolve().parts[-2:])
-            artifact = f'compare-{re.sub("[^A-Za-z0-9_-]+", "-", run)}-{that.step}'
-            if not (this.folder / f'{artifact}.json').exists():
+            artifact = compare.artifact_name(that)
+            if not artifacts.exists(this, compare.Comparison, artifact):
                 continue
             _, *rows = np.intersect1d(this.image_ids, that.image_ids, return_indices=True)
-            content = old_artifacts.load_json(this, artifact, 1)
+            content = storage.to_json(artifacts.load(this, compare.Comparison, artifact))
             # As given to this command: the runs may have been moved since.
             for side, view in (('this', this), ('other', that)):
                 content[side] |= {'workdir': str(view.workdir)}

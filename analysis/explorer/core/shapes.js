@@ -168,7 +168,7 @@
  *
  * A measure of both models; which of the optional properties it has depends on the measure.
  * @typedef {{ this: number, other: number, difference: number, interval: Interval,
- *   difference_interval: Interval, target: 'this' | 'other', metric: string, class: string,
+ *   difference_interval: Interval, target: 'this' | 'other', metric: string, class_name: string,
  *   p: number, minimum_detectable: number, space: string, method: string, first: number,
  *   second: number }} Compared
  *

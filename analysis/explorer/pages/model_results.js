@@ -54,7 +54,7 @@ const ModelResults = (() => {
             rows,
             [
               { head: 'score', cell: ({ metric }) => METRICS[metric] ?? metric },
-              Plots.texts('class', (row) => row.class),
+              Plots.texts('class', (row) => row.class_name),
               ...both,
               Plots.numbers('p', ({ p }) => Format.probability(p)),
               Plots.numbers(

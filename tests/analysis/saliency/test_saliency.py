@@ -36,9 +36,7 @@ def workdir(tiny_run, tmp_path_factory):
     assert embeddings.main(['--workdir', str(folder)]) == 0
     analysis = open_analysis(folder)
     points = artifacts.load(analysis, Embeddings).points
-    entries = tuple(
-        Cluster(name, int((LABEL == k).sum()), None, ()) for k, name in enumerate(NAMES)
-    )
+    entries = tuple(Cluster(int((LABEL == k).sum()), name=name) for k, name in enumerate(NAMES))
     clusters = Clusters(
         num_images=6,
         tried=(),
