@@ -160,7 +160,7 @@ def test_two_processes_of_two_devices_equal_one_of_four(coco_folder, data_dir, t
     )
     assert one[0]['train/loss'] == pytest.approx(two[0]['train/loss'], rel=1e-6)
     # Rounding flips units at a kink of ReLU (see test_train_step), and Adam turns rounding of the
-    # smallest gradients into whole steps, so what follows is equal to fewer digits.
+    # smallest gradients into whole steps, so later steps are equal to fewer digits.
     norms = [lines[0]['train/gradient_norm'] for lines in (one, two)]
     assert norms[0] == pytest.approx(norms[1], rel=2e-3)
     for first, second in zip(one, two, strict=True):

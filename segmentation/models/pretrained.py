@@ -106,7 +106,7 @@ def official_file(width: float, resolution: int) -> pathlib.Path:
     """Path of Keras' official weight file in `CACHE_DIR`, downloaded at first use.
 
     If there is none for this resolution, the file trained at 224 is used, as Keras does. The
-    SHA-256 recorded beside the file at its first use is enforced from then on.
+    SHA-256 recorded next to the file at its first use is enforced from then on.
 
     Raises:
       ValueError, ConnectionError: see `load_weights`.

@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, interrupted or older; more of it in test_inject_faults.py."""
+"""Checkpoints that are damaged, interrupted or older; test_inject_faults.py has more."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What the commands set for themselves."""
+"""Process settings of the commands."""
 
 import json
 import os
@@ -97,7 +97,7 @@ def test_temporary_arrays_are_kept_unless_the_user_sets_the_allocator(default, t
     # Left as it is, every step allocates its block again.
     if own['faults'] < 7 * pages:
         pytest.skip('the system hands out larger pages or keeps blocks itself')
-    # A block that something small was put into is replaced by another, now and then.
+    # Sometimes a small array is allocated inside a block, which is then replaced by another.
     assert default[1]['faults'] < own['faults'] / 2
 
 

@@ -15,7 +15,7 @@ def examples(tiny_config):
 
 
 def test_scores_are_those_of_each_image_padding_not_counted(examples):
-    """A predictor that knows nothing, in batches that do not divide the six images."""
+    """A random predictor, with batches that do not divide the six images evenly."""
     rng = np.random.default_rng(0)
     known = {examples[i]['image'].tobytes(): i for i in range(len(examples))}
     logits = rng.normal(size=(len(examples), 32, 32, CLASSES)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The loop around the step: stopping, continuing, refusing, saving."""
+"""The training loop: stopping, resuming, refusing, saving."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
     with checkpoint.open_manager(interrupted, read_only=True) as manager:
         assert 2 <= manager.latest_step() < 12
     train.train(tiny_config, interrupted)
-    # Killed after the last checkpoint, it would come back to a run that is complete.
+    # A run that was killed after its last checkpoint is complete.
     assert train.train(tiny_config, interrupted).selection == result.selection
 
     expected, actual = states_of(straight, 12), states_of(interrupted, 12)
@@ -78,7 +78,7 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
 
 def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monkeypatch):
     with monkeypatch.context() as patch:
-        # Killed just after a checkpoint, a run does not come to its step again.
+        # A run that is killed just after a checkpoint does not repeat that step.
         save = checkpoint.save
 
         def check_and_save(manager, step, *rest):
@@ -103,7 +103,7 @@ def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monke
         train.train(tiny_config, tmp_path)
     tiny_config.optimizer.learning_rate = 1e-3
 
-    # A newest checkpoint that cannot be read: the one before is taken.
+    # The newest checkpoint cannot be read: the previous one is used.
     broken = tmp_path / 'checkpoints' / '5' / 'state'
     for file in broken.rglob('*'):
         if file.is_file():
@@ -125,7 +125,7 @@ def test_second_process_in_one_directory_is_refused(tiny_config, tmp_path, one_d
 
 
 def test_state_that_is_not_finite_is_never_saved(tiny_config, tmp_path, one_device):
-    # The first step is finite, but what it makes of the parameters is not.
+    # The first loss is finite, but the updated parameters are not.
     tiny_config.optimizer.learning_rate = float('inf')
     tiny_config.train.eval_every = 1
     with pytest.raises(train.TrainingDiverged, match=r'params.* is not finite at step 1'):

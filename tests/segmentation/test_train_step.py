@@ -65,7 +65,7 @@ def initial_state(config, dtype=jnp.float32, optimizer=keep_gradients):
 
 
 def run(config, state, batch, num_devices, optimizer=keep_gradients, steps=1):
-    """Steps on so many devices; 0 for a plain jit step that knows nothing of devices."""
+    """Steps on a number of devices; 0 for a plain jit step without pmap."""
     axis = train.AXIS if num_devices else None
     dtype = jax.tree.leaves(state.params)[0].dtype
     model = build_model(config.model, CLASSES, bn_axis_name=axis)
@@ -190,7 +190,7 @@ def test_loss_falls_state_is_donated_and_nothing_waits(config, caplog, tmp_path)
 
 
 def assert_batches_are_sent_ahead(step, state, batch, folder):
-    """Batches go to devices that are still at work; by a trace, nothing comes back from them."""
+    """Batches are sent to busy devices, and by a trace, nothing is copied back from them."""
     sent, in_time = threading.Event(), []
 
     def work():
@@ -220,7 +220,7 @@ def assert_batches_are_sent_ahead(step, state, batch, folder):
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_accelerators_get_a_step_of_plain_operations(config, dtype):
-    """Lowered, without the device: nothing goes to the host, nothing is double precision."""
+    """Lowered without a device: nothing is copied to the host, nothing is double precision."""
     config.model.dtype, config.model.dropout = dtype, 0.1
     model = build_model(config.model, CLASSES)
     optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=True)
@@ -230,14 +230,14 @@ def test_accelerators_get_a_step_of_plain_operations(config, dtype):
         traced = jax.jit(step).trace(state, uneven_batch(2))
         text = traced.lower(lowering_platforms=(platform,)).as_text()
         kernels = [leaf for leaf in jax.tree.leaves(state.params) if leaf.ndim == 4]
-        # Forward, and both gradients, except that nobody needs that of the images.
+        # Forward and both gradients, except for the gradient of the images.
         assert text.count('stablehlo.convolution') == 3 * len(kernels) - 1
         assert 'f64' not in text and 'callback' not in text
         assert ('bf16' in text) == (dtype == 'bfloat16')
 
 
 class PixelModel(nn.Module):
-    """The least that can be trained: a class from a pixel's colour."""
+    """A minimal model: a class from a pixel's colour."""
 
     @nn.compact
     def __call__(self, images, train):

@@ -94,7 +94,7 @@ def test_tfds_alone_reads_it(folder, tmp_path):
     prepared = coco.prepare(str(folder), tmp_path / 'data')
     builder = tfds.builder_from_directory(prepared.path)
     assert builder.info.splits['train'].num_examples == 5
-    example = builder.as_data_source('train')[0]  # decoded, unlike ours
+    example = builder.as_data_source('train')[0]  # decoded, unlike in CocoSplit
     assert example['image'].shape == (example['height'], example['width'], 3)
 
 
@@ -152,7 +152,7 @@ def test_fingerprint_says_where_the_data_came_from(folder, tmp_path):
     assert entry['source'] == 'street photos'
     assert (entry['images'], entry['instances']) == (5, 24)
     assert entry['skipped'] == {'annotation: unknown image': 1}
-    # Another place and another run give the same.
+    # Another folder and another run give the same bytes.
     other = coco.prepare(str(folder), tmp_path / 'other')
     assert other.fingerprint == prepared.fingerprint
     assert (other.path / 'coco.json').read_bytes() == (prepared.path / 'coco.json').read_bytes()
@@ -411,7 +411,7 @@ def test_two_processes_prepare_once(folder, tmp_path):
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
     assert [process.wait(60) for process in processes] == [0, 0]
     [together] = (tmp_path / 'data').glob('coco_instances/*/*')
-    # Prepared in any process, the same data are the same bytes.
+    # The bytes do not depend on the process that prepares them.
     apart = coco.prepare(str(folder), tmp_path / 'apart').path
     for path in apart.glob('*array_record*'):
         assert path.read_bytes() == (together / path.name).read_bytes()

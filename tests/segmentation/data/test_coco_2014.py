@@ -62,7 +62,7 @@ def test_coco_2014_from_the_official_zip_files(official, tmp_path, monkeypatch):
                 assert record['image'] == archive.read(f'{name}2014/{record["file_name"]}')
                 assert record['complete_category_ids'].tolist() == [1, 3, 6, 31]
                 assert len(record['instances']['id']) == 5
-    # The downloads are kept, so that the same files are not fetched again; half of one is not.
+    # Complete downloads are kept and not repeated; an incomplete one is not kept.
     for path in official.glob('*/*.zip'):
         path.unlink()
     (kept,) = (data / 'downloads' / 'coco_instances').glob('**/*train2014*.zip')
@@ -85,7 +85,7 @@ def test_coco_2014_from_zip_files_at_hand(official, tmp_path):
 def test_coco_2014_with_a_wrong_checksum_is_refused(official, tmp_path):
     with (official / 'zips' / 'train2014.zip').open('ab') as file:
         file.write(b'more')
-    # Only this split: tfds would go on to try for minutes to get another from the closed server.
+    # Only this split: tfds would try for minutes to get another one from the closed server.
     with pytest.raises(Exception, match='train2014.zip.*has wrong checksum'):
         coco.prepare('2014', tmp_path / 'data', splits=['train'])
     assert not list((tmp_path / 'data' / 'coco_instances').glob('*/*'))

@@ -54,7 +54,7 @@ def test_smaller_fractions_are_part_of_larger_ones(prepared, tiny_config):
     small, half, whole = map(used, (0.4, 0.6, 1.0))
     for smaller, larger in ((small, half), (half, whole)):
         assert smaller[0] < larger[0] and smaller[1] <= larger[1]
-        assert smaller[2] == larger[2]  # what is reported on stays the same
+        assert smaller[2] == larger[2]  # the validation set stays the same
     for wrong in (0.0, 1.5):
         with pytest.raises(ValueError, match='data.fraction'):
             used(wrong)
@@ -82,7 +82,7 @@ def test_empty_selection_says_why(prepared, tiny_config):
 
 
 def test_labels_follow_the_picture(prepared, tiny_config):
-    """A picture that shows its own label must still do so after augmentation."""
+    """An image that shows its own label must still do so after augmentation."""
     tiny_config.data.flip, tiny_config.data.min_crop = True, 0.3
     examples = select_examples(prepared, tiny_config.data, 'train')[0]
 
@@ -101,5 +101,5 @@ def test_labels_follow_the_picture(prepared, tiny_config):
         shown, label = example['image'][..., 0].ravel(), example['label']
         right.append(np.corrcoef(shown, label.ravel())[0, 1])
         mirrored.append(np.corrcoef(shown, label[:, ::-1].ravel())[0, 1])
-    # Not 1, as the picture is interpolated and the label is not.
+    # Not 1, because the image is interpolated and the label is not.
     assert np.mean(right) > 0.6 and np.mean(right) > np.mean(mirrored) + 0.2

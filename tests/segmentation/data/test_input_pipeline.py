@@ -75,7 +75,7 @@ time.sleep(60)
     with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE) as parent:
         assert parent.stdout.readline() == b'ready\n'
         parent.kill()
-        # Its end is the end of the pipe that both write to.
+        # The pipe that both write to closes when the last of them ends.
         assert select.select([parent.stdout], [], [], 30)[0], 'the worker is still there'
         assert parent.stdout.read() == b''
 

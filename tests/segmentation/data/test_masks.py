@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:Depreca
 
 
 def record_of(image: annotations.Image) -> dict:
-    """What `coco.CocoSplit` gives for an image, as far as drawing reads it."""
+    """The fields of a `coco.CocoSplit` record that drawing reads."""
     return {
         'height': image.height,
         'width': image.width,

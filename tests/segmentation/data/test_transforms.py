@@ -85,7 +85,7 @@ def test_truncated_picture_is_an_error():
 def test_unreadable_file_for_prediction(tmp_path):
     path = tmp_path / 'note.jpg'
     png = coco_fixtures.picture(40, 30, file_format='PNG')
-    # Pillow takes the latter for a mistake in a program.
+    # Pillow raises SyntaxError for the second.
     for data in (b'not a picture', png.replace(b'IDAT', b'\x00\x00\x01\x00')):
         path.write_bytes(data)
         with pytest.raises(ValueError, match='note.jpg'):

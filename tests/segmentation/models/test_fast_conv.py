@@ -71,7 +71,7 @@ SMALL = [
         for (h, w), s in itertools.product([(6, 6), (7, 5), (4, 9), (1, 1)], (1, 2))
     ),
     case('pointwise', (2, 5, 3, 4), 6),
-    # More images than are added up in one loop, divisible or not.
+    # More images than are summed in one loop, divisible or not.
     *(case('depthwise', (b, 4, 3, 2), None, s) for b, s in itertools.product((17, 32), (1, 2))),
     *(case('transpose', (2, h, w, 4), 3) for h, w in [(4, 4), (5, 3), (1, 1), (1, 6)]),
     # Products smaller than the inputs, and larger.

@@ -19,7 +19,7 @@ def images(height, width, batch=2):
 
 
 def random_variables(encoder):
-    """Variables of the right shapes, made without compiling an initialisation."""
+    """Variables of the right shapes, without compiling the initialisation."""
     rng = np.random.default_rng(2)
     shapes = jax.eval_shape(
         functools.partial(encoder.init, train=False), jax.random.key(0), images(32, 32)

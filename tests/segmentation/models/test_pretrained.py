@@ -18,7 +18,7 @@ from tests.paths import SHARED
 REAL = SHARED / 'weights/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5'
 WIDTH = 0.35
 
-# Photographs in which a person sees one thing of ImageNet's classes, and nothing else large.
+# Images that show one of ImageNet's classes and nothing else large.
 PHOTOGRAPHS = {
     '000000000034.jpg': 'zebra',
     '000000000285.jpg': 'brown bear',
@@ -190,7 +190,7 @@ def test_official_file_is_downloaded_once_and_its_hash_enforced(tmp_path, weight
     (cache / name).write_bytes(content + b'!')
     with pytest.raises(ValueError, match='delete both'):
         pretrained.load_weights('imagenet', WIDTH, 128)
-    # A size without a file of its own takes the one for 224.
+    # A resolution without a file uses the file for 224.
     assert pretrained.official_file(WIDTH, 300).name == name.replace('128', '224')
     with pytest.raises(ValueError, match='widths .* only, not 0.4'):
         pretrained.load_weights('imagenet', 0.4, 128)

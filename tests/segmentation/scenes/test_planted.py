@@ -172,7 +172,7 @@ def test_manifest_describes_the_files(folder, entries):
             for key in ('file_name', 'width', 'height'):
                 assert entry[key] == image[key]
             assert entry['type'] in scenes.TYPES
-        # The annotation file itself gives nothing away.
+        # The annotation file itself does not reveal the errors.
         keys = {'license', 'file_name', 'width', 'height', 'id', 'all_categories_annotated'}
         assert {key for image in images for key in image} == keys
 
@@ -235,7 +235,7 @@ def test_every_kind_of_error_is_in_the_annotation_file(folder, entries):
         for split, n in COUNTS.items()
         for i in range(n)
     )
-    for kind in label_errors.KINDS:  # Here and there nothing suitable is large enough.
+    for kind in label_errors.KINDS:  # In a few scenes no suitable thing is large enough.
         assert planned[kind] - 2 <= kinds[kind] <= planned[kind] and kinds[kind] >= 5, kinds
 
 
@@ -274,7 +274,7 @@ def test_redrawn_without_an_object_only_its_traces_change(index):
         touched = Image.fromarray((alone.image != empty.image).any(2)).convert('L')
         touched = np.asarray(touched.filter(ImageFilter.MaxFilter(5))) > 0
         assert not ((whole.image != rest.image).any(2) & ~touched).any()
-        # Indices stay, and what it hid comes to light.
+        # Indices stay the same, and hidden things become visible.
         seen = whole.owner != i
         np.testing.assert_array_equal(rest.owner[seen], whole.owner[seen])
         assert not rest.masks[i].any()
@@ -406,7 +406,7 @@ def test_commands(tmp_path, monkeypatch, capsys):
 
 
 def digest(content) -> str:
-    """Of a description, rounded so that platforms agree."""
+    """Hash of a description, rounded so that platforms agree."""
 
     def rounded(value):
         if isinstance(value, float):

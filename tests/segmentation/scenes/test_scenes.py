@@ -35,7 +35,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope='module')
 def drawn() -> list[tuple[scenes.Scene, scenes.Rendered, list[dict]]]:
-    """Sixty scenes, their pictures and their annotations."""
+    """Sixty scenes, their images and their annotations."""
     sampled = [scenes.sample_scene(0, 'train', i) for i in range(60)]
     rendered = [scenes.render(scene) for scene in sampled]
     return [

@@ -16,7 +16,7 @@ from segmentation.sweeps.sets import key_sets, suggest
 
 pytestmark = pytest.mark.filterwarnings(
     'ignore:.*experimental:optuna.exceptions.ExperimentalWarning',
-    'ignore:Heartbeat of storage',  # these tests ask for trials themselves
+    'ignore:Heartbeat of storage',  # these tests take trials themselves
 )
 
 
@@ -75,14 +75,14 @@ def test_lost_stopped_and_failed_trials(base, tmp_path):
     for deaths in range(1, sweeps.MAX_DEATHS):
         sweeps.give_back(study, study.ask().number)
         assert state().state == 'waiting', deaths
-    # Being asked to stop is no death.
+    # A worker that is asked to stop has not died.
     trial = study.ask()
     trial.set_user_attr('stopped', True)
     sweeps.give_back(study, trial.number)
     assert state().state == 'waiting'
     sweeps.give_back(study, study.ask().number)
     assert state().state == 'failed' and 'died' in state().reason
-    # Failed trials come back only when asked for.
+    # Failed trials are queued again only on request.
     sweeps.refill(study, sweep, retry_failed=True)
     trial = study.ask()
     trial.set_user_attr('reason', 'disk full')

@@ -77,7 +77,7 @@ def trials_of(folder):
 
 @pytest.fixture(scope='module')
 def eventful(coco_folder, data_dir, tmp_path_factory):
-    """A sweep that was stopped, continued, lost a worker to SIGKILL, and came to its end."""
+    """A complete sweep that was stopped, resumed, and lost a worker to SIGKILL."""
     folder = tmp_path_factory.mktemp('sweeps')
     (folder / 'tiny.py').write_text(CONFIG)
     save_config(tiny(coco_folder, data_dir), folder / 'tiny.json')
@@ -141,7 +141,7 @@ def test_killed_trial_ends_as_if_undisturbed(eventful, tmp_path):
         [sys.executable, 'scripts/train.py', '--config', lost / 'config.json',
          '--workdir', tmp_path / 'again'],
         env=environment(), capture_output=True, text=True,
-        # As many cores as a worker has: sums of other lengths would round differently.
+        # As many cores as a worker has: sums of other lengths round differently.
         preexec_fn=lambda: os.sched_setaffinity(0, cores[0::2]),
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
