@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a trained model: environment, drawn scenes, training, scores, pictures and a report
-# to look at in a browser.
+# From a fresh checkout to a trained model and its analysis: installs the environment, draws scenes,
+# trains, evaluates, predicts, and writes the report.
 #   ./scripts/demo.sh [run directory]
 set -euo pipefail
 workdir="${1:-runs/demo}"
@@ -10,7 +10,7 @@ python scripts/train.py --config configs/demo.py --workdir "$workdir"
 python -m analysis.mean_iou --workdir "$workdir" --split val
 python scripts/predict.py --workdir "$workdir" --output "$workdir/predictions" \
     data/scenes-*/val/*[05].jpg
-# Without what takes minutes: associations (gray copies of all images) and saliency.
+# All stages but associations and saliency, which take minutes.
 python scripts/analyze.py --workdir "$workdir" --split val --stages \
     samples,embeddings,clusters,similarity_map,similar,confusion,slices,label_issues,pictures,report
 echo

@@ -19,7 +19,8 @@ fi
 wanted="$PWD $(cat pyproject.toml requirements.txt requirements-dev.txt)"
 if [ "$wanted" != "$(cat "$venv/requirements.installed" 2>/dev/null)" ]; then
     echo "Installing the project and its requirements into $venv"
-    { "$python" -m venv "$venv" &&
+    # An environment that works keeps its Python.
+    { { "$venv/bin/python" -m pip --version > /dev/null 2>&1 || "$python" -m venv "$venv"; } &&
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -e '.[dev]' &&
         echo "$wanted" > "$venv/requirements.installed"; } || return 1
 fi

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Sets the environment up and runs the tests; arguments go to pytest (-n 0: in one process).
+# Sets up the environment and runs all checks and tests. Arguments go to pytest (-n 0: one process).
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 
 ruff check .
 ruff format --check .
-# A process per core, up to four, each with whole files: their fixtures are dear.
+# One process per core, up to four. Each gets whole files, whose fixtures are expensive.
 exec python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"

@@ -1,4 +1,4 @@
-"""What the code must not do at all, wherever it is."""
+"""Calls and imports that the project must not have anywhere, and its open socket."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ from tests.paths import ROOT
 FOLDERS = ('analysis', 'configs', 'scripts', 'segmentation', 'tests')
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob('*.py'))
 
-# Reading what these write runs what it says.
+# Reading the files of these modules can run code.
 _UNSAFE_MODULES = {
     'pickle',
     'cPickle',
@@ -28,7 +28,7 @@ _UNSAFE_CALLS = {
 
 
 def findings(source: str) -> list[str]:
-    """What of the above a program does, by line."""
+    """Forbidden imports and calls in a program, as 'line: what'."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -46,7 +46,7 @@ def findings(source: str) -> list[str]:
         if name in _UNSAFE_CALLS:
             found.append(f'{node.lineno}: {name}')
         if name.rpartition('.')[2] in ('extractall', 'extract', 'unpack_archive'):
-            found.append(f'{node.lineno}: {name}, where names of files come from the archive')
+            found.append(f'{node.lineno}: {name}, where the archive chooses the file names')
         if pickles is not None and ast.unparse(pickles) != 'False':
             found.append(f'{node.lineno}: allow_pickle')
         if name in ('np.load', 'numpy.load') and pickles is None:
@@ -57,7 +57,7 @@ def findings(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_unpickled_or_run_that_was_data(path):
+def test_no_data_are_unpickled_or_run(path):
     assert findings(path.read_text()) == []
 
 
@@ -73,17 +73,17 @@ def test_nothing_is_unpickled_or_run_that_was_data(path):
         'zipfile.ZipFile("x").extractall()',
     ],
 )
-def test_it_would_be_found(source):
+def test_each_forbidden_call_is_found(source):
     assert len(findings(source)) == 1
 
 
-def test_no_file_of_such_a_kind_is_in_the_repository():
+def test_the_repository_holds_no_pickled_files():
     suffixes = {'.pkl', '.pickle', '.joblib', '.pt', '.pth', '.dill'}
     assert not [path for f in FOLDERS for path in (ROOT / f).rglob('*') if path.suffix in suffixes]
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='asks /proc which sockets listen')
-def test_the_coordinator_listens_where_it_is_told_to_only():
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc for open sockets')
+def test_the_coordinator_listens_only_at_its_address():
     program = (
         'import os, re, socket, sys\n'
         'from segmentation import launch\n'
