@@ -23,9 +23,19 @@ from analysis.associations.correlation import associate
 from analysis.associations.schema import Associations, GrayscaleComparison
 from analysis.clusters import stage as clusters
 from analysis.clusters.schema import Cluster, Clusters, Density, Tried
-from analysis.compare.stage import artifact_kind
+from analysis.compare.schema import (
+    Change,
+    Comparison,
+    Layer,
+    Neighbours,
+    Score,
+    Separation,
+    Side,
+    SliceChange,
+    artifact_name,
+)
 from analysis.confusion.schema import ClassErrors, Confused, Confusion
-from analysis.label_issues import stage as label_issues
+from analysis.label_issues.schema import KINDS, REGIONS, LabelIssues
 from analysis.pictures import schema as pictures_schema
 from analysis.pictures import stage as pictures
 from analysis.saliency.schema import (
@@ -45,8 +55,7 @@ from analysis.similar.schema import Distances, Similar
 from analysis.similarity_map.schema import Quality, SimilarityMap
 from analysis.slices.conditions import describe, load_columns, membership
 from analysis.slices.schema import METRICS, Condition, MetricSlices, Slice, Slices
-from analysis.stage import artifacts as new_artifacts
-from analysis.stage import old_artifacts as artifacts
+from analysis.stage import artifacts
 from analysis.stage.view import View, open_view
 from configs import default
 from segmentation.config import save_config
@@ -121,7 +130,7 @@ def write_run(
     if hostile:
         categories[-1] = '<b>teddy</b> "bear" ' + '\u202e' + 'z' * 300
     table = _samples(analysis, kind, tuple(categories), hostile, rng)
-    new_artifacts.save(analysis, samples.summarize(table))
+    artifacts.save(analysis, samples.summarize(table))
     makers = {
         'clusters': lambda: _clusters(analysis, kind, rng),
         'similarity_map': lambda: _maps(analysis, kind, rng),
@@ -233,7 +242,7 @@ def _clusters(analysis, kind, rng) -> None:
         centroids=centroids,
         density_label=density,
     )
-    new_artifacts.save(analysis, clusters.describe(analysis, found))
+    artifacts.save(analysis, clusters.describe(analysis, found))
 
 
 def _maps(analysis, kind, rng) -> None:
@@ -247,7 +256,7 @@ def _maps(analysis, kind, rng) -> None:
     points = centres[kind] + np.stack([x, y + bent[:, 1] * np.cos(turn), bent[:, 2]], 1)
     points = points.astype(np.float32)
     quality = Quality(2, 0.93, 0.4), Quality(3, 0.96, 0.52)
-    new_artifacts.save(analysis, SimilarityMap(number, 10, quality, points[:, :2], points))
+    artifacts.save(analysis, SimilarityMap(number, 10, quality, points[:, :2], points))
     distance, index = cKDTree(points).query(points, min(21, number))
     # Of copies the image itself may not come first.
     others = index != np.arange(number)[:, None]
@@ -255,23 +264,23 @@ def _maps(analysis, kind, rng) -> None:
     index = index[others].reshape(number, -1).astype(np.int32)
     distance = (distance[others].reshape(number, -1) / 40).astype(np.float32)
     medians = Distances(float(np.median(distance[:, 0])), float(np.median(distance[:, -1])))
-    new_artifacts.save(analysis, Similar(number, index.shape[1], medians, index, distance))
+    artifacts.save(analysis, Similar(number, index.shape[1], medians, index, distance))
 
 
 def _label_issues(analysis, kind, rng) -> None:
     ids, names = analysis.image_ids, analysis.class_names
-    files = new_artifacts.load(analysis, Samples).table['file_name'].to_pylist()
+    files = artifacts.load(analysis, Samples).table['file_name'].to_pylist()
     rows = []
     for row in np.flatnonzero(rng.random(len(kind)) < 0.3):
         for _ in range(rng.integers(1, 4)):
-            issue = label_issues.KINDS[rng.integers(0, len(label_issues.KINDS))]
+            issue = KINDS[rng.integers(0, len(KINDS))]
             left, top = rng.uniform(0, 0.6, 2)
             right, bottom = np.array([left, top]) + rng.uniform(0.1, 0.4, 2)
             suspect, other = rng.permutation(names[1:3]).tolist()
             missing = issue == 'missing instance'
             rows.append(
                 {
-                    'image_id': int(ids[row]),
+                    'row': int(row),
                     'file_name': files[row],
                     'kind': issue,
                     'score': float(rng.beta(0.6, 1.6)),
@@ -298,25 +307,13 @@ def _label_issues(analysis, kind, rng) -> None:
             inside = ((x - middle[0]) / half[0]) ** 2 + ((y - middle[1]) / half[1]) ** 2 <= 1
             rle = mask_utils.encode(np.asfortranarray(inside, np.uint8))['counts']
         row['rle'] = rle
-    table = pyarrow.Table.from_pylist(rows, schema=label_issues._SCHEMA)
-    images = {
-        int(image_id): {
-            'image_id': int(image_id), 'file_name': file, 'score': 0.0, 'kind': None,
-            'by_kind': dict.fromkeys(label_issues.KINDS, 0.0), 'cleanlab': None,
-        }
-        for image_id, file in zip(ids, files, strict=True)
-    }  # fmt: skip
-    for row in rows:
-        image = images[row['image_id']]
-        if image['kind'] is None and row['kind'] in label_issues.ERRORS:
-            image['kind'], image['score'] = row['kind'], row['score']
-    artifacts.save_table(analysis, 'label_issues', label_issues.VERSION, table)
-    result = {'cleanlab': 'not asked', 'images': list(images.values())}
-    artifacts.save_json(analysis, 'label_issues', label_issues.VERSION, result)
+    table = pyarrow.Table.from_pylist(rows, REGIONS)
+    quality = np.full(len(kind), np.nan)
+    artifacts.save(analysis, LabelIssues(len(kind), 'not used', quality, table))
 
 
 def _slices(analysis) -> None:
-    columns, table = load_columns(analysis), new_artifacts.load(analysis, Samples).table
+    columns, table = load_columns(analysis), artifacts.load(analysis, Samples).table
     person = analysis.class_names[1]
     tried = {
         'loss': (
@@ -353,11 +350,11 @@ def _slices(analysis) -> None:
         mean = float(values[known].mean())
         metrics[metric] = MetricSlices(int(known.sum()), mean, 2 * len(found), tuple(found))
     packed = np.packbits(np.array(members, np.bool_).reshape(-1, len(table)), axis=1)
-    new_artifacts.save(analysis, Slices(len(table), 0, False, metrics, packed))
+    artifacts.save(analysis, Slices(len(table), 0, False, metrics, packed))
 
 
 def _associations(analysis) -> None:
-    table = new_artifacts.load(analysis, Samples).table
+    table = artifacts.load(analysis, Samples).table
     rows = np.random.default_rng(0).permutation(len(table))[:2000]  # more take long
     chosen = [name for name in samples.columns(table, 'metadata') if not name.startswith('count_')]
     columns, performance = (
@@ -374,7 +371,7 @@ def _associations(analysis) -> None:
         for metric, mean in means.items()
     )  # fmt: skip
     result = Associations(len(table), 2 * len(found), len(found), found, not_tested, copies)
-    new_artifacts.save(analysis, result)
+    artifacts.save(analysis, result)
 
 
 def _confusion(analysis, categories, rng) -> None:
@@ -400,7 +397,7 @@ def _confusion(analysis, categories, rng) -> None:
                 )
             )  # fmt: skip
     rows.sort(key=lambda row: -row.excess)
-    new_artifacts.save(analysis, Confusion(len(analysis), (), base, tuple(rows)))
+    artifacts.save(analysis, Confusion(len(analysis), (), base, tuple(rows)))
 
 
 def _draw(kind: int, rng: np.random.Generator) -> tuple[Image.Image, np.ndarray, np.ndarray]:
@@ -458,13 +455,13 @@ def _pictures(analysis, kind, rng) -> None:
         loss = -np.log(np.take_along_axis(soft, label[..., None].astype(np.int64), -1)[..., 0])
         picture = picture.resize((320, 240), Image.Resampling.BICUBIC)
         pictures.write_details(folder, row, names, picture, label, soft, loss)
-    new_artifacts.save(analysis, pictures.describe(count, details, 4000.0, 40_000.0))
+    artifacts.save(analysis, pictures.describe(count, details, 4000.0, 40_000.0))
 
 
 def _saliency(analysis, rng) -> None:
     number, names = len(analysis), analysis.class_names
     targets = (*names[1:], 'loss', 'cluster')
-    label = new_artifacts.load(analysis, Clusters).label
+    label = artifacts.load(analysis, Clusters).label
     cells = np.exp(-((np.mgrid[:8, :8] - 3.5) ** 2).sum(0) / 8)
     cells = np.round(110 * np.roll(cells, 1, 0)).astype(np.int8)
     maps = SaliencyMaps(
@@ -483,7 +480,7 @@ def _saliency(analysis, rng) -> None:
         common={},
         agreement={},
     )
-    new_artifacts.save(analysis, maps, name=MAPS)
+    artifacts.save(analysis, maps, name=MAPS)
     area = Mean(0.2, (0.15, 0.25), 16)
     curve = Perturbation((1.0, 0.0), area, {'centre': area})
     explained = Explained(16, 0.1, {'gradient': Faithfulness(curve, curve)})
@@ -491,57 +488,42 @@ def _saliency(analysis, rng) -> None:
     result = Saliency(
         ('gradient',), explained, explained, None, (energy,), (), {}, {}
     )  # fmt: skip
-    new_artifacts.save(analysis, result)
+    artifacts.save(analysis, result)
 
 
 def write_comparison(this: View, other: View) -> None:
     """Writes what `analysis.compare` would say of two runs that `write_run` wrote."""
-    table = new_artifacts.load(this, Samples).table
-    difference = {'difference': 0.03, 'interval': [0.01, 0.05]}
-    both = {'this': 0.5, 'other': 0.53, **difference}
-    texts = ['all images']
-    texts += [one.text for _, one, _ in new_artifacts.load(this, Slices).each()]
-    result = {
-        side: {
-            'workdir': str(analysis.workdir), 'step': analysis.step,
-            'class_names': list(analysis.class_names), 'num_images': len(table),
-        }
-        for side, analysis in (('this', this), ('other', other))
-    }  # fmt: skip
-    names = [*this.class_names[1:], 'mean']
-    result |= {
-        'num_images': len(table),
-        'scores': [
-            {
-                'target': target, 'metric': metric, 'class': name, **both, 'p': 0.01,
-                'minimum_detectable': 0.02,
-            }
-            for target in ('this', 'other')
+    number, targets = len(this), ('this', 'other')
+    change = Change(0.5, 0.53, 0.03, (0.01, 0.05))
+    sides = [Side(str(view.workdir), view.step, view.class_names, number) for view in (this, other)]
+    found = [one.text for _, one, _ in artifacts.load(this, Slices).each()]
+    result = Comparison(
+        *sides,
+        number,
+        scores=tuple(
+            Score(
+                **vars(change), target=target, metric=metric, class_name=name, p=0.01,
+                minimum_detectable=0.02,
+            )
+            for target in targets
             for metric in ('iou', 'image_iou')
-            for name in names
-        ],
-        'slices': [{'text': text, 'n': 30, 'loss': both, 'iou': both} for text in texts],
-        'metadata': [],
-        'neighbours': {
-            'k': 10, 'overlap': 0.6, 'overlap_interval': [0.55, 0.65], 'jaccard': 0.45,
-            'jaccard_interval': [0.4, 0.5], 'chance': 10 / len(table),
-        },
-        'layers': [
-            {'layer': layer, 'cka': 1 - 0.1 * i, 'overlap': 1 - 0.12 * i}
-            for i, layer in enumerate(LAYERS)
-        ],
-        'num_images_layers': len(table),
-        'separation': [
-            {
-                'target': target, 'space': space, 'method': 'linear probe', 'first': 40,
-                'second': 20, **both, 'this_interval': [0.4, 0.6], 'other_interval': [0.43, 0.63],
-                'difference_interval': [0.01, 0.05],
-            }
-            for target in ('this', 'other')
+            for name in (*this.class_names[1:], 'mean')
+        ),
+        slices=tuple(SliceChange(text, 30, change, change) for text in ('all images', *found)),
+        metadata=(),
+        neighbours=Neighbours(10, 0.6, (0.55, 0.65), 0.45, (0.4, 0.5), 10 / number),
+        layers=tuple(Layer(name, 1 - 0.1 * i, 1 - 0.12 * i) for i, name in enumerate(LAYERS)),
+        num_images_layers=number,
+        separation=tuple(
+            Separation(
+                target, space, 'linear probe', 40, 20,
+                0.5, (0.4, 0.6), 0.53, (0.43, 0.63), 0.03, (0.01, 0.05),
+            )
+            for target in targets
             for space in ('embeddings', 'decoder')
-        ],
-    }  # fmt: skip
-    artifacts.save_json(this, artifact_kind(other.run), 1, result)
+        ),
+    )  # fmt: skip
+    artifacts.save(this, result, name=artifact_name(other))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,6 @@
-"""What two networks represent: agreement of layers and neighbourhoods, separation of two groups."""
+"""What two networks represent: agreement of layers and of neighbourhoods, separation of groups."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -7,6 +9,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from analysis.compare.schema import Interval, Layer, Neighbours, Separation
 from analysis.embeddings.features import LAYERS, stream_features
 from analysis.similar.neighbours import neighbours
 from analysis.stage.activations import find_layers
@@ -16,15 +19,20 @@ from segmentation import metrics
 
 K = 10
 FEWEST = 10  # images of a group
-_NUM_RESAMPLES = 1000
-_LAYER_IMAGES = 2000  # so that neither memory nor time of layers grow with the data
+NUM_RESAMPLES = 1000
+_LAYER_IMAGES = 2000  # maximum number for layers, which bounds memory and time
+
+
+def _interval(resampled: np.ndarray) -> Interval:
+    low, high = metrics.percentile_interval(resampled).tolist()
+    return low, high
 
 
 def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
     """Linear centred kernel alignment with the unbiased estimator of HSIC.
 
-    Kornblith et al. 2019; the plain estimate is high for any features that are many compared with
-    the images, this one is not. Song et al. 2012, equation 5.
+    Kornblith et al. 2019 with Song et al. 2012, equation 5. The plain estimate is high for any
+    features that are many compared with the images; this one is not.
 
     Args:
       x: `[N, F]`, N >= 4.
@@ -42,7 +50,7 @@ def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
     own = [_hsic(gram, gram) for gram in grams]
     if min(own) <= 0:
         return float('nan')
-    return float(_hsic(*grams) / np.sqrt(own[0] * own[1]))
+    return float(_hsic(grams[0], grams[1]) / np.sqrt(own[0] * own[1]))
 
 
 def _hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741, the paper's names
@@ -57,22 +65,35 @@ def _hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741, the paper's nam
 
 
 def neighbour_overlap(x: np.ndarray, y: np.ndarray, k: int = K) -> np.ndarray:
-    """Share of each image's k nearest that are the same in both spaces, `[N]`."""
+    """Share of each image's k nearest images that are the same in both spaces, float64 `[N]`."""
     near = [neighbours(points, k)[0] for points in (x, y)]
     same = (near[0][:, :, None] == near[1][:, None, :]).sum((1, 2))
     return same / near[0].shape[1]
+
+
+def compare_neighbours(x: np.ndarray, y: np.ndarray) -> Neighbours:
+    """Agreement of two embeddings of the same images, `[N, D]` each."""
+    overlap = neighbour_overlap(x, y)
+    k, jaccard = min(K, len(x) - 1), overlap / (2 - overlap)
+    intervals = [
+        _interval(bootstrap.bootstrap_means(values, NUM_RESAMPLES)) for values in (overlap, jaccard)
+    ]
+    return Neighbours(
+        k, float(overlap.mean()), intervals[0], float(jaccard.mean()), intervals[1],
+        chance=k / (len(x) - 1),
+    )  # fmt: skip
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of weighted sets of images; equal scores count half.
 
     Args:
-      scores: `[N]`, high for positive ones.
+      scores: `[N]`, high for positive images.
       positive: bool `[N]`.
       weights: `[R, N]`.
 
     Returns:
-      `[R]`; NaN where a set lacks a kind.
+      float64 `[R]`; NaN where a set lacks positive or negative images.
     """
     _, place = np.unique(scores, return_inverse=True)
     areas = np.full(len(weights), np.nan)
@@ -85,33 +106,34 @@ def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
     return areas
 
 
-def separation(spaces: dict[str, np.ndarray], second: np.ndarray, seed: int = 0) -> list[dict]:
-    """How well two groups of images are told apart in two spaces; see analysis.compare.
+def separation(
+    points: Mapping[str, np.ndarray], second: np.ndarray, target: str, space: str, seed: int = 0
+) -> list[Separation]:
+    """How well two groups of images separate in the spaces of two networks.
 
     Args:
-      spaces: 'this' and 'other', `[n, D]` each, of the same images.
+      points: 'this' and 'other', `[n, D]` each, of the same images.
       second: bool `[n]`, which belong to the second group; at least `FEWEST` of each.
+      target: see `Separation`.
+      space: likewise.
       seed: of folds and bootstrap.
-
-    Returns:
-      Rows without target and space.
     """
     weights = np.vstack(
-        [np.ones(len(second)), bootstrap.bootstrap_weights(len(second), _NUM_RESAMPLES, seed)]
+        [np.ones(len(second)), bootstrap.bootstrap_weights(len(second), NUM_RESAMPLES, seed)]
     )
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     rng = np.random.default_rng(seed)
-    some = rng.permutation(len(second))[:_LAYER_IMAGES]  # all pairs of these
+    some = rng.permutation(len(second))[:_LAYER_IMAGES]  # the silhouette needs all pairs of these
+    counted = np.isin(np.arange(len(second)), some)
     values = {}
-    for name, points in spaces.items():
+    for name, here in points.items():
         probe = make_pipeline(
             StandardScaler(), LogisticRegression(C=0.01, class_weight='balanced', max_iter=1000)
         )
-        scores = cross_val_predict(probe, points, second, cv=folds, method='decision_function')
-        near = second[neighbours(points, K)[0]].mean(1)
+        scores = cross_val_predict(probe, here, second, cv=folds, method='decision_function')
+        near = second[neighbours(here, K)[0]].mean(1)
         silhouettes = np.zeros(len(second))
-        silhouettes[some] = silhouette_samples(points[some], second[some])
-        counted = np.isin(np.arange(len(second)), some)
+        silhouettes[some] = silhouette_samples(here[some], second[some])
         values[name] = {
             'linear probe': auroc(scores, second, weights),
             'neighbours': auroc(near, second, weights),
@@ -125,27 +147,34 @@ def separation(spaces: dict[str, np.ndarray], second: np.ndarray, seed: int = 0)
             ),
         }
     rows = []
-    for method in values['this']:
-        this, other = values['this'][method], values['other'][method]
-        row = {'method': method, 'first': int((~second).sum()), 'second': int(second.sum())}
-        for key, found in (('this', this), ('other', other), ('difference', other - this)):
-            row[key] = float(found[0])
-            row[f'{key}_interval'] = metrics.percentile_interval(found[1:]).tolist()
-        rows.append(row)
+    for method, this in values['this'].items():
+        other = values['other'][method]
+        difference = other - this
+        rows.append(
+            Separation(
+                target, space, method, int((~second).sum()), int(second.sum()),
+                *(float(this[0]), _interval(this[1:])),
+                *(float(other[0]), _interval(other[1:])),
+                *(float(difference[0]), _interval(difference[1:])),
+            )
+        )  # fmt: skip
     return rows
 
 
 def layer_features(
-    both: dict[str, Analysis], seed: int = 0
+    both: Mapping[str, Analysis], seed: int = 0
 ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
-    """Pooled responses of all layers that both networks have, to at most `_LAYER_IMAGES` images.
+    """Pooled activations of all layers that both networks have.
+
+    Args:
+      both: 'this' and 'other', of the same N images.
+      seed: of the choice of images, if there are more than `_LAYER_IMAGES`.
 
     Returns:
-      Numbers of the images, `[n]`, and 'this' and 'other': layer → `[n, F]`.
+      Rows of the images, `[n]`, and 'this' and 'other': layer → float32 `[n, F]`.
     """
-    num_images = len(both['this'].examples)
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(num_images)[:_LAYER_IMAGES])
+    chosen = np.sort(rng.permutation(len(both['this']))[:_LAYER_IMAGES])
     layers = {name: find_layers(analysis.run, LAYERS) for name, analysis in both.items()}
     common = [layer for layer in layers['this'] if layer in layers['other']]
     features = {}
@@ -158,17 +187,16 @@ def layer_features(
 
 
 def standardised(features: np.ndarray) -> np.ndarray:
-    """Features `[N, F]` with mean 0 and deviation 1 over the images; constant ones are 0."""
+    """Features `[N, F]` with mean 0 and standard deviation 1 over images; constant ones are 0."""
     return (features - features.mean(0)) / np.maximum(features.std(0), 1e-6)
 
 
-def compare_layers(features: dict[str, dict[str, np.ndarray]]) -> list[dict]:
-    """Rows of `layers`, from `layer_features`."""
+def compare_layers(features: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[Layer, ...]:
+    """Agreement of each layer, from `layer_features`."""
     rows = []
     for layer, x in features['this'].items():
         y = features['other'][layer]
-        overlap = neighbour_overlap(standardised(x), standardised(y))
         cka = debiased_cka(x, y)
-        cka = None if np.isnan(cka) else cka
-        rows.append({'layer': layer, 'cka': cka, 'overlap': float(overlap.mean())})
-    return rows
+        overlap = neighbour_overlap(standardised(x), standardised(y))
+        rows.append(Layer(layer, None if np.isnan(cka) else cka, float(overlap.mean())))
+    return tuple(rows)

@@ -1,97 +1,77 @@
-"""Which labels are probably wrong, in what way, and which regions say so.
+"""Finds labels that are probably wrong, which error they have, and in which region.
 
     python -m analysis.label_issues --workdir runs/person_car --split val
     python -m analysis.label_issues --workdir runs/fold0 --pool runs/fold1 runs/fold2
     python scripts/train.py … --config.data.exclude=runs/fold0/analysis/val-600/exclude-pooled.json
 
-A network finds errors only in images that it was not trained on. For a whole training set train the
-folds of an experiment (`data.folds`, as scripts/experiments/reproduce.py does) and give them all
-with --pool: each looks at its own fold, and the results are put together. How regions are found and
-judged, and how well that worked where errors had been planted, is described in
-analysis/label_issues/regions.py. Kinds:
+A network finds label errors only in images that it was not trained on. For a whole training set,
+train the folds of an experiment (`data.folds`; scripts/experiments/reproduce.py does that) and pool
+them with --pool: each network scores its own fold. Kinds of issues:
 
     missing instance  the network sees an object of a class where nothing is labelled
-    wrong class       an instance that looks like one of another foreground class
-    spurious label    an instance that looks like background
-    sloppy outline    an outline that is unusually short and off the picture's edges
-    ambiguous         a wide region in which the network cannot decide: hard, not wrong
+    wrong class       an instance looks like one of another foreground class
+    spurious label    an instance looks like background
+    sloppy outline    an outline is unusually short and far from the edges of the image
+    ambiguous         the network is uncertain in a wide region: a hard image, not a wrong label
 
-Scores lie in [0, 1]. The score of an image is the largest of its regions, over the first four kinds
-(`score`) and by kind. If cleanlab is installed (pip install "cleanlab>=2.9"), its softmin label
-quality (Lad & Mueller 2023) stands beside ours as `cleanlab`, lower being worse.
+Scores are in [0, 1]. The score of an image is the maximum over its regions, without ambiguous ones.
+If cleanlab is installed (pip install "cleanlab>=2.9"), its softmin label quality is also computed.
 
-Writes into the run's `analysis/<split>-<step>/`:
-
-label_issues.parquet (kind 'label_issues', version 3), a row per region, most suspicious first:
-    image_id, file_name
-    kind, score        one of the above, in [0, 1]
-    given, suggested   class that is labelled there, and that the network would have
-    confidence         the network's mean probability of the suggested class in the region
-    annotation_id      of the instance in question; null if there is none
-    area               of the region in percent of the picture
-    left, top, right, bottom  its box as shares of width and height
-    rle                compressed RLE (pycocotools) of its mask [S, S] at the network's resolution
-label_issues.json (likewise), `images`, a row per image in the order of the images: image_id,
-    file_name, score, kind (null if there is none), by_kind, cleanlab (null without it); and
-    `cleanlab`, its version or why it was not asked
-exclude.json, with --pool exclude-pooled.json, the worst images (--share); `data.exclude` takes it:
-    schema_version     1
-    fingerprint        `id` of the data set's; other data refuse it
-    runs               workdir, split and step of each
-    ids                image ids
-    images             image_id, file_name, kind, score and reason of each, worst first
-label_issues.png       the worst of each kind: picture, given label, prediction
+The worst images (--share, --kinds) are written to exclude.json, with --pool to exclude-pooled.json,
+which `data.exclude` reads.
 """
 
 import argparse
-import json
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import pyarrow
+from matplotlib.figure import Figure
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from analysis.label_issues import regions as label_regions
-from analysis.label_issues.regions import ERRORS, KINDS, Instance
-from analysis.stage import old_artifacts as artifacts
+from analysis.label_issues import exclusion
+from analysis.label_issues.judging import Issue, judge
+from analysis.label_issues.morphology import dilate
+from analysis.label_issues.regions import Instance, Region, find_regions
+from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
+from analysis.predictions import stage as predictions
+from analysis.predictions.schema import Predictions
+from analysis.stage import artifacts
 from analysis.stage.activations import activations
 from analysis.stage.command import make_parser, run_command
+from analysis.stage.contract import Stage
 from analysis.stage.layers import DEEP, FINE
-from analysis.stage.run import Analysis, Run
-from segmentation import evaluate, markdown
-from segmentation.data import input_pipeline, label_spaces, masks
+from analysis.stage.run import Analysis, Run, check_pool, open_chosen
+from segmentation import evaluate, markdown, overlays
+from segmentation.data import input_pipeline, label_spaces
+from segmentation.data.masks import IGNORE, nearest_indices
+from segmentation.files import replacing
 from segmentation.models.unet import scale_images
 
-matplotlib.use('Agg')
-import matplotlib.pyplot as plt
-
-VERSION = 3
-EXCLUDE_VERSION = 1
-RESPONSES = (DEEP, FINE)  # layers that tell what a region looks like
-_COLORS = np.array(
-    [(0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178)],
-    np.uint8,
-)  # Okabe & Ito 2008
-_SHOWN = 6  # images of each kind in the figure
+LAYERS = (DEEP, FINE)  # whose activations describe what a region looks like
+_SHOWN, _GAP = 6, 16  # images of each kind in the figure, and pixels between them
 
 
-def instances_of(record: dict, classes: dict[int, int], label: np.ndarray) -> list[Instance]:
-    """The annotated objects of an image at the network's resolution, where they are seen.
+def instances_of(
+    record: Mapping[str, Any], classes: Mapping[int, int], label: np.ndarray
+) -> list[Instance]:
+    """The annotated objects of an image at the network's resolution, as far as they are visible.
 
     That is where the label has their class, whatever the order of drawing was.
 
     Args:
       record: of a `coco.CocoSplit`.
       classes: class by category id.
-      label: uint8 `[S, S]`, as the network's examples have it.
+      label: uint8 `[S, S]`.
     """
-    size = [int(record['height']), int(record['width'])]
-    rows, cols = (masks.nearest_indices(length, len(label)) for length in size)
+    height, width = int(record['height']), int(record['width'])
+    rows, columns = (nearest_indices(length, len(label)) for length in (height, width))
     annotated = record['instances']
     result = []
     for annotation_id, category, crowd, rle in zip(
@@ -99,38 +79,29 @@ def instances_of(record: dict, classes: dict[int, int], label: np.ndarray) -> li
         strict=True,
     ):  # fmt: skip
         value = classes.get(int(category), 0)
-        mask = mask_utils.decode({'size': size, 'counts': rle})[rows][:, cols].astype(np.bool_)
-        result.append(Instance(int(annotation_id), value, bool(crowd), mask & (label == value)))
+        # pycocotools stores masks by columns.
+        mask = mask_utils.decode({'size': [height, width], 'counts': rle}).T[columns][:, rows].T
+        visible = mask.astype(np.bool_) & (label == value)
+        result.append(Instance(int(annotation_id), value, bool(crowd), visible))
     return result
 
 
-def _cleanlab():
-    """cleanlab's scoring function and version, or None and why not."""
-    try:
-        import cleanlab
-        from cleanlab.segmentation.rank import get_label_quality_scores
-    except ImportError as error:
-        return None, f'not asked: {error}'
-    return get_label_quality_scores, cleanlab.__version__
+def make_look(run: Run) -> Callable[[Any, np.ndarray], tuple[jax.Array, ...]]:
+    """Jitted: variables and images to probabilities and activations, averaged over mirror images.
 
-
-def _make_look(run: Run):
-    """Jitted: variables and images to probabilities `[B, S, S, C]` and responses `[B, h, w, F]`.
-
-    Means of what the network gives for a picture and for its mirror image, mirrored back.
+    Takes uint8 `[B, S, S, 3]`; returns float32 `[B, S, S, C]` and `[B, h, h, channels]` for each of
+    `LAYERS`: means over the output for an image and the output for its mirror image, mirrored back.
     """
 
-    def look_once(variables, images):
+    def look_once(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
         scaled = scale_images(images, run.config.data.input_range)
-        found = activations(
-            run.model, variables, scaled, {*RESPONSES, 'decoder/logits'}.__contains__
-        )
+        found = activations(run.model, variables, scaled, {*LAYERS, 'decoder/logits'}.__contains__)
         logits = found['decoder/logits'][:, : images.shape[1], : images.shape[2]]
         probability = jax.nn.softmax(logits.astype(jnp.float32))
-        return probability, *(found[layer].astype(jnp.float32) for layer in RESPONSES)
+        return probability, *(found[layer].astype(jnp.float32) for layer in LAYERS)
 
     @jax.jit
-    def look(variables, images):
+    def look(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
         pairs = zip(
             look_once(variables, images), look_once(variables, images[:, :, ::-1]), strict=True
         )
@@ -139,317 +110,199 @@ def _make_look(run: Run):
     return look
 
 
-def compute(analysis: Analysis, progress: bool = True) -> tuple[pyarrow.Table, dict]:
-    """One pass over the images, then all regions are judged together.
+def _cleanlab() -> tuple[Callable[..., Any] | None, str]:
+    """cleanlab's scoring function and version, or None and why not."""
+    try:
+        import cleanlab
+        from cleanlab.segmentation.rank import get_label_quality_scores
+    except ImportError as error:
+        return None, f'not used: {error}'
+    return get_label_quality_scores, cleanlab.__version__
 
-    Returns:
-      The content of `label_issues.parquet` and of `label_issues.json`.
-    """
+
+def compute(analysis: Analysis) -> LabelIssues:
+    """Finds the regions of all images in one pass, then scores them together."""
     run, examples = analysis.run, analysis.examples
-    space = label_spaces.parse_label_space(run.config.data.label_space)
+    space = label_spaces.parse_label_space(analysis.config.data.label_space)
     classes = space.category_to_class(examples.splits[0].categories)
     quality, version = _cleanlab()
     batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)
-    results = evaluate.predictions(_make_look(run), jax.device_put(run.variables), batches)
-    regions, names, qualities = [], [], []
-    description = f'label issues, {analysis.split} at step {run.step}'
-    with tqdm(total=len(examples), desc=description, unit='img', disable=not progress) as bar:
+    results = evaluate.predictions(make_look(run), jax.device_put(run.variables), batches)
+    regions: list[Region] = []
+    names = []
+    label_quality = np.full(len(analysis), np.nan)
+    title = f'label issues, {analysis.split} at step {analysis.step}'
+    with tqdm(total=len(analysis), desc=title, unit='img') as bar:
         for batch, found in results:
-            probability, *responses = map(np.asarray, found)
-            real = int((batch['index'] >= 0).sum())
-            for index, image, label, seen, *layers in zip(
-                batch['index'][:real], batch['image'], batch['label'], probability, *responses,
-                strict=False,
-            ):  # fmt: skip
-                record = examples.record(int(index))
+            probabilities, *layers = map(np.asarray, found)
+            for i, row in enumerate(batch['index'][batch['index'] >= 0].tolist()):
+                image, label, probability = batch['image'][i], batch['label'][i], probabilities[i]
+                record = examples.record(row)
                 names.append(record['file_name'])
-                instances = instances_of(record, classes, label)
-                regions += label_regions.find_regions(
-                    int(index), image, label, seen, instances, layers
-                )
+                regions += find_regions(
+                    row, image, label, probability, instances_of(record, classes, label),
+                    [layer[i] for layer in layers],
+                )  # fmt: skip
                 if quality:
-                    # Pixels that do not count agree with whatever the network says.
-                    filled = np.where(label == masks.IGNORE, seen.argmax(-1), label)
-                    image_score, _ = quality(
-                        filled[None].astype(np.int64), np.moveaxis(seen, -1, 0)[None], verbose=False
-                    )
-                    qualities.append(float(image_score[0]))
-            bar.update(real)
-    issues = label_regions.judge(regions, len(run.class_names))
-    ids = examples.image_ids.tolist()
-    rows = [_row(issue, ids, names, run.class_names, run.config.data.image_size)
-            for issue in issues]  # fmt: skip
-    table = pyarrow.Table.from_pylist(rows, schema=_SCHEMA)
-    images = [
-        {
-            'image_id': image_id,
-            'file_name': name,
-            'score': 0.0,
-            'kind': None,
-            'by_kind': dict.fromkeys(KINDS, 0.0),
-            'cleanlab': qualities[number] if quality else None,
+                    # Pixels that do not count agree with any prediction.
+                    filled = np.where(label == IGNORE, probability.argmax(-1), label)
+                    planes = np.moveaxis(probability, -1, 0)
+                    score, _ = quality(filled[None].astype(np.int64), planes[None], verbose=False)
+                    label_quality[row] = score[0]
+                bar.update()
+    issues = judge(regions, len(analysis.class_names))
+    table = pyarrow.Table.from_pylist(list(_rows(analysis, issues, names)), REGIONS)
+    return LabelIssues(len(analysis), version, label_quality, table)
+
+
+def _rows(
+    analysis: Analysis, issues: Sequence[Issue], names: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    size, class_names = analysis.config.data.image_size, analysis.class_names
+    for issue in issues:
+        region = issue.region
+        left, top, width, height = mask_utils.toBbox({'size': [size, size], 'counts': region.rle})
+        yield {
+            'row': region.image,
+            'file_name': names[region.image],
+            'kind': issue.kind,
+            'score': issue.score,
+            'given': class_names[region.given],
+            'suggested': class_names[issue.suggested],
+            'confidence': float(region.seen[issue.suggested]),
+            'annotation_id': region.annotation_id if region.annotation_id >= 0 else None,
+            'area': 100 * region.area,
+            'left': left / size,
+            'top': top / size,
+            'right': (left + width) / size,
+            'bottom': (top + height) / size,
+            'rle': region.rle,
         }
-        for number, (image_id, name) in enumerate(zip(ids, names, strict=True))
-    ]
-    for issue in issues:  # most suspicious first
-        row = images[issue.region.image]
-        row['by_kind'][issue.kind] = max(row['by_kind'][issue.kind], issue.score)
-        if issue.kind in ERRORS and row['kind'] is None:
-            row['kind'], row['score'] = issue.kind, issue.score
-    return table, {'cleanlab': version, 'images': images}
 
 
-_SCHEMA = pyarrow.schema(
-    [
-        *(('image_id', pyarrow.int64()), ('file_name', pyarrow.string())),
-        *(('kind', pyarrow.string()), ('score', pyarrow.float64())),
-        *(('given', pyarrow.string()), ('suggested', pyarrow.string())),
-        *(('confidence', pyarrow.float64()), ('annotation_id', pyarrow.int64())),
-        ('area', pyarrow.float64()),
-        *((side, pyarrow.float64()) for side in ('left', 'top', 'right', 'bottom')),
-        ('rle', pyarrow.binary()),
-    ]
-)
-
-
-def _row(issue, ids: list[int], names: list[str], class_names: Sequence[str], size: int) -> dict:
-    region = issue.region
-    left, top, width, height = mask_utils.toBbox({'size': [size, size], 'counts': region.rle})
+def counts(result: LabelIssues) -> dict[str, tuple[int, int]]:
+    """Number of regions by kind, and of those with a score above 0.9."""
+    kinds = np.array(result.regions['kind'].to_pylist(), np.object_)
+    certain = result.regions['score'].to_numpy() > 0.9
     return {
-        'image_id': ids[region.image],
-        'file_name': names[region.image],
-        'kind': issue.kind,
-        'score': issue.score,
-        'given': class_names[region.given],
-        'suggested': class_names[issue.suggested],
-        'confidence': float(region.seen[issue.suggested]),
-        'annotation_id': region.annotation_id if region.annotation_id >= 0 else None,
-        'area': 100 * region.area,
-        'left': left / size,
-        'top': top / size,
-        'right': (left + width) / size,
-        'bottom': (top + height) / size,
-        'rle': region.rle,
+        kind: (int((kinds == kind).sum()), int(((kinds == kind) & certain).sum())) for kind in KINDS
     }
 
 
-def load(analysis: Analysis) -> tuple[pyarrow.Table, dict]:
-    """The regions and the images as they were written.
-
-    Raises:
-      ValueError: one of them is missing, damaged, or does not fit this analysis.
-    """
-    return (
-        artifacts.load_table(analysis, 'label_issues', VERSION),
-        artifacts.load_json(analysis, 'label_issues', VERSION),
-    )
-
-
-def compute_or_load(analysis: Analysis, force: bool = False) -> tuple[pyarrow.Table, dict]:
-    """What was written before, or else computed and written now.
-
-    Raises:
-      ValueError: files are there that are damaged or of other images, and `force` is not given.
-    """
-    # The JSON file is written last, and is of one table.
-    origin = artifacts.origin(analysis, 'label_issues.parquet')
-    if not force and artifacts.is_current(analysis, 'label_issues.json', VERSION, origin):
-        return load(analysis)
-    table, result = compute(analysis)
-    artifacts.save_table(analysis, 'label_issues', VERSION, table)
-    origin = artifacts.origin(analysis, 'label_issues.parquet')
-    artifacts.save_json(analysis, 'label_issues', VERSION, result, origin)
-    return table, result
-
-
-def worst(table: pyarrow.Table, images: list[dict], share: float, kinds: Sequence[str]) -> list:
-    """The most suspicious images, with the reason for each.
-
-    Args:
-      table: of regions.
-      images: of `label_issues.json`.
-      share: of the images that are taken at most.
-      kinds: that count.
-
-    Returns:
-      `image_id`, `file_name`, `kind`, `score` and `reason` of each, worst first.
-    """
-    chosen, most = {}, int(share * len(images))
-    for row in sorted(table.to_pylist(), key=lambda row: (-row['score'], row['image_id'])):
-        if len(chosen) == most:
-            break
-        if row['kind'] in kinds and row['image_id'] not in chosen:
-            chosen[row['image_id']] = {
-                **{key: row[key] for key in ('image_id', 'file_name', 'kind', 'score')},
-                'reason': _reason(row),
-            }
-    return list(chosen.values())
-
-
-def _reason(row: dict) -> str:
-    place = f'{row["area"]:.1f} % of the picture'
-    if row['kind'] == 'missing instance':
-        return f'{row["suggested"]} seen in {place} where {row["given"]} is labelled'
-    if row['kind'] == 'sloppy outline':
-        return f'outline of annotation {row["annotation_id"]} ({row["given"]}, {place})'
-    return (
-        f'annotation {row["annotation_id"]} ({place}) is labelled {row["given"]} and looks like '
-        f'{row["suggested"]}'
-    )
-
-
-def summarize(table: pyarrow.Table, result: dict, excluded: list[dict]) -> dict:
-    """For JSON: numbers by kind, and the worst images."""
-    kinds = table['kind'].to_pylist()
-    scores = table['score'].to_numpy()
-    return {
-        'num_images': len(result['images']),
-        'cleanlab': result['cleanlab'],
-        'regions': {
-            kind: {
-                'regions': kinds.count(kind),
-                'score_above_0.9': int(
-                    sum(s > 0.9 for k, s in zip(kinds, scores, strict=True) if k == kind)
-                ),
-            }
-            for kind in KINDS
-        },  # fmt: skip
-        'excluded': excluded,
-    }
-
-
-def to_markdown(summary: dict, most: int = 20) -> str:
-    """Numbers by kind and the worst images as tables."""
+def table(result: LabelIssues) -> str:
+    """Number of regions by kind."""
+    rows = [(kind, *map(str, numbers)) for kind, numbers in counts(result).items()]
     return '\n\n'.join(
         [
-            f'{summary["num_images"]} images; cleanlab {summary["cleanlab"]}.',
-            markdown.table(
-                ('kind', 'regions', 'score above 0.9'),
-                (
-                    (kind, str(row['regions']), str(row['score_above_0.9']))
-                    for kind, row in summary['regions'].items()
-                ),
-            ),
-            f'Excluded: {len(summary["excluded"])} images, the worst of which are:',
-            markdown.table(
-                ('image', 'file', 'kind', 'score', 'reason'),
-                (
-                    (str(row['image_id']), row['file_name'], row['kind'], f'{row["score"]:.3f}',
-                     row['reason'])
-                    for row in summary['excluded'][:most]
-                ),
-            ),
+            f'{result.num_images} images; cleanlab {result.cleanlab}.',
+            markdown.table(('kind', 'regions', 'score above 0.9'), rows),
         ]
-    )  # fmt: skip
+    )
 
 
-def _predict_classes(run: Run, drawn: dict[int, dict]) -> dict[int, np.ndarray]:
-    """Most probable class of each pixel of some examples, by image id."""
-    predict = evaluate.make_predict(run.model, run.config.data.input_range)
-    variables, size = evaluate.replicate(run.variables), run.config.eval_batch_size
-    result = {}
-    for start in range(0, len(drawn), size):
-        ids = list(drawn)[start : start + size]
-        # Always a whole batch: one program, whatever the number of devices.
-        images = np.stack([drawn[k]['image'] for k in ids + ids[:1] * (size - len(ids))])
-        result |= zip(ids, np.asarray(predict(variables, images)).argmax(-1), strict=False)
-    return result
+def figure(analysis: Analysis, result: LabelIssues) -> list[pathlib.Path]:
+    """Draws the worst images of each kind, their labels and predictions; the region is outlined."""
+    predicted, size = artifacts.load(analysis, Predictions), analysis.config.data.image_size
+    worst: dict[str, dict[int, dict[str, Any]]] = {kind: {} for kind in KINDS}
+    for region in result.regions.to_pylist():
+        worst[region['kind']].setdefault(region['row'], region)
+    lines = {kind: list(found.values())[:_SHOWN] for kind, found in worst.items() if found}
+    step = size + _GAP, 3 * size + _GAP
+    sheet = np.full((max(1, len(lines)) * step[0], _SHOWN * step[1], 3), 255, np.uint8)
+    height, width, _ = sheet.shape
+    picture = Figure(figsize=(width / 100, height / 100), dpi=100)
+    axes = picture.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    for y, (kind, regions) in enumerate(lines.items()):
+        for x, region in enumerate(regions):
+            example = analysis.examples[region['row']]
+            mask = mask_utils.decode({'size': [size, size], 'counts': region['rle']}) > 0
+            outline = mask & dilate(~mask)
+            top, left = y * step[0] + _GAP, x * step[1]
+            for place, classes in enumerate(
+                (None, example['label'], predicted.class_map(region['row']))
+            ):
+                panel = example['image']
+                panel = panel if classes is None else overlays.overlay(panel, classes)
+                at = left + place * size
+                sheet[top : top + size, at : at + size] = np.where(outline[..., None], 255, panel)
+            text = (
+                f'{kind}, {analysis.image_ids[region["row"]]}: {region["given"]} → '
+                f'{region["suggested"]}, {region["score"]:.2f}'
+            )
+            axes.text(left, top - 4, text, fontsize=7, parse_math=False)
+    axes.imshow(sheet)
+    path = analysis.folder / 'label_issues.png'
+    with replacing(path) as partial:
+        picture.savefig(partial, format='png')
+    return [path]
 
 
-def figure(analysis: Analysis, table: pyarrow.Table, path: pathlib.Path) -> None:
-    """Draws the worst of each kind: picture, given label, prediction; the region outlined."""
-    run, examples = analysis.run, analysis.examples
-    number = {int(image_id): k for k, image_id in enumerate(examples.image_ids)}
-    rows = table.to_pylist()
-    shown = {kind: {} for kind in KINDS}
-    for row in rows:
-        if len(shown[row['kind']]) < _SHOWN:
-            shown[row['kind']].setdefault(row['image_id'], row)
-    drawn = {k: examples[number[k]] for k in sorted({k for mine in shown.values() for k in mine})}
-    predicted = _predict_classes(run, drawn)
-    size = run.config.data.image_size
-    kinds = [kind for kind in KINDS if shown[kind]] or KINDS[:1]
-    picture = plt.figure(figsize=(3.2 * _SHOWN, 1.45 * len(kinds)), layout='constrained')
-    axes = picture.subplots(len(kinds), _SHOWN, squeeze=False)
-    for line, kind in zip(axes, kinds, strict=True):
-        line[0].set_ylabel(kind, fontsize='small')
-        for axis in line:
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.set_frame_on(False)
-        for axis, row in zip(line, shown[kind].values(), strict=False):
-            example = drawn[row['image_id']]
-            panels = [example['image']]
-            for classes in (example['label'], predicted[row['image_id']]):
-                colors = _COLORS[np.where(classes == masks.IGNORE, 0, classes) % len(_COLORS)]
-                panels.append(example['image'] // 3 + (colors // 3) * 2)
-            axis.imshow(np.concatenate(panels, axis=1))
-            mask = mask_utils.decode({'size': [size, size], 'counts': row['rle']})
-            for k in range(3):
-                axis.contour(
-                    np.arange(size) + k * size, np.arange(size), mask, [0.5], colors='white',
-                    linewidths=0.8,
-                )  # fmt: skip
-            text = f'{row["image_id"]}: {row["given"]} → {row["suggested"]}, {row["score"]:.2f}'
-            axis.set_title(text.replace('$', r'\$'), fontsize='x-small')
-    partial = path.with_name(f'.{path.name}')  # one that exists is whole
-    picture.savefig(partial, dpi=130, format='png')
-    partial.replace(path)
-    plt.close(picture)
+STAGE = Stage(LabelIssues, __doc__, compute, table, figure, reads=(predictions.STAGE,))
 
 
-def write_exclude(analyses: Sequence[Analysis], excluded: list[dict], path: pathlib.Path) -> None:
-    """Writes what `data.exclude` accepts; see the module's docstring."""
-    document = {
-        'schema_version': EXCLUDE_VERSION,
-        'fingerprint': analyses[0].run.data['fingerprint']['id'],
-        'runs': [
-            {'workdir': str(a.run.workdir), 'split': a.split, 'step': a.run.step} for a in analyses
-        ],
-        'ids': [row['image_id'] for row in excluded],
-        'images': excluded,
-    }
-    temporary = path.with_name(f'.{path.name}')
-    temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + '\n')
-    temporary.replace(path)
+def _pool(results: Sequence[LabelIssues]) -> LabelIssues:
+    """The issues of several runs; rows count on from run to run."""
+    tables, first = [], 0
+    for result in results:
+        rows = pyarrow.array(result.regions['row'].to_numpy() + first)
+        tables.append(result.regions.set_column(0, REGIONS.field('row'), rows))
+        first += result.num_images
+    quality = np.concatenate([result.label_quality for result in results])
+    return LabelIssues(first, results[0].cleanlab, quality, pyarrow.concat_tables(tables))
 
 
-def _run(arguments: argparse.Namespace) -> dict:
+def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     if not 0 <= arguments.share < 1:
         raise ValueError(f'--share={arguments.share} must be at least 0 and below 1.')
     runs = (arguments.workdir, *arguments.pool)
-    analyses = [artifacts.open_chosen(arguments, workdir) for workdir in runs]
-    artifacts.check_pool(analyses)
-    tables, images = [], []
+    analyses = [open_chosen(arguments, workdir) for workdir in runs]
+    check_pool(analyses)
+    results = []
     for analysis in analyses:
-        table, result = compute_or_load(analysis, arguments.force)
-        picture = analysis.folder / 'label_issues.png'
-        written = analysis.folder / 'label_issues.json'
-        if not picture.exists() or picture.stat().st_mtime < written.stat().st_mtime:
-            figure(analysis, table, picture)
-        tables.append(table.replace_schema_metadata(None))
-        images += result['images']
-    table = pyarrow.concat_tables(tables)
-    excluded = worst(table, images, arguments.share, arguments.kinds)
+        results.append(STAGE.get(analysis, arguments.force))
+        STAGE.draw(analysis, results[-1])
+    result = _pool(results)
+    image_ids = np.concatenate([analysis.image_ids for analysis in analyses])
+    excluded = exclusion.worst(image_ids, result, arguments.share, arguments.kinds)
     path = analyses[0].folder / f'exclude{"-pooled" if arguments.pool else ""}.json'
-    write_exclude(analyses, excluded, path)
-    summary = summarize(table, {**result, 'images': images}, excluded)
-    print(to_markdown(summary), f'{path} excludes them.', sep='\n\n')
-    return summary
+    exclusion.write(analyses, excluded, path)
+    rows = [
+        (str(image.image_id), image.file_name, image.kind, f'{image.score:.3f}', image.reason)
+        for image in excluded[:20]
+    ]
+    print(
+        table(result),
+        f'Excluded: {len(excluded)} images, the worst of which are:',
+        markdown.table(('image', 'file', 'kind', 'score', 'reason'), rows),
+        f'{path} lists them.',
+        sep='\n\n',
+    )
+    return {
+        'num_images': result.num_images,
+        'cleanlab': result.cleanlab,
+        'regions': {
+            kind: {'regions': regions, 'score_above_0.9': certain}
+            for kind, (regions, certain) in counts(result).items()
+        },
+        'excluded': [dataclasses.asdict(image) for image in excluded],
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
+    """The command `python -m analysis.label_issues`; returns the exit status."""
     parser = make_parser('label_issues', __doc__)
     parser.add_argument(
         '--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR',
         help='other folds of the experiment, whose images are added',
     )  # fmt: skip
     parser.add_argument(
-        '--share', type=float, default=0.02, help='of the images to exclude; default: %(default)s'
-    )
+        '--share', type=float, default=0.02,
+        help='maximum share of the images to exclude; default: %(default)s',
+    )  # fmt: skip
     parser.add_argument(
         '--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND',
         help=f'that count for the exclusion: {", ".join(KINDS)}; default: all but the last',
     )  # fmt: skip
-    parser.add_argument('--force', action='store_true', help='compute everything again')
+    parser.add_argument('--force', action='store_true', help='compute the results again')
     return run_command(parser.parse_args(argv), _run)

@@ -173,7 +173,7 @@ const Decisions = (() => {
 
   /** Why a region is suspicious, in the words of analysis/label_issues. @param {Region} region */
   function reasonOf({ kind, area, given, suggested, annotation_id: annotation }) {
-    const place = `${area.toFixed(1)} % of the picture`;
+    const place = `${area.toFixed(1)} % of the image`;
     switch (kind) {
       case 'missing instance':
         return `${suggested} seen in ${place} where ${given} is labelled`;

@@ -1,5 +1,6 @@
 """Comparison of two runs: measures against references, and two networks of the same scenes."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from analysis import registry
 from analysis.compare import representations
 from analysis.compare import stage as compare
-from analysis.samples import stage as samples
-from analysis.stage import old_artifacts as artifacts
+from analysis.samples.schema import Samples, numbers
+from analysis.stage import artifacts
+from analysis.stage.run import open_analysis, restrict
 from configs import default
 from scripts import analyze
 from segmentation import checkpoint, train_step, workdir
@@ -82,16 +85,17 @@ def test_the_space_that_separates_better_is_found():
     this, other = rng.normal(size=(2, 160, 8))
     this[second, 0] += 1
     other[second, 0] += 3
-    rows = representations.separation({'this': this, 'other': other}, second)
-    assert [row['method'] for row in rows] == ['linear probe', 'neighbours', 'silhouette']
+    points = {'this': this, 'other': other}
+    rows = representations.separation(points, second, 'this', 'embeddings')
+    assert [row.method for row in rows] == ['linear probe', 'neighbours', 'silhouette']
     for row in rows:
-        assert (row['first'], row['second']) == (120, 40)
-        assert np.isclose(row['difference'], row['other'] - row['this'])
-        assert 0 < row['difference_interval'][0] < row['difference'] < row['difference_interval'][1]
-        assert row['this_interval'][0] < row['this'] < row['this_interval'][1]
-    same = representations.separation({'this': this, 'other': this}, second)
-    assert all(row['difference'] == 0 for row in same)
-    assert rows == representations.separation({'this': this, 'other': other}, second)
+        assert (row.first, row.second) == (120, 40)
+        assert np.isclose(row.difference, row.other - row.this)
+        assert 0 < row.difference_interval[0] < row.difference < row.difference_interval[1]
+        assert row.this_interval[0] < row.this < row.this_interval[1]
+    same = representations.separation({'this': this, 'other': this}, second, 'this', 'embeddings')
+    assert all(row.difference == 0 for row in same)
+    assert rows == representations.separation(points, second, 'this', 'embeddings')
 
 
 def test_scores_are_paired():
@@ -108,21 +112,21 @@ def test_scores_are_paired():
     rows = compare.compare_scores(
         {'this': first, 'other': second}, ['person', 'car', 'mean'], 'this'
     )
-    by_name = {(row['metric'], row['class']): row for row in rows}
+    by_name = {(row.metric, row.class_name): row for row in rows}
     person, car = by_name['iou', 'person'], by_name['iou', 'car']
-    assert person['difference'] == 0 and person['interval'] is None
-    assert car['other'] == 1 and car['p'] < 1e-3
-    assert car['interval'][0] < car['difference'] < car['interval'][1]
-    assert car['interval'][1] - car['interval'][0] < 0.1
+    assert person.difference == 0 and person.interval is None
+    assert car.other == 1 and car.p < 1e-3
+    assert car.interval[0] < car.difference < car.interval[1]
+    assert car.interval[1] - car.interval[0] < 0.1
 
 
 def test_slices_hold_what_they_say():
     values = {'this': np.array([1.0, 2, 3, np.nan]), 'other': np.array([2.0, 4, 3, 5])}
     inside = {'two': np.array([True, True, False, False]), 'none': np.zeros(4, np.bool_)}
-    two, none = compare.compare_slices({'loss': values, 'iou': values}, inside)
-    assert (two['n'], two['loss']['this'], two['loss']['difference']) == (2, 1.5, 1.5)
-    np.testing.assert_allclose(np.mean(two['loss']['interval']), 1.5)
-    assert none['n'] == 0 and none['iou']['difference'] is None
+    two, none = compare.compare_slices(values, values, inside)
+    assert (two.n, two.loss.this, two.loss.difference) == (2, 1.5, 1.5)
+    np.testing.assert_allclose(np.mean(two.loss.interval), 1.5)
+    assert none.n == 0 and none.iou.difference is None
 
 
 @pytest.fixture(scope='module')
@@ -167,33 +171,37 @@ def test_command(runs, capsys, tmp_path, monkeypatch):
     assert 'other - this' in printed and '70 common images' in printed
     result = json.loads((tmp_path / 'result.json').read_text())
     assert {row['target'] for row in result['scores']} == {'this', 'other'}
-    assert {row['class'] for row in result['scores']} == {'person', 'car / vehicle', 'mean'}
+    assert {row['class_name'] for row in result['scores']} == {'person', 'car / vehicle', 'mean'}
     assert len(result['layers']) > 20
     assert 2 * result['neighbours']['chance'] < result['neighbours']['overlap'] < 1
     # What is compared is what `samples` says of each.
-    analysis = artifacts.open_analysis(this)
-    loss = samples.numbers(samples.load(analysis), 'loss').mean()
+    analysis = open_analysis(this)
+    loss = numbers(artifacts.load(analysis, Samples).table, 'loss').mean()
     assert np.isclose(result['slices'][0]['loss']['this'], loss, rtol=1e-5)
     assert list(analysis.folder.glob('compare-*.png'))
-    assert compare.main(arguments) == 0  # as it was
-    assert capsys.readouterr().out == printed
-    table = samples.load(analysis)
-    order = ['image_id', 'loss', *(set(table.column_names) - {'image_id', 'loss'})]
-    artifacts.save_table(analysis, 'samples', samples.VERSION, table.select(order))
-    monkeypatch.setattr(compare, 'compute', lambda _: result)
-    assert compare.main(arguments) == 0
-    assert 'samples.parquet has changed' in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(compare, 'compute', None)
+        assert compare.main(arguments) == 0  # read
+        assert capsys.readouterr().out == printed
+    for run, message in ((this, 'samples has changed'), (other, 'samples of the other run')):
+        changed = open_analysis(run)
+        stored = artifacts.load(changed, Samples)
+        order = ['image_id', 'loss', *(set(stored.table.column_names) - {'image_id', 'loss'})]
+        stored = dataclasses.replace(stored, table=stored.table.select(order))
+        artifacts.save(changed, stored, ['predictions'])
+        assert compare.main(arguments) == 0
+        assert message in capsys.readouterr().err
 
 
 def test_what_is_shown_of_the_other_run_is_made_first(runs, monkeypatch):
     this, other = runs
     asked = []
 
-    def run_stage(stage, argv, report):
+    def measure(stage, argv, report):
         asked.append((stage, argv[1], report.parent))
-        return {'seconds': 0, 'peak_mb': 0, 'result': {'page': 'page'}}
+        return registry.Measured(0, 0, 0, {'page': 'page'})
 
-    monkeypatch.setattr(analyze, 'run_stage', run_stage)
+    monkeypatch.setattr(registry, 'measure', measure)
     command = ['--workdir', str(this), '--other', str(other), '--stages', 'samples,report']
     assert analyze.main(command) == 0
     mine, others = this / 'analysis/val-0', other / 'analysis/val-0'
@@ -206,7 +214,7 @@ def test_what_is_shown_of_the_other_run_is_made_first(runs, monkeypatch):
 
 
 def test_a_run_is_the_same_as_itself(runs, tmp_path):
-    this = artifacts.open_analysis(runs[0])
+    this = open_analysis(runs[0])
     both = {'this': this, 'other': this}
     _, features = representations.layer_features(both)
     for row in representations.compare_layers(features):
@@ -214,8 +222,8 @@ def test_a_run_is_the_same_as_itself(runs, tmp_path):
 
 
 def test_restriction_keeps_images_with_their_labels(runs):
-    this = artifacts.open_analysis(runs[0])
-    some = artifacts.restrict(this, np.array([5, 2]))
+    this = open_analysis(runs[0])
+    some = restrict(this, np.array([5, 2]))
     assert some.examples.image_ids.tolist() == this.examples.image_ids[[5, 2]].tolist()
     np.testing.assert_array_equal(some.examples[0]['label'], this.examples[5]['label'])
     assert some.examples[0]['label'].max() < masks.IGNORE

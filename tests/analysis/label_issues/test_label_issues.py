@@ -2,13 +2,17 @@ import dataclasses
 import json
 import shutil
 
+import matplotlib.figure
 import numpy as np
 import pyarrow
 import pytest
+from pycocotools import mask as mask_utils
 
-from analysis.label_issues import regions as label_regions
+from analysis.label_issues import exclusion
 from analysis.label_issues import stage as label_issues
-from analysis.stage import old_artifacts as artifacts
+from analysis.label_issues.schema import ERRORS, KINDS, LabelIssues
+from analysis.stage import artifacts
+from analysis.stage.run import check_pool, open_analysis
 from segmentation.data import selection
 from segmentation.data.examples import open_data, select_examples
 
@@ -29,7 +33,7 @@ def summary(workdir, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def analysis(workdir):
-    return artifacts.open_analysis(workdir, 'train')
+    return open_analysis(workdir, 'train')
 
 
 def test_instances_make_up_the_label(analysis):
@@ -46,79 +50,79 @@ def test_instances_make_up_the_label(analysis):
 
 
 def test_a_picture_and_its_mirror_image_look_alike(analysis):
-    look = label_issues._make_look(analysis.run)
+    look = label_issues.make_look(analysis.run)
     images = np.stack([analysis.examples[index]['image'] for index in range(2)])
     straight = look(analysis.run.variables, images)
     mirrored = look(analysis.run.variables, images[:, :, ::-1])
-    assert len(straight) == 1 + len(label_issues.RESPONSES)
+    assert len(straight) == 1 + len(label_issues.LAYERS)
     for one, other in zip(straight, mirrored, strict=True):
         np.testing.assert_allclose(one, other[:, :, ::-1], atol=1e-4)
     assert np.ptp(straight[0] - mirrored[0]) > 1e-3
 
 
 def test_files(analysis, summary):
-    table, result = label_issues.load(analysis)
-    assert [row['image_id'] for row in result['images']] == analysis.examples.image_ids.tolist()
-    assert summary['num_images'] == len(analysis.examples)
-    scores = table['score'].to_numpy()
+    found = artifacts.load(analysis, LabelIssues)
+    assert summary['num_images'] == found.num_images == len(analysis)
+    scores = found.regions['score'].to_numpy()
     assert (np.diff(scores) <= 0).all() and 0 <= scores.min() and scores.max() <= 1
     best = {}
-    for row in table.to_pylist():
-        assert row['kind'] in label_regions.KINDS
-        mask = label_regions.mask_utils.decode({'size': [32, 32], 'counts': row['rle']})
+    for row in found.regions.to_pylist():
+        assert row['file_name'] == analysis.examples.record(row['row'])['file_name']
+        mask = mask_utils.decode({'size': [32, 32], 'counts': row['rle']})
         assert np.isclose(row['area'], 100 * mask.mean())
         rows, cols = np.nonzero(mask)
         box = [cols.min() / 32, rows.min() / 32, (cols.max() + 1) / 32, (rows.max() + 1) / 32]
         assert np.allclose([row[side] for side in ('left', 'top', 'right', 'bottom')], box)
-        best.setdefault((row['image_id'], row['kind']), row['score'])
-    for row in result['images']:
-        for kind, score in row['by_kind'].items():
-            assert score == best.get((row['image_id'], kind), 0)
-        assert row['score'] == max(row['by_kind'][kind] for kind in label_regions.ERRORS)
+        best.setdefault((row['row'], row['kind']), row['score'])
+    assert {kind for _, kind in best} <= set(KINDS)
+    worst = found.worst_errors()
+    for row in range(len(analysis)):
+        assert [found.scores(kind)[row] for kind in KINDS] == [best.get((row, k), 0) for k in KINDS]
+        score, kind = worst.get(row, (0, None))
+        assert score == max(found.scores(kind)[row] for kind in ERRORS)
+        assert kind is None or score == best[row, kind]
     assert (analysis.folder / 'label_issues.png').stat().st_size > 1000
 
 
-def test_killed_in_drawing(analysis, summary, tmp_path, monkeypatch):
+def test_killed_in_drawing(workdir, summary, tmp_path, monkeypatch):
     def begin_to_write(figure, path, **_):
         path.write_bytes(b'PNG')
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(label_issues.plt.Figure, 'savefig', begin_to_write)
+    copy = open_analysis(shutil.copytree(workdir, tmp_path / 'copy'), 'train')
+    (copy.folder / 'label_issues.png').unlink()
+    monkeypatch.setattr(matplotlib.figure.Figure, 'savefig', begin_to_write)
     with pytest.raises(KeyboardInterrupt):
-        label_issues.figure(analysis, label_issues.load(analysis)[0], tmp_path / 'picture.png')
-    assert not (tmp_path / 'picture.png').exists()
+        label_issues.STAGE.draw(copy, artifacts.load(copy, LabelIssues))
+    assert not (copy.folder / 'label_issues.png').exists()
 
 
 def test_written_results_are_read(analysis, summary, monkeypatch):
-    monkeypatch.setattr(label_issues, 'compute', None)
-    _, result = label_issues.compute_or_load(analysis)
-    assert len(result['images']) == summary['num_images']
+    stage = dataclasses.replace(label_issues.STAGE, compute=lambda analysis: 1 / 0)
+    assert stage.get(analysis).num_images == summary['num_images']
 
 
-def test_a_table_of_another_result_is_not_read(analysis, summary, tmp_path, capsys):
-    """As a command leaves it that is killed between its two files."""
-    folder = shutil.copytree(analysis.folder, tmp_path / 'copy')
-    copy = dataclasses.replace(analysis, folder=folder)
-    table, _ = label_issues.load(copy)
-    artifacts.save_table(copy, 'label_issues', label_issues.VERSION, table[1:])
-    with pytest.raises(ValueError, match='another label_issues.parquet'):
-        label_issues.load(copy)
-    found, _ = label_issues.compute_or_load(copy)
-    assert found.equals(table)
-    assert 'label_issues.parquet has changed' in capsys.readouterr().err
+def test_a_table_of_another_result_is_not_read(workdir, summary, tmp_path):
+    """As a command leaves it that is killed between its files."""
+    copy = open_analysis(shutil.copytree(workdir, tmp_path / 'copy'), 'train')
+    path = copy.folder / 'label_issues.parquet'
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path)[1:], path)
+    with pytest.raises(ValueError, match='checksum of .*label_issues.parquet'):
+        artifacts.load(copy, LabelIssues)
 
 
 def test_results_of_other_images_are_refused(analysis, summary, workdir):
-    other = artifacts.open_analysis(workdir, 'val')
-    for name in ('label_issues.json', 'label_issues.parquet'):
-        shutil.copy(analysis.folder / name, other.folder / name)
-    with pytest.raises(ValueError, match='made of something else'):
-        label_issues.compute_or_load(other)
+    other = open_analysis(workdir, 'val')
+    for path in analysis.folder.glob('*.*'):
+        if path.suffix in ('.json', '.npz', '.parquet'):
+            shutil.copy(path, other.folder / path.name)
+    with pytest.raises(ValueError, match='of other images'):
+        artifacts.load(other, LabelIssues)
 
 
-def row(image_id, kind, score, **other):
+def row(row, kind, score, **other):
     return {
-        'image_id': image_id, 'file_name': f'{image_id}.jpg', 'kind': kind, 'score': score,
+        'row': row, 'file_name': f'{row}.jpg', 'kind': kind, 'score': score,
         'given': 'background', 'suggested': 'person', 'area': 3.0, 'annotation_id': None, **other,
     }  # fmt: skip
 
@@ -133,14 +137,15 @@ def test_worst_images():
             row(3, 'spurious label', 0.6),
         ]
     )
-    chosen = label_issues.worst(table, [{}] * 10, 0.2, label_regions.ERRORS)
-    assert [(r['image_id'], r['kind'], r['score']) for r in chosen] == [
-        (1, 'missing instance', 0.9), (2, 'wrong class', 0.7),
+    found, ids = LabelIssues(10, '', np.full(10, np.nan), table), 100 + np.arange(10)
+    chosen = exclusion.worst(ids, found, 0.2, ERRORS)
+    assert [(r.image_id, r.file_name, r.kind, r.score) for r in chosen] == [
+        (101, '1.jpg', 'missing instance', 0.9), (102, '2.jpg', 'wrong class', 0.7),
     ]  # fmt: skip
-    assert chosen[0]['reason'] == 'person seen in 3.0 % of the picture where background is labelled'
-    assert 'annotation 5 (3.0 % of the picture) is labelled car' in chosen[1]['reason']
-    assert label_issues.worst(table, [{}] * 10, 0, label_regions.ERRORS) == []
-    assert [r['image_id'] for r in label_issues.worst(table, [{}] * 10, 1, ['ambiguous'])] == [4]
+    assert chosen[0].reason == 'person seen in 3.0 % of the image where background is labelled'
+    assert 'annotation 5 (3.0 % of the image) is labelled car' in chosen[1].reason
+    assert exclusion.worst(ids, found, 0, ERRORS) == []
+    assert [r.image_id for r in exclusion.worst(ids, found, 1, ['ambiguous'])] == [104]
 
 
 def test_exclude_file_is_accepted_by_its_data_only(analysis, summary):
@@ -167,14 +172,15 @@ def test_folds_of_another_experiment_are_refused(analysis):
     config = analysis.run.config.copy_and_resolve_references()
     with config.unlocked():
         config.data.label_space = 'person_vehicle'
-    other = dataclasses.replace(analysis, run=dataclasses.replace(analysis.run, config=config))
+    other = dataclasses.replace(analysis, config=config)
     with pytest.raises(ValueError, match='data.label_space'):
-        artifacts.check_pool([analysis, other])
+        check_pool([analysis, other])
 
 
 def test_folds_are_pooled(workdir, tmp_path, monkeypatch):
     """Two folds of one experiment: all images, each by the run that did not see it."""
-    monkeypatch.setattr(label_issues, 'figure', lambda *_: None)  # it takes long
+    stage = dataclasses.replace(label_issues.STAGE, figure=None)  # it takes long
+    monkeypatch.setattr(label_issues, 'STAGE', stage)
     runs = []
     for fold in (0, 1):
         folder = shutil.copytree(
@@ -192,15 +198,16 @@ def test_folds_are_pooled(workdir, tmp_path, monkeypatch):
     assert [run['workdir'] for run in json.loads(exclude.read_text())['runs']] == runs
 
 
-def test_cleanlab_is_asked_if_it_is_installed(analysis, summary):
-    _, result = label_issues.load(analysis)
+def test_cleanlab_is_used_if_it_is_installed(analysis, summary):
+    found = artifacts.load(analysis, LabelIssues)
     try:
         from cleanlab.segmentation.rank import get_label_quality_scores
     except ImportError:
-        assert result['cleanlab'].startswith('not asked: ')
-        assert all(r['cleanlab'] is None for r in result['images'])
+        assert found.cleanlab.startswith('not used: ')
+        assert np.isnan(found.label_quality).all() and len(found.label_quality) == len(analysis)
     else:
-        assert get_label_quality_scores and all(0 <= r['cleanlab'] <= 1 for r in result['images'])
+        quality = found.label_quality
+        assert get_label_quality_scores and ((0 <= quality) & (quality <= 1)).all()
 
 
 def test_no_run_is_an_error(tmp_path, capsys):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from analysis.label_issues import judging
 from analysis.label_issues import regions as label_regions
 from analysis.label_issues.regions import Instance
 from segmentation.data.masks import IGNORE
@@ -64,7 +65,7 @@ def regions():
 
 @pytest.fixture(scope='module')
 def issues(regions):
-    return label_regions.judge(regions, 3)
+    return judging.judge(regions, 3)
 
 
 @pytest.mark.parametrize(('number', 'kind'), PLANTED.items())
@@ -87,7 +88,7 @@ def test_worst_first_and_what_is_suggested(issues):
 
 
 def test_deterministic(regions, issues):
-    again = label_regions.judge(regions_of(ERRORS), 3)
+    again = judging.judge(regions_of(ERRORS), 3)
     assert [(i.kind, i.score, i.region.rle) for i in again] == [
         (i.kind, i.score, i.region.rle) for i in issues
     ]
@@ -98,9 +99,9 @@ def test_an_image_is_judged_by_others(regions):
     features = np.array([region.features for region in regions])
     target = np.array([region.given for region in regions])
     image = np.array([region.image for region in regions])
-    before = label_regions._cross_fit(label_regions._linear(), features, target, image, 3)
+    before = judging.cross_fit(judging.linear_model(), features, target, image, 3)
     changed = np.where(image == 5, 0, target)
-    after = label_regions._cross_fit(label_regions._linear(), features, changed, image, 3)
+    after = judging.cross_fit(judging.linear_model(), features, changed, image, 3)
     np.testing.assert_array_equal(before[image == 5], after[image == 5])
     assert not np.array_equal(before[image == 6], after[image == 6])
 
@@ -136,7 +137,7 @@ def test_wide_uncertainty_is_ambiguous():
     found = label_regions.find_regions(0, image, label, probability, instances, responses)
     (region,) = [region for region in found if region.source == 'ambiguous']
     assert np.isclose(region.area, 28 * 26 / SIDE**2, rtol=0.1) and region.entropy > 0.95
-    (issue,) = [i for i in label_regions.judge(found, 3) if i.kind == 'ambiguous']
+    (issue,) = [i for i in judging.judge(found, 3) if i.kind == 'ambiguous']
     assert issue.region is region
 
 
@@ -161,7 +162,7 @@ def test_what_would_be_seen_of_an_instance_that_is_left_out():
     (missed,) = [region for region in rest if region.source == 'unlabelled']
     assert missed.rle == left_out[0].rle and missed.given == 0 and missed.predicted == 1
     np.testing.assert_array_equal(missed.features, left_out[0].features)
-    np.testing.assert_array_equal(missed.responses, left_out[0].responses)
+    np.testing.assert_array_equal(missed.activations, left_out[0].activations)
     np.testing.assert_array_equal(missed.surroundings, left_out[0].surroundings)
 
 
@@ -197,7 +198,7 @@ def test_responses_are_means_over_the_region():
     found = label_regions.find_regions(0, image, label, probability, instances, [where])
     for region in found:
         mask = label_regions.mask_utils.decode({'size': [SIDE, SIDE], 'counts': region.rle})
-        assert region.responses == pytest.approx(np.argwhere(mask).mean(0), rel=1e-3)
+        assert region.activations == pytest.approx(np.argwhere(mask).mean(0), rel=1e-3)
         if region.source == 'left out':
             # A pixel is what predictions spill, five more are around it.
             band = ndimage.binary_dilation(mask, iterations=6) & ~ndimage.binary_dilation(mask)
@@ -207,5 +208,5 @@ def test_responses_are_means_over_the_region():
 
 
 def test_few_images():
-    assert label_regions.judge([], 3) == []
-    assert isinstance(label_regions.judge(regions_of([None]), 3), list)
+    assert judging.judge([], 3) == []
+    assert isinstance(judging.judge(regions_of([None]), 3), list)

@@ -1,0 +1,253 @@
+"""Scores how suspicious the label of each region is, from all regions of a set of images.
+
+Models learn from the numbers about a region (probabilities, size, place, shape, and principal
+components of its activations) what its label usually is. They are cross-fitted: an image is scored
+by models that were fitted to other images. So the usual errors of the network raise no suspicion,
+and images that are merely hard do not fill the list.
+
+For missing instances, models tell regions in which one labelled instance was left out from regions
+where really nothing is labelled. One of the latter that looks like the former is suspicious.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy import stats
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from analysis.label_issues.regions import JUDGED, Region
+
+_COMPONENTS, _AROUND = 32, 16  # of the activations in a region and around it
+_BLOCK = 4096  # regions whose activations are reduced at once
+_STRENGTH = 0.1  # inverse, of the regressions' penalty
+_FOLDS = 5
+_LEAST = 0.2  # score of an issue
+
+
+@dataclasses.dataclass(frozen=True)
+class Issue:
+    """A region that may have a label error.
+
+    Attributes:
+      region: the region.
+      kind: one of `schema.KINDS`.
+      score: 0–1, larger is more suspicious.
+      suggested: class that the network suggests; the given one for sloppy outlines.
+    """
+
+    region: Region
+    kind: str
+    score: float
+    suggested: int
+
+
+def _reduce(vectors: Sequence[np.ndarray], components: int) -> np.ndarray:
+    """Principal components of standardised vectors `[F]`, float32 `[n, min(F, components)]`.
+
+    Works block by block: a copy of all vectors would be the largest array in memory.
+    """
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, len(vectors), _BLOCK):
+            yield np.array(vectors[start : start + _BLOCK]).astype(np.float64)
+
+    total, products = np.zeros(()), np.zeros(())
+    for block in blocks():
+        total, products = total + block.sum(0), products + block.T @ block
+    mean = total / len(vectors)
+    covariance = products / len(vectors) - np.outer(mean, mean)
+    deviation = np.sqrt(np.diag(covariance).clip(0)) + 1e-6
+    _, basis = np.linalg.eigh(covariance / np.outer(deviation, deviation))
+    weights = basis[:, : -components - 1 : -1] / deviation[:, None]
+    return np.concatenate([((block - mean) @ weights).astype(np.float32) for block in blocks()])
+
+
+def linear_model() -> ClassifierMixin:
+    """Logistic regression on standardised features."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, max_iter=500))
+
+
+def cross_fit(
+    model: ClassifierMixin,
+    features: np.ndarray,
+    target: np.ndarray,
+    image: np.ndarray,
+    num_classes: int,
+) -> np.ndarray:
+    """Probability of each class by a model that was fitted to other images.
+
+    Args:
+      model: fitted again for each fold.
+      features: `[n, F]`.
+      target: class of each row, int `[n]`.
+      image: row of the image of each, int `[n]`.
+      num_classes: C.
+
+    Returns:
+      float64 `[n, C]`.
+    """
+    result = np.zeros((len(target), num_classes))
+    for fold in range(_FOLDS):
+        here = image % _FOLDS == fold
+        values = np.unique(target[~here])
+        if not here.any() or not len(values):
+            continue
+        if len(values) == 1:
+            result[here, values[0]] = 1
+            continue
+        model.fit(features[~here], target[~here])
+        result[np.ix_(here, values)] = model.predict_proba(features[here])
+    return result
+
+
+def _outline_scores(
+    features: np.ndarray, outline: np.ndarray, given: np.ndarray, image: np.ndarray
+) -> np.ndarray:
+    """How unusually short and far from the edges of the image each outline is, `[n]` in [0, 1].
+
+    The residuals of length and alignment given class, size and crowding, in standard deviations,
+    are summed and compared with Student's t with 4 degrees of freedom, as they have heavy tails.
+    """
+    crowding = np.bincount(image)[image]
+    predictors = np.column_stack([features, given, crowding])
+    total = np.zeros(len(image))
+    for column in outline.T:
+        residual = np.zeros(len(image))
+        for fold in range(_FOLDS):
+            here = image % _FOLDS == fold
+            if not here.any() or here.all():
+                continue
+            model = HistGradientBoostingRegressor(max_iter=60, max_depth=3, random_state=0)
+            model.fit(predictors[~here], column[~here])
+            residual[here] = column[here] - model.predict(predictors[here])
+        total -= residual / max(residual.std(), 1e-9)
+    return stats.t.cdf(total / np.sqrt(2), 4)
+
+
+def judge(regions: list[Region], num_classes: int) -> list[Issue]:
+    """Compares the regions of a whole set of images.
+
+    Args:
+      regions: of `find_regions`, of all images.
+      num_classes: C, background included.
+
+    Returns:
+      Issues with a score above 0.2 (outlines: 0.5), most suspicious first. A region may have
+      several. The score is for
+
+      missing instance: the probability that a predicted region like this, in its class, is
+        labelled; it is not.
+      wrong class: the probability that an instance like this has another foreground class.
+      spurious label: the probability that it is background.
+      sloppy outline: 1 - the share of outlines that would be as short and as far from edges.
+      ambiguous: mean entropy (share of the maximum) times area / (area + 2 % of the image).
+    """
+    if not regions:
+        return []
+    # One thread: the arrays are small, and waiting threads of BLAS and OpenMP took half of the
+    # processor time, and a hundred times as long where other processes are busy.
+    with threadpool_limits(1):
+        return sorted(
+            [
+                *_wrong_labels(regions, num_classes),
+                *_missing_instances(regions, num_classes),
+                *_sloppy_outlines(regions, num_classes),
+                *_ambiguous(regions),
+            ],
+            key=lambda issue: -issue.score,
+        )
+
+
+def _wrong_labels(regions: list[Region], num_classes: int) -> Iterator[Issue]:
+    """Instances whose label is usually another one.
+
+    The regressions know annotated and mirrored instances, and what is predicted elsewhere. The last
+    features are left out: they would tell the latter apart.
+    """
+    features = np.array([region.features for region in regions])[:, : 2 * num_classes + 6]
+    described = np.hstack([features, _reduce([r.activations for r in regions], _COMPONENTS)])
+    sources = 'annotated', 'mirrored', 'unlabelled'
+    chosen = np.flatnonzero([region.source in sources for region in regions])
+    given = np.array([regions[k].given for k in chosen], np.int64)
+    image = np.array([regions[k].image for k in chosen], np.int64)
+    labelled = cross_fit(linear_model(), described[chosen], given, image, num_classes)
+    for k, probability in zip(chosen, labelled.tolist(), strict=True):
+        region = regions[k]
+        if region.source != 'annotated' or region.given == 0 or region.area < JUDGED:
+            continue
+        for suggested, score in enumerate(probability):
+            if suggested != region.given and score > _LEAST:
+                kind = 'wrong class' if suggested else 'spurious label'
+                yield Issue(region, kind, score, suggested)
+
+
+def _missing_instances(regions: list[Region], num_classes: int) -> Iterator[Issue]:
+    """Predicted regions that look as if one labelled instance had been left out, by class.
+
+    Three kinds of models are averaged: trees see interactions that regressions do not, and err
+    elsewhere.
+    """
+    beside = [region for region in regions if region.source in ('unlabelled', 'left out')]
+    if not beside:
+        return
+    described = np.hstack(
+        [
+            np.array([region.features for region in beside]),
+            _reduce([region.activations for region in beside], _COMPONENTS),
+            _reduce([region.surroundings for region in beside], _AROUND),
+        ]
+    )
+    left_out = np.array([region.source == 'left out' for region in beside], np.int64)
+    image = np.array([region.image for region in beside])
+    models = (
+        linear_model(),
+        ExtraTreesClassifier(100, min_samples_leaf=3, random_state=0),
+        HistGradientBoostingClassifier(
+            max_iter=150, learning_rate=0.06, max_depth=4, random_state=0
+        ),
+    )
+    for value in range(1, num_classes):
+        chosen = np.flatnonzero([region.predicted == value for region in beside])
+        if not len(chosen):
+            continue
+        labelled = [
+            cross_fit(model, described[chosen], left_out[chosen], image[chosen], 2)[:, 1]
+            for model in models
+        ]
+        for k, score in zip(chosen, np.mean(labelled, 0).tolist(), strict=True):
+            if beside[k].source == 'unlabelled' and score > _LEAST:
+                yield Issue(beside[k], 'missing instance', score, value)
+
+
+def _sloppy_outlines(regions: list[Region], num_classes: int) -> Iterator[Issue]:
+    """Outlines that are short and far from edges, given class and size."""
+    outlined = [region for region in regions if not np.isnan(region.outline).any()]
+    if not outlined:
+        return
+    scores = _outline_scores(
+        np.array([region.features[2 * num_classes : 2 * num_classes + 1] for region in outlined]),
+        np.array([region.outline for region in outlined]),
+        np.array([region.given for region in outlined]),
+        np.array([region.image for region in outlined]),
+    )
+    for region, score in zip(outlined, scores.tolist(), strict=True):
+        if score > 0.5:
+            yield Issue(region, 'sloppy outline', score, region.given)
+
+
+def _ambiguous(regions: list[Region]) -> Iterator[Issue]:
+    """Wide regions of high entropy."""
+    for region in regions:
+        if region.source == 'ambiguous':
+            score = region.entropy * region.area / (region.area + 0.02)
+            yield Issue(region, 'ambiguous', score, region.predicted)
