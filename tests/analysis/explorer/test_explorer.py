@@ -50,7 +50,7 @@ def open_page(browser, analysis):
 
     def open_at(
         fragment='',
-        folder=analysis.run.workdir.parent / 'report',
+        folder=analysis.workdir.parent / 'report',
         width=1280,
         height=800,
         **options,

@@ -1,6 +1,7 @@
 """A sample's panel, clusters, findings, decisions and two models, in a real browser."""
 
 import contextlib
+import dataclasses
 import json
 
 import numpy as np
@@ -8,13 +9,14 @@ import pytest
 
 from analysis.associations.schema import Associations
 from analysis.clusters.schema import Clusters
-from analysis.label_issues import stage as label_issues
+from analysis.label_issues import exclusion
+from analysis.label_issues.schema import ERRORS, LabelIssues
+from analysis.pictures.schema import Pictures, detail_paths, sheet_path
 from analysis.report import stage as report
 from analysis.samples import stage as samples
 from analysis.similar.schema import Similar
 from analysis.slices.schema import Slices
-from analysis.stage import artifacts as new_artifacts
-from analysis.stage import old_artifacts as artifacts
+from analysis.stage import artifacts
 from segmentation.data import selection
 from tests import report_fixture
 from tests.report_fixture import settle
@@ -49,7 +51,7 @@ def open_page(context, analysis):
     wrong = []
 
     def open_at(fragment):
-        folder = analysis.run.workdir.parent / 'report'
+        folder = analysis.workdir.parent / 'report'
         return report_fixture.open_report(context, folder, fragment, wrong)
 
     yield open_at
@@ -118,16 +120,16 @@ def test_sample_shows_what_the_artifacts_say(analysis, open_page):
     below = (table['brightness'] < table['brightness'][row]).mean() + 0.5 / 60
     assert int(brightness.locator('.percentile').text_content()[:-2]) == round(100 * below)
 
-    nearest = new_artifacts.load(analysis, Similar).index[row][:12]
+    nearest = artifacts.load(analysis, Similar).index[row][:12]
     thumbs = page.locator('#sample .similar .thumb')
     names = [thumbs.nth(k).get_attribute('title') for k in range(thumbs.count())]
     assert names == table['file_name'][nearest].tolist()
 
 
 def test_pictures_are_those_of_the_sample(analysis, open_page):
-    details = artifacts.load_json(analysis, 'pictures', 1)['details']
-    row = int(next(iter(details)))
-    page = open_page(f'sample={analysis.examples.image_ids[row]}')
+    row = artifacts.load(analysis, Pictures).details[0]
+    paths = detail_paths(row, analysis.class_names)
+    page = open_page(f'sample={analysis.image_ids[row]}')
     labelled = page.locator('#sample .layers button').all_text_contents()
     assert labelled[:5] == ['image', 'ground truth', 'prediction', 'errors', 'loss']
     assert labelled[5:7] == ['probability: person', 'probability: car']
@@ -137,7 +139,7 @@ def test_pictures_are_those_of_the_sample(analysis, open_page):
     for number, path in ((4, 'error'), (5, 'loss'), (2, 'truth')):
         press(page, str(number))
         layer = page.locator('#sample .stage-place .layer')
-        assert layer.get_attribute('src').endswith(details[str(row)][path])
+        assert layer.get_attribute('src').endswith(paths[path])
         assert layer.evaluate('(image) => image.decode().then(() => image.naturalWidth)') > 0
     press(page, 'o')
     assert page.locator('#sample .stage-place .layer').count() == 0
@@ -151,14 +153,13 @@ def test_pictures_are_those_of_the_sample(analysis, open_page):
 
 
 def test_a_sample_without_details_shows_its_thumbnail_enlarged(analysis, open_page):
-    pictures = artifacts.load_json(analysis, 'pictures', 1)
-    row = next(row for row in range(60) if str(row) not in pictures['details'])
-    page = open_page(f'sample={analysis.examples.image_ids[row]}')
+    pictures = artifacts.load(analysis, Pictures)
+    row = next(row for row in range(60) if row not in pictures.details)
+    page = open_page(f'sample={analysis.image_ids[row]}')
     base = page.locator('#sample .stage-place .base')
-    sheet = pictures['sheets'][row // pictures['per_sheet']]
-    assert sheet['image'] in base.get_attribute('style')
+    assert sheet_path(row // pictures.per_sheet, 'image') in base.get_attribute('style')
     width = base.evaluate('(element) => element.clientWidth')
-    assert width > 2 * pictures['thumb_size']
+    assert width > 2 * pictures.thumb_size
 
 
 def test_keys_go_through_samples_in_order(analysis, open_page):
@@ -184,7 +185,7 @@ def test_keys_go_through_samples_in_order(analysis, open_page):
 
 
 def test_clusters_are_described_and_filter(analysis, open_page):
-    clusters = new_artifacts.load(analysis, Clusters).clusters
+    clusters = artifacts.load(analysis, Clusters).clusters
     page = open_page('page=clusters')
     cards = page.locator('.card')
     assert cards.count() == len(clusters)
@@ -202,7 +203,7 @@ def test_clusters_are_described_and_filter(analysis, open_page):
 def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     table = table_of(analysis)
     page = open_page('page=findings&finding=slices')
-    stored = new_artifacts.load(analysis, Slices)
+    stored = artifacts.load(analysis, Slices)
     metric, found = next(
         (metric, part.slices) for metric, part in stored.metrics.items() if part.slices
     )
@@ -218,7 +219,7 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     page.locator('.findings tbody tr', has=page.get_by_text('brightness', exact=True)).click()
     association = next(
         row
-        for row in new_artifacts.load(analysis, Associations).associations
+        for row in artifacts.load(analysis, Associations).associations
         if (row.column, row.metric) == ('brightness', 'loss')
     )
     bins = page.locator('.figure-bin')
@@ -234,11 +235,12 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
 
 
 def test_decisions_by_keyboard_survive_and_leave(analysis, open_page, tmp_path):
-    regions, _ = label_issues.load(analysis)
-    worst = sorted(regions.to_pylist(), key=lambda row: (-row['score'], row['image_id']))[:3]
+    regions = artifacts.load(analysis, LabelIssues).regions.to_pylist()
+    worst = sorted(regions, key=lambda region: (-region['score'], region['row']))[:3]
+    worst = [{**region, 'image_id': int(analysis.image_ids[region['row']])} for region in worst]
     page = open_page('page=findings&finding=issues')
     assert '1 of ' in page.locator('.issue-card .where').text_content()
-    assert label_issues._reason(worst[0]) in page.locator('.issue-words').text_content()
+    assert exclusion.reason(worst[0]) in page.locator('.issue-words').text_content()
     press(page, 'a')
     press(page, 'r')
     assert '3 of ' in page.locator('.issue-card .where').text_content()
@@ -277,7 +279,7 @@ def test_decisions_by_keyboard_survive_and_leave(analysis, open_page, tmp_path):
     for row in (worst[0], worst[2]):
         assert listed[row['image_id']]['kind'] == row['kind']
     written = document['runs'][0]
-    assert written == {'workdir': str(analysis.run.workdir), 'split': 'val', 'step': 600}
+    assert written == {'workdir': str(analysis.workdir), 'split': 'val', 'step': 600}
 
     # Forgotten here, and brought back by the file.
     page.once('dialog', lambda dialog: dialog.accept())
@@ -325,10 +327,11 @@ def test_import_refuses_other_files(open_page, document, message):
 
 
 def test_import_of_what_label_issues_wrote(analysis, open_page, tmp_path):
-    regions, result = label_issues.load(analysis)
-    rows = label_issues.worst(regions, result['images'], 0.1, label_issues.ERRORS)
+    issues = artifacts.load(analysis, LabelIssues)
+    excluded = exclusion.worst(analysis.image_ids, issues, 0.1, ERRORS)
     path = tmp_path / 'exclude.json'
-    label_issues.write_exclude([analysis], rows, path)
+    exclusion.write([analysis], excluded, path)
+    rows = [dataclasses.asdict(image) for image in excluded]
     page = open_page('page=findings')
     page.set_input_files('#import-decisions', path)
     wait_until(page, f'Decisions.exclusionList().ids.length === {len(rows)}')
@@ -442,7 +445,7 @@ def test_two_models_say_what_the_comparison_says(analysis, open_page):
     label = scores.first.locator('svg').get_attribute('aria-label')
     assert label == '0.030 [0.010, 0.050]'
     # A slice is of this run: a click shows this run's view, and its samples there.
-    _, found, members = next(new_artifacts.load(analysis, Slices).each())
+    _, found, members = next(artifacts.load(analysis, Slices).each())
     page.locator('.halves tbody tr', has=page.get_by_text(found.text, exact=True)).first.click()
     wait_until(page, "State.view.name === 'val-600'")
     wait_until(page, f'Filters.passing() === {members.sum()}')
