@@ -138,8 +138,9 @@ def interesting(view: View, most: int) -> list[int]:
         np.argsort(-loss, kind='stable'), np.argsort(iou, kind='stable')[: len(iou) // 4]
     ]  # fmt: skip
     if artifacts.exists(view, Clusters):
-        found = artifacts.load(view, Clusters)
-        queues += [*found.exemplars, *found.diverse]
+        found = artifacts.load(view, Clusters).clusters
+        queues += [cluster.exemplars for cluster in found]
+        queues += [cluster.diverse for cluster in found]
     if artifacts.exists(view, LabelIssues):
         regions = artifacts.load(view, LabelIssues).regions.sort_by([('score', 'descending')])
         for kind in KINDS:

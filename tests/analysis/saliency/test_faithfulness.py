@@ -31,10 +31,10 @@ def test_planted_evidence_beats_what_knows_nothing(curves):
     summary = judgement.summarize_curves(curves)
     for how in ('deletion', 'insertion'):
         for baseline in judgement.BASELINES:
-            gain = summary['planted'][how]['gain_over'][baseline]
-            assert gain['interval'][0] > 0, (how, baseline)
-            assert summary['against'][how]['gain_over'][baseline]['mean'] < 0
-        assert abs(summary['random'][how]['gain_over'].get('edges')['mean']) < 0.2
+            planted, against = (getattr(summary[name], how) for name in ('planted', 'against'))
+            assert planted.gain_over[baseline].interval[0] > 0, (how, baseline)
+            assert against.gain_over[baseline].mean < 0
+        assert abs(getattr(summary['random'], how).gain_over['edges'].mean) < 0.2
 
 
 def test_curves_begin_and_end_at_the_whole_images(curves):
@@ -98,9 +98,9 @@ def test_rank_correlation():
 def test_interval():
     values = np.array([1.0, 2, 3, np.nan])
     found = judgement.mean_interval(values)
-    assert found['mean'] == 2 and found['n'] == 3
-    assert 1 <= found['interval'][0] < 2 < found['interval'][1] <= 3
-    assert judgement.mean_interval(values[3:])['mean'] is None
+    assert found.mean == 2 and found.n == 3
+    assert 1 <= found.interval[0] < 2 < found.interval[1] <= 3
+    assert judgement.mean_interval(values[3:]).mean is None
 
 
 def test_cascade_shuffles_from_the_end_and_keeps_the_rest():
