@@ -98,7 +98,8 @@ def of_clusters(found: Clusters) -> Iterator[dict[str, Any]]:
 def of_label_issues(found: LabelIssues) -> Iterator[dict[str, Any]]:
     """Score and kind of each image's most suspicious region."""
     worst = found.worst_errors()
-    scores, kinds = np.zeros(found.num_images, np.float32), [None] * found.num_images
+    scores = np.zeros(found.num_images, np.float32)
+    kinds: list[str | None] = [None] * found.num_images
     for row, (score, kind) in worst.items():
         scores[row], kinds[row] = score, kind
     about = 'how suspicious the most suspicious region of the label is'
