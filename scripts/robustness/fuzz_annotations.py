@@ -18,12 +18,14 @@ command tries the wrong files of earlier campaigns first.
 
 import argparse
 import collections
+import contextlib
 import copy
 import json
 import multiprocessing
 import random
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import hypothesis
@@ -217,6 +219,7 @@ def box_of(mask: np.ndarray) -> list[int]:
     return [left, top, right - left + 1, bottom - top + 1]
 
 
+@np.errstate(over='ignore', invalid='ignore')  # edges shorter than a float64 can divide by
 def even_odd(polygons: list[np.ndarray], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whether points `[n, 2]` are in any polygon `[k, 2]`, and their distance from all edges."""
     inside, distance = np.zeros(len(points), np.bool_), np.full(len(points), np.inf)
@@ -235,31 +238,33 @@ def even_odd(polygons: list[np.ndarray], points: np.ndarray) -> tuple[np.ndarray
     return inside, distance
 
 
-def serve(connection: Connection, other_end: Connection) -> None:
+def serve(connection: Connection, read: Callable[[bytes], str]) -> None:
     """Answers each file with an outcome until the other end is closed."""
-    other_end.close()
-    while True:
-        data = connection.recv_bytes()
-        try:
-            outcome = read_file(data)
-        except Exception as error:  # noqa: BLE001 - any error but ValueError is wrong
-            outcome = f'RAISED {type(error).__name__}: {ascii(str(error)[:200])}'
-        connection.send_bytes(outcome.encode())
+    connection.send_bytes(b'ready')
+    with contextlib.suppress(EOFError):
+        while True:
+            data = connection.recv_bytes()
+            try:
+                outcome = read(data)
+            except Exception as error:  # noqa: BLE001 - any error but ValueError is wrong
+                outcome = f'RAISED {type(error).__name__}: {ascii(str(error)[:200])}'
+            connection.send_bytes(outcome.encode())
 
 
 class Reader:
     """A process that reads files; a new one after a crash or a time-out."""
 
-    def __init__(self, timeout: float):
-        self._timeout, self._process = timeout, None
+    def __init__(self, timeout: float, read: Callable[[bytes], str] = read_file):
+        self._timeout, self._read, self._process = timeout, read, None
 
     def read(self, data: bytes) -> str:
         if self._process is None:
-            fork = multiprocessing.get_context('fork')
-            self._connection, end = fork.Pipe()
-            self._process = fork.Process(target=serve, args=(end, self._connection), daemon=True)
+            context = multiprocessing.get_context('spawn')
+            self._connection, end = context.Pipe()
+            self._process = context.Process(target=serve, args=(end, self._read), daemon=True)
             self._process.start()
             end.close()
+            self._connection.recv_bytes()  # Starting takes seconds, which do not count.
         self._connection.send_bytes(data)
         try:
             if self._connection.poll(self._timeout):

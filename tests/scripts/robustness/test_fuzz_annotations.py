@@ -24,11 +24,10 @@ def test_fuzzed_files_are_taken_skipped_or_refused_and_counted(tmp_path, capsys)
     status, result = fuzz(tmp_path, 150)
     assert status == 0 and result['wrong'] == {} and result['files'] == 150
     table = result['table']
-    assert len(table) >= 4 and {o for row in table.values() for o in row} == {
-        *fuzz_annotations.FINE
-    }
-    assert table['nothing'] == {'unchanged': sum(table['nothing'].values())}
-    assert set(table['no COCO file']) == {'refused'}
+    assert len(table) >= 3  # of five; which ones is chance
+    assert {outcome for row in table.values() for outcome in row} == {*fuzz_annotations.FINE}
+    assert set(table.get('nothing', ['unchanged'])) == {'unchanged'}
+    assert set(table.get('no COCO file', ['refused'])) == {'refused'}
     assert '| what was done | files |' in capsys.readouterr().out
 
 
@@ -59,19 +58,36 @@ def test_a_wrong_mask_is_noticed(monkeypatch, segmentation):
     assert fuzz_annotations.read_file(document(segmentation)).startswith('WRONG MASK')
 
 
-def test_crashes_and_time_outs_are_noticed(monkeypatch):
-    reader = fuzz_annotations.Reader(timeout=1)
-    for fault, outcome in (
-        (lambda: os.kill(os.getpid(), signal.SIGSEGV), 'CRASHED: status -11'),
-        (lambda: os._exit(3), 'CRASHED: status 3'),
-        (signal.pause, 'TIMED OUT'),
-        (lambda: 1 / 0, 'RAISED ZeroDivisionError: '),
-        (lambda: 'unchanged', 'unchanged'),
+def misbehave(data):
+    """What the other process does instead of reading: the data are a program."""
+    exec(data, {'os': os, 'signal': signal})
+    return 'unchanged'
+
+
+def test_crashes_and_time_outs_are_noticed():
+    reader = fuzz_annotations.Reader(timeout=2, read=misbehave)
+    for program, outcome in (
+        (b'os.kill(os.getpid(), signal.SIGKILL)', 'CRASHED: status -9'),
+        (b'os._exit(3)', 'CRASHED: status 3'),
+        (b'signal.pause()', 'TIMED OUT'),
+        (b'1 / 0', "RAISED ZeroDivisionError: 'division by zero'"),
+        (b'', 'unchanged'),
     ):
-        reader.close()
-        monkeypatch.setattr(fuzz_annotations, 'read_file', lambda data, fault=fault: fault())
-        assert reader.read(b'').startswith(outcome)
+        assert reader.read(program) == outcome
     reader.close()
+
+
+class InThisProcess:
+    """Stands in for `Reader` where what it calls is replaced."""
+
+    def __init__(self, timeout):
+        del timeout
+
+    def read(self, data):
+        return fuzz_annotations.read_file(data)
+
+    def close(self):
+        pass
 
 
 def test_what_is_wrong_is_made_small_and_kept(tmp_path, monkeypatch, capsys):
@@ -83,6 +99,7 @@ def test_what_is_wrong_is_made_small_and_kept(tmp_path, monkeypatch, capsys):
 
     right = annotations.parse
     monkeypatch.setattr(annotations, 'parse', parse)
+    monkeypatch.setattr(fuzz_annotations, 'Reader', InThisProcess)
     status, result = fuzz(tmp_path, 100)
     assert status == 1 and result['wrong']['outcome'].startswith('NOT COUNTED')
     assert fuzz_annotations.read_file((tmp_path / 'wrong.json').read_bytes()).startswith('NOT')
