@@ -406,7 +406,7 @@ def test_killed_preparation_starts_again(folder, tmp_path, capsys):
 
 
 def test_two_processes_prepare_once(folder, tmp_path):
-    script = 'import sys; from segmentation import coco; coco.prepare(sys.argv[1], sys.argv[2])'
+    script = 'import sys; from segmentation.data import coco; coco.prepare(*sys.argv[1:])'
     command = [sys.executable, '-c', script, folder, tmp_path / 'data']
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
     assert [process.wait(60) for process in processes] == [0, 0]
@@ -420,8 +420,8 @@ def test_two_processes_prepare_once(folder, tmp_path):
 def test_scenes_are_drawn_into_a_folder(tmp_path, monkeypatch):
     scenes = pytest.importorskip('segmentation.scenes')
 
-    def write_scenes(folder, counts, seed=0, progress=True):
-        assert (counts, seed) == ({'train': 3, 'val': 2}, 7)
+    def write_scenes(folder, counts, seed, error_rate):
+        assert (counts, seed, error_rate) == ({'train': 3, 'val': 2}, 7, None)
         coco_fixtures.write_folder(
             folder, {split: coco_fixtures.document(n) for split, n in counts.items()}
         )
