@@ -242,25 +242,16 @@ def fit_power_law(sizes: np.ndarray, scores: np.ndarray) -> PowerLaw:
       sizes: `[K]` training-set sizes; n_max is the largest.
       scores: `[R, K]`.
     """
-    best: list[np.ndarray] = []
-    for exponent in _EXPONENTS:
-        x = (sizes / sizes.max()) ** -exponent
-        centred = x - x.mean()
-        gain = -(scores @ centred) / (centred @ centred)
-        gain = gain.clip(0)
-        ceiling = scores.mean(-1) + gain * x.mean()
-        # If the ceiling exceeds 1, fit the gain again with a ceiling of 1.
-        high = ceiling > 1
-        gain = np.where(high, ((1 - scores) @ x / (x @ x)).clip(0), gain)
-        ceiling = np.where(high, 1.0, ceiling)
-        loss = np.square(scores - ceiling[:, None] + gain[:, None] * x).sum(-1)
-        if not best:
-            best = [loss, ceiling, gain, np.full(len(scores), exponent)]
-        else:
-            better = loss < best[0]
-            for old, new in zip(best, (loss, ceiling, gain, exponent), strict=True):
-                np.copyto(old, new, where=better)
-    return PowerLaw(*best[1:])
+    x = (sizes / sizes.max()) ** -_EXPONENTS[:, None]  # [E, K]
+    centred = x - x.mean(1, keepdims=True)
+    gain = (-(scores @ centred.T) / np.square(centred).sum(1)).clip(0)  # [R, E]
+    ceiling = scores.mean(1)[:, None] + gain * x.mean(1)
+    # If the ceiling exceeds 1, fit the gain again with a ceiling of 1.
+    gain = np.where(ceiling > 1, ((1 - scores) @ x.T / np.square(x).sum(1)).clip(0), gain)
+    ceiling = np.minimum(ceiling, 1)
+    residuals = scores[:, None] - ceiling[..., None] + gain[..., None] * x
+    best = np.arange(len(scores)), np.square(residuals).sum(-1).argmin(1)
+    return PowerLaw(ceiling[best], gain[best], _EXPONENTS[best[1]])
 
 
 def power_law(law: PowerLaw, sizes: np.ndarray, n_max: float) -> np.ndarray:

@@ -33,6 +33,7 @@ import numpy as np
 from harness import make_parser, run_campaign
 from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase
+from matplotlib.path import Path
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
@@ -219,18 +220,12 @@ def box_of(mask: np.ndarray) -> list[int]:
     return [left, top, right - left + 1, bottom - top + 1]
 
 
-@np.errstate(over='ignore', invalid='ignore')  # edges shorter than a float64 can divide by
 def even_odd(polygons: list[np.ndarray], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Whether points `[n, 2]` are in any polygon `[k, 2]`, and their distance from all edges."""
     inside, distance = np.zeros(len(points), np.bool_), np.full(len(points), np.inf)
     for start in polygons:
-        end = np.roll(start, -1, axis=0)
-        x, y = points[:, None].transpose(2, 0, 1)
-        above = start[:, 1] > y
-        rise = np.where(start[:, 1] == end[:, 1], 1, end[:, 1] - start[:, 1])
-        crossing = start[:, 0] + (y - start[:, 1]) / rise * (end[:, 0] - start[:, 0])
-        inside |= ((above != (end[:, 1] > y)) & (x < crossing)).sum(1) % 2 > 0
-        edge = end - start
+        inside |= Path(start).contains_points(points)
+        edge = np.roll(start, -1, axis=0) - start
         length = np.square(edge).sum(1)
         along = ((points[:, None] - start) * edge).sum(-1) / np.where(length, length, 1)
         nearest = start + along.clip(0, 1)[..., None] * edge

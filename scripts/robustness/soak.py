@@ -182,18 +182,14 @@ def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
       Level of the `first` and `last` window, growth `per_hour`, its 95 % `interval` and `verdict`.
     """
     middles, levels = windows(minutes, values)
-    hours, freedom = (middles - middles.mean()) / 60, len(levels) - 2
-    slope = hours @ levels / (hours @ hours)
-    residuals = levels - levels.mean() - slope * hours
-    half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(
-        residuals @ residuals / freedom / (hours @ hours)
-    )
-    low, high = slope - half, slope + half
+    line = scipy.stats.linregress(middles / 60, levels)
+    half = scipy.stats.t.ppf(0.975, len(levels) - 2) * line.stderr
+    low, high = line.slope - half, line.slope + half
     verdict = 'flat' if high <= allowed else 'grows' if low > allowed else 'inconclusive'
     return {
         'first': float(levels[0]),
         'last': float(levels[-1]),
-        'per_hour': float(slope),
+        'per_hour': float(line.slope),
         'interval': [float(low), float(high)],
         'verdict': verdict if np.isfinite(allowed) else '–',
     }
