@@ -9,7 +9,7 @@ import pytest
 
 from analysis.clusters.schema import Clusters
 from analysis.report import stage as report
-from analysis.samples import stage as samples
+from analysis.samples.schema import Samples
 from analysis.similarity_map.schema import SimilarityMap
 from analysis.stage import artifacts
 from tests import report_fixture
@@ -32,7 +32,7 @@ def analysis(tmp_path_factory):
 @pytest.fixture(scope='module')
 def table(analysis):
     """Columns of the samples as arrays: NaN where a number is missing."""
-    read = samples.load(analysis)
+    read = artifacts.load(analysis, Samples).table
     return {name: read[name].to_numpy() for name in read.column_names}
 
 

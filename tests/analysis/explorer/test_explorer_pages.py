@@ -13,7 +13,7 @@ from analysis.label_issues import exclusion
 from analysis.label_issues.schema import ERRORS, LabelIssues
 from analysis.pictures.schema import Pictures, detail_paths, sheet_path
 from analysis.report import stage as report
-from analysis.samples import stage as samples
+from analysis.samples.schema import Samples
 from analysis.similar.schema import Similar
 from analysis.slices.schema import Slices
 from analysis.stage import artifacts
@@ -98,7 +98,7 @@ def shown_sample(page):
 
 def table_of(analysis):
     """Columns of samples.parquet as arrays, by name."""
-    table = samples.load(analysis)
+    table = artifacts.load(analysis, Samples).table
     return {name: np.array(table[name].to_pylist()) for name in table.column_names}
 
 
