@@ -249,7 +249,7 @@ def resumes(folder: pathlib.Path, data_dir: pathlib.Path, count: int, seed: int)
                     raise ValueError(
                         f'After {sent.name} the status was {status}; see the end of {log}.'
                     )
-            left_over += still_there(family)
+                left_over += still_there(family)  # before `running` kills the rest of them
             stops.append({'signal': sent.name, 'step': last_step(stopped)})
             progress.update()
         finish(stopped)
