@@ -218,7 +218,7 @@ def test_a_run_is_the_same_as_itself(runs, tmp_path):
     both = {'this': this, 'other': this}
     _, features = representations.layer_features(both)
     for row in representations.compare_layers(features):
-        assert row['overlap'] == 1 and (row['cka'] is None or np.isclose(row['cka'], 1))
+        assert row.overlap == 1 and (row.cka is None or np.isclose(row.cka, 1))
 
 
 def test_restriction_keeps_images_with_their_labels(runs):
