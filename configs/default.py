@@ -64,9 +64,11 @@ def get_config() -> ConfigDict:
     # checkpoint. Chosen by image id, so that a smaller fraction is a subset of a larger one. For
     # learning curves.
     data.fraction = 1.0
-    # File of image ids that are never used: a JSON list, {"ids": [...]} (as analysis.label_issues
-    # writes), or one id per line.
+    # File of image ids to leave out: a JSON list, {"ids": [...]} (as analysis.label_issues writes),
+    # or one id per line. Images that choose the checkpoint ('selection') or are scored ('val') stay
+    # unless `exclude_from` names these parts too, so that scores with and without are comparable.
     data.exclude = ''
+    data.exclude_from = ('train',)
     # folds > 1: cross-validation. The training pool is divided by image id; fold number `fold`
     # (0 … folds - 1) is the validation set, the others are trained on. val_splits is ignored.
     data.folds = 0

@@ -8,6 +8,7 @@ the data iterator, detects changed bits. Checkpoints without a checksum are not 
 """
 
 import contextlib
+import itertools
 import json
 import logging
 import pathlib
@@ -20,6 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 logger = logging.getLogger(__name__)
@@ -129,7 +131,13 @@ def _set_damaged_aside(folder: pathlib.Path, read_only: bool) -> None:
                 ) from error
             if jax.process_index() == 0:
                 logger.error('%s is damaged (%s): the checkpoint is set aside.', path, error)
-                damaged.rename(damaged.with_name(f'{damaged.name}.damaged'))
+                _set_aside(damaged, 'damaged')
+
+
+def _set_aside(folder: pathlib.Path, why: str) -> None:
+    """Renames a checkpoint to a free name that no longer is a step."""
+    names = (f'{folder.name}.{why}{number or ""}' for number in itertools.count())
+    folder.rename(next(path for path in map(folder.with_name, names) if not path.exists()))
 
 
 def save(
@@ -189,7 +197,8 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
 def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any, dict] | None:
     """Reads the newest checkpoint that can be read.
 
-    Newer ones are reported, and removed so that the training can write these steps again.
+    Newer ones are reported, and renamed so that the training can write these steps again. They are
+    kept, as the disk or the network may have failed and not the file.
 
     Args:
       manager: of the run.
@@ -216,8 +225,12 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any
             failures[step] = error
             logger.error('Checkpoint %d cannot be read, trying the previous one: %s', step, error)
             continue
-        for broken in failures:
-            manager.delete(broken)
+        if failures:
+            if jax.process_index() == 0:
+                for broken in failures:
+                    _set_aside(manager.directory / str(broken), 'unreadable')
+            multihost_utils.sync_global_devices('unreadable checkpoints are renamed')
+            manager.reload()
         return step, items.state, data_state
     if failures:
         step, first = next(iter(failures.items()))

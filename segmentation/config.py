@@ -110,6 +110,40 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
         group[field] = value
 
 
+def check_effects(config: ConfigDict) -> None:
+    """Checks that every field that differs from its default does something.
+
+    Raises:
+      ValueError: other fields make some of them meaningless; names them with the reason.
+    """
+    model, recalibrated = config.model, config.train.recalibrate_batches > 0
+    recalibration = 'train.recalibrate_batches replaces the running averages'
+    mine, defaults = flat(config), flat(default.get_config())
+    idle = [
+        f'{name}={mine[name]!r}: {reason}. Its default is {defaults[name]!r}.'
+        for name, without_effect, reason in (
+            ('optimizer.weight_decay', config.optimizer.name == 'adam', "'adam' does not decay"),
+            ('model.encoder_bn_momentum', recalibrated, recalibration),
+            ('model.decoder_bn_momentum', recalibrated, recalibration),
+            ('model.decoder_bn_momentum', model.norm != 'batch', "model.norm is not 'batch'"),
+            ('model.encoder_statistics', not model.encoder_trainable, 'the encoder is frozen'),
+            (
+                'model.pretrained_resolution',
+                model.pretrained != 'imagenet',
+                'model.pretrained chooses the weights',
+            ),
+            (
+                'data.scenes.error_rate',
+                not config.data.scenes.planted,
+                'data.scenes.planted is off',
+            ),
+        )
+        if without_effect and mine[name] != defaults[name]
+    ]
+    if idle:
+        raise ValueError('These settings would do nothing:\n  ' + '\n  '.join(idle))
+
+
 def with_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     """A locked copy of a config with some fields set (see `set_fields`)."""
     copy = config.copy_and_resolve_references().lock()

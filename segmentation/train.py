@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from segmentation import checkpoint, cpu_runtime, evaluate, metrics, overlays, train_step, workdir
+from segmentation.config import check_effects
 from segmentation.data import input_pipeline, label_spaces
 from segmentation.data.examples import Examples, open_data, select_examples
 from segmentation.launch import TrainingDiverged, TrainingStopped, stop_requested
@@ -88,6 +89,8 @@ def train(
             f'multiple of the number of devices, {jax.device_count()} '
             f'({jax.process_count()} processes).'
         )
+    if not (directory / 'run.json').exists():  # Older versions trained with such settings.
+        check_effects(config)
     prepared = open_data(config.data)
     class_names = label_spaces.parse_label_space(config.data.label_space).class_names
     examples, train_report = select_examples(prepared, config.data, 'train')

@@ -19,8 +19,10 @@ from segmentation.files import write_json
 if TYPE_CHECKING:
     from segmentation.data import coco
 
-# Fields that may also differ when a run is continued: they only affect the remaining steps.
+# Fields that may also differ when a run is continued: they only affect the remaining steps. (The
+# length of a training also affects the steps before if the learning rate decays to its end.)
 _FUTURE_FIELDS = {'train.num_steps', 'train.num_epochs', 'optimizer.skip_nonfinite'}
+_LENGTH_FIELDS = {'train.num_steps', 'train.num_epochs'}
 
 
 @contextlib.contextmanager
@@ -95,11 +97,20 @@ def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> Non
     if not (workdir / 'run.json').exists():
         return
     old = flat(read_config(workdir / 'config.json'))
-    differing = differences(old, flat(config), NEUTRAL_FIELDS | _FUTURE_FIELDS)
+    future = _FUTURE_FIELDS - (_LENGTH_FIELDS if config.optimizer.schedule != 'constant' else set())
+    differing = differences(old, flat(config), NEUTRAL_FIELDS | future)
     before = read_description(workdir)
     if before['data']['fingerprint'] != run['data']['fingerprint']:
         differing.append(f"data: {before['data']['fingerprint']} there, "
                          f"{run['data']['fingerprint']} now")  # fmt: skip
+    for part, now in run['images'].items():
+        there = before.get('images', {}).get(part, {})
+        # Older runs have no digest.
+        if there.get('sha256', now['sha256']) != now['sha256']:
+            differing.append(
+                f'the {part} images: {there["images"]} there, {now["images"]} now, and not the '
+                'same ones (has the file of data.exclude changed?)'
+            )
     if differing:
         raise ValueError(
             f'{workdir} holds another run, which cannot be continued with:\n  '

@@ -6,7 +6,8 @@ images and with the trainings. The bootstrap resamples images, the same ones for
 both models of a comparison, and averages the score over seeds. The variance due to trainings is
 measured by replacing one fold's training by that of another seed. It enters as Student's t, because
 two or three seeds are too few to resample. With one seed it is unknown, and the confidence
-intervals do not cover other trainings.
+intervals do not cover other trainings. They never cover other training images: every training of a
+fold has the same ones.
 """
 
 import dataclasses
@@ -62,24 +63,32 @@ class Scores:
             self.resampled - other.resampled,
         )
 
-    def training_error(self) -> tuple[np.ndarray, np.ndarray]:
+    def training_error(self, shared: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
         """Standard error of the mean over seeds due to trainings, and degrees of freedom.
 
-        Trainings of different folds are independent, so their variances add up (degrees of freedom
-        after Satterthwaite 1946). Without folds the error is s / √S. `[K]` each, NaN with one seed.
+        Without folds the error is s / √S. The variance of a sum of folds whose trainings have the
+        correlation r is (1 - r) Σ s_f² + r (Σ s_f)²; its degrees of freedom follow Satterthwaite
+        (1946), with variances that have the correlation r². `[K]` each, NaN with one seed.
+
+        Args:
+          shared: r, in [0, 1]: 0 if each fold's training has its own seed, 1 if the folds of a
+            seed share whatever makes one training better than another.
         """
         num_seeds = self.exchanged.shape[1]
         if num_seeds < 2:
             return (np.full(self.values.shape[1], np.nan),) * 2
-        parts = self.exchanged.var(axis=1, ddof=1) / num_seeds
-        total, squares = parts.sum(0), np.square(parts).sum(0)
+        errors = self.exchanged.std(axis=1, ddof=1) / math.sqrt(num_seeds)  # [F, K]
+        # How much each fold adds to the variance.
+        parts = (1 - shared) * errors**2 + shared * errors * errors.sum(0)
+        total = parts.sum(0)
+        spread = (1 - shared**2) * np.square(parts).sum(0) + shared**2 * total**2
         freedom = np.full_like(total, num_seeds - 1)
-        np.divide((num_seeds - 1) * total**2, squares, out=freedom, where=squares > 0)
+        np.divide((num_seeds - 1) * total**2, spread, out=freedom, where=spread > 0)
         return np.sqrt(total), freedom
 
-    def with_training_noise(self, seed: int = 0) -> np.ndarray:
+    def with_training_noise(self, seed: int = 0, shared: float = 0.0) -> np.ndarray:
         """`resampled` plus noise due to trainings, `[R, K]`; without noise if there is one seed."""
-        error, freedom = self.training_error()
+        error, freedom = self.training_error(shared)
         if np.isnan(freedom).any():
             return self.resampled
         rng = np.random.default_rng(seed)
@@ -132,12 +141,15 @@ class Intervals:
       over_images: `[K, 2]`, percentile bootstrap with the trainings fixed.
       over_seeds: `[K, 2]`, Student's t with the images fixed; NaN with one seed.
       over_both: `[K, 2]`.
+      over_both_shared: `[K, 2]`, wider: it also holds if the folds of a seed share whatever makes
+        one training better than another. Equal to `over_both` without folds.
     """
 
     score: np.ndarray
     over_images: np.ndarray
     over_seeds: np.ndarray
     over_both: np.ndarray
+    over_both_shared: np.ndarray
 
 
 def intervals(scores: Scores) -> Intervals:
@@ -150,6 +162,7 @@ def intervals(scores: Scores) -> Intervals:
         metrics.percentile_interval(scores.resampled),
         np.stack([mean - half, mean + half], -1).clip(0, 1),
         metrics.percentile_interval(scores.with_training_noise()).clip(0, 1),
+        metrics.percentile_interval(scores.with_training_noise(shared=1.0)).clip(0, 1),
     )
 
 

@@ -44,7 +44,7 @@ from segmentation import campaign, cpu_runtime, evaluate, launch, train
 from segmentation.campaign import Training, load_scores, state_of
 from segmentation.config import NEUTRAL_FIELDS, flat, load_config
 from segmentation.data import coco, label_spaces
-from segmentation.data.examples import open_data, select_examples
+from segmentation.data.examples import PARTS, open_data, select_examples
 from segmentation.files import write_json, write_text
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -54,7 +54,9 @@ FIXED = {
     'data.draw_last', 'data.require_of',
 }  # fmt: skip
 # Must be the same in all experiments, so that they have the same data and count the same pixels.
-COMMON = ('data.data_dir', 'data.complete', 'data.image_size', 'data.exclude')
+COMMON = (
+    'data.data_dir', 'data.complete', 'data.image_size', 'data.exclude', 'data.exclude_from',
+)  # fmt: skip
 # Fields that define the true classes.
 TRUTH = ('label_space', 'draw_last', 'overlap', 'crowd')
 # Experiments of --exclude, named after the first experiment.
@@ -137,7 +139,9 @@ def make_plan(
     plan, steps = [], {}
     for seed, fraction, fold, experiment in keys:
         config = ConfigDict(configs[experiment].to_dict()).lock()
-        config.seed, config.data.fold, config.data.fraction = seed, fold, fraction
+        # Another seed for each fold: the intervals assume that trainings are independent.
+        config.seed = seed * max(arguments.folds, 1) + fold
+        config.data.fold, config.data.fraction = fold, fraction
         if arguments.exclude and experiment.endswith((LISTED, RANDOM)):
             at_random, folder = experiment.endswith(RANDOM), arguments.workdir / 'excluded'
             campaign.exclude_from_training(config, prepared, arguments.exclude, at_random, folder)
@@ -339,10 +343,14 @@ def main(argv: list[str] | None = None) -> int:
     if only_some := images_of_some(prepared, configs):
         print(f'{len(only_some)} images that only some experiments can use are left out.')
         left_out = arguments.workdir / 'left_out.json'
-        ids = {*only_some, *campaign.excluded(next(iter(configs.values())))}
-        write_json(left_out, {'ids': sorted(ids)})
+        write_json(left_out, {'ids': only_some})
         for config in configs.values():
-            config.data.exclude = str(left_out)
+            if config.data.exclude:
+                raise ValueError(
+                    f'data.exclude={config.data.exclude}: these experiments can use different '
+                    'images, so another list is needed. Exclude images with --exclude.'
+                )
+            config.data.exclude, config.data.exclude_from = str(left_out), PARTS
     plan = make_plan(arguments, prepared, configs)
 
     def report() -> str | None:

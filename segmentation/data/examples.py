@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 
 from segmentation.data import coco, label_spaces, masks, selection, transforms
 
+PARTS = ('train', 'selection', 'val')
+
 
 def open_data(config: ConfigDict) -> coco.Prepared:
     """Opens the data set of an experiment's `data` config, and prepares it at first use.
@@ -111,18 +113,21 @@ def select_examples(
 
     Returns:
       The examples, ordered by split and image id; and a report: `splits` (see `selection.select`),
-      `duplicates` (images in several splits), `after_cap` and `images` (numbers of images left).
+      `duplicates` (images in several splits), `after_cap`, `excluded` (only if the config excludes
+      images) and `images` are numbers of images; `sha256` is of the image ids.
 
     Raises:
       ValueError: unknown part, split, category or option, or no image is left.
     """
-    if part not in ('train', 'selection', 'val'):
-        raise ValueError(f"Unknown part {part!r}: use 'train', 'selection' or 'val'.")
+    if part not in PARTS:
+        raise ValueError(f'Unknown part {part!r}: use one of {PARTS}.')
     if config.folds == 1 or not 0 <= config.fold < max(config.folds, 1):
         raise ValueError(
             f'data.fold={config.fold} of data.folds={config.folds}: fold must be 0 … folds - 1, '
             'and folds at least 2 (or 0 for no folds).'
         )
+    if strangers := set(config.exclude_from) - set(PARTS):
+        raise ValueError(f'data.exclude_from names {sorted(strangers)}; the parts are {PARTS}.')
     if not 0 < config.fraction <= 1:
         raise ValueError(
             f'data.fraction={config.fraction}: the fraction of the training images that is used '
@@ -133,16 +138,13 @@ def select_examples(
     splits = tuple(prepared.split(name) for name in names)
     space = label_spaces.parse_label_space(config.label_space)
     category_to_class = space.category_to_class(prepared.categories)
-    exclude = set()
-    if config.exclude:
-        exclude = selection.read_exclude(config.exclude, prepared.fingerprint['id'])
 
     report: dict[str, Any] = {'splits': {}}
     numbers, positions, image_ids = [], [], []
     for number, (name, split) in enumerate(zip(names, splits, strict=True)):
         chosen, report['splits'][name] = selection.select(
             split.index, prepared.categories, category_to_class, require=config.require,
-            require_of=tuple(config.require_of), exclude=exclude,
+            require_of=tuple(config.require_of),
         )  # fmt: skip
         numbers.append(np.full(len(chosen), number))
         positions.append(chosen)
@@ -164,7 +166,13 @@ def select_examples(
         # 0, as published: the best checkpoint is chosen on the training images.
         if config.selection_fraction > 0:
             keep = keep[aside if part == 'selection' else ~aside]
+    if config.exclude and part in config.exclude_from:
+        # Last, so that every other image keeps its part: scores with and without are comparable.
+        exclude = selection.read_exclude(config.exclude, prepared.fingerprint['id'])
+        excluded = np.isin(image_id[keep], np.fromiter(exclude, np.int64))
+        report['excluded'], keep = int(excluded.sum()), keep[~excluded]
     report['images'] = len(keep)
+    report['sha256'] = selection.id_digest(image_id[keep])
     if len(keep) == 0:
         raise ValueError(
             f'No image left for {part!r} of {prepared.path}; data.label_space, data.require, '

@@ -34,6 +34,11 @@ def fold_of(image_ids: Iterable[int], folds: int) -> np.ndarray:
     return (id_fraction(image_ids, 'fold') * folds).astype(np.int64)
 
 
+def id_digest(image_ids: np.ndarray) -> str:
+    """SHA-256 of image ids, which does not depend on their order."""
+    return hashlib.sha256(np.sort(image_ids).astype('<i8').tobytes()).hexdigest()
+
+
 def select(
     index: CocoIndex,
     categories: Sequence[Category],
@@ -41,12 +46,11 @@ def select(
     *,
     require: str = 'every_class',
     require_of: Sequence[str] = (),
-    exclude: Iterable[int] = frozenset(),
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Selects the images of an experiment, in the order of their ids.
 
-    Left out are, in this order: images known to be incompletely annotated for a needed category,
-    those that `require` rejects, and `exclude`.
+    Left out are images known to be incompletely annotated for a needed category, and of the others
+    those that `require` rejects.
 
     Args:
       index: of the split.
@@ -56,7 +60,6 @@ def select(
         'any_class' of at least one class, 'nothing' all images.
       require_of: names of categories or super-categories that `require` refers to instead of the
         classes (the published vehicle experiment uses the images with a person and a car).
-      exclude: image ids to leave out.
 
     Returns:
       Positions in the split, int64 `[n]`, and the number of images left out by each rule.
@@ -82,13 +85,11 @@ def select(
         'any_class': present.any(axis=1),
         'nothing': np.ones(len(present), np.bool_),
     }[require]
-    excluded = np.isin(index.image_id, np.fromiter(exclude, np.int64))
     report = {'images': len(present)}
     kept = np.ones(len(present), np.bool_)
     for rule, left_out in (
         ('incompletely annotated', incomplete),
         (f'without {require.replace("_", " ")}', ~enough),
-        ('excluded', excluded),
     ):
         report[rule] = int((kept & left_out).sum())
         kept &= ~left_out

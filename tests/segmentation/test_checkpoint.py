@@ -48,6 +48,40 @@ def test_another_position_in_the_data_is_noticed(workdir, caplog):
     assert latest(workdir) == (1, {'next_index': 1})
     assert 'Checkpoint 2 cannot be read' in caplog.text
     assert checkpoint.restore_variables(workdir, 'latest')[0] == 1
+    # What cannot be read is kept: the step can be written again, and set aside again.
+    for kept in ('2.unreadable', '2.unreadable1'):
+        assert (workdir / 'checkpoints' / kept / 'state').is_dir()
+        save(workdir, 2)
+        path.write_text(json.dumps({**content, 'next_index': 3}))
+        assert latest(workdir) == (1, {'next_index': 1})
+
+
+def test_an_error_that_passes_loses_nothing(workdir, monkeypatch):
+    """As a network file system that is away for a moment."""
+    with checkpoint.open_manager(workdir) as manager:
+        restore = manager.restore
+
+        def fail_once(step, **arguments):
+            if step == 2:
+                raise OSError('Stale file handle')
+            return restore(step, **arguments)
+
+        monkeypatch.setattr(manager, 'restore', fail_once)
+        assert checkpoint.restore_latest(manager, STATE)[0] == 1
+        assert manager.all_steps() == [1]
+    folder = workdir / 'checkpoints'
+    (folder / '2.unreadable').rename(folder / '2')
+    assert latest(workdir) == (2, {'next_index': 2})
+
+
+def test_best_is_the_highest_score_and_is_kept(tmp_path):
+    for step, score in ((1, 0.2), (2, 0.7), (3, None), (4, 0.5), (5, 0.4)):
+        with checkpoint.open_manager(tmp_path) as manager:
+            checkpoint.save(manager, step, STATE, {}, {checkpoint.BEST_METRIC: score})
+            checkpoint.wait(manager)
+    assert checkpoint.restore_variables(tmp_path, 'best')[0] == 2
+    with checkpoint.open_manager(tmp_path, read_only=True) as manager:
+        assert sorted(manager.all_steps()) == [2, 4, 5]
 
 
 def test_checkpoints_of_before_there_were_checksums_are_read(workdir):

@@ -3,7 +3,17 @@ import os
 
 import pytest
 
-from segmentation.config import flat, load_config, read_config, save_config, set_fields
+from configs import default
+from segmentation.config import (
+    check_effects,
+    flat,
+    load_config,
+    read_config,
+    save_config,
+    set_fields,
+    with_overrides,
+)
+from tests.paths import ROOT
 
 PATH = 'configs/person_car.py'
 
@@ -135,6 +145,31 @@ def test_config_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         save_config(load_config('configs/demo.py', ['--config.seed=5']), tmp_path / 'config.json')
     assert [path.name for path in tmp_path.iterdir()] == ['config.json']
     assert (tmp_path / 'config.json').read_text() == before
+
+
+@pytest.mark.parametrize(
+    ('idle', 'needed'),
+    [
+        ({'optimizer.weight_decay': 0.1}, {'optimizer.name': 'adamw'}),
+        ({'model.decoder_bn_momentum': 0.9}, {'train.recalibrate_batches': 0}),
+        ({'model.encoder_bn_momentum': 0.9}, {'train.recalibrate_batches': 0}),
+        ({'model.encoder_statistics': 'fixed'}, {'model.encoder_trainable': True}),
+        ({'model.pretrained_resolution': 96}, {'model.pretrained': 'imagenet'}),
+        ({'data.scenes.error_rate': 0.1}, {'data.scenes.planted': True}),
+    ],
+)
+def test_settings_that_do_nothing_are_named(idle, needed):
+    base = with_overrides(default.get_config(), {'model.pretrained': 'weights.h5'})
+    check_effects(base)
+    (name,) = idle
+    with pytest.raises(ValueError, match=name):
+        check_effects(with_overrides(base, idle))
+    check_effects(with_overrides(base, {**idle, **needed}))
+
+
+@pytest.mark.parametrize('name', ['demo', 'person_car', 'person_car_best', 'planted', 'vehicle'])
+def test_every_setting_of_a_config_does_something(name):
+    check_effects(load_config(str(ROOT / 'configs' / f'{name}.py'), []))
 
 
 def test_vehicle_differs_from_person_car_in_three_fields():

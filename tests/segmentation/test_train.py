@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from segmentation import checkpoint, train, workdir
+from segmentation.data import examples
 
 
 @pytest.fixture
@@ -117,6 +118,37 @@ def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monke
         checkpoint.restore_variables(tmp_path, '77')
     with pytest.raises(ValueError, match="'best', 'latest' or a step"):
         checkpoint.restore_variables(tmp_path, 'bset')
+
+
+def test_other_images_or_another_decay_are_another_run(tiny_config, tmp_path, one_device):
+    exclude, directory = tmp_path / 'exclude', tmp_path / 'run'
+    exclude.write_text('')
+    tiny_config.data.exclude, tiny_config.optimizer.schedule = str(exclude), 'cosine'
+    train.train(tiny_config, directory)
+    # The learning rate of the steps that were taken depends on the number of steps.
+    tiny_config.train.num_steps = 8
+    with pytest.raises(ValueError, match='train.num_steps: 4 there, 8 now'):
+        train.train(tiny_config, directory)
+    tiny_config.train.num_steps = 4
+    prepared = examples.open_data(tiny_config.data)
+    first, *_ = examples.select_examples(prepared, tiny_config.data, 'train')[0].image_ids
+    exclude.write_text(f'{first}\n')
+    with pytest.raises(ValueError, match=r'the train images: \d+ there, \d+ now, and not the same'):
+        train.train(tiny_config, directory)
+    # A run of an older version did not record which images it used.
+    path = directory / 'run.json'
+    described = json.loads(path.read_text())
+    for report in described['images'].values():
+        report.pop('sha256')
+    path.write_text(json.dumps(described))
+    assert train.train(tiny_config, directory).step == 4
+
+
+def test_settings_that_do_nothing_are_refused(tiny_config, tmp_path):
+    tiny_config.optimizer.weight_decay = 0.1
+    with pytest.raises(ValueError, match='optimizer.weight_decay=0.1: .* Its default is 0.0'):
+        train.train(tiny_config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
 
 
 def test_second_process_in_one_directory_is_refused(tiny_config, tmp_path, one_device):

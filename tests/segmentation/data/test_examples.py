@@ -1,6 +1,7 @@
 """The parts of an experiment, and examples whose labels follow their images."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -60,13 +61,28 @@ def test_smaller_fractions_are_part_of_larger_ones(prepared, tiny_config):
             used(wrong)
 
 
-def test_cap_takes_the_first_ids_and_exclude_is_obeyed(prepared, tiny_config, tmp_path):
+def test_cap_takes_the_first_ids(prepared, tiny_config):
     tiny_config.data.selection_fraction = 0.0
     everything = sorted(ids(prepared, tiny_config, 'train'))
+    tiny_config.data.max_train = 3
+    assert sorted(ids(prepared, tiny_config, 'train')) == everything[:3]
+
+
+@pytest.mark.parametrize('folds', [0, 3])
+def test_excluded_images_leave_the_training_images_only(prepared, tiny_config, tmp_path, folds):
+    tiny_config.data.folds, tiny_config.data.max_train = folds, 9
+    parts = ('train', 'selection', 'val')
+    before = {part: ids(prepared, tiny_config, part) for part in parts}
+    assert all(before.values())
+    listed = {min(before[part]) for part in parts}
     exclude = tmp_path / 'exclude.json'
-    exclude.write_text(f'[{everything[0]}]')
-    tiny_config.data.exclude, tiny_config.data.max_train = str(exclude), 3
-    assert sorted(ids(prepared, tiny_config, 'train')) == everything[1:4]
+    exclude.write_text(json.dumps(sorted(listed)))
+    tiny_config.data.exclude = str(exclude)
+    after = {part: ids(prepared, tiny_config, part) for part in parts}
+    # No other image takes the place of an excluded one.
+    assert after == {**before, 'train': before['train'] - listed}
+    _, report = select_examples(prepared, tiny_config.data, 'train')
+    assert report['excluded'] == len(before['train'] & listed) >= 1
 
 
 def test_empty_selection_says_why(prepared, tiny_config):

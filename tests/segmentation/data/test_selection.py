@@ -37,7 +37,6 @@ COUNTS = [[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 2, 0], [3, 0, 1, 0], [0, 0, 0, 9]]
         ('a: person; b: vehicle', {'require_of': ['person', 'car']}, [0]),
         ('a: person; b: vehicle', {'require_of': ['handbag']}, [4]),
         ('a: person', {'require_of': ['vehicle', 'handbag'], 'require': 'any_class'}, [0, 2, 3, 4]),
-        ('a: person; b: vehicle', {'exclude': {40, 999}}, [0]),
     ],
 )
 def test_select_requirements(space, options, expected):
