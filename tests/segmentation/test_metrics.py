@@ -61,6 +61,14 @@ def test_absent_class_is_left_out_and_wrongly_predicted_counts_as_zero():
     json.dumps(summary, allow_nan=False)
 
 
+def test_percentile_interval_holds_95_percent():
+    values = np.concatenate([np.linspace(0, 1, 1001), [np.nan] * 50])
+    np.testing.assert_allclose(
+        metrics.percentile_interval(np.stack([values, 2 * values, values * np.nan], 1)),
+        [[0.025, 0.975], [0.05, 1.95], [np.nan, np.nan]],
+    )
+
+
 def test_interval_is_the_bootstrap_of_whole_images(maps):
     truth, predicted = maps
     counts = counts_of(truth, predicted)

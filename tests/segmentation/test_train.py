@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from segmentation import checkpoint, train, workdir
-from segmentation.data import examples
+from segmentation import checkpoint, evaluate, metrics, train, workdir
+from segmentation.data import examples, input_pipeline
+from segmentation.models import unet
 
 
 @pytest.fixture
@@ -75,6 +76,49 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
         for run in (straight, interrupted)
     ]
     assert lines[0] == lines[1]
+
+
+def test_best_is_chosen_on_the_selection_images(tiny_config, tmp_path, one_device):
+    result = train.train(tiny_config, tmp_path)
+    prepared = examples.open_data(tiny_config.data)
+    predict = evaluate.make_predict(unet.build_model(tiny_config.model, 3), 'imagenet')
+    with checkpoint.open_manager(tmp_path, read_only=True) as manager:
+        saved = {step: manager.metrics(step)[checkpoint.BEST_METRIC] for step in (2, 4)}
+    scores = {}
+    for part in ('selection', 'val'):
+        images, _ = examples.select_examples(prepared, tiny_config.data, part)
+        for step in (2, 4):
+            _, variables = checkpoint.restore_variables(tmp_path, str(step))
+            counted = evaluate.evaluate(predict, variables, images, num_classes=3, batch_size=8)
+            summary = metrics.summarize(counted['network'], ('background', 'person', 'car'))
+            scores[part, step] = summary['mean_iou_foreground']
+    assert saved == pytest.approx({step: scores['selection', step] for step in (2, 4)})
+    assert saved != pytest.approx({step: scores['val', step] for step in (2, 4)})
+    assert result.selection['mean_iou_foreground'] == saved[4]
+    assert result.best_step == max(saved, key=saved.__getitem__)
+
+
+def test_saved_statistics_are_those_of_the_recalibration(tiny_config, tmp_path, one_device):
+    saved = {}
+    for batches in (0, 2):
+        tiny_config.train.recalibrate_batches = batches
+        train.train(tiny_config, tmp_path / str(batches))
+        saved[batches] = checkpoint.restore_variables(tmp_path / str(batches), '4')[1]
+    jax.tree.map(np.testing.assert_array_equal, saved[0]['params'], saved[2]['params'])
+    prepared = examples.open_data(tiny_config.data)
+    images, _ = examples.select_examples(prepared, tiny_config.data, 'train')
+    order = input_pipeline.training_batches(images, batch_size=8, seed=tiny_config.seed)
+    pixels = np.concatenate([next(order)['image'] for _ in range(2)])
+    # The first convolution sees the same pixels whatever is normalised after it.
+    kernel = saved[2]['params']['encoder']['Conv1']['kernel']
+    maps = jax.lax.conv_general_dilated(
+        unet.scale_images(pixels, 'imagenet'), kernel, (2, 2), 'SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )  # fmt: skip
+    for batches, matches in ((2, True), (0, False)):
+        found = saved[batches]['batch_stats']['encoder']['bn_Conv1']
+        for name, expected in (('mean', maps.mean((0, 1, 2))), ('var', maps.var((0, 1, 2)))):
+            assert np.allclose(found[name], expected, rtol=1e-3, atol=1e-5) == matches, name
 
 
 def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monkeypatch):
