@@ -1,17 +1,12 @@
-"""Which properties of an image are associated with how well it is segmented.
+"""Finds which properties of an image are associated with how well it is segmented.
 
     python -m analysis.associations --workdir runs/person_car --split val
 
-Each metadata column of `analysis.samples` is tested against each metric: by Spearman's rank
-correlation, by its partial correlation adjusted for object size, and by the means of the metric in
-bins of the column. Size is the confounder of every metric: for iou_<class> the percentage of the
-image that the class covers, for the other metrics the percentage of background. All tests are one
-family for Benjamini and Hochberg: among the associations with q <= 0.05 an expected 5 % at most are
-due to chance.
-
-Grayscale images are few, and they differ from the others in more than color. So the network also
-runs on a desaturated copy of each color image, which is compared with its original (Wilcoxon's
-signed-rank test; bootstrap over images).
+Tests each metadata column of `analysis.samples` against each metric by Spearman's rank correlation,
+with and without adjustment for object size, and compares the metric's means in bins of the column.
+Of the associations with q <= 0.05, an expected 5 % at most are due to chance. The network also runs
+on a desaturated copy of each color image, which is compared with the original. See
+analysis/README.md for the tests.
 """
 
 import pathlib

@@ -1,18 +1,12 @@
-"""Which true COCO categories the network predicts as its classes: trucks as cars, for example.
+"""Counts which COCO categories the network predicts as its classes: trucks as cars, for example.
 
     python -m analysis.confusion --workdir runs/person_car --split val
     python -m analysis.confusion --workdir runs/fold0 --pool runs/fold1 runs/fold2
 
 The data set has more categories than the label space: a truck is background to a network trained on
-persons and cars. This analysis counts what the network predicts on the annotated objects of every
-category, at the network's resolution. It only uses images in which the category is completely
-annotated; elsewhere an object without annotation would count as background. With --pool the images
-of other runs are included, each predicted by its own network: the folds of one experiment.
-
-The pixels of a category are those of its instances whose label is as expected: background for a
-category that is in no class, else its class. So pixels that another object covers do not count. A
-pixel under several categories counts for each. Crowd regions are not instances. An instance is
-predicted as a class if more than half of its pixels are.
+persons and cars. This analysis counts the predicted classes on the annotated objects of every
+category, at the network's resolution. --pool adds the images of the other folds of an experiment,
+each predicted by the network of its own fold. See analysis/README.md for what is counted.
 """
 
 import argparse

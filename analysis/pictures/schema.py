@@ -1,7 +1,7 @@
 """Pictures of images for the report: the result of `analysis.pictures`, and where its files are.
 
 They are in `pictures/` of the analysis' folder, all WebP. All but the images themselves have
-transparent parts and are laid over the image: ground truth and prediction in the classes' colours,
+transparent parts and are laid over the image: ground truth and prediction in the classes' colors,
 where pixels that do not count are white.
 """
 
@@ -17,7 +17,7 @@ SHEET_KINDS = 'image', 'truth', 'prediction', 'error'
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Legend of a heat-map: CSS colours from low to high."""
+    """Legend of a heat-map: CSS colors from low to high."""
 
     colors: tuple[str, ...]
     low: float

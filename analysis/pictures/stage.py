@@ -1,11 +1,11 @@
-"""Pictures of every image for the report: image, ground truth, prediction and errors.
+"""Draws pictures of the images for the report: image, ground truth, prediction and errors.
 
     python -m analysis.pictures --workdir runs/person_car --split val
 
-Writes thumbnails of all images, on sheets, and large pictures (--details) of those that people will
-look at: the worst by loss and by IoU, exemplars of the clusters, label issues and the worst of each
-slice, as far as these stages were run. A stopped command continues where it stopped; started again
-after other stages, it adds the images that these found.
+Writes thumbnails of all images, on sheets, and large pictures of the most interesting images: the
+worst by loss and by IoU, exemplars of the clusters, label issues, and the worst of each slice, as
+far as these stages were run. Pictures that exist are kept: the same command continues after an
+interruption, and adds what other stages have found since.
 """
 
 import argparse

@@ -122,35 +122,22 @@ def image_metrics(
       class_names: C of them, background first.
     """
     confusions = predicted.confusions()
-    ious = metrics.iou(confusions)
-    scalars = predicted.images.select(
-        ['loss', 'confidence', 'entropy', 'calibration_error']
-    ).to_pylist()
-    rows: list[dict[str, float | None]] = []
-    for confusion, iou, scalar in zip(confusions, ious, scalars, strict=True):
-        counted = confusion.sum()
-        if not counted:
-            rows.append({})
-            continue
-        exists = ~np.isnan(iou)
-        rows.append(
-            {
-                **scalar,
-                **{
-                    f'iou_{name}': float(value) if there else None
-                    for name, value, there in zip(class_names, iou, exists, strict=True)
-                },
-                'mean_iou_foreground': float(iou[1:][exists[1:]].mean())
-                if exists[1:].any()
-                else None,
-                'pixel_accuracy': float(np.trace(confusion) / counted),
-                **{
-                    f'percent_{name}': 100 * float(count / counted)
-                    for name, count in zip(class_names, confusion.sum(1), strict=True)
-                },
-            }
+    counted, ious = confusions.sum((1, 2)), metrics.iou(confusions)
+    scalars = ('loss', 'confidence', 'entropy', 'calibration_error')
+    columns = {name: predicted.column(name) for name in scalars}
+    columns |= {f'iou_{name}': iou for name, iou in zip(class_names, ious.T, strict=True)}
+    foreground = np.ma.masked_invalid(ious[:, 1:]).mean(1)
+    columns['mean_iou_foreground'] = np.ma.filled(foreground, np.nan)
+    columns['pixel_accuracy'] = np.trace(confusions, axis1=1, axis2=2) / counted.clip(1)
+    shares = 100 * (confusions.sum(2) / counted.clip(1)[:, None])
+    columns |= {f'percent_{name}': share for name, share in zip(class_names, shares.T, strict=True)}
+    values = np.stack(list(columns.values()), 1)
+    return [
+        dict(zip(columns, row, strict=True)) if any_pixel else {}
+        for row, any_pixel in zip(
+            np.where(np.isnan(values), None, values).tolist(), counted, strict=True
         )
-    return rows
+    ]
 
 
 def compute(analysis: Analysis) -> Samples:

@@ -2,18 +2,12 @@
 
     python -m analysis.similarity_map --workdir runs/person_car --split val
 
-The maps are t-SNE (van der Maaten 2014, Barnes-Hut) of the embeddings, initialised by the first
-principal components, which preserves the coarse order too (Kobak and Berens 2019). Their quality is
-measured on the 10 nearest neighbours of each image (of 2,000 random images, if there are more):
-trustworthiness (Venna and Kaski 2001), where 1 is perfect and about 0.5 is chance, and recall, the
-share of the neighbours in the embedding that are neighbours on the map. Distances between far
-groups, and sizes of groups, mean nothing on such a map.
-
-Draws the images as dots in the colours of their clusters into similarity_map.png, and an image for
-every place of the map into similarity_map_images.png.
+The maps are t-SNE of the embeddings. Distances between far groups, and sizes of groups, mean
+nothing on such a map. Draws the images as dots in the colors of their clusters into
+similarity_map.png, and an image for every place of the map into similarity_map_images.png. See
+analysis/README.md for how the quality of a map is measured.
 """
 
-import argparse
 import pathlib
 from collections.abc import Sequence
 
@@ -32,7 +26,7 @@ from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet, palette
 from analysis.similar.neighbours import neighbours
 from analysis.similarity_map.schema import Quality, SimilarityMap
-from analysis.stage import artifacts
+from analysis.stage import artifacts, command
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
@@ -42,7 +36,7 @@ _PERPLEXITY = 30
 _ITERATIONS = 750
 _ANGLE = 0.8  # of Barnes-Hut
 _JUDGED = 2000
-_MARKERS = 'o^sD'  # when the colours repeat
+_MARKERS = 'o^sD'  # when the colors repeat
 
 
 def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
@@ -127,7 +121,7 @@ def compute(analysis: Analysis, seed: int = 0) -> SimilarityMap:
 def draw_dots(
     points: np.ndarray, label: np.ndarray, names: Sequence[str], path: pathlib.Path
 ) -> None:
-    """Draws a map `[N, 2]` as dots in the colours of clusters, with the clusters' names."""
+    """Draws a map `[N, 2]` as dots in the colors of clusters, with the clusters' names."""
     figure = Figure(figsize=(11, 9), dpi=110, layout='constrained')
     axis = figure.subplots()
     axis.set_axis_off()
@@ -173,7 +167,7 @@ def draw_images(
 
 
 def draw(analysis: Analysis, result: SimilarityMap) -> list[pathlib.Path]:
-    """Draws the map in two dimensions; the clusters for the colours are computed if need be."""
+    """Draws the map in two dimensions; the clusters for the colors are computed if need be."""
     clusters.STAGE.prepare(analysis)
     found = artifacts.load(analysis, Clusters)
     dots, images = (analysis.folder / f'similarity_map{end}.png' for end in ('', '_images'))
@@ -196,12 +190,15 @@ def table(result: SimilarityMap) -> str:
     )
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-
-
 STAGE = Stage(
-    SimilarityMap, __doc__, compute, table, draw,
-    reads=(embeddings.STAGE,), add_arguments=_add_arguments,
-)  # fmt: skip
+    SimilarityMap,
+    __doc__,
+    compute,
+    table,
+    draw,
+    reads=(embeddings.STAGE,),
+    add_arguments=command.settings(
+        compute, seed='seed of t-SNE, and of the sample of images for the quality of the maps'
+    ),
+)
 main = STAGE.main

@@ -1,20 +1,12 @@
-"""Finds interpretable slices: simple conditions under which the network does worse than elsewhere.
+"""Finds slices: simple conditions under which the network does worse than elsewhere.
 
     python -m analysis.slices --workdir runs/person_car --split val
 
 A slice is a conjunction of one to three conditions on the metadata of `analysis.samples`, such as
-`brightness <= 41.5 and num_person >= 3`, and on the cluster of `analysis.clusters` if there is one.
-Metrics such as confidence or entropy are never conditions.
-
-Slices are found in one half of the images and tested on the other half, then the other way round.
-So the search does not bias the test: if nothing matters, any slice is reported in at most 5 % of
-data sets. A longer slice is reported only if it is clearly worse than without any one of its
-conditions. A slice is left out if smaller slices explain it; a slice by cluster also if metadata
-do.
-
-There are four searches, each with a quarter of the 5 %. A high loss mostly goes with much
-foreground, and a low IoU with little. So both are also searched adjusted for object size: for the
-percentages of the foreground classes.
+`brightness <= 41.5 and num_person >= 3`, or on the cluster, if `analysis.clusters` was run. Slices
+are found in one half of the images and tested on the other half, then the other way round. If no
+metadata matter, any slice is reported in at most 5 % of data sets. See analysis/README.md for the
+search and the tests. There is one search for each of four metrics:
 
     loss                              nats per pixel; high is bad
     mean_iou_foreground               low is bad
@@ -23,7 +15,6 @@ percentages of the foreground classes.
     mean_iou_foreground_given_size    IoU minus the expected IoU of such an image; low is bad
 """
 
-import argparse
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -39,7 +30,7 @@ from analysis.samples.schema import Samples, numbers
 from analysis.slices.conditions import CLUSTER, load_columns, membership
 from analysis.slices.schema import METRICS, MetricSlices, Slices
 from analysis.slices.search import LEVEL, find_slices
-from analysis.stage import artifacts
+from analysis.stage import artifacts, command
 from analysis.stage.contract import Stage
 from analysis.stage.view import View
 from segmentation import markdown
@@ -167,12 +158,16 @@ def draw(analysis: View, result: Slices) -> list[pathlib.Path]:
     return [path]
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--seed', type=int, default=0, help='of the halves; default: %(default)s')
-
-
 STAGE = Stage(
-    Slices, __doc__, compute, table, draw,
-    reads=(samples.STAGE,), reads_if_there=(clusters.STAGE,), add_arguments=_add_arguments,
-)  # fmt: skip
+    Slices,
+    __doc__,
+    compute,
+    table,
+    draw,
+    reads=(samples.STAGE,),
+    reads_if_there=(clusters.STAGE,),
+    add_arguments=command.settings(
+        compute, seed='seed of the split into halves and of the permutations'
+    ),
+)
 main = STAGE.main

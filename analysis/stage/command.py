@@ -1,6 +1,7 @@
 """The command line that all analyses share."""
 
 import argparse
+import inspect
 import pathlib
 import sys
 from collections.abc import Callable
@@ -34,6 +35,29 @@ def make_parser(name: str, description: str) -> argparse.ArgumentParser:
     add_arguments(parser)
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     return parser
+
+
+def settings(
+    compute: Callable[..., Any], **texts: str
+) -> Callable[[argparse.ArgumentParser], None]:
+    """Makes a function that adds settings of `compute` to a parser.
+
+    Args:
+      compute: its keyword arguments have the defaults; those of a tuple are lists of values.
+      **texts: help by setting.
+    """
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        for name, text in texts.items():
+            default = inspect.signature(compute).parameters[name].default
+            many = isinstance(default, tuple)
+            shown = ' '.join(map(str, default)) if many else default
+            parser.add_argument(
+                f'--{name}', type=type(default[0] if many else default), default=default,
+                nargs='+' if many else None, help=f'{text}; default: {shown}',
+            )  # fmt: skip
+
+    return add
 
 
 def run_command(
