@@ -40,8 +40,7 @@ def compute(
     found = find_layers(analysis.run, layers)
     width = sum(found.values())
     with tempfile.TemporaryFile(dir=analysis.folder) as file:
-        title = f'activations, {analysis.split} at step {analysis.step}'
-        for block in stream_features(analysis, tuple(found), title):
+        for block in stream_features(analysis, tuple(found), 'activations'):
             file.write(block.tobytes())
 
         def blocks() -> Iterator[np.ndarray]:

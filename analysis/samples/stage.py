@@ -133,10 +133,8 @@ def image_metrics(
     columns |= {f'percent_{name}': share for name, share in zip(class_names, shares.T, strict=True)}
     values = np.stack(list(columns.values()), 1)
     return [
-        dict(zip(columns, row, strict=True)) if any_pixel else {}
-        for row, any_pixel in zip(
-            np.where(np.isnan(values), None, values).tolist(), counted, strict=True
-        )
+        {name: None if x != x else x for name, x in zip(columns, row, strict=True) if any_pixel}
+        for row, any_pixel in zip(values.tolist(), counted, strict=True)
     ]
 
 
