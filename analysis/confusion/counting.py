@@ -91,13 +91,8 @@ def image_counts(
         complete = np.isin(categories, record['complete_category_ids'])
     unlabelled = predicted[(label == 0) & ~annotated]
     wrong = predicted[(label != masks.IGNORE) & (label != predicted)]
-    return Counts(
-        pixels,
-        instances,
-        np.bincount(unlabelled, minlength=num_classes),
-        np.bincount(wrong, minlength=num_classes),
-        complete,
-    )
+    unlabelled, wrong = (np.bincount(c, minlength=num_classes) for c in (unlabelled, wrong))
+    return Counts(pixels, instances, unlabelled, wrong, complete)
 
 
 def count(analysis: Analysis) -> Counts:
@@ -110,13 +105,9 @@ def count(analysis: Analysis) -> Counts:
 
     def describe(index: int) -> Counts:
         return image_counts(
-            predicted.class_map(index),
-            examples.label(index),
-            examples.record(index),
-            categories,
-            classes,
-            num_classes,
-        )
+            predicted.class_map(index), examples.label(index), examples.record(index),
+            categories, classes, num_classes,
+        )  # fmt: skip
 
     title = f'confusion, {analysis.split} at step {analysis.step}'
     with concurrent.futures.ThreadPoolExecutor(analysis.config.data.threads) as pool:

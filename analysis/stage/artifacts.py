@@ -5,6 +5,10 @@ result of a stage (`storage` says in which files). Its header has the name of th
 of its schema, the step, the split, the data fingerprint, a hash of the image ids in their order,
 the settings, and hashes of the artifacts that it was computed from. An artifact that does not fit
 is refused, never reinterpreted; one that would be computed otherwise now is recomputed.
+
+In all functions `kind` is the class of the result, `name` is that of the artifact, if it is not the
+stage's, `reads` are names of the artifacts that the result is computed from, and `settings` are
+those of the computation, for JSON.
 """
 
 import hashlib
@@ -61,13 +65,6 @@ def save(
 ) -> None:
     """Writes a result.
 
-    Args:
-      view: what was analysed.
-      result: a dataclass.
-      reads: names of the artifacts that it was computed from.
-      settings: of the computation, for JSON.
-      name: of the artifact, if it is not the stage's.
-
     Raises:
       OSError: a file cannot be written.
     """
@@ -103,16 +100,8 @@ def is_current(
 ) -> bool:
     """Returns whether an artifact is up to date; prints the reason if it is stale.
 
-    Args:
-      view: what was analysed.
-      kind: of the result.
-      reads: names of the artifacts that it would be computed from now.
-      settings: of the computation now.
-      name: of the artifact, if it is not the stage's.
-
-    Returns:
-      False if it has to be computed. A damaged artifact, or one of other images, counts as up to
-      date: `load` refuses it, and nothing is overwritten without --force.
+    A damaged artifact, or one of other images, counts as up to date: `load` refuses it, and nothing
+    is overwritten without --force.
     """
     path = path_of(view, kind, name)
     if not path.exists():
@@ -141,11 +130,6 @@ def is_current(
 
 def load(view: View, kind: type[R], name: str = '') -> R:
     """Reads a result.
-
-    Args:
-      view: what was analysed.
-      kind: of the result.
-      name: of the artifact, if it is not the stage's.
 
     Raises:
       ValueError: it is missing, damaged, of other images or another version, or what it was

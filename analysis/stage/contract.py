@@ -29,6 +29,7 @@ class Stage(Generic[R]):
       reads: stages whose results it needs; they are computed first if they do not exist.
       reads_if_there: stages whose results it uses if they exist.
       add_arguments: adds the settings to the command line.
+      erase: removes what else it has written, for --force.
     """
 
     result: type[R]
@@ -39,6 +40,7 @@ class Stage(Generic[R]):
     reads: tuple['Stage', ...] = ()
     reads_if_there: tuple['Stage', ...] = ()
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+    erase: Callable[[Analysis], None] | None = None
 
     @property
     def name(self) -> str:
@@ -91,12 +93,14 @@ class Stage(Generic[R]):
         parser = command.make_parser(self.name, self.about)
         if self.add_arguments:
             self.add_arguments(parser)
-        parser.add_argument('--force', action='store_true', help='compute the result again')
+        command.add_force(parser)
         return command.run_command(parser.parse_args(argv), self._run)
 
     def _run(self, arguments: argparse.Namespace) -> dict[str, Any]:
         analysis = open_chosen(arguments)
         settings = {name: getattr(arguments, name) for name in self.defaults()}
+        if arguments.force and self.erase:
+            self.erase(analysis)
         result = self.get(analysis, arguments.force, **settings)
         drawn = [str(path) for path in self.draw(analysis, result)]
         print(f'{artifacts.path_of(analysis, self.result)}:', self.table(result), sep='\n\n')

@@ -55,11 +55,7 @@ class View:
 
 
 def open_view(workdir: pathlib.Path, name: str) -> View:
-    """Opens what was analysed before.
-
-    Args:
-      workdir: the run directory.
-      name: of its folder, `<split>-<step>`; its samples.parquet lists the images.
+    """Opens the folder `<split>-<step>` of a run; its samples.parquet lists the images.
 
     Raises:
       ValueError: there is no such run or folder, or samples.parquet is damaged.
