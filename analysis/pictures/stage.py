@@ -124,7 +124,7 @@ def write_details(
 
 
 def interesting(view: View, most: int) -> list[int]:
-    """The most interesting rows by samples, clusters, label issues and slices, as far as they exist."""
+    """The most interesting rows of the stages that were run; `samples` is needed."""
     table = artifacts.load(view, Samples).table
     loss, iou = numbers(table, 'loss'), numbers(table, 'mean_iou_foreground')
     queues: list[Sequence[int]] = [np.argsort(-loss, kind='stable').tolist()]

@@ -24,6 +24,7 @@ from analysis.clusters.schema import Clusters
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet, palette
+from analysis.figures.bars import plain
 from analysis.similar.neighbours import neighbours
 from analysis.similarity_map.schema import Quality, SimilarityMap
 from analysis.stage import artifacts, command
@@ -40,15 +41,7 @@ _MARKERS = 'o^sD'  # when the colors repeat
 
 
 def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
-    """A map of points.
-
-    Args:
-      points: float `[N, D]`, N at least 4, D at least `dimensions`.
-      dimensions: 2 or 3.
-      seed: of the approximations; the same seed and points give the same map.
-
-    Returns:
-      float32 `[N, dimensions]`.
+    """A map float32 `[N, 2 or 3]` of points `[N, D]`; the same seed and points give the same map.
 
     Raises:
       ValueError: too few points, or dimensions of them.
@@ -78,13 +71,9 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
 def judge(
     points: np.ndarray, projected: np.ndarray, k: int = NEIGHBOURS, seed: int = 0
 ) -> tuple[float, float]:
-    """Trustworthiness and recall of neighbourhoods, see `schema.Quality`.
+    """Trustworthiness and recall of k neighbours, at most (N - 1) / 2, see `schema.Quality`.
 
-    Args:
-      points: `[N, D]`.
-      projected: `[N, d]`.
-      k: number of neighbours; at most (N - 1) / 2 are used.
-      seed: of the random sample of images, if there are more than 2,000.
+    The seed is that of the random sample of images, if there are more than 2,000.
     """
     n = len(points)
     k = max(1, min(k, (n - 1) // 2))
@@ -92,10 +81,10 @@ def judge(
     if n > _JUDGED:
         rows = np.sort(np.random.default_rng(seed).choice(n, _JUDGED, replace=False))
     near, _ = neighbours(projected, k + 1, projected[rows])
-    near = np.stack([them[them != row][:k] for them, row in zip(near, rows, strict=True)])
     penalty = hits = 0
     wide, squares = points.astype(np.float64), np.square(points.astype(np.float64)).sum(1)
     for row, them in zip(rows, near, strict=True):
+        them = them[them != row][:k]
         distance = squares - 2 * wide @ wide[row]
         distance[row] = -np.inf
         rank = np.empty(n, np.int64)
@@ -130,10 +119,9 @@ def draw_dots(
         members = points[label == k]
         color = palette.GROUPS[k % len(palette.GROUPS)]
         marker = _MARKERS[k // len(palette.GROUPS) % len(_MARKERS)]
-        title = f'{k}: {name} ({len(members)})'.replace('$', r'\$')
         axis.scatter(
-            members[:, 0], members[:, 1], s=max(6, min(24, 20000 / len(points))), alpha=0.75,
-            linewidths=0, label=title, c=color, marker=marker,
+            *members.T, s=max(6, min(24, 20000 / len(points))), alpha=0.75, linewidths=0,
+            label=plain(f'{k}: {name} ({len(members)})'), c=color, marker=marker,
         )  # fmt: skip
         # The member nearest to the median, so that the name lies on its cluster.
         middle = members[np.square(members - np.median(members, 0)).sum(1).argmin()]
@@ -182,12 +170,9 @@ def table(result: SimilarityMap) -> str:
         (str(row.dimensions), f'{row.trustworthiness:.3f}', f'{row.recall:.3f}')
         for row in result.maps
     ]
-    return '\n\n'.join(
-        [
-            f'{result.num_images} images; quality measured on {result.neighbours} neighbours:',
-            markdown.table(('dimensions', 'trustworthiness', 'recall of neighbours'), rows),
-        ]
-    )
+    header = ('dimensions', 'trustworthiness', 'recall of neighbours')
+    text = f'{result.num_images} images; quality measured on {result.neighbours} neighbours:'
+    return f'{text}\n\n{markdown.table(header, rows)}'
 
 
 STAGE = Stage(

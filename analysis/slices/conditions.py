@@ -25,7 +25,7 @@ def load_columns(view: View) -> dict[str, np.ndarray]:
       ValueError: an artifact is missing or damaged.
     """
     table = artifacts.load(view, Samples).table
-    columns = {name: samples.numbers(table, name) for name in samples.columns(table, 'metadata')}
+    columns = samples.numbers_of(table, 'metadata')
     for name in ('is_colored', 'is_grayscale'):
         columns[name] = columns[name] == 1
     if artifacts.exists(view, Clusters):

@@ -37,11 +37,9 @@ from segmentation import markdown
 
 
 def adjust_for_size(metric: np.ndarray, percents: Sequence[np.ndarray]) -> np.ndarray:
-    """A metric minus its least-squares prediction from how much of each class there is.
+    """A metric `[N]` minus its least-squares prediction from the percents `[N]` of each class.
 
-    Args:
-      metric: `[N]`, finite.
-      percents: of the image, `[N]` for each class; the absence of a class has a term of its own.
+    The absence of a class has a term of its own.
     """
     terms: list[np.ndarray] = [np.ones(len(metric))]
     for percent in percents:
@@ -54,13 +52,7 @@ def adjust_for_size(metric: np.ndarray, percents: Sequence[np.ndarray]) -> np.nd
 def metric_values(
     name: str, table: pyarrow.Table, class_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values `[n]` of one of `METRICS`, and which images have it, bool `[N]`.
-
-    Args:
-      name: of the metric.
-      table: of `samples`.
-      class_names: background first.
-    """
+    """Values `[n]` of one of `METRICS`, and which images have it, bool `[N]`; of `samples`' table."""
     base = name.removesuffix('_given_size')
     values = numbers(table, base)
     percents = [numbers(table, f'percent_{other}') for other in class_names[1:]]
