@@ -153,7 +153,9 @@ def _alike(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether the rank correlation of two columns is above 0.7, whatever its sign."""
     known = ~np.isnan(a) & ~np.isnan(b)
     a, b = a[known], b[known]
-    return bool(np.ptp(a) and np.ptp(b) and abs(stats.spearmanr(a, b).statistic) > 0.7)
+    return len(a) > 1 and bool(
+        np.ptp(a) and np.ptp(b) and abs(stats.spearmanr(a, b).statistic) > 0.7
+    )
 
 
 def _draw_bins(axis: Axes, row: Association | None, color: str) -> str:

@@ -73,16 +73,10 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser('similar', __doc__)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        '--image_id', type=int, metavar='ID', help='find the neighbours of this image of the split'
-    )
-    which.add_argument(
-        '--image', type=pathlib.Path, metavar='FILE', help='find the neighbours of this image file'
-    )
-    parser.add_argument(
-        '--k',
-        type=int,
-        help=f'number of neighbours; default: {K} for all images, 8 for one image',
-    )
+    text = 'find the neighbours of this image'
+    which.add_argument('--image_id', type=int, metavar='ID', help=f'{text} of the split')
+    which.add_argument('--image', type=pathlib.Path, metavar='FILE', help=f'{text} file')
+    text = f'number of neighbours; default: {K} for all images, 8 for one image'
+    parser.add_argument('--k', type=int, help=text)
     add_force(parser)
     return run_command(parser.parse_args(argv), _run)

@@ -52,7 +52,7 @@ def adjust_for_size(metric: np.ndarray, percents: Sequence[np.ndarray]) -> np.nd
 def metric_values(
     name: str, table: pyarrow.Table, class_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values `[n]` of one of `METRICS`, and which images have it, bool `[N]`; of `samples`' table."""
+    """Values `[n]` of one of `METRICS`, and which images of the table have it, bool `[N]`."""
     base = name.removesuffix('_given_size')
     values = numbers(table, base)
     percents = [numbers(table, f'percent_{other}') for other in class_names[1:]]
