@@ -63,14 +63,10 @@ def table(result: Clusters) -> str:
     """What was tried, and what the clusters are."""
     chosen, density = len(result.clusters), result.density
     stability = '–' if density.stability is None else f'{density.stability:.2f}'
-    tried = [
-        (
-            f'{row.k}{" (chosen)" if row.k == chosen else ""}',
-            f'{row.stability:.3f}',
-            f'{row.silhouette:.3f}',
-        )
-        for row in result.tried
-    ]
+    tried = []
+    for row in result.tried:
+        k = f'{row.k} (chosen)' if row.k == chosen else str(row.k)
+        tried.append((k, f'{row.stability:.3f}', f'{row.silhouette:.3f}'))
     clusters = [
         (
             str(number),

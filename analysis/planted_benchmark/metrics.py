@@ -17,14 +17,9 @@ SLICE_RECALL = SLICE_PRECISION = 0.5
 
 
 def colour_histograms(images: np.ndarray, bins: int = 4) -> np.ndarray:
-    """Joint RGB histograms of which Euclidean distances are Hellinger distances.
+    """Joint RGB histograms, of which Euclidean distances are Hellinger distances.
 
-    Args:
-      images: uint8 `[B, H, W, 3]`.
-      bins: per channel.
-
-    Returns:
-      float32 `[B, bins³]`, square roots of shares of the pixels.
+    From images uint8 `[B, H, W, 3]` to float32 `[B, bins³]`, square roots of shares of the pixels.
     """
     digits = images.reshape(len(images), -1, 3).astype(np.int64) * bins // 256
     codes = digits @ np.array([bins**2, bins, 1])
@@ -88,11 +83,8 @@ def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:
 def softmin_quality(probability: np.ndarray, temperature: float = 0.1) -> float:
     """Quality of a whole label, low for a bad one: the softmin over its pixels.
 
-    The default of cleanlab 2.9 for segmentation (Lad and Mueller 2023).
-
-    Args:
-      probability: `[n]`, of the given class in each counted pixel.
-      temperature: the lower, the more the worst pixels count.
+    `probability` is that of the given class in each counted pixel, `[n]`. This is the default of
+    cleanlab 2.9 for segmentation (Lad and Mueller 2023).
     """
     return float(probability @ special.softmax((1 - probability) / temperature))
 
@@ -112,20 +104,14 @@ def matched_regions(
       `score` `[Q]` and `positive` bool `[Q]` for `average_precision`: the regions without those
       that find an error again, and the errors that no region finds with score -inf.
     """
-    planted, found = set(planted_images), set()
-    ranked, positive = [], []
-    for row in np.argsort(-score, kind='stable'):
-        number = int(image[row])
-        hit = bool(overlap[row]) and number in planted
-        if hit and number in found:
-            continue
-        found |= {number} if hit else set()
-        ranked.append(score[row])
-        positive.append(hit)
-    missed = len(planted - found)
-    ranked += [-np.inf] * missed
-    positive += [True] * missed
-    return np.array(ranked, np.float64), np.array(positive, np.bool_)
+    hit = overlap & np.isin(image, planted_images)
+    order = np.argsort(-score, kind='stable')
+    _, first = np.unique(image[order[hit[order]]], return_index=True)
+    again = np.delete(order[hit[order]], first)
+    order = order[~np.isin(order, again)]
+    missed = len(planted_images) - len(first)
+    ranked = np.concatenate([score[order], np.full(missed, -np.inf)])
+    return ranked, np.concatenate([hit[order], np.ones(missed, np.bool_)])
 
 
 def coverage(
@@ -236,7 +222,7 @@ class Measure:
 
 
 def mean_over_seeds(values: Sequence[float | None]) -> Measure:
-    """The mean of the values that exist, with Student's interval of two or more."""
+    """The mean of the values that exist, with Student's interval if there are at least two."""
     known = np.array([value for value in values if value is not None], np.float64)
     mean, interval = (float(known.mean()) if len(known) else None), None
     if len(known) > 1:

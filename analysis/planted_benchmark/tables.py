@@ -69,13 +69,11 @@ class Target:
 
     def met(self, measure: Measure) -> bool:
         """Whether a measure meets the target; False if it could not be measured."""
-        mean, interval = measure.mean, measure.interval or (-math.inf, math.inf)
+        mean, (low, high) = measure.mean, measure.interval or (-math.inf, math.inf)
         # With rounding errors, the mean of 4, 5 and 3 of 5 may be below 0.8.
         if mean is None or not self.low - 1e-9 <= mean <= self.high + 1e-9:
             return False
-        return (not self.surely or interval[0] > self.low) and (
-            self.most == math.inf or interval[1] <= self.most
-        )
+        return not (self.surely and low <= self.low) and high <= self.most
 
     def __str__(self) -> str:
         if self.surely:

@@ -8,6 +8,7 @@ description as Parquet field metadata (`samples/schema.py`), and prints a summar
 
 import concurrent.futures
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -164,15 +165,12 @@ def compute(analysis: Analysis) -> Samples:
         }
 
     title = f'samples, {analysis.split} at step {analysis.step}'
-    parts, block = [], 256
-    with (
-        tqdm(total=len(examples), desc=title, unit='img') as bar,
-        concurrent.futures.ThreadPoolExecutor(analysis.config.data.threads) as pool,
-    ):
-        for start in range(0, len(examples), block):
-            rows = list(pool.map(describe, range(start, min(start + block, len(examples)))))
-            parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=fields))
-            bar.update(len(rows))
+    with concurrent.futures.ThreadPoolExecutor(analysis.config.data.threads) as pool:
+        found = pool.map(describe, range(len(examples)))
+        rows = iter(tqdm(found, total=len(examples), desc=title, unit='img'))
+        # In blocks, so that few rows are dictionaries at a time.
+        blocks = iter(lambda: list(itertools.islice(rows, 256)), [])
+        parts = [pyarrow.RecordBatch.from_pylist(block, schema=fields) for block in blocks]
     return schema.summarize(pyarrow.Table.from_batches(parts, fields))
 
 
@@ -190,6 +188,10 @@ def table(result: Samples) -> str:
     others = {name: column for name, column in result.metadata.items() if name not in counts}
     found = [(name, column) for name, column in counts.items() if column.images_above_0]
     found.sort(key=lambda item: -(item[1].images_above_0 or 0))
+    categories = (
+        (name.removeprefix('count_'), f'{c.n}', f'{c.images_above_0}', f'{c.mean:.3g}')
+        for name, c in found
+    )
     return '\n\n'.join(
         [
             f'{result.num_images} images. Metrics:',
@@ -199,15 +201,7 @@ def table(result: Samples) -> str:
             f'Categories, of which {len(counts) - len(found)} never occur:',
             markdown.table(
                 ('category', 'completely annotated in', 'images with it', 'instances per image'),
-                (
-                    (
-                        name.removeprefix('count_'),
-                        str(column.n),
-                        str(column.images_above_0),
-                        f'{column.mean:.3g}',
-                    )
-                    for name, column in found
-                ),
+                categories,
             ),
         ]
     )

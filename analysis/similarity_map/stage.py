@@ -120,8 +120,8 @@ def draw_dots(
         color = palette.GROUPS[k % len(palette.GROUPS)]
         marker = _MARKERS[k // len(palette.GROUPS) % len(_MARKERS)]
         axis.scatter(
-            members[:, 0], members[:, 1], s=max(6, min(24, 20000 / len(points))), alpha=0.75, linewidths=0,
-            label=plain(f'{k}: {name} ({len(members)})'), c=color, marker=marker,
+            members[:, 0], members[:, 1], s=max(6, min(24, 20000 / len(points))), alpha=0.75,
+            linewidths=0, label=plain(f'{k}: {name} ({len(members)})'), c=color, marker=marker,
         )  # fmt: skip
         # The member nearest to the median, so that the name lies on its cluster.
         middle = members[np.square(members - np.median(members, 0)).sum(1).argmin()]

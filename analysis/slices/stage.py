@@ -74,10 +74,10 @@ def compute(analysis: View, seed: int = 0) -> Slices:
         here = {name: column[known] for name, column in columns.items()}
         num_tested, found = find_slices(here, sign * values, seed, LEVEL / len(METRICS))
         slices, rows = [], np.flatnonzero(known)
+        worst_first = np.argsort(-sign * values, kind='stable')
         for one in found:
             members.append(membership(columns, one.conditions))
-            inside = np.flatnonzero(members[-1][known])
-            worst = rows[inside[np.argsort(-sign * values[inside], kind='stable')[:5]]]
+            worst = rows[worst_first][members[-1][rows[worst_first]]][:5]
             slices.append(
                 dataclasses.replace(
                     one,
@@ -106,14 +106,13 @@ def table(result: Slices) -> str:
     )  # fmt: skip
     parts = []
     for metric, found in result.metrics.items():
-        if found.mean is None:
-            parts.append(f'**{_title(metric)}**: no image has it.')
-            continue
-        parts.append(
-            f'**{_title(metric)}**: mean {found.mean:.3f} over {found.num_images} images; '
-            f'{len(found.slices)} of {found.num_tested} slices found in one half were confirmed '
-            'in the other.'
-        )
+        text = 'no image has it.'
+        if found.mean is not None:
+            text = (
+                f'mean {found.mean:.3f} over {found.num_images} images; {len(found.slices)} of '
+                f'{found.num_tested} slices found in one half were confirmed in the other.'
+            )
+        parts.append(f'**{_title(metric)}**: {text}')
         rows = (
             (
                 one.text,

@@ -91,16 +91,8 @@ def _by_known(values: Mapping[str, np.ndarray], keys: Mapping[str, str | None]) 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Centred mid-ranks of each column, over n; all 0 for a column that is nearly constant."""
-    ranks = stats.rankdata(values, axis=0)
-    n = len(ranks)
-    # Equal values have equal mid-ranks: the number of ties follows from the ranks.
-    order = np.sort(ranks, axis=0)
-    changes = np.ones_like(order, np.bool_)
-    changes[1:] = order[1:] != order[:-1]
-    for column in np.flatnonzero(changes.sum(0) <= n - MIN_DIFFERENT):
-        starts = np.flatnonzero(changes[:, column])
-        if n - np.diff(np.append(starts, n)).max() < MIN_DIFFERENT:
-            ranks[:, column] = (n + 1) / 2
+    ranks, n = stats.rankdata(values, axis=0), len(values)
+    ranks[:, n - stats.mode(values, axis=0).count < MIN_DIFFERENT] = (n + 1) / 2
     return (ranks - (n + 1) / 2) / n
 
 
