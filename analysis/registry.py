@@ -59,19 +59,12 @@ def graph() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A command of the analysis that was run.
+    """A command of the analysis that was run."""
 
-    Attributes:
-      seconds: wall time.
-      processor_seconds: user and system time of all threads.
-      peak_mb: largest resident memory of the process so far.
-      result: what the command writes with `--json`.
-    """
-
-    seconds: float
-    processor_seconds: float
-    peak_mb: float
-    result: dict[str, Any]
+    seconds: float  # wall time
+    processor_seconds: float  # user and system time of all threads
+    peak_mb: float  # largest resident memory of the process so far
+    result: dict[str, Any]  # what the command writes with `--json`
 
 
 def measure(name: str, argv: list[str], report: pathlib.Path) -> Measured | None:

@@ -17,22 +17,15 @@ from segmentation.data import label_spaces, masks
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Integer counts of an image, or of N images (`[N, ...]` each), for K categories, C classes.
+    """Integer counts of an image, or of N images (`[N, ...]` each), for K categories, C classes."""
 
-    Attributes:
-      pixels: `[K, C]`, pixels of the category by predicted class.
-      instances: `[K, C + 1]`, instances of the category by the class of most of their pixels; the
-        last column counts those without a majority.
-      unlabelled: `[C]`, background pixels under no annotation, by predicted class.
-      wrong: `[C]`, pixels wrongly predicted as each class.
-      complete: bool `[K]`, whether the category is completely annotated.
-    """
-
-    pixels: np.ndarray
+    pixels: np.ndarray  # `[K, C]`, pixels of the category by predicted class
+    # `[K, C + 1]`, instances of the category by the class of most of their pixels; the last column
+    # counts those without a majority.
     instances: np.ndarray
-    unlabelled: np.ndarray
-    wrong: np.ndarray
-    complete: np.ndarray
+    unlabelled: np.ndarray  # `[C]`, background pixels under no annotation, by predicted class
+    wrong: np.ndarray  # `[C]`, pixels wrongly predicted as each class
+    complete: np.ndarray  # bool `[K]`, whether the category is completely annotated
 
 
 def combine(

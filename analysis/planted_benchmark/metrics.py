@@ -208,17 +208,12 @@ def false_discoveries(
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """A measure over scene seeds.
+    """A measure over scene seeds."""
 
-    Attributes:
-      mean: over the seeds that have it; None if none has.
-      interval: its 95 % confidence interval; None if there are too few values.
-      values: by seed, None where it does not exist.
-    """
-
-    mean: float | None
+    mean: float | None  # over the seeds that have it; None if none has
+    # Its 95 % confidence interval; None if there are too few values.
     interval: tuple[float, float] | None
-    values: tuple[float | None, ...]
+    values: tuple[float | None, ...]  # by seed, None where it does not exist
 
 
 def mean_over_seeds(values: Sequence[float | None]) -> Measure:

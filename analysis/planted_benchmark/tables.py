@@ -19,40 +19,27 @@ NOT_MEASURED = Measure(None, None, ())
 
 @dataclasses.dataclass(frozen=True)
 class SeedScores(Result):
-    """Scores of the analysis on the scenes of a seed.
-
-    Attributes:
-      measures: by name, `<group>/<measure>`.
-      shares: (count, number) by name.
-    """
+    """Scores of the analysis on the scenes of a seed."""
 
     NAME: ClassVar[str] = 'truth_scores'
     VERSION: ClassVar[int] = 4
 
-    measures: dict[str, float | None]
-    shares: dict[str, tuple[int, int]]
+    measures: dict[str, float | None]  # by name, `<group>/<measure>`
+    shares: dict[str, tuple[int, int]]  # (count, number) by name
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The benchmark's result.
+    """The benchmark's result."""
 
-    Attributes:
-      command: that made it.
-      seeds: of the scenes.
-      train, val: number of scenes of a seed for training and for the analysis.
-      measures: over the seeds, by name.
-      asked: the targets in words, by name of the measure.
-      met: whether each target is met.
-    """
-
-    command: str
-    seeds: tuple[int, ...]
+    command: str  # that made it
+    seeds: tuple[int, ...]  # of the scenes
+    # train, val: number of scenes of a seed for training and for the analysis.
     train: int
     val: int
-    measures: dict[str, Measure]
-    asked: dict[str, str]
-    met: dict[str, bool]
+    measures: dict[str, Measure]  # over the seeds, by name
+    asked: dict[str, str]  # the targets in words, by name of the measure
+    met: dict[str, bool]  # whether each target is met
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,40 +11,27 @@ from analysis.stage.artifacts import Result
 
 @dataclasses.dataclass(frozen=True)
 class ColumnSummary:
-    """How a column varies over the images; None where no image has a value.
+    """How a column varies over the images; None where no image has a value."""
 
-    Attributes:
-      unit: of the column.
-      n: images with a value, which the others are computed over.
-      images_above_0: images with a value above 0.
-    """
-
-    unit: str
-    n: int
+    unit: str  # of the column
+    n: int  # images with a value, which the others are computed over
     mean: float | None = None
     standard_deviation: float | None = None
     percentiles_5_50_95: tuple[float, float, float] | None = None
-    images_above_0: int | None = None
+    images_above_0: int | None = None  # images with a value above 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Samples(Result):
-    """Metadata and metrics of every image.
-
-    Attributes:
-      num_images: N.
-      metadata: summary by column.
-      metric: summary by column.
-      table: N rows in the order of the examples, columns of `table_schema`.
-    """
+    """Metadata and metrics of every image."""
 
     NAME: ClassVar[str] = 'samples'
     VERSION: ClassVar[int] = 2
 
-    num_images: int
-    metadata: dict[str, ColumnSummary]
-    metric: dict[str, ColumnSummary]
-    table: pyarrow.Table
+    num_images: int  # N
+    metadata: dict[str, ColumnSummary]  # summary by column
+    metric: dict[str, ColumnSummary]  # summary by column
+    table: pyarrow.Table  # N rows in the order of the examples, columns of `table_schema`
 
 
 _INTEGER, _NUMBER, _FLAG, _TEXT = (

@@ -23,15 +23,10 @@ from analysis.stage.view import View
 
 
 class Result:
-    """Base class of the results of stages, which are dataclasses.
+    """Base class of the results of stages, which are dataclasses."""
 
-    Attributes:
-      NAME: of the stage, and of its artifact unless another name is given.
-      VERSION: of the schema; an artifact of another version is recomputed.
-    """
-
-    NAME: ClassVar[str]
-    VERSION: ClassVar[int]
+    NAME: ClassVar[str]  # of the stage, and of its artifact unless another name is given
+    VERSION: ClassVar[int]  # of the schema; an artifact of another version is recomputed
 
 
 R = TypeVar('R', bound=Result)

@@ -16,31 +16,24 @@ R = TypeVar('R', bound=Result)
 
 @dataclasses.dataclass(frozen=True)
 class Stage(Generic[R]):
-    """An analysis of a checkpoint on a split; `analysis.registry` lists all of them.
+    """An analysis of a checkpoint on a split; `analysis.registry` lists all of them."""
 
-    Attributes:
-      result: the dataclass that it computes; has the stage's name and the version of its schema.
-      about: what `--help` prints: the module's docstring.
-      compute: `compute(analysis, **settings)` returns the result. The settings are its
-        keyword arguments, all with defaults.
-      table: the result as Markdown.
-      figure: draws the result into the analysis' folder and returns the files, the first of which
-        says whether they are older than the result.
-      reads: stages whose results it needs; they are computed first if they do not exist.
-      reads_if_there: stages whose results it uses if they exist.
-      add_arguments: adds the settings to the command line.
-      erase: removes what else it has written, for --force.
-    """
-
+    # The dataclass that it computes; has the stage's name and the version of its schema.
     result: type[R]
-    about: str
+    about: str  # what `--help` prints: the module's docstring
+    # `compute(analysis, **settings)` returns the result. The settings are its keyword arguments,
+    # all with defaults.
     compute: Callable[..., R]
-    table: Callable[[R], str]
+    table: Callable[[R], str]  # the result as Markdown
+    # Draws the result into the analysis' folder and returns the files, the first of which says
+    # whether they are older than the result.
     figure: Callable[[Analysis, R], Sequence[pathlib.Path]] | None = None
+    # Stages whose results it needs; they are computed first if they do not exist.
     reads: tuple['Stage', ...] = ()
-    reads_if_there: tuple['Stage', ...] = ()
+    reads_if_there: tuple['Stage', ...] = ()  # stages whose results it uses if they exist
+    # Adds the settings to the command line.
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
-    erase: Callable[[Analysis], None] | None = None
+    erase: Callable[[Analysis], None] | None = None  # removes what else it has written, for --force
 
     @property
     def name(self) -> str:

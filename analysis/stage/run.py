@@ -33,17 +33,11 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Analysis(View):
-    """A view with its network and its images.
+    """A view with its network and its images."""
 
-    Attributes:
-      run: the checkpoint.
-      examples: the images and their labels.
-      selection: how many images each rule left out, see `examples.select_examples`.
-    """
-
-    run: Run
-    examples: Examples
-    selection: dict[str, Any]
+    run: Run  # the checkpoint
+    examples: Examples  # the images and their labels
+    selection: dict[str, Any]  # how many images each rule left out, see `examples.select_examples`
 
 
 def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
