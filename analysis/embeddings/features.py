@@ -14,7 +14,7 @@ from analysis.stage.forward import forward
 from analysis.stage.run import Analysis, Run
 from segmentation.models.unet import scale_images
 
-# Not the inputs of batch normalisation: once standardized, their means are the same features as
+# Not the inputs of batch normalization: once standardized, their means are the same features as
 # those of its outputs.
 LAYERS = (
     'encoder/*_relu',

@@ -107,7 +107,7 @@ def matched_regions(
     hit = overlap & np.isin(image, planted_images)
     order = np.argsort(-score, kind='stable')
     _, first = np.unique(image[order[hit[order]]], return_index=True)
-    again = np.delete(order[hit[order]], first)
+    again = np.delete(order[hit[order]], first)  # all but the best hit of each image
     order = order[~np.isin(order, again)]
     missed = len(planted_images) - len(first)
     ranked = np.concatenate([score[order], np.full(missed, -np.inf)])
