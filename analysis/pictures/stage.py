@@ -240,9 +240,10 @@ def describe(
 def table(result: Pictures) -> str:
     """How many pictures there are, and their sizes."""
     return (
-        f'{result.num_sheets} sheets of thumbnails, {result.bytes_per_thumbnail / 1000:.1f} KB per '
-        f'image with ground truth, prediction and errors; large pictures of {len(result.details)} '
-        f'images, {result.bytes_per_detail / 1000:.0f} KB each.'
+        f'In pictures/: {result.num_sheets} sheets of thumbnails, '
+        f'{result.bytes_per_thumbnail / 1000:.1f} KB per image with ground truth, prediction and '
+        f'errors; large pictures of {len(result.details)} images, '
+        f'{result.bytes_per_detail / 1000:.0f} KB each.'
     )
 
 
