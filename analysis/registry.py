@@ -49,50 +49,36 @@ def run(name: str) -> None:
 def graph() -> str:
     """The stages, a line each, with what each reads; in brackets what it uses if it is there."""
     lines = []
-    for name in STAGES:
-        stage = load(name)
+    for stage in map(load, STAGES):
         reads = [other.name for other in stage.reads]
         reads += [f'[{other.name}]' for other in stage.reads_if_there]
-        version = f'{name} (version {stage.result.VERSION})'
+        version = f'{stage.name} (version {stage.result.VERSION})'
         lines.append(f'{version:28} ← {", ".join(reads) or "the network and the images"}')
     return '\n'.join(lines)
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A command of the analysis that was run.
+    """A command of the analysis that was run."""
 
-    Attributes:
-      seconds: wall time.
-      processor_seconds: user and system time of all threads.
-      peak_mb: largest resident memory of the process so far.
-      result: what the command writes with `--json`.
-    """
-
-    seconds: float
-    processor_seconds: float
-    peak_mb: float
-    result: dict[str, Any]
+    seconds: float  # wall time
+    processor_seconds: float  # user and system time of all threads
+    peak_mb: float  # largest resident memory of the process so far
+    result: dict[str, Any]  # what the command writes with `--json`
 
 
 def measure(name: str, argv: list[str], report: pathlib.Path) -> Measured | None:
-    """Runs `python -m analysis.<name>` in this process.
+    """Runs `python -m analysis.<name>`, also 'compare' or 'report', in this process.
 
-    Args:
-      name: of a stage, or 'compare' or 'report'.
-      argv: its arguments.
-      report: file for what it prints.
-
-    Returns:
-      None if it failed; the error was printed to standard error.
+    Its arguments are `argv`. What it prints is written to `report`. None if it failed; the error
+    was printed to standard error.
     """
     start, began, printed = time.perf_counter(), time.process_time(), io.StringIO()
     with tempfile.NamedTemporaryFile('r', suffix='.json') as file:
         module = importlib.import_module(f'analysis.{name}.stage')
         with contextlib.redirect_stdout(printed):
-            status = module.main([*argv, '--json', file.name])
-        if status:
-            return None
+            if module.main([*argv, '--json', file.name]):
+                return None
         # By name: the file was replaced.
         result = json.loads(pathlib.Path(file.name).read_text())
     report.write_text(printed.getvalue())

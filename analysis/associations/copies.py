@@ -1,30 +1,29 @@
 """Compares color images with their own desaturated copies."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow
 from scipy import stats
-from tqdm import tqdm
 
 from analysis.associations.schema import GrayscaleComparison
 from analysis.predictions.schema import Predictions
 from analysis.predictions.stage import describe_batch
 from analysis.samples.stage import image_metrics
+from analysis.stage.forward import Batch, forward
 from analysis.stage.run import Analysis
 from analysis.stats import bootstrap, rank_correlation
-from segmentation import evaluate, metrics
-from segmentation.data import input_pipeline, transforms
+from segmentation import metrics
+from segmentation.data import transforms
 
 _NUM_RESAMPLES = 2000
 
 
-def _desaturate(batches: Iterable[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    for batch in batches:
-        luma = np.rint(batch['image'] @ transforms.LUMA).astype(np.uint8)
-        yield {**batch, 'image': np.repeat(luma[..., None], 3, -1)}
+def _desaturate(batch: Batch) -> Batch:
+    luma = np.rint(batch['image'] @ transforms.LUMA).astype(np.uint8)
+    return {**batch, 'image': np.repeat(luma[..., None], 3, -1)}
 
 
 def desaturated_metrics(analysis: Analysis, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -36,22 +35,12 @@ def desaturated_metrics(analysis: Analysis, names: Sequence[str]) -> dict[str, n
       analysis: its network is run on the copies of its images.
       names: columns of `samples` with the role 'metric'.
     """
-    run, num_classes = analysis.run, len(analysis.class_names)
-    predict = evaluate.make_predict(run.model, run.config.data.input_range)
-    batches = input_pipeline.evaluation_batches(
-        analysis.examples, batch_size=run.config.eval_batch_size
-    )
-    results = evaluate.predictions(predict, evaluate.replicate(run.variables), _desaturate(batches))
-    rows: list[dict[str, Any]] = []
-    title = f'desaturated copies, {analysis.split} at step {analysis.step}'
-    with tqdm(total=len(analysis), desc=title, unit='img') as bar:
-        for batch, logits in results:
-            described = describe_batch(logits, batch['label'], num_classes)
-            here = [row for row, index in zip(described, batch['index'], strict=True) if index >= 0]
-            rows += here
-            bar.update(len(here))
+    num_classes = len(analysis.class_names)
+    described: list[dict[str, Any]] = []
+    for rows, batch, logits in forward(analysis, 'desaturated copies', change=_desaturate):
+        described += describe_batch(logits, batch['label'], num_classes)[: len(rows)]
     predicted = Predictions(
-        run.config.data.image_size, num_classes, pyarrow.Table.from_pylist(rows)
+        analysis.config.data.image_size, num_classes, pyarrow.Table.from_pylist(described)
     )
     scores = image_metrics(predicted, analysis.class_names)
     # None becomes NaN.

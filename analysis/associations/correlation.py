@@ -32,37 +32,33 @@ def associate(
     found = rank_correlation.correlate(
         columns, performance, {name: confounder(name) for name in performance}
     )
-    intervals = rank_correlation.interval(found['rho'], found['n'])
-    partial_intervals = rank_correlation.interval(found['partial_rho'], found['n'])
+    for prefix in ('', 'partial_'):
+        found[f'{prefix}interval'] = rank_correlation.interval(found[f'{prefix}rho'], found['n'])
     tested, names, rows = ~np.isnan(found['p']), list(columns), []
     for number, metric in enumerate(performance):
         order = np.argsort(found['p'][:, number], kind='stable')
         for index in order[tested[order, number]].tolist():
-            value = {key: values[index, number] for key, values in found.items()}
+            value = {key: values[index, number].tolist() for key, values in found.items()}
             has_partial = not np.isnan(value['partial_p'])
             rows.append(
                 Association(
                     names[index],
                     metric,
                     int(value['n']),
-                    float(value['rho']),
-                    _pair(intervals[index, number]),
-                    float(value['p']),
-                    float(value['q']),
+                    value['rho'],
+                    tuple(value['interval']),
+                    value['p'],
+                    value['q'],
                     confounder(metric),
-                    float(value['partial_rho']) if has_partial else None,
-                    _pair(partial_intervals[index, number]) if has_partial else None,
-                    float(value['partial_p']) if has_partial else None,
-                    float(value['partial_q']) if has_partial else None,
+                    value['partial_rho'] if has_partial else None,
+                    tuple(value['partial_interval']) if has_partial else None,
+                    value['partial_p'] if has_partial else None,
+                    value['partial_q'] if has_partial else None,
                     *compare_bins(columns[names[index]], performance[metric]),
                 )
             )
     untested = [name for name, any_test in zip(names, tested.any(1), strict=True) if not any_test]
     return tuple(rows), tuple(untested)
-
-
-def _pair(bounds: np.ndarray) -> Interval:
-    return float(bounds[0]), float(bounds[1])
 
 
 def bin_numbers(values: np.ndarray) -> np.ndarray:
@@ -91,35 +87,27 @@ def compare_bins(
     values, metric = values[known], metric[known]
     number = bin_numbers(values)
     parts = [metric[number == k] for k in range(number.max() + 1)]
-    bins = tuple(
-        Bin(
-            float(values[number == k].min()),
-            float(values[number == k].max()),
-            len(scores),
-            float(scores.mean()),
-            _around(scores.mean(), _variance_of_mean(scores), len(scores) - 1)
-            if len(scores) > 1
-            else None,
-        )
-        for k, scores in enumerate(parts)
-    )
+    bins = []
+    for k, scores in enumerate(parts):
+        low, high, mean = values[number == k].min(), values[number == k].max(), scores.mean()
+        around = None
+        if len(scores) > 1:
+            around = _around(mean, stats.sem(scores), len(scores) - 1)
+        bins.append(Bin(float(low), float(high), len(scores), float(mean), around))
     if len(parts) == 1:
-        return None, None, None, bins
+        return None, None, None, tuple(bins)
     first, last, spread = parts[0], parts[-1], metric.std()
     difference, interval = last.mean() - first.mean(), None
     if min(len(first), len(last)) > 1 and first.std() + last.std() > 0:
         # Not `stats.ttest_ind`, which warns if all values of a bin are the same.
-        variances = np.array([_variance_of_mean(first), _variance_of_mean(last)])
+        variances = np.square([stats.sem(first), stats.sem(last)])
         freedom = variances.sum() ** 2 / (variances**2 / [len(first) - 1, len(last) - 1]).sum()
-        interval = _around(difference, variances.sum(), freedom)
-    return float(difference), interval, float(difference / spread) if spread else None, bins
+        interval = _around(difference, np.sqrt(variances.sum()), freedom)
+    effect = float(difference / spread) if spread else None
+    return float(difference), interval, effect, tuple(bins)
 
 
-def _variance_of_mean(values: np.ndarray) -> float:
-    return values.var(ddof=1) / len(values)
-
-
-def _around(mean: float, variance: float, freedom: float) -> Interval:
-    """95 % interval of Student's t distribution around a mean with an estimated variance."""
-    half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+def _around(mean: float, error: float, freedom: float) -> Interval:
+    """95 % interval of Student's t distribution around a mean with an estimated standard error."""
+    half = stats.t.ppf(0.975, freedom) * error
     return float(mean - half), float(mean + half)

@@ -1,17 +1,12 @@
-"""Which properties of an image are associated with how well it is segmented.
+"""Finds which properties of an image are associated with how well it is segmented.
 
     python -m analysis.associations --workdir runs/person_car --split val
 
-Each metadata column of `analysis.samples` is tested against each metric: by Spearman's rank
-correlation, by its partial correlation adjusted for object size, and by the means of the metric in
-bins of the column. Size is the confounder of every metric: for iou_<class> the percentage of the
-image that the class covers, for the other metrics the percentage of background. All tests are one
-family for Benjamini and Hochberg: among the associations with q <= 0.05 an expected 5 % at most are
-due to chance.
-
-Grayscale images are few, and they differ from the others in more than color. So the network also
-runs on a desaturated copy of each color image, which is compared with its original (Wilcoxon's
-signed-rank test; bootstrap over images).
+Tests each metadata column of `analysis.samples` against each metric by Spearman's rank correlation,
+with and without adjustment for object size, and compares the metric's means in bins of the column.
+Of the associations with q <= 0.05, an expected 5 % at most are due to chance. The network also runs
+on a desaturated copy of each color image, which is compared with the original. See
+analysis/README.md for the tests.
 """
 
 import pathlib
@@ -26,7 +21,7 @@ from analysis.associations.correlation import associate, confounder
 from analysis.associations.schema import LEVEL, Association, Associations, Bin
 from analysis.figures import bars, palette
 from analysis.samples import stage as samples
-from analysis.samples.schema import Samples, columns, numbers
+from analysis.samples.schema import Samples, numbers_of
 from analysis.stage import artifacts
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
@@ -36,14 +31,10 @@ from segmentation import markdown
 _SHOWN = 6  # associations per metric in the table, columns in the figure
 
 
-def _columns(view: View, role: str) -> dict[str, np.ndarray]:
-    table = artifacts.load(view, Samples).table
-    return {name: numbers(table, name) for name in columns(table, role)}
-
-
 def compute(analysis: Analysis) -> Associations:
     """Tests the columns and compares the images with their copies."""
-    metadata, performance = _columns(analysis, 'metadata'), _columns(analysis, 'metric')
+    samples_table = artifacts.load(analysis, Samples).table
+    metadata, performance = (numbers_of(samples_table, role) for role in ('metadata', 'metric'))
     rows, not_tested = associate(metadata, performance)
     colored = metadata['is_grayscale'] == 0
     counted = {
@@ -98,6 +89,18 @@ def table(result: Associations) -> str:
     copies_header = (
         'metric', 'images', 'color', 'gray', 'difference (95 % CI)', 'q', 'worse in gray',
     )  # fmt: skip
+    copies = (
+        (
+            row.metric,
+            str(row.n),
+            markdown.number(row.colour),
+            markdown.number(row.gray),
+            markdown.number(row.difference, row.interval),
+            _probability(row.q),
+            f'{row.worse:.0%}',
+        )
+        for row in result.grayscale_copies
+    )
     return '\n\n'.join(
         [
             f'{result.num_images} images, {result.num_tests} tests, {result.significant} of them '
@@ -105,25 +108,9 @@ def table(result: Associations) -> str:
             'the percentage of the class, else that of background. Strongest per metric:',
             markdown.table(header, map(_cells, strongest)),
             'Grayscale images against the others:',
-            markdown.table(header, map(_cells, gray))
-            if gray
-            else 'Too few of one kind for a test.',
+            markdown.table(header, map(_cells, gray)) if gray else 'Too few of one kind to test.',
             'Color images against their own desaturated copies, paired:',
-            markdown.table(
-                copies_header,
-                (
-                    (
-                        row.metric,
-                        str(row.n),
-                        markdown.number(row.colour),
-                        markdown.number(row.gray),
-                        markdown.number(row.difference, row.interval),
-                        _probability(row.q),
-                        f'{row.worse:.0%}',
-                    )
-                    for row in result.grayscale_copies
-                ),
-            ),
+            markdown.table(copies_header, copies),
             f'Not tested because they are (nearly) constant: {len(result.not_tested)} columns.',
         ]
     )
@@ -132,7 +119,8 @@ def table(result: Associations) -> str:
 def draw(analysis: View, result: Associations) -> list[pathlib.Path]:
     """Draws loss and mean IoU in bins of the columns with the smallest p-values for the loss."""
     rows = {(row.column, row.metric): row for row in result.associations}
-    metadata, drawn = _columns(analysis, 'metadata'), list[str]()
+    metadata = numbers_of(artifacts.load(analysis, Samples).table, 'metadata')
+    drawn: list[str] = []
     for (column, metric), row in rows.items():
         if metric == 'loss' and row.q <= LEVEL and len(drawn) < _SHOWN:
             # Of columns that nearly repeat each other one is drawn.
@@ -164,9 +152,10 @@ def draw(analysis: View, result: Associations) -> list[pathlib.Path]:
 def _alike(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether the rank correlation of two columns is above 0.7, whatever its sign."""
     known = ~np.isnan(a) & ~np.isnan(b)
-    a, b = (stats.rankdata(part[known]) for part in (a, b))
-    spread = a.std() * b.std()
-    return bool(spread) and bool(abs(np.mean((a - a.mean()) * (b - b.mean())) / spread) > 0.7)
+    a, b = a[known], b[known]
+    return len(a) > 1 and bool(
+        np.ptp(a) and np.ptp(b) and abs(stats.spearmanr(a, b).statistic) > 0.7
+    )
 
 
 def _draw_bins(axis: Axes, row: Association | None, color: str) -> str:
@@ -181,10 +170,8 @@ def _draw_bins(axis: Axes, row: Association | None, color: str) -> str:
     axis.plot(places, means, color=color)
     axis.vlines(places, bounds[:, 0], bounds[:, 1], color=color)
     axis.scatter(places, means, 90 * sizes / sizes.max(), color=color)
-    labels = [
-        f'{part.low:.3g}' + (f'–{part.high:.3g}' if part.high > part.low else '')
-        for part in row.bins
-    ]
+    ends = [dict.fromkeys((f'{part.low:.3g}', f'{part.high:.3g}')) for part in row.bins]
+    labels = ['–'.join(low_and_high) for low_and_high in ends]
     axis.set_xticks(places, labels, rotation=40, ha='right', fontsize='small')
     axis.set_xlim(-0.5, len(means) - 0.5)
     partial = '' if row.partial_rho is None else f', adjusted {row.partial_rho:+.2f}'

@@ -1,11 +1,10 @@
-"""How the metadata of a group of images differ from those of all others.
+"""Finds how the metadata of a group of images differ from those of all others.
 
 A column of counts of a category, or of yes and no, is compared by the share of images that have
 any: two-sided Fisher's exact test; effect: difference of the shares. Other columns are compared by
 rank: two-sided Mann-Whitney test; effect: rank-biserial correlation, P(inside > outside) - P(inside
-< outside). Images in which a column is null do not count, so that a category is counted only where
-it is completely annotated. P-values are adjusted for all groups and columns (Benjamini and Hochberg
-1995). They are valid only for groups that were not made from these columns.
+< outside). Images in which a column is null do not count. P-values are adjusted for all groups and
+columns (Benjamini and Hochberg 1995). They are valid only for groups not made from these columns.
 """
 
 import dataclasses

@@ -17,10 +17,10 @@ _SILHOUETTE_SAMPLE = 2000
 
 
 def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> Clusters:
-    """Clusters points; the clusters have no names, descriptions and ids yet.
+    """Clusters points `[N, D]`; the clusters have no names, descriptions and ids yet.
 
     Args:
-      points: `[N, D]`.
+      points: embeddings.
       tried: numbers of clusters to choose from; those above N / 3 are lowered to it (but not below
         2).
       seed: of starts and resamples.

@@ -2,18 +2,12 @@
 
     python -m analysis.clusters --workdir runs/person_car --split val
 
-There are two partitions: k-means, and HDBSCAN (Campello et al. 2013), which leaves out images that
-lie in no dense region. The stability of k-means is the mean adjusted Rand index between the
-partition of all images and those that k-means makes of bootstrap samples, extended to all images by
-the nearest centroid. The stability of HDBSCAN is measured on random halves, over the images that
-both put into a cluster. The number of clusters of k-means is the smallest one whose stability is
-within one standard deviation (over bootstrap samples) of the highest.
-
-Each cluster is described by the metadata columns of the samples in which its images differ from all
-others. The exemplars of the k-means clusters are drawn into clusters.png.
+There are two partitions: k-means with the most stable number of clusters, and HDBSCAN, which leaves
+out images that lie in no dense region. Each cluster is described by the metadata columns in which
+its images differ from all others. Draws exemplars of the k-means clusters into clusters.png. See
+analysis/README.md for how stability is measured.
 """
 
-import argparse
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -27,7 +21,7 @@ from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet
 from analysis.samples import stage as samples
 from analysis.samples.schema import Samples
-from analysis.stage import artifacts
+from analysis.stage import artifacts, command
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from analysis.stage.view import View
@@ -35,16 +29,7 @@ from segmentation import markdown
 
 
 def compute(analysis: Analysis, tried: Sequence[int] = partition.TRIED, seed: int = 0) -> Clusters:
-    """Clusters the embeddings and describes the clusters.
-
-    Args:
-      analysis: of which images.
-      tried: numbers of clusters to choose from.
-      seed: of starts and resamples.
-
-    Raises:
-      ValueError: see `partition.cluster`.
-    """
+    """Clusters the embeddings and describes the clusters; arguments of `partition.cluster`."""
     points = artifacts.load(analysis, Embeddings).points
     return describe(analysis, partition.cluster(points, tried, seed))
 
@@ -78,14 +63,10 @@ def table(result: Clusters) -> str:
     """What was tried, and what the clusters are."""
     chosen, density = len(result.clusters), result.density
     stability = '–' if density.stability is None else f'{density.stability:.2f}'
-    tried = [
-        (
-            f'{row.k}{" (chosen)" if row.k == chosen else ""}',
-            f'{row.stability:.3f}',
-            f'{row.silhouette:.3f}',
-        )
-        for row in result.tried
-    ]
+    tried = []
+    for row in result.tried:
+        k = f'{row.k} (chosen)' if row.k == chosen else str(row.k)
+        tried.append((k, f'{row.stability:.3f}', f'{row.silhouette:.3f}'))
     clusters = [
         (
             str(number),
@@ -131,21 +112,17 @@ def draw(analysis: Analysis, result: Clusters) -> list[pathlib.Path]:
     return [path]
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    default = partition.TRIED
-    parser.add_argument(
-        '--tried',
-        type=int,
-        nargs='+',
-        default=default,
-        metavar='K',
-        help=f'numbers of clusters to choose from; default: {default[0]} … {default[-1]}',
-    )
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-
-
 STAGE = Stage(
-    Clusters, __doc__, compute, table, draw,
-    reads=(embeddings.STAGE, samples.STAGE), add_arguments=_add_arguments,
-)  # fmt: skip
+    Clusters,
+    __doc__,
+    compute,
+    table,
+    draw,
+    reads=(embeddings.STAGE, samples.STAGE),
+    add_arguments=command.settings(
+        compute,
+        tried='numbers of clusters to choose from',
+        seed='seed of the starts of k-means and of the bootstrap samples',
+    ),
+)
 main = STAGE.main

@@ -17,22 +17,15 @@ from segmentation.data import label_spaces, masks
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """Integer counts of an image, or of N images (`[N, ...]` each), for K categories, C classes.
+    """Integer counts of an image, or of N images (`[N, ...]` each), for K categories, C classes."""
 
-    Attributes:
-      pixels: `[K, C]`, pixels of the category by predicted class.
-      instances: `[K, C + 1]`, instances of the category by the class of most of their pixels; the
-        last column counts those without a majority.
-      unlabelled: `[C]`, background pixels under no annotation, by predicted class.
-      wrong: `[C]`, pixels wrongly predicted as each class.
-      complete: bool `[K]`, whether the category is completely annotated.
-    """
-
-    pixels: np.ndarray
+    pixels: np.ndarray  # `[K, C]`, pixels of the category by predicted class
+    # `[K, C + 1]`, instances of the category by the class of most of their pixels; the last column
+    # counts those without a majority.
     instances: np.ndarray
-    unlabelled: np.ndarray
-    wrong: np.ndarray
-    complete: np.ndarray
+    unlabelled: np.ndarray  # `[C]`, background pixels under no annotation, by predicted class
+    wrong: np.ndarray  # `[C]`, pixels wrongly predicted as each class
+    complete: np.ndarray  # bool `[K]`, whether the category is completely annotated
 
 
 def combine(
@@ -91,13 +84,8 @@ def image_counts(
         complete = np.isin(categories, record['complete_category_ids'])
     unlabelled = predicted[(label == 0) & ~annotated]
     wrong = predicted[(label != masks.IGNORE) & (label != predicted)]
-    return Counts(
-        pixels,
-        instances,
-        np.bincount(unlabelled, minlength=num_classes),
-        np.bincount(wrong, minlength=num_classes),
-        complete,
-    )
+    unlabelled, wrong = (np.bincount(c, minlength=num_classes) for c in (unlabelled, wrong))
+    return Counts(pixels, instances, unlabelled, wrong, complete)
 
 
 def count(analysis: Analysis) -> Counts:
@@ -110,13 +98,9 @@ def count(analysis: Analysis) -> Counts:
 
     def describe(index: int) -> Counts:
         return image_counts(
-            predicted.class_map(index),
-            examples.label(index),
-            examples.record(index),
-            categories,
-            classes,
-            num_classes,
-        )
+            predicted.class_map(index), examples.label(index), examples.record(index),
+            categories, classes, num_classes,
+        )  # fmt: skip
 
     title = f'confusion, {analysis.split} at step {analysis.step}'
     with concurrent.futures.ThreadPoolExecutor(analysis.config.data.threads) as pool:

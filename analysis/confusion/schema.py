@@ -10,18 +10,14 @@ Interval = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True)
 class ClassErrors:
-    """Where the network predicts a class wrongly.
+    """Where the network predicts a class wrongly."""
 
-    Attributes:
-      share, interval: share of the background pixels under no annotation that is predicted as the
-        class.
-      wrong: number of pixels wrongly predicted as the class.
-      wrong_unlabelled, wrong_unlabelled_interval: share of them that is under no annotation.
-    """
-
+    # share, interval: share of the background pixels under no annotation that is predicted as the
+    # class.
     share: float | None
     interval: Interval | None
-    wrong: int
+    wrong: int  # number of pixels wrongly predicted as the class
+    # wrong_unlabelled, wrong_unlabelled_interval: share of them that is under no annotation.
     wrong_unlabelled: float | None
     wrong_unlabelled_interval: Interval | None
 
@@ -31,35 +27,29 @@ class Confused:
     """A category and a class that it does not belong to.
 
     Everything is counted over the images in which the category is completely annotated.
-
-    Attributes:
-      category: its name.
-      called: the class that the network predicts.
-      label: class of the category in the label space; the background class for none.
-      images: with pixels of the category.
-      effective_images: effective sample size, (Σ n)² / Σ n² over the category's pixels per image.
-        Below about 10 the intervals are too narrow.
-      pixels, instances: their numbers in the category.
-      share, interval: share of the category's pixels that is predicted as the class.
-      excess, excess_interval: the share minus that of the background under no annotation.
-      instance_share, instance_interval: share of the instances that is predicted as the class.
-      wrong_share, wrong_interval: of all pixels wrongly predicted as the class, the share that is
-        on the category.
     """
 
-    category: str
-    called: str
-    label: str
-    images: int
+    category: str  # its name
+    called: str  # the class that the network predicts
+    label: str  # class of the category in the label space; the background class for none
+    images: int  # with pixels of the category
+    # Effective sample size, (Σ n)² / Σ n² over the category's pixels per image. Below about 10 the
+    # intervals are too narrow.
     effective_images: float
+    # pixels, instances: their numbers in the category.
     pixels: int
     instances: int
+    # share, interval: share of the category's pixels that is predicted as the class.
     share: float | None
     interval: Interval | None
+    # excess, excess_interval: the share minus that of the background under no annotation.
     excess: float | None
     excess_interval: Interval | None
+    # instance_share, instance_interval: share of the instances that is predicted as the class.
     instance_share: float | None
     instance_interval: Interval | None
+    # wrong_share, wrong_interval: of all pixels wrongly predicted as the class, the share that is
+    # on the category.
     wrong_share: float | None
     wrong_interval: Interval | None
 
@@ -70,21 +60,16 @@ class Confusion(Result):
 
     All at the network's resolution. Intervals are 95 % percentile bootstraps over images. None
     where a number does not exist.
-
-    Attributes:
-      num_images: N, of all runs.
-      pooled: directories of the other runs whose images are included.
-      base: by foreground class.
-      rows: for each category that occurs and each foreground class that it does not belong to; by
-        class, then by falling number of pixels predicted as the class.
     """
 
     NAME: ClassVar[str] = 'confusion'
     VERSION: ClassVar[int] = 2
 
-    num_images: int
-    pooled: tuple[str, ...]
-    base: dict[str, ClassErrors]
+    num_images: int  # N, of all runs
+    pooled: tuple[str, ...]  # directories of the other runs whose images are included
+    base: dict[str, ClassErrors]  # by foreground class
+    # For each category that occurs and each foreground class that it does not belong to; by class,
+    # then by falling number of pixels predicted as the class.
     rows: tuple[Confused, ...]
 
 

@@ -1,18 +1,12 @@
-"""Which true COCO categories the network predicts as its classes: trucks as cars, for example.
+"""Counts which COCO categories the network predicts as its classes: trucks as cars, for example.
 
     python -m analysis.confusion --workdir runs/person_car --split val
     python -m analysis.confusion --workdir runs/fold0 --pool runs/fold1 runs/fold2
 
 The data set has more categories than the label space: a truck is background to a network trained on
-persons and cars. This analysis counts what the network predicts on the annotated objects of every
-category, at the network's resolution. It only uses images in which the category is completely
-annotated; elsewhere an object without annotation would count as background. With --pool the images
-of other runs are included, each predicted by its own network: the folds of one experiment.
-
-The pixels of a category are those of its instances whose label is as expected: background for a
-category that is in no class, else its class. So pixels that another object covers do not count. A
-pixel under several categories counts for each. Crowd regions are not instances. An instance is
-predicted as a class if more than half of its pixels are.
+persons and cars. This analysis counts the predicted classes on the annotated objects of every
+category, at the network's resolution. --pool adds the images of the other folds of an experiment,
+each predicted by the network of its own fold. See analysis/README.md for what is counted.
 """
 
 import argparse
@@ -33,11 +27,12 @@ from analysis.predictions import stage as predictions
 from analysis.stage import artifacts, command, storage
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis, check_pool, open_chosen
+from analysis.stats import bootstrap
 from segmentation import markdown, metrics
 from segmentation.data import label_spaces
 
 _SHOWN = 12  # categories per class, in the table and in the figure
-_NUM_RESAMPLES, _BLOCK = 2000, 250
+_NUM_RESAMPLES = 2000
 
 
 def _shares(counts: Counts, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -97,21 +92,18 @@ def summarize(
       pooled: directories of the other runs.
       seed: of the bootstrap.
     """
-    complete = counts.complete[..., None]
-    present = np.flatnonzero((counts.pixels * complete).any((0, 2))).tolist()
+    complete, num_images = counts.complete[..., None], len(counts.complete)
+    pixels, instances = counts.pixels * complete, counts.instances * complete
+    present = np.flatnonzero(pixels.any((0, 2))).tolist()
     counts = dataclasses.replace(
         counts,
-        pixels=(counts.pixels * complete)[:, present],
-        instances=(counts.instances * complete)[:, present],
+        pixels=pixels[:, present],
+        instances=instances[:, present],
         complete=counts.complete[:, present],
     )
-    num_images = len(counts.complete)
     points = {key: value[0] for key, value in _shares(counts, np.ones((1, num_images))).items()}
-    rng, uniform = np.random.default_rng(seed), np.full(num_images, 1 / num_images)
-    blocks = [
-        _shares(counts, rng.multinomial(num_images, uniform, size=_BLOCK))
-        for _ in range(_NUM_RESAMPLES // _BLOCK)
-    ]
+    resamples = bootstrap.weight_blocks(num_images, _NUM_RESAMPLES, seed)
+    blocks = [_shares(counts, weights) for weights in resamples]
     bounds = {
         key: metrics.percentile_interval(np.concatenate([block[key] for block in blocks]))
         for key in points
@@ -121,34 +113,31 @@ def summarize(
         value, (low, high) = points[key][where], bounds[key][where].tolist()
         return None if np.isnan(value) else float(value), None if np.isnan(low) else (low, high)
 
+    wrong = counts.wrong.sum(0).tolist()
     base = {
-        name: ClassErrors(
-            *estimate('base', number),
-            int(counts.wrong[:, number].sum()),
-            *estimate('wrong_unlabelled', number),
-        )
-        for number, name in enumerate(class_names)
-        if number
+        name: ClassErrors(*estimate('base', k), wrong[k], *estimate('wrong_unlabelled', k))
+        for k, name in enumerate(class_names[1:], 1)
     }
     per_image = counts.pixels.sum(-1).astype(np.float64)
-    effective = _ratio(np.square(per_image.sum(0)), np.square(per_image).sum(0))
+    total = per_image.sum(0)
+    effective = _ratio(np.square(total), np.square(per_image).sum(0))
     rows = tuple(
         Confused(
             categories[present[row]],
-            class_names[number],
+            class_names[k],
             class_names[label_of[present[row]]],
             int((per_image[:, row] > 0).sum()),
             float(effective[row]),
-            int(per_image[:, row].sum()),
+            int(total[row]),
             int(counts.instances[:, row].sum()),
-            *estimate('share', row, number),
-            *estimate('excess', row, number),
-            *estimate('instance_share', row, number),
-            *estimate('wrong_share', row, number),
+            *estimate('share', row, k),
+            *estimate('excess', row, k),
+            *estimate('instance_share', row, k),
+            *estimate('wrong_share', row, k),
         )
-        for number in range(1, len(class_names))
-        for row in np.argsort(-per_image.sum(0) * points['share'][:, number], kind='stable')
-        if label_of[present[row]] != number
+        for k in range(1, len(class_names))
+        for row in np.argsort(-total * points['share'][:, k], kind='stable')
+        if label_of[present[row]] != k
     )
     return Confusion(num_images, pooled, base, rows)
 
@@ -188,12 +177,11 @@ def pool(analysis: Analysis, others: Sequence[Analysis], force: bool = False) ->
     for one in analyses:
         predictions.STAGE.prepare(one)
     reads = [predictions.STAGE.name]
-    settings = {
-        'pooled': [
-            [str(other.workdir), other.split, other.step, *artifacts.digests(other, reads).values()]
-            for other in others
-        ]
-    }
+    pooled = [
+        [str(other.workdir), other.split, other.step, *artifacts.digests(other, reads).values()]
+        for other in others
+    ]
+    settings = {'pooled': pooled}
     if not force and artifacts.is_current(analysis, Confusion, reads, settings, POOLED):
         return artifacts.load(analysis, Confusion, POOLED)
     result = _summarize_runs(analyses)
@@ -205,40 +193,36 @@ def table(result: Confusion) -> str:
     """For each class the categories that are most often predicted as it, by pixels."""
 
     percent = functools.partial(markdown.number, spec='.1%')
+    header = (
+        'category', 'label', 'images (effective)', 'pixels', 'predicted so',
+        'more than background', 'instances', 'predicted so', 'share of the wrong',
+    )  # fmt: skip
     parts = [
         f'{result.num_images} images, at the network’s resolution. In brackets: 95 % bootstrap '
         'confidence interval over images, too narrow for effective sample sizes below about 10.'
     ]
     for name, base in result.base.items():
+        rows = (
+            (
+                row.category,
+                row.label,
+                f'{row.images} ({row.effective_images:.1f})',
+                str(row.pixels),
+                percent(row.share, row.interval),
+                percent(row.excess, row.excess_interval),
+                str(row.instances),
+                percent(row.instance_share, row.instance_interval),
+                percent(row.wrong_share, row.wrong_interval),
+            )
+            for row in _shown(result, name)
+        )
         parts.append(
             f'Predicted as **{markdown.escape(name)}**: '
             f'{percent(base.share, base.interval)} of the unlabelled background. Of '
             f'{base.wrong} pixels wrongly predicted as this class, '
             f'{percent(base.wrong_unlabelled, base.wrong_unlabelled_interval)} are under no '
-            'annotation.'
+            f'annotation.\n\n{markdown.table(header, rows)}'
         )
-        parts.append(
-            markdown.table(
-                (
-                    'category', 'label', 'images (effective)', 'pixels', 'predicted so',
-                    'more than background', 'instances', 'predicted so', 'share of the wrong',
-                ),
-                (
-                    (
-                        row.category,
-                        row.label,
-                        f'{row.images} ({row.effective_images:.1f})',
-                        str(row.pixels),
-                        percent(row.share, row.interval),
-                        percent(row.excess, row.excess_interval),
-                        str(row.instances),
-                        percent(row.instance_share, row.instance_interval),
-                        percent(row.wrong_share, row.wrong_interval),
-                    )
-                    for row in _shown(result, name)
-                ),
-            )
-        )  # fmt: skip
     return '\n\n'.join(parts)
 
 
@@ -254,17 +238,14 @@ def draw(analysis: Analysis, result: Confusion) -> list[pathlib.Path]:
     for (left, right), name in zip(axes, names, strict=True):
         rows = _shown(result, name)
         texts = [f'{row.category} ({row.effective_images:.0f})' for row in rows]
-        bars.draw(
-            left, texts, [row.share for row in rows], [row.interval for row in rows],
-            height=0.4, shift=-0.2, label='pixels',
-        )  # fmt: skip
-        bars.draw(
-            left, texts, [row.instance_share for row in rows],
-            [row.instance_interval for row in rows], palette.ORANGE, 0.4, 0.2, 'instances',
-        )  # fmt: skip
-        bars.draw(
-            right, texts, [row.wrong_share for row in rows], [row.wrong_interval for row in rows]
-        )
+        for axis, kind, color, height, shift, label in (
+            (left, '', palette.SKY, 0.4, -0.2, 'pixels'),
+            (left, 'instance_', palette.ORANGE, 0.4, 0.2, 'instances'),
+            (right, 'wrong_', palette.SKY, 0.7, 0.0, None),
+        ):
+            values = [getattr(row, f'{kind}share') for row in rows]
+            intervals = [getattr(row, f'{kind}interval') for row in rows]
+            bars.draw(axis, texts, values, intervals, color, height, shift, label)
         for axis in (left, right):
             axis.set_xlim(0, None)
             axis.xaxis.set_major_formatter(PercentFormatter(1))
@@ -291,8 +272,8 @@ STAGE = Stage(Confusion, __doc__, compute, table, draw, reads=(predictions.STAGE
 
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     analysis = open_chosen(arguments)
-    others = [open_chosen(arguments, workdir) for workdir in arguments.pool]
-    if others:
+    if arguments.pool:
+        others = [open_chosen(arguments, workdir) for workdir in arguments.pool]
         result = pool(analysis, others, arguments.force)
     else:
         result = STAGE.get(analysis, arguments.force)
@@ -310,7 +291,7 @@ def main(argv: list[str] | None = None) -> int:
         default=[],
         type=pathlib.Path,
         metavar='WORKDIR',
-        help='other folds of the experiment, whose images are included',
+        help='run directories of the other folds of the experiment, whose images are added',
     )
-    parser.add_argument('--force', action='store_true', help='compute the result again')
+    command.add_force(parser)
     return command.run_command(parser.parse_args(argv), _run)

@@ -7,16 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from tqdm import tqdm
 
 from analysis.embeddings.schema import Reduction
 from analysis.stage.activations import activations
+from analysis.stage.forward import forward
 from analysis.stage.run import Analysis, Run
-from segmentation import evaluate
-from segmentation.data import input_pipeline
 from segmentation.models.unet import scale_images
 
-# Not the inputs of batch normalisation: once standardised, their means are the same features as
+# Not the inputs of batch normalization: once standardized, their means are the same features as
 # those of its outputs.
 LAYERS = (
     'encoder/*_relu',
@@ -61,26 +59,15 @@ def _make_extract(run: Run, layers: Sequence[str]) -> Callable[[Any, Any], jax.A
 def stream_features(
     analysis: Analysis, layers: Sequence[str], progress: str
 ) -> Iterator[np.ndarray]:
-    """Pooled features of the images of an analysis in order, batch by batch.
+    """Pooled features of the images in order, float32 `[b, F]` batch by batch.
 
     Args:
       analysis: of which images.
       layers: names, see `activations.find_layers`.
       progress: label of the progress bar.
-
-    Yields:
-      float32 `[b, F]`.
     """
-    run = analysis.run
-    batches = input_pipeline.evaluation_batches(
-        analysis.examples, batch_size=run.config.eval_batch_size
-    )
-    extract, variables = _make_extract(run, layers), jax.device_put(run.variables)
-    with tqdm(total=len(analysis), desc=progress, unit='img') as bar:
-        for batch, features in evaluate.predictions(extract, variables, batches):
-            count = int((batch['index'] >= 0).sum())
-            yield np.asarray(features)[:count]
-            bar.update(count)
+    for rows, _, features in forward(analysis, progress, _make_extract(analysis.run, layers)):
+        yield np.asarray(features)[: len(rows)]
 
 
 def embed(run: Run, reduction: Reduction, images: np.ndarray) -> np.ndarray:

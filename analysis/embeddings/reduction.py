@@ -1,4 +1,4 @@
-"""Fits standardisation and principal components to features that do not fit into memory."""
+"""Fits standardization and principal components to features that do not fit into memory."""
 
 from collections.abc import Callable, Iterator
 

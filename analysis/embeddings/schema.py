@@ -10,23 +10,17 @@ from analysis.stage.artifacts import Result
 
 @dataclasses.dataclass(frozen=True)
 class Reduction:
-    """From the pooled activations of an image, F features, to its embedding.
+    """From the pooled activations of an image, F features, to its embedding."""
 
-    Attributes:
-      layers: names, in order of computation.
-      mean: float32 `[F]`.
-      scale: float32 `[F]`, standardised feature = (feature - mean) · scale; 0 for a feature that is
-        the same for all images.
-      components: float32 `[F, D]`, orthonormal.
-      weights: float32 `[D]`; embedding = unit length of (standardised @ components · weights).
-      explained: float64 `[D]`, share of the variance of the standardised features, descending.
-    """
-
-    layers: tuple[str, ...]
-    mean: np.ndarray
+    layers: tuple[str, ...]  # names, in order of computation
+    mean: np.ndarray  # float32 `[F]`
+    # float32 `[F]`, standardized feature = (feature - mean) · scale; 0 for a feature that is the
+    # same for all images.
     scale: np.ndarray
-    components: np.ndarray
+    components: np.ndarray  # float32 `[F, D]`, orthonormal
+    # float32 `[D]`; embedding = unit length of (standardized @ components · weights).
     weights: np.ndarray
+    # float64 `[D]`, share of the variance of the standardized features, descending.
     explained: np.ndarray
 
     def project(self, features: Any) -> Any:
@@ -37,29 +31,19 @@ class Reduction:
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings(Result):
-    """Embeddings of all images, and the fitted reduction, for new images.
-
-    Attributes:
-      num_images: N.
-      dimensions: D.
-      num_features: F.
-      constant_features: those that are the same for all images.
-      layers: number of channels by name, in order of computation; F in total.
-      explained: see `Reduction`.
-      points: float32 `[N, D]` of unit length, components by descending variance.
-      mean, scale, components, weights: see `Reduction`.
-    """
+    """Embeddings of all images, and the fitted reduction, for new images."""
 
     NAME: ClassVar[str] = 'embeddings'
     VERSION: ClassVar[int] = 2
 
-    num_images: int
-    dimensions: int
-    num_features: int
-    constant_features: int
-    layers: dict[str, int]
-    explained: tuple[float, ...]
-    points: np.ndarray
+    num_images: int  # N
+    dimensions: int  # D
+    num_features: int  # F
+    constant_features: int  # those that are the same for all images
+    layers: dict[str, int]  # number of channels by name, in order of computation; F in total
+    explained: tuple[float, ...]  # see `Reduction`
+    points: np.ndarray  # float32 `[N, D]` of unit length, components by descending variance
+    # mean, scale, components, weights: see `Reduction`.
     mean: np.ndarray
     scale: np.ndarray
     components: np.ndarray

@@ -2,14 +2,12 @@
 
     python -m analysis.embeddings --workdir runs/person_car --split val
 
-The activations of every channel of the chosen layers are averaged over the image's pixels. Each of
-these features is standardised over the images and reduced to principal components. Each component
-is divided by the square root of its standard deviation, which is half-way to whitening: the first
-few describe little more than how much texture and light there is. The result has unit length, so
-that the squared Euclidean distance of two images is 2 - 2 · cosine similarity.
+Averages the activations of every channel of the chosen layers over the pixels, standardizes these
+features over the images, and reduces them to half-whitened principal components. Embeddings have
+unit length: the squared Euclidean distance of two images is 2 - 2 · cosine similarity. See
+analysis/README.md for the reasons.
 """
 
-import argparse
 import tempfile
 from collections.abc import Iterator, Sequence
 
@@ -18,6 +16,7 @@ import numpy as np
 from analysis.embeddings.features import LAYERS, stream_features
 from analysis.embeddings.reduction import fit
 from analysis.embeddings.schema import Embeddings
+from analysis.stage import command
 from analysis.stage.activations import find_layers
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
@@ -33,15 +32,7 @@ def compute(
     dimensions: int = DIMENSIONS,
     seed: int = 0,
 ) -> Embeddings:
-    """Fits the reduction to the images of an analysis, and embeds them.
-
-    The features are kept in a temporary file in the analysis' folder.
-
-    Args:
-      analysis: of which images.
-      layers: names with wildcards, see `activations.find_layers`.
-      dimensions: of the embedding, maximum.
-      seed: see `reduction.fit`.
+    """Fits the reduction to the images and embeds them; a temporary file holds the features.
 
     Raises:
       ValueError: a pattern matches no layer, or no feature varies.
@@ -49,8 +40,7 @@ def compute(
     found = find_layers(analysis.run, layers)
     width = sum(found.values())
     with tempfile.TemporaryFile(dir=analysis.folder) as file:
-        title = f'activations, {analysis.split} at step {analysis.step}'
-        for block in stream_features(analysis, tuple(found), title):
+        for block in stream_features(analysis, tuple(found), 'activations'):
             file.write(block.tobytes())
 
         def blocks() -> Iterator[np.ndarray]:
@@ -81,35 +71,26 @@ def table(result: Embeddings) -> str:
     explained = np.array(result.explained)
     shown = [i for i in (1, 2, 4, 8, 16, 32, 64, 128) if i < len(explained)] + [len(explained)]
     rows = [(str(i), f'{explained[i - 1]:.2%}', f'{explained[:i].sum():.1%}') for i in shown]
-    layers = list(result.layers)
-    return '\n\n'.join(
-        [
-            f'{result.num_images} images, {result.num_features} features '
-            f'({result.constant_features} of them constant) of {len(layers)} layers, '
-            f'{markdown.escape(layers[0])} … {markdown.escape(layers[-1])} '
-            f'→ {result.dimensions} components.',
-            markdown.table(('component', 'explained variance', 'cumulative'), rows),
-        ]
+    layers = [markdown.escape(layer) for layer in result.layers]
+    return (
+        f'{result.num_images} images, {result.num_features} features ({result.constant_features} '
+        f'of them constant) of {len(layers)} layers, {layers[0]} … {layers[-1]} → '
+        f'{result.dimensions} components.\n\n'
+        + markdown.table(('component', 'explained variance', 'cumulative'), rows)
     )
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        '--layers',
-        nargs='+',
-        default=LAYERS,
-        metavar='PATTERN',
-        help="names with the wildcards * and ?, such as 'encoder/block_1?_*_relu' or 'decoder/*'; "
-        f'default: {" ".join(LAYERS)}',
-    )
-    parser.add_argument(
-        '--dimensions',
-        type=int,
-        default=DIMENSIONS,
-        help='maximum number of dimensions of the embedding; default: %(default)s',
-    )
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
-
-
-STAGE = Stage(Embeddings, __doc__, compute, table, add_arguments=_add_arguments)
+STAGE = Stage(
+    Embeddings,
+    __doc__,
+    compute,
+    table,
+    add_arguments=command.settings(
+        compute,
+        layers="names of layers with the wildcards * and ?, such as 'encoder/block_1?_*_relu' or "
+        "'decoder/*'",
+        dimensions='maximum number of dimensions of the embedding',
+        seed='seed of the random directions from which the principal components are computed',
+    ),
+)
 main = STAGE.main

@@ -23,17 +23,10 @@ def draw(
     shift: float = 0.0,
     label: str | None = None,
 ) -> None:
-    """Draws bars from top to bottom; None is left out.
+    """Draws bars of the lengths `values` with their intervals, from top to bottom.
 
-    Args:
-      axis: to draw on.
-      texts: beside the bars, one each.
-      values: lengths of the bars.
-      intervals: low and high of each.
-      color: of the bars.
-      height: of the bars, whose distance is 1.
-      shift: downwards, for several bars with the same text.
-      label: for the legend.
+    A value of None is left out. The distance of the bars is 1; `shift` moves them down, for several
+    bars with the same text. `label` is for the legend.
     """
     places = np.arange(len(values))
     lengths = [np.nan if value is None else value for value in values]

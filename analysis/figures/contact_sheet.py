@@ -21,23 +21,17 @@ def draw(
     path: pathlib.Path,
     captions: Sequence[Sequence[str]] | None = None,
 ) -> None:
-    """Draws rows of images.
-
-    Args:
-      rows: title and images, uint8 `[S, S, 3]` each.
-      path: file to write.
-      captions: text below each image.
-    """
+    """Draws rows of images, uint8 `[S, S, 3]` each, with titles, and captions below the images."""
     columns = max(len(images) for _, images in rows)
     figure = Figure(figsize=(1.3 * columns, 1.62 * len(rows)), dpi=100, layout='constrained')
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for number, (title, images) in enumerate(rows):
         # A title would widen its column: an empty one reserves only the height.
-        axes[number, 0].set_title(' ', fontsize=9)
-        heading = axes[number, 0].text(
-            0, 1.04, title, fontsize=9, va='bottom', transform=axes[number, 0].transAxes,
-            parse_math=False,
-        )  # fmt: skip
+        first = axes[number, 0]
+        first.set_title(' ', fontsize=9)
+        heading = first.text(
+            0, 1.04, title, fontsize=9, va='bottom', transform=first.transAxes, parse_math=False
+        )
         heading.set_in_layout(False)
         for column, axis in enumerate(axes[number]):
             axis.set_axis_off()

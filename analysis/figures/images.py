@@ -6,6 +6,7 @@ import io
 import matplotlib
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from analysis.figures import palette
 from segmentation import overlays
@@ -24,14 +25,14 @@ def encode(pixels: np.ndarray, quality: int | None = None) -> bytes:
 
 
 def color_classes(label: np.ndarray) -> np.ndarray:
-    """The classes' colours, uint8 `[H, W, 4]`; background is transparent, ignored pixels white."""
+    """The classes' colors, uint8 `[H, W, 4]`; background is transparent, ignored pixels white."""
     shown = label > 0
     opacity = np.where(shown, 255, 0).astype(np.uint8)
     return np.concatenate([overlays.colorize(label) * shown[..., None], opacity[..., None]], -1)
 
 
 def color_errors(label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Errors of a prediction in the colours of their kind, uint8 `[H, W, 4]`.
+    """Errors of a prediction in the colors of their kind, uint8 `[H, W, 4]`.
 
     Args:
       label: true classes `[H, W]`, 255 for pixels that do not count.
@@ -45,7 +46,7 @@ def color_errors(label: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def heat_palette() -> np.ndarray:
-    """Colours of a heat-map from nothing (transparent) to most, uint8 `[L, 4]`."""
+    """Colors of a heat-map from nothing (transparent) to most, uint8 `[L, 4]`."""
     share = np.linspace(0, 1, _LEVELS)
     colors = matplotlib.colormaps['inferno'](0.3 + 0.65 * share)
     colors[:, 3] = share**0.7
@@ -53,7 +54,7 @@ def heat_palette() -> np.ndarray:
 
 
 def heat_colors() -> tuple[str, ...]:
-    """The heat-map's colours for a legend, in CSS, from low to high."""
+    """The heat-map's colors for a legend, in CSS, from low to high."""
     return tuple(
         f'rgba({r}, {g}, {b}, {a / 255:.2f})' for r, g, b, a in heat_palette()[:: _LEVELS // 8]
     )
@@ -65,7 +66,7 @@ def color_heat(share: np.ndarray) -> np.ndarray:
 
 
 def color_evidence(cells: np.ndarray) -> np.ndarray:
-    """A signed map `[G, G]` in the colours of evidence for and against, uint8 `[64, 64, 4]`."""
+    """A signed map `[G, G]` in the colors of evidence for and against, uint8 `[64, 64, 4]`."""
     cells = np.ascontiguousarray(cells, np.float32)
     fine = np.asarray(
         Image.fromarray(cells).resize((_HEAT_SIDE, _HEAT_SIDE), Image.Resampling.BICUBIC)
@@ -95,5 +96,4 @@ def draw_outline(mask: np.ndarray) -> np.ndarray:
 
 def _shrink(mask: np.ndarray) -> np.ndarray:
     """A mask without the pixels beside its border; the image's edge is no border."""
-    padded = np.pad(mask, 1, constant_values=True)
-    return mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return ndimage.binary_erosion(mask, border_value=1)

@@ -1,4 +1,4 @@
-"""The colours of all figures, distinguishable for colour-blind people."""
+"""The colors of all figures, distinguishable for color-blind people."""
 
 # Okabe and Ito 2008.
 BLACK, ORANGE, SKY, GREEN = '#000000', '#E69F00', '#56B4E9', '#009E73'
@@ -9,7 +9,7 @@ GRAY = '#888888'
 GROUPS = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, BLACK, '#B8A800')
 
 # Errors of a prediction: an object called background, the reverse, one class called another. Unlike
-# the colours of the first classes (after Tol 2021).
+# the colors of the first classes (after Tol 2021).
 ERRORS = {'missed': '#EE3377', 'invented': '#009988', 'confused': YELLOW}
 
 # Signed maps: evidence for and against.

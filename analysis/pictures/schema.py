@@ -1,7 +1,7 @@
 """Pictures of images for the report: the result of `analysis.pictures`, and where its files are.
 
 They are in `pictures/` of the analysis' folder, all WebP. All but the images themselves have
-transparent parts and are laid over the image: ground truth and prediction in the classes' colours,
+transparent parts and are laid over the image: ground truth and prediction in the classes' colors,
 where pixels that do not count are white.
 """
 
@@ -17,7 +17,7 @@ SHEET_KINDS = 'image', 'truth', 'prediction', 'error'
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Legend of a heat-map: CSS colours from low to high."""
+    """Legend of a heat-map: CSS colors from low to high."""
 
     colors: tuple[str, ...]
     low: float
@@ -27,33 +27,22 @@ class Scale:
 
 @dataclasses.dataclass(frozen=True)
 class Pictures(Result):
-    """Thumbnails of all images on sheets, and large pictures of some.
-
-    Attributes:
-      thumb_size: pixels a side of a thumbnail, into which the image is squeezed.
-      columns: thumbnails in a line.
-      per_sheet: row r is on sheet r // per_sheet at place r % per_sheet, line by line.
-      num_sheets: of each of SHEET_KINDS.
-      details: rows with large pictures, the most interesting first.
-      error_colors: missed (an object called background), invented (the reverse), confused (one
-        class called another).
-      scales: of the heat-maps 'loss' and 'probability'.
-      bytes_per_thumbnail: of all four kinds together.
-      bytes_per_detail: of all large pictures of an image.
-    """
+    """Thumbnails of all images on sheets, and large pictures of some."""
 
     NAME: ClassVar[str] = 'pictures'
     VERSION: ClassVar[int] = 2
 
-    thumb_size: int
-    columns: int
-    per_sheet: int
-    num_sheets: int
-    details: tuple[int, ...]
+    thumb_size: int  # pixels a side of a thumbnail, into which the image is squeezed
+    columns: int  # thumbnails in a line
+    per_sheet: int  # row r is on sheet r // per_sheet at place r % per_sheet, line by line
+    num_sheets: int  # of each of SHEET_KINDS
+    details: tuple[int, ...]  # rows with large pictures, the most interesting first
+    # Missed (an object called background), invented (the reverse), confused (one class called
+    # another).
     error_colors: dict[str, str]
-    scales: dict[str, Scale]
-    bytes_per_thumbnail: float
-    bytes_per_detail: float
+    scales: dict[str, Scale]  # of the heat-maps 'loss' and 'probability'
+    bytes_per_thumbnail: float  # of all four kinds together
+    bytes_per_detail: float  # of all large pictures of an image
 
 
 def sheet_path(number: int, kind: str) -> str:

@@ -1,20 +1,19 @@
-"""Pictures of every image for the report: image, ground truth, prediction and errors.
+"""Draws pictures of the images for the report: image, ground truth, prediction and errors.
 
     python -m analysis.pictures --workdir runs/person_car --split val
 
-Writes thumbnails of all images, on sheets, and large pictures (--details) of those that people will
-look at: the worst by loss and by IoU, exemplars of the clusters, label issues and the worst of each
-slice, as far as these stages were run. A stopped command continues where it stopped; started again
-after other stages, it adds the images that these found.
+Writes thumbnails of all images, on sheets, and large pictures of the most interesting images: the
+worst by loss and by IoU, exemplars of the clusters, label issues, and the worst of each slice, as
+far as these stages were run. Pictures that exist are kept: the same command continues after an
+interruption, and adds what other stages have found since.
 """
 
-import argparse
 import hashlib
+import itertools
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -35,17 +34,26 @@ from analysis.samples import stage as samples
 from analysis.samples.schema import Samples, numbers
 from analysis.slices import stage as slices
 from analysis.slices.schema import Slices
-from analysis.stage import artifacts, command, storage
+from analysis.stage import artifacts, command
 from analysis.stage.contract import Stage
-from analysis.stage.run import Analysis, open_chosen, restrict
+from analysis.stage.forward import forward
+from analysis.stage.run import Analysis, restrict
 from analysis.stage.view import View
-from segmentation import evaluate, losses
+from segmentation import losses
 from segmentation.data import input_pipeline, transforms
 from segmentation.data.masks import IGNORE, nearest_indices
 from segmentation.files import replacing, write_text
 
 LARGE = 320  # pixels, the longer side of large pictures
 HIGHEST_LOSS = 4.0  # nats: a probability of 2 % for the true class
+
+
+def _overlays(label: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        'truth': images.color_classes(label),
+        'prediction': images.color_classes(predicted),
+        'error': images.color_errors(label, predicted),
+    }
 
 
 def thumbnails(
@@ -62,17 +70,12 @@ def thumbnails(
     small = Image.fromarray(image).resize((side, side), Image.Resampling.LANCZOS)
     nearest = nearest_indices(len(label), side)
     label, predicted = (classes[nearest][:, nearest] for classes in (label, predicted))
-    return {
-        'image': np.asarray(small),
-        'truth': images.color_classes(label),
-        'prediction': images.color_classes(predicted),
-        'error': images.color_errors(label, predicted),
-    }
+    return {'image': np.asarray(small), **_overlays(label, predicted)}
 
 
-def _write(path: pathlib.Path, data: bytes) -> None:
+def _write(path: pathlib.Path, pixels: np.ndarray, quality: int | None) -> None:
     with replacing(path) as partial:
-        partial.write_bytes(data)
+        partial.write_bytes(images.encode(pixels, quality))
 
 
 def write_sheet(folder: pathlib.Path, number: int, tiles: list[dict[str, np.ndarray]]) -> None:
@@ -84,8 +87,7 @@ def write_sheet(folder: pathlib.Path, number: int, tiles: list[dict[str, np.ndar
         for place, tile in enumerate(tiles):
             y, x = (side * index for index in divmod(place, columns))
             sheet[y : y + side, x : x + side] = tile[kind]
-        quality = 75 if kind == 'image' else None
-        _write(folder / schema.sheet_path(number, kind), images.encode(sheet, quality))
+        _write(folder / schema.sheet_path(number, kind), sheet, 75 if kind == 'image' else None)
 
 
 def write_details(
@@ -108,35 +110,25 @@ def write_details(
       probability: float32 `[S, S, C]`.
       loss: float32 `[S, S]`, nats.
     """
-    predicted = probability.argmax(-1)
+    image = image.convert('RGB')
+    image.thumbnail((LARGE, LARGE))
     pixels = {
-        'truth': images.color_classes(label),
-        'prediction': images.color_classes(predicted),
-        'error': images.color_errors(label, predicted),
+        'image': np.asarray(image),
+        **_overlays(label, probability.argmax(-1)),
         'loss': images.color_heat(loss * (label != IGNORE) / HIGHEST_LOSS),
     }
     for k, name in enumerate(class_names[1:], 1):
         pixels[f'class {name}'] = images.color_heat(probability[..., k])
-    image = image.convert('RGB')
-    image.thumbnail((LARGE, LARGE))
     for kind, path in schema.detail_paths(row, class_names).items():
-        is_image = kind == 'image'
-        shown = np.asarray(image) if is_image else pixels[kind]
-        _write(folder / path, images.encode(shown, 80 if is_image else None))
+        _write(folder / path, pixels[kind], 80 if kind == 'image' else None)
 
 
 def interesting(view: View, most: int) -> list[int]:
-    """Rows that people will want to look at, in the order of the stages that found them.
-
-    Args:
-      view: its samples are needed; clusters, label issues and slices count if they exist.
-      most: maximum number of rows.
-    """
+    """The most interesting rows of the stages that were run; `samples` is needed."""
     table = artifacts.load(view, Samples).table
     loss, iou = numbers(table, 'loss'), numbers(table, 'mean_iou_foreground')
-    queues: list[Any] = [
-        np.argsort(-loss, kind='stable'), np.argsort(iou, kind='stable')[: len(iou) // 4]
-    ]  # fmt: skip
+    queues: list[Sequence[int]] = [np.argsort(-loss, kind='stable').tolist()]
+    queues.append(np.argsort(iou, kind='stable')[: len(iou) // 4].tolist())
     if artifacts.exists(view, Clusters):
         found = artifacts.load(view, Clusters).clusters
         queues += [cluster.exemplars for cluster in found]
@@ -150,13 +142,9 @@ def interesting(view: View, most: int) -> list[int]:
         for part in artifacts.load(view, Slices).metrics.values():
             queues += [found_slice.worst for found_slice in part.slices]
     # One of each in turn.
-    chosen: dict[int, None] = {}
-    queues = [[int(row) for row in queue if row >= 0] for queue in queues]
-    for turn in range(max(map(len, queues))):
-        for queue in queues:
-            if turn < len(queue) and len(chosen) < most:
-                chosen.setdefault(queue[turn])
-    return list(chosen)
+    turns = itertools.zip_longest(*queues)
+    in_turn = (row for turn in turns for row in turn if row is not None)
+    return list(itertools.islice(dict.fromkeys(in_turn), most))
 
 
 @jax.jit
@@ -166,15 +154,9 @@ def _probability_and_loss(logits: jax.Array, label: jax.Array) -> tuple[jax.Arra
 
 def _network_output(analysis: Analysis, rows: np.ndarray) -> Iterator[tuple]:
     """(row, label, probability, loss per pixel) of some images, in order."""
-    run = analysis.run
-    predict = evaluate.make_predict(run.model, run.config.data.input_range)
-    batches = input_pipeline.evaluation_batches(
-        restrict(analysis, rows).examples, batch_size=run.config.eval_batch_size
-    )
-    for batch, logits in evaluate.predictions(predict, evaluate.replicate(run.variables), batches):
+    for places, batch, logits in forward(restrict(analysis, rows), 'large pictures'):
         found = (np.asarray(part) for part in _probability_and_loss(logits, batch['label']))
-        parts = zip(batch['index'], batch['label'], *found, strict=True)
-        yield from ((int(rows[index]), *rest) for index, *rest in parts if index >= 0)
+        yield from zip(rows[places].tolist(), batch['label'], *found, strict=False)
 
 
 def _open_folder(analysis: Analysis) -> pathlib.Path:
@@ -199,11 +181,7 @@ def _size(folder: pathlib.Path) -> int:
 
 
 def compute(analysis: Analysis, details: int = 400) -> Pictures:
-    """Writes the pictures that do not exist yet.
-
-    Args:
-      analysis: whose images.
-      details: maximum number of images with large pictures.
+    """Writes the pictures that do not exist yet, large ones of at most `details` images.
 
     Raises:
       ValueError: `details` is negative.
@@ -214,36 +192,25 @@ def compute(analysis: Analysis, details: int = 400) -> Pictures:
     predicted = artifacts.load(analysis, Predictions)
     num_sheets = -(-total // schema.PER_SHEET)
     chosen = interesting(analysis, details)
-    sheets = [
-        number
-        for number in range(num_sheets)
-        if not (folder / schema.sheet_path(number, schema.SHEET_KINDS[-1])).exists()
-    ]
     title = f'thumbnails, {analysis.split} at step {analysis.step}'
-    for number in tqdm(sheets, desc=title, unit='sheet'):
+    for number in tqdm(range(num_sheets), desc=title, unit='sheet'):
+        if (folder / schema.sheet_path(number, schema.SHEET_KINDS[-1])).exists():
+            continue
         first = number * schema.PER_SHEET
         rows = np.arange(first, min(first + schema.PER_SHEET, total))
-        batches = input_pipeline.evaluation_batches(
-            restrict(analysis, rows).examples, batch_size=len(rows)
-        )
-        batch = next(batches)
+        some = restrict(analysis, rows).examples
+        batch = next(input_pipeline.evaluation_batches(some, batch_size=len(rows)))
         tiles = [
             thumbnails(batch['image'][place], batch['label'][place], predicted.class_map(row))
             for place, row in enumerate(rows.tolist())
         ]
         write_sheet(folder, number, tiles)
-    missing = np.array(
-        sorted(
-            row
-            for row in chosen
-            if not (folder / schema.detail_paths(row, names)['image']).exists()
-        ),
-        np.int64,
-    )
-    title = f'large pictures, {analysis.split} at step {analysis.step}'
-    for row, label, probability, loss in tqdm(
-        _network_output(analysis, missing), desc=title, unit='img', total=len(missing)
-    ):
+    missing = [
+        row
+        for row in sorted(chosen)
+        if not (folder / schema.detail_paths(row, names)['image']).exists()
+    ]
+    for row, label, probability, loss in _network_output(analysis, np.array(missing, np.int64)):
         record = analysis.examples.record(row)
         image = transforms.decode_image(
             record['image'], (int(record['width']), int(record['height']))
@@ -260,29 +227,28 @@ def describe(
 ) -> Pictures:
     """The artifact; the arguments are its fields."""
     colors = images.heat_colors()
+    scales = {
+        'loss': Scale(colors, 0, HIGHEST_LOSS, 'nats'),
+        'probability': Scale(colors, 0, 1, 'probability'),
+    }
     return Pictures(
-        thumb_size=schema.THUMB,
-        columns=schema.COLUMNS,
-        per_sheet=schema.PER_SHEET,
-        num_sheets=num_sheets,
-        details=tuple(details),
-        error_colors=palette.ERRORS,
-        scales={
-            'loss': Scale(colors, 0, HIGHEST_LOSS, 'nats'),
-            'probability': Scale(colors, 0, 1, 'probability'),
-        },
-        bytes_per_thumbnail=bytes_per_thumbnail,
-        bytes_per_detail=bytes_per_detail,
-    )
+        schema.THUMB, schema.COLUMNS, schema.PER_SHEET, num_sheets, tuple(details), palette.ERRORS,
+        scales, bytes_per_thumbnail, bytes_per_detail,
+    )  # fmt: skip
 
 
 def table(result: Pictures) -> str:
     """How many pictures there are, and their sizes."""
     return (
-        f'{result.num_sheets} sheets of thumbnails, {result.bytes_per_thumbnail / 1000:.1f} KB per '
-        f'image with ground truth, prediction and errors; large pictures of {len(result.details)} '
-        f'images, {result.bytes_per_detail / 1000:.0f} KB each.'
+        f'In pictures/: {result.num_sheets} sheets of thumbnails, '
+        f'{result.bytes_per_thumbnail / 1000:.1f} KB per image with ground truth, prediction and '
+        f'errors; large pictures of {len(result.details)} images, '
+        f'{result.bytes_per_detail / 1000:.0f} KB each.'
     )
+
+
+def _erase(analysis: Analysis) -> None:
+    shutil.rmtree(analysis.folder / 'pictures', ignore_errors=True)
 
 
 STAGE = Stage(
@@ -292,25 +258,7 @@ STAGE = Stage(
     table,
     reads=(predictions.STAGE, samples.STAGE),
     reads_if_there=(clusters.STAGE, label_issues.STAGE, slices.STAGE),
+    add_arguments=command.settings(compute, details='maximum number of images with large pictures'),
+    erase=_erase,
 )
-
-
-def _run(arguments: argparse.Namespace) -> dict[str, Any]:
-    analysis = open_chosen(arguments)
-    if arguments.force:
-        shutil.rmtree(analysis.folder / 'pictures', ignore_errors=True)
-    result = STAGE.get(analysis, arguments.force, details=arguments.details)
-    print(f'{analysis.folder / "pictures"}:', table(result), sep='\n\n')
-    return storage.to_json(result)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = command.make_parser('pictures', __doc__)
-    parser.add_argument(
-        '--details',
-        type=int,
-        default=400,
-        help='maximum number of images with large pictures; default: %(default)s',
-    )
-    parser.add_argument('--force', action='store_true', help='write all pictures again')
-    return command.run_command(parser.parse_args(argv), _run)
+main = STAGE.main

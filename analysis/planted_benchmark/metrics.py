@@ -17,14 +17,9 @@ SLICE_RECALL = SLICE_PRECISION = 0.5
 
 
 def colour_histograms(images: np.ndarray, bins: int = 4) -> np.ndarray:
-    """Joint RGB histograms of which Euclidean distances are Hellinger distances.
+    """Joint RGB histograms, of which Euclidean distances are Hellinger distances.
 
-    Args:
-      images: uint8 `[B, H, W, 3]`.
-      bins: per channel.
-
-    Returns:
-      float32 `[B, bins³]`, square roots of shares of the pixels.
+    From images uint8 `[B, H, W, 3]` to float32 `[B, bins³]`, square roots of shares of the pixels.
     """
     digits = images.reshape(len(images), -1, 3).astype(np.int64) * bins // 256
     codes = digits @ np.array([bins**2, bins, 1])
@@ -60,19 +55,15 @@ def slice_overlap(inside: np.ndarray, planted: np.ndarray) -> dict[str, float | 
 
 
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
-    """Mean precision at the place of each positive in a ranking, highest score first.
+    """Mean precision at the place of each positive bool `[N]` in a ranking, highest score first.
 
-    Args:
-      score: float `[N]`; -inf for what is not ranked at all.
-      positive: bool `[N]`.
-
-    Returns:
-      The average precision in [0, 1]; equal scores count as one place. None without positives.
+    A score of -inf is for what is not ranked at all. Equal scores count as one place. None without
+    positives.
     """
     if not positive.any():
         return None
-    places = stats.rankdata(-score, method='max')
-    return float(np.mean([positive[places <= place].mean() for place in places[positive]]))
+    finite = score.clip(np.finfo(np.float64).min)  # as scikit-learn asks for
+    return float(sklearn_metrics.average_precision_score(positive, finite))
 
 
 def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:
@@ -92,11 +83,8 @@ def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:
 def softmin_quality(probability: np.ndarray, temperature: float = 0.1) -> float:
     """Quality of a whole label, low for a bad one: the softmin over its pixels.
 
-    The default of cleanlab 2.9 for segmentation (Lad and Mueller 2023).
-
-    Args:
-      probability: `[n]`, of the given class in each counted pixel.
-      temperature: the lower, the more the worst pixels count.
+    `probability` is that of the given class in each counted pixel, `[n]`. This is the default of
+    cleanlab 2.9 for segmentation (Lad and Mueller 2023).
     """
     return float(probability @ special.softmax((1 - probability) / temperature))
 
@@ -116,20 +104,14 @@ def matched_regions(
       `score` `[Q]` and `positive` bool `[Q]` for `average_precision`: the regions without those
       that find an error again, and the errors that no region finds with score -inf.
     """
-    planted, found = set(planted_images), set()
-    ranked, positive = [], []
-    for row in np.argsort(-score, kind='stable'):
-        number = int(image[row])
-        hit = bool(overlap[row]) and number in planted
-        if hit and number in found:
-            continue
-        found |= {number} if hit else set()
-        ranked.append(score[row])
-        positive.append(hit)
-    missed = len(planted - found)
-    ranked += [-np.inf] * missed
-    positive += [True] * missed
-    return np.array(ranked, np.float64), np.array(positive, np.bool_)
+    hit = overlap & np.isin(image, planted_images)
+    order = np.argsort(-score, kind='stable')
+    _, first = np.unique(image[order[hit[order]]], return_index=True)
+    again = np.delete(order[hit[order]], first)  # all but the best hit of each image
+    order = order[~np.isin(order, again)]
+    missed = len(planted_images) - len(first)
+    ranked = np.concatenate([score[order], np.full(missed, -np.inf)])
+    return ranked, np.concatenate([hit[order], np.ones(missed, np.bool_)])
 
 
 def coverage(
@@ -139,7 +121,6 @@ def coverage(
     num_samples: int = 1000,
     num_resamples: int = 1000,
     seed: int = 0,
-    progress: bool = False,
 ) -> dict[str, float]:
     """How often the intervals of `metrics.summarize` contain what they are about.
 
@@ -152,23 +133,21 @@ def coverage(
       num_samples: number of samples.
       num_resamples: bootstrap resamples of each.
       seed: of the samples.
-      progress: show a bar.
 
     Returns:
       Shares of the samples: of `iou/<class>`, `image_iou/<class>`, `mean_iou_foreground` and
       `mean_image_iou`. A score that the population does not have is left out.
     """
     rng = np.random.default_rng(seed)
-    truth = metrics.summarize(population, class_names, num_resamples=0)
-    truth = {key: value for key, value in _flat(truth).items() if value is not None}
-    contained = dict.fromkeys(truth, 0)
-    for number in tqdm(range(num_samples), 'coverage', unit='sample', disable=not progress):
+    truth = _flat(metrics.summarize(population, class_names, num_resamples=0))
+    contained = {key: 0 for key, value in truth.items() if value is not None}
+    for number in tqdm(range(num_samples), 'coverage', unit='sample'):
         sample = population[rng.integers(len(population), size=len(population))]
         summary = metrics.summarize(
             sample, class_names, num_resamples=num_resamples, seed=seed + number
         )
         for key, (low, high) in _flat(summary['intervals']).items():
-            if key in truth and low is not None:  # a sample may be without the class
+            if key in contained and low is not None:  # a sample may be without the class
                 contained[key] += low <= truth[key] <= high
     return {key: count / num_samples for key, count in contained.items()}
 
@@ -185,85 +164,63 @@ def _flat(summary: Mapping) -> dict[str, Any]:
 
 def share_interval(count: int, number: int) -> tuple[float, float]:
     """95 % interval of a probability after `count` of `number` (Clopper and Pearson 1934)."""
-    result = stats.binomtest(count, number).proportion_ci(0.95, 'exact')
-    return float(result.low), float(result.high)
+    low, high = stats.binomtest(count, number).proportion_ci()
+    return float(low), float(high)
+
+
+def false_findings(
+    find: Callable[[np.ndarray, int], Any], num_images: int, num_tables: int, seed: int = 0
+) -> int:
+    """Number of permuted tables in which anything is found: each such finding is false.
+
+    Args:
+      find: finds something, or nothing, after permuting the performance by an order of the images,
+        int `[N]`; its other argument is a seed.
+      num_images: N.
+      num_tables: number of permuted tables.
+      seed: of the permutations.
+    """
+    rng = np.random.default_rng(seed)
+    tables = tqdm(range(num_tables), 'null tables', unit='table')
+    return sum(bool(find(rng.permutation(num_images), seed + number)) for number in tables)
 
 
 def false_discoveries(
     columns: Mapping[str, np.ndarray],
     performance: Mapping[str, np.ndarray],
     confounders: Mapping[str, str],
-    *,
     num_tables: int = 1000,
     level: float = 0.05,
-    seed: int = 0,
-    progress: bool = False,
 ) -> int:
     """Number of permuted tables in which `rank_correlation.correlate` discovers anything.
 
-    The metrics are permuted over the images, together. So no column is associated with any of them
-    and every discovery is false: the share of tables with one is the false discovery rate.
-
-    Args:
-      columns, performance, confounders: of `correlate`.
-      num_tables: number of permuted tables.
-      level: a discovery has an adjusted p-value, marginal or conditional, of at most this.
-      seed: of the permutations.
-      progress: show a bar.
+    The metrics are permuted together, so no column is associated with any of them. A discovery has
+    an adjusted p-value, marginal or conditional, of at most `level`.
     """
-    rng = np.random.default_rng(seed)
-    number = len(next(iter(columns.values())))
-    discovered = 0
-    for _ in tqdm(range(num_tables), 'null tables', unit='table', disable=not progress):
-        order = rng.permutation(number)
+
+    def find(order: np.ndarray, _: int) -> bool:
         permuted = {name: values[order] for name, values in performance.items()}
         found = rank_correlation.correlate(columns, permuted, confounders)
-        discovered += any((found[key] <= level).any() for key in ('q', 'partial_q'))
-    return discovered
+        return any((found[key] <= level).any() for key in ('q', 'partial_q'))
 
-
-def null_slices(
-    find: Callable[[np.ndarray, int], Sequence],
-    num_images: int,
-    num_tables: int,
-    seed: int = 0,
-    progress: bool = False,
-) -> int:
-    """Number of permuted tables that yield a slice.
-
-    Args:
-      find: the slices that are found after permuting the performance by an order of the images
-        `[N]`, with a seed.
-      num_images: N.
-      num_tables: number of permuted tables.
-      seed: of the permutations.
-      progress: show a bar.
-    """
-    rng = np.random.default_rng(seed)
-    tables = tqdm(range(num_tables), 'null tables, slices', unit='table', disable=not progress)
-    return sum(bool(find(rng.permutation(num_images), seed + number)) for number in tables)
+    return false_findings(find, len(next(iter(columns.values()))), num_tables)
 
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """A measure over scene seeds.
+    """A measure over scene seeds."""
 
-    Attributes:
-      mean: over the seeds that have it; None if none has.
-      interval: its 95 % confidence interval; None if there are too few values.
-      values: by seed, None where it does not exist.
-    """
-
-    mean: float | None
+    mean: float | None  # over the seeds that have it; None if none has
+    # Its 95 % confidence interval; None if there are too few values.
     interval: tuple[float, float] | None
-    values: tuple[float | None, ...]
+    values: tuple[float | None, ...]  # by seed, None where it does not exist
 
 
 def mean_over_seeds(values: Sequence[float | None]) -> Measure:
-    """The mean of the values that exist, with Student's interval of two or more."""
+    """The mean of the values that exist, with Student's interval if there are at least two."""
     known = np.array([value for value in values if value is not None], np.float64)
-    interval = None
+    mean, interval = (float(known.mean()) if len(known) else None), None
     if len(known) > 1:
-        half = stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / len(known) ** 0.5
-        interval = float(known.mean() - half), float(known.mean() + half)
-    return Measure(float(known.mean()) if len(known) else None, interval, tuple(values))
+        low, high = stats.t.interval(0.95, len(known) - 1, mean, stats.sem(known))
+        interval = float(low), float(high)
+    return Measure(mean, interval, tuple(values))

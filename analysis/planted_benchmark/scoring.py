@@ -24,10 +24,22 @@ from analysis.clusters.schema import Clusters
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.label_issues.schema import LabelIssues
-from analysis.planted_benchmark import metrics as truth_metrics
 from analysis.planted_benchmark import pointing_game
+from analysis.planted_benchmark.metrics import (
+    average_precision,
+    colour_histograms,
+    coverage,
+    false_discoveries,
+    false_findings,
+    matched_regions,
+    neighbour_auroc,
+    precision_at_k,
+    recall_at_number,
+    slice_overlap,
+    softmin_quality,
+)
 from analysis.predictions.schema import Predictions
-from analysis.samples.schema import Samples, columns, numbers
+from analysis.samples.schema import Samples, numbers_of
 from analysis.similar.neighbours import neighbours
 from analysis.similar.schema import Similar
 from analysis.similarity_map.schema import SimilarityMap
@@ -37,9 +49,10 @@ from analysis.slices.search import LEVEL as SLICE_LEVEL
 from analysis.slices.search import find_slices
 from analysis.slices.stage import metric_values
 from analysis.stage import artifacts
+from analysis.stage.forward import forward
 from analysis.stage.run import Analysis
-from segmentation import evaluate, metrics, scenes
-from segmentation.data import input_pipeline, masks
+from segmentation import metrics, scenes
+from segmentation.data import masks
 
 NEIGHBOURS = 10
 # Where a hard slice shows in the metadata, and whether the loss rises (1) or falls (-1) with it.
@@ -91,16 +104,6 @@ def random_network(analysis: Analysis, seed: int = 0) -> Analysis:
     return dataclasses.replace(analysis, run=dataclasses.replace(run, variables=variables))
 
 
-def image_histograms(analysis: Analysis) -> np.ndarray:
-    """Colour histograms of all images at the network's resolution, float32 `[N, 64]`."""
-    batches = input_pipeline.evaluation_batches(
-        analysis.examples, batch_size=analysis.run.config.eval_batch_size
-    )
-    return np.concatenate(
-        [truth_metrics.colour_histograms(b['image'][b['index'] >= 0]) for b in batches]
-    )
-
-
 def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
     """Clusters, neighbours and map against scene types and attributes.
 
@@ -111,29 +114,31 @@ def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float
     embedding = artifacts.load(analysis, Embeddings).points
     found = artifacts.load(analysis, Clusters)
     untrained = embeddings.compute(random_network(analysis), dimensions=embedding.shape[1])
-    spaces = {'ours': embedding, 'colour histograms': image_histograms(analysis),
-              'random encoder': untrained.points}  # fmt: skip
+    histograms = [
+        colour_histograms(analysis.examples[row]['image'][None]) for row in range(len(analysis))
+    ]
+    spaces = {
+        'ours': embedding,
+        'colour histograms': np.concatenate(histograms),
+        'random encoder': untrained.points,
+    }
     agreement: dict[str, float] = {}
+    precision = f'similar/precision@{NEIGHBOURS} by scene type'
     result: dict[str, float | None] = {'clusters/number': len(found.centroids)}
     for name, points in spaces.items():
         label = found.label if name == 'ours' else partition.cluster(points).label
         agreement[name] = float(sklearn_metrics.adjusted_mutual_info_score(types, label))
         result[f'clusters/AMI with scene type, {name}'] = agreement[name]
         near, _ = neighbours(points, NEIGHBOURS)
-        result[f'similar/precision@{NEIGHBOURS} by scene type, {name}'] = (
-            truth_metrics.precision_at_k(near, types)
-        )
+        result[f'{precision}, {name}'] = precision_at_k(near, types)
         for attribute in scenes.ATTRIBUTES:
             has = np.array([attribute in entry['attributes'] for entry in truth])
-            result[f'attributes/AUROC by neighbours, {attribute}, {name}'] = (
-                truth_metrics.neighbour_auroc(near, has)
-            )
+            measure = f'attributes/AUROC by neighbours, {attribute}, {name}'
+            result[measure] = neighbour_auroc(near, has)
     for name in list(spaces)[1:]:
         result[f'clusters/AMI above {name}'] = agreement['ours'] - agreement[name]
     near = artifacts.load(analysis, Similar).index[:, :NEIGHBOURS]
-    result[f'similar/precision@{NEIGHBOURS} by scene type, fetched'] = truth_metrics.precision_at_k(
-        near, types
-    )
+    result[f'{precision}, fetched'] = precision_at_k(near, types)
     maps = artifacts.load(analysis, SimilarityMap)
     for dimension, projected in ((2, maps.map_2d), (3, maps.map_3d)):
         result[f'map/trustworthiness, {dimension}-D'] = float(
@@ -178,26 +183,23 @@ def label_issues(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float |
         for name, positive in groups.items():
             kept = positive | (errors == '')
             precision, baseline = (
-                truth_metrics.average_precision(score[kept], positive[kept])
-                for score in (ours, quality)
+                average_precision(score[kept], positive[kept]) for score in (ours, quality)
             )
+            recall = recall_at_number(ours[kept], positive[kept])
             measured[f'label issues/average precision, {name}'] = precision
             measured[f'label issues/average precision of softmin, {name}'] = baseline
-            measured[f'label issues/recall at the planted number, {name}'] = (
-                truth_metrics.recall_at_number(ours[kept], positive[kept])
-            )
+            measured[f'label issues/recall at the planted number, {name}'] = recall
             if precision is not None and baseline is not None:
                 measured[f'label issues/above the baseline, {name}'] = precision - baseline
         mine = [row for row in regions if row['kind'] == issue]
-        ranked = truth_metrics.matched_regions(
+        ranked = matched_regions(
             np.array([region['row'] for region in mine], np.int64),
             np.array([_lies_on_error(region, truth[region['row']]) for region in mine], np.bool_),
             np.array([region['score'] for region in mine], np.float64),
             np.flatnonzero(np.isin(errors, kinds)).tolist(),
         )
-        measured[f'label issues/average precision of regions, {issue}'] = (
-            truth_metrics.average_precision(*ranked)
-        )
+        measure = f'label issues/average precision of regions, {issue}'
+        measured[measure] = average_precision(*ranked)
     return measured
 
 
@@ -206,30 +208,22 @@ def _lies_on_error(region: dict, entry: dict) -> bool:
     if not entry['error']:
         return False
     mask = entry['objects'][entry['error']['object']]['mask']
-    left, top, width, height = mask_utils.toBbox(mask) / np.tile(mask['size'][::-1], 2)
-    left, top, right, bottom = (
-        left - 0.2 * width, top - 0.2 * height, left + 1.2 * width, top + 1.2 * height
-    )  # fmt: skip
-    common = max(0, min(right, region['right']) - max(left, region['left']))
-    common *= max(0, min(bottom, region['bottom']) - max(top, region['top']))
-    area = (region['right'] - region['left']) * (region['bottom'] - region['top'])
-    return common >= 0.5 * area
+    corner, size = np.split(mask_utils.toBbox(mask) / np.tile(mask['size'][::-1], 2), 2)
+    low = np.array([region['left'], region['top']])
+    high = np.array([region['right'], region['bottom']])
+    common = np.minimum(high, corner + 1.2 * size) - np.maximum(low, corner - 0.2 * size)
+    return bool(common.clip(0).prod() >= 0.5 * (high - low).prod())
 
 
 def _label_quality(analysis: Analysis) -> np.ndarray:
     """`softmin_quality` of each image, float64 `[N]`."""
-    run = analysis.run
-    predict = evaluate.make_predict(run.model, run.config.data.input_range)
-    batches = input_pipeline.evaluation_batches(
-        analysis.examples, batch_size=run.config.eval_batch_size
-    )
-    variables, quality = evaluate.replicate(run.variables), []
-    for batch, logits in evaluate.predictions(predict, variables, batches):
+    quality = []
+    for rows, batch, logits in forward(analysis, 'label quality'):
         probability = special.softmax(np.asarray(logits, np.float64), axis=-1)
-        for label, seen in zip(batch['label'][batch['index'] >= 0], probability, strict=False):
+        for label, seen in zip(batch['label'][: len(rows)], probability, strict=False):
             counted = label != masks.IGNORE
             given = np.take_along_axis(seen[counted], label[counted, None].astype(int), 1)[:, 0]
-            quality.append(truth_metrics.softmin_quality(given) if len(given) else 1.0)
+            quality.append(softmin_quality(given) if len(given) else 1.0)
     return np.array(quality)
 
 
@@ -246,10 +240,7 @@ def performance(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | 
         row = tests.get((column, 'loss'))
         both = ((row.q, row.rho), (row.partial_q, row.partial_rho)) if row else ()
         associated.append(
-            any(
-                q is not None and rho is not None and q <= LEVEL and rho * sign > 0
-                for q, rho in both
-            )
+            any(q is not None and q <= LEVEL and (rho or 0) * sign > 0 for q, rho in both)
         )
         result[f'associations/{name}: {column} with loss'] = float(associated[-1])
     result['associations/share of the planted that is found'] = float(np.mean(associated))
@@ -264,10 +255,10 @@ def performance(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | 
             if planted[known].any():
                 excess = values[planted[known]].mean() - values[hard[known] == ''].mean()
                 result[f'slices/{name}: {metric} minus that of ordinary scenes'] = float(excess)
-        overlaps = [truth_metrics.slice_overlap(inside, planted) for inside in confirmed]
-        nothing = {'precision': 0.0, 'recall': 0.0, 'found': False}
+        overlaps = [slice_overlap(inside, planted) for inside in confirmed]
         best = max(
-            [nothing, *overlaps], key=lambda o: (o['found'], min(o['precision'], o['recall']))
+            [{'precision': 0.0, 'recall': 0.0, 'found': False}, *overlaps],
+            key=lambda overlap: (overlap['found'], min(overlap['precision'], overlap['recall'])),
         )
         discovered.append(best['found'])
         for key in ('precision', 'recall'):
@@ -280,14 +271,9 @@ def performance(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | 
 def null_tables(analysis: Analysis, num_tables: int) -> dict[str, tuple[int, int]]:
     """Shares of permuted tables that yield an association and a slice; see `metrics`."""
     table = artifacts.load(analysis, Samples).table
-    metadata, measured = (
-        {name: numbers(table, name) for name in columns(table, role)}
-        for role in ('metadata', 'metric')
-    )
+    metadata, measured = numbers_of(table, 'metadata'), numbers_of(table, 'metric')
     confounders = {name: confounder(name) for name in measured}
-    discovered = truth_metrics.false_discoveries(
-        metadata, measured, confounders, num_tables=num_tables, level=LEVEL, progress=True
-    )
+    discovered = false_discoveries(metadata, measured, confounders, num_tables, LEVEL)
     conditions = load_columns(analysis)
     values_of = {metric: metric_values(metric, table, analysis.class_names) for metric in METRICS}
 
@@ -299,7 +285,7 @@ def null_tables(analysis: Analysis, num_tables: int) -> dict[str, tuple[int, int
             found += find_slices(here, permuted, seed, SLICE_LEVEL / len(METRICS))[1]
         return found
 
-    sliced = truth_metrics.null_slices(find, len(table), num_tables, progress=True)
+    sliced = false_findings(find, len(table), num_tables)
     return {
         'null tables/share with a discovery': (discovered, num_tables),
         'null tables/share with a slice': (sliced, num_tables),
@@ -320,7 +306,7 @@ def interval_coverage(analysis: Analysis, num_samples: int) -> dict[str, tuple[i
         'iou': metrics.effective_images(counts),
         'image_iou': (~np.isnan(metrics.iou(counts))).sum(0),
     }
-    covered = truth_metrics.coverage(counts, names, num_samples=num_samples, progress=True)
+    covered = coverage(counts, names, num_samples=num_samples)
     shares = {}
     for score, share in covered.items():
         metric, _, name = score.partition('/')

@@ -9,8 +9,8 @@ from typing import ClassVar
 from matplotlib.figure import Figure
 
 from analysis.figures import palette
-from analysis.planted_benchmark import metrics as truth_metrics
-from analysis.planted_benchmark.metrics import Measure
+from analysis.figures.bars import plain
+from analysis.planted_benchmark.metrics import Measure, mean_over_seeds, share_interval
 from analysis.stage.artifacts import Result
 from segmentation import markdown, scenes
 
@@ -19,40 +19,27 @@ NOT_MEASURED = Measure(None, None, ())
 
 @dataclasses.dataclass(frozen=True)
 class SeedScores(Result):
-    """Scores of the analysis on the scenes of a seed.
-
-    Attributes:
-      measures: by name, `<group>/<measure>`.
-      shares: (count, number) by name.
-    """
+    """Scores of the analysis on the scenes of a seed."""
 
     NAME: ClassVar[str] = 'truth_scores'
     VERSION: ClassVar[int] = 4
 
-    measures: dict[str, float | None]
-    shares: dict[str, tuple[int, int]]
+    measures: dict[str, float | None]  # by name, `<group>/<measure>`
+    shares: dict[str, tuple[int, int]]  # (count, number) by name
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The benchmark's result.
+    """The benchmark's result."""
 
-    Attributes:
-      command: that made it.
-      seeds: of the scenes.
-      train, val: number of scenes of a seed for training and for the analysis.
-      measures: over the seeds, by name.
-      asked: the targets in words, by name of the measure.
-      met: whether each target is met.
-    """
-
-    command: str
-    seeds: tuple[int, ...]
+    command: str  # that made it
+    seeds: tuple[int, ...]  # of the scenes
+    # train, val: number of scenes of a seed for training and for the analysis.
     train: int
     val: int
-    measures: dict[str, Measure]
-    asked: dict[str, str]
-    met: dict[str, bool]
+    measures: dict[str, Measure]  # over the seeds, by name
+    asked: dict[str, str]  # the targets in words, by name of the measure
+    met: dict[str, bool]  # whether each target is met
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +56,11 @@ class Target:
 
     def met(self, measure: Measure) -> bool:
         """Whether a measure meets the target; False if it could not be measured."""
-        mean, interval = measure.mean, measure.interval or (-math.inf, math.inf)
+        mean, (low, high) = measure.mean, measure.interval or (-math.inf, math.inf)
         # With rounding errors, the mean of 4, 5 and 3 of 5 may be below 0.8.
         if mean is None or not self.low - 1e-9 <= mean <= self.high + 1e-9:
             return False
-        return (not self.surely or interval[0] > self.low) and (
-            self.most == math.inf or interval[1] <= self.most
-        )
+        return not (self.surely and low <= self.low) and high <= self.most
 
     def __str__(self) -> str:
         if self.surely:
@@ -119,14 +104,14 @@ def summarize(per_seed: Sequence[SeedScores]) -> dict[str, Measure]:
     means with Student's.
     """
     result = {
-        name: truth_metrics.mean_over_seeds([seed.measures.get(name) for seed in per_seed])
+        name: mean_over_seeds([seed.measures.get(name) for seed in per_seed])
         for name in dict.fromkeys(name for seed in per_seed for name in seed.measures)
     }
     for name in dict.fromkeys(name for seed in per_seed for name in seed.shares):
         counts = [seed.shares[name] for seed in per_seed if name in seed.shares]
         count, number = (sum(column) for column in zip(*counts, strict=True))
         values = tuple(count / number for count, number in counts)
-        interval = truth_metrics.share_interval(count, number)
+        interval = share_interval(count, number)
         result[name] = Measure(count / number, interval, values)
     return result
 
@@ -178,29 +163,25 @@ def figure(report: Report, targets: Mapping[str, Target], path: pathlib.Path) ->
     names = [name for name in targets if report.measures.get(name, NOT_MEASURED).mean is not None]
     picture = Figure(figsize=(9.5, 1.4 + 0.36 * len(names)), layout='constrained')
     axis = picture.subplots()
-    colors = {True: palette.BLUE, False: palette.VERMILLION}
     for place, name in enumerate(names):
         measure, target, met = report.measures[name], targets[name], report.met[name]
+        color, marker = (palette.BLUE, 'o') if met else (palette.VERMILLION, 'X')
         if measure.interval:
-            axis.hlines(place, *measure.interval, color=colors[met], linewidth=2)
-        values = [value for value in measure.values if value is not None]
+            axis.hlines(place, *measure.interval, color=color, linewidth=2)
+        mean, *values = (x for x in (measure.mean, *measure.values) if x is not None)
         axis.plot(values, [place] * len(values), '.', color=palette.GRAY, markersize=5, zorder=3)
-        marker = 'o' if met else 'X'
-        axis.plot([measure.mean], [place], marker, color=colors[met], markersize=8, zorder=4)
+        axis.plot([mean], [place], marker, color=color, markersize=8, zorder=4)
         bounds = [bound for bound in (target.low, target.high) if math.isfinite(bound)]
         axis.vlines(bounds, place - 0.4, place + 0.4, color='black', linewidth=1.6)
-    axis.set_yticks(range(len(names)), [name.replace('$', r'\$') for name in names])
+    axis.set_yticks(range(len(names)), [plain(name) for name in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xlim(min(-0.02, axis.get_xlim()[0]), 1.02)
     axis.grid(axis='x', color='0.9')
     axis.set_axisbelow(True)
-    handles = [
-        axis.plot([], [], 'o', color=colors[True], label='met')[0],
-        axis.plot([], [], 'X', color=colors[False], label='missed')[0],
-        axis.plot([], [], '.', color=palette.GRAY, label='a seed')[0],
-        axis.plot([], [], '|', color='black', markersize=12, label='target')[0],
-    ]
-    axis.legend(
-        handles=handles, loc='lower center', bbox_to_anchor=(0.5, 1), ncols=4, frameon=False
-    )
+    for marker, color, size, label in (
+        ('o', palette.BLUE, 6, 'met'), ('X', palette.VERMILLION, 6, 'missed'),
+        ('.', palette.GRAY, 6, 'a seed'), ('|', 'black', 12, 'target'),
+    ):  # fmt: skip
+        axis.plot([], [], marker, color=color, markersize=size, label=label)
+    axis.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
     picture.savefig(path, dpi=150)

@@ -13,28 +13,24 @@ import zlib
 import jax
 import numpy as np
 import pyarrow
-from tqdm import tqdm
 
 from analysis.predictions.schema import Predictions
 from analysis.stage.contract import Stage
+from analysis.stage.forward import forward
 from analysis.stage.run import Analysis
 from segmentation import evaluate, markdown, metrics
-from segmentation.data import input_pipeline
 from segmentation.data.masks import IGNORE
 
 _BINS = 15  # of confidence, for the calibration error
 
 _COUNTS = pyarrow.list_(pyarrow.int32())
+# Columns of numbers, and their units.
+_NUMBERS = {
+    'loss': 'nats per pixel', 'confidence': '0–1', 'entropy': 'nats', 'calibration_error': '0–1'
+}  # fmt: skip
 _SCHEMA = pyarrow.schema(
-    [
-        *(
-            (name, pyarrow.float64())
-            for name in ('loss', 'confidence', 'entropy', 'calibration_error')
-        ),
-        ('confusion', _COUNTS),
-        ('confusion_original', _COUNTS),
-        ('class_map', pyarrow.binary()),
-    ]
+    [(name, pyarrow.float64()) for name in _NUMBERS]
+    + [('confusion', _COUNTS), ('confusion_original', _COUNTS), ('class_map', pyarrow.binary())]
 )
 
 
@@ -52,11 +48,8 @@ def image_scores(
 ) -> dict[str, float | None]:
     """Confidence, entropy and calibration error of an image; None where no pixel counts.
 
-    Args:
-      label: uint8 `[S, S]`, 255 for pixels that do not count.
-      predicted: most probable class, integer `[S, S]`.
-      confidence: its probability, float32 `[S, S]`.
-      entropy: in nats, float32 `[S, S]`.
+    All arrays are `[S, S]`: labels, 255 for pixels that do not count; most probable classes; their
+    probabilities; entropies in nats.
     """
     valid = label != IGNORE
     if not valid.any():
@@ -74,13 +67,7 @@ def image_scores(
 def describe_batch(
     logits: jax.Array, label: np.ndarray, num_classes: int
 ) -> list[dict[str, float | None | bytes | np.ndarray]]:
-    """Rows of the table, without `confusion_original`, for a batch.
-
-    Args:
-      logits: float32 `[B, S, S, C]`.
-      label: uint8 `[B, S, S]`.
-      num_classes: C.
-    """
+    """Rows of the table, without `confusion_original`, for logits `[B, S, S, C]` and labels."""
     loss = np.asarray(evaluate.image_loss(logits, label)).tolist()
     classes, confidence, entropy = (np.asarray(part) for part in _pixel_scores(logits))
     return [
@@ -96,54 +83,37 @@ def describe_batch(
 
 def compute(analysis: Analysis) -> Predictions:
     """One pass over the images, in bounded memory but for the result."""
-    run, examples, num_classes = analysis.run, analysis.examples, len(analysis.class_names)
-    predict = evaluate.make_predict(run.model, run.config.data.input_range)
-    batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)
-    results = evaluate.predictions(predict, evaluate.replicate(run.variables), batches)
-    parts = []
+    config, num_classes, parts = analysis.config, len(analysis.class_names), []
 
     def original(index: int, logits: np.ndarray) -> np.ndarray:
-        label = examples.full_label(index)
+        label = analysis.examples.full_label(index)
         predicted = evaluate.enlarge_and_classify(logits, *label.shape)
         return metrics.confusion_matrix(label, predicted, num_classes).ravel()
 
-    title = f'predictions, {analysis.split} at step {analysis.step}'
-    with (
-        tqdm(total=len(examples), desc=title, unit='img') as bar,
-        concurrent.futures.ThreadPoolExecutor(run.config.data.threads) as pool,
-    ):
-        for batch, logits in results:
-            indices = batch['index'][batch['index'] >= 0].tolist()
+    with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
+        for indices, batch, logits in forward(analysis, 'predictions'):
             enlarged = pool.map(original, indices, np.asarray(logits))
-            rows = describe_batch(logits, batch['label'], num_classes)
+            described = describe_batch(logits, batch['label'], num_classes)
             rows = [
                 {**row, 'confusion_original': counts}
-                for row, counts in zip(rows, enlarged, strict=False)
+                for row, counts in zip(described, enlarged, strict=False)
             ]
             parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=_SCHEMA))
-            bar.update(len(rows))
     images = pyarrow.Table.from_batches(parts, _SCHEMA)
-    return Predictions(run.config.data.image_size, num_classes, images)
+    return Predictions(config.data.image_size, num_classes, images)
 
 
 def table(result: Predictions) -> str:
     """How the numbers are distributed over the images."""
     rows = []
-    for name, unit in (
-        ('loss', 'nats per pixel'), ('confidence', '0–1'), ('entropy', 'nats'),
-        ('calibration_error', '0–1'),
-    ):  # fmt: skip
+    for name, unit in _NUMBERS.items():
         values = result.column(name)
         spread = np.nanpercentile(values, [5, 50, 95]) if len(values) else []
         rows.append((name, unit, f'{np.nanmean(values):.4g}', *(f'{x:.4g}' for x in spread)))
     header = ('number', 'unit', 'mean', '5 %', 'median', '95 %')
     size = sum(map(len, result.images['class_map'].to_pylist())) / max(1, len(result.images))
-    return '\n\n'.join(
-        [
-            f'{len(result.images)} images; {size:.0f} bytes per class map.',
-            markdown.table(header, rows),
-        ]
-    )
+    text = f'{len(result.images)} images; {size:.0f} bytes per class map.'
+    return f'{text}\n\n{markdown.table(header, rows)}'
 
 
 STAGE = Stage(Predictions, __doc__, compute, table)

@@ -8,6 +8,7 @@ description as Parquet field metadata (`samples/schema.py`), and prints a summar
 
 import concurrent.futures
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -122,35 +123,20 @@ def image_metrics(
       class_names: C of them, background first.
     """
     confusions = predicted.confusions()
-    ious = metrics.iou(confusions)
-    scalars = predicted.images.select(
-        ['loss', 'confidence', 'entropy', 'calibration_error']
-    ).to_pylist()
-    rows: list[dict[str, float | None]] = []
-    for confusion, iou, scalar in zip(confusions, ious, scalars, strict=True):
-        counted = confusion.sum()
-        if not counted:
-            rows.append({})
-            continue
-        exists = ~np.isnan(iou)
-        rows.append(
-            {
-                **scalar,
-                **{
-                    f'iou_{name}': float(value) if there else None
-                    for name, value, there in zip(class_names, iou, exists, strict=True)
-                },
-                'mean_iou_foreground': float(iou[1:][exists[1:]].mean())
-                if exists[1:].any()
-                else None,
-                'pixel_accuracy': float(np.trace(confusion) / counted),
-                **{
-                    f'percent_{name}': 100 * float(count / counted)
-                    for name, count in zip(class_names, confusion.sum(1), strict=True)
-                },
-            }
-        )
-    return rows
+    counted, ious = confusions.sum((1, 2)), metrics.iou(confusions)
+    scalars = ('loss', 'confidence', 'entropy', 'calibration_error')
+    columns = {name: predicted.column(name) for name in scalars}
+    columns |= {f'iou_{name}': iou for name, iou in zip(class_names, ious.T, strict=True)}
+    foreground = np.ma.masked_invalid(ious[:, 1:]).mean(1)
+    columns['mean_iou_foreground'] = np.ma.filled(foreground, np.nan)
+    columns['pixel_accuracy'] = np.trace(confusions, axis1=1, axis2=2) / counted.clip(1)
+    shares = 100 * (confusions.sum(2) / counted.clip(1)[:, None])
+    columns |= {f'percent_{name}': share for name, share in zip(class_names, shares.T, strict=True)}
+    values = np.stack(list(columns.values()), 1)
+    return [
+        {name: None if x != x else x for name, x in zip(columns, row, strict=True) if any_pixel}
+        for row, any_pixel in zip(values.tolist(), counted, strict=True)
+    ]
 
 
 def compute(analysis: Analysis) -> Samples:
@@ -179,15 +165,12 @@ def compute(analysis: Analysis) -> Samples:
         }
 
     title = f'samples, {analysis.split} at step {analysis.step}'
-    parts, block = [], 256
-    with (
-        tqdm(total=len(examples), desc=title, unit='img') as bar,
-        concurrent.futures.ThreadPoolExecutor(analysis.config.data.threads) as pool,
-    ):
-        for start in range(0, len(examples), block):
-            rows = list(pool.map(describe, range(start, min(start + block, len(examples)))))
-            parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=fields))
-            bar.update(len(rows))
+    with concurrent.futures.ThreadPoolExecutor(analysis.config.data.threads) as pool:
+        found = pool.map(describe, range(len(examples)))
+        rows = iter(tqdm(found, total=len(examples), desc=title, unit='img'))
+        # In blocks, so that few rows are dictionaries at a time.
+        blocks = iter(lambda: list(itertools.islice(rows, 256)), [])
+        parts = [pyarrow.RecordBatch.from_pylist(block, schema=fields) for block in blocks]
     return schema.summarize(pyarrow.Table.from_batches(parts, fields))
 
 
@@ -205,6 +188,10 @@ def table(result: Samples) -> str:
     others = {name: column for name, column in result.metadata.items() if name not in counts}
     found = [(name, column) for name, column in counts.items() if column.images_above_0]
     found.sort(key=lambda item: -(item[1].images_above_0 or 0))
+    categories = (
+        (name.removeprefix('count_'), f'{c.n}', f'{c.images_above_0}', f'{c.mean:.3g}')
+        for name, c in found
+    )
     return '\n\n'.join(
         [
             f'{result.num_images} images. Metrics:',
@@ -214,15 +201,7 @@ def table(result: Samples) -> str:
             f'Categories, of which {len(counts) - len(found)} never occur:',
             markdown.table(
                 ('category', 'completely annotated in', 'images with it', 'instances per image'),
-                (
-                    (
-                        name.removeprefix('count_'),
-                        str(column.n),
-                        str(column.images_above_0),
-                        f'{column.mean:.3g}',
-                    )
-                    for name, column in found
-                ),
+                categories,
             ),
         ]
     )

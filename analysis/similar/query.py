@@ -32,12 +32,7 @@ class Neighbour:
 def find(
     analysis: Analysis, k: int, image: int | pathlib.Path
 ) -> tuple[np.ndarray, list[Neighbour]]:
-    """Finds the images most similar to one image.
-
-    Args:
-      analysis: among which images; its embeddings are needed.
-      k: number of neighbours.
-      image: id of an image of the analysis, or an image file.
+    """Finds the k images most similar to one image: an id of the analysis, or an image file.
 
     Returns:
       The image, uint8 `[S, S, 3]`, and its neighbours, nearest first.

@@ -10,34 +10,21 @@ from analysis.stage.artifacts import Result
 
 @dataclasses.dataclass(frozen=True)
 class Distances:
-    """Medians over the images.
+    """Medians over the images."""
 
-    Attributes:
-      nearest: distance of the nearest neighbour.
-      farthest: distance of the last of the k.
-    """
-
-    nearest: float
-    farthest: float
+    nearest: float  # distance of the nearest neighbour
+    farthest: float  # distance of the last of the k
 
 
 @dataclasses.dataclass(frozen=True)
 class Similar(Result):
-    """The nearest other images in embedding space, nearest first; of equals the lower row first.
-
-    Attributes:
-      num_images: N.
-      k: neighbours of each.
-      median_distance: Euclidean, 0 … 2; the square is 2 - 2 · cosine similarity.
-      index: int32 `[N, k]`, rows.
-      distance: float32 `[N, k]`.
-    """
+    """The nearest other images in embedding space, nearest first; of equals the lower row first."""
 
     NAME: ClassVar[str] = 'similar'
     VERSION: ClassVar[int] = 2
 
-    num_images: int
-    k: int
-    median_distance: Distances
-    index: np.ndarray
-    distance: np.ndarray
+    num_images: int  # N
+    k: int  # neighbours of each
+    median_distance: Distances  # Euclidean, 0 … 2; the square is 2 - 2 · cosine similarity
+    index: np.ndarray  # int32 `[N, k]`, rows
+    distance: np.ndarray  # float32 `[N, k]`

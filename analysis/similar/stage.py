@@ -22,7 +22,7 @@ from analysis.similar import query
 from analysis.similar.neighbours import neighbours
 from analysis.similar.schema import Distances, Similar
 from analysis.stage import artifacts, storage
-from analysis.stage.command import make_parser, run_command
+from analysis.stage.command import add_force, make_parser, run_command
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis, open_chosen
 from segmentation import markdown
@@ -73,8 +73,10 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser('similar', __doc__)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument('--image_id', type=int, metavar='ID', help='of an image of the analysis')
-    which.add_argument('--image', type=pathlib.Path, metavar='FILE', help='any image file')
-    parser.add_argument('--k', type=int, help=f'neighbours; default: {K}, 8 of one image')
-    parser.add_argument('--force', action='store_true', help='compute all neighbours again')
+    text = 'find the neighbours of this image'
+    which.add_argument('--image_id', type=int, metavar='ID', help=f'{text} of the split')
+    which.add_argument('--image', type=pathlib.Path, metavar='FILE', help=f'{text} file')
+    text = f'number of neighbours; default: {K} for all images, 8 for one image'
+    parser.add_argument('--k', type=int, help=text)
+    add_force(parser)
     return run_command(parser.parse_args(argv), _run)

@@ -10,37 +10,24 @@ from analysis.stage.artifacts import Result
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """How well a map keeps neighbourhoods.
+    """How well a map keeps neighbourhoods."""
 
-    Attributes:
-      dimensions: 2 or 3.
-      trustworthiness: 1 minus a penalty for neighbours on the map that are far in the embedding, by
-        rank (Venna and Kaski 2001); 1 is perfect, about 0.5 is chance.
-      recall: share of the neighbours in the embedding that are neighbours on the map.
-    """
-
-    dimensions: int
+    dimensions: int  # 2 or 3
+    # 1 minus a penalty for neighbours on the map that are far in the embedding, by rank (Venna and
+    # Kaski 2001); 1 is perfect, about 0.5 is chance.
     trustworthiness: float
-    recall: float
+    recall: float  # share of the neighbours in the embedding that are neighbours on the map
 
 
 @dataclasses.dataclass(frozen=True)
 class SimilarityMap(Result):
-    """Two maps of N images.
-
-    Attributes:
-      num_images: N.
-      neighbours: number of neighbours that quality is measured with.
-      maps: quality of both.
-      map_2d: float32 `[N, 2]`.
-      map_3d: float32 `[N, 3]`.
-    """
+    """Two maps of N images."""
 
     NAME: ClassVar[str] = 'similarity_map'
     VERSION: ClassVar[int] = 2
 
-    num_images: int
-    neighbours: int
-    maps: tuple[Quality, ...]
-    map_2d: np.ndarray
-    map_3d: np.ndarray
+    num_images: int  # N
+    neighbours: int  # number of neighbours that quality is measured with
+    maps: tuple[Quality, ...]  # quality of both
+    map_2d: np.ndarray  # float32 `[N, 2]`
+    map_3d: np.ndarray  # float32 `[N, 3]`

@@ -2,18 +2,12 @@
 
     python -m analysis.similarity_map --workdir runs/person_car --split val
 
-The maps are t-SNE (van der Maaten 2014, Barnes-Hut) of the embeddings, initialised by the first
-principal components, which preserves the coarse order too (Kobak and Berens 2019). Their quality is
-measured on the 10 nearest neighbours of each image (of 2,000 random images, if there are more):
-trustworthiness (Venna and Kaski 2001), where 1 is perfect and about 0.5 is chance, and recall, the
-share of the neighbours in the embedding that are neighbours on the map. Distances between far
-groups, and sizes of groups, mean nothing on such a map.
-
-Draws the images as dots in the colours of their clusters into similarity_map.png, and an image for
-every place of the map into similarity_map_images.png.
+The maps are t-SNE of the embeddings. Distances between far groups, and sizes of groups, mean
+nothing on such a map. Draws the images as dots in the colors of their clusters into
+similarity_map.png, and an image for every place of the map into similarity_map_images.png. See
+analysis/README.md for how the quality of a map is measured.
 """
 
-import argparse
 import pathlib
 from collections.abc import Sequence
 
@@ -30,9 +24,10 @@ from analysis.clusters.schema import Clusters
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet, palette
+from analysis.figures.bars import plain
 from analysis.similar.neighbours import neighbours
 from analysis.similarity_map.schema import Quality, SimilarityMap
-from analysis.stage import artifacts
+from analysis.stage import artifacts, command
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
@@ -42,19 +37,11 @@ _PERPLEXITY = 30
 _ITERATIONS = 750
 _ANGLE = 0.8  # of Barnes-Hut
 _JUDGED = 2000
-_MARKERS = 'o^sD'  # when the colours repeat
+_MARKERS = 'o^sD'  # when the colors repeat
 
 
 def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
-    """A map of points.
-
-    Args:
-      points: float `[N, D]`, N at least 4, D at least `dimensions`.
-      dimensions: 2 or 3.
-      seed: of the approximations; the same seed and points give the same map.
-
-    Returns:
-      float32 `[N, dimensions]`.
+    """A map float32 `[N, 2 or 3]` of points `[N, D]`; the same seed and points give the same map.
 
     Raises:
       ValueError: too few points, or dimensions of them.
@@ -84,13 +71,9 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
 def judge(
     points: np.ndarray, projected: np.ndarray, k: int = NEIGHBOURS, seed: int = 0
 ) -> tuple[float, float]:
-    """Trustworthiness and recall of neighbourhoods, see `schema.Quality`.
+    """Trustworthiness and recall of k neighbours, at most (N - 1) / 2, see `schema.Quality`.
 
-    Args:
-      points: `[N, D]`.
-      projected: `[N, d]`.
-      k: number of neighbours; at most (N - 1) / 2 are used.
-      seed: of the random sample of images, if there are more than 2,000.
+    The seed is that of the random sample of images, if there are more than 2,000.
     """
     n = len(points)
     k = max(1, min(k, (n - 1) // 2))
@@ -98,10 +81,10 @@ def judge(
     if n > _JUDGED:
         rows = np.sort(np.random.default_rng(seed).choice(n, _JUDGED, replace=False))
     near, _ = neighbours(projected, k + 1, projected[rows])
-    near = np.stack([them[them != row][:k] for them, row in zip(near, rows, strict=True)])
     penalty = hits = 0
     wide, squares = points.astype(np.float64), np.square(points.astype(np.float64)).sum(1)
     for row, them in zip(rows, near, strict=True):
+        them = them[them != row][:k]
         distance = squares - 2 * wide @ wide[row]
         distance[row] = -np.inf
         rank = np.empty(n, np.int64)
@@ -127,7 +110,7 @@ def compute(analysis: Analysis, seed: int = 0) -> SimilarityMap:
 def draw_dots(
     points: np.ndarray, label: np.ndarray, names: Sequence[str], path: pathlib.Path
 ) -> None:
-    """Draws a map `[N, 2]` as dots in the colours of clusters, with the clusters' names."""
+    """Draws a map `[N, 2]` as dots in the colors of clusters, with the clusters' names."""
     figure = Figure(figsize=(11, 9), dpi=110, layout='constrained')
     axis = figure.subplots()
     axis.set_axis_off()
@@ -136,10 +119,9 @@ def draw_dots(
         members = points[label == k]
         color = palette.GROUPS[k % len(palette.GROUPS)]
         marker = _MARKERS[k // len(palette.GROUPS) % len(_MARKERS)]
-        title = f'{k}: {name} ({len(members)})'.replace('$', r'\$')
         axis.scatter(
             members[:, 0], members[:, 1], s=max(6, min(24, 20000 / len(points))), alpha=0.75,
-            linewidths=0, label=title, c=color, marker=marker,
+            linewidths=0, label=plain(f'{k}: {name} ({len(members)})'), c=color, marker=marker,
         )  # fmt: skip
         # The member nearest to the median, so that the name lies on its cluster.
         middle = members[np.square(members - np.median(members, 0)).sum(1).argmin()]
@@ -173,7 +155,7 @@ def draw_images(
 
 
 def draw(analysis: Analysis, result: SimilarityMap) -> list[pathlib.Path]:
-    """Draws the map in two dimensions; the clusters for the colours are computed if need be."""
+    """Draws the map in two dimensions; the clusters for the colors are computed if need be."""
     clusters.STAGE.prepare(analysis)
     found = artifacts.load(analysis, Clusters)
     dots, images = (analysis.folder / f'similarity_map{end}.png' for end in ('', '_images'))
@@ -188,20 +170,20 @@ def table(result: SimilarityMap) -> str:
         (str(row.dimensions), f'{row.trustworthiness:.3f}', f'{row.recall:.3f}')
         for row in result.maps
     ]
-    return '\n\n'.join(
-        [
-            f'{result.num_images} images; quality measured on {result.neighbours} neighbours:',
-            markdown.table(('dimensions', 'trustworthiness', 'recall of neighbours'), rows),
-        ]
-    )
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    header = ('dimensions', 'trustworthiness', 'recall of neighbours')
+    text = f'{result.num_images} images; quality measured on {result.neighbours} neighbours:'
+    return f'{text}\n\n{markdown.table(header, rows)}'
 
 
 STAGE = Stage(
-    SimilarityMap, __doc__, compute, table, draw,
-    reads=(embeddings.STAGE,), add_arguments=_add_arguments,
-)  # fmt: skip
+    SimilarityMap,
+    __doc__,
+    compute,
+    table,
+    draw,
+    reads=(embeddings.STAGE,),
+    add_arguments=command.settings(
+        compute, seed='seed of t-SNE, and of the sample of images for the quality of the maps'
+    ),
+)
 main = STAGE.main

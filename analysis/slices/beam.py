@@ -15,8 +15,7 @@ from analysis.slices.conditions import MIN_IMAGES
 Conjunction = tuple[int, ...]
 
 _MIN_SHARE = 0.01  # of the images, in a slice
-# Largest share of the images in a slice, for each search. The slice that stands out most is often
-# large and has several causes; a search among small slices finds each cause alone.
+# Largest share of the images in a slice, for each search.
 _MAX_SHARES = (0.5, 0.12, 0.06, 0.03)
 _MAX_CONDITIONS = 3
 _ROUNDS, _CANDIDATES = 30, 12  # maximum numbers in a search

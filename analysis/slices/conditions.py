@@ -25,7 +25,7 @@ def load_columns(view: View) -> dict[str, np.ndarray]:
       ValueError: an artifact is missing or damaged.
     """
     table = artifacts.load(view, Samples).table
-    columns = {name: samples.numbers(table, name) for name in samples.columns(table, 'metadata')}
+    columns = samples.numbers_of(table, 'metadata')
     for name in ('is_colored', 'is_grayscale'):
         columns[name] = columns[name] == 1
     if artifacts.exists(view, Clusters):
@@ -41,21 +41,19 @@ def membership(columns: Mapping[str, np.ndarray], conditions: Sequence[Condition
 
 def describe(conditions: Sequence[Condition]) -> str:
     """Conditions in words."""
-    words = []
-    for name, relation, value in conditions:
-        if isinstance(value, bool):
-            words.append(name if value else f'not {name}')
-        else:
-            words.append(f'{name} {relation} {value:g}')
-    return ' and '.join(words)
+    return ' and '.join(
+        f'{"" if value else "not "}{name}'
+        if isinstance(value, bool)
+        else f'{name} {relation} {value:g}'
+        for name, relation, value in conditions
+    )
 
 
 def make_conditions(columns: Mapping[str, np.ndarray]) -> tuple[list[Condition], np.ndarray]:
-    """Single conditions on columns that some images fulfil and others do not.
+    """Single conditions on columns `[N]` that some images fulfil and others do not.
 
-    Args:
-      columns: `[N]` each. Floating point (NaN where unknown) is cut near quantiles and above its
-        smallest value; in bool and integer columns each value is a category.
+    Floating point (NaN where unknown) is cut near quantiles and above its smallest value; in bool
+    and integer columns each value is a category.
 
     Returns:
       L conditions that differ in at least one image, and the images that fulfil them, bool
@@ -75,8 +73,7 @@ def make_conditions(columns: Mapping[str, np.ndarray]) -> tuple[list[Condition],
     masks = np.array([membership(columns, [condition]) for condition in found])
     enough = (masks.sum(1) >= MIN_IMAGES) & ((~masks).sum(1) >= MIN_IMAGES)
     _, first = np.unique(np.packbits(masks, axis=1), axis=0, return_index=True)
-    kept = np.sort(first)
-    kept = kept[enough[kept]]
+    kept = [i for i in np.sort(first) if enough[i]]
     return [found[i] for i in kept], masks[kept]
 
 

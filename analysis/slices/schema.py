@@ -27,72 +27,49 @@ class Condition(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A confirmed slice, by a metric.
+    """A confirmed slice, by a metric."""
 
-    Attributes:
-      conditions: one to three, all of which its images fulfil.
-      text: the conditions in words.
-      size: images in the slice that have the metric, in both halves.
-      share: of the images of the half in which it was tested, like the following.
-      mean, mean_elsewhere: of the metric, in the slice and in all other images.
-      excess, interval: difference of these means, positive if the slice is worse, with 95 %
-        confidence interval (Welch).
-      impact: share · excess.
-      p: of the one-sided permutation test of ranks, adjusted over all tested slices (max-T).
-      worst, worst_ids: rows and image ids of its 5 worst images, the worst first.
-    """
-
-    conditions: tuple[Condition, ...]
-    text: str
-    size: int
-    share: float
+    conditions: tuple[Condition, ...]  # one to three, all of which its images fulfil
+    text: str  # the conditions in words
+    size: int  # images in the slice that have the metric, in both halves
+    share: float  # of the images of the half in which it was tested, like the following
+    # mean, mean_elsewhere: of the metric, in the slice and in all other images.
     mean: float
     mean_elsewhere: float
+    # excess, interval: difference of these means, positive if the slice is worse, with 95 %
+    # confidence interval (Welch).
     excess: float
     interval: tuple[float, float]
-    impact: float
-    p: float
+    impact: float  # share · excess
+    p: float  # of the one-sided permutation test of ranks, adjusted over all tested slices (max-T)
+    # worst, worst_ids: rows and image ids of its 5 worst images, the worst first.
     worst: tuple[int, ...] = ()
     worst_ids: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class MetricSlices:
-    """The slices by a metric.
+    """The slices by a metric."""
 
-    Attributes:
-      num_images: images that have the metric.
-      mean: of the metric over them; None if there are none.
-      num_tested: slices that were found in one half and tested in the other.
-      slices: those confirmed, by falling impact.
-    """
-
-    num_images: int
-    mean: float | None
-    num_tested: int
-    slices: tuple[Slice, ...]
+    num_images: int  # images that have the metric
+    mean: float | None  # of the metric over them; None if there are none
+    num_tested: int  # slices that were found in one half and tested in the other
+    slices: tuple[Slice, ...]  # those confirmed, by falling impact
 
 
 @dataclasses.dataclass(frozen=True)
 class Slices(Result):
-    """Confirmed slices.
-
-    Attributes:
-      num_images: N.
-      seed: of the halves and permutations.
-      uses_clusters: whether there were clusters, which are columns then.
-      metrics: by name, see `METRICS`.
-      members: uint8 `[M, ceil(N / 8)]`, which images fulfil the conditions of each of the M slices
-        in order, as packed bits. They need not have the metric.
-    """
+    """Confirmed slices."""
 
     NAME: ClassVar[str] = 'slices'
     VERSION: ClassVar[int] = 6
 
-    num_images: int
-    seed: int
-    uses_clusters: bool
-    metrics: dict[str, MetricSlices]
+    num_images: int  # N
+    seed: int  # of the halves and permutations
+    uses_clusters: bool  # whether there were clusters, which are columns then
+    metrics: dict[str, MetricSlices]  # by name, see `METRICS`
+    # uint8 `[M, ceil(N / 8)]`, which images fulfil the conditions of each of the M slices in order,
+    # as packed bits. They need not have the metric.
     members: np.ndarray
 
     def each(self) -> Iterator[tuple[str, Slice, np.ndarray]]:

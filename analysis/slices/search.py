@@ -23,16 +23,10 @@ def find_slices(
 ) -> tuple[int, list[Slice]]:
     """Searches one half of the images for slices with a high loss, and tests them on the other.
 
-    Then the halves are swapped; each direction has half of the level. So a slice with too few
-    images in one half has a second chance.
-
-    A beam search looks for the conjunction whose mean loss is the most standard errors above that
-    of the half. It is repeated for further slices, and among ever smaller ones (`beam`). Conditions
-    on the cluster come last, for what no metadata account for: the number of a cluster explains
-    nothing. In the other half the mean rank of each slice, and of its best parts, is compared with
-    that of random sets of images of the same size. This is exact for any distribution of the loss,
-    and for all slices together (max-T, Westfall & Young 1993). Of a conjunction and its parts, the
-    longest is reported that is confirmed and needs all of its conditions.
+    Then the halves are swapped; each direction has half of the level. Conditions on the cluster
+    come last, for what no metadata account for: the number of a cluster explains nothing. The test
+    is exact for any distribution of the loss, and for all slices together. Of a conjunction and its
+    parts, the longest is reported that is confirmed and needs all of its conditions.
 
     Args:
       columns: see `make_conditions`, `[N]` each.
@@ -61,24 +55,19 @@ def find_slices(
             for numbers in itertools.chain(*searches)
         }
         tested = {
-            numbers: beam.inside(masks, numbers)[test]
+            numbers: here
             for numbers in itertools.chain(*chains.values())
+            if (here := beam.inside(masks, numbers)[test]).sum() >= beam.smallest(len(test))
         }
-        enough = beam.smallest(len(test))
-        tested = {numbers: here for numbers, here in tested.items() if here.sum() >= enough}
         num_tested += len(tested)
         p_values = _permutation_test(tested, loss[test], level / 2, rng)
         stand_out = {numbers: tested[numbers] for numbers, p in p_values.items() if p <= level / 2}
-        chosen = itertools.chain(
-            *(
-                _needed(
-                    [chains[numbers] for numbers in found], stand_out, masks[:, test], loss[test]
-                )
-                for found in searches
-            )
-        )
+        needed: dict[Conjunction, None] = {}
+        for found in searches:
+            parts = [chains[numbers] for numbers in found]
+            needed |= dict.fromkeys(_needed(parts, stand_out, masks[:, test], loss[test]))
         slices = []
-        for numbers in dict.fromkeys(chosen):
+        for numbers in needed:
             described = _describe(
                 [conditions[number] for number in numbers],
                 int(beam.inside(masks, numbers).sum()),
@@ -97,21 +86,16 @@ def _describe(
     conditions: Sequence[Condition], size: int, here: np.ndarray, loss: np.ndarray, p: float
 ) -> Slice:
     """The slice; `here` bool `[n]` and the loss `[n]` are of the half in which it was tested."""
-    worse, other = loss[here], loss[~here]
-    excess = worse.mean() - other.mean()
+    worse, other, share = loss[here], loss[~here], float(here.mean())
+    mean, mean_elsewhere = float(worse.mean()), float(other.mean())
     bounds = stats.ttest_ind(worse, other, equal_var=False).confidence_interval(0.95)
     return Slice(
-        conditions=tuple(conditions),
-        text=describe(conditions),
-        size=size,
-        share=float(here.mean()),
-        mean=float(worse.mean()),
-        mean_elsewhere=float(other.mean()),
-        excess=float(excess),
+        tuple(conditions), describe(conditions), size, share, mean, mean_elsewhere,
+        excess=mean - mean_elsewhere,
         interval=(float(bounds.low), float(bounds.high)),
-        impact=float(here.mean() * excess),
+        impact=share * (mean - mean_elsewhere),
         p=p,
-    )
+    )  # fmt: skip
 
 
 def _needed(
@@ -123,8 +107,7 @@ def _needed(
     """For each slice of a search, its longest part that needs all of its conditions.
 
     A part needs them if it is worse than without any one of them. As in the search, the excess of
-    the slices before it is subtracted first. Example: pale images, but not dark ones, are a slice.
-    It need not be worse than pale and dark images if another slice covers those.
+    the slices before it is subtracted first.
 
     Args:
       chains: for each slice found, its conjunction and ever shorter parts of it.
@@ -150,11 +133,8 @@ def _without_redundant(
 ) -> list[Slice]:
     """Leaves out slices whose excess smaller slices, or metadata instead of clusters, explain.
 
-    Small slices come first: a large one may be the union of several, which says less.
-
-    Args:
-      slices: slice, its images bool `[n]`, and whether its conditions are on metadata alone.
-      loss: `[n]`.
+    Small slices come first: a large one may be the union of several, which says less. `slices` are
+    slice, its images bool `[n]`, and whether its conditions are on metadata alone.
     """
     kept, residual, everything = [], loss.astype(np.float64), np.ones(len(loss), np.bool_)
     for found, here, _ in sorted(slices, key=lambda row: (not row[2], row[0].share)):
@@ -173,9 +153,8 @@ def _permutation_test(
     """One-sided p-values of slices, bool `[n]` each, for their mean rank of the loss, adjusted.
 
     The share of the permutations of the loss in which any slice stands out as much, in standard
-    errors: single-step max-T (Westfall & Young 1993), which accounts for overlaps. Ranks, because
-    the few largest losses would decide about small slices. The test ends when no p-value can be at
-    most `level` any more; p-values above it are then lower bounds.
+    errors (single-step max-T, Westfall & Young 1993). The test ends when no p-value can be at most
+    `level` any more; p-values above it are then lower bounds.
     """
     if not tested:
         return {}

@@ -1,20 +1,12 @@
-"""Finds interpretable slices: simple conditions under which the network does worse than elsewhere.
+"""Finds slices: simple conditions under which the network does worse than elsewhere.
 
     python -m analysis.slices --workdir runs/person_car --split val
 
 A slice is a conjunction of one to three conditions on the metadata of `analysis.samples`, such as
-`brightness <= 41.5 and num_person >= 3`, and on the cluster of `analysis.clusters` if there is one.
-Metrics such as confidence or entropy are never conditions.
-
-Slices are found in one half of the images and tested on the other half, then the other way round.
-So the search does not bias the test: if nothing matters, any slice is reported in at most 5 % of
-data sets. A longer slice is reported only if it is clearly worse than without any one of its
-conditions. A slice is left out if smaller slices explain it; a slice by cluster also if metadata
-do.
-
-There are four searches, each with a quarter of the 5 %. A high loss mostly goes with much
-foreground, and a low IoU with little. So both are also searched adjusted for object size: for the
-percentages of the foreground classes.
+`brightness <= 41.5 and num_person >= 3`, or on the cluster, if `analysis.clusters` was run. Slices
+are found in one half of the images and tested on the other half, then the other way round. If no
+metadata matter, any slice is reported in at most 5 % of data sets. See analysis/README.md for the
+search and the tests. There is one search for each of four metrics:
 
     loss                              nats per pixel; high is bad
     mean_iou_foreground               low is bad
@@ -23,7 +15,6 @@ percentages of the foreground classes.
     mean_iou_foreground_given_size    IoU minus the expected IoU of such an image; low is bad
 """
 
-import argparse
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -39,18 +30,16 @@ from analysis.samples.schema import Samples, numbers
 from analysis.slices.conditions import CLUSTER, load_columns, membership
 from analysis.slices.schema import METRICS, MetricSlices, Slices
 from analysis.slices.search import LEVEL, find_slices
-from analysis.stage import artifacts
+from analysis.stage import artifacts, command
 from analysis.stage.contract import Stage
 from analysis.stage.view import View
 from segmentation import markdown
 
 
 def adjust_for_size(metric: np.ndarray, percents: Sequence[np.ndarray]) -> np.ndarray:
-    """A metric minus its least-squares prediction from how much of each class there is.
+    """A metric `[N]` minus its least-squares prediction from the percents `[N]` of each class.
 
-    Args:
-      metric: `[N]`, finite.
-      percents: of the image, `[N]` for each class; the absence of a class has a term of its own.
+    The absence of a class has a term of its own.
     """
     terms: list[np.ndarray] = [np.ones(len(metric))]
     for percent in percents:
@@ -63,13 +52,7 @@ def adjust_for_size(metric: np.ndarray, percents: Sequence[np.ndarray]) -> np.nd
 def metric_values(
     name: str, table: pyarrow.Table, class_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values `[n]` of one of `METRICS`, and which images have it, bool `[N]`.
-
-    Args:
-      name: of the metric.
-      table: of `samples`.
-      class_names: background first.
-    """
+    """Values `[n]` of one of `METRICS`, and which images of the table have it, bool `[N]`."""
     base = name.removesuffix('_given_size')
     values = numbers(table, base)
     percents = [numbers(table, f'percent_{other}') for other in class_names[1:]]
@@ -91,10 +74,10 @@ def compute(analysis: View, seed: int = 0) -> Slices:
         here = {name: column[known] for name, column in columns.items()}
         num_tested, found = find_slices(here, sign * values, seed, LEVEL / len(METRICS))
         slices, rows = [], np.flatnonzero(known)
+        worst_first = np.argsort(-sign * values, kind='stable')
         for one in found:
             members.append(membership(columns, one.conditions))
-            inside = np.flatnonzero(members[-1][known])
-            worst = rows[inside[np.argsort(-sign * values[inside], kind='stable')[:5]]]
+            worst = rows[worst_first][members[-1][rows[worst_first]]][:5]
             slices.append(
                 dataclasses.replace(
                     one,
@@ -123,14 +106,13 @@ def table(result: Slices) -> str:
     )  # fmt: skip
     parts = []
     for metric, found in result.metrics.items():
-        if found.mean is None:
-            parts.append(f'**{_title(metric)}**: no image has it.')
-            continue
-        parts.append(
-            f'**{_title(metric)}**: mean {found.mean:.3f} over {found.num_images} images; '
-            f'{len(found.slices)} of {found.num_tested} slices found in one half were confirmed '
-            'in the other.'
-        )
+        text = 'no image has it.'
+        if found.mean is not None:
+            text = (
+                f'mean {found.mean:.3f} over {found.num_images} images; {len(found.slices)} of '
+                f'{found.num_tested} slices found in one half were confirmed in the other.'
+            )
+        parts.append(f'**{_title(metric)}**: {text}')
         rows = (
             (
                 one.text,
@@ -167,12 +149,16 @@ def draw(analysis: View, result: Slices) -> list[pathlib.Path]:
     return [path]
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--seed', type=int, default=0, help='of the halves; default: %(default)s')
-
-
 STAGE = Stage(
-    Slices, __doc__, compute, table, draw,
-    reads=(samples.STAGE,), reads_if_there=(clusters.STAGE,), add_arguments=_add_arguments,
-)  # fmt: skip
+    Slices,
+    __doc__,
+    compute,
+    table,
+    draw,
+    reads=(samples.STAGE,),
+    reads_if_there=(clusters.STAGE,),
+    add_arguments=command.settings(
+        compute, seed='seed of the split into halves and of the permutations'
+    ),
+)
 main = STAGE.main

@@ -1,6 +1,7 @@
 """The activations of a network's layers, by the names of the layers."""
 
 import fnmatch
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ def find_layers(run: Run, patterns: Sequence[str]) -> dict[str, int]:
       patterns: shell-style wildcards; a layer that matches one of them is taken. `*` for all.
 
     Returns:
-      Name → number of channels.
+      Number of channels by name.
 
     Raises:
       ValueError: a pattern matches no layer.
@@ -33,11 +34,8 @@ def find_layers(run: Run, patterns: Sequence[str]) -> dict[str, int]:
 
     size = run.config.data.image_size
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    shapes = jax.eval_shape(
-        lambda variables, images: activations(run.model, variables, images, note),
-        run.variables,
-        images,
-    )
+    look = functools.partial(activations, run.model, wanted=note)
+    shapes = jax.eval_shape(look, run.variables, images)
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             raise ValueError(

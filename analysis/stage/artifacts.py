@@ -5,6 +5,10 @@ result of a stage (`storage` says in which files). Its header has the name of th
 of its schema, the step, the split, the data fingerprint, a hash of the image ids in their order,
 the settings, and hashes of the artifacts that it was computed from. An artifact that does not fit
 is refused, never reinterpreted; one that would be computed otherwise now is recomputed.
+
+In all functions `kind` is the class of the result, `name` is that of the artifact, if it is not the
+stage's, `reads` are names of the artifacts that the result is computed from, and `settings` are
+those of the computation, for JSON.
 """
 
 import hashlib
@@ -19,15 +23,10 @@ from analysis.stage.view import View
 
 
 class Result:
-    """Base class of the results of stages, which are dataclasses.
+    """Base class of the results of stages, which are dataclasses."""
 
-    Attributes:
-      NAME: of the stage, and of its artifact unless another name is given.
-      VERSION: of the schema; an artifact of another version is recomputed.
-    """
-
-    NAME: ClassVar[str]
-    VERSION: ClassVar[int]
+    NAME: ClassVar[str]  # of the stage, and of its artifact unless another name is given
+    VERSION: ClassVar[int]  # of the schema; an artifact of another version is recomputed
 
 
 R = TypeVar('R', bound=Result)
@@ -60,13 +59,6 @@ def save(
     name: str = '',
 ) -> None:
     """Writes a result.
-
-    Args:
-      view: what was analysed.
-      result: a dataclass.
-      reads: names of the artifacts that it was computed from.
-      settings: of the computation, for JSON.
-      name: of the artifact, if it is not the stage's.
 
     Raises:
       OSError: a file cannot be written.
@@ -103,16 +95,8 @@ def is_current(
 ) -> bool:
     """Returns whether an artifact is up to date; prints the reason if it is stale.
 
-    Args:
-      view: what was analysed.
-      kind: of the result.
-      reads: names of the artifacts that it would be computed from now.
-      settings: of the computation now.
-      name: of the artifact, if it is not the stage's.
-
-    Returns:
-      False if it has to be computed. A damaged artifact, or one of other images, counts as up to
-      date: `load` refuses it, and nothing is overwritten without --force.
+    A damaged artifact, or one of other images, counts as up to date: `load` refuses it, and nothing
+    is overwritten without --force.
     """
     path = path_of(view, kind, name)
     if not path.exists():
@@ -141,11 +125,6 @@ def is_current(
 
 def load(view: View, kind: type[R], name: str = '') -> R:
     """Reads a result.
-
-    Args:
-      view: what was analysed.
-      kind: of the result.
-      name: of the artifact, if it is not the stage's.
 
     Raises:
       ValueError: it is missing, damaged, of other images or another version, or what it was

@@ -1,6 +1,7 @@
 """The command line that all analyses share."""
 
 import argparse
+import inspect
 import pathlib
 import sys
 from collections.abc import Callable
@@ -16,12 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--split',
         default='val',
         choices=('val', 'selection', 'train'),
-        help='val: kept for reporting; selection: chose the checkpoint; default: %(default)s',
+        help='images to analyze: val is held out for reporting, selection chose the checkpoint; '
+        'default: %(default)s',
     )
     parser.add_argument(
-        '--checkpoint', default='best', help="'best', 'latest' or a step; default: %(default)s"
+        '--checkpoint',
+        default='best',
+        help="checkpoint to analyze: 'best', 'latest' or a step; default: %(default)s",
     )
-    parser.add_argument('--data_path', default='', help='prepared data set, if it was moved')
+    parser.add_argument(
+        '--data_path', default='', help='where the prepared data set is now, if it was moved'
+    )
 
 
 def make_parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -32,8 +38,40 @@ def make_parser(name: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
+    parser.add_argument(
+        '--json', type=pathlib.Path, metavar='FILE', help='also write the result to this file'
+    )
     return parser
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """The argument that computes a result again."""
+    parser.add_argument(
+        '--force', action='store_true', help='compute the result again, even if it is up to date'
+    )
+
+
+def settings(
+    compute: Callable[..., Any], **texts: str
+) -> Callable[[argparse.ArgumentParser], None]:
+    """Makes a function that adds settings of `compute` to a parser.
+
+    Args:
+      compute: its keyword arguments have the defaults; those of a tuple are lists of values.
+      **texts: help by setting.
+    """
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        for name, text in texts.items():
+            default = inspect.signature(compute).parameters[name].default
+            many = isinstance(default, tuple)
+            shown = ' '.join(map(str, default)) if many else default
+            parser.add_argument(
+                f'--{name}', type=type(default[0] if many else default), default=default,
+                nargs='+' if many else None, help=f'{text}; default: {shown}',
+            )  # fmt: skip
+
+    return add
 
 
 def run_command(

@@ -16,29 +16,24 @@ R = TypeVar('R', bound=Result)
 
 @dataclasses.dataclass(frozen=True)
 class Stage(Generic[R]):
-    """An analysis of a checkpoint on a split; `analysis.registry` lists all of them.
+    """An analysis of a checkpoint on a split; `analysis.registry` lists all of them."""
 
-    Attributes:
-      result: the dataclass that it computes; has the stage's name and the version of its schema.
-      about: what `--help` prints: the module's docstring.
-      compute: `compute(analysis, **settings)` returns the result. The settings are its
-        keyword arguments, all with defaults.
-      table: the result as Markdown.
-      figure: draws the result into the analysis' folder and returns the files, the first of which
-        says whether they are older than the result.
-      reads: stages whose results it needs; they are computed first if they do not exist.
-      reads_if_there: stages whose results it uses if they exist.
-      add_arguments: adds the settings to the command line.
-    """
-
+    # The dataclass that it computes; has the stage's name and the version of its schema.
     result: type[R]
-    about: str
+    about: str  # what `--help` prints: the module's docstring
+    # `compute(analysis, **settings)` returns the result. The settings are its keyword arguments,
+    # all with defaults.
     compute: Callable[..., R]
-    table: Callable[[R], str]
+    table: Callable[[R], str]  # the result as Markdown
+    # Draws the result into the analysis' folder and returns the files, the first of which says
+    # whether they are older than the result.
     figure: Callable[[Analysis, R], Sequence[pathlib.Path]] | None = None
+    # Stages whose results it needs; they are computed first if they do not exist.
     reads: tuple['Stage', ...] = ()
-    reads_if_there: tuple['Stage', ...] = ()
+    reads_if_there: tuple['Stage', ...] = ()  # stages whose results it uses if they exist
+    # Adds the settings to the command line.
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+    erase: Callable[[Analysis], None] | None = None  # removes what else it has written, for --force
 
     @property
     def name(self) -> str:
@@ -91,12 +86,14 @@ class Stage(Generic[R]):
         parser = command.make_parser(self.name, self.about)
         if self.add_arguments:
             self.add_arguments(parser)
-        parser.add_argument('--force', action='store_true', help='compute the result again')
+        command.add_force(parser)
         return command.run_command(parser.parse_args(argv), self._run)
 
     def _run(self, arguments: argparse.Namespace) -> dict[str, Any]:
         analysis = open_chosen(arguments)
         settings = {name: getattr(arguments, name) for name in self.defaults()}
+        if arguments.force and self.erase:
+            self.erase(analysis)
         result = self.get(analysis, arguments.force, **settings)
         drawn = [str(path) for path in self.draw(analysis, result)]
         print(f'{artifacts.path_of(analysis, self.result)}:', self.table(result), sep='\n\n')

@@ -33,25 +33,15 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Analysis(View):
-    """A view with its network and its images.
+    """A view with its network and its images."""
 
-    Attributes:
-      run: the checkpoint.
-      examples: the images and their labels.
-      selection: how many images each rule left out, see `examples.select_examples`.
-    """
-
-    run: Run
-    examples: Examples
-    selection: dict[str, Any]
+    run: Run  # the checkpoint
+    examples: Examples  # the images and their labels
+    selection: dict[str, Any]  # how many images each rule left out, see `examples.select_examples`
 
 
 def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
-    """Restores a checkpoint with its config.
-
-    Args:
-      workdir: the run directory.
-      which: 'best', 'latest' or a step number.
+    """Restores a checkpoint, 'best', 'latest' or a step number, with its config.
 
     Raises:
       ValueError: the directory holds no run, or no such checkpoint.
@@ -67,13 +57,10 @@ def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
 def open_examples(run: Run, part: str, data_path: str = '') -> tuple[Examples, dict]:
     """The images of a part ('train', 'selection' or 'val') of the run's own data.
 
-    Args:
-      run: a restored run.
-      part: see `examples.select_examples`.
-      data_path: where the prepared data set is now, if it was moved.
+    `data_path` is where the prepared data set is now, if it was moved.
 
     Returns:
-      The examples and the report of their selection.
+      The examples and the report of their selection, see `examples.select_examples`.
 
     Raises:
       ValueError: the data set is missing, or the run was trained on another one.
@@ -118,15 +105,7 @@ def open_analysis(
 
 
 def open_chosen(arguments: argparse.Namespace, workdir: pathlib.Path | None = None) -> Analysis:
-    """`open_analysis` of a command's arguments (`command.add_arguments`).
-
-    Args:
-      arguments: of the command.
-      workdir: another run directory than theirs.
-
-    Raises:
-      ValueError: see `open_analysis`.
-    """
+    """`open_analysis` of a command's arguments, or with them of another run directory."""
     return open_analysis(
         workdir or arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
     )
@@ -134,14 +113,10 @@ def open_chosen(arguments: argparse.Namespace, workdir: pathlib.Path | None = No
 
 def restrict(analysis: Analysis, rows: np.ndarray) -> Analysis:
     """The same analysis on the images of some rows."""
-    examples = analysis.examples
-    chosen = dataclasses.replace(
-        examples,
-        split_of=examples.split_of[rows],
-        position=examples.position[rows],
-        image_ids=examples.image_ids[rows],
-    )
-    return dataclasses.replace(analysis, examples=chosen, image_ids=analysis.image_ids[rows])
+    columns = ('split_of', 'position', 'image_ids')
+    chosen = {name: getattr(analysis.examples, name)[rows] for name in columns}
+    examples = dataclasses.replace(analysis.examples, **chosen)
+    return dataclasses.replace(analysis, examples=examples, image_ids=analysis.image_ids[rows])
 
 
 def check_pool(analyses: Sequence[Analysis]) -> None:

@@ -16,25 +16,15 @@ from segmentation.workdir import read_description
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What was analysed, and where its artifacts are.
+    """What was analysed, and where its artifacts are."""
 
-    Attributes:
-      workdir: the run directory.
-      config: of the run.
-      class_names: background first.
-      data: 'path' and 'fingerprint' of the prepared data set.
-      split: 'train', 'selection' or 'val'.
-      step: of the checkpoint.
-      image_ids: int64 `[N]`. Row r of every artifact is about image r.
-    """
-
-    workdir: pathlib.Path
-    config: ConfigDict
-    class_names: tuple[str, ...]
-    data: dict[str, Any]
-    split: str
-    step: int
-    image_ids: np.ndarray
+    workdir: pathlib.Path  # the run directory
+    config: ConfigDict  # of the run
+    class_names: tuple[str, ...]  # background first
+    data: dict[str, Any]  # 'path' and 'fingerprint' of the prepared data set
+    split: str  # 'train', 'selection' or 'val'
+    step: int  # of the checkpoint
+    image_ids: np.ndarray  # int64 `[N]`. Row r of every artifact is about image r
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -55,11 +45,7 @@ class View:
 
 
 def open_view(workdir: pathlib.Path, name: str) -> View:
-    """Opens what was analysed before.
-
-    Args:
-      workdir: the run directory.
-      name: of its folder, `<split>-<step>`; its samples.parquet lists the images.
+    """Opens the folder `<split>-<step>` of a run; its samples.parquet lists the images.
 
     Raises:
       ValueError: there is no such run or folder, or samples.parquet is damaged.

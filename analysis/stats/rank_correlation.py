@@ -1,15 +1,10 @@
 """Rank correlations of many columns with many metrics, marginal and adjusted for a confounder.
 
-Spearman's ρ is the correlation of mid-ranks. Its null distribution under permutation of the images
-has mean 0, variance 1 / (n - 1) and a known skewness (Pitman 1937); it is approximated by a Pearson
-III distribution with these moments. The usual t approximation ignores the skewness: two rare values
-that coincide once become highly significant.
-
-The adjusted test regresses the ranks of both sides on a quadratic in the ranks of the confounder
-and correlates the residuals. Both residuals may have a variance that depends on the confounder, so
-the test uses the larger of the permutation variance and White's (1980).
-
-All tests, marginal and adjusted, form one family for Benjamini and Hochberg (1995).
+The null distribution of Spearman's ρ has mean 0, variance 1 / (n - 1) and a known skewness (Pitman
+1937); it is approximated by a Pearson III distribution. The adjusted test regresses the ranks of
+both sides on a quadratic in the ranks of the confounder and correlates the residuals; it uses the
+larger of the permutation variance and White's (1980). All tests, marginal and adjusted, form one
+family for Benjamini and Hochberg (1995). analysis/README.md has the reasons.
 """
 
 from collections.abc import Mapping
@@ -96,16 +91,8 @@ def _by_known(values: Mapping[str, np.ndarray], keys: Mapping[str, str | None]) 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Centred mid-ranks of each column, over n; all 0 for a column that is nearly constant."""
-    ranks = stats.rankdata(values, axis=0)
-    n = len(ranks)
-    # Equal values have equal mid-ranks: the number of ties follows from the ranks.
-    order = np.sort(ranks, axis=0)
-    changes = np.ones_like(order, np.bool_)
-    changes[1:] = order[1:] != order[:-1]
-    for column in np.flatnonzero(changes.sum(0) <= n - MIN_DIFFERENT):
-        starts = np.flatnonzero(changes[:, column])
-        if n - np.diff(np.append(starts, n)).max() < MIN_DIFFERENT:
-            ranks[:, column] = (n + 1) / 2
+    ranks, n = stats.rankdata(values, axis=0), len(values)
+    ranks[:, n - stats.mode(values, axis=0).count < MIN_DIFFERENT] = (n + 1) / 2
     return (ranks - (n + 1) / 2) / n
 
 

@@ -130,12 +130,12 @@ def test_false_discoveries_are_few_and_a_careless_test_makes_many(monkeypatch):
     assert count() > 20
 
 
-def test_null_slices_are_counted():
+def test_false_findings_are_counted():
     def find(order, seed):
         assert sorted(order) == list(range(10))
         return ['slice'] * (seed % 4 == 0)
 
-    assert truth_metrics.null_slices(find, 10, 20) == 5
+    assert truth_metrics.false_findings(find, 10, 20) == 5
 
 
 def test_intervals_of_shares():
