@@ -1,11 +1,12 @@
 """The functions that draw each kind of object."""
 
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
 from segmentation.scenes.description import Thing
-from segmentation.scenes.drawing import cars, people, props, things, vehicles
+from segmentation.scenes.drawing import cars, people, things, vehicles
 from segmentation.scenes.drawing.palette import CLOTHES, PAINT, TROUSERS, pick, some
 from segmentation.scenes.drawing.pen import Pen, View
 
@@ -25,26 +26,17 @@ def crowd(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
 
 
 def _simple(draw: Callable[..., None]) -> Callable[..., None]:
-    """Adapts a function that only needs the pen, two colours and random numbers."""
+    """Adapts a function of `things`, which only needs the pen, two colours and random numbers."""
     return lambda pen, thing, rng, view: draw(pen, *thing.colours, rng)
 
 
-_FULL = (
-    people.person, people.statue, people.picture, cars.car, vehicles.bus, vehicles.truck,
-    vehicles.train, vehicles.bicycle, vehicles.motorcycle,
-)  # fmt: skip
-_SIMPLE = (
-    things.dog, things.cow, things.bench, things.traffic_light, things.stop_sign,
-    things.fire_hydrant, things.potted_plant, things.chair, things.couch, things.dining_table,
-    things.tv, things.umbrella, things.suitcase, things.handbag, things.tennis_racket,
-    things.sports_ball, things.skis, things.surfboard, things.boat,
-    props.tree, props.pine, props.bush, props.lamp, props.post, props.column, props.fence,
-    props.frame, props.board, props.raft, props.toy_car,
-)  # fmt: skip
+def _by_kind(module: ModuleType) -> dict[str, Callable[..., None]]:
+    """The public functions of a module by the kind of thing that they draw."""
+    functions = {name: f for name, f in vars(module).items() if name[0] != '_' and callable(f)}
+    own = {name: f for name, f in functions.items() if f.__module__ == module.__name__}
+    return {name.replace('_', ' '): draw for name, draw in own.items()}
 
 
-def _kind(function: Callable[..., None]) -> str:
-    return function.__name__.replace('_', ' ')
-
-
-SPRITES = {_kind(draw): draw for draw in _FULL} | {_kind(draw): _simple(draw) for draw in _SIMPLE}
+SPRITES = {kind: _simple(draw) for kind, draw in _by_kind(things).items()}
+SPRITES |= {'person': people.person, 'statue': people.statue, 'picture': people.picture}
+SPRITES |= {'car': cars.car} | _by_kind(vehicles)
