@@ -139,15 +139,8 @@ def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
     images = _images(document['images'], _licenses(document.get('licenses')), skipped)
     category_ids = {category.id for category in categories}
     seen: set[int] = set()
-    entries = tqdm.tqdm(
-        document['annotations'],
-        'annotations',
-        unit='',
-        disable=not progress,
-        leave=False,
-        mininterval=1,
-    )
-    for entry in entries:
+    options: dict[str, Any] = {'unit': '', 'disable': not progress, 'leave': False}
+    for entry in tqdm.tqdm(document['annotations'], 'annotations', mininterval=1, **options):
         try:
             image, instance = _instance(entry, images, category_ids, seen, skipped)
         except _Broken as broken:
@@ -155,12 +148,8 @@ def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
             skipped.add(f'annotation: {broken}', example)
         else:
             image.instances.append(instance)
-    return Annotations(
-        categories=categories,
-        images=[images[key] for key in sorted(images)],
-        skipped=skipped,
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
+    by_id = [images[key] for key in sorted(images)]
+    return Annotations(categories, by_id, skipped, hashlib.sha256(data).hexdigest())
 
 
 class _Broken(ValueError):
@@ -186,10 +175,8 @@ def _categories(entries: list, skipped: Skipped) -> tuple[Category, ...]:
         elif entry['id'] in by_id or entry['name'] in names:
             skipped.add('category: id or name used before', entry['id'])
         else:
-            group = entry.get('supercategory')
-            by_id[entry['id']] = Category(
-                entry['id'], entry['name'], group if _is_text(group) else ''
-            )
+            group = entry.get('supercategory') if _is_text(entry.get('supercategory')) else ''
+            by_id[entry['id']] = Category(entry['id'], entry['name'], group)
             names.add(entry['name'])
     return tuple(by_id.values())
 
@@ -229,15 +216,9 @@ def _images(entries: list, licenses: dict[int, str], skipped: Skipped) -> dict[i
         else:
             given: Any = entry.get('license')
             given = licenses.get(given, str(given)) if _is_id(given) else given
-            images[key] = Image(
-                id=key,
-                file_name=entry['file_name'],
-                height=height,
-                width=width,
-                license=given if _is_text(given) else '',
-                all_categories_annotated=entry.get('all_categories_annotated') is True,
-                instances=[],
-            )
+            given = given if _is_text(given) else ''
+            complete = entry.get('all_categories_annotated') is True
+            images[key] = Image(key, entry['file_name'], height, width, given, complete, [])
     return images
 
 
@@ -269,14 +250,15 @@ def _instance(
     rle, dropped = encode_segmentation(entry.get('segmentation'), image.height, image.width)
     if dropped:
         skipped.add('polygon part: fewer than 3 points', key)
+    mask: Any = {'size': [image.height, image.width], 'counts': rle}
     bbox: Any = entry.get('bbox')
     area: Any = entry.get('area')
     if not _are_numbers(bbox) or len(bbox) != 4 or not all(-1e6 < x < 1e6 for x in bbox):
         skipped.add('repaired: bbox taken from the mask', key)
-        bbox = mask_utils.toBbox({'size': [image.height, image.width], 'counts': rle}).tolist()
+        bbox = mask_utils.toBbox(mask).tolist()
     if not _are_numbers([area]) or not 0 <= area < 1e9:
         skipped.add('repaired: area taken from the mask', key)
-        area = mask_utils.area({'size': [image.height, image.width], 'counts': rle})
+        area = mask_utils.area(mask)
     x, y, box_width, box_height = map(float, bbox)
     box = x, y, box_width, box_height
     return image, Instance(key, category_id, float(area), box, bool(is_crowd), rle)

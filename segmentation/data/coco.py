@@ -111,9 +111,7 @@ class Prepared:
     def __init__(self, path: pathlib.Path, metadata: dict[str, Any]):
         self.path = path
         self.splits: tuple[str, ...] = tuple(metadata['fingerprint']['splits'])
-        self.categories = tuple(
-            annotations_lib.Category(**entry) for entry in metadata['categories']
-        )
+        self.categories = tuple(annotations_lib.Category(**c) for c in metadata['categories'])
         self.fingerprint: dict[str, Any] = metadata['fingerprint']
         self.skipped: dict[str, dict[str, Any]] = metadata['skipped']
         # Shards have checksums of their own. Older data sets have no digests.
@@ -253,10 +251,8 @@ def _config_folder(
     folder = folder.resolve()
     if not folder.is_dir():
         raise ValueError(f"{folder} is neither a folder nor one of '2014', 'scenes'")
-    found = sorted(
-        path.stem.removeprefix('instances_')
-        for path in (folder / 'annotations').glob('instances_*.json')
-    )
+    paths = (folder / 'annotations').glob('instances_*.json')
+    found = sorted(path.stem.removeprefix('instances_') for path in paths)
     chosen = tuple(splits or found)
     if not chosen:
         raise ValueError(f'{folder} has no annotations/instances_<split>.json')
@@ -307,10 +303,8 @@ def _locked(data_dir: pathlib.Path) -> Iterator[None]:
 
 
 def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> None:
-    leftovers = [
-        *path.parent.glob('incomplete.*'),
-        *(data_dir / 'downloads' / NAME).glob('**/*.tmp.*'),
-    ]
+    leftovers = [*path.parent.glob('incomplete.*')]
+    leftovers += (data_dir / 'downloads' / NAME).glob('**/*.tmp.*')
     for leftover in leftovers:
         shutil.rmtree(leftover)
     if leftovers:
@@ -321,11 +315,10 @@ def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> No
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             builder = CocoInstances(config=config, data_dir=data_dir, file_format='array_record')
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(
-                    try_download_gcs=False, force_checksums_validation=True
-                )
+            download = tfds.download.DownloadConfig(
+                try_download_gcs=False, force_checksums_validation=True
             )
+            builder.download_and_prepare(download_config=download)
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError on a full disk
         raise OSError(f'{path} cannot be prepared, and nothing is kept of it: {error}') from error
     finally:
@@ -334,9 +327,8 @@ def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> No
 
 def skip_report(prepared: Prepared) -> str:
     """One line per split and reason for which something was left out or repaired."""
-    lines = []
-    for split, reasons in prepared.skipped.items():
-        for reason, entry in reasons.items():
-            examples = ', '.join(map(str, entry['examples']))
-            lines.append(f'{split}: {entry["count"]} × {reason} (e.g. {examples})')
-    return '\n'.join(lines)
+    return '\n'.join(
+        f'{split}: {entry["count"]} × {reason} (e.g. {", ".join(map(str, entry["examples"]))})'
+        for split, reasons in prepared.skipped.items()
+        for reason, entry in reasons.items()
+    )

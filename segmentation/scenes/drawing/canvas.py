@@ -42,6 +42,10 @@ class Backdrop:
         """Fills an anti-aliased polygon given in pixels."""
         self.fill([np.asarray(points, float)], colour)
 
+    def quad(self, places: Sequence[tuple[float, float, float]], x: float) -> np.ndarray:
+        """A polygon in pixels, from points (x, z, y) in metres that are shifted right by `x`."""
+        return np.array([self.project(x + dx, z, y) for dx, z, y in places])
+
     def strip(self, top: float, bottom: float, colour: Colour) -> None:
         """A horizontal band across the image, between two rows."""
         w = self.width

@@ -29,9 +29,7 @@ def wheel(
     if pen.scale * r > 7:
         for k in range(spokes):
             a = 2 * math.pi * k / spokes + x
-            inner, outer = (
-                (x + d * r * math.cos(a), r + d * r * math.sin(a)) for d in (0.2, 0.5)
-            )
+            inner, outer = ((x + d * r * math.cos(a), r + d * r * math.sin(a)) for d in (0.2, 0.5))
             pen.limb(inner, outer, 0.07 * r, 0.1 * r, tone(TYRE, 2.2))
     pen.ellipse(x, r, 0.17 * r, 0.17 * r, tone(rim, 0.6))
 

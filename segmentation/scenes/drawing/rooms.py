@@ -116,7 +116,5 @@ def office(b: Backdrop) -> None:
         draw = pick(rng, (_window, _window, _shelf, _picture))
         low, high = (0.05, 2.1) if draw is _shelf else (1.0, 1.3)
         _on_wall(b, 6.0, x, low, 1.9, high, draw)
-    lamps = [np.array([b.project(x, 6, 2.9), b.project(x + 0.8, 6, 2.9),
-                       b.project(x + 0.8, 3, 2.9), b.project(x, 3, 2.9)])
-             for x in np.arange(-4, 5, 2.0)]  # fmt: skip
-    b.fill(lamps, (250, 250, 244))
+    lamp = ((0, 6, 2.9), (0.8, 6, 2.9), (0.8, 3, 2.9), (0, 3, 2.9))
+    b.fill([b.quad(lamp, x) for x in np.arange(-4, 5, 2.0)], (250, 250, 244))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from segmentation.scenes.description import Thing
-from segmentation.scenes.drawing.cars import ARCH, HEADLAMP, HEADLIGHT, TAIL_LAMP, plate, wheel
+from segmentation.scenes.drawing.cars import HEADLAMP, HEADLIGHT, TAIL_LAMP, plate, wheel
 from segmentation.scenes.drawing.palette import GLASS, LIVERY, TYRE, Colour, pick, tone, vary
 from segmentation.scenes.drawing.pen import Pen, Point, View
 

@@ -1,31 +1,7 @@
 """The planted truth of a folder of drawn scenes, to score an analysis with.
 
-Next to each annotation file is a manifest, `annotations/planted_<split>.jsonl`. Training and the
-analysis never read it, and it is not part of the prepared data. Its first line is a header:
-
-    format          'planted truth'
-    version         of this schema, 1
-    generator       version of the planted generator
-    seed, split, scenes (number), error_rate (fraction of the scenes with each kind of error)
-
-Each further line is one scene, in the order of the annotation file's images:
-
-    image_id, file_name, index (of the scene in its split), width, height (pixels)
-    type            one of TYPES
-    attributes      some of ATTRIBUTES
-    hard_slice      one of HARD_SLICES, or null
-    objects         all things in front of the background, from the back to the front:
-        kind            COCO category, or a prop such as 'tree', 'board', 'picture', 'toy car'
-        category_id     true COCO category, null for props
-        annotation_id   of its annotation in the file (right or wrong), null if there is none
-        crowd           whether it is a crowd region
-        area            visible pixels
-        mask            compressed RLE of the truly visible pixels
-    error           null, or the label error:
-        kind            one of label_errors.KINDS
-        object          index into `objects`
-        annotation_id   of the wrong annotation; for 'person missing' the id it would have
-        truth           the correct annotation, null if there should be none
+Next to each annotation file is a manifest, `annotations/planted_<split>.jsonl`: a header, then one
+line per scene, in the order of the images. The README.md of `segmentation/scenes` has the schema.
 """
 
 import json
