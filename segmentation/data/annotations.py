@@ -175,7 +175,8 @@ def _categories(entries: list, skipped: Skipped) -> tuple[Category, ...]:
         elif entry['id'] in by_id or entry['name'] in names:
             skipped.add('category: id or name used before', entry['id'])
         else:
-            group = entry.get('supercategory') if _is_text(entry.get('supercategory')) else ''
+            group: Any = entry.get('supercategory')
+            group = group if _is_text(group) else ''
             by_id[entry['id']] = Category(entry['id'], entry['name'], group)
             names.add(entry['name'])
     return tuple(by_id.values())

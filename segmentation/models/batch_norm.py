@@ -96,10 +96,8 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps [B, H, W, C] to the same shape and dtype; statistics and parameters are float32.
 
-        Args:
-          x: [B, H, W, C] floating point.
-          train: whether to normalise by the statistics of the batch, and to update the running
-            ones, or to normalise by the running ones.
+        In training, normalises by the statistics of the batch and updates the running ones, by
+        which it normalises otherwise.
         """
         shape = x.shape[-1:]
         scale = self.param('scale', nn.initializers.ones_init(), shape)

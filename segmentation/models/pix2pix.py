@@ -17,6 +17,12 @@ UPSAMPLINGS = ('transposed', 'nearest_conv')
 _kernel_init = nn.initializers.normal(0.02)
 
 
+def require_one_of(name: str, value: str, options: Sequence[str]) -> None:
+    """Raises a ValueError that names the options unless the value is one of them."""
+    if value not in options:
+        raise ValueError(f'{name} must be one of {options}, got {value!r}')
+
+
 class Upsample2x(nn.Module):
     """Doubles height and width with a learnt 3×3 convolution.
 
@@ -102,12 +108,9 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, features: Sequence[jax.Array], *, train: bool) -> jax.Array:
-        """Maps five feature maps, finest first, to logits.
+        """Maps [B, ceil(H / s), ceil(W / s), C_s] for s = 2, 4, 8, 16, 32 to logits.
 
-        Args:
-          features: [B, ceil(H / s), ceil(W / s), C_s] for s = 2, 4, 8, 16, 32.
-          train: whether to normalise by batch statistics, update the running ones, and apply
-            dropout.
+        In training, normalises by batch statistics, updates the running ones, and applies dropout.
 
         Returns:
           [B, 2 ceil(H / 2), 2 ceil(W / 2), num_classes] in `dtype`.
@@ -115,10 +118,8 @@ class Decoder(nn.Module):
         Raises:
           ValueError: an attribute out of its range, or a wrong number of feature maps.
         """
-        if self.norm not in NORMS:
-            raise ValueError(f'norm must be one of {NORMS}, got {self.norm!r}')
-        if self.upsampling not in UPSAMPLINGS:
-            raise ValueError(f'upsampling must be one of {UPSAMPLINGS}, got {self.upsampling!r}')
+        require_one_of('norm', self.norm, NORMS)
+        require_one_of('upsampling', self.upsampling, UPSAMPLINGS)
         if not 0 <= self.dropout < 1:
             raise ValueError(f'dropout must be in [0, 1), got {self.dropout}')
         if len(features) != len(FILTERS) + 1:
@@ -128,16 +129,15 @@ class Decoder(nn.Module):
         for i, (filters, skip) in enumerate(zip(FILTERS, reversed(skips), strict=True), start=1):
             x = Upsample2x(filters, self.upsampling, dtype=self.dtype, name=f'up_{i}')(xs)
             x = x[:, : skip.shape[1], : skip.shape[2]]
+            name = f'up_{i}_norm'
             if self.norm == 'batch':
-                x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=f'up_{i}_norm')(
-                    x, train=train
-                )
+                norm = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=name)
+                x = norm(x, train=train)
             else:
-                x = InstanceNorm(dtype=self.dtype, name=f'up_{i}_norm')(x)
+                x = InstanceNorm(dtype=self.dtype, name=name)(x)
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train, name=f'up_{i}_dropout')(x)
             x = ReLU(name=f'up_{i}_relu')(x)
             xs = [x, skip]
-        return Upsample2x(
-            self.num_classes, self.upsampling, use_bias=True, dtype=self.dtype, name='logits'
-        )(xs)
+        logits = Upsample2x(self.num_classes, self.upsampling, True, self.dtype, name='logits')
+        return logits(xs)

@@ -117,3 +117,8 @@ class Scene:
     things: tuple[Thing, ...]
     visibility: float = CLEAR
     wash: Colour | None = None
+
+    @property
+    def category_ids(self) -> dict[int, int]:
+        """Index → COCO category of the things that have one."""
+        return {i: t.category_id for i, t in enumerate(self.things) if t.category_id}
