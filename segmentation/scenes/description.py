@@ -76,7 +76,7 @@ class Light:
       tint: factors of red, green and blue.
       slant: metres that a shadow falls sideways per metre of height; 0 if overcast or indoors.
       length: metres that it falls towards the camera per metre of height; 0 likewise.
-      noise: of the sensor, in grey levels.
+      noise: of the sensor, in 8-bit levels.
     """
 
     brightness: float
