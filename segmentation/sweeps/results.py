@@ -206,7 +206,7 @@ def importance_of_fields(rows: list[Row], metric: str) -> dict[str, float]:
 
 
 def write_results(current: list[Entry], sweep: Sweep) -> list[Row]:
-    """Writes `results.csv`, `results.md` and figures into the sweep's directory; returns the rows."""
+    """Writes `results.csv`, `results.md` and figures of a sweep; returns the rows."""
     rows = result_rows(current, sweep)
     importance = importance_of_fields(rows, sweep.metric)
     write_csv(rows, sweep.workdir / 'results.csv')
