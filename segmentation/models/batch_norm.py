@@ -5,6 +5,7 @@ over them (see README.md). Variables have the names and meaning of `flax.linen.B
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -77,6 +78,16 @@ normalize.defvjp(_normalize_forward, _normalize_backward)
 def affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
     """(x - mean) · factor + bias per channel: computed in the dtype of `mean`, returned in x's."""
     return ((x.astype(mean.dtype) - mean) * factor + bias).astype(x.dtype)
+
+
+class Activation(nn.Module):
+    """A function of an array, as a module whose output can be captured by name."""
+
+    function: Callable[[jax.Array], jax.Array]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.function(x)
 
 
 class BatchNorm(nn.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from segmentation.models import fast_conv
-from segmentation.models.batch_norm import BatchNorm
+from segmentation.models.batch_norm import Activation, BatchNorm
 
 FILTERS = (512, 256, 128, 64)
 NORMS = ('batch', 'instance')
@@ -73,14 +73,6 @@ class InstanceNorm(nn.Module):
         return y.astype(self.dtype)
 
 
-class ReLU(nn.Module):
-    """max(x, 0), as a module whose output can be captured by name."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return jax.nn.relu(x)
-
-
 class Decoder(nn.Module):
     """Maps encoder features at five scales to logits at twice the finest scale.
 
@@ -88,14 +80,7 @@ class Decoder(nn.Module):
     of the next finer scale. A last upsampling gives the logits. If a feature map has an odd size,
     the last row or column of the upsampled map is cut off.
 
-    Attributes:
-      num_classes: channels of the result.
-      norm: 'batch' or 'instance'.
-      dropout: rate in every block, 0 for none; needs the 'dropout' random stream in training.
-      upsampling: 'transposed' or 'nearest_conv'.
-      bn_momentum: fraction of the running statistics kept at each training step.
-      bn_axis_name: pmap axis over which batch statistics are averaged.
-      dtype: of convolutions and activations; parameters and statistics are float32.
+    The result has `num_classes` channels; `unet.SegmentationModel` documents the other attributes.
     """
 
     num_classes: int
@@ -137,7 +122,7 @@ class Decoder(nn.Module):
                 x = InstanceNorm(dtype=self.dtype, name=name)(x)
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train, name=f'up_{i}_dropout')(x)
-            x = ReLU(name=f'up_{i}_relu')(x)
+            x = Activation(jax.nn.relu, name=f'up_{i}_relu')(x)
             xs = [x, skip]
         logits = Upsample2x(self.num_classes, self.upsampling, True, self.dtype, name='logits')
         return logits(xs)

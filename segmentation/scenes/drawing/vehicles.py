@@ -1,14 +1,13 @@
 """Buses, trucks, trains, bicycles and motorcycles."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from segmentation.scenes.description import Thing
 from segmentation.scenes.drawing.cars import HEADLAMP, HEADLIGHT, TAIL_LAMP, plate, wheel
 from segmentation.scenes.drawing.palette import GLASS, LIVERY, TYRE, Colour, pick, tone, vary
-from segmentation.scenes.drawing.pen import Pen, Point, View
+from segmentation.scenes.drawing.pen import Pen, View
 
 _TAIL_LIGHT = (255, 50, 40)
 _RUBBER = (40, 40, 42)
@@ -16,26 +15,21 @@ _RUBBER = (40, 40, 42)
 
 def _box_end(
     pen: Pen, w: float, low: float, high: float, length: float, paint: Colour, view: View,
-    windows: tuple[float, float] | None, stripe: Colour, panes: int,
+    stripe: Colour, panes: int = 0, windows: tuple[float, float] = (0, 0),
 ) -> None:  # fmt: skip
     """The receding sides of a long box seen from its end."""
-    for s in (-1, 1):
 
-        def at(y: float, t: float, s: int = s) -> Point:
-            return view.recede((s * w, y), t * length)
+    def patch(x: float, y0: float, y1: float, a: float, b: float, colour: Colour) -> None:
+        pen.polygon([view.recede((x, y), t * length)
+                     for y, t in ((y0, a), (y1, a), (y1, b), (y0, b))], colour)  # fmt: skip
 
-        def patch(
-            y0: float, y1: float, a: float, b: float, colour: Colour, at: Callable = at
-        ) -> None:
-            pen.polygon([at(y0, a), at(y1, a), at(y1, b), at(y0, b)], colour)
-
-        patch(low, high, 0, 1, tone(paint, 0.66))
-        patch(low + 0.3, low + 0.6, 0, 1, tone(stripe, 0.66))
-        if windows:
-            for i in range(panes):
-                patch(*windows, (i + 0.12) / panes, (i + 0.9) / panes, tone(GLASS, 0.75))
+    for side in (-w, w):
+        patch(side, low, high, 0, 1, tone(paint, 0.66))
+        patch(side, low + 0.3, low + 0.6, 0, 1, tone(stripe, 0.66))
+        for i in range(panes):
+            patch(side, *windows, (i + 0.12) / panes, (i + 0.9) / panes, tone(GLASS, 0.75))
         for t in (0.18, 0.75):
-            x, y = at(0, t)
+            x, y = view.recede((side, 0), t * length)
             k = view.distance / (view.distance + t * length)
             pen.ellipse(x, y + 0.45 * k, 0.3 * k, 0.46 * k, TYRE)
     back = [view.recede(p, length) for p in ((-w, high), (w, high))]
@@ -50,7 +44,7 @@ def bus(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
 
 
 def _bus_end(pen: Pen, paint: Colour, stripe: Colour, back: bool, view: View) -> None:
-    _box_end(pen, 1.22, 0.4, 3.0, 10.5, paint, view, (1.4, 2.4), stripe, 7)
+    _box_end(pen, 1.22, 0.4, 3.0, 10.5, paint, view, stripe, 7, (1.4, 2.4))
     pen.at(-1, 1).box(-0.16, 0, 0.16, 0.8, TYRE, 0.06)
     pen.box(-1.25, 0.32, 1.25, 3.05, paint, 0.16)
     pen.box(-1.25, 0.75, 1.25, 1.0, stripe)
@@ -110,7 +104,7 @@ def truck(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
 
 
 def _truck_end(pen: Pen, paint: Colour, cargo: Colour, back: bool, view: View) -> None:
-    _box_end(pen, 1.22, 0.7, 3.3, 8.0, cargo, view, None, paint, 0)
+    _box_end(pen, 1.22, 0.7, 3.3, 8.0, cargo, view, paint)
     pen.at(-1, 1).box(-0.2, 0, 0.2, 0.95, TYRE, 0.06)
     pen.box(-1.24, 0.7, 1.24, 3.35, cargo, 0.04)
     if back:
