@@ -10,11 +10,9 @@ from collections.abc import Callable
 import numpy as np
 
 from segmentation.scenes.description import Scene
+from segmentation.scenes.drawing.buildings import facade, living_room, office, row_of_houses
 from segmentation.scenes.drawing.canvas import Backdrop
-from segmentation.scenes.drawing.houses import facade, row_of_houses
-from segmentation.scenes.drawing.palette import GREENS, pick, some, tone, vary
-from segmentation.scenes.drawing.rooms import living_room, office
-from segmentation.scenes.drawing.texture import SOFT, crop
+from segmentation.scenes.drawing.palette import GREENS, SOFT, crop, pick, some, tone, vary
 
 WHITE = (226, 226, 220)
 

@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
 from segmentation.scenes.description import Scene
-from segmentation.scenes.drawing.palette import Colour, some
+from segmentation.scenes.drawing.palette import GRAIN, SOFT, Colour, crop, rough, some
 from segmentation.scenes.drawing.pen import bounds
-from segmentation.scenes.drawing.texture import GRAIN, SOFT, crop, rough
 
 
 class Backdrop:

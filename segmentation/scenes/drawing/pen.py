@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
-from segmentation.scenes.drawing.palette import Colour
-from segmentation.scenes.drawing.texture import GRAIN, SOFT, crop
+from segmentation.scenes.drawing.palette import GRAIN, SOFT, Colour, crop
 
 Point = tuple[float, float]
 

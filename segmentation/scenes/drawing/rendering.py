@@ -2,16 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from types import ModuleType
 
 import numpy as np
 
 from segmentation.scenes.description import CLEAR, INDOORS, Scene, Thing
+from segmentation.scenes.drawing import cars, palette, people, things, vehicles
 from segmentation.scenes.drawing.backdrops import paint
-from segmentation.scenes.drawing.palette import Colour
+from segmentation.scenes.drawing.palette import GRAIN, Colour, crop, pick, some
 from segmentation.scenes.drawing.pen import Pen, View, bounds, cover, lay_down, rasterise, shade
-from segmentation.scenes.drawing.sprites import SPRITES, crowd
-from segmentation.scenes.drawing.texture import GRAIN, crop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,37 @@ class Rendered:
         return self.owner[None] == np.arange(self.count, dtype=np.int16)[:, None, None]
 
 
+def _crowd(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
+    """Draws many people or parked cars, which are annotated as one crowd region."""
+    for i in sorted(range(thing.crowd), key=lambda i: -(i * 7 % 5)):
+        away = (i * 7 % 5) * 0.5
+        if thing.kind == 'car':
+            p = pen.moved((i - thing.crowd / 2) * 2.6 + rng.normal(0, 0.3), away * 0.3)
+            cars.car_side(p, some(rng, palette.PAINT), rng)
+        else:
+            x = (i - thing.crowd / 2) * 0.42 + rng.normal(0, 0.08)
+            p = pen.moved(x, away * 0.25, rng.uniform(0.85, 1.05))
+            pose, seed = pick(rng, ('stand', 'back', 'walk', 'stand')), int(rng.integers(1 << 30))
+            people.figure(
+                p, pose, seed, some(rng, palette.CLOTHES), some(rng, palette.TROUSERS), rng
+            )
+
+
+def _simple(draw: Callable[..., None]) -> Callable[..., None]:
+    """Adapts a function of `things`, which only needs the pen, two colours and random numbers."""
+    return lambda pen, thing, rng, view: draw(pen, *thing.colours, rng)
+
+
+def _by_kind(module: ModuleType) -> dict[str, Callable[..., None]]:
+    """The public functions of a module by the kind of thing that they draw."""
+    functions = {name: f for name, f in vars(module).items() if name[0] != '_' and callable(f)}
+    own = {name: f for name, f in functions.items() if f.__module__ == module.__name__}
+    return {name.replace('_', ' '): draw for name, draw in own.items()}
+
+
+SPRITES = {kind: _simple(draw) for kind, draw in _by_kind(things).items()}
+SPRITES |= {'person': people.person, 'statue': people.statue, 'picture': people.picture}
+SPRITES |= {'car': cars.car} | _by_kind(vehicles)
 _ROUGH = {'tree': 0.2, 'bush': 0.2, 'pine': 0.16, 'potted plant': 0.12, 'statue': 0.12, 'dog': 0.12,
           'person': 0.05, 'car': 0.025, 'bus': 0.025, 'train': 0.03, 'truck': 0.035}  # fmt: skip
 _NO_SHADOW = ('frame', 'boat', 'held', 'platform', 'surf', 'picture', 'raft')  # kinds and poses
@@ -69,7 +100,7 @@ def render(
             scene.focal / thing.scale,
         )
         rng = np.random.default_rng([thing.seed, 3])
-        (crowd if thing.crowd else SPRITES[thing.kind])(pen, thing, rng, view)
+        (_crowd if thing.crowd else SPRITES[thing.kind])(pen, thing, rng, view)
         if thing.kind not in _NO_SHADOW and thing.pose not in _NO_SHADOW:
             _shadow(pixels, pen, thing, scene)
         box = bounds([p for p, _ in pen.shapes], width, height)
