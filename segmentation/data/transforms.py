@@ -45,17 +45,11 @@ def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image
 def resize(
     image: Image.Image, size: int, box: tuple[float, float, float, float], antialias: bool
 ) -> np.ndarray:
-    """Scales a box of an image to a square, bilinearly; the aspect ratio is not preserved.
+    """Scales a box of an RGB image to a square uint8 `[size, size, 3]`, bilinearly.
 
-    Args:
-      image: RGB.
-      size: S, side of the result in pixels.
-      box: (left, top, right, bottom) as fractions of width and height, in [0, 1].
-      antialias: whether to average over all source pixels (triangle filter) or to interpolate
-        between the four nearest ones (half-pixel centers, the default of `tf.image.resize`).
-
-    Returns:
-      uint8 `[S, S, 3]`.
+    The box is (left, top, right, bottom) as fractions of width and height, in [0, 1]. The aspect
+    ratio is not preserved. Antialiasing averages over all source pixels (triangle filter); without
+    it, the four nearest are interpolated (half-pixel centers, the default of `tf.image.resize`).
     """
     width, height = image.size
     left, right = box[0] * width, box[2] * width

@@ -22,14 +22,9 @@ def _average(values: Any, axis_name: str | None) -> Any:
 def normalize(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises by the statistics of the batch.
+    """Normalises `x` [B, H, W, C] by the statistics of the batch; `scale` and `bias` are [C].
 
-    Args:
-      x: [B, H, W, C].
-      scale: [C].
-      bias: [C].
-      epsilon: added to the variance.
-      axis_name: mapped axis over which the statistics are averaged too.
+    The statistics are averaged over the mapped axis `axis_name` too.
 
     Returns:
       (y, mean, variance): `[B, H, W, C]` in the dtype of `x`; `[C]` and `[C]` in the dtype of

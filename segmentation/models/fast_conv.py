@@ -79,11 +79,7 @@ def _unpad(y: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def _zero_after(x: jax.Array) -> jax.Array:
-    """A zero that is known only when `x` is.
-
-    XLA's CPU backend runs what it can as early as it can. So it would pad the inputs for the
-    backward pass in the forward pass, or share both paddings, and keep up to nine windows of each.
-    """
+    """A zero that is known only when `x` is (README.md, "What helped")."""
     return (x.ravel()[0] > jnp.inf).astype(x.dtype)
 
 
@@ -163,9 +159,7 @@ def _depthwise_backward(
         taps = kernel.astype(acc).reshape(3, 3, c)
         y = _scatter_windows([[gs * taps[i, j] for j in range(3)] for i in range(3)])
         gx = _unpad(y, h, w).astype(x.dtype)
-    # Several images are summed in one fused loop that reads everything once: an output is then a
-    # pixel of every tap, which XLA's CPU backend vectorises over channels. A sum over B, H and W
-    # for each tap would read both arrays nine times.
+    # One fused loop over several images; see README.md, "What helped".
     added = max(n for n in range(1, _UNROLLED_IMAGES + 1) if b % n == 0)
     groups = b // added
     products = [

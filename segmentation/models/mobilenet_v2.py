@@ -90,11 +90,9 @@ class MobileNetV2(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """Maps images to activations.
+        """Maps images `[B, H, W, 3]` to activations; in [-1, 1] for ImageNet weights.
 
-        Args:
-          x: [B, H, W, 3] floating point, H and W at least 32; in [-1, 1] for ImageNet weights.
-          train: normalise by batch statistics and update the running ones.
+        In training, normalises by batch statistics and updates the running ones.
 
         Returns:
           Layer name → `[B, ceil(H / s), ceil(W / s), C]`, with s a power of 2 up to 32.
