@@ -26,16 +26,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from segmentation.data import annotations as annotations_lib
-from segmentation.data import coco_files
-from segmentation.data.coco_builder import (
-    METADATA,
-    NAME,
-    VERSION,
-    CocoConfig,
-    CocoIndex,
-    CocoInstances,
-    metadata_sha256,
-)
+from segmentation.data import coco_builder, coco_files
+from segmentation.data.coco_builder import METADATA, VERSION, CocoConfig, CocoIndex
 from segmentation.files import sha256
 
 
@@ -163,7 +155,7 @@ def open_prepared(path: str | os.PathLike) -> Prepared:
             f'{path} was prepared by version {version} of this code, which now has '
             f'{VERSION}; prepare the data again'
         )
-    if metadata.get('sha256') not in (None, metadata_sha256(metadata)):
+    if metadata.get('sha256') not in (None, coco_builder.metadata_sha256(metadata)):
         raise ValueError(_damaged(path, f'{METADATA} has changed'))
     return prepared
 
@@ -208,7 +200,7 @@ def prepare(
         config = _config_2014(splits)
     else:
         config = _config_folder(pathlib.Path(source).expanduser(), splits, complete or {})
-    path = data_dir / NAME / config.name / VERSION
+    path = data_dir / coco_builder.NAME / config.name / VERSION
     if not path.exists():
         with _locked(data_dir):
             if not path.exists():  # another process may have prepared it meanwhile
@@ -304,7 +296,7 @@ def _locked(data_dir: pathlib.Path) -> Iterator[None]:
 
 def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> None:
     leftovers = [*path.parent.glob('incomplete.*')]
-    leftovers += (data_dir / 'downloads' / NAME).glob('**/*.tmp.*')
+    leftovers += (data_dir / 'downloads' / coco_builder.NAME).glob('**/*.tmp.*')
     for leftover in leftovers:
         shutil.rmtree(leftover)
     if leftovers:
@@ -314,7 +306,9 @@ def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> No
     logging.set_verbosity(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            builder = CocoInstances(config=config, data_dir=data_dir, file_format='array_record')
+            builder = coco_builder.CocoInstances(
+                config=config, data_dir=data_dir, file_format='array_record'
+            )
             download = tfds.download.DownloadConfig(
                 try_download_gcs=False, force_checksums_validation=True
             )

@@ -188,14 +188,11 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
                 continue
             digest.update(data)
             known = sorted(column) if image.all_categories_annotated else complete
-            instances += len(image.instances)
             found = [column[instance.category_id] for instance in image.instances]
-            counts = np.bincount(found, minlength=len(column))
-            complete_here = np.isin(list(column), known or ())
-            size = image.height, image.width
-            rows.append(
-                (image.id, image.file_name, *size, counts, complete_here, known is not None)
-            )
+            row = [image.id, image.file_name, image.height, image.width]
+            row += [np.bincount(found, minlength=len(column)), np.isin(list(column), known or ())]
+            rows.append([*row, known is not None])
+            instances += len(found)
             yield image.id, example(image, data, known)
         if not rows:
             raise ValueError(
