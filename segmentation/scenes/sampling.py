@@ -93,10 +93,8 @@ def _country(s: Stage) -> None:
     for _ in range(rng.integers(0, 3)):
         s.rider(s.at(7.6), rng.uniform(5.5, 8.4), 'bicycle')
     s.walkers(0, 4, 3.2, 7)
-    for _ in range(rng.integers(0, 4)):
-        s.scatter(('tree', 'bush', 'tree', 'cow', 'cow'), 24, 50)
-    for _ in range(rng.integers(0, 3)):
-        s.scatter(('bush', 'fence', 'tree'), 5, 7, margin=-0.1)
+    s.scatter(('tree', 'bush', 'tree', 'cow', 'cow'), 24, 50, times=(0, 4))
+    s.scatter(('bush', 'fence', 'tree'), 5, 7, margin=-0.1, times=(0, 3))
 
 
 def _platform(s: Stage) -> None:
@@ -104,8 +102,7 @@ def _platform(s: Stage) -> None:
     if s.chance(0.92):
         s.put('train', rng.uniform(-8, 8), 10.4, 'platform', lift=-0.1)
     s.walkers(1, 6, 2.8, 8.0)
-    for _ in range(rng.integers(0, 3)):
-        s.scatter(('suitcase',), 3, 7)
+    s.scatter(('suitcase',), 3, 7, times=(0, 3))
     s.maybe(0.4, 'bench', 6, 6.2)
     if s.chance(0.3):
         s.crowd('person', 8.6)
@@ -160,8 +157,7 @@ def _snow(s: Stage) -> None:
     for _ in range(s.rng.integers(1, 5)):
         z = s.depth(3.4, 18)
         s.glider('skis', s.at(z), z, ('ski', 'ski', 'ski', 'stand'))
-    for _ in range(s.rng.integers(2, 9)):
-        s.scatter(('pine',), 7, 40, margin=-0.1)
+    s.scatter(('pine',), 7, 40, margin=-0.1, times=(2, 9))
     if s.chance(0.2):
         s.crowd('person', 30.0)
 

@@ -88,10 +88,14 @@ class Stage:
         if self.chance(p):
             self.put(kind, self.at(visible), z, pose)
 
-    def scatter(self, kinds: Sequence[str], near: float, far: float, margin: float = 0.05) -> None:
-        """One thing of these kinds, anywhere between two distances."""
-        z = self.depth(near, far)
-        self.put(self.pick(kinds), self.at(z, margin), z)
+    def scatter(
+        self, kinds: Sequence[str], near: float, far: float, margin: float = 0.05,
+        times: tuple[int, int] = (1, 2),
+    ) -> None:  # fmt: skip
+        """At least times[0], fewer than times[1] things, anywhere between two distances."""
+        for _ in range(self.rng.integers(*times)):
+            z = self.depth(near, far)
+            self.put(self.pick(kinds), self.at(z, margin), z)
 
     def person(self, x: float, z: float, pose: str = '', **more: Any) -> Thing:
         """A person, sometimes a child."""

@@ -88,8 +88,7 @@ def _tennis(s: Stage) -> None:
 
 
 def _snow(s: Stage) -> None:
-    for _ in range(s.rng.integers(2, 8)):
-        s.scatter(('pine',), 7, 40, margin=-0.1)
+    s.scatter(('pine',), 7, 40, margin=-0.1, times=(2, 8))
     s.maybe(0.4, 'car', 9, s.rng.uniform(9, 16), 'side')
     s.maybe(0.15, 'bus', 18, s.rng.uniform(18, 24), 'side')
 
@@ -127,8 +126,7 @@ def _road(s: Stage) -> None:
     for z, kinds in ((9.5, ('car', 'car', 'truck')), (12.2, ('car', 'motorcycle'))):
         if s.chance(0.4):
             s.vehicle(s.pick(kinds), s.at(z), z)
-    for _ in range(s.rng.integers(1, 4)):
-        s.scatter(('tree', 'bush'), 15, 30)
+    s.scatter(('tree', 'bush'), 15, 30, times=(1, 4))
 
 
 def _room(s: Stage) -> None:
@@ -168,12 +166,8 @@ TYPES = tuple(_TYPES)
 def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Planted:
     """Describes planted scene `index` of a split; depends on the arguments only.
 
-    Args:
-      seed: of all scenes.
-      split: name of the split.
-      index: of the scene in its split.
-      error_rate: fraction of the scenes with a label error of each kind, in [0, MOST_ERRORS]. It
-        changes nothing in the image except whether the thing that the error needs is there.
+    `error_rate` is the fraction of scenes with a label error of each kind, in [0, MOST_ERRORS]. It
+    changes nothing in the image except whether the thing that the error needs is there.
     """
     number = split_number(split)
     rng = np.random.default_rng([seed, number, index, 1])
