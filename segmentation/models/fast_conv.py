@@ -21,7 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-_DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+_LAYOUT: dict[str, Any] = {'padding': 'SAME', 'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
+_conv = functools.partial(lax.conv_general_dilated, **_LAYOUT)
+_conv_transpose = functools.partial(lax.conv_transpose, **_LAYOUT)
 # Images whose products are summed in one loop for the kernel gradient of a depthwise convolution.
 _UNROLLED_IMAGES = 16
 
@@ -33,8 +35,7 @@ def _accumulator(x: jax.Array) -> jnp.dtype:
 def _plain(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:
     # On accelerators bfloat16 accumulates in float32 anyway. With preferred_element_type, the
     # gradient convolutions would mix dtypes, which lax refuses.
-    options: dict[str, Any] = {'dimension_numbers': _DIMENSIONS, 'feature_group_count': groups}
-    return lax.conv_general_dilated(x, kernel, (stride, stride), 'SAME', **options)
+    return _conv(x, kernel, (stride, stride), feature_group_count=groups)
 
 
 def _with_fast_forms(
@@ -254,8 +255,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 
 
 def _plain_transpose(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
-    options: dict[str, Any] = {'dimension_numbers': _DIMENSIONS, 'transpose_kernel': True}
-    return lax.conv_transpose(jnp.concatenate(xs, axis=-1), kernel, (2, 2), 'SAME', **options)
+    return _conv_transpose(jnp.concatenate(xs, axis=-1), kernel, (2, 2), transpose_kernel=True)
 
 
 def _split(array: jax.Array, xs: Sequence[jax.Array]) -> list[jax.Array]:

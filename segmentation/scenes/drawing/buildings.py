@@ -218,7 +218,7 @@ def living_room(b: Backdrop) -> None:
             _on_wall(b, 5.2, x, 0.9, 1.7, 1.5, _window)
         elif draw is _picture:
             low, wide = rng.uniform(1.3, 1.6), rng.uniform(0.5, 1.1)
-            _on_wall(b, 5.2, x + 0.2, low, wide, 0.7, _picture)
+            _on_wall(b, 5.2, x + 0.2, low, wide, 0.7, draw)
         else:
             _on_wall(b, 5.2, x, 0.05, 1.3, 2.1, _shelf)
 
