@@ -21,9 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-_LAYOUT: dict[str, Any] = {'padding': 'SAME', 'dimension_numbers': ('NHWC', 'HWIO', 'NHWC')}
-_conv = functools.partial(lax.conv_general_dilated, **_LAYOUT)
-_conv_transpose = functools.partial(lax.conv_transpose, **_LAYOUT)
+_LAYOUT = ('NHWC', 'HWIO', 'NHWC')
+_conv = functools.partial(lax.conv_general_dilated, padding='SAME', dimension_numbers=_LAYOUT)
+_conv_transpose = functools.partial(lax.conv_transpose, padding='SAME', dimension_numbers=_LAYOUT)
 # Images whose products are summed in one loop for the kernel gradient of a depthwise convolution.
 _UNROLLED_IMAGES = 16
 
