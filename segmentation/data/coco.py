@@ -1,9 +1,5 @@
 """COCO instances as a tfds data set: original image bytes, and masks as run lengths.
 
-One builder prepares the official COCO 2014 zip files and any folder in COCO's layout
-(`<split>/*.jpg`, `annotations/instances_<split>.json`). It stores instances, not class masks, so
-one prepared data set serves every label space (see `label_spaces`).
-
 `prepare` builds a data set or finds an earlier one, and `open_prepared` opens it by its path alone.
 A data set is a folder `<data_dir>/coco_instances/<name>/<version>` and can be moved.
 """

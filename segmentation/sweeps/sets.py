@@ -1,16 +1,6 @@
 """Parameter sets: which fields of a config each training of a sweep changes.
 
-Functions next to `get_config()` in a config file define them:
-
-    def sweep():  # or sweep_<name>(): parameter sets, one training each
-        for rate in (3e-4, 1e-3, 3e-3):
-            yield {'optimizer.learning_rate': rate}
-
-    def search():  # or search_<name>(): ranges and choices to draw sets from
-        return {
-            'optimizer.learning_rate': {'low': 1e-4, 'high': 1e-2, 'log': True},
-            'model.dropout': [0.0, 0.3],
-        }
+Functions next to `get_config()` in a config file define them; README.md shows how.
 """
 
 import hashlib
@@ -63,7 +53,9 @@ def _call(path: str, kind: str, name: str) -> Any:
     functions = run_file(path)
     if wanted not in functions:
         known = [key for key in functions if re.fullmatch(r'(sweep|search)(_\w+)?', key)]
-        hint = f'it has {", ".join(known)}.' if known else 'segmentation/sweeps/sets.py shows how.'
+        hint = (
+            f'it has {", ".join(known)}.' if known else 'segmentation/sweeps/README.md shows how.'
+        )
         raise ValueError(f'{path} defines no {wanted}(); {hint}')
     return functions[wanted]()
 
