@@ -104,7 +104,7 @@ def test_figures_are_drawn(sweep):
 def test_importance_finds_the_field_that_matters(sweep):
     rows = [
         results.Row(
-            key=f'{i}{j}', state='complete', score=0.1 * i, step=1, change=None, starts=1,
+            key=f'{i}{j}', state='complete', trial=None, score=0.1 * i, step=1, change=None, starts=1,
             seconds=None, overrides={}, fields={'seed': i, 'data.flip': bool(j)}, curve={},
             reason='',
         )
