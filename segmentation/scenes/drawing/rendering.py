@@ -71,20 +71,25 @@ _NO_SHADOW = ('frame', 'boat', 'held', 'platform', 'surf', 'picture', 'raft')  #
 
 
 def render(
-    scene: Scene, without: Collection[int] = (), background: np.ndarray | None = None
+    scene: Scene, without: Collection[int] = (), setting: str | None = None, seed: int = 0
 ) -> Rendered:
-    """Draws a scene.
+    """Draws a scene, or the same scene without some things or in front of another background.
+
+    Camera, light, haze and sensor noise stay the same. So the only pixels that change are those
+    that a removed thing, its shadow or its lamps covered and, with another background, those that
+    no thing covers fully.
 
     Args:
       scene: its description.
-      without: indices of things to leave out. The others keep their indices. Only pixels change
-        that those things, their shadows or their lamps covered.
-      background: float32 `[H, W, 3]` in 0..255, instead of the scene's own (see `paint`).
+      without: indices of things to leave out; the others keep theirs.
+      setting: None for the scene's own background, else a name in `BACKDROPS`; the scene's own
+        setting gives another place of that kind.
+      seed: selects among the backgrounds of a setting.
     """
     height, width = scene.height, scene.width
-    background = paint(scene) if background is None else background
+    place = dataclasses.replace(scene, setting=setting, seed=seed) if setting else scene
     # Channels first, because NumPy is several times faster that way.
-    pixels = np.ascontiguousarray(background.transpose(2, 0, 1))
+    pixels = np.ascontiguousarray(paint(place).transpose(2, 0, 1))
     outdoors = scene.setting not in INDOORS
     if outdoors and scene.visibility < CLEAR:
         _fog(pixels, scene)
@@ -123,27 +128,6 @@ def render(
             for lamp in pen.glows:
                 _add_glow(glow, *lamp)
     return Rendered(_develop(pixels, glow, scene), owner, len(scene.things))
-
-
-def redraw(
-    scene: Scene, without: Collection[int] = (), setting: str | None = None, seed: int = 0
-) -> Rendered:
-    """Draws a scene without some things, in front of another background, or both.
-
-    Camera, light, haze and sensor noise stay the same. So the only pixels that change are those
-    that a removed thing, its shadow or its lamps covered and, with another background, those that
-    no thing covers fully.
-
-    Args:
-      scene: its description.
-      without: indices of things to leave out; the others keep theirs.
-      setting: None for the scene's own background, else a name in `BACKDROPS`; the scene's own
-        setting gives another place of that kind.
-      seed: selects among the backgrounds of a setting.
-    """
-    if not setting:
-        return render(scene, without)
-    return render(scene, without, paint(dataclasses.replace(scene, setting=setting, seed=seed)))
 
 
 def _fog(pixels: np.ndarray, scene: Scene) -> None:
