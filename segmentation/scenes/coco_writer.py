@@ -90,9 +90,10 @@ def write_scenes(
         if not _part(folder, split, i).exists()
     ]
     total, workers = sum(counts.values()), workers or os.cpu_count() or 1
-    bar = tqdm.tqdm(desc='drawing scenes', total=total, unit=' scenes', disable=not progress)
-    with bar:
-        bar.update(total - len(jobs))
+    done = total - len(jobs)
+    with tqdm.tqdm(
+        total=total, initial=done, desc='drawing scenes', unit=' scenes', disable=not progress
+    ) as bar:
         if workers == 1 or len(jobs) < FEWEST_FOR_PROCESSES:
             for job in jobs:
                 _write_scene(*job)
