@@ -47,7 +47,7 @@ def main() -> None:
         parser.error(f'--seed {args.seed} is negative; choose 0 or more')
 
     original = scenes.render(scene)
-    rendered = scenes.redraw(scene, args.without, args.background, args.seed)
+    rendered = scenes.render(scene, args.without, args.background, args.seed)
     pixels = int((original.image != rendered.image).any(2).sum())
     result = {
         'image_id': args.image_id,

@@ -6,7 +6,7 @@
 
 Functions in the config file define the variants. sweep(), or sweep_NAME() with --sweep NAME, yields
 parameter sets, each of which is trained once. With --search, search() or search_NAME() returns
-ranges, from which --trials sets are drawn. segmentation/sweeps/sets.py shows how to write them.
+ranges, from which --trials sets are drawn. segmentation/sweeps/README.md shows how to write them.
 --config.<field>=<value> applies to all trials.
 
 Each trial has a run directory in WORKDIR/trials. A trial that diverges or fails is recorded with

@@ -76,7 +76,7 @@ def most_lowering(
         whole = scenes.render(scene)
         visible = whole.masks.sum((1, 2))
         large = np.flatnonzero(visible >= LEAST_AREA * whole.owner.size)
-        drawn = [whole, *(scenes.redraw(scene, without=[index]) for index in large.tolist())]
+        drawn = [whole, *(scenes.render(scene, without=[index]) for index in large.tolist())]
         pictures += [
             transforms.resize(Image.fromarray(d.image), size, (0, 0, 1, 1), config.antialias)
             for d in drawn

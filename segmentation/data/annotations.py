@@ -1,11 +1,7 @@
 """Reads and checks COCO instance annotations.
 
-Everything is checked before the C code of pycocotools sees it: pycocotools 2.0.11 crashes on
-infinite or huge coordinates, hangs when it merges malformed run lengths, takes a polygon of two
-points for a box, returns a random box for an empty run, and uninitialised memory for run lengths
-that are too short.
-
-A broken entry is left out and counted by reason. A file that is no COCO annotation file raises one
+Everything is checked before the C code of pycocotools sees it (README.md has the reasons). A broken
+entry is left out and counted by reason. A file that is no COCO annotation file raises one
 `ValueError` that names it.
 """
 
@@ -19,13 +15,10 @@ import numpy as np
 import tqdm
 from pycocotools import mask as mask_utils
 
-# Larger images are left out. So one mask needs at most 64 MiB, and coordinates and pixel counts are
-# far below the 32-bit limits of pycocotools.
+# Larger images are left out. README.md explains the limits.
 MAX_SIDE = 16_384
 MAX_PIXELS = 2**26
-# Longest outline, in units of the image's width + height. pycocotools needs memory and time in
-# proportion to it, and a zigzag over the image is far longer than the outline of a real object.
-MAX_OUTLINE = 100
+MAX_OUTLINE = 100  # longest outline, in units of the image's width + height
 
 _MAX_ID = 2**63 - 1
 _FAR_OUT = 'a coordinate is not finite or far outside the image'
@@ -111,12 +104,7 @@ class Annotations:
 
 
 def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
-    """Checks the bytes of a COCO instances file.
-
-    Args:
-      data: the whole file.
-      name: what error messages call it.
-      progress: whether to show a progress bar.
+    """Checks the bytes of a COCO instances file, which error messages call `name`.
 
     Raises:
       ValueError: this is not a COCO instances file.
@@ -139,15 +127,8 @@ def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
     images = _images(document['images'], _licenses(document.get('licenses')), skipped)
     category_ids = {category.id for category in categories}
     seen: set[int] = set()
-    entries = tqdm.tqdm(
-        document['annotations'],
-        'annotations',
-        unit='',
-        disable=not progress,
-        leave=False,
-        mininterval=1,
-    )
-    for entry in entries:
+    options: dict[str, Any] = {'unit': '', 'disable': not progress, 'leave': False}
+    for entry in tqdm.tqdm(document['annotations'], 'annotations', mininterval=1, **options):
         try:
             image, instance = _instance(entry, images, category_ids, seen, skipped)
         except _Broken as broken:
@@ -155,12 +136,8 @@ def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
             skipped.add(f'annotation: {broken}', example)
         else:
             image.instances.append(instance)
-    return Annotations(
-        categories=categories,
-        images=[images[key] for key in sorted(images)],
-        skipped=skipped,
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
+    by_id = [images[key] for key in sorted(images)]
+    return Annotations(categories, by_id, skipped, hashlib.sha256(data).hexdigest())
 
 
 class _Broken(ValueError):
@@ -186,10 +163,9 @@ def _categories(entries: list, skipped: Skipped) -> tuple[Category, ...]:
         elif entry['id'] in by_id or entry['name'] in names:
             skipped.add('category: id or name used before', entry['id'])
         else:
-            group = entry.get('supercategory')
-            by_id[entry['id']] = Category(
-                entry['id'], entry['name'], group if _is_text(group) else ''
-            )
+            group: Any = entry.get('supercategory')
+            group = group if _is_text(group) else ''
+            by_id[entry['id']] = Category(entry['id'], entry['name'], group)
             names.add(entry['name'])
     return tuple(by_id.values())
 
@@ -229,15 +205,9 @@ def _images(entries: list, licenses: dict[int, str], skipped: Skipped) -> dict[i
         else:
             given: Any = entry.get('license')
             given = licenses.get(given, str(given)) if _is_id(given) else given
-            images[key] = Image(
-                id=key,
-                file_name=entry['file_name'],
-                height=height,
-                width=width,
-                license=given if _is_text(given) else '',
-                all_categories_annotated=entry.get('all_categories_annotated') is True,
-                instances=[],
-            )
+            given = given if _is_text(given) else ''
+            complete = entry.get('all_categories_annotated') is True
+            images[key] = Image(key, entry['file_name'], height, width, given, complete, [])
     return images
 
 
@@ -269,14 +239,15 @@ def _instance(
     rle, dropped = encode_segmentation(entry.get('segmentation'), image.height, image.width)
     if dropped:
         skipped.add('polygon part: fewer than 3 points', key)
+    mask: Any = {'size': [image.height, image.width], 'counts': rle}
     bbox: Any = entry.get('bbox')
     area: Any = entry.get('area')
     if not _are_numbers(bbox) or len(bbox) != 4 or not all(-1e6 < x < 1e6 for x in bbox):
         skipped.add('repaired: bbox taken from the mask', key)
-        bbox = mask_utils.toBbox({'size': [image.height, image.width], 'counts': rle}).tolist()
+        bbox = mask_utils.toBbox(mask).tolist()
     if not _are_numbers([area]) or not 0 <= area < 1e9:
         skipped.add('repaired: area taken from the mask', key)
-        area = mask_utils.area({'size': [image.height, image.width], 'counts': rle})
+        area = mask_utils.area(mask)
     x, y, box_width, box_height = map(float, bbox)
     box = x, y, box_width, box_height
     return image, Instance(key, category_id, float(area), box, bool(is_crowd), rle)
@@ -313,7 +284,12 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> tuple[byt
         if not isinstance(counts, str | list):
             raise _Broken('run lengths are neither a list nor a string')
         runs = decode_counts(counts) if isinstance(counts, str) else counts
-        _check_counts(runs, height * width)
+        if not set(map(type, runs)) <= {int}:
+            raise _Broken('a run length is not a whole number')
+        if min(runs, default=0) < 0:
+            raise _Broken('a run length is negative')
+        if sum(runs) != height * width:
+            raise _Broken('run lengths do not add up to the image')
         rle: Any = {'size': [height, width], 'counts': counts}
         if isinstance(counts, list):
             rle = mask_utils.frPyObjects(rle, height, width)
@@ -358,21 +334,8 @@ def _outline(points: np.ndarray) -> float:
     return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
 
 
-def _check_counts(counts: list, pixels: int) -> None:
-    if not set(map(type, counts)) <= {int}:
-        raise _Broken('a run length is not a whole number')
-    if min(counts, default=0) < 0:
-        raise _Broken('a run length is negative')
-    if sum(counts) != pixels:
-        raise _Broken('run lengths do not add up to the image')
-
-
 def decode_counts(text: str) -> list[int]:
-    """Decodes COCO's compressed string of run lengths.
-
-    A number is written in groups of five bits, least significant first, as the characters '0' to
-    'o'. The bit 32 says that more groups follow, and the highest bit of the last group is the sign.
-    From the fourth number on, the difference to the number two places before is written.
+    """Decodes COCO's compressed string of run lengths (README.md describes the format).
 
     Raises:
       ValueError: other characters, a number of more than 35 bits, or an unfinished one.

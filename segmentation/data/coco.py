@@ -1,9 +1,5 @@
 """COCO instances as a tfds data set: original image bytes, and masks as run lengths.
 
-One builder prepares the official COCO 2014 zip files and any folder in COCO's layout
-(`<split>/*.jpg`, `annotations/instances_<split>.json`). It stores instances, not class masks, so
-one prepared data set serves every label space (see `label_spaces`).
-
 `prepare` builds a data set or finds an earlier one, and `open_prepared` opens it by its path alone.
 A data set is a folder `<data_dir>/coco_instances/<name>/<version>` and can be moved.
 """
@@ -26,16 +22,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from segmentation.data import annotations as annotations_lib
-from segmentation.data import coco_files
-from segmentation.data.coco_builder import (
-    METADATA,
-    NAME,
-    VERSION,
-    CocoConfig,
-    CocoIndex,
-    CocoInstances,
-    metadata_sha256,
-)
+from segmentation.data import coco_builder, coco_files
+from segmentation.data.coco_builder import METADATA, VERSION, CocoConfig, CocoIndex
 from segmentation.files import sha256
 
 
@@ -111,9 +99,7 @@ class Prepared:
     def __init__(self, path: pathlib.Path, metadata: dict[str, Any]):
         self.path = path
         self.splits: tuple[str, ...] = tuple(metadata['fingerprint']['splits'])
-        self.categories = tuple(
-            annotations_lib.Category(**entry) for entry in metadata['categories']
-        )
+        self.categories = tuple(annotations_lib.Category(**c) for c in metadata['categories'])
         self.fingerprint: dict[str, Any] = metadata['fingerprint']
         self.skipped: dict[str, dict[str, Any]] = metadata['skipped']
         # Shards have checksums of their own. Older data sets have no digests.
@@ -165,7 +151,7 @@ def open_prepared(path: str | os.PathLike) -> Prepared:
             f'{path} was prepared by version {version} of this code, which now has '
             f'{VERSION}; prepare the data again'
         )
-    if metadata.get('sha256') not in (None, metadata_sha256(metadata)):
+    if metadata.get('sha256') not in (None, coco_builder.metadata_sha256(metadata)):
         raise ValueError(_damaged(path, f'{METADATA} has changed'))
     return prepared
 
@@ -210,7 +196,7 @@ def prepare(
         config = _config_2014(splits)
     else:
         config = _config_folder(pathlib.Path(source).expanduser(), splits, complete or {})
-    path = data_dir / NAME / config.name / VERSION
+    path = data_dir / coco_builder.NAME / config.name / VERSION
     if not path.exists():
         with _locked(data_dir):
             if not path.exists():  # another process may have prepared it meanwhile
@@ -253,10 +239,8 @@ def _config_folder(
     folder = folder.resolve()
     if not folder.is_dir():
         raise ValueError(f"{folder} is neither a folder nor one of '2014', 'scenes'")
-    found = sorted(
-        path.stem.removeprefix('instances_')
-        for path in (folder / 'annotations').glob('instances_*.json')
-    )
+    paths = (folder / 'annotations').glob('instances_*.json')
+    found = sorted(path.stem.removeprefix('instances_') for path in paths)
     chosen = tuple(splits or found)
     if not chosen:
         raise ValueError(f'{folder} has no annotations/instances_<split>.json')
@@ -307,10 +291,8 @@ def _locked(data_dir: pathlib.Path) -> Iterator[None]:
 
 
 def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> None:
-    leftovers = [
-        *path.parent.glob('incomplete.*'),
-        *(data_dir / 'downloads' / NAME).glob('**/*.tmp.*'),
-    ]
+    leftovers = [*path.parent.glob('incomplete.*')]
+    leftovers += (data_dir / 'downloads' / coco_builder.NAME).glob('**/*.tmp.*')
     for leftover in leftovers:
         shutil.rmtree(leftover)
     if leftovers:
@@ -320,12 +302,13 @@ def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> No
     logging.set_verbosity(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            builder = CocoInstances(config=config, data_dir=data_dir, file_format='array_record')
-            builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(
-                    try_download_gcs=False, force_checksums_validation=True
-                )
+            builder = coco_builder.CocoInstances(
+                config=config, data_dir=data_dir, file_format='array_record'
             )
+            download = tfds.download.DownloadConfig(
+                try_download_gcs=False, force_checksums_validation=True
+            )
+            builder.download_and_prepare(download_config=download)
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError on a full disk
         raise OSError(f'{path} cannot be prepared, and nothing is kept of it: {error}') from error
     finally:
@@ -334,9 +317,8 @@ def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> No
 
 def skip_report(prepared: Prepared) -> str:
     """One line per split and reason for which something was left out or repaired."""
-    lines = []
-    for split, reasons in prepared.skipped.items():
-        for reason, entry in reasons.items():
-            examples = ', '.join(map(str, entry['examples']))
-            lines.append(f'{split}: {entry["count"]} × {reason} (e.g. {examples})')
-    return '\n'.join(lines)
+    return '\n'.join(
+        f'{split}: {entry["count"]} × {reason} (e.g. {", ".join(map(str, entry["examples"]))})'
+        for split, reasons in prepared.skipped.items()
+        for reason, entry in reasons.items()
+    )

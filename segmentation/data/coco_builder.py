@@ -26,6 +26,12 @@ METADATA = 'coco.json'
 URL = 'http://images.cocodataset.org/'
 MAX_SHARD_BYTES = 2**28
 
+# Attributes of `annotations.Instance` that are stored, a value or a row per instance.
+_COLUMNS: dict[str, tuple[Any, ...]] = {
+    'id': (np.int64,), 'category_id': (np.int64,), 'area': (np.float32,), 'bbox': (np.float32, 4),
+    'is_crowd': (np.bool_,), 'rle': (np.bytes_,),
+}  # fmt: skip
+
 
 @dataclasses.dataclass
 class CocoConfig(tfds.core.BuilderConfig):
@@ -120,14 +126,7 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
                     'height': np.int64,
                     'width': np.int64,
                     'license': tfds.features.Text(),
-                    'instances': {
-                        'id': column(np.int64),
-                        'category_id': column(np.int64),
-                        'area': column(np.float32),
-                        'bbox': column(np.float32, 4),
-                        'is_crowd': column(np.bool_),
-                        'rle': column(np.bytes_),
-                    },
+                    'instances': {name: column(*kind) for name, kind in _COLUMNS.items()},
                     'complete_known': np.bool_,
                     'complete_category_ids': column(np.int64),
                 }
@@ -136,25 +135,17 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         config = self.builder_config
-        sources: dict[str, coco_files.FolderSource | coco_files.ZipSource]
-        if config.folder:
-            sources = {
-                split: coco_files.FolderSource(pathlib.Path(config.folder), split)
-                for split in config.splits
-            }
-        else:
-            archives = dl_manager.download(
-                {
-                    'annotations': f'{URL}annotations/annotations_trainval2014.zip',
-                    **{split: f'{URL}zips/{split}2014.zip' for split in config.splits},
-                }
-            )
-            sources = {
-                split: coco_files.ZipSource(
-                    archives['annotations'], archives[split], f'{split}2014'
-                )
-                for split in config.splits
-            }
+        sources: dict[str, coco_files.FolderSource | coco_files.ZipSource] = {}
+        if not config.folder:
+            urls = {split: f'{URL}zips/{split}2014.zip' for split in config.splits}
+            urls['annotations'] = f'{URL}annotations/annotations_trainval2014.zip'
+            files = dl_manager.download(urls)
+        for split in config.splits:
+            if config.folder:
+                sources[split] = coco_files.FolderSource(pathlib.Path(config.folder), split)
+            else:
+                name = f'{split}2014'
+                sources[split] = coco_files.ZipSource(files['annotations'], files[split], name)
         # All annotations are read before the first image, so that errors show early.
         parsed = {
             split: annotations_lib.parse(source.annotations(), source.annotations_name, True)
@@ -190,36 +181,26 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         column = {c['id']: k for k, c in enumerate(self.info.metadata['categories'])}
         skipped = annotations.skipped
         digest = hashlib.sha256()
-        kept, counts, is_complete, is_known = [], [], [], []
+        instances, rows = 0, []
         for image, data, reason in coco_files.read_images(annotations.images, read, split):
             if reason:
                 skipped.add(f'image: {reason}', image.file_name)
                 continue
             digest.update(data)
             known = sorted(column) if image.all_categories_annotated else complete
-            kept.append(image)
-            counts.append(
-                np.bincount(
-                    [column[instance.category_id] for instance in image.instances],
-                    minlength=len(column),
-                )
-            )
-            is_complete.append(np.isin(list(column), known or ()))
-            is_known.append(known is not None)
+            found = [column[instance.category_id] for instance in image.instances]
+            row = [image.id, image.file_name, image.height, image.width]
+            row += [np.bincount(found, minlength=len(column)), np.isin(list(column), known or ())]
+            rows.append([*row, known is not None])
+            instances += len(found)
             yield image.id, example(image, data, known)
-        if not kept:
+        if not rows:
             raise ValueError(
                 f'No image of split {split!r} can be used: {json.dumps(skipped.as_dict())}'
             )
-        self.info.metadata.indexes[split] = CocoIndex(
-            image_id=np.array([image.id for image in kept], np.int64),
-            file_name=np.array([image.file_name for image in kept], np.str_),
-            height=np.array([image.height for image in kept], np.int64),
-            width=np.array([image.width for image in kept], np.int64),
-            counts=np.array(counts, np.int32),
-            complete=np.array(is_complete, np.bool_),
-            complete_known=np.array(is_known, np.bool_),
-        )
+        kinds = (np.int64, np.str_, np.int64, np.int64, np.int32, np.bool_, np.bool_)
+        columns = zip(zip(*rows, strict=True), kinds, strict=True)
+        self.info.metadata.indexes[split] = CocoIndex(*(np.array(*pair) for pair in columns))
         self.info.metadata.setdefault('skipped', {})[split] = skipped.as_dict()
         self.info.metadata.setdefault('fingerprint', {})[split] = _with_id(
             {
@@ -227,8 +208,8 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
                 'source': pathlib.Path(self.builder_config.folder).name or '2014',
                 'annotations_sha256': annotations.sha256,
                 'images_sha256': digest.hexdigest(),
-                'images': len(kept),
-                'instances': sum(len(image.instances) for image in kept),
+                'images': len(rows),
+                'instances': instances,
                 'complete': None if complete is None else sorted(complete),
                 'skipped': {reason: entry['count'] for reason, entry in skipped.as_dict().items()},
             }
@@ -273,10 +254,7 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
                 template.sharded_filepath(shard_index=i, num_shards=len(lengths))
             )
         return tfds_splits.SplitInfo(
-            name=split,
-            shard_lengths=lengths,
-            num_bytes=sum(sizes),
-            filename_template=template,
+            name=split, shard_lengths=lengths, num_bytes=sum(sizes), filename_template=template
         )
 
 
@@ -284,10 +262,12 @@ def example(
     image: annotations_lib.Image, data: bytes, complete: Sequence[int] | None
 ) -> dict[str, Any]:
     """The record of an image, as tfds encodes it; `complete` are ids of categories, if known."""
-
-    def column(name: str, dtype: Any) -> np.ndarray:
-        return np.array([getattr(instance, name) for instance in image.instances], dtype)
-
+    columns = {}
+    for name, (kind, *shape) in _COLUMNS.items():
+        values = [getattr(instance, name) for instance in image.instances]
+        # An array of bytes would lose zeros at their end.
+        dtype = object if kind is np.bytes_ else kind
+        columns[name] = np.array(values, dtype).reshape(-1, *shape)
     return {
         'image': io.BytesIO(data),
         'image/id': image.id,
@@ -295,14 +275,7 @@ def example(
         'height': image.height,
         'width': image.width,
         'license': image.license,
-        'instances': {
-            'id': column('id', np.int64),
-            'category_id': column('category_id', np.int64),
-            'area': column('area', np.float32),
-            'bbox': column('bbox', np.float32).reshape(-1, 4),
-            'is_crowd': column('is_crowd', np.bool_),
-            'rle': column('rle', object),
-        },
+        'instances': columns,
         'complete_known': complete is not None,
         'complete_category_ids': np.array(complete or (), np.int64),
     }

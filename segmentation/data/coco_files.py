@@ -1,9 +1,4 @@
-"""Annotation and image files of a data set in COCO's layout, in a folder or in zip files.
-
-An image is kept if it can be decoded completely and its annotated (width, height) is its raw size
-or its size after applying the EXIF orientation. In the second case the reader must apply the
-orientation. All others are left out and counted by reason.
-"""
+"""Annotation and image files of a data set in COCO's layout, in a folder or in zip files."""
 
 import collections
 import concurrent.futures
@@ -129,7 +124,7 @@ def check_image(data: bytes, width: int, height: int) -> None:
     """Decodes an image file completely and compares its size with the annotated one.
 
     Raises:
-      UnusableImage: with the reason (see the rule at the top of this module).
+      UnusableImage: with the reason (README.md has the rule).
     """
     try:
         with PIL.Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:

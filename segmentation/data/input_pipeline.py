@@ -87,16 +87,9 @@ def training_batches(
     position in the order. Neither depends on the number of threads, workers or processes. The state
     is one number (`get_state`, `set_state`), so a run resumes exactly.
 
-    Args:
-      examples: what to draw from; every pass has another order.
-      batch_size: global batch size.
-      seed: any integer >= 0.
-      process_index: number of this process.
-      process_count: number of processes; must divide the batch size.
-      workers: number of worker processes to start, which takes seconds; 0 uses threads.
-
-    Returns:
-      Iterator over dicts of arrays with leading dimension `batch_size // process_count`.
+    `batch_size` is global; arrays have the leading dimension `batch_size // process_count`. Every
+    pass over the examples has another order. Starting worker processes takes seconds; with 0
+    `workers`, threads do the work.
 
     Raises:
       ValueError: the processes do not divide the batch size.

@@ -34,10 +34,7 @@ class LabelSpace:
     members: tuple[tuple[str, ...], ...]
 
     def category_to_class(self, categories: Sequence[Category]) -> dict[int, int]:
-        """Maps category ids to classes 1, 2, …; categories without a class are background.
-
-        Args:
-          categories: of the data set.
+        """Maps category ids of a data set to classes 1, 2, …; all others are background.
 
         Raises:
           ValueError: the data set lacks a name, or a category is in two classes.

@@ -11,12 +11,9 @@ IGNORE = 255
 
 
 def nearest_indices(n_in: int, n_out: int) -> np.ndarray:
-    """Source indices of a nearest-neighbour resize: floor((i + 1/2) · n_in / n_out).
+    """Source indices of a nearest-neighbour resize, int64 `[n_out]`: floor((i + ½) · n_in / n_out).
 
     The half-pixel convention of Pillow and TensorFlow, exact because it is computed in integers.
-
-    Returns:
-      int64 `[n_out]`.
     """
     return (2 * np.arange(n_out) + 1) * n_in // (2 * n_out)
 

@@ -1,4 +1,4 @@
-"""Decodes, resizes, crops and colour-jitters single images."""
+"""Decodes, resizes and crops single images, and jitters their colors."""
 
 import io
 import pathlib
@@ -45,22 +45,15 @@ def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image
 def resize(
     image: Image.Image, size: int, box: tuple[float, float, float, float], antialias: bool
 ) -> np.ndarray:
-    """Scales a box of an image to a square, bilinearly; the aspect ratio is not preserved.
+    """Scales a box of an RGB image to a square uint8 `[size, size, 3]`, bilinearly.
 
-    Args:
-      image: RGB.
-      size: S, side of the result in pixels.
-      box: (left, top, right, bottom) as fractions of width and height, in [0, 1].
-      antialias: whether to average over all source pixels (triangle filter) or to interpolate
-        between the four nearest ones (half-pixel centres, the default of `tf.image.resize`).
-
-    Returns:
-      uint8 `[S, S, 3]`.
+    The box is (left, top, right, bottom) as fractions of width and height, in [0, 1]. The aspect
+    ratio is not preserved. Antialiasing averages over all source pixels (triangle filter); without
+    it, the four nearest are interpolated (half-pixel centers, the default of `tf.image.resize`).
     """
     width, height = image.size
-    left, top, right, bottom = (
-        share * length for share, length in zip(box, (width, height, width, height), strict=True)
-    )
+    left, right = box[0] * width, box[2] * width
+    top, bottom = box[1] * height, box[3] * height
     if antialias:
         small = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, right, bottom))
     else:
@@ -72,16 +65,9 @@ def resize(
 
 
 def box_indices(low: float, high: float, length: int, size: int) -> np.ndarray:
-    """Source indices of `size` nearest samples of the part [low, high] of an axis.
+    """Source indices of `size` nearest samples of a part of an axis, int64 `[size]`.
 
-    Args:
-      low: start, as a fraction of the length.
-      high: end, as a fraction of the length.
-      length: of the axis in pixels.
-      size: number of samples.
-
-    Returns:
-      int64 `[size]`.
+    The part is [low, high], as fractions of the `length` of the axis in pixels.
     """
     if (low, high) == (0, 1):
         return masks.nearest_indices(length, size)
@@ -106,13 +92,7 @@ def random_box(rng: np.random.Generator, min_area: float) -> tuple[float, float,
 def jitter_colors(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     """Scales brightness, contrast and saturation by random factors in 1 ± strength.
 
-    Args:
-      image: uint8 `[S, S, 3]`.
-      rng: source of the factors.
-      strength: in [0, 1].
-
-    Returns:
-      uint8 `[S, S, 3]`.
+    Maps uint8 `[S, S, 3]` to the same shape and dtype; the strength is in [0, 1].
     """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
     pixels = image.astype(np.float32) * brightness

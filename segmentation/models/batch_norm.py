@@ -5,6 +5,7 @@ over them (see README.md). Variables have the names and meaning of `flax.linen.B
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,14 +22,9 @@ def _average(values: Any, axis_name: str | None) -> Any:
 def normalize(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises by the statistics of the batch.
+    """Normalises `x` [B, H, W, C] by the statistics of the batch; `scale` and `bias` are [C].
 
-    Args:
-      x: [B, H, W, C].
-      scale: [C].
-      bias: [C].
-      epsilon: added to the variance.
-      axis_name: mapped axis over which the statistics are averaged too.
+    The statistics are averaged over the mapped axis `axis_name` too.
 
     Returns:
       (y, mean, variance): `[B, H, W, C]` in the dtype of `x`; `[C]` and `[C]` in the dtype of
@@ -79,6 +75,16 @@ def affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) ->
     return ((x.astype(mean.dtype) - mean) * factor + bias).astype(x.dtype)
 
 
+class Activation(nn.Module):
+    """A function of an array, as a module whose output can be captured by name."""
+
+    function: Callable[[jax.Array], jax.Array]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.function(x)
+
+
 class BatchNorm(nn.Module):
     """Normalises each channel over batch and pixels.
 
@@ -96,10 +102,8 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps [B, H, W, C] to the same shape and dtype; statistics and parameters are float32.
 
-        Args:
-          x: [B, H, W, C] floating point.
-          train: whether to normalise by the statistics of the batch, and to update the running
-            ones, or to normalise by the running ones.
+        In training, normalises by the statistics of the batch and updates the running ones, by
+        which it normalises otherwise.
         """
         shape = x.shape[-1:]
         scale = self.param('scale', nn.initializers.ones_init(), shape)

@@ -21,7 +21,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-_DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+_LAYOUT = ('NHWC', 'HWIO', 'NHWC')
+_conv = functools.partial(lax.conv_general_dilated, padding='SAME', dimension_numbers=_LAYOUT)
+_conv_transpose = functools.partial(lax.conv_transpose, padding='SAME', dimension_numbers=_LAYOUT)
 # Images whose products are summed in one loop for the kernel gradient of a depthwise convolution.
 _UNROLLED_IMAGES = 16
 
@@ -33,14 +35,7 @@ def _accumulator(x: jax.Array) -> jnp.dtype:
 def _plain(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:
     # On accelerators bfloat16 accumulates in float32 anyway. With preferred_element_type, the
     # gradient convolutions would mix dtypes, which lax refuses.
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        'SAME',
-        dimension_numbers=_DIMENSIONS,
-        feature_group_count=groups,
-    )
+    return _conv(x, kernel, (stride, stride), feature_group_count=groups)
 
 
 def _with_fast_forms(
@@ -74,32 +69,28 @@ def _same_padding(size: int, stride: int) -> tuple[int, int]:
 
 def _pad(x: jax.Array, stride: int, zero: ArrayLike = 0.0) -> jax.Array:
     """`x` with SAME padding of `zero`."""
-    return lax.pad(
-        x,
-        jnp.asarray(zero, x.dtype),
-        [(0, 0, 0)] + [(*_same_padding(size, stride), 0) for size in x.shape[1:3]] + [(0, 0, 0)],
-    )
+    down, right = ((*_same_padding(size, stride), 0) for size in x.shape[1:3])
+    return lax.pad(x, jnp.asarray(zero, x.dtype), [(0, 0, 0), down, right, (0, 0, 0)])
+
+
+def _unpad(y: jax.Array, height: int, width: int) -> jax.Array:
+    """`y`, which has SAME padding of stride 2, without it."""
+    top, left = _same_padding(height, 2)[0], _same_padding(width, 2)[0]
+    return y[:, top : top + height, left : left + width]
 
 
 def _zero_after(x: jax.Array) -> jax.Array:
-    """A zero that is known only when `x` is.
-
-    XLA's CPU backend runs what it can as early as it can. So it would pad the inputs for the
-    backward pass in the forward pass, or share both paddings, and keep up to nine windows of each.
-    """
+    """A zero that is known only when `x` is (README.md, "What helped")."""
     return (x.ravel()[0] > jnp.inf).astype(x.dtype)
 
 
-def _windows(padded: jax.Array, height: int, width: int, stride: int) -> list[jax.Array]:
-    """The nine inputs `[B, height, width, C]` of a 3×3 window, row by row."""
-    b, _, _, c = padded.shape
+def _windows(x: jax.Array, stride: int, zero: ArrayLike = 0.0) -> list[jax.Array]:
+    """The nine inputs of the 3×3 window of each output, row by row: `[B, H / s, W / s, C]`."""
+    b, h, w, c = x.shape
+    padded = _pad(x, stride, zero)
+    down, right = stride * (-(-h // stride) - 1) + 1, stride * (-(-w // stride) - 1) + 1
     return [
-        lax.slice(
-            padded,
-            (0, i, j, 0),
-            (b, i + stride * (height - 1) + 1, j + stride * (width - 1) + 1, c),
-            (1, stride, stride, 1),
-        )
+        lax.slice(padded, (0, i, j, 0), (b, i + down, j + right, c), (1, stride, stride, 1))
         for i in range(3)
         for j in range(3)
     ]
@@ -109,8 +100,7 @@ def _patches(x: jax.Array, stride: int) -> jax.Array:
     """The 3×3 window of each output, as `[B, ceil(H / stride), ceil(W / stride), 9·C]`."""
     b, h, w, c = x.shape
     if stride == 1 or h % 2 or w % 2:
-        height, width = -(-h // stride), -(-w // stride)
-        return jnp.concatenate(_windows(_pad(x, stride), height, width, stride), axis=-1)
+        return jnp.concatenate(_windows(x, stride), axis=-1)
     # Even sizes are padded only below and on the right, so that two pixels of a window are adjacent
     # in memory: a third of the copies.
     pairs = x.reshape(b, h // 2, 2, w // 2, 2 * c)
@@ -154,12 +144,8 @@ def _scatter_windows(taps: list[list[jax.Array]]) -> jax.Array:
 
 def _depthwise_forward(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     acc = _accumulator(x)
-    height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
-    taps = kernel.astype(acc).reshape(9, -1)
-    windows = _windows(_pad(x, stride), height, width, stride)
-    return sum(window.astype(acc) * tap for window, tap in zip(windows, taps, strict=True)).astype(
-        x.dtype
-    )
+    pairs = zip(_windows(x, stride), kernel.astype(acc).reshape(9, -1), strict=True)
+    return sum(window.astype(acc) * tap for window, tap in pairs).astype(x.dtype)
 
 
 def _depthwise_backward(
@@ -173,11 +159,8 @@ def _depthwise_backward(
         gs = g.astype(acc)
         taps = kernel.astype(acc).reshape(3, 3, c)
         y = _scatter_windows([[gs * taps[i, j] for j in range(3)] for i in range(3)])
-        top, left = _same_padding(h, 2)[0], _same_padding(w, 2)[0]
-        gx = y[:, top : top + h, left : left + w].astype(x.dtype)
-    # Several images are summed in one fused loop that reads everything once: an output is then a
-    # pixel of every tap, which XLA's CPU backend vectorises over channels. A sum over B, H and W
-    # for each tap would read both arrays nine times.
+        gx = _unpad(y, h, w).astype(x.dtype)
+    # One fused loop over several images; see README.md, "What helped".
     added = max(n for n in range(1, _UNROLLED_IMAGES + 1) if b % n == 0)
     groups = b // added
     products = [
@@ -185,22 +168,16 @@ def _depthwise_backward(
             window[k : k + groups].astype(acc) * g[k : k + groups].astype(acc)
             for k in range(0, b, groups)
         )
-        for window in _windows(_pad(x, stride, _zero_after(g)), g.shape[1], g.shape[2], stride)
+        for window in _windows(x, stride, _zero_after(g))
     ]
     gk = jnp.stack(products).sum((1, 2, 3))
     return gx, gk.reshape(kernel.shape).astype(kernel.dtype)
 
 
 def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Convolves every channel with its own 3×3 kernel.
+    """Convolves every channel with its own 3×3 kernel; the stride is 1 or 2.
 
-    Args:
-      x: [B, H, W, C].
-      kernel: [3, 3, 1, C].
-      stride: 1 or 2.
-
-    Returns:
-      [B, ceil(H / stride), ceil(W / stride), C].
+    Maps [B, H, W, C] with a kernel [3, 3, 1, C] to [B, ceil(H / stride), ceil(W / stride), C].
     """
     return _with_fast_forms(
         functools.partial(_plain, stride=stride, groups=x.shape[-1]),
@@ -258,21 +235,14 @@ def _conv_backward(
     if stride == 1:
         gx = _conv_forward(1, g, kernel[::-1, ::-1].swapaxes(2, 3))
     else:
-        top, left = _same_padding(h, 2)[0], _same_padding(w, 2)[0]
-        gx = _conv_transpose_forward((g,), kernel)[:, top : top + h, left : left + w]
+        gx = _unpad(_conv_transpose_forward((g,), kernel), h, w)
     return gx, gk.astype(kernel.dtype)
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """3×3 convolution.
+    """3×3 convolution; the stride is 1 or 2.
 
-    Args:
-      x: [B, H, W, I].
-      kernel: [3, 3, I, O].
-      stride: 1 or 2.
-
-    Returns:
-      [B, ceil(H / stride), ceil(W / stride), O].
+    Maps [B, H, W, I] with a kernel [3, 3, I, O] to [B, ceil(H / stride), ceil(W / stride), O].
     """
     return _with_fast_forms(
         functools.partial(_plain, stride=stride),
@@ -285,14 +255,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 
 
 def _plain_transpose(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
-    return lax.conv_transpose(
-        jnp.concatenate(xs, axis=-1),
-        kernel,
-        (2, 2),
-        'SAME',
-        dimension_numbers=_DIMENSIONS,
-        transpose_kernel=True,
-    )
+    return _conv_transpose(jnp.concatenate(xs, axis=-1), kernel, (2, 2), transpose_kernel=True)
 
 
 def _split(array: jax.Array, xs: Sequence[jax.Array]) -> list[jax.Array]:
@@ -347,12 +310,8 @@ def conv_transpose(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
     Equal to Keras' `Conv2DTranspose(kernel_size=3, strides=2, padding='same')` and to Flax'
     `ConvTranspose(padding='SAME', transpose_kernel=True)`, with the kernel in their layout.
 
-    Args:
-      xs: arrays [B, H, W, I_1], [B, H, W, I_2], …, which count as concatenated.
-      kernel: [3, 3, O, I_1 + I_2 + …].
-
-    Returns:
-      [B, 2H, 2W, O].
+    Maps arrays [B, H, W, I_1], [B, H, W, I_2], …, which count as concatenated, with a kernel
+    [3, 3, O, I_1 + I_2 + …] to [B, 2H, 2W, O].
     """
     return _with_fast_forms(_plain_transpose, _conv_transpose_forward, _conv_transpose_backward)(
         tuple(xs), kernel

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from segmentation.models import fast_conv
-from segmentation.models.batch_norm import BatchNorm
+from segmentation.models.batch_norm import Activation, BatchNorm
 
 # The skip connections of the published segmentation model, and the deepest layer: the last
 # activations at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size.
@@ -66,24 +66,10 @@ def relu6(x: jax.Array) -> jax.Array:
     return jnp.clip(x, 0, 6)
 
 
-def _relu6_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    y = relu6(x)
-    return y, y
-
-
-def _relu6_backward(y: jax.Array, g: jax.Array) -> tuple[jax.Array]:
-    return (jnp.where((y > 0) & (y < 6), g, 0),)
-
-
-relu6.defvjp(_relu6_forward, _relu6_backward)
-
-
-class ReLU6(nn.Module):
-    """min(max(x, 0), 6), as a module whose output can be captured by name."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return relu6(x)
+relu6.defvjp(
+    lambda x: (relu6(x),) * 2,
+    lambda y, g: (jnp.where((y > 0) & (y < 6), g, 0),),
+)
 
 
 class MobileNetV2(nn.Module):
@@ -92,8 +78,7 @@ class MobileNetV2(nn.Module):
     Attributes:
       width: multiplier of the channel counts (Keras' `alpha`), positive.
       taps: names of the layers to return; any convolution, BatchNorm, ReLU6 or `block_*_add`.
-      bn_momentum: fraction of the running statistics kept at each training step.
-      bn_axis_name: pmap axis over which batch statistics are averaged.
+      bn_momentum, bn_axis_name: `momentum` and `axis_name` of every `BatchNorm`.
       dtype: of convolutions and activations; parameters and statistics are float32.
     """
 
@@ -105,11 +90,9 @@ class MobileNetV2(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """Maps images to activations.
+        """Maps images `[B, H, W, 3]` to activations; in [-1, 1] for ImageNet weights.
 
-        Args:
-          x: [B, H, W, 3] floating point, H and W at least 32; in [-1, 1] for ImageNet weights.
-          train: normalise by batch statistics and update the running ones.
+        In training, normalises by batch statistics and updates the running ones.
 
         Returns:
           Layer name → `[B, ceil(H / s), ceil(W / s), C]`, with s a power of 2 up to 32.
@@ -147,7 +130,7 @@ class MobileNetV2(nn.Module):
             x = norm(x, train=train)
             yield names[1], x
             for name in names[2:]:
-                x = ReLU6(name=name)(x)
+                x = Activation(relu6, name=name)(x)
                 yield name, x
             return x
 

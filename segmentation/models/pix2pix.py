@@ -8,13 +8,19 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from segmentation.models import fast_conv
-from segmentation.models.batch_norm import BatchNorm
+from segmentation.models.batch_norm import Activation, BatchNorm
 
 FILTERS = (512, 256, 128, 64)
 NORMS = ('batch', 'instance')
 UPSAMPLINGS = ('transposed', 'nearest_conv')
 
 _kernel_init = nn.initializers.normal(0.02)
+
+
+def require_one_of(name: str, value: str, options: Sequence[str]) -> None:
+    """Raises a ValueError that names the options unless the value is one of them."""
+    if value not in options:
+        raise ValueError(f'{name} must be one of {options}, got {value!r}')
 
 
 class Upsample2x(nn.Module):
@@ -67,14 +73,6 @@ class InstanceNorm(nn.Module):
         return y.astype(self.dtype)
 
 
-class ReLU(nn.Module):
-    """max(x, 0), as a module whose output can be captured by name."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return jax.nn.relu(x)
-
-
 class Decoder(nn.Module):
     """Maps encoder features at five scales to logits at twice the finest scale.
 
@@ -82,14 +80,7 @@ class Decoder(nn.Module):
     of the next finer scale. A last upsampling gives the logits. If a feature map has an odd size,
     the last row or column of the upsampled map is cut off.
 
-    Attributes:
-      num_classes: channels of the result.
-      norm: 'batch' or 'instance'.
-      dropout: rate in every block, 0 for none; needs the 'dropout' random stream in training.
-      upsampling: 'transposed' or 'nearest_conv'.
-      bn_momentum: fraction of the running statistics kept at each training step.
-      bn_axis_name: pmap axis over which batch statistics are averaged.
-      dtype: of convolutions and activations; parameters and statistics are float32.
+    The result has `num_classes` channels; `unet.SegmentationModel` documents the other attributes.
     """
 
     num_classes: int
@@ -102,12 +93,9 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, features: Sequence[jax.Array], *, train: bool) -> jax.Array:
-        """Maps five feature maps, finest first, to logits.
+        """Maps [B, ceil(H / s), ceil(W / s), C_s] for s = 2, 4, 8, 16, 32 to logits.
 
-        Args:
-          features: [B, ceil(H / s), ceil(W / s), C_s] for s = 2, 4, 8, 16, 32.
-          train: whether to normalise by batch statistics, update the running ones, and apply
-            dropout.
+        In training, normalises by batch statistics, updates the running ones, and applies dropout.
 
         Returns:
           [B, 2 ceil(H / 2), 2 ceil(W / 2), num_classes] in `dtype`.
@@ -115,10 +103,8 @@ class Decoder(nn.Module):
         Raises:
           ValueError: an attribute out of its range, or a wrong number of feature maps.
         """
-        if self.norm not in NORMS:
-            raise ValueError(f'norm must be one of {NORMS}, got {self.norm!r}')
-        if self.upsampling not in UPSAMPLINGS:
-            raise ValueError(f'upsampling must be one of {UPSAMPLINGS}, got {self.upsampling!r}')
+        require_one_of('norm', self.norm, NORMS)
+        require_one_of('upsampling', self.upsampling, UPSAMPLINGS)
         if not 0 <= self.dropout < 1:
             raise ValueError(f'dropout must be in [0, 1), got {self.dropout}')
         if len(features) != len(FILTERS) + 1:
@@ -128,16 +114,15 @@ class Decoder(nn.Module):
         for i, (filters, skip) in enumerate(zip(FILTERS, reversed(skips), strict=True), start=1):
             x = Upsample2x(filters, self.upsampling, dtype=self.dtype, name=f'up_{i}')(xs)
             x = x[:, : skip.shape[1], : skip.shape[2]]
+            name = f'up_{i}_norm'
             if self.norm == 'batch':
-                x = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=f'up_{i}_norm')(
-                    x, train=train
-                )
+                norm = BatchNorm(self.bn_momentum, axis_name=self.bn_axis_name, name=name)
+                x = norm(x, train=train)
             else:
-                x = InstanceNorm(dtype=self.dtype, name=f'up_{i}_norm')(x)
+                x = InstanceNorm(dtype=self.dtype, name=name)(x)
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train, name=f'up_{i}_dropout')(x)
-            x = ReLU(name=f'up_{i}_relu')(x)
+            x = Activation(jax.nn.relu, name=f'up_{i}_relu')(x)
             xs = [x, skip]
-        return Upsample2x(
-            self.num_classes, self.upsampling, use_bias=True, dtype=self.dtype, name='logits'
-        )(xs)
+        logits = Upsample2x(self.num_classes, self.upsampling, True, self.dtype, name='logits')
+        return logits(xs)

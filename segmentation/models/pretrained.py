@@ -75,15 +75,12 @@ def load_weights(source: str | os.PathLike, width: float, resolution: int) -> We
 def merge(
     variables: Mapping[str, Any], weights: Weights, unused: tuple[str, ...] = UNUSED_LAYERS
 ) -> dict[str, Any]:
-    """Puts weights into a model's encoder.
+    """Returns a model's variables with weights from `load_weights` in its encoder.
 
     Args:
       variables: {'params': {'encoder': …, …}, 'batch_stats': {'encoder': …, …}}.
       weights: from `load_weights`.
       unused: layers of `weights` that the encoder does not have.
-
-    Returns:
-      New variables; everything outside the encoder is passed on unchanged.
 
     Raises:
       ValueError: arrays are missing on either side or have other shapes; names all of them.
@@ -165,11 +162,9 @@ def _require_same(problem: str, expected: Shapes, given: Shapes) -> None:
     """Raises a ValueError that names every difference."""
     lines = [f'  missing: {name}' for name in expected if name not in given]
     lines += [f'  left over: {name}' for name in given if name not in expected]
-    lines += [
-        f'  {name} has shape {given[name]}, expected {expected[name]}'
-        for name in expected
-        if name in given and given[name] != expected[name]
-    ]
+    for name, shape in expected.items():
+        if given.get(name, shape) != shape:
+            lines.append(f'  {name} has shape {given[name]}, expected {shape}')
     if lines:
         raise ValueError('\n'.join([f'{problem}:', *lines]))
 

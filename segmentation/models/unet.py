@@ -8,6 +8,7 @@ import ml_collections
 from flax import linen as nn
 
 from segmentation.models import mobilenet_v2, pix2pix
+from segmentation.models.pix2pix import require_one_of
 
 ENCODER_STATISTICS = ('batch', 'fixed')
 INPUT_RANGES = ('imagenet', 'unit')
@@ -15,26 +16,19 @@ DTYPES = ('float32', 'bfloat16')
 
 
 def scale_images(images: jax.Array, input_range: str) -> jax.Array:
-    """Scales 8-bit images to the input range of the network.
+    """Scales images uint8 in [0, 255] to float32 in the input range of the network.
 
-    Args:
-      images: uint8 in [0, 255], any shape.
-      input_range: 'imagenet' for [-1, 1], which the ImageNet weights expect, or 'unit' for [0, 1],
-        as in the published experiment.
-
-    Returns:
-      float32 of the same shape.
+    'imagenet' is [-1, 1], which the ImageNet weights expect; 'unit' is [0, 1], as in the published
+    experiment.
 
     Raises:
       ValueError: another range, or images that are not uint8.
     """
     if images.dtype != jnp.uint8:
         raise ValueError(f'images must be uint8 in [0, 255], got {images.dtype}')
-    if input_range == 'imagenet':
-        return images.astype(jnp.float32) / 127.5 - 1
-    if input_range == 'unit':
-        return images.astype(jnp.float32) / 255
-    raise ValueError(f'input_range must be one of {INPUT_RANGES}, got {input_range!r}')
+    require_one_of('input_range', input_range, INPUT_RANGES)
+    wide = images.astype(jnp.float32)
+    return wide / 127.5 - 1 if input_range == 'imagenet' else wide / 255
 
 
 class SegmentationModel(nn.Module):
@@ -85,11 +79,7 @@ class SegmentationModel(nn.Module):
         Raises:
           ValueError: an attribute out of its range, or images of the wrong shape or dtype.
         """
-        if self.encoder_statistics not in ENCODER_STATISTICS:
-            raise ValueError(
-                f'encoder_statistics must be one of {ENCODER_STATISTICS}, '
-                f'got {self.encoder_statistics!r}'
-            )
+        require_one_of('encoder_statistics', self.encoder_statistics, ENCODER_STATISTICS)
         if self.num_classes < 2:
             raise ValueError(
                 f'num_classes counts the background, so at least 2; got {self.num_classes}'
@@ -125,18 +115,12 @@ class SegmentationModel(nn.Module):
 def build_model(
     config: ml_collections.ConfigDict, num_classes: int, bn_axis_name: str | None = None
 ) -> SegmentationModel:
-    """The model that a `model` config describes.
-
-    Args:
-      config: with attributes of `SegmentationModel` as fields.
-      num_classes: including background.
-      bn_axis_name: pmap axis over which batch statistics are averaged.
+    """The model that a `model` config describes; its fields are attributes of `SegmentationModel`.
 
     Raises:
       ValueError: unknown dtype.
     """
-    if config.dtype not in DTYPES:
-        raise ValueError(f'dtype must be one of {DTYPES}, got {config.dtype!r}')
+    require_one_of('dtype', config.dtype, DTYPES)
     fields = {name: config[name] for name in config if not name.startswith('pretrained')}
     fields['dtype'] = jnp.dtype(config.dtype)
     return SegmentationModel(num_classes, bn_axis_name=bn_axis_name, **fields)

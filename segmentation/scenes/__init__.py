@@ -11,7 +11,7 @@ manifest next to the annotations holds the planted truth (`read_truth`).
 from segmentation.scenes.coco_writer import VERSION, find_scene, image_id, write_scenes
 from segmentation.scenes.description import CATEGORIES, CATEGORY_ID, Light, Scene, Thing
 from segmentation.scenes.drawing.backdrops import BACKDROPS
-from segmentation.scenes.drawing.rendering import Rendered, redraw, render
+from segmentation.scenes.drawing.rendering import Rendered, render
 from segmentation.scenes.outlines import MIN_VISIBLE, annotate
 from segmentation.scenes.planted.label_errors import annotate_with_error
 from segmentation.scenes.planted.sampling import (
@@ -29,5 +29,5 @@ __all__ = [
     'ATTRIBUTES', 'BACKDROPS', 'CATEGORIES', 'CATEGORY_ID', 'HARD_SLICES', 'HELD_OUT_SEEDS',
     'MIN_VISIBLE', 'TYPES', 'VERSION', 'Light', 'Planted', 'Rendered', 'Scene', 'Thing', 'annotate',
     'annotate_with_error', 'clean_annotations', 'find_scene', 'image_id', 'manifest_file',
-    'read_truth', 'redraw', 'render', 'sample_planted', 'sample_scene', 'write_scenes',
+    'read_truth', 'render', 'sample_planted', 'sample_scene', 'write_scenes',
 ]  # fmt: skip

@@ -80,16 +80,15 @@ def write_scenes(
     _claim(folder, wanted)
     (folder / 'annotations').mkdir(exist_ok=True)
     missing = [split for split in counts if not _annotation_file(folder, split).exists()]
-    jobs = []
     for split in missing:
         (folder / split).mkdir(exist_ok=True)
         _part(folder, split, 0).parent.mkdir(parents=True, exist_ok=True)
-        indices = range(counts[split])
-        jobs += [
-            (folder, seed, split, i, error_rate)
-            for i in indices
-            if not _part(folder, split, i).exists()
-        ]
+    jobs = [
+        (folder, seed, split, i, error_rate)
+        for split in missing
+        for i in range(counts[split])
+        if not _part(folder, split, i).exists()
+    ]
     total, workers = sum(counts.values()), workers or os.cpu_count() or 1
     done = total - len(jobs)
     with tqdm.tqdm(
@@ -157,11 +156,7 @@ def _write(folder: pathlib.Path, path: pathlib.Path, data: bytes) -> None:
 
 
 def find_scene(folder: str | os.PathLike, number: int) -> Scene:
-    """The description of a scene in a folder that `write_scenes` drew.
-
-    Args:
-      folder: of the scenes.
-      number: image id.
+    """The description of the scene with this image id in a folder that `write_scenes` drew.
 
     Raises:
       ValueError: the folder has no scenes of this version, or not this image.
@@ -179,11 +174,8 @@ def find_scene(folder: str | os.PathLike, number: int) -> Scene:
         index = number - image_id(split, 0)
         if 0 <= index < count:
             return _sample(seed, split, index, options['error_rate'])[0]
-    ids = ', '.join(
-        f'{split} {image_id(split, 0)} to {image_id(split, count - 1)}'
-        for split, count in counts.items()
-    )
-    raise ValueError(f'{folder} has no image {number}; its image ids are {ids}')
+    ids = [f'{s} {image_id(s, 0)} to {image_id(s, count - 1)}' for s, count in counts.items()]
+    raise ValueError(f'{folder} has no image {number}; its image ids are {", ".join(ids)}')
 
 
 def _sample(
@@ -202,23 +194,17 @@ def _write_scene(
     scene, found = _sample(seed, split, index, error_rate)
     rendered = render(scene)
     number = image_id(split, index)
-    picture = Image.fromarray(rendered.image[..., 0] if scene.grayscale else rendered.image)
+    image = Image.fromarray(rendered.image[..., 0] if scene.grayscale else rendered.image)
     buffer = io.BytesIO()
-    picture.save(buffer, 'JPEG', quality=88)
+    image.save(buffer, 'JPEG', quality=88)
     name = f'{number:012d}.jpg'
     _write(folder, folder / split / name, buffer.getvalue())
-    entry = {
-        'license': 1,
-        'file_name': name,
-        'width': scene.width,
-        'height': scene.height,
-        'id': number,
-        'all_categories_annotated': True,
-    }
+    size = {'width': scene.width, 'height': scene.height}
+    entry = {'license': 1, 'file_name': name, **size, 'id': number}
+    entry['all_categories_annotated'] = True
     if found:
         annotations, error = annotate_with_error(scene, rendered, number, found.error)
-        line = {'image_id': number, 'file_name': name, 'index': index}
-        line |= {'width': scene.width, 'height': scene.height}
+        line = {'image_id': number, 'file_name': name, 'index': index, **size}
         line |= truth.describe(found, rendered, annotations, error)
         part = {'image': entry, 'annotations': list(annotations.values()), 'truth': line}
     else:

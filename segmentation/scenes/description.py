@@ -76,7 +76,7 @@ class Light:
       tint: factors of red, green and blue.
       slant: metres that a shadow falls sideways per metre of height; 0 if overcast or indoors.
       length: metres that it falls towards the camera per metre of height; 0 likewise.
-      noise: of the sensor, in grey levels.
+      noise: of the sensor, in 8-bit levels.
     """
 
     brightness: float
@@ -117,3 +117,8 @@ class Scene:
     things: tuple[Thing, ...]
     visibility: float = CLEAR
     wash: Colour | None = None
+
+    @property
+    def category_ids(self) -> dict[int, int]:
+        """Index → COCO category of the things that have one."""
+        return {i: t.category_id for i, t in enumerate(self.things) if t.category_id}

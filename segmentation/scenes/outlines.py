@@ -14,46 +14,37 @@ MIN_VISIBLE = 20  # pixels; things with fewer visible pixels are not annotated
 
 def annotate(scene: Scene, rendered: Rendered, number: int) -> list[dict]:
     """COCO annotations of the visible part of every thing of a COCO category, in random order."""
-    categories = {i: t.category_id for i, t in enumerate(scene.things) if t.category_id}
-    return list(annotate_as(scene, rendered, number, categories).values())
+    return list(annotate_as(scene, rendered, number, scene.category_ids).values())
 
 
 def annotate_as(
     scene: Scene, rendered: Rendered, number: int, categories: dict[int, int]
 ) -> dict[int, dict]:
-    """COCO annotations of the visible part of some things, in random order.
+    """COCO annotations by index of the visible part of some things, in random order.
 
-    Args:
-      scene: a scene.
-      rendered: the drawn scene.
-      number: id of the image.
-      categories: index of the thing → category id, ascending.
-
-    Returns:
-      Index of the thing → its annotation.
+    `number` is the id of the image; `categories` maps indices, ascending, to category ids.
     """
-    found, indices = [], []
+    found = {}
     for index, category in categories.items():
         mask = rendered.owner == index
-        rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         area = int(np.count_nonzero(mask))
         if area < MIN_VISIBLE:
             continue
+        rows, cols = np.flatnonzero(mask.any(1)).tolist(), np.flatnonzero(mask.any(0)).tolist()
         top, left, bottom, right = rows[0], cols[0], rows[-1] + 1, cols[-1] + 1
-        box = top, left, bottom, right
         crowd = scene.things[index].crowd > 0
-        annotation = {
-            'segmentation': uncompressed(mask) if crowd else _outline(mask, box),
+        found[index] = {
+            'segmentation': uncompressed(mask)
+            if crowd
+            else _outline(mask, top, left, bottom, right),
             'area': area,
             'iscrowd': int(crowd),
             'image_id': number,
-            'bbox': [int(left), int(top), int(right - left), int(bottom - top)],
+            'bbox': [left, top, right - left, bottom - top],
             'category_id': category,
         }
-        found.append(annotation)
-        indices.append(index)
-    order = np.random.default_rng([scene.seed, 5]).permutation(len(found))
-    return {indices[i]: found[i] | {'id': number * 1000 + k} for k, i in enumerate(order)}
+    order = np.random.default_rng([scene.seed, 5]).permutation(list(found)).tolist()
+    return {index: found[index] | {'id': number * 1000 + k} for k, index in enumerate(order)}
 
 
 def uncompressed(mask: np.ndarray) -> dict:
@@ -66,9 +57,8 @@ def uncompressed(mask: np.ndarray) -> dict:
     return {'counts': counts.tolist(), 'size': list(mask.shape)}
 
 
-def _outline(mask: np.ndarray, box: tuple[int, int, int, int]) -> list | dict:
-    """Polygons around the mask, or compressed RLE if polygons do not fit it (holes)."""
-    top, left, bottom, right = box
+def _outline(mask: np.ndarray, top: int, left: int, bottom: int, right: int) -> list | dict:
+    """Polygons around the mask in a box, or compressed RLE if polygons do not fit it (holes)."""
     part = np.pad(mask[top:bottom, left:right], 1)
     polygons = []
     lines: Any = contourpy.contour_generator(z=part.astype(np.float32)).lines(0.5)

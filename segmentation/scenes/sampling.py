@@ -1,28 +1,13 @@
 """Samples descriptions of scenes: the things, where they are, and the light."""
 
 import hashlib
-from collections.abc import Callable
 
 import numpy as np
 
-from segmentation.scenes.description import INDOORS, Light, Scene
+from segmentation.scenes.description import Scene
 from segmentation.scenes.drawing.palette import pick
 from segmentation.scenes.stage import Stage
 
-# Setting: probability; then ranges of the horizon (fraction of the height), the focal length
-# (fraction of the square root of the image's area) and the height of the camera (metres).
-_SETTINGS = {
-    'street': (0.27, (0.36, 0.52), (0.75, 1.35), (1.4, 2.2)),
-    'roadside': (0.29, (0.34, 0.52), (0.75, 2.6), (1.3, 1.9)),
-    'country': (0.10, (0.32, 0.5), (0.8, 1.7), (1.4, 2.2)),
-    'platform': (0.09, (0.38, 0.52), (0.8, 1.4), (1.5, 1.8)),
-    'court': (0.05, (0.26, 0.4), (1.0, 1.9), (1.7, 2.6)),
-    'field': (0.05, (0.26, 0.4), (1.0, 2.0), (1.5, 2.4)),
-    'beach': (0.04, (0.3, 0.48), (0.9, 1.8), (1.5, 2.0)),
-    'snow': (0.04, (0.3, 0.5), (0.8, 1.6), (1.5, 2.0)),
-    'living room': (0.04, (0.4, 0.55), (0.8, 1.15), (1.35, 1.6)),
-    'office': (0.03, (0.4, 0.55), (0.8, 1.15), (1.35, 1.6)),
-}
 _SIZES = ((400, 300), (400, 267), (384, 288), (360, 270), (300, 400), (267, 400), (288, 384),
           (320, 320), (384, 256), (400, 225))  # fmt: skip
 
@@ -108,10 +93,8 @@ def _country(s: Stage) -> None:
     for _ in range(rng.integers(0, 3)):
         s.rider(s.at(7.6), rng.uniform(5.5, 8.4), 'bicycle')
     s.walkers(0, 4, 3.2, 7)
-    for _ in range(rng.integers(0, 4)):
-        s.scatter(('tree', 'bush', 'tree', 'cow', 'cow'), 24, 50)
-    for _ in range(rng.integers(0, 3)):
-        s.scatter(('bush', 'fence', 'tree'), 5, 7, margin=-0.1)
+    s.scatter(('tree', 'bush', 'tree', 'cow', 'cow'), 24, 50, times=(0, 4))
+    s.scatter(('bush', 'fence', 'tree'), 5, 7, margin=-0.1, times=(0, 3))
 
 
 def _platform(s: Stage) -> None:
@@ -119,8 +102,7 @@ def _platform(s: Stage) -> None:
     if s.chance(0.92):
         s.put('train', rng.uniform(-8, 8), 10.4, 'platform', lift=-0.1)
     s.walkers(1, 6, 2.8, 8.0)
-    for _ in range(rng.integers(0, 3)):
-        s.scatter(('suitcase',), 3, 7)
+    s.scatter(('suitcase',), 3, 7, times=(0, 3))
     s.maybe(0.4, 'bench', 6, 6.2)
     if s.chance(0.3):
         s.crowd('person', 8.6)
@@ -133,12 +115,8 @@ def _court(s: Stage) -> None:
     rng = s.rng
     for near, far in ((3.6, 7.5), (14, 19))[: 1 + s.chance(0.5)]:
         z = s.depth(near, far)
-        p = s.person(s.at(z, 0.2), z, s.pick(('swing', 'swing', 'serve')))
-        s.hold(p, 'tennis racket', tilt=rng.uniform(-1.3, 0.4))
-    if s.chance(0.7):
-        z = s.depth(5, 12)
-        yellow = ((205, 225, 60), (225, 240, 120))
-        s.put('sports ball', s.at(z), z, lift=rng.uniform(0.3, 1.8), size=0.5, colours=yellow)
+        s.tennis_player(s.at(z, 0.2), z)
+    s.tennis_ball(5, 12)
     for _ in range(rng.integers(0, 3)):
         s.person(s.at(22), rng.uniform(20, 22.5))
     s.maybe(0.3, 'bench', 20, 21.5)
@@ -161,7 +139,9 @@ def _field(s: Stage) -> None:
 
 
 def _beach(s: Stage) -> None:
-    s.gliders(0, 3, 16, 30, 'surfboard', ('surf',), lift=0.03)
+    for _ in range(s.rng.integers(0, 3)):
+        z = s.depth(16, 30)
+        s.surfer(s.at(z), z)
     for _ in range(s.rng.integers(1, 4)):
         z = s.depth(3.2, 13)
         p = s.person(s.at(z), z, s.pick(('stand', 'walk', 'back', 'run')))
@@ -174,9 +154,10 @@ def _beach(s: Stage) -> None:
 
 
 def _snow(s: Stage) -> None:
-    s.gliders(1, 5, 3.4, 18, 'skis', ('ski', 'ski', 'ski', 'stand'))
-    for _ in range(s.rng.integers(2, 9)):
-        s.scatter(('pine',), 7, 40, margin=-0.1)
+    for _ in range(s.rng.integers(1, 5)):
+        z = s.depth(3.4, 18)
+        s.glider('skis', s.at(z), z, ('ski', 'ski', 'ski', 'stand'))
+    s.scatter(('pine',), 7, 40, margin=-0.1, times=(2, 9))
     if s.chance(0.2):
         s.crowd('person', 30.0)
 
@@ -193,9 +174,7 @@ def _living_room(s: Stage) -> None:
     if s.chance(0.35):
         z = rng.uniform(2.8, 3.4)
         s.put('dining table', s.at(z), z)
-    for kind, p in (('potted plant', 0.6), ('chair', 0.5), ('dog', 0.2), ('potted plant', 0.3)):
-        if s.chance(p):
-            s.scatter((kind,), 3.0, 4.9)
+    s.furnish(('potted plant', 0.6), ('chair', 0.5), ('dog', 0.2), ('potted plant', 0.3))
 
 
 def _office(s: Stage) -> None:
@@ -212,11 +191,20 @@ def _office(s: Stage) -> None:
     s.maybe(0.4, 'suitcase', 3.5, 3.4)
 
 
-_FILL: dict[str, Callable[[Stage], None]] = {
-    'street': _street, 'roadside': _roadside, 'country': _country, 'platform': _platform,
-    'court': _court, 'field': _field, 'beach': _beach, 'snow': _snow, 'living room': _living_room,
-    'office': _office,
-}  # fmt: skip
+# Setting: function that fills it; probability; then ranges of the horizon (fraction of the height),
+# the focal length (fraction of the square root of the image's area) and the camera's height (m).
+_SETTINGS = {
+    'street': (_street, 0.27, (0.36, 0.52), (0.75, 1.35), (1.4, 2.2)),
+    'roadside': (_roadside, 0.29, (0.34, 0.52), (0.75, 2.6), (1.3, 1.9)),
+    'country': (_country, 0.10, (0.32, 0.5), (0.8, 1.7), (1.4, 2.2)),
+    'platform': (_platform, 0.09, (0.38, 0.52), (0.8, 1.4), (1.5, 1.8)),
+    'court': (_court, 0.05, (0.26, 0.4), (1.0, 1.9), (1.7, 2.6)),
+    'field': (_field, 0.05, (0.26, 0.4), (1.0, 2.0), (1.5, 2.4)),
+    'beach': (_beach, 0.04, (0.3, 0.48), (0.9, 1.8), (1.5, 2.0)),
+    'snow': (_snow, 0.04, (0.3, 0.5), (0.8, 1.6), (1.5, 2.0)),
+    'living room': (_living_room, 0.04, (0.4, 0.55), (0.8, 1.15), (1.35, 1.6)),
+    'office': (_office, 0.03, (0.4, 0.55), (0.8, 1.15), (1.35, 1.6)),
+}
 
 
 def split_number(split: str) -> int:
@@ -228,25 +216,17 @@ def sample_scene(seed: int, split: str, index: int) -> Scene:
     """Describes scene `index` of a split; depends on the arguments only."""
     rng = np.random.default_rng([seed, split_number(split), index])
     names = list(_SETTINGS)
-    setting = names[int(rng.choice(len(names), p=[_SETTINGS[n][0] for n in names]))]
+    setting = names[int(rng.choice(len(names), p=[_SETTINGS[n][1] for n in names]))]
     width, height = pick(rng, _SIZES)
-    stage = Stage(rng, width, height, setting, _SETTINGS[setting][1:])
-    _FILL[setting](stage)
+    fill, _, *camera = _SETTINGS[setting]
+    stage = Stage(rng, width, height, setting, camera)
+    fill(stage)
     if stage.chance(0.08):
         stage.put('frame', 0, 0.5)
         stage.change_last(x=width / 2, y=float(height), scale=float(max(width, height)))
-    return stage.scene(_light(stage), stage.chance(0.07), int(rng.integers(1 << 31)))
-
-
-def _light(s: Stage) -> Light:
-    rng = s.rng
-    dark = s.chance(0.13)
-    sunny = not dark and s.setting not in INDOORS and s.chance(0.62)
+    dark = stage.chance(0.13)
+    sunny = stage.is_sunny(not dark)
     warm = rng.uniform(-0.06, 0.08)
-    return Light(
-        brightness=rng.uniform(0.32, 0.5) if dark else rng.uniform(0.8, 1.12),
-        tint=(1 + warm - 0.14 * dark, 1.0 - 0.06 * dark, 1 - warm + 0.16 * dark),
-        slant=float(rng.uniform(0.25, 0.9) * rng.choice([-1, 1])) if sunny else 0.0,
-        length=rng.uniform(0.08, 0.22) if sunny else 0.0,
-        noise=rng.uniform(1.5, 5) + 4 * dark,
-    )
+    brightness = rng.uniform(0.32, 0.5) if dark else rng.uniform(0.8, 1.12)
+    light = stage.light(dark, sunny, warm, brightness)
+    return stage.scene(light, stage.chance(0.07), int(rng.integers(1 << 31)))

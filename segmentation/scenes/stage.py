@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segmentation.scenes.description import Light, Scene, Thing
+from segmentation.scenes.description import INDOORS, Light, Scene, Thing
 from segmentation.scenes.drawing.palette import ANY_COLOURS, COLOURS, Colour, pick, some
 from segmentation.scenes.drawing.people import joints
 
@@ -88,10 +88,14 @@ class Stage:
         if self.chance(p):
             self.put(kind, self.at(visible), z, pose)
 
-    def scatter(self, kinds: Sequence[str], near: float, far: float, margin: float = 0.05) -> None:
-        """One thing of these kinds, anywhere between two distances."""
-        z = self.depth(near, far)
-        self.put(self.pick(kinds), self.at(z, margin), z)
+    def scatter(
+        self, kinds: Sequence[str], near: float, far: float, margin: float = 0.05,
+        times: tuple[int, int] = (1, 2),
+    ) -> None:  # fmt: skip
+        """At least times[0], fewer than times[1] things, anywhere between two distances."""
+        for _ in range(self.rng.integers(*times)):
+            z = self.depth(near, far)
+            self.put(self.pick(kinds), self.at(z, margin), z)
 
     def person(self, x: float, z: float, pose: str = '', **more: Any) -> Thing:
         """A person, sometimes a child."""
@@ -156,17 +160,51 @@ class Stage:
             p = self.person(x, z + 0.02, 'stand', flip=flip)
             self.change_last(y=p.y - 0.12 * p.scale)
 
-    def gliders(
-        self,
-        low: int, high: int, near: float, far: float, kind: str, poses: Sequence[str],
-        lift: float = 0.0,
-    ) -> None:  # fmt: skip
-        """At least `low`, fewer than `high` people on skis or surfboards."""
-        for _ in range(self.rng.integers(low, high)):
+    def glider(
+        self, kind: str, x: float, z: float, poses: Sequence[str], lift: float = 0.0
+    ) -> None:
+        """A person on skis or a surfboard."""
+        flip = self.chance(0.5)
+        self.put(kind, x, z, flip=flip)
+        self.person(x, z - 0.02, self.pick(poses), flip=flip, lift=lift)
+
+    def surfer(self, x: float, z: float) -> None:
+        self.glider('surfboard', x, z, ('surf',), lift=0.03)
+
+    def tennis_player(self, x: float, z: float) -> None:
+        p = self.person(x, z, self.pick(('swing', 'swing', 'serve')))
+        self.hold(p, 'tennis racket', tilt=self.rng.uniform(-1.3, 0.4))
+
+    def tennis_ball(self, near: float, far: float) -> None:
+        """In 70 % of the scenes, a ball in the air."""
+        if self.chance(0.7):
             z = self.depth(near, far)
-            x, flip = self.at(z), self.chance(0.5)
-            self.put(kind, x, z, flip=flip)
-            self.person(x, z - 0.02, self.pick(poses), flip=flip, lift=lift)
+            x, lift = self.at(z), self.rng.uniform(0.3, 1.8)
+            yellow = ((205, 225, 60), (225, 240, 120))
+            self.put('sports ball', x, z, lift=lift, size=0.5, colours=yellow)
+
+    def furnish(self, *kinds: tuple[str, float]) -> None:
+        """With a probability each, things on the floor of a room."""
+        for kind, p in kinds:
+            if self.chance(p):
+                self.scatter((kind,), 3.0, 4.9)
+
+    def is_sunny(self, possible: bool) -> bool:
+        """Whether the sun shines, if it is possible and outdoors."""
+        return possible and self.setting not in INDOORS and self.chance(0.62)
+
+    def light(
+        self, dark: bool, sunny: bool, warm: float, brightness: float, noise: float | None = None
+    ) -> Light:
+        """Light that is `warm` (more red than blue) and, in the dark, blue and noisy."""
+        rng = self.rng
+        return Light(
+            brightness=brightness,
+            tint=(1 + warm - 0.14 * dark, 1.0 - 0.06 * dark, 1 - warm + 0.16 * dark),
+            slant=float(rng.uniform(0.25, 0.9) * rng.choice([-1, 1])) if sunny else 0.0,
+            length=rng.uniform(0.08, 0.22) if sunny else 0.0,
+            noise=rng.uniform(1.5, 5) + 4 * dark if noise is None else noise,
+        )
 
     def crowd(self, kind: str, z: float) -> None:
         """Many people or cars that are annotated as one region."""

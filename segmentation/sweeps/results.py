@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 import pathlib
@@ -24,35 +25,27 @@ import matplotlib.pyplot as plt
 _ORDER = ('complete', 'pruned', 'running', 'waiting', 'missing', 'failed')
 
 
-@dataclasses.dataclass
-class Row:
-    """The result of one parameter set; what does not exist is None.
+@dataclasses.dataclass(frozen=True)
+class Row(Entry):
+    """The state and the result of one parameter set; what does not exist is None.
 
     Attributes:
-      key: of the set, which names its run directory.
-      state: see `study.Entry`.
       score: the best evaluation on the selection split.
       step: of that evaluation.
       change: score minus that of the set which leaves the config as it is.
-      starts: workers that began or continued the trial.
-      seconds: duration of the last of them.
+      seconds: duration of the last worker that began or continued the trial.
       overrides: the fields that the set names.
       fields: value of every field that the sweep touches; empty if not chosen yet.
       curve: score by step.
-      reason: of a failure.
     """
 
-    key: str
-    state: str
     score: float | None
     step: int | None
     change: float | None
-    starts: int
     seconds: float | None
     overrides: dict[str, Any] | None
     fields: dict[str, Any]
     curve: dict[int, float]
-    reason: str
 
 
 def result_rows(current: list[Entry], sweep: Sweep) -> list[Row]:
@@ -70,25 +63,22 @@ def result_rows(current: list[Entry], sweep: Sweep) -> list[Row]:
         duration = trial and trial.datetime_start and trial.duration
         rows.append(
             Row(
-                key=entry.key,
-                state=entry.state,
+                **vars(entry),
                 score=None if step is None else curve[step],
                 step=step,
                 change=None,
-                starts=entry.starts,
                 seconds=round(duration.total_seconds(), 1) if duration else None,
                 overrides=overrides,
                 fields={} if overrides is None else unchanged | overrides,
                 curve=dict(sorted(curve.items())),
-                reason=entry.reason,
             )
         )
     complete = [row for row in rows if row.state == 'complete']
     # As JSON, because a set read from the study has lists where the config has tuples.
     same = [row.score for row in complete if json.dumps(row.fields) == json.dumps(unchanged)]
-    for row in rows:
+    for i, row in enumerate(rows):
         if same and same[0] is not None and row.score is not None:
-            row.change = row.score - same[0]
+            rows[i] = dataclasses.replace(row, change=row.score - same[0])
     rows.sort(key=lambda r: (_ORDER.index(r.state), r.score is None, -sign * (r.score or 0)))
     return rows
 
@@ -156,36 +146,37 @@ def to_markdown(rows: list[Row], metric: str, importance: dict[str, float]) -> s
 def _study(rows: list[Row], metric: str) -> optuna.Study:
     """The rows as trials of a study in memory, with the fields that vary as parameters."""
     distributions: dict[str, BaseDistribution] = {}
+    params: list[dict[str, Any]] = [{} for _ in rows]
     for name in _field_names(rows):
         values = [row.fields[name] for row in rows]
         if len(set(map(_label, values))) < 2:
             continue
         if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+            values = list(map(float, values))
             log = min(values) > 0 and max(values) >= 10 * min(values)
             distributions[name] = FloatDistribution(min(values), max(values), log=log)
         else:
             # matplotlib would typeset what is between dollar signs as a formula.
-            labels = [_label(value).replace('$', r'\$') for value in values]
-            distributions[name] = CategoricalDistribution(list(dict.fromkeys(labels)))
+            values = [_label(value).replace('$', r'\$') for value in values]
+            distributions[name] = CategoricalDistribution(list(dict.fromkeys(values)))
+        for chosen, value in zip(params, values, strict=True):
+            chosen[name] = value
     study = optuna.create_study(direction='minimize' if metric == 'loss' else 'maximize')
-    for row in rows:
+    for row, chosen in zip(rows, params, strict=True):
         complete = row.state == 'complete'
-        params = {
-            name: float(row.fields[name])
-            if isinstance(distribution, FloatDistribution)
-            else _label(row.fields[name]).replace('$', r'\$')
-            for name, distribution in distributions.items()
-        }
         study.add_trial(
             optuna.create_trial(
                 state=TrialState.COMPLETE if complete else TrialState.PRUNED,
                 value=row.score if complete else None,
-                params=params,
+                params=chosen,
                 distributions=distributions,
                 intermediate_values=row.curve,
             )
         )
     return study
+
+
+_fanova = functools.partial(optuna.importance.FanovaImportanceEvaluator, seed=0)
 
 
 def importance_of_fields(rows: list[Row], metric: str) -> dict[str, float]:
@@ -200,16 +191,11 @@ def importance_of_fields(rows: list[Row], metric: str) -> dict[str, float]:
     study = _study(rows, metric)
     if len(study.trials[0].params) < 2:
         return {}
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    return optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return optuna.importance.get_param_importances(study, evaluator=_fanova())
 
 
 def write_results(current: list[Entry], sweep: Sweep) -> list[Row]:
-    """Writes `results.csv`, `results.md` and figures into the sweep's directory.
-
-    Returns:
-      What `result_rows` returns.
-    """
+    """Writes `results.csv`, `results.md` and figures of a sweep; returns the rows."""
     rows = result_rows(current, sweep)
     importance = importance_of_fields(rows, sweep.metric)
     write_csv(rows, sweep.workdir / 'results.csv')
@@ -236,8 +222,7 @@ def _plot(rows: list[Row], sweep: Sweep, has_importance: bool) -> None:
             axes = plots.plot_parallel_coordinate(study, target_name=metric)
             _save(axes, sweep.workdir / 'parallel.png')
         if has_importance:
-            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-            axes = plots.plot_param_importances(study, evaluator, target_name=metric)
+            axes = plots.plot_param_importances(study, _fanova(), target_name=metric)
             _save(axes, sweep.workdir / 'importance.png')
 
 

@@ -1,16 +1,6 @@
 """Parameter sets: which fields of a config each training of a sweep changes.
 
-Functions next to `get_config()` in a config file define them:
-
-    def sweep():  # or sweep_<name>(): parameter sets, one training each
-        for rate in (3e-4, 1e-3, 3e-3):
-            yield {'optimizer.learning_rate': rate}
-
-    def search():  # or search_<name>(): ranges and choices to draw sets from
-        return {
-            'optimizer.learning_rate': {'low': 1e-4, 'high': 1e-2, 'log': True},
-            'model.dropout': [0.0, 0.3],
-        }
+Functions next to `get_config()` in a config file define them; README.md shows how.
 """
 
 import hashlib
@@ -21,12 +11,7 @@ from typing import Any
 
 import optuna
 from ml_collections import ConfigDict
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna import distributions
 
 from segmentation.config import flat, kind_of, run_file, with_overrides
 
@@ -40,7 +25,7 @@ def read_sets(path: str, name: str, base: ConfigDict) -> dict[str, dict[str, Any
     return key_sets(list(_call(path, 'sweep', name)), base)
 
 
-def read_space(path: str, name: str, base: ConfigDict) -> dict[str, BaseDistribution]:
+def read_space(path: str, name: str, base: ConfigDict) -> dict[str, distributions.BaseDistribution]:
     """The ranges and choices of `search()` or `search_<name>()`, by field.
 
     A range is {'low': …, 'high': …}, both included, with optional 'log': True or 'step': …;
@@ -68,7 +53,9 @@ def _call(path: str, kind: str, name: str) -> Any:
     functions = run_file(path)
     if wanted not in functions:
         known = [key for key in functions if re.fullmatch(r'(sweep|search)(_\w+)?', key)]
-        hint = f'it has {", ".join(known)}.' if known else 'segmentation/sweeps/sets.py shows how.'
+        hint = (
+            f'it has {", ".join(known)}.' if known else 'segmentation/sweeps/README.md shows how.'
+        )
         raise ValueError(f'{path} defines no {wanted}(); {hint}')
     return functions[wanted]()
 
@@ -113,22 +100,22 @@ def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
     """Lets the sampler of the trial's study choose a value for every field of `read_space`."""
     overrides: dict[str, Any] = {}
     for field, given in space.items():
-        if isinstance(given, CategoricalDistribution):
+        if isinstance(given, distributions.CategoricalDistribution):
             overrides[field] = json.loads(str(trial.suggest_categorical(field, given.choices)))
         else:
-            is_int = isinstance(given, IntDistribution)
+            is_int = isinstance(given, distributions.IntDistribution)
             draw: Callable[..., Any] = trial.suggest_int if is_int else trial.suggest_float
             overrides[field] = draw(field, given.low, given.high, step=given.step, log=given.log)
     return overrides
 
 
-def _distribution(field: str, values: Any, base: ConfigDict) -> BaseDistribution:
+def _distribution(field: str, values: Any, base: ConfigDict) -> distributions.BaseDistribution:
     if isinstance(values, list | tuple) and values:
         for value in values:
             with_overrides(base, {field: value})
         # As JSON, because Optuna stores no tuples.
-        return CategoricalDistribution([json.dumps(value) for value in values])
-    kinds = {int: IntDistribution, float: FloatDistribution}
+        return distributions.CategoricalDistribution([json.dumps(value) for value in values])
+    kinds = {int: distributions.IntDistribution, float: distributions.FloatDistribution}
     kind = kind_of(base, field)
     if kind not in kinds or not isinstance(values, dict) or not {'low', 'high'} <= values.keys():
         raise ValueError(

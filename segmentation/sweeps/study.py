@@ -1,9 +1,6 @@
 """Sweeps: many trainings of one config that differ in a few fields.
 
-Any number of workers on any number of machines share an Optuna study. Optuna's own grid sampler may
-give one set to two workers, so sets are queued here as trials with a `key`: of several trials with
-one key, only the oldest that was not lost may train. The key also names the run directory, so that
-the trial which replaces one of a dead worker continues from its checkpoint.
+Any number of workers on any number of machines share an Optuna study; README.md has the design.
 """
 
 import dataclasses

@@ -25,13 +25,8 @@ def supervise(
     """Keeps `workers` processes busy until every set is finished, here or on other machines.
 
     Each trial runs in its own process, so that its memory and devices are free afterwards. If this
-    process is killed, its workers complete and record their trials, but begin no others.
-
-    Args:
-      study: from `study.open_study`.
-      sweep: what is trained.
-      workers: number of concurrent processes.
-      retry_failed: whether to queue sets that failed before again.
+    process is killed, its workers complete and record their trials, but begin no others. Sets that
+    failed before are queued again with `retry_failed`.
 
     Returns:
       True when all sets are finished, False after a signal that asked to stop.

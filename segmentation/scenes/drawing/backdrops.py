@@ -4,31 +4,25 @@ Backgrounds are not annotated, so they show nothing that could be recognised as 
 shelves hold binders, and a stand is full of coloured dots.
 """
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from segmentation.scenes.description import Scene
+from segmentation.scenes.drawing.buildings import facade, living_room, office, row_of_houses
 from segmentation.scenes.drawing.canvas import Backdrop
-from segmentation.scenes.drawing.houses import facade, row_of_houses
-from segmentation.scenes.drawing.palette import GREENS, pick, some, tone, vary
-from segmentation.scenes.drawing.rooms import living_room, office
-from segmentation.scenes.drawing.texture import SOFT, crop
+from segmentation.scenes.drawing.palette import GREENS, SOFT, crop, pick, some, tone, vary
 
-
-def street(b: Backdrop) -> None:
-    """Along a road between houses or trees."""
-    _along_a_road(b, 0.25)
-
-
-def avenue(b: Backdrop) -> None:
-    """Along a road between houses."""
-    _along_a_road(b, 0)
+WHITE = (226, 226, 220)
 
 
 def _along_a_road(b: Backdrop, leafy_share: float) -> None:
+    """Along a road between houses or, in this share of the scenes, trees."""
     rng = b.rng
     b.sky()
     leafy = rng.random() < leafy_share
-    b.hills(4, 26, (112, 124, 122) if not leafy else (84, 106, 70))
+    b.hills(4, 26, (84, 106, 70) if leafy else (112, 124, 122))
     b.ground(vary(rng, (158, 154, 148), 12))
     road = 4.2
     if leafy:
@@ -52,49 +46,31 @@ def _along_a_road(b: Backdrop, leafy_share: float) -> None:
     tarmac = some(rng, ((92, 93, 97), (112, 110, 108), (78, 80, 86)), 8)
     b.on_ground([(-road - 0.2, 0.5, road + 0.2, 400)], (186, 182, 176))
     b.on_ground([(-road, 0.5, road, 400)], tarmac)
-    white = (226, 226, 220)
-    b.on_ground([(-0.08, z, 0.08, z + 2.4) for z in np.arange(1.0, 60, 5.0)], white)
+    b.on_ground([(-0.08, z, 0.08, z + 2.4) for z in np.arange(1.0, 60, 5.0)], WHITE)
     if rng.random() < 0.5:
-        b.on_ground([(s * (road - 0.3), 0.5, s * (road - 0.42), 200) for s in (-1, 1)], white)
+        b.on_ground([(s * (road - 0.3), 0.5, s * (road - 0.42), 200) for s in (-1, 1)], WHITE)
     if rng.random() < 0.4:
         z = rng.uniform(5, 12)
         stripes = np.arange(-road + 0.3, road - 0.4, 1.0)
-        b.on_ground([(x, z, x + 0.5, z + 2.6) for x in stripes], white)
+        b.on_ground([(x, z, x + 0.5, z + 2.6) for x in stripes], WHITE)
     b.texture(0.1, 0.07, 40)
 
 
-def roadside(b: Backdrop) -> None:
-    """Across a road, with houses or a park behind it."""
-    _across_a_road(b, 0.35)
-
-
-def city(b: Backdrop) -> None:
-    """Across a road, with houses behind it."""
-    _across_a_road(b, 0)
-
-
-def park(b: Backdrop) -> None:
-    """Across a road, with a park behind it."""
-    _across_a_road(b, 1)
-
-
 def _across_a_road(b: Backdrop, park_share: float) -> None:
+    """Across a road, with houses or, in this share of the scenes, a park behind it."""
     rng = b.rng
     b.sky()
-    park = rng.random() < park_share
-    if park:
+    if rng.random() < park_share:
         b.ground(some(rng, GREENS, 10), 0.2, 0.14)
-    else:
-        b.ground(vary(rng, (160, 156, 150), 10))
-    if park:
         b.hills(18, 60, (92, 116, 84))
         b.hills(4, 34, vary(rng, (70, 98, 56), 10))
     else:
+        b.ground(vary(rng, (160, 156, 150), 10))
         row_of_houses(b, 19.0, rng.uniform(8, 15))
     b.across([(14.6, 17.6)], vary(rng, (172, 168, 160), 8))
     b.across([(14.3, 14.6)], (204, 200, 192))
     b.across([(6.4, 14.3)], some(rng, ((92, 93, 97), (110, 108, 106), (76, 78, 84)), 8))
-    b.on_ground([(x, 10.25, x + 2.4, 10.4) for x in np.arange(-60, 60, 5.0)], (226, 226, 220))
+    b.on_ground([(x, 10.25, x + 2.4, 10.4) for x in np.arange(-60, 60, 5.0)], WHITE)
     b.across([(6.1, 6.4)], (206, 202, 194))
     b.across([(0.3, 6.1)], vary(rng, (164, 158, 150), 12))
     if rng.random() < 0.6:
@@ -111,8 +87,8 @@ def country(b: Backdrop) -> None:
     b.ground(some(rng, GREENS + ((186, 168, 96), (160, 150, 90)), 10), 0.3, 0.22, 45)
     b.on_ground([(-300, 30, 300, 60)], vary(rng, (196, 176, 100), 14))
     b.across([(7.2, 13.4)], vary(rng, (104, 103, 104), 8))
-    b.across([(7.5, 7.65)], (226, 226, 220))
-    b.on_ground([(x, 10.2, x + 2.6, 10.35) for x in np.arange(-60, 60, 6.0)], (226, 226, 220))
+    b.across([(7.5, 7.65)], WHITE)
+    b.on_ground([(x, 10.2, x + 2.6, 10.35) for x in np.arange(-60, 60, 6.0)], WHITE)
     b.across([(17.6, 20.6)], (134, 124, 112))
     b.across([(z, z + 0.16) for z in (18.3, 19.7)], (96, 84, 78))
     b.texture(0.12, 0.06, 40)
@@ -137,9 +113,8 @@ def platform(b: Backdrop) -> None:
     if roof > 4:
         fade = np.linspace(0.6, 1.05, roof, dtype=np.float32)[:, None, None]
         b.pixels[:roof] = np.asarray(vary(rng, (96, 98, 104), 16)) * fade
-        beams = [np.array([b.project(x, 9, 5.2), b.project(x + 0.2, 9, 5.2),
-                           b.project(x + 0.1, 2.2, 5.2), b.project(x - 0.1, 2.2, 5.2)])
-                 for x in np.arange(-14, 15, 2.0)]  # fmt: skip
+        places = ((0, 9, 5.2), (0.2, 9, 5.2), (0.1, 2.2, 5.2), (-0.1, 2.2, 5.2))
+        beams = [b.quad(places, x) for x in np.arange(-14, 15, 2.0)]
         b.fill(beams, (70, 72, 78))
 
 
@@ -156,8 +131,7 @@ def court(b: Backdrop) -> None:
     lines = [(x - 0.04, 2.0 if x else 8.0, x + 0.04, 20.0) for x in (-5.5, -4.1, 0, 4.1, 5.5)]
     lines += [(-5.5, z, 5.5, z + 0.12) for z in (4.2, 8.0, 19.8)]
     b.on_ground(lines, white)
-    z = 24.0
-    _backing(b, z, 3.4)
+    _backing(b, 24.0, 3.4)
     net = [b.project(-6, 12), b.project(6, 12), b.project(6, 12, 0.95), b.project(-6, 12, 0.95)]
     left, top, right, bottom = (int(v) for v in (net[0][0], net[2][1], net[1][0], net[0][1]))
     part = b.pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
@@ -165,7 +139,7 @@ def court(b: Backdrop) -> None:
     part[:, ::2] *= 0.8
     tape = [net[3], net[2], (net[2][0], net[2][1] + 2), (net[3][0], net[3][1] + 2)]
     b.polygon(tape, white)
-    b.texture(0.06, 0.05, 60, z)
+    b.texture(0.06, 0.05, 60, 24.0)
 
 
 def _backing(b: Backdrop, z: float, high: float) -> None:
@@ -264,19 +238,20 @@ def snow(b: Backdrop) -> None:
     b.hills(6, 30, vary(rng, (66, 88, 84), 8))
     b.ground(vary(rng, (232, 238, 246), 5), 0.03, 0.07, 30)
     for _ in range(7):
-        x = rng.uniform(-6, 6)
-        bend = rng.uniform(-6, 6)
-        b.polygon([b.project(x, 2.0), b.project(x + 0.16, 2.0), b.project(x + bend + 0.16, 30),
-                   b.project(x + bend, 30)], (206, 216, 232))  # fmt: skip
+        x, bend = rng.uniform(-6, 6, 2)
+        track = ((0, 2.0, 0), (0.16, 2.0, 0), (bend + 0.16, 30, 0), (bend, 30, 0))
+        b.fill([b.quad(track, x)], (206, 216, 232))
     b.texture(0.03, 0.05, 14)
 
 
-BACKDROPS = {
-    f.__name__.replace('_', ' '): f
-    for f in (
-        street, avenue, roadside, city, park, country, platform, court, field, beach, sea, snow,
-        living_room, office,
-    )
+BACKDROPS: dict[str, Callable[[Backdrop], None]] = {
+    'street': functools.partial(_along_a_road, leafy_share=0.25),
+    'avenue': functools.partial(_along_a_road, leafy_share=0),
+    'roadside': functools.partial(_across_a_road, park_share=0.35),
+    'city': functools.partial(_across_a_road, park_share=0),
+    'park': functools.partial(_across_a_road, park_share=1),
+    'country': country, 'platform': platform, 'court': court, 'field': field, 'beach': beach,
+    'sea': sea, 'snow': snow, 'living room': living_room, 'office': office,
 }  # fmt: skip
 
 

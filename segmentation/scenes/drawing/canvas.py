@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
 from segmentation.scenes.description import Scene
-from segmentation.scenes.drawing.palette import Colour, some
+from segmentation.scenes.drawing.palette import GRAIN, SOFT, Colour, crop, rough, some
 from segmentation.scenes.drawing.pen import bounds
-from segmentation.scenes.drawing.texture import GRAIN, SOFT, crop, rough
 
 
 class Backdrop:
@@ -41,6 +40,10 @@ class Backdrop:
     def polygon(self, points: ArrayLike, colour: Colour) -> None:
         """Fills an anti-aliased polygon given in pixels."""
         self.fill([np.asarray(points, float)], colour)
+
+    def quad(self, places: Sequence[tuple[float, float, float]], x: float) -> np.ndarray:
+        """A polygon in pixels, from points (x, z, y) in metres that are shifted right by `x`."""
+        return np.array([self.project(x + dx, z, y) for dx, z, y in places])
 
     def strip(self, top: float, bottom: float, colour: Colour) -> None:
         """A horizontal band across the image, between two rows."""

@@ -12,9 +12,16 @@ HEADLAMP = (250, 246, 225)
 HEADLIGHT = (255, 240, 190)  # its light at night
 TAIL_LAMP = (190, 25, 25)
 _TAIL_LIGHT = (255, 40, 30)
+ARCH = (22, 22, 24)
 
 
-def wheel(pen: Pen, x: float, r: float, rim: Colour = (165, 168, 172), spokes: int = 5) -> None:
+def wheel(
+    pen: Pen, x: float, r: float, rim: Colour = (165, 168, 172), spokes: int = 5,
+    arch: tuple[float, float, float] | None = None,
+) -> None:  # fmt: skip
+    """A wheel, in front of an arch given by its height and half axes."""
+    if arch:
+        pen.ellipse(x, *arch, ARCH)
     pen.ellipse(x, r, r, r, TYRE)
     if pen.scale * r < 3:
         return
@@ -22,13 +29,8 @@ def wheel(pen: Pen, x: float, r: float, rim: Colour = (165, 168, 172), spokes: i
     if pen.scale * r > 7:
         for k in range(spokes):
             a = 2 * math.pi * k / spokes + x
-            pen.limb(
-                (x + 0.2 * r * math.cos(a), r + 0.2 * r * math.sin(a)),
-                (x + 0.5 * r * math.cos(a), r + 0.5 * r * math.sin(a)),
-                0.07 * r,
-                0.1 * r,
-                tone(TYRE, 2.2),
-            )
+            inner, outer = ((x + d * r * math.cos(a), r + d * r * math.sin(a)) for d in (0.2, 0.5))
+            pen.limb(inner, outer, 0.07 * r, 0.1 * r, tone(TYRE, 2.2))
     pen.ellipse(x, r, 0.17 * r, 0.17 * r, tone(rim, 0.6))
 
 
@@ -72,11 +74,9 @@ def car_side(pen: Pen, paint: Colour, rng: np.random.Generator) -> None:
     pen.trapezoid(fy + 0.06, (m + 0.2, m + 0.34), fty - 0.07, (m + 0.3, m + 0.42), sky)
     line = tone(paint, 0.62)
     if pen.scale > 9:
-        for x in (m, rear + 0.52, front - 0.5):
-            pen.line([(x, 0.42), (x, fy + 0.02)], 0.022, line)
+        pen.at(m, rear + 0.52, front - 0.5).line([(0, 0.42), (0, fy + 0.02)], 0.022, line)
         pen.line([(bx + 0.1, fy - 0.14), (hx - 0.2, fy - 0.2)], 0.02, tone(paint, 1.2))
-        for x in (m - 0.28, m + 0.7):
-            pen.box(x, fy - 0.1, x + 0.16, fy - 0.06, tone(paint, 0.5))
+        pen.at(m - 0.28, m + 0.7).box(0, fy - 0.1, 0.16, fy - 0.06, tone(paint, 0.5))
         pen.limb((fx - 0.3, fy + 0.1), (fx - 0.2, fy + 0.1), 0.06, 0.07, tone(paint, 0.85))
     pen.box(bx - 0.01, fy - 0.24, bx + 0.14, fy - 0.06, TAIL_LAMP, 0.03)
     pen.polygon([(hx - 0.3, fy - 0.14), (hx - 0.04, fy - 0.2), (hx - 0.02, fy - 0.3),
@@ -87,10 +87,6 @@ def car_side(pen: Pen, paint: Colour, rng: np.random.Generator) -> None:
     for x in (rear, front):
         pen.ellipse(x, r + 0.02, r + 0.07, r + 0.07, (20, 20, 22))
         wheel(pen, x, r, pick(rng, ((165, 168, 172), (200, 200, 205), (90, 92, 96))))
-
-
-def plate(pen: Pen, y: float, back: bool) -> None:
-    pen.box(-0.24, y, 0.24, y + 0.11, (240, 240, 235) if not back else (235, 225, 150), 0.01)
 
 
 def _car_end(pen: Pen, paint: Colour, back: bool, view: View, rng: np.random.Generator) -> None:
@@ -106,13 +102,8 @@ def _car_end(pen: Pen, paint: Colour, back: bool, view: View, rng: np.random.Gen
     rx, ry = view.recede((0, tall), 2.8)
     k, k2 = (view.distance / (view.distance + d) for d in (1.2, 2.8))
     for s in (-1, 1):
-        side = [
-            (s * 0.8, shoulder),
-            (x + s * 0.66 * k, y),
-            (rx + s * 0.66 * k2, ry),
-            view.recede((s * 0.85, shoulder), 3.0),
-        ]
-        pen.polygon(side, tone(GLASS, 0.8))
+        pen.polygon([(s * 0.8, shoulder), (x + s * 0.66 * k, y), (rx + s * 0.66 * k2, ry),
+                     view.recede((s * 0.85, shoulder), 3.0)], tone(GLASS, 0.8))  # fmt: skip
     roof = (x - 0.62 * k, x + 0.62 * k), (rx - 0.62 * k2, rx + 0.62 * k2)
     pen.trapezoid(y, roof[0], ry, roof[1], tone(paint, 1.05))
     for s in (-1, 1):
@@ -138,17 +129,18 @@ def _car_end(pen: Pen, paint: Colour, back: bool, view: View, rng: np.random.Gen
             pen.box(s * 0.85, shoulder - 0.34, s * 0.52, shoulder - 0.14, (185, 22, 24), 0.04)
             pen.glow(s * 0.7, shoulder - 0.24, 0.5, _TAIL_LIGHT)
         pen.line([(-0.55, shoulder - 0.08), (0.55, shoulder - 0.08)], 0.025, tone(paint, 0.6))
-        plate(pen, shoulder - 0.36, back)
     else:
         pen.box(-0.46, 0.4, 0.46, shoulder - 0.2, (38, 38, 42), 0.05)
-        top = shoulder - 0.22
-        grille = [(-0.44, 0.42), (0.44, 0.42), (0.44, top), (-0.44, top)]
-        pen.bands(grille, 3, (120, 122, 126))
+        pen.grille(0.44, 0.42, shoulder - 0.22, 3, (120, 122, 126))
         for s in (-1, 1):
             pen.ellipse(s * 0.68, shoulder - 0.24, 0.15, 0.1, HEADLAMP)
             pen.glow(s * 0.68, shoulder - 0.24, 0.9, HEADLIGHT)
             pen.ellipse(s * 0.95, shoulder + 0.08, 0.1, 0.07, tone(paint, 0.8))
-        plate(pen, 0.28, back)
+    plate(pen, shoulder - 0.36 if back else 0.28, back)
+
+
+def plate(pen: Pen, y: float, back: bool) -> None:
+    pen.box(-0.24, y, 0.24, y + 0.11, (235, 225, 150) if back else (240, 240, 235), 0.01)
 
 
 def car(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:

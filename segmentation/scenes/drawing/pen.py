@@ -4,6 +4,7 @@ The origin is where the object meets the ground, with x to the right and y up. P
 rasterised with supersampling, so that edges are antialiased, and then get shading and grain.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
-from segmentation.scenes.drawing.palette import Colour
-from segmentation.scenes.drawing.texture import GRAIN, SOFT, crop
+from segmentation.scenes.drawing.palette import GRAIN, SOFT, Colour, crop
 
 Point = tuple[float, float]
 
@@ -46,18 +46,27 @@ class Pen:
         self.matrix = scale * np.array([[f * c, -s], [-f * s, -c]])
         self.origin = np.array([x, y])
         self.scale = scale
+        self.copies: Sequence[Point] = ((0.0, 0.0),)
         self.shapes: list[tuple[np.ndarray, Colour]] = []
         self.glows: list[tuple[float, float, float, Colour]] = []
 
     def moved(self, x: float, y: float, size: float = 1.0) -> 'Pen':
         """A pen that draws the same object, shifted by metres and scaled."""
-        pen = Pen.__new__(Pen)
+        pen = copy.copy(self)
         pen.matrix, pen.origin = self.matrix * size, self.origin + np.array([x, y]) @ self.matrix
-        pen.scale, pen.shapes, pen.glows = self.scale * size, self.shapes, self.glows
+        pen.scale *= size
+        return pen
+
+    def at(self, *xs: float, y: float = 0.0) -> 'Pen':
+        """A pen that draws every shape of the same object at each x, shifted up by `y` metres."""
+        pen = copy.copy(self)
+        pen.copies = [(x, y) for x in xs]
         return pen
 
     def polygon(self, points: ArrayLike, colour: Colour) -> None:
-        self.shapes.append((np.asarray(points, float) @ self.matrix + self.origin, colour))
+        for shift in self.copies:
+            shape = (np.asarray(points, float) + shift) @ self.matrix + self.origin
+            self.shapes.append((shape, colour))
 
     def trapezoid(self, y0: float, xs0: Point, y1: float, xs1: Point, colour: Colour) -> None:
         """A quadrilateral with two level sides: from xs0 at height y0 to xs1 at height y1."""
@@ -91,6 +100,10 @@ class Pen:
     def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
         for a, b in zip(points[:-1], points[1:], strict=True):
             self.limb(a, b, width / 2, width / 2, colour)
+
+    def grille(self, x: float, low: float, high: float, count: int, colour: Colour) -> None:
+        """Level bars between -x and x."""
+        self.bands([(-x, low), (x, low), (x, high), (-x, high)], count, colour)
 
     def bands(self, quad: ArrayLike, count: int, colour: Colour) -> None:
         """Stripes across a quadrilateral (bottom left, bottom right, top right, top left)."""

@@ -2,16 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from types import ModuleType
 
 import numpy as np
 
 from segmentation.scenes.description import CLEAR, INDOORS, Scene, Thing
+from segmentation.scenes.drawing import cars, palette, people, things, vehicles
 from segmentation.scenes.drawing.backdrops import paint
-from segmentation.scenes.drawing.palette import Colour
+from segmentation.scenes.drawing.palette import GRAIN, Colour, crop, pick, some
 from segmentation.scenes.drawing.pen import Pen, View, bounds, cover, lay_down, rasterise, shade
-from segmentation.scenes.drawing.sprites import SPRITES, crowd
-from segmentation.scenes.drawing.texture import GRAIN, crop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,26 +34,62 @@ class Rendered:
         return self.owner[None] == np.arange(self.count, dtype=np.int16)[:, None, None]
 
 
+def _crowd(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
+    """Draws many people or parked cars, which are annotated as one crowd region."""
+    for i in sorted(range(thing.crowd), key=lambda i: -(i * 7 % 5)):
+        away = (i * 7 % 5) * 0.5
+        if thing.kind == 'car':
+            p = pen.moved((i - thing.crowd / 2) * 2.6 + rng.normal(0, 0.3), away * 0.3)
+            cars.car_side(p, some(rng, palette.PAINT), rng)
+        else:
+            x = (i - thing.crowd / 2) * 0.42 + rng.normal(0, 0.08)
+            p = pen.moved(x, away * 0.25, rng.uniform(0.85, 1.05))
+            pose, seed = pick(rng, ('stand', 'back', 'walk', 'stand')), int(rng.integers(1 << 30))
+            people.figure(
+                p, pose, seed, some(rng, palette.CLOTHES), some(rng, palette.TROUSERS), rng
+            )
+
+
+def _simple(draw: Callable[..., None]) -> Callable[..., None]:
+    """Adapts a function of `things`, which only needs the pen, two colours and random numbers."""
+    return lambda pen, thing, rng, view: draw(pen, *thing.colours, rng)
+
+
+def _by_kind(module: ModuleType) -> dict[str, Callable[..., None]]:
+    """The public functions of a module by the kind of thing that they draw."""
+    functions = {name: f for name, f in vars(module).items() if name[0] != '_' and callable(f)}
+    own = {name: f for name, f in functions.items() if f.__module__ == module.__name__}
+    return {name.replace('_', ' '): draw for name, draw in own.items()}
+
+
+SPRITES = {kind: _simple(draw) for kind, draw in _by_kind(things).items()}
+SPRITES |= {'person': people.person, 'statue': people.statue, 'picture': people.picture}
+SPRITES |= {'car': cars.car} | _by_kind(vehicles)
 _ROUGH = {'tree': 0.2, 'bush': 0.2, 'pine': 0.16, 'potted plant': 0.12, 'statue': 0.12, 'dog': 0.12,
           'person': 0.05, 'car': 0.025, 'bus': 0.025, 'train': 0.03, 'truck': 0.035}  # fmt: skip
 _NO_SHADOW = ('frame', 'boat', 'held', 'platform', 'surf', 'picture', 'raft')  # kinds and poses
 
 
 def render(
-    scene: Scene, without: Collection[int] = (), background: np.ndarray | None = None
+    scene: Scene, without: Collection[int] = (), setting: str | None = None, seed: int = 0
 ) -> Rendered:
-    """Draws a scene.
+    """Draws a scene, or the same scene without some things or in front of another background.
+
+    Camera, light, haze and sensor noise stay the same. So the only pixels that change are those
+    that a removed thing, its shadow or its lamps covered and, with another background, those that
+    no thing covers fully.
 
     Args:
       scene: its description.
-      without: indices of things to leave out. The others keep their indices. Only pixels change
-        that those things, their shadows or their lamps covered.
-      background: float32 `[H, W, 3]` in 0..255, instead of the scene's own (see `paint`).
+      without: indices of things to leave out; the others keep theirs.
+      setting: None for the scene's own background, else a name in `BACKDROPS`; the scene's own
+        setting gives another place of that kind.
+      seed: selects among the backgrounds of a setting.
     """
     height, width = scene.height, scene.width
-    background = paint(scene) if background is None else background
+    place = dataclasses.replace(scene, setting=setting, seed=seed) if setting else scene
     # Channels first, because NumPy is several times faster that way.
-    pixels = np.ascontiguousarray(background.transpose(2, 0, 1))
+    pixels = np.ascontiguousarray(paint(place).transpose(2, 0, 1))
     outdoors = scene.setting not in INDOORS
     if outdoors and scene.visibility < CLEAR:
         _fog(pixels, scene)
@@ -69,7 +105,7 @@ def render(
             scene.focal / thing.scale,
         )
         rng = np.random.default_rng([thing.seed, 3])
-        (crowd if thing.crowd else SPRITES[thing.kind])(pen, thing, rng, view)
+        (_crowd if thing.crowd else SPRITES[thing.kind])(pen, thing, rng, view)
         if thing.kind not in _NO_SHADOW and thing.pose not in _NO_SHADOW:
             _shadow(pixels, pen, thing, scene)
         box = bounds([p for p, _ in pen.shapes], width, height)
@@ -92,27 +128,6 @@ def render(
             for lamp in pen.glows:
                 _add_glow(glow, *lamp)
     return Rendered(_develop(pixels, glow, scene), owner, len(scene.things))
-
-
-def redraw(
-    scene: Scene, without: Collection[int] = (), setting: str | None = None, seed: int = 0
-) -> Rendered:
-    """Draws a scene without some things, in front of another background, or both.
-
-    Camera, light, haze and sensor noise stay the same. So the only pixels that change are those
-    that a removed thing, its shadow or its lamps covered and, with another background, those that
-    no thing covers fully.
-
-    Args:
-      scene: its description.
-      without: indices of things to leave out; the others keep theirs.
-      setting: None for the scene's own background, else a name in `BACKDROPS`; the scene's own
-        setting gives another place of that kind.
-      seed: selects among the backgrounds of a setting.
-    """
-    if not setting:
-        return render(scene, without)
-    return render(scene, without, paint(dataclasses.replace(scene, setting=setting, seed=seed)))
 
 
 def _fog(pixels: np.ndarray, scene: Scene) -> None:

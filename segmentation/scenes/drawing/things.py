@@ -1,14 +1,17 @@
-"""Animals, furniture, sports gear, street furniture, boats, and what people carry.
+"""Animals, furniture, sports gear, street furniture, boats, what people carry, and props.
 
-Every function draws one thing with a pen, in two colours.
+Props, such as trees and lamps, are never annotated, but they stand in front of things. Every public
+function draws the kind of thing of its name with a pen, in two colours.
 """
 
 import math
 
 import numpy as np
 
-from segmentation.scenes.drawing.palette import GLASS, TYRE, Colour, tone
+from segmentation.scenes.drawing.palette import GLASS, TYRE, Colour, tone, vary
 from segmentation.scenes.drawing.pen import Pen
+
+_WHITE = (240, 240, 240)
 
 
 def dog(pen: Pen, coat: Colour, collar: Colour, rng: np.random.Generator) -> None:
@@ -26,8 +29,7 @@ def dog(pen: Pen, coat: Colour, collar: Colour, rng: np.random.Generator) -> Non
 
 
 def cow(pen: Pen, coat: Colour, patch: Colour, rng: np.random.Generator) -> None:
-    for x in (-0.7, -0.5, 0.5, 0.7):
-        pen.limb((x, 0.8), (x, 0.05), 0.13, 0.07, tone(coat, 0.85))
+    pen.at(-0.7, -0.5, 0.5, 0.7).limb((0, 0.8), (0, 0.05), 0.13, 0.07, tone(coat, 0.85))
     pen.box(-0.95, 0.62, 0.85, 1.38, coat, 0.25)
     for _ in range(4):
         x, y = rng.uniform(-0.7, 0.6), rng.uniform(0.8, 1.2)
@@ -39,9 +41,8 @@ def cow(pen: Pen, coat: Colour, patch: Colour, rng: np.random.Generator) -> None
 
 
 def bench(pen: Pen, wood: Colour, iron: Colour, rng: np.random.Generator) -> None:
-    for x in (-0.75, 0.75):
-        pen.line([(x, 0), (x, 0.45), (x, 0.9)], 0.06, iron)
-        pen.limb((x + 0.08, 0), (x + 0.08, 0.4), 0.03, 0.03, tone(iron, 0.7))
+    pen.at(-0.75, 0.75).line([(0, 0), (0, 0.45), (0, 0.9)], 0.06, iron)
+    pen.at(-0.67, 0.83).limb((0, 0), (0, 0.4), 0.03, 0.03, tone(iron, 0.7))
     for y in (0.42, 0.6, 0.72, 0.84):
         pen.box(-0.9, y, 0.9, y + 0.08, tone(wood, rng.uniform(0.88, 1.08)))
     pen.box(-0.9, 0.38, 0.9, 0.42, tone(wood, 0.6))
@@ -59,11 +60,10 @@ def traffic_light(pen: Pen, case: Colour, pole: Colour, rng: np.random.Generator
 
 def stop_sign(pen: Pen, face: Colour, pole: Colour, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 2.2), 0.04, 0.04, pole)
-    for r, colour in ((0.4, (240, 240, 240)), (0.36, (196, 26, 32))):
+    for r, colour in ((0.4, _WHITE), (0.36, (196, 26, 32))):
         a = math.pi / 8 + np.arange(8) * math.pi / 4
         pen.polygon(np.stack([r * np.cos(a), 2.3 + r * np.sin(a)], 1), colour)
-    for x in (-0.24, -0.12, 0.0, 0.12):
-        pen.box(x, 2.22, x + 0.08, 2.38, (240, 240, 240))
+    pen.at(-0.24, -0.12, 0.0, 0.12).box(0, 2.22, 0.08, 2.38, _WHITE)
 
 
 def fire_hydrant(pen: Pen, paint: Colour, cap: Colour, rng: np.random.Generator) -> None:
@@ -87,10 +87,8 @@ def potted_plant(pen: Pen, leaf: Colour, pot: Colour, rng: np.random.Generator) 
 
 
 def chair(pen: Pen, wood: Colour, seat: Colour, rng: np.random.Generator) -> None:
-    for x, y in ((-0.2, 0.06), (0.24, 0.06)):
-        pen.limb((x, 0.45), (x, y), 0.025, 0.02, tone(wood, 0.7))
-    for x in (-0.23, 0.2):
-        pen.limb((x, 0.45), (x, 0), 0.03, 0.025, wood)
+    pen.at(-0.2, 0.24).limb((0, 0.45), (0, 0.06), 0.025, 0.02, tone(wood, 0.7))
+    pen.at(-0.23, 0.2).limb((0, 0.45), (0, 0), 0.03, 0.025, wood)
     pen.trapezoid(0.42, (-0.26, 0.23), 0.52, (-0.2, 0.28), seat)
     pen.limb((-0.22, 0.45), (-0.27, 0.98), 0.028, 0.028, wood)
     pen.trapezoid(0.62, (-0.26, 0.0), 0.98, (-0.31, -0.05), tone(seat, 0.9))
@@ -99,20 +97,15 @@ def chair(pen: Pen, wood: Colour, seat: Colour, rng: np.random.Generator) -> Non
 def couch(pen: Pen, cloth: Colour, cushion: Colour, rng: np.random.Generator) -> None:
     pen.box(-0.95, 0.3, 0.95, 0.9, tone(cloth, 0.86), 0.12)
     pen.box(-0.95, 0.06, 0.95, 0.3, tone(cloth, 0.7), 0.05)
-    for x in (-0.78, 0.02):
-        pen.box(x, 0.26, x + 0.76, 0.48, cloth, 0.08)
-    for x in (-1.05, 0.8):
-        pen.box(x, 0.04, x + 0.26, 0.66, tone(cloth, 0.95), 0.1)
-    for x in rng.uniform(-0.6, 0.5, 2):
-        shape = [(-0.17, 0), (0.2, 0.03), (0.17, 0.34), (-0.2, 0.3)]
-        pen.moved(float(x), 0.48).polygon(shape, cushion)
+    pen.at(-0.78, 0.02).box(0, 0.26, 0.76, 0.48, cloth, 0.08)
+    pen.at(-1.05, 0.8).box(0, 0.04, 0.26, 0.66, tone(cloth, 0.95), 0.1)
+    shape = [(-0.17, 0), (0.2, 0.03), (0.17, 0.34), (-0.2, 0.3)]
+    pen.at(*rng.uniform(-0.6, 0.5, 2), y=0.48).polygon(shape, cushion)
 
 
 def dining_table(pen: Pen, wood: Colour, cloth: Colour, rng: np.random.Generator) -> None:
-    for x in (-0.75, 0.75):
-        pen.limb((x, 0.7), (x, 0), 0.04, 0.03, tone(wood, 0.75))
-    for x in (-0.55, 0.55):
-        pen.limb((x, 0.75), (x, 0.14), 0.03, 0.025, tone(wood, 0.55))
+    pen.at(-0.75, 0.75).limb((0, 0.7), (0, 0), 0.04, 0.03, tone(wood, 0.75))
+    pen.at(-0.55, 0.55).limb((0, 0.75), (0, 0.14), 0.03, 0.025, tone(wood, 0.55))
     pen.trapezoid(0.7, (-0.95, 0.95), 0.9, (-0.72, 0.72), wood)
     pen.box(-0.95, 0.64, 0.95, 0.71, tone(wood, 0.8))
 
@@ -120,10 +113,8 @@ def dining_table(pen: Pen, wood: Colour, cloth: Colour, rng: np.random.Generator
 def tv(pen: Pen, case: Colour, picture: Colour, rng: np.random.Generator) -> None:
     pen.box(-0.62, 0.1, 0.62, 0.85, (24, 24, 26), 0.03)
     pen.box(-0.58, 0.15, 0.58, 0.81, picture)
-    pen.polygon(
-        [(-0.58, 0.15), (0.58, 0.15), (0.58, 0.35), (0.1, 0.5), (-0.3, 0.32), (-0.58, 0.42)],
-        tone(picture, 0.6),
-    )
+    pen.polygon([(-0.58, 0.15), (0.58, 0.15), (0.58, 0.35), (0.1, 0.5), (-0.3, 0.32),
+                 (-0.58, 0.42)], tone(picture, 0.6))  # fmt: skip
     pen.box(-0.2, 0.0, 0.2, 0.1, (30, 30, 32))
     pen.glow(0, 0.48, 0.9, picture)
 
@@ -140,10 +131,8 @@ def umbrella(pen: Pen, cloth: Colour, other: Colour, rng: np.random.Generator) -
 def suitcase(pen: Pen, shell: Colour, trim: Colour, rng: np.random.Generator) -> None:
     pen.line([(-0.1, 0.62), (-0.1, 0.98), (0.1, 0.98), (0.1, 0.62)], 0.025, (70, 70, 74))
     pen.box(-0.22, 0.06, 0.22, 0.68, shell, 0.05)
-    for x in (-0.11, 0.0, 0.11):
-        pen.line([(x, 0.12), (x, 0.63)], 0.018, tone(shell, 0.78))
-    for x in (-0.17, 0.17):
-        pen.ellipse(x, 0.04, 0.04, 0.04, TYRE)
+    pen.at(-0.11, 0.0, 0.11).line([(0, 0.12), (0, 0.63)], 0.018, tone(shell, 0.78))
+    pen.at(-0.17, 0.17).ellipse(0, 0.04, 0.04, 0.04, TYRE)
 
 
 def handbag(pen: Pen, leather: Colour, trim: Colour, rng: np.random.Generator) -> None:
@@ -156,8 +145,7 @@ def handbag(pen: Pen, leather: Colour, trim: Colour, rng: np.random.Generator) -
 def tennis_racket(pen: Pen, frame: Colour, grip: Colour, rng: np.random.Generator) -> None:
     """Held at the origin, pointing up."""
     pen.limb((0, -0.08), (0, 0.2), 0.02, 0.018, grip)
-    pen.line([(0, 0.2), (-0.08, 0.33)], 0.02, frame)
-    pen.line([(0, 0.2), (0.08, 0.33)], 0.02, frame)
+    pen.line([(-0.08, 0.33), (0, 0.2), (0.08, 0.33)], 0.02, frame)
     pen.ellipse(0, 0.46, 0.145, 0.18, frame)
     pen.ellipse(0, 0.46, 0.12, 0.155, (225, 228, 220, 140))
 
@@ -192,5 +180,115 @@ def boat(pen: Pen, hull: Colour, sail: Colour, rng: np.random.Generator) -> None
         pen.polygon([(-0.12, 1.4), (-0.12, 6.2), (-2.2, 1.5)], tone(sail, 0.9))
     else:
         pen.polygon([(-1.4, 0.9), (-1.2, 2.0), (0.5, 2.0), (0.9, 0.9)], sail)
-        for x in (-0.95, -0.3, 0.3):
-            pen.box(x, 1.3, x + 0.42, 1.75, GLASS)
+        pen.at(-0.95, -0.3, 0.3).box(0, 1.3, 0.42, 1.75, GLASS)
+
+
+# Props --------------------------------------------------------------------------------------------
+
+
+def _leaves(
+    pen: Pen, x: float, y: float, rx: float, ry: float, leaf: Colour, rng: np.random.Generator,
+    count: int,
+) -> None:  # fmt: skip
+    angle, r = rng.uniform(0, 2 * math.pi, count), np.sqrt(rng.uniform(0, 1, count))
+    order = np.argsort(-r)
+    for a, d in zip(angle[order], r[order], strict=True):
+        up = d * math.sin(a)
+        size = rng.uniform(0.18, 0.36)
+        # Higher clumps catch more light.
+        colour = tone(vary(rng, leaf, 10), 0.82 + 0.3 * up + rng.uniform(-0.12, 0.12))
+        pen.ellipse(x + rx * d * math.cos(a), y + ry * up, rx * size, ry * size, colour)
+
+
+def tree(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None:
+    top = rng.uniform(3.2, 4.6)
+    pen.limb((0, 0), (0.05, top), 0.2, 0.12, bark)
+    for side in (-1, 1):
+        pen.limb((0.02, 0.62 * top), (side * 0.9, top + 0.3), 0.09, 0.05, tone(bark, 0.85))
+    pen.ellipse(0, top + 0.9, 1.7, 1.35, tone(leaf, 0.68))
+    _leaves(pen, 0, top + 0.9, 1.9, 1.5, leaf, rng, 42)
+
+
+def pine(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None:
+    pen.limb((0, 0), (0, 1.2), 0.16, 0.14, bark)
+    for i in range(7):
+        y, w = 0.7 + i * 0.85, 1.7 - 0.22 * i
+        c = tone(leaf, rng.uniform(0.75, 1.15))
+        pen.polygon([(-w, y), (-w * 0.6, y + 0.15), (-w * 0.2, y - 0.1), (w * 0.3, y + 0.12),
+                     (w, y), (0, y + 1.7)], c)  # fmt: skip
+        if bark[2] > 80:  # a grey trunk marks a snowy tree
+            cap = [(-w * 0.6, y + 0.6), (0, y + 0.75), (w * 0.5, y + 0.6), (0, y + 1.7)]
+            pen.polygon(cap, (236, 241, 248))
+
+
+def bush(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None:
+    pen.ellipse(0, 0.4, 0.8, 0.42, tone(leaf, 0.65))
+    _leaves(pen, 0, 0.48, 0.85, 0.45, leaf, rng, 22)
+
+
+def lamp(pen: Pen, pole: Colour, lamp: Colour, rng: np.random.Generator) -> None:
+    pen.limb((0, 0), (0, 4.6), 0.08, 0.05, pole)
+    pen.box(-0.14, 0, 0.14, 0.5, tone(pole, 0.9), 0.03)
+    pen.line([(0, 4.5), (0.5, 4.9), (1.0, 4.9)], 0.07, pole)
+    pen.polygon([(0.7, 4.8), (1.25, 4.84), (1.2, 4.96), (0.75, 4.98)], tone(pole, 1.2))
+    pen.glow(1.0, 4.75, 2.6, (255, 215, 140))
+
+
+def post(pen: Pen, paint: Colour, sign: Colour, rng: np.random.Generator) -> None:
+    pen.limb((0, 0), (0, 2.5), 0.045, 0.045, paint)
+    if rng.random() < 0.5:
+        pen.ellipse(0, 2.4, 0.32, 0.32, tone(sign, 0.9))
+        pen.ellipse(0, 2.4, 0.24, 0.24, _WHITE)
+    else:
+        pen.box(-0.36, 2.1, 0.36, 2.7, sign, 0.04)
+        pen.box(-0.22, 2.36, 0.22, 2.44, _WHITE)
+
+
+def column(pen: Pen, paint: Colour, band: Colour, rng: np.random.Generator) -> None:
+    pen.box(-0.26, 0, 0.26, 6.5, paint)
+    pen.box(-0.32, 0, 0.32, 0.35, tone(paint, 0.8))
+    pen.box(-0.26, 1.5, 0.26, 2.0, band)
+    pen.box(0.14, 0.35, 0.26, 6.5, tone(paint, 0.8))
+
+
+def fence(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
+    for y in (0.25, 0.6, 0.95):
+        pen.box(-3, y, 3, y + 0.07, tone(paint, 0.9))
+    pen.at(*np.arange(-3, 3.1, 0.75)).box(-0.05, 0, 0.05, 1.12, paint)
+
+
+def frame(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
+    """A door or window frame right before the camera, one metre for the whole image side."""
+    w = rng.uniform(0.05, 0.1)
+    pen.box(-0.5, -0.1, -0.5 + w, 1.1, paint)
+    pen.box(-0.5 + w, -0.1, -0.488 + w, 1.1, tone(paint, 0.7))
+    if rng.random() < 0.6:
+        pen.box(-0.5, 0, 1.0, 0.7 * w, tone(paint, 0.92))
+        pen.box(-0.5, 0.7 * w, 1.0, 0.7 * w + 0.01, tone(paint, 1.1))
+
+
+def board(pen: Pen, paint: Colour, field: Colour, rng: np.random.Generator) -> None:
+    """An advertising panel on two feet, its face empty."""
+    pen.at(-0.45, 0.45).box(-0.04, 0, 0.04, 0.4, tone(paint, 0.8))
+    pen.box(-0.68, 0.25, 0.68, 2.3, paint, 0.05)
+    pen.box(-0.6, 0.33, 0.6, 2.22, field)
+
+
+def raft(pen: Pen, wood: Colour, other: Colour, rng: np.random.Generator) -> None:
+    """Planks on the water, seen from above; things stand in its middle."""
+    pen.polygon([(-1.0, -0.3), (1.0, -0.3), (0.9, 0.14), (-0.9, 0.14)], tone(wood, 0.8))
+    for i in range(5):
+        y0, y1 = -0.22 + 0.07 * i, -0.16 + 0.07 * i
+        pen.trapezoid(y0, (-1.0, 1.0), y1, (-0.98, 0.98), tone(wood, 0.95 + 0.05 * i))
+
+
+def toy_car(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
+    """A ride-on car for toddlers, 70 cm long: fat wheels, a seat and a big steering wheel."""
+    pen.polygon([(-0.34, 0.12), (-0.36, 0.36), (-0.26, 0.4), (-0.2, 0.27), (0.04, 0.25),
+                 (0.12, 0.36), (0.3, 0.31), (0.36, 0.22), (0.35, 0.12)], paint)  # fmt: skip
+    pen.line([(0.06, 0.26), (-0.01, 0.42)], 0.025, (60, 60, 62))
+    pen.limb((-0.05, 0.39), (0.04, 0.45), 0.025, 0.025, other)
+    pen.box(-0.25, 0.24, 0.0, 0.28, other, 0.02)
+    pen.ellipse(0.3, 0.24, 0.045, 0.045, (250, 246, 225))
+    for r, colour in ((0.12, (34, 34, 38)), (0.075, other), (0.03, (245, 245, 240))):
+        pen.at(-0.21, 0.22).ellipse(0, 0.12, r, r, colour)

@@ -1,42 +1,35 @@
 """Buses, trucks, trains, bicycles and motorcycles."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from segmentation.scenes.description import Thing
 from segmentation.scenes.drawing.cars import HEADLAMP, HEADLIGHT, TAIL_LAMP, plate, wheel
 from segmentation.scenes.drawing.palette import GLASS, LIVERY, TYRE, Colour, pick, tone, vary
-from segmentation.scenes.drawing.pen import Pen, Point, View
+from segmentation.scenes.drawing.pen import Pen, View
 
-_ARCH = (22, 22, 24)
 _TAIL_LIGHT = (255, 50, 40)
 _RUBBER = (40, 40, 42)
 
 
 def _box_end(
     pen: Pen, w: float, low: float, high: float, length: float, paint: Colour, view: View,
-    windows: tuple[float, float] | None, stripe: Colour, panes: int,
+    stripe: Colour, panes: int = 0, windows: tuple[float, float] = (0, 0),
 ) -> None:  # fmt: skip
     """The receding sides of a long box seen from its end."""
-    for s in (-1, 1):
 
-        def at(y: float, t: float, s: int = s) -> Point:
-            return view.recede((s * w, y), t * length)
+    def patch(x: float, y0: float, y1: float, a: float, b: float, colour: Colour) -> None:
+        pen.polygon([view.recede((x, y), t * length)
+                     for y, t in ((y0, a), (y1, a), (y1, b), (y0, b))], colour)  # fmt: skip
 
-        def patch(
-            y0: float, y1: float, a: float, b: float, colour: Colour, at: Callable = at
-        ) -> None:
-            pen.polygon([at(y0, a), at(y1, a), at(y1, b), at(y0, b)], colour)
-
-        patch(low, high, 0, 1, tone(paint, 0.66))
-        patch(low + 0.3, low + 0.6, 0, 1, tone(stripe, 0.66))
-        if windows:
-            for i in range(panes):
-                patch(*windows, (i + 0.12) / panes, (i + 0.9) / panes, tone(GLASS, 0.75))
+    for side in (-w, w):
+        patch(side, low, high, 0, 1, tone(paint, 0.66))
+        patch(side, low + 0.3, low + 0.6, 0, 1, tone(stripe, 0.66))
+        for i in range(panes):
+            patch(side, *windows, (i + 0.12) / panes, (i + 0.9) / panes, tone(GLASS, 0.75))
         for t in (0.18, 0.75):
-            x, y = at(0, t)
+            x, y = view.recede((side, 0), t * length)
             k = view.distance / (view.distance + t * length)
             pen.ellipse(x, y + 0.45 * k, 0.3 * k, 0.46 * k, TYRE)
     back = [view.recede(p, length) for p in ((-w, high), (w, high))]
@@ -51,9 +44,8 @@ def bus(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
 
 
 def _bus_end(pen: Pen, paint: Colour, stripe: Colour, back: bool, view: View) -> None:
-    _box_end(pen, 1.22, 0.4, 3.0, 10.5, paint, view, (1.4, 2.4), stripe, 7)
-    for s in (-1, 1):
-        pen.box(s * 1.0 - 0.16, 0, s * 1.0 + 0.16, 0.8, TYRE, 0.06)
+    _box_end(pen, 1.22, 0.4, 3.0, 10.5, paint, view, stripe, 7, (1.4, 2.4))
+    pen.at(-1, 1).box(-0.16, 0, 0.16, 0.8, TYRE, 0.06)
     pen.box(-1.25, 0.32, 1.25, 3.05, paint, 0.16)
     pen.box(-1.25, 0.75, 1.25, 1.0, stripe)
     pen.box(-1.1, 1.7 if back else 1.25, 1.1, 2.5, tone(GLASS, 1.1), 0.1)
@@ -62,8 +54,7 @@ def _bus_end(pen: Pen, paint: Colour, stripe: Colour, back: bool, view: View) ->
         pen.box(-0.85, 2.6, 0.85, 2.92, (25, 25, 25), 0.04)
         pen.box(-0.6, 2.68, 0.6, 2.84, (250, 170, 40))
         pen.line([(0, 1.25), (0, 2.5)], 0.04, tone(paint, 0.6))
-        for x in (-1.3, 1.3):
-            pen.limb((x, 2.1), (x, 2.4), 0.08, 0.08, (30, 30, 32))
+        pen.at(-1.3, 1.3).limb((0, 2.1), (0, 2.4), 0.08, 0.08, (30, 30, 32))
     for s in (-1, 1):
         pen.box(s * 1.15, 0.5, s * 0.8, 0.72, TAIL_LAMP if back else HEADLAMP, 0.05)
         pen.glow(s * 0.98, 0.6, 0.9, _TAIL_LIGHT if back else HEADLIGHT)
@@ -84,20 +75,20 @@ def _bus_side(pen: Pen, paint: Colour, stripe: Colour, rng: np.random.Generator)
     for y0, y1 in ((1.15, 2.0), (2.65, 3.6)) if double else ((1.3, 2.35),):
         pen.box(-half + 0.2, y0, half - 0.15, y1, tone(GLASS, 0.7), 0.08)
         n = int(half * 1.3)
+        pitch = (2 * half - 0.5) / n
         for i in range(n):
-            a = -half + 0.26 + i * (2 * half - 0.5) / n
-            b = a + (2 * half - 0.5) / n - 0.1
-            pen.box(a, y0 + 0.06, b, y1 - 0.06, tone(GLASS, rng.uniform(0.9, 1.6)), 0.05)
-    for x in (half - 1.35, -0.6):
-        pen.box(x, 0.45, x + 1.0, 2.35, tone(paint, 0.5))
-        for k in (0.06, 0.53):
-            pen.box(x + k, 0.6, x + k + 0.42, 2.25, tone(GLASS, 1.3), 0.03)
+            a = -half + 0.26 + i * pitch
+            glass = tone(GLASS, rng.uniform(0.9, 1.6))
+            pen.box(a, y0 + 0.06, a + pitch - 0.1, y1 - 0.06, glass, 0.05)
+    doors = pen.at(half - 1.35, -0.6)
+    doors.box(0, 0.45, 1.0, 2.35, tone(paint, 0.5))
+    for k in (0.06, 0.53):
+        doors.box(k, 0.6, k + 0.42, 2.25, tone(GLASS, 1.3), 0.03)
     pen.box(half - 0.12, 0.62, half + 0.01, 0.85, (250, 245, 220))
     pen.glow(half, 0.7, 0.9, HEADLIGHT)
     pen.box(-half - 0.01, 0.8, -half + 0.1, 1.2, TAIL_LAMP)
     for x in (-half + 2.3, half - 2.4):
-        pen.ellipse(x, 0.5, 0.62, 0.62, _ARCH)
-        wheel(pen, x, 0.48)
+        wheel(pen, x, 0.48, arch=(0.5, 0.62, 0.62))
 
 
 def truck(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
@@ -113,29 +104,27 @@ def truck(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
 
 
 def _truck_end(pen: Pen, paint: Colour, cargo: Colour, back: bool, view: View) -> None:
-    _box_end(pen, 1.22, 0.7, 3.3, 8.0, cargo, view, None, paint, 0)
-    for s in (-1, 1):
-        pen.box(s * 1.0 - 0.2, 0, s * 1.0 + 0.2, 0.95, TYRE, 0.06)
+    _box_end(pen, 1.22, 0.7, 3.3, 8.0, cargo, view, paint)
+    pen.at(-1, 1).box(-0.2, 0, 0.2, 0.95, TYRE, 0.06)
     pen.box(-1.24, 0.7, 1.24, 3.35, cargo, 0.04)
     if back:
         pen.line([(0, 0.8), (0, 3.3)], 0.04, tone(cargo, 0.6))
+        pen.at(-0.3, 0.3).line([(0, 0.85), (0, 3.2)], 0.05, tone(cargo, 0.75))
         for s in (-1, 1):
-            pen.line([(s * 0.3, 0.85), (s * 0.3, 3.2)], 0.05, tone(cargo, 0.75))
             pen.box(s * 1.15, 0.5, s * 0.75, 0.68, TAIL_LAMP, 0.03)
             pen.glow(s * 0.95, 0.6, 0.6, _TAIL_LIGHT)
         pen.box(-1.2, 0.45, 1.2, 0.72, (50, 50, 54))
-        pen.bands([(-0.7, 0.46), (0.7, 0.46), (0.7, 0.7), (-0.7, 0.7)], 1, (220, 60, 40))
+        pen.grille(0.7, 0.46, 0.7, 1, (220, 60, 40))
     else:
         pen.box(-1.15, 0.4, 1.15, 2.75, paint, 0.12)
         pen.box(-1.0, 1.6, 1.0, 2.5, tone(GLASS, 1.1), 0.08)
         pen.trapezoid(1.62, (-0.6, -0.2), 2.48, (-0.3, 0.1), tone(GLASS, 1.6))
         pen.box(-0.75, 0.8, 0.75, 1.4, (40, 40, 44), 0.05)
-        grille = [(-0.72, 0.82), (0.72, 0.82), (0.72, 1.38), (-0.72, 1.38)]
-        pen.bands(grille, 4, (150, 152, 156))
+        pen.grille(0.72, 0.82, 1.38, 4, (150, 152, 156))
+        pen.at(-1.32, 1.32).limb((0, 1.7), (0, 2.2), 0.1, 0.1, (30, 30, 32))
         for s in (-1, 1):
             pen.box(s * 1.1, 0.5, s * 0.75, 0.72, HEADLAMP, 0.05)
             pen.glow(s * 0.92, 0.6, 0.9, HEADLIGHT)
-            pen.limb((s * 1.32, 1.7), (s * 1.32, 2.2), 0.1, 0.1, (30, 30, 32))
 
 
 def _pickup(pen: Pen, paint: Colour, rng: np.random.Generator) -> None:
@@ -153,8 +142,7 @@ def _pickup(pen: Pen, paint: Colour, rng: np.random.Generator) -> None:
     pen.box(2.4, 0.85, 2.56, 1.0, (250, 245, 220))
     pen.glow(2.5, 0.9, 0.7, HEADLIGHT)
     for x in (-1.6, 1.7):
-        pen.ellipse(x, 0.44, 0.5, 0.48, _ARCH)
-        wheel(pen, x, 0.42)
+        wheel(pen, x, 0.42, arch=(0.44, 0.5, 0.48))
 
 
 def _lorry(pen: Pen, paint: Colour, cargo: Colour, kind: str, rng: np.random.Generator) -> None:
@@ -169,35 +157,32 @@ def _lorry(pen: Pen, paint: Colour, cargo: Colour, kind: str, rng: np.random.Gen
             pen.ellipse(mid - 1.0, 2.2, 0.55, 0.55, word)
             pen.box(mid - 0.25, 2.25, mid + 1.6, 2.6, word)
             pen.box(mid - 0.25, 1.85, mid + 1.1, 2.0, word)
-        for x in np.arange(-half + 0.5, front - 0.3, 0.6):
-            pen.line([(x, 0.9), (x, 3.4)], 0.025, tone(cargo, 0.88))
+        seams = pen.at(*np.arange(-half + 0.5, front - 0.3, 0.6))
+        seams.line([(0, 0.9), (0, 3.4)], 0.025, tone(cargo, 0.88))
     elif kind == 'tank':
         pen.limb((-half + 1.1, 1.95), (front - 1.2, 1.95), 1.08, 1.08, cargo)
         pen.limb((-half + 1.1, 2.45), (front - 1.2, 2.45), 0.14, 0.14, tone(cargo, 1.25))
-        for x in (-half + 1.6, front - 1.8):
-            pen.box(x, 0.88, x + 0.12, 3.02, tone(cargo, 0.7))
+        pen.at(-half + 1.6, front - 1.8).box(0, 0.88, 0.12, 3.02, tone(cargo, 0.7))
     elif kind == 'tipper':
-        pen.polygon([(-half, 1.0), (-half - 0.15, 2.4), (front - 0.2, 2.4), (front - 0.35, 1.0)],
-                    cargo)  # fmt: skip
-        for x in np.arange(-half + 0.6, front - 0.5, 0.9):
-            pen.box(x, 1.0, x + 0.14, 2.4, tone(cargo, 0.75))
-        pen.polygon([(-half, 2.4), (-half + 1.2, 2.85), (front - 1.2, 2.75), (front - 0.3, 2.4)],
-                    (120, 95, 65))  # fmt: skip
+        pen.trapezoid(1.0, (-half, front - 0.35), 2.4, (-half - 0.15, front - 0.2), cargo)
+        ribs = pen.at(*np.arange(-half + 0.6, front - 0.5, 0.9))
+        ribs.box(0, 1.0, 0.14, 2.4, tone(cargo, 0.75))
+        load = [(-half, 2.4), (-half + 1.2, 2.85), (front - 1.2, 2.75), (front - 0.3, 2.4)]
+        pen.polygon(load, (120, 95, 65))
     else:
         for i in range(int((front + half) / 1.1)):
             x = -half + i * 1.1
             pen.box(x, 0.85, x + 1.0, rng.uniform(1.4, 2.4), vary(rng, (160, 120, 75), 30))
-    pen.polygon([(front, 0.5), (front, 2.95), (front + 1.5, 2.95), (half, 1.75), (half, 0.5)],
-                paint)  # fmt: skip
-    pen.polygon([(front + 0.55, 1.75), (front + 0.55, 2.7), (front + 1.4, 2.7),
-                 (half - 0.16, 1.75)], tone(GLASS, 1.2))  # fmt: skip
+    cab = [(front, 0.5), (front, 2.95), (front + 1.5, 2.95), (half, 1.75), (half, 0.5)]
+    pen.polygon(cab, paint)
+    window = (front + 0.55, half - 0.16), (front + 0.55, front + 1.4)
+    pen.trapezoid(1.75, window[0], 2.7, window[1], tone(GLASS, 1.2))
     pen.box(front + 0.4, 0.85, front + 1.6, 1.7, tone(paint, 0.93))
     pen.box(half - 0.08, 0.65, half + 0.02, 0.95, (250, 245, 220))
     pen.glow(half, 0.8, 0.9, HEADLIGHT)
     pen.box(front, 0.4, half, 0.6, (40, 40, 44))
     for x in (-half + 0.8, -half + 1.9, front + 0.95):
-        pen.ellipse(x, 0.5, 0.56, 0.56, _ARCH)
-        wheel(pen, x, 0.48, (190, 190, 190))
+        wheel(pen, x, 0.48, (190, 190, 190), arch=(0.5, 0.56, 0.56))
 
 
 def train(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
@@ -217,8 +202,8 @@ def train(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
 
 def _wagon(pen: Pen, length: float, paint: Colour) -> None:
     pen.box(-length / 2, 0.8, length / 2, 2.6, tone(paint, 0.8), 0.05)
-    for x in np.arange(-length / 2 + 0.4, length / 2, 0.7):
-        pen.box(x, 0.8, x + 0.1, 2.6, tone(paint, 0.6))
+    ribs = pen.at(*np.arange(-length / 2 + 0.4, length / 2, 0.7))
+    ribs.box(0, 0.8, 0.1, 2.6, tone(paint, 0.6))
 
 
 def _coach(
@@ -233,8 +218,7 @@ def _coach(
         x = -length / 2 + 0.5 + i * (length - 0.8) / n
         if i in (1, n - 2):
             pen.box(x, low + 0.1, x + 1.3, 3.1, tone(stripe, 0.85), 0.05)
-            for d in (0.12, 0.7):
-                pen.box(x + d, 1.9, x + d + 0.48, 2.9, tone(GLASS, 1.1), 0.06)
+            pen.at(x + 0.12, x + 0.7).box(0, 1.9, 0.48, 2.9, tone(GLASS, 1.1), 0.06)
         else:
             pen.box(x, 1.85, x + 1.45, 2.85, tone(GLASS, rng.uniform(0.8, 1.5)), 0.14)
 
@@ -272,25 +256,24 @@ def motorcycle(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> 
     paint = thing.colours[0]
     if thing.pose != 'side':
         pen.limb((0, 0.07), (0, 0.6), 0.075, 0.07, TYRE)
-        pen.polygon([(-0.2, 0.4), (0.2, 0.4), (0.26, 0.9), (0.14, 1.05), (-0.14, 1.05),
-                     (-0.26, 0.9)], paint)  # fmt: skip
+        front = [(-0.2, 0.4), (0.2, 0.4), (0.26, 0.9), (0.14, 1.05), (-0.14, 1.05), (-0.26, 0.9)]
+        pen.polygon(front, paint)
         pen.line([(-0.4, 1.0), (0, 1.06), (0.4, 1.0)], 0.05, _RUBBER)
         pen.ellipse(0, 0.85, 0.12, 0.1, HEADLAMP)
         pen.glow(0, 0.85, 0.8, HEADLIGHT)
         pen.trapezoid(1.05, (-0.18, 0.18), 1.28, (-0.12, 0.12), (120, 140, 155, 200))
         return
-    for x in (-0.68, 0.7):
-        for r, colour in ((0.31, TYRE), (0.2, (96, 98, 102, 190)), (0.09, (170, 172, 176))):
-            pen.ellipse(x, 0.31, r, r, colour)
+    for r, colour in ((0.31, TYRE), (0.2, (96, 98, 102, 190)), (0.09, (170, 172, 176))):
+        pen.at(-0.68, 0.7).ellipse(0, 0.31, r, r, colour)
     pen.line([(0.7, 0.31), (0.42, 0.98)], 0.07, (160, 162, 168))
     pen.polygon([(-0.35, 0.25), (0.35, 0.22), (0.42, 0.62), (-0.3, 0.62)], (70, 72, 78))
-    for i in range(3):
-        pen.line([(-0.05, 0.36 + 0.08 * i), (0.25, 0.36 + 0.08 * i)], 0.03, (150, 152, 158))
+    for y in (0.36, 0.44, 0.52):
+        pen.line([(-0.05, y), (0.25, y)], 0.03, (150, 152, 158))
     pen.line([(-0.9, 0.3), (0.1, 0.25)], 0.08, (175, 176, 182))
     pen.line([(-0.68, 0.31), (-0.1, 0.4)], 0.06, (60, 60, 64))
     pen.polygon([(-0.12, 0.62), (0.4, 0.62), (0.42, 0.84), (0.25, 0.93), (-0.05, 0.86)], paint)
-    pen.polygon([(-0.95, 0.82), (-0.6, 0.62), (0.0, 0.66), (-0.05, 0.8), (-0.5, 0.8), (-0.85, 0.9)],
-                paint)  # fmt: skip
+    tail = [(-0.95, 0.82), (-0.6, 0.62), (0.0, 0.66), (-0.05, 0.8), (-0.5, 0.8), (-0.85, 0.9)]
+    pen.polygon(tail, paint)
     pen.polygon([(-0.75, 0.8), (-0.05, 0.74), (0.0, 0.84), (-0.7, 0.9)], (32, 30, 30))
     pen.line([(0.4, 0.95), (0.32, 1.05)], 0.05, _RUBBER)
     pen.ellipse(0.52, 0.86, 0.1, 0.1, HEADLAMP)

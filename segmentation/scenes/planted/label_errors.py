@@ -10,22 +10,18 @@ from segmentation.scenes.drawing.rendering import Rendered
 from segmentation.scenes.outlines import annotate_as
 
 _PERSON, _CAR = CATEGORY_ID['person'], CATEGORY_ID['car']
-KINDS = (
-    'person missing', 'person labelled car', 'suitcase labelled car', 'sloppy outline',
-    'picture labelled person', 'toy car labelled car',
-)  # fmt: skip
-_WRITTEN = {
-    'person labelled car': _CAR,
-    'suitcase labelled car': _CAR,
-    'picture labelled person': _PERSON,
-    'toy car labelled car': _CAR,
-}  # the wrong category
-# Things that an error needs in addition to people and cars.
-HOSTS = {
-    'suitcase labelled car': 'suitcase',
-    'picture labelled person': 'picture',
-    'toy car labelled car': 'toy car',
+# Kind of error: the things that may have it, and the wrong category.
+_ERRORS: dict[str, tuple[tuple[str, ...], int | None]] = {
+    'person missing': (('person',), None),
+    'person labelled car': (('person',), _CAR),
+    'suitcase labelled car': (('suitcase',), _CAR),
+    'sloppy outline': (('person', 'car'), None),
+    'picture labelled person': (('picture',), _PERSON),
+    'toy car labelled car': (('toy car',), _CAR),
 }
+KINDS = tuple(_ERRORS)
+# Things that an error needs in addition to people and cars.
+HOSTS = {kind: things[0] for kind, (things, _) in _ERRORS.items() if 'person' not in things}
 SMALLEST = 0.005  # least visible fraction of the image of a thing with a wrong label
 
 
@@ -35,35 +31,29 @@ def annotate_with_error(
     """COCO annotations of a scene, one of them wrong.
 
     Args:
-      scene: a scene.
+      scene: its description.
       rendered: the drawn scene.
       number: id of the image.
-      kind: one of KINDS, or None.
+      kind: of the error, one of KINDS, or None.
 
     Returns:
       Index of the thing → its annotation, in random order; and the error: `kind`, `object` (index
       of the thing), `annotation_id`, and `truth`, the correct annotation (None if there should be
       none). The error is None if no suitable thing is large enough.
     """
-    categories = {i: t.category_id for i, t in enumerate(scene.things) if t.category_id}
-    candidates = []
-    if kind:
-        wanted = {HOSTS.get(kind, 'person')} | ({'car'} if kind == 'sloppy outline' else set())
-        visible = np.bincount(rendered.owner[rendered.owner >= 0], minlength=rendered.count)
-        candidates = [
-            i
-            for i, thing in enumerate(scene.things)
-            if thing.kind in wanted
-            and not thing.crowd
-            and visible[i] >= SMALLEST * rendered.owner.size
-        ]
-    if kind is None or not candidates:
+    categories = scene.category_ids
+    wanted, written = _ERRORS[kind] if kind else ((), None)
+    visible = np.bincount(rendered.owner[rendered.owner >= 0], minlength=rendered.count)
+    large = visible >= SMALLEST * rendered.owner.size
+    things = enumerate(scene.things)
+    candidates = [i for i, t in things if t.kind in wanted and not t.crowd and large[i]]
+    if not candidates:
         return annotate_as(scene, rendered, number, categories), None
     rng = np.random.default_rng([scene.seed, 6])
     index = candidates[int(rng.integers(len(candidates)))]
     real = index in categories
-    if not real:  # only the error has an annotation of it
-        categories = dict(sorted((categories | {index: _WRITTEN[kind]}).items()))
+    if not real and written:  # only the error has an annotation of it
+        categories = dict(sorted((categories | {index: written}).items()))
     annotations = annotate_as(scene, rendered, number, categories)
     truth = annotations[index]
     if kind == 'person missing':
@@ -71,7 +61,7 @@ def annotate_with_error(
     elif kind == 'sloppy outline':
         annotations[index] = truth | _sloppy(rendered.owner == index, rng)
     else:
-        annotations[index] = truth | {'category_id': _WRITTEN[kind]}
+        annotations[index] = truth | {'category_id': written}
     error = {'kind': kind, 'object': index, 'annotation_id': truth['id']}
     return annotations, error | {'truth': truth if real else None}
 
@@ -99,8 +89,5 @@ def _sloppy(mask: np.ndarray, rng: np.random.Generator) -> dict:
         overlap = (drawn & mask).sum() / (drawn | mask).sum()
         if 0.3 <= overlap <= 0.65:
             break
-    return {
-        'segmentation': [points],
-        'area': int(drawn.sum()),
-        'bbox': mask_utils.toBbox(rle).tolist(),
-    }
+    box = mask_utils.toBbox(rle).tolist()
+    return {'segmentation': [points], 'area': int(drawn.sum()), 'bbox': box}

@@ -1,31 +1,7 @@
 """The planted truth of a folder of drawn scenes, to score an analysis with.
 
-Next to each annotation file is a manifest, `annotations/planted_<split>.jsonl`. Training and the
-analysis never read it, and it is not part of the prepared data. Its first line is a header:
-
-    format          'planted truth'
-    version         of this schema, 1
-    generator       version of the planted generator
-    seed, split, scenes (number), error_rate (fraction of the scenes with each kind of error)
-
-Each further line is one scene, in the order of the annotation file's images:
-
-    image_id, file_name, index (of the scene in its split), width, height (pixels)
-    type            one of TYPES
-    attributes      some of ATTRIBUTES
-    hard_slice      one of HARD_SLICES, or null
-    objects         all things in front of the background, from the back to the front:
-        kind            COCO category, or a prop such as 'tree', 'board', 'picture', 'toy car'
-        category_id     true COCO category, null for props
-        annotation_id   of its annotation in the file (right or wrong), null if there is none
-        crowd           whether it is a crowd region
-        area            visible pixels
-        mask            compressed RLE of the truly visible pixels
-    error           null, or the label error:
-        kind            one of label_errors.KINDS
-        object          index into `objects`
-        annotation_id   of the wrong annotation; for 'person missing' the id it would have
-        truth           the correct annotation, null if there should be none
+Next to each annotation file is a manifest, `annotations/planted_<split>.jsonl`: a header, then one
+line per scene, in the order of the images. The README.md of `segmentation/scenes` has the schema.
 """
 
 import json
@@ -51,15 +27,8 @@ def manifest_file(folder: str | os.PathLike, split: str) -> pathlib.Path:
 
 def header(seed: int, split: str, scenes: int, error_rate: float) -> dict[str, Any]:
     """The first line of a manifest."""
-    return {
-        'format': FORMAT,
-        'version': VERSION,
-        'generator': sampling.VERSION,
-        'seed': seed,
-        'split': split,
-        'scenes': scenes,
-        'error_rate': error_rate,
-    }
+    versions = {'format': FORMAT, 'version': VERSION, 'generator': sampling.VERSION}
+    return {**versions, 'seed': seed, 'split': split, 'scenes': scenes, 'error_rate': error_rate}
 
 
 def describe(
@@ -69,19 +38,17 @@ def describe(
     error: dict | None,
 ) -> dict[str, Any]:
     """A scene's line of the manifest, without image id, file name, index and size."""
-    objects = []
-    for index, thing in enumerate(planted_scene.scene.things):
-        mask = rendered.owner == index
-        objects.append(
-            {
-                'kind': thing.kind,
-                'category_id': thing.category_id,
-                'annotation_id': annotations[index]['id'] if index in annotations else None,
-                'crowd': thing.crowd > 0,
-                'area': int(np.count_nonzero(mask)),
-                'mask': run_lengths(mask),
-            }
-        )
+    objects = [
+        {
+            'kind': thing.kind,
+            'category_id': thing.category_id,
+            'annotation_id': annotations.get(index, {}).get('id'),
+            'crowd': thing.crowd > 0,
+            'area': int(np.count_nonzero(rendered.owner == index)),
+            'mask': run_lengths(rendered.owner == index),
+        }
+        for index, thing in enumerate(planted_scene.scene.things)
+    ]
     return {
         'type': planted_scene.type,
         'attributes': list(planted_scene.attributes),
@@ -92,18 +59,10 @@ def describe(
 
 
 def read_truth(folder: str | os.PathLike, split: str) -> tuple[dict[str, Any], list[dict]]:
-    """Reads a manifest.
-
-    Args:
-      folder: of planted scenes.
-      split: name of the split.
-
-    Returns:
-      The header, and the scenes in the order of the images in the annotation file.
+    """Reads a manifest: the header, and the scenes in the order of the images.
 
     Raises:
-      ValueError: there is no manifest of this split, or it is damaged, truncated or of another
-        version.
+      ValueError: this split has no manifest, or it is damaged, truncated or of another version.
     """
     path = manifest_file(folder, split)
     if not path.exists():
@@ -127,12 +86,7 @@ def read_truth(folder: str | os.PathLike, split: str) -> tuple[dict[str, Any], l
 
 
 def clean_annotations(annotations: Sequence[dict], scenes: Sequence[dict]) -> list[dict]:
-    """The correct annotations, in the order of their ids.
-
-    Args:
-      annotations: of an annotation file.
-      scenes: of its manifest.
-    """
+    """The annotations of a file by id, corrected by the `scenes` of its manifest."""
     errors = [scene['error'] for scene in scenes if scene['error']]
     wrong = {error['annotation_id'] for error in errors}
     clean = [a for a in annotations if a['id'] not in wrong]

@@ -66,7 +66,7 @@ def test_the_object_that_costs_most(analysis, drawn, clusters):
             for index, visible in enumerate(whole.masks)
             if visible.mean() >= pointing_game.LEAST_AREA
         ]
-        pictures = [whole.image, *(scenes.redraw(scene, without=[i]).image for i in shown)]
+        pictures = [whole.image, *(scenes.render(scene, without=[i]).image for i in shown)]
         images = [
             np.asarray(Image.fromarray(p).resize((32, 32), Image.Resampling.BILINEAR))
             for p in pictures

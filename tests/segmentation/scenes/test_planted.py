@@ -263,14 +263,14 @@ def test_redrawn_without_an_object_only_its_traces_change(index):
     # Not so bright that traces of an object could be lost in white.
     light = dataclasses.replace(scene.light, brightness=min(scene.light.brightness, 0.7))
     dimmed = dataclasses.replace(scene, light=light)
-    empty = scenes.redraw(dimmed, without=everything)
+    empty = scenes.render(dimmed, without=everything)
     assert (empty.owner == -1).all()
     for i in list(everything)[::2]:
-        rest = scenes.redraw(scene, without=[i])
+        rest = scenes.render(scene, without=[i])
         things = scene.things[:i] + scene.things[i + 1 :]
         again = scenes.render(dataclasses.replace(scene, things=things))
         np.testing.assert_array_equal(rest.image, again.image)
-        alone = scenes.redraw(dimmed, without=everything - {i})
+        alone = scenes.render(dimmed, without=everything - {i})
         touched = Image.fromarray((alone.image != empty.image).any(2)).convert('L')
         touched = np.asarray(touched.filter(ImageFilter.MaxFilter(5))) > 0
         assert not ((whole.image != rest.image).any(2) & ~touched).any()
@@ -285,7 +285,7 @@ def test_elsewhere_the_objects_stay_as_they_were():
     same = []
     for index, setting in ((3, 'snow'), (18, 'city'), (33, 'living room'), (45, 'sea')):
         scene = sampled(index).scene
-        here, there = scenes.render(scene), scenes.redraw(scene, setting=setting, seed=1)
+        here, there = scenes.render(scene), scenes.render(scene, setting=setting, seed=1)
         np.testing.assert_array_equal(here.owner, there.owner)
         inside = np.zeros(here.owner.shape, bool)
         for mask, thing in zip(here.masks, scene.things, strict=True):
@@ -294,7 +294,7 @@ def test_elsewhere_the_objects_stay_as_they_were():
                 inside |= np.asarray(smaller) > 0
         same.append((here.image == there.image).all(2)[inside])
         assert (here.image != there.image).any(2)[here.owner < 0].mean() > 0.5
-        assert (scenes.redraw(scene, setting=setting, seed=2).image != there.image).any()
+        assert (scenes.render(scene, setting=setting, seed=2).image != there.image).any()
     same = np.concatenate(same)
     # All but a few seams between limbs, which let some background through.
     assert len(same) > 5000 and same.mean() > 0.995
@@ -394,7 +394,7 @@ def test_commands(tmp_path, monkeypatch, capsys):
     picture = tmp_path / 'without.png'
     run(redraw_scene, out, number, '--without', 0, '--output', picture, '--json', report)
     scene = scenes.find_scene(out, number)
-    expected = scenes.redraw(scene, without=[0])
+    expected = scenes.render(scene, without=[0])
     with Image.open(picture) as image:
         np.testing.assert_array_equal(np.asarray(image), expected.image)
     result = json.loads(report.read_text())
