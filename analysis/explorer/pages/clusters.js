@@ -30,7 +30,7 @@ const Clusters = (() => {
     const text =
       'Groups of images that are close in embedding space, found without labels, and how each ' +
       'differs from all other images.';
-    container.append(h('header.page-head', h('h2', 'Clusters'), h('p', text)), tools, cards);
+    container.append(h('header.page-head', h('h2', 'Clusters'), h('p.soft', text)), tools, cards);
   }
 
   /** @param {Set<string>} events */
@@ -109,6 +109,7 @@ const Clusters = (() => {
       Filters.only(column, name);
       State.showPage(page);
     };
+    const src = heatMap && Data.picture(view, heatMap);
     const count = h('span.muted');
     counts.push({ element: count, rows });
     const scale = Colors.scale(view, column);
@@ -119,7 +120,7 @@ const Clusters = (() => {
       stability !== null && `stability ${stability.toFixed(2)}`,
     ].filter(Boolean);
     return h(
-      'article.card.panel',
+      'article.card.stack.panel',
       h(
         'header',
         h('h3', { dir: 'auto' }, h('span.swatch', { style: { background } }), name),
@@ -128,10 +129,10 @@ const Clusters = (() => {
       h(
         'div.card-pictures',
         h('div.thumbs', exemplars),
-        heatMap &&
+        src &&
           h(
             'figure',
-            h('img', { src: Data.picture(view, heatMap), alt: `mean saliency of ${name}` }),
+            h('img.heat-map', { src, alt: `mean saliency of ${name}`, width: 96, height: 96 }),
             h('figcaption.muted', 'mean of all members'),
           ),
       ),

@@ -6,7 +6,7 @@ const Explore = (() => {
   const { h } = Dom;
   const MAP_SHARE = 62; // % of the height
 
-  const controls = h('div.map-controls.line');
+  const controls = h('div.map-controls.head.line');
   const legend = h('div.legend', { role: 'group', 'aria-label': 'Legend' });
   const quality = h('div.map-note', {
     title:
@@ -26,10 +26,10 @@ const Explore = (() => {
 
   /** @param {HTMLElement} container */
   function build(container) {
-    const mapPanel = h('div.map-panel');
+    const mapPanel = h('div.map-panel.grow');
     const samplesPanel = h('div.samples-panel.panel');
-    const chartsPanel = h('div.charts.panel', { role: 'region', 'aria-label': 'Charts' });
-    const left = h('div.explore-left', h('div.map-box.panel', controls, mapPanel));
+    const chartsPanel = h('div.charts.stack.panel', { role: 'region', 'aria-label': 'Charts' });
+    const left = h('div.explore-left', h('div.map-box.stack.panel', controls, mapPanel));
     left.append(splitter(left), samplesPanel);
     container.append(left, chartsPanel);
     overlay = Thumbnail.overlayControl();

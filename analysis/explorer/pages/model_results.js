@@ -154,8 +154,8 @@ const ModelResults = (() => {
     if (layers?.length) {
       const keys = h(
         'p.layer-legend.line.muted',
-        h('span.key.layer-cka', 'linear CKA (1: equal up to rotation and scale)'),
-        h('span.key.layer-overlap', 'share of common nearest images'),
+        h('span.key.inline-flex.layer-cka', 'linear CKA (1: equal up to rotation and scale)'),
+        h('span.key.inline-flex.layer-overlap', 'share of common nearest images'),
       );
       parts.push(section('Layers', h('div.curve-place.panel', keys, Figures.layerCurves(layers))));
     }

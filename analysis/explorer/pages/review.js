@@ -75,7 +75,7 @@ const Review = (() => {
     /** @param {string} name @param {string} key @param {string} label @param {() => void} act */
     const button = (name, key, label, act, isPressed = verdict === name) =>
       h(
-        `button.button.verdict.${name}`,
+        `button.button.verdict.inline-flex.${name}`,
         {
           'aria-pressed': String(isPressed),
           onclick: act,
@@ -86,7 +86,7 @@ const Review = (() => {
         h('span', label),
         h('kbd', key),
       );
-    const reason = h('input', {
+    const reason = h('input.grow', {
       id: 'reason',
       type: 'text',
       maxlength: 1000,
@@ -131,7 +131,7 @@ const Review = (() => {
         button('accept', 'a', 'Label is wrong', () => judge('accept')),
         button('reject', 'r', 'Label is correct', () => judge('reject')),
         button('exclude', 'x', excludeLabel, toggleExclude, isExcluded),
-        h('label.reason', 'Reason', reason),
+        h('label.reason.flex.soft', 'Reason', reason),
       ),
       h(
         'p.keys.line.muted',
@@ -234,7 +234,7 @@ const Review = (() => {
       'li',
       Thumbnail.button(view, row, picture),
       h(
-        'div',
+        'div.grow',
         h('span.muted', { dir: 'auto' }, name),
         h('span', { dir: 'auto' }, Decisions.of(row)?.reason || 'no reason given'),
       ),

@@ -29,7 +29,7 @@ const Sample = (() => {
   const previous = button('previous', 'Previous sample (left)', () => step(-1), '‹');
   const next = button('next', 'Next sample (right)', () => step(1), '›');
   const exclude = button('exclude', 'Exclude from training (x)', toggleExclude, 'Exclude');
-  const reason = h('input', {
+  const reason = h('input.grow', {
     type: 'text',
     maxlength: 1000,
     placeholder: 'Reason',
@@ -58,7 +58,7 @@ const Sample = (() => {
     ['Esc', 'close'],
   ].map((entry) => h('span', entry.slice(0, -1).map((key) => h('kbd', key)), ` ${entry.at(-1)}`));
   const body = h(
-    'div.sample-body',
+    'div.sample-body.grow',
     h(
       'div.pictures',
       stage,
@@ -73,7 +73,7 @@ const Sample = (() => {
   panel.tabIndex = -1;
   panel.setAttribute('role', 'dialog');
   panel.append(
-    h('header.line', previous, next, h('div.titles', title, where), reason, exclude, close),
+    h('header.head.line', previous, next, h('div.grow', title, where), reason, exclude, close),
     body,
   );
 
@@ -171,7 +171,7 @@ const Sample = (() => {
     const hasFocus = strip.contains(document.activeElement);
     const buttons = layers.map((layer, index) =>
       h(
-        'button',
+        'button.stack.soft',
         {
           role: 'radio',
           'aria-checked': String(layer === chosen),
@@ -222,7 +222,7 @@ const Sample = (() => {
     return h(
       'div.issue-line',
       h(
-        'button.button.issue',
+        'button.button.issue.grow',
         { 'aria-pressed': String(region === pointedAt), onclick },
         h('strong', region.kind),
         ` ${region.score.toFixed(2)}: `,

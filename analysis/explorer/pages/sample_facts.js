@@ -49,7 +49,7 @@ const SampleFacts = (() => {
       'tr',
       cells,
       h('td', Plots.distribution(column, Number(value))),
-      h('td.number.percentile', { title: `higher than ${share} % of the samples` }, `${share} %`),
+      h('td.number.percentile.soft', { title: `higher than ${share} % of the samples` }, `${share} %`),
     );
   }
 
@@ -65,7 +65,7 @@ const SampleFacts = (() => {
     return h(
       'section.own-cluster',
       h('h3', 'Cluster'),
-      src && h('img.heat-map', { src, alt: title, title }),
+      src && h('img.heat-map', { src, alt: title, title, width: 72, height: 72 }),
       h(
         'p',
         Dom.link(String(name), () => showOnly('cluster', name), { dir: 'auto' }),

@@ -19,8 +19,8 @@ const Charts = (() => {
       'aria-label': 'Find a column',
       oninput: narrow,
     });
-    const head = h('div.charts-head');
-    const list = h('div.charts-list');
+    const head = h('div.charts-head.head');
+    const list = h('div.charts-list.grow');
     container.append(head, list);
     const visible = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -88,7 +88,7 @@ const Charts = (() => {
     function makeChart(column, explained, open) {
       const body = h(`div.chart-body.${column.kind}`);
       const head = h(
-        'button.chart-head',
+        'button.chart-head.flex',
         {
           title: [column.label, column.description].filter(Boolean).join(': '),
           onclick: () => show(Boolean(body.hidden)),

@@ -82,7 +82,7 @@ const Dom = (() => {
   /** @param {string} name of the icon @param {string} title @param {() => void} onclick
    * @param {object} [more] attributes */
   const iconButton = (name, title, onclick, more = {}) =>
-    h('button.icon-button', { title, 'aria-label': title, onclick, ...more }, icon(name));
+    h('button.icon-button.inline-flex.soft', { title, 'aria-label': title, onclick, ...more }, icon(name));
 
   /** A button that looks like a link.
    * @param {string} text @param {() => void} onclick @param {object} [more] attributes */
@@ -111,14 +111,14 @@ const Dom = (() => {
         : h('optgroup', { label: entry.label }, entry.options.map(option)),
     );
     const field = h('select', { onchange: () => onchange(field.value) }, entries);
-    return h('label.select', h('span', label), field);
+    return h('label.select.inline-flex.soft', h('span', label), field);
   }
 
   /** A checkbox with a label.
    * @param {string} label @param {boolean} checked @param {(on: boolean) => void} onchange */
   function check(label, checked, onchange) {
     const box = h('input', { type: 'checkbox', checked, onchange: () => onchange(box.checked) });
-    return h('label.check', box, label);
+    return h('label.check.inline-flex', box, label);
   }
 
   /** A slider.

@@ -18,7 +18,7 @@ const Legend = (() => {
       h(
         'dl',
         [...new Set(columns)].map(
-          (column) => column && [h('dt', column.label), h('dd', view.format(column.name, row))],
+          (column) => column && [h('dt.muted', column.label), h('dd', view.format(column.name, row))],
         ),
       ),
     ];
@@ -33,11 +33,11 @@ const Legend = (() => {
     if (!column) return;
     const scale = Colors.scale(view, column.name);
     container.append(
-      h('div.legend-title', column.label, h('span', ` ${column.unit}`)),
+      h('div.legend-title.soft', column.label, h('span', ` ${column.unit}`)),
       scale.values ? categories(view, column, scale) : ramp(scale),
     );
     const sized = view.column(size);
-    if (sized) container.append(h('div.legend-size', 'Size: ', h('b', sized.label)));
+    if (sized) container.append(h('div.legend-size.soft', 'Size: ', h('b', sized.label)));
   }
 
   /** @param {Scale} scale */
@@ -69,13 +69,13 @@ const Legend = (() => {
             onclick: () => Filters.toggle(name, value),
           },
           h('i.swatch', { style: { background: colors[code] } }),
-          h('span.legend-label.cut', label),
-          h('span.legend-count', Format.count(counts[bin])),
+          h('span.legend-label.grow.cut', label),
+          h('span.soft', Format.count(counts[bin])),
         ),
       ),
     );
     const left = values.length - ROWS;
-    return h('ul', entries, left > 0 && h('li.legend-more', `and ${left} more`));
+    return h('ul', entries, left > 0 && h('li.legend-more.soft', `and ${left} more`));
   }
 
   /** Selects for the columns that colour and size the dots.

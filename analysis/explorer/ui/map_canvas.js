@@ -6,8 +6,8 @@
 class MapCanvas {
   static CROWD = 5000; // dots, from which on they are translucent and have no halo
 
-  dots = Dom.h('canvas', { 'aria-hidden': 'true' });
-  marks = Dom.h('canvas', { 'aria-hidden': 'true' });
+  dots = Dom.h('canvas.fill', { 'aria-hidden': 'true' });
+  marks = Dom.h('canvas.fill', { 'aria-hidden': 'true' });
   #density = 1;
   #image = new ImageData(1, 1);
   /** @type {Uint32Array | null} pixels with all dots in grey, until something moves */

@@ -81,7 +81,7 @@ const Picture = (() => {
 
   /** @param {string} color @param {string} label @param {string} [title] */
   const key = (color, label, title) =>
-    h('span.key', { title }, h('span.swatch', { style: { background: color } }), label);
+    h('span.key.inline-flex', { title }, h('span.swatch', { style: { background: color } }), label);
 
   /** What the colours of a layer mean. @param {View} view @param {Layer} layer */
   function legend(view, layer) {

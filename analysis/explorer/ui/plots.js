@@ -44,7 +44,7 @@ const Plots = (() => {
     function drawn(row) {
       const picture = svg(
         'svg.interval',
-        { role: 'img' },
+        { role: 'img', width: '100%', height: HEIGHT },
         ticks.map((tick) => vertical('grid-line', scale(tick), HEIGHT)),
         references.map((value) => vertical('reference-line', scale(value), HEIGHT)),
       );
@@ -78,7 +78,7 @@ const Plots = (() => {
     );
     const axis = svg(
       'svg.interval-axis',
-      { 'aria-hidden': 'true' },
+      { width: '100%', height: 16, 'aria-hidden': 'true' },
       ticks.map((tick) => svg('text.tick-label', { x: percent(scale(tick)), y: 11 }, format(tick))),
     );
     const last = h('th.plotted', { scope: 'col' }, plot.head, axis);
@@ -97,7 +97,7 @@ const Plots = (() => {
     const points = bins.map(({ mean }, index) => [Number(x(index)), y(mean)]);
     return svg(
       'svg.sparkline',
-      { viewBox: '0 0 64 22', 'aria-hidden': 'true' },
+      { width: 64, height: 22, 'aria-hidden': 'true' },
       svg('path', { d: d3.line()(points) }),
       points.map(([cx, cy]) => svg('circle', { cx, cy, r: 1.7 })),
     );
@@ -107,7 +107,7 @@ const Plots = (() => {
    * @param {Column} column @param {number} value */
   function distribution(column, value) {
     const values = Statistics.sorted(column);
-    const picture = svg('svg.distribution', { viewBox: '0 0 96 18', 'aria-hidden': 'true' });
+    const picture = svg('svg.distribution', { width: 96, height: 18, 'aria-hidden': 'true' });
     if (!values.length) return picture;
     const [low, high] = Statistics.quantiles(values, [0.01, 0.99]);
     const x = d3.scaleLinear([low, high > low ? high : low + 1], [1, 95]).clamp(true);
@@ -131,7 +131,7 @@ const Plots = (() => {
     const x = percent(effect < 0 ? 50 - length : 50);
     return svg(
       'svg.effect',
-      { 'aria-hidden': 'true' },
+      { width: 90, height: 16, 'aria-hidden': 'true' },
       svg(`rect.${effect < 0 ? 'less' : 'more'}`, { x, y: 4, width: percent(length), height: 8 }),
       svg('line.reference-line', { x1: '50%', x2: '50%', y1: 1, y2: 15 }),
     );

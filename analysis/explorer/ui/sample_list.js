@@ -19,7 +19,7 @@ const SampleList = (() => {
    * @param {'table' | 'gallery'} options.first what is shown before one chooses
    * @param {Node | null} [options.overlay] an element for the head */
   function create(container, { name, first, overlay = null }) {
-    const scroll = h('div.samples-scroll', {
+    const scroll = h('div.samples-scroll.grow', {
       tabindex: 0,
       role: 'grid',
       onscroll: () => {
@@ -29,12 +29,12 @@ const SampleList = (() => {
       onkeydown: onKey,
       onpointerleave: () => State.hoverSample(null),
     });
-    const titles = h('div.table-head', { role: 'row' });
+    const titles = h('div.table-head.head', { role: 'row' });
     const space = h('div.samples-space', { role: 'presentation' });
     const nothing = h('p.nothing', 'No sample passes the filters.');
     const head = SampleListHead.create({ overlay, setMode, setSize, chooseColumns });
     scroll.append(titles, space);
-    container.classList.add('samples');
+    container.classList.add('samples', 'stack');
     container.append(head.element, nothing, scroll);
 
     // Kept, since asking for them after a change makes the browser compute the layout.
@@ -181,7 +181,7 @@ const SampleList = (() => {
       tile.replaceChildren(
         picture,
         h('span.cut', shorten(name, 100)),
-        h('span.tile-value.cut', `${column.label} `, h('b', shorten(value, 60))),
+        h('span.tile-value.cut.soft', `${column.label} `, h('b', shorten(value, 60))),
       );
     }
 

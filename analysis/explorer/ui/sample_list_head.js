@@ -10,7 +10,7 @@ const SampleListHead = (() => {
    * @param {(size: number) => void} options.setSize
    * @param {(names: string[]) => void} options.chooseColumns */
   function create({ overlay, setMode, setSize, chooseColumns }) {
-    const element = h('div.samples-head.line');
+    const element = h('div.samples-head.head.line');
 
     /** @param {string} mode @param {number} size of gallery pictures @param {Column[]} columns */
     function draw(mode, size, columns) {
@@ -65,7 +65,7 @@ const SampleListHead = (() => {
       ),
     );
     const panel = h('div.picker-panel.panel', find, boxes);
-    const summary = h('summary', { title: 'Columns of the table' }, Dom.icon('columns'), 'Columns');
+    const summary = h('summary.inline-flex.soft', { title: 'Columns of the table' }, Dom.icon('columns'), 'Columns');
     return h('details.picker', summary, panel);
   }
 

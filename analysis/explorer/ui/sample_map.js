@@ -27,7 +27,7 @@ const SampleMap = (() => {
     const names = new MapNames(options.onName);
     const card = h('div.map-card.panel', { hidden: true });
     const surface = h(
-      'div.map-surface',
+      'div.map-surface.fill',
       {
         tabindex: 0,
         role: 'application',

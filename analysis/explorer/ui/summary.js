@@ -28,25 +28,25 @@ const Summary = (() => {
     const chips = [...Filters.all].map(([id, filter]) => {
       const text = Filters.describe(filter);
       return h(
-        'span.chip',
+        'span.chip.inline-flex',
         h('span.chip-text.cut', { title: text }, text),
         Dom.iconButton('close', `Remove the filter: ${text}`, () => Filters.remove(id)),
       );
     });
     container.replaceChildren(
       h(
-        'span.count',
+        'span.count.soft',
         { role: 'status' },
         h('b', { id: 'passing' }, Format.count(passing)),
         ` of ${Format.count(view.n)} samples`,
       ),
       h(
-        'span.stats',
+        'span.stats.flex',
         Columns.headline(view)
           .slice(0, MEANS)
           .map((column) => mean(column, includes, `Mean ${column.label} of ${whose}`)),
       ),
-      h('span.chips', chips, chips.length > 1 && Dom.link('Clear all', Filters.clear)),
+      h('span.chips.flex', chips, chips.length > 1 && Dom.link('Clear all', Filters.clear)),
     );
   }
 

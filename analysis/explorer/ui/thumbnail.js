@@ -77,7 +77,7 @@ const Thumbnail = (() => {
 
   /** A choice of the overlay of all thumbnails and its opacity; empty without pictures. */
   function overlayControl() {
-    const box = h('span.overlay-control');
+    const box = h('span.overlay-control.inline-flex');
     function draw() {
       const active = document.activeElement;
       if (active instanceof HTMLInputElement && box.contains(active)) return; // it is dragged
