@@ -25,9 +25,7 @@ const Filters = (() => {
 
   /** How many rows pass all filters. */
   function passing() {
-    let count = 0;
-    for (let row = 0; row < filters.mask.length; row++) if (filters.mask[row] === 0) count++;
-    return count;
+    return d3.sum(filters.mask, (bits) => Number(bits === 0));
   }
 
   /** The bit of a filter as a mask, 0 if it is not set. @param {string} id */
@@ -149,8 +147,8 @@ const Filters = (() => {
     const position = Geometry.projection(view, turn);
     return (row) => {
       const [x, y] = position(row);
-      if (x < left || x > right || y < low || y > high) return false;
-      return d3.polygonContains(points, [x, y]);
+      const isNear = x >= left && x <= right && y >= low && y <= high;
+      return isNear && d3.polygonContains(points, [x, y]);
     };
   }
 
