@@ -97,8 +97,7 @@ const Associations = (() => {
     drawCurve();
     return [
       Dom.note(`${significant} of ${tests} tests are significant (false discovery rate 5 %).`),
-      h(
-        'div.page-tools.line',
+      h('div.page-tools.line', [
         Dom.select(
           'Metric',
           metrics.map((name) => [name, Columns.label(view, name)]),
@@ -108,7 +107,7 @@ const Associations = (() => {
         Dom.check('include insignificant ones', showsAll, (on) =>
           save('insignificant')(on ? 'shown' : null),
         ),
-      ),
+      ]),
       h('div.two-columns', list, place),
     ];
   }

@@ -119,31 +119,26 @@ const Clusters = (() => {
       Format.percent(size / view.n),
       stability !== null && `stability ${stability.toFixed(2)}`,
     ].filter(Boolean);
-    return h(
-      'article.card.stack.panel',
-      h(
-        'header',
+    return h('article.card.stack.panel', [
+      h('header', [
         h('h3', { dir: 'auto' }, h('span.swatch', { style: { background } }), name),
         h('p.muted', `${text.join(', ')} `, count),
-      ),
-      h(
-        'div.card-pictures',
+      ]),
+      h('div.card-pictures', [
         h('div.thumbs', exemplars),
         src &&
-          h(
-            'figure',
+          h('figure', [
             h('img.heat-map', { src, alt: `mean saliency of ${name}`, width: 96, height: 96 }),
             h('figcaption.muted', 'mean of all members'),
-          ),
-      ),
+          ]),
+      ]),
       means(view, rows),
       description(view, cluster),
-      h(
-        'footer',
+      h('footer', [
         h('button.button.primary', { onclick: showOn('explore') }, 'Show on the map'),
         h('button.button', { onclick: showOn('samples') }, 'Show samples'),
-      ),
-    );
+      ]),
+    ]);
   }
 
   /** @param {View} view @param {number} row @param {boolean} hasSaliency */
@@ -180,36 +175,33 @@ const Clusters = (() => {
       const label = column.startsWith('count_')
         ? `with ${column.slice('count_'.length)}`
         : (view.column(column)?.label ?? column);
-      return h(
-        'tr',
+      return h('tr', [
         h('th', { scope: 'row', dir: 'auto', title: view.column(column)?.description }, label),
         h('td.number', format(inside)),
         h('td.number.muted', format(outside)),
         h('td', Plots.effectBar(effect)),
         h('td.number', Format.signed(effect)),
         h('td.number.muted', Format.probability(q)),
-      );
+      ]);
     });
     if (!rows.length) return h('p.empty', 'No metadata column differs significantly (q ≤ 0.01).');
     const head = (/** @type {string} */ text, title = '') =>
       h('th.number', { scope: 'col', title }, text);
     const body = h('tbody', rows.slice(0, FACTS));
-    const table = h(
-      'table.fact-table',
+    const table = h('table.fact-table', [
       h(
         'thead',
-        h(
-          'tr',
+        h('tr', [
           h('th', { scope: 'col' }, 'differs in'),
           head('here', 'median, or share of the images'),
           head('others'),
           h('th'),
           head('effect', 'rank-biserial correlation, or difference of the shares'),
           head('q', 'p-value adjusted for all clusters and columns (Benjamini-Hochberg)'),
-        ),
+        ]),
       ),
       body,
-    );
+    ]);
     const more = Dom.more(rows.length - FACTS, () => body.append(...rows.slice(FACTS)));
     return h('div', table, more);
   }

@@ -64,8 +64,7 @@ const Confusion = (() => {
           if (!mine.length) return null;
           const place = h('div', table(mine.slice(0, FIRST), called, share));
           const showAll = () => place.replaceChildren(table(mine, called, share));
-          return h(
-            'section',
+          return h('section', [
             h('h3', `Predicted as ${called}`),
             Dom.note(
               `${Format.percent(share)} ${Format.interval(interval, Format.percent)} of the ` +
@@ -73,7 +72,7 @@ const Confusion = (() => {
             ),
             place,
             Dom.more(mine.length - FIRST, showAll),
-          );
+          ]);
         }),
       ];
     },

@@ -42,8 +42,7 @@ const HeatMaps = (() => {
       ...Object.entries(KINDS).map(([kind, name]) => {
         const judged = view.saliency?.[kind];
         if (!judged) return null;
-        return h(
-          'section',
+        return h('section', [
           h('h3', `Heat-maps for ${name}, on ${judged.images} images`),
           h(
             'div.halves',
@@ -51,7 +50,7 @@ const HeatMaps = (() => {
               h('div', h('h4', text), table(curve, judged.methods)),
             ),
           ),
-        );
+        ]);
       }),
     ],
   };

@@ -72,8 +72,7 @@ const ModelResults = (() => {
   function slices(rows, showSlice) {
     if (!rows.length) return null;
     const table = (/** @type {'iou' | 'loss'} */ metric, /** @type {string} */ name) =>
-      h(
-        'div',
+      h('div', [
         h('h4', name),
         Plots.intervalTable(
           rows.flatMap((row) => {
@@ -92,7 +91,7 @@ const ModelResults = (() => {
             act: ({ text }) => showSlice(text),
           },
         ),
-      );
+      ]);
     const tables = h('div.halves', table('iou', 'mean foreground IoU'), table('loss', 'loss'));
     return section('In the slices of this model', tables);
   }
@@ -152,11 +151,10 @@ const ModelResults = (() => {
       parts.push(section('Neighbourhoods', table));
     }
     if (layers?.length) {
-      const keys = h(
-        'p.layer-legend.line.muted',
+      const keys = h('p.layer-legend.line.muted', [
         h('span.key.inline-flex.layer-cka', 'linear CKA (1: equal up to rotation and scale)'),
         h('span.key.inline-flex.layer-overlap', 'share of common nearest images'),
-      );
+      ]);
       parts.push(section('Layers', h('div.curve-place.panel', keys, Figures.layerCurves(layers))));
     }
     return parts.length ? h('div.halves', parts) : null;

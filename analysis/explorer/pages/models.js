@@ -207,11 +207,10 @@ const Models = (() => {
     });
     place.append(legend);
     const classes = pair.result[side].class_names.slice(1).join(', ');
-    const caption = h(
-      'figcaption.line',
+    const caption = h('figcaption.line', [
       h('strong', { dir: 'auto' }, title(side)),
       h('span.muted', { dir: 'auto' }, `${side} model, step ${view.step}: ${classes}`),
-    );
+    ]);
     const figure = h('figure.model-map', caption, place);
     return { map, legend, figure };
   }

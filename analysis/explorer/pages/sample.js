@@ -57,19 +57,17 @@ const Sample = (() => {
     ['x', 'exclude'],
     ['Esc', 'close'],
   ].map((entry) => h('span', entry.slice(0, -1).map((key) => h('kbd', key)), ` ${entry.at(-1)}`));
-  const body = h(
-    'div.sample-body.grow',
-    h(
-      'div.pictures',
+  const body = h('div.sample-body.grow', [
+    h('div.pictures', [
       stage,
       h('div.stage-tools.line', legend, h('label.opacity.check.muted', 'Overlay', opacity)),
       strip,
       issues,
       similar,
       h('p.keys.line.muted', keys),
-    ),
+    ]),
     facts,
-  );
+  ]);
   panel.tabIndex = -1;
   panel.setAttribute('role', 'dialog');
   panel.append(
@@ -170,17 +168,15 @@ const Sample = (() => {
     legend.replaceChildren(Picture.legend(view, shown));
     const hasFocus = strip.contains(document.activeElement);
     const buttons = layers.map((layer, index) =>
-      h(
-        'button.stack.soft',
-        {
-          role: 'radio',
-          'aria-checked': String(layer === chosen),
-          title: index < 9 ? `${layer.label} (${index + 1})` : layer.label,
-          onclick: () => chooseLayer(layer),
-        },
+      h('button.stack.soft', {
+        role: 'radio',
+        'aria-checked': String(layer === chosen),
+        title: index < 9 ? `${layer.label} (${index + 1})` : layer.label,
+        onclick: () => chooseLayer(layer),
+      }, [
         Picture.make(view, row, layer, { opacity: 0.8 }),
         h('span', { dir: 'auto' }, layer.label),
-      ),
+      ]),
     );
     strip.replaceChildren(...buttons);
     if (hasFocus) requestAnimationFrame(() => buttons[layers.indexOf(chosen)].focus());
@@ -219,15 +215,12 @@ const Sample = (() => {
       updateIssues();
     };
     const verdicts = { accept: 'the label is wrong', reject: 'the label is correct' };
-    return h(
-      'div.issue-line',
-      h(
-        'button.button.issue.grow',
-        { 'aria-pressed': String(region === pointedAt), onclick },
+    return h('div.issue-line', [
+      h('button.button.issue.grow', { 'aria-pressed': String(region === pointedAt), onclick }, [
         h('strong', region.kind),
         ` ${region.score.toFixed(2)}: `,
         Decisions.reasonOf(region),
-      ),
+      ]),
       Object.entries(verdicts).map(([name, title]) =>
         h(
           `button.button.verdict.${name}`,
@@ -239,7 +232,7 @@ const Sample = (() => {
           name,
         ),
       ),
-    );
+    ]);
   }
 
   /** Opens the sample of a label issue with its outline. @param {Region} region */

@@ -16,8 +16,7 @@ const Slices = (() => {
 
   /** @param {View} view @param {string} metric @param {Slice[]} slices */
   const table = (view, metric, slices) =>
-    h(
-      'section',
+    h('section', [
       h('h3', METRICS[metric] ?? metric),
       Plots.intervalTable(
         slices,
@@ -44,7 +43,7 @@ const Slices = (() => {
           act: ({ text }) => Show.slice(text),
         },
       ),
-    );
+    ]);
 
   /** @param {View} view @param {Slice} slice */
   const worst = (view, slice) =>

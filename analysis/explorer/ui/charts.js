@@ -87,17 +87,15 @@ const Charts = (() => {
     /** @param {Column} column @param {number | null} explained @param {boolean} open */
     function makeChart(column, explained, open) {
       const body = h(`div.chart-body.${column.kind}`);
-      const head = h(
-        'button.chart-head.flex',
-        {
-          title: [column.label, column.description].filter(Boolean).join(': '),
-          onclick: () => show(Boolean(body.hidden)),
-        },
+      const head = h('button.chart-head.flex', {
+        title: [column.label, column.description].filter(Boolean).join(': '),
+        onclick: () => show(Boolean(body.hidden)),
+      }, [
         Dom.icon('down'),
         h('span.chart-name.cut', column.label),
         column.unit && h('span.chart-unit.cut', column.unit),
         explained !== null && meter(explained),
-      );
+      ]);
       const element = h('article.chart', { 'data-column': column.name }, head, body);
       let seen = false;
       let stale = true;

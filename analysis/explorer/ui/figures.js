@@ -35,13 +35,11 @@ const Figures = (() => {
     const line = d3.line(({ middle }) => middle, ({ mean }) => mean);
     /** @type {d3.Area<typeof places[0]>} */
     const area = d3.area(({ middle }) => middle, ({ low }) => low, ({ high }) => high);
-    return svg(
-      'svg.figure',
-      {
-        viewBox: `0 0 ${WIDTH} ${height}`,
-        role: 'group',
-        'aria-label': `mean ${metric} in bins of ${column}`,
-      },
+    return svg('svg.figure', {
+      viewBox: `0 0 ${WIDTH} ${height}`,
+      role: 'group',
+      'aria-label': `mean ${metric} in bins of ${column}`,
+    }, [
       grid(y, left),
       svg('path.interval-band', { d: area(places.filter(({ bin }) => bin.interval)) }),
       svg('path.mean-line', { d: line(places) }),
@@ -50,21 +48,19 @@ const Figures = (() => {
         const label =
           `${column} ${range}: mean ${metric} ${Format.short(bin.mean)} ` +
           `${Format.interval(bin.interval)}, ${bin.n} images`;
-        const group = svg(
-          'g.figure-bin',
-          { role: 'button' },
+        const group = svg('g.figure-bin', { role: 'button' }, [
           svg('title', label),
           svg('rect', { x: at, y: 8, width: x.bandwidth(), height: bottom - 8 }),
           bin.interval && svg('line.whisker', { x1: middle, x2: middle, y1: low, y2: high }),
           svg('circle.dot', { cx: middle, cy: mean, r: 5 }),
           svg('text.tick-label', { x: middle, y: bottom + 18 }, range),
           svg('text.tick-label.faint', { x: middle, y: bottom + 34 }, `n = ${bin.n}`),
-        );
+        ]);
         Dom.makeButton(group, label, () => act(bin));
         return group;
       }),
       svg('text.tick-label', { x: (left + WIDTH) / 2, y: height - 4 }, column),
-    );
+    ]);
   }
 
   /** Agreement of two networks, layer by layer, from 0 to 1. @param {Agreement[]} rows */
@@ -88,13 +84,11 @@ const Figures = (() => {
         ),
       ),
     ];
-    return svg(
-      'svg.figure',
-      {
-        viewBox: `0 0 ${WIDTH} ${height}`,
-        role: 'img',
-        'aria-label': 'Agreement of both networks, layer by layer',
-      },
+    return svg('svg.figure', {
+      viewBox: `0 0 ${WIDTH} ${height}`,
+      role: 'img',
+      'aria-label': 'Agreement of both networks, layer by layer',
+    }, [
       grid(y, left),
       decoder > 0 && [
         svg('line.reference-line', { x1: border, x2: border, y1: 12, y2: bottom }),
@@ -104,7 +98,7 @@ const Figures = (() => {
       svg('text.tick-label', { x: (left + WIDTH) / 2, y: height - 6 }, 'layers, input to output'),
       curve('cka', 'CKA'),
       curve('overlap', 'overlap'),
-    );
+    ]);
   }
 
   return Object.freeze({ binnedCurve, layerCurves });

@@ -35,16 +35,14 @@ const Histogram = (() => {
     const tick = (/** @type {number} */ y, text = '') =>
       svg('text.tick', { x: width - 30, y }, text);
     const [high, low] = [tick(10), tick(CURVE)];
-    const picture = svg(
-      'svg',
-      { width, height: bottom + AXIS, role: 'img' },
+    const picture = svg('svg', { width, height: bottom + AXIS, role: 'img' }, [
       svg('path.bars-all', { d: bars(all.counts) }),
       paths,
       high,
       low,
       tick(top + 10, d3.format('.3~s')(tallest)),
       axis(x, bins, bottom),
-    );
+    ]);
     const readout = h('div.readout', { hidden: true });
     body.append(picture, readout);
 
@@ -227,12 +225,10 @@ const Histogram = (() => {
         svg('text.tick.middle', { x: Math.max(8, x(tick)), y: bottom + 11 }, format(tick)),
       ),
       open &&
-        svg(
-          'text.tick',
-          { x: right + 2, y: bottom },
+        svg('text.tick', { x: right + 2, y: bottom }, [
           '…',
           svg('title', 'The last bar includes all larger values'),
-        ),
+        ]),
       svg('path.axis', { d: `M${left} ${bottom}.5H${right}` }),
     ];
   }

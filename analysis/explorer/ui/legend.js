@@ -43,15 +43,13 @@ const Legend = (() => {
   /** @param {Scale} scale */
   function ramp({ low = 0, high = 0, colors }) {
     const background = `linear-gradient(to right, ${colors.slice(0, -1).join(', ')})`;
-    return h(
-      'div',
-      { title: '2nd to 98th percentile' },
+    return h('div', { title: '2nd to 98th percentile' }, [
       h('div.legend-ramp', { style: { background } }),
       h(
         'div.legend-ends',
         [low, (low + high) / 2, high].map((value) => h('span', Format.short(value))),
       ),
-    );
+    ]);
   }
 
   /** @param {View} view @param {Column} column @param {Scale} scale */
@@ -61,17 +59,15 @@ const Legend = (() => {
     const entries = values.slice(0, ROWS).map(({ value, label, code }, bin) =>
       h(
         'li',
-        h(
-          'button',
-          {
-            title: `${label}: click to filter`,
-            'aria-pressed': String(!chosen || chosen.includes(value)),
-            onclick: () => Filters.toggle(name, value),
-          },
+        h('button', {
+          title: `${label}: click to filter`,
+          'aria-pressed': String(!chosen || chosen.includes(value)),
+          onclick: () => Filters.toggle(name, value),
+        }, [
           h('i.swatch', { style: { background: colors[code] } }),
           h('span.legend-label.grow.cut', label),
           h('span.soft', Format.count(counts[bin])),
-        ),
+        ]),
       ),
     );
     const left = values.length - ROWS;

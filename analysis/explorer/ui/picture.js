@@ -38,18 +38,16 @@ const Picture = (() => {
     const ratio = view.column('aspect_ratio')?.values[row];
     const image = (/** @type {string} */ path, /** @type {string} */ name, style = {}) =>
       h(`img.${name}`, { src: Data.picture(view, path), alt: '', draggable: 'false', style });
-    return h(
-      'div.stage',
-      {
-        role: 'img',
-        'aria-label': `${view.format('file_name', row)}: ${layer.label}`,
-        style: ratio > 0 ? { '--ratio': ratio } : {},
-      },
+    return h('div.stage', {
+      role: 'img',
+      'aria-label': `${view.format('file_name', row)}: ${layer.label}`,
+      style: ratio > 0 ? { '--ratio': ratio } : {},
+    }, [
       details && image(details.image, 'base'),
       details && layer.path && image(layer.path, 'layer', { opacity }),
       !details && view.pictures && enlarged(view, row, layer.id, opacity),
       regions.map((region) => (region.mask ? image(region.mask, 'outline') : boxOf(region))),
-    );
+    ]);
   }
 
   /** The thumbnail and an overlay, as large as their place.

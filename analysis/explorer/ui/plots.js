@@ -42,12 +42,10 @@ const Plots = (() => {
 
     /** @param {R} row */
     function drawn(row) {
-      const picture = svg(
-        'svg.interval',
-        { role: 'img', width: '100%', height: HEIGHT },
+      const picture = svg('svg.interval', { role: 'img', width: '100%', height: HEIGHT }, [
         ticks.map((tick) => vertical('grid-line', scale(tick), HEIGHT)),
         references.map((value) => vertical('reference-line', scale(value), HEIGHT)),
-      );
+      ]);
       const value = plot.value(row);
       const interval = plot.interval(row);
       if (!Number.isFinite(value)) return picture;
@@ -64,12 +62,10 @@ const Plots = (() => {
 
     const kind = (/** @type {Cells<R>} */ { number }) => (number ? 'number' : null);
     const body = rows.map((row) => {
-      const line = h(
-        'tr',
-        { class: plot.faint?.(row) ? 'faint' : null },
+      const line = h('tr', { class: plot.faint?.(row) ? 'faint' : null }, [
         columns.map((column) => h('td', { class: kind(column) }, column.cell(row))),
         h('td.plotted', drawn(row)),
-      );
+      ]);
       if (action) Dom.makeButton(line, action.label(row), () => action.act(row));
       return line;
     });
@@ -95,12 +91,10 @@ const Plots = (() => {
     const y = d3.scaleLinear(means, [19, 3]);
     /** @type {Point[]} */
     const points = bins.map(({ mean }, index) => [Number(x(index)), y(mean)]);
-    return svg(
-      'svg.sparkline',
-      { width: 64, height: 22, 'aria-hidden': 'true' },
+    return svg('svg.sparkline', { width: 64, height: 22, 'aria-hidden': 'true' }, [
       svg('path', { d: d3.line()(points) }),
       points.map(([cx, cy]) => svg('circle', { cx, cy, r: 1.7 })),
-    );
+    ]);
   }
 
   /** The distribution of a column from its 1st to its 99th percentile, with a mark.
@@ -129,12 +123,10 @@ const Plots = (() => {
   function effectBar(effect) {
     const length = Math.min(Math.abs(effect), 1) * 50;
     const x = percent(effect < 0 ? 50 - length : 50);
-    return svg(
-      'svg.effect',
-      { width: 90, height: 16, 'aria-hidden': 'true' },
+    return svg('svg.effect', { width: 90, height: 16, 'aria-hidden': 'true' }, [
       svg(`rect.${effect < 0 ? 'less' : 'more'}`, { x, y: 4, width: percent(length), height: 8 }),
       svg('line.reference-line', { x1: '50%', x2: '50%', y1: 1, y2: 15 }),
-    );
+    ]);
   }
 
   return Object.freeze({ numbers, texts, intervalTable, sparkline, distribution, effectBar });

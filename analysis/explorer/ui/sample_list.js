@@ -118,16 +118,14 @@ const SampleList = (() => {
               class: kind === 'number' ? 'number' : null,
               'aria-sort': sorted ? direction : 'none',
             },
-            h(
-              'button',
-              {
-                title: [label, unit, description].filter(Boolean).join(' · '),
-                'data-sort': name,
-                onclick: () => State.setSort(name, descending),
-              },
+            h('button', {
+              title: [label, unit, description].filter(Boolean).join(' · '),
+              'data-sort': name,
+              onclick: () => State.setSort(name, descending),
+            }, [
               h('span.cut', label),
               sorted && h('i', sort.descending ? '↓' : '↑'),
-            ),
+            ]),
           );
         }),
       );

@@ -52,8 +52,7 @@ const SampleListHead = (() => {
       },
     });
     const boxes = Columns.grouped(State.view).map(({ label, columns: group }) =>
-      h(
-        'fieldset',
+      h('fieldset', [
         h('legend', label),
         group.map((column) =>
           Dom.check(column.label, shown.has(column.name), (on) => {
@@ -62,7 +61,7 @@ const SampleListHead = (() => {
             choose([...shown]);
           }),
         ),
-      ),
+      ]),
     );
     const panel = h('div.picker-panel.panel', find, boxes);
     const summary = h('summary.inline-flex.soft', { title: 'Columns of the table' }, Dom.icon('columns'), 'Columns');

@@ -26,26 +26,22 @@ const SampleMap = (() => {
     const canvas = new MapCanvas();
     const names = new MapNames(options.onName);
     const card = h('div.map-card.panel', { hidden: true });
-    const surface = h(
-      'div.map-surface.fill',
-      {
-        tabindex: 0,
-        role: 'application',
-        'aria-label': `${options.label}. Arrow keys move or rotate it, + and - zoom, 0 fits it.`,
-        onkeydown: onKey,
-      },
+    const surface = h('div.map-surface.fill', {
+      tabindex: 0,
+      role: 'application',
+      'aria-label': `${options.label}. Arrow keys move or rotate it, + and - zoom, 0 fits it.`,
+      onkeydown: onKey,
+    }, [
       canvas.dots,
       canvas.marks,
       names.element,
-    );
+    ]);
     const tools = h('div.map-tools.panel', { role: 'toolbar', 'aria-label': 'Map tools' });
-    const nothing = h(
-      'p.nothing',
-      { hidden: true },
+    const nothing = h('p.nothing', { hidden: true }, [
       'No map yet. Run ',
       h('code', 'python -m analysis.similarity_map'),
       '.',
-    );
+    ]);
     container.classList.add('map');
     container.append(surface, nothing, tools, card);
 
