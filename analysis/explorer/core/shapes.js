@@ -216,8 +216,8 @@
  * @typedef {object} Plotted
  * @property {string} head
  * @property {(row: R) => number} value
- * @property {(row: R) => Interval | null} interval
- * @property {number} [reference]  a number to compare with
+ * @property {(row: R) => Interval | null} [interval]  default: the row's own
+ * @property {number | null} [reference]  a number to compare with; default: 0
  * @property {(row: R) => boolean} [faint]  unreliable, or of less interest
  * @property {(value: number) => string} [format]  of the axis
  */

@@ -2,6 +2,7 @@
 /* global Columns, Dom, Figures, Format, Plots, Show, State */
 // The section of associations: rank correlations of metrics with metadata, and the curve of one.
 
+/** @type {Section} */
 const Associations = (() => {
   const { h } = Dom;
   const MOST_Q = 0.05;
@@ -35,8 +36,6 @@ const Associations = (() => {
       {
         head: 'rank correlation ρ, 95 % CI',
         value: ({ rho }) => rho,
-        interval: ({ interval }) => interval,
-        reference: 0,
         faint: ({ q }) => !(q <= MOST_Q),
       },
       { label: ({ metric, column }) => `Show the curve of ${metric} over ${column}`, act },
@@ -112,13 +111,11 @@ const Associations = (() => {
     ];
   }
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Associations',
     command: 'associations',
     of: (view) => view.associations?.associations,
     count: (view) => view.associations?.significant ?? 0,
     draw,
   };
-  return section;
 })();

@@ -4,6 +4,7 @@
 // The page of clusters: their exemplars, how their images differ from all others, and the saliency
 // of their membership.
 
+/** @type {Page} */
 const Clusters = (() => {
   const { h } = Dom;
   const THUMB = 92; // pixels
@@ -155,16 +156,13 @@ const Clusters = (() => {
   function means(view, rows) {
     const inside = new Set(rows);
     const columns = Columns.headline(view).slice(0, 4);
-    return h(
-      'p.line',
-      columns.map((column) =>
-        Summary.mean(
-          column,
-          (row) => inside.has(row),
-          `Mean ${column.label} of the cluster, and of all samples`,
-        ),
+    return h('p.line', columns.map((column) =>
+      Summary.mean(
+        column,
+        (row) => inside.has(row),
+        `Mean ${column.label} of the cluster, and of all samples`,
       ),
-    );
+    ));
   }
 
   /** How the images of a cluster differ from all others.
@@ -189,24 +187,19 @@ const Clusters = (() => {
       h('th.number', { scope: 'col', title }, text);
     const body = h('tbody', rows.slice(0, FACTS));
     const table = h('table.fact-table', [
-      h(
-        'thead',
-        h('tr', [
-          h('th', { scope: 'col' }, 'differs in'),
-          head('here', 'median, or share of the images'),
-          head('others'),
-          h('th'),
-          head('effect', 'rank-biserial correlation, or difference of the shares'),
-          head('q', 'p-value adjusted for all clusters and columns (Benjamini-Hochberg)'),
-        ]),
-      ),
+      h('thead', h('tr', [
+        h('th', { scope: 'col' }, 'differs in'),
+        head('here', 'median, or share of the images'),
+        head('others'),
+        h('th'),
+        head('effect', 'rank-biserial correlation, or difference of the shares'),
+        head('q', 'p-value adjusted for all clusters and columns (Benjamini-Hochberg)'),
+      ])),
       body,
     ]);
     const more = Dom.more(rows.length - FACTS, () => body.append(...rows.slice(FACTS)));
     return h('div', table, more);
   }
 
-  /** @type {Page} */
-  const page = { id: 'clusters', title: 'Clusters', build, update };
-  return page;
+  return { id: 'clusters', title: 'Clusters', build, update };
 })();

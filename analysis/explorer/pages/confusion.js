@@ -2,6 +2,7 @@
 /* global Dom, Format, Plots, Show */
 // The section of confusion: as which class the pixels of each category are predicted.
 
+/** @type {Section} */
 const Confusion = (() => {
   const { h } = Dom;
   const FEW = 10; // effective sample size below which intervals are too narrow
@@ -34,7 +35,6 @@ const Confusion = (() => {
       {
         head: `pixels predicted as ${called}, 95 % CI`,
         value: (row) => row.share ?? NaN,
-        interval: ({ interval }) => interval,
         reference: share,
         format: (value) => `${Math.round(100 * value)} %`,
         faint: (row) => row.effective_images < FEW,
@@ -45,8 +45,7 @@ const Confusion = (() => {
       },
     );
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Confusion',
     command: 'confusion',
     of: (view) => view.confusion?.rows,
@@ -77,5 +76,4 @@ const Confusion = (() => {
       ];
     },
   };
-  return section;
 })();

@@ -2,6 +2,7 @@
 /* global Charts, Columns, Dom, Filters, Legend, SampleList, SampleMap, State, Thumbnail */
 // The first page: the map, the charts beside it and the samples below.
 
+/** @type {Page} */
 const Explore = (() => {
   const { h } = Dom;
   const MAP_SHARE = 62; // % of the height
@@ -111,7 +112,5 @@ const Explore = (() => {
     return line;
   }
 
-  /** @type {Page} */
-  const page = { id: 'explore', title: 'Explore', build, update };
-  return page;
+  return { id: 'explore', title: 'Explore', build, update };
 })();

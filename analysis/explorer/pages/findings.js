@@ -2,6 +2,7 @@
 /* global Associations, Confusion, Dom, Format, Grayscale, HeatMaps, Review, Slices, State */
 // The page of findings: what was analysed, each finding a click away from its samples.
 
+/** @type {Page} */
 const Findings = (() => {
   const { h } = Dom;
 
@@ -53,8 +54,7 @@ const Findings = (() => {
     if (again instanceof HTMLElement) again.focus();
   }
 
-  /** @type {Page} */
-  const page = {
+  return {
     id: 'findings',
     title: 'Findings',
     build(container) {
@@ -65,5 +65,4 @@ const Findings = (() => {
       else if (events.has('decisions') && chosen() === 'issues') draw();
     },
   };
-  return page;
 })();

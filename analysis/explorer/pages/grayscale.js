@@ -2,11 +2,11 @@
 /* global Columns, Dom, Format, Plots */
 // The section on grayscale copies: what the loss of colour alone changes.
 
+/** @type {Section} */
 const Grayscale = (() => {
   const MOST_Q = 0.05;
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Without colour',
     command: 'associations',
     of: (view) => view.grayscale_copies,
@@ -27,12 +27,9 @@ const Grayscale = (() => {
         {
           head: 'grayscale minus colour, 95 % CI',
           value: ({ difference }) => difference,
-          interval: ({ interval }) => interval,
-          reference: 0,
           faint: ({ q }) => !(q <= MOST_Q),
         },
       ),
     ],
   };
-  return section;
 })();

@@ -2,6 +2,7 @@
 /* global Dom, Format, Plots */
 // The section on the quality of heat-maps.
 
+/** @type {Section} */
 const HeatMaps = (() => {
   const { h } = Dom;
   const BASELINES = ['random', 'centre', 'edges', 'prediction'];
@@ -22,13 +23,12 @@ const HeatMaps = (() => {
       {
         head: 'mean, 95 % CI',
         value: ({ mean }) => mean,
-        interval: ({ interval }) => interval,
+        reference: null,
         faint: ({ method }) => BASELINES.includes(method),
       },
     );
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Heat-maps',
     command: 'saliency',
     of: (view) => view.saliency,
@@ -44,15 +44,11 @@ const HeatMaps = (() => {
         if (!judged) return null;
         return h('section', [
           h('h3', `Heat-maps for ${name}, on ${judged.images} images`),
-          h(
-            'div.halves',
-            Object.entries(CURVES).map(([curve, text]) =>
-              h('div', h('h4', text), table(curve, judged.methods)),
-            ),
-          ),
+          h('div.halves', Object.entries(CURVES).map(([curve, text]) =>
+            h('div', h('h4', text), table(curve, judged.methods)),
+          )),
         ]);
       }),
     ],
   };
-  return section;
 })();

@@ -14,7 +14,6 @@ const ModelResults = (() => {
     head: 'other minus this, 95 % CI',
     value: (row) => row.difference,
     interval: (row) => row.interval ?? row.difference_interval,
-    reference: 0,
   };
   const both = [
     Plots.numbers('this', (/** @type {Compared} */ row) => Format.short(row.this)),
@@ -115,8 +114,6 @@ const ModelResults = (() => {
         {
           head: 'rank correlation ρ, 95 % CI',
           value: ({ rho }) => rho,
-          interval: ({ interval }) => interval,
-          reference: 0,
         },
       ),
     );
@@ -144,7 +141,6 @@ const ModelResults = (() => {
         {
           head: '95 % CI (dashed: chance)',
           value: ({ value }) => value,
-          interval: ({ interval }) => interval,
           reference: chance,
         },
       );

@@ -4,6 +4,7 @@
 // The page of two models on the same images: both maps with linked selection, then the results of
 // the comparison.
 
+/** @type {Page} */
 const Models = (() => {
   const { h } = Dom;
   /** @typedef {'this' | 'other'} Which */
@@ -246,13 +247,11 @@ const Models = (() => {
     );
   }
 
-  /** @type {Page} */
-  const page = {
+  return {
     id: 'models',
     title: 'Two models',
     build,
     update,
     shown: () => State.manifest.compare?.length > 0,
   };
-  return page;
 })();

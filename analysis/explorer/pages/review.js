@@ -4,6 +4,7 @@
 // is correct), or its image excluded from training, with a reason. Keys: a, r, x, left and right;
 // u undoes a verdict.
 
+/** @type {Section} */
 const Review = (() => {
   const { h } = Dom;
   const STAGES = ['none', 'truth', 'prediction'];
@@ -105,15 +106,12 @@ const Review = (() => {
         h('h3', kind, h('span.muted', `score ${score.toFixed(2)}`)),
         Dom.link(view.format('file_name', row), () => Sample.openIssue(region), { class: 'cut' }),
       ]),
-      h(
-        'div.stages',
-        layers.map((layer) =>
-          h('figure', [
-            Picture.make(view, row, layer, { opacity: 0.65, regions: [region] }),
-            h('figcaption.muted', layer.label),
-          ]),
-        ),
-      ),
+      h('div.stages', layers.map((layer) =>
+        h('figure', [
+          Picture.make(view, row, layer, { opacity: 0.65, regions: [region] }),
+          h('figcaption.muted', layer.label),
+        ]),
+      )),
       h('p.issue-words', { dir: 'auto' }, [
         text,
         confidence !== null &&
@@ -181,15 +179,12 @@ const Review = (() => {
     const labels = { exclude: 'excluded', accept: 'with wrong labels', reject: 'correct' };
     return h('aside.decisions.panel', { 'aria-label': 'Decisions' }, [
       h('h3', 'Your decisions'),
-      h(
-        'p.line',
-        Object.entries(labels).map(([name, label]) =>
-          h('span.stat', [
-            h('b', { 'data-count': name }, Format.count(counts[name])),
-            h('span.muted', label),
-          ]),
-        ),
-      ),
+      h('p.line', Object.entries(labels).map(([name, label]) =>
+        h('span.stat', [
+          h('b', { 'data-count': name }, Format.count(counts[name])),
+          h('span.muted', label),
+        ]),
+      )),
       h('div.line', [
         h(
           'button.button.primary',
@@ -265,8 +260,7 @@ const Review = (() => {
     acts[event.key]();
   });
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Label issues',
     command: 'label_issues',
     of: (view) => view.label_issues,
@@ -278,5 +272,4 @@ const Review = (() => {
       return [tools(issues), h('div.review', issueCard(view), decisions(view))];
     },
   };
-  return section;
 })();

@@ -2,6 +2,7 @@
 /* global d3, Dom, Format, Plots, Show, Thumbnail */
 // The section of slices.
 
+/** @type {Section} */
 const Slices = (() => {
   const { h } = Dom;
   const WORST = 44; // pixels, of the worst samples
@@ -35,8 +36,6 @@ const Slices = (() => {
         {
           head: 'worse by, 95 % CI',
           value: ({ excess }) => excess,
-          interval: ({ interval }) => interval,
-          reference: 0,
         },
         {
           label: ({ size, text }) => `Show the ${size} samples where ${text}`,
@@ -54,8 +53,7 @@ const Slices = (() => {
         .map((row) => Thumbnail.button(view, row, Thumbnail.make(row, { size: WORST, view }))),
     );
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Slices',
     command: 'slices',
     of: (view) => view.slices,
@@ -73,5 +71,4 @@ const Slices = (() => {
       ];
     },
   };
-  return section;
 })();

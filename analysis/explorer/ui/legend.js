@@ -15,12 +15,9 @@ const Legend = (() => {
     return [
       Thumbnail.make(row, { size: 152, view }),
       h('b.card-name.cut', view.format('file_name', row)),
-      h(
-        'dl',
-        [...new Set(columns)].map(
-          (column) => column && [h('dt.muted', column.label), h('dd', view.format(column.name, row))],
-        ),
-      ),
+      h('dl', [...new Set(columns)].map(
+        (column) => column && [h('dt.muted', column.label), h('dd', view.format(column.name, row))],
+      )),
     ];
   }
 

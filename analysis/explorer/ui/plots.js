@@ -31,8 +31,9 @@ const Plots = (() => {
    * @param {{ label: (row: R) => string, act: (row: R) => void } | null} [action] of a click on
    * a row */
   function intervalTable(rows, columns, plot, action = null) {
-    const references = Number.isFinite(plot.reference) ? [Number(plot.reference)] : [];
-    const values = rows.flatMap((row) => [plot.value(row), ...(plot.interval(row) ?? [])]);
+    const { reference = 0, interval: intervalOf = (/** @type {any} */ row) => row.interval } = plot;
+    const references = reference === null ? [] : [reference];
+    const values = rows.flatMap((row) => [plot.value(row), ...(intervalOf(row) ?? [])]);
     const known = [...values, ...references].filter(Number.isFinite);
     const [least, most] = known.length ? d3.extent(known).map(Number) : [0, 1];
     const scale = d3.scaleLinear([least, most > least ? most : least + 1], [3, 97]).nice(4);
@@ -47,13 +48,13 @@ const Plots = (() => {
         references.map((value) => vertical('reference-line', scale(value), HEIGHT)),
       ]);
       const value = plot.value(row);
-      const interval = plot.interval(row);
+      const interval = intervalOf(row);
       if (!Number.isFinite(value)) return picture;
       const text = `${Format.short(value)} ${Format.interval(interval)}`;
       picture.setAttribute('aria-label', text);
       picture.append(svg('title', text));
       if (interval?.every(Number.isFinite)) {
-        const [x1, x2] = interval.map((end) => percent(scale(end)));
+        const [x1, x2] = interval.map((/** @type {number} */ end) => percent(scale(end)));
         picture.append(svg('line.whisker', { x1, x2, y1: HEIGHT / 2, y2: HEIGHT / 2 }));
       }
       picture.append(svg('circle.dot', { cx: percent(scale(value)), cy: HEIGHT / 2, r: 4 }));
