@@ -31,7 +31,7 @@ const Clusters = (() => {
     const text =
       'Groups of images that are close in embedding space, found without labels, and how each ' +
       'differs from all other images.';
-    container.append(h('header.page-head', h('h2', 'Clusters'), h('p.soft', text)), tools, cards);
+    container.append(h('header.page-head.line', h('h2', 'Clusters'), h('p.soft', text)), tools, cards);
   }
 
   /** @param {Set<string>} events */
@@ -135,7 +135,7 @@ const Clusters = (() => {
       ]),
       means(view, rows),
       description(view, cluster),
-      h('footer', [
+      h('footer.flex', [
         h('button.button.primary', { onclick: showOn('explore') }, 'Show on the map'),
         h('button.button', { onclick: showOn('samples') }, 'Show samples'),
       ]),

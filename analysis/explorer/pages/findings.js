@@ -17,7 +17,7 @@ const Findings = (() => {
   };
 
   const tabs = h(
-    'div.segments.panel',
+    'div.segments.line.panel',
     { role: 'radiogroup', 'aria-label': 'Findings' },
     Object.keys(SECTIONS).map((key) =>
       h('button', { role: 'radio', 'data-section': key, onclick: () => choose(key) }),
@@ -58,7 +58,7 @@ const Findings = (() => {
     id: 'findings',
     title: 'Findings',
     build(container) {
-      container.append(h('header.page-head', h('h2', 'Findings'), tabs), content);
+      container.append(h('header.page-head.line', h('h2', 'Findings'), tabs), content);
     },
     update(events) {
       if (events.has('view') || events.has('appearance')) draw();

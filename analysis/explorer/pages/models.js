@@ -34,7 +34,7 @@ const Models = (() => {
 
   /** @param {HTMLElement} container */
   function build(container) {
-    container.append(h('header.page-head', h('h2', 'Two models'), tools), mapPair, results);
+    container.append(h('header.page-head.line', h('h2', 'Two models'), tools), mapPair, results);
   }
 
   /** @param {Set<string>} events */

@@ -180,7 +180,7 @@ const Review = (() => {
     return h('aside.decisions.panel', { 'aria-label': 'Decisions' }, [
       h('h3', 'Your decisions'),
       h('p.line', Object.entries(labels).map(([name, label]) =>
-        h('span.stat', [
+        h('span.stat.inline-flex', [
           h('b', { 'data-count': name }, Format.count(counts[name])),
           h('span.muted', label),
         ]),
@@ -212,8 +212,8 @@ const Review = (() => {
     return h('li', [
       Thumbnail.button(view, row, picture),
       h('div.grow', [
-        h('span.muted', { dir: 'auto' }, name),
-        h('span', { dir: 'auto' }, Decisions.of(row)?.reason || 'no reason given'),
+        h('span.muted.three-lines', { dir: 'auto' }, name),
+        h('span.three-lines', { dir: 'auto' }, Decisions.of(row)?.reason || 'no reason given'),
       ]),
       Dom.iconButton('close', `Do not exclude ${name}`, () => Decisions.exclude(row, false)),
     ]);

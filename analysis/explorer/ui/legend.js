@@ -16,7 +16,11 @@ const Legend = (() => {
       Thumbnail.make(row, { size: 152, view }),
       h('b.card-name.cut', view.format('file_name', row)),
       h('dl', [...new Set(columns)].map(
-        (column) => column && [h('dt.muted', column.label), h('dd', view.format(column.name, row))],
+        (column) =>
+          column && [
+            h('dt.muted', column.label),
+            h('dd.three-lines', view.format(column.name, row)),
+          ],
       )),
     ];
   }
@@ -43,7 +47,7 @@ const Legend = (() => {
     return h('div', { title: '2nd to 98th percentile' }, [
       h('div.legend-ramp', { style: { background } }),
       h(
-        'div.legend-ends',
+        'div.legend-ends.flex',
         [low, (low + high) / 2, high].map((value) => h('span', Format.short(value))),
       ),
     ]);

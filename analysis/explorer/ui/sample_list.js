@@ -118,7 +118,7 @@ const SampleList = (() => {
               class: kind === 'number' ? 'number' : null,
               'aria-sort': sorted ? direction : 'none',
             },
-            h('button', {
+            h('button.muted.flex', {
               title: [label, unit, description].filter(Boolean).join(' · '),
               'data-sort': name,
               onclick: () => State.setSort(name, descending),

@@ -36,7 +36,7 @@ const SampleMap = (() => {
       canvas.marks,
       names.element,
     ]);
-    const tools = h('div.map-tools.panel', { role: 'toolbar', 'aria-label': 'Map tools' });
+    const tools = h('div.map-tools.flex.panel', { role: 'toolbar', 'aria-label': 'Map tools' });
     const nothing = h('p.nothing', { hidden: true }, [
       'No map yet. Run ',
       h('code', 'python -m analysis.similarity_map'),

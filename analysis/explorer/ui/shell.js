@@ -81,7 +81,7 @@ const Shell = (() => {
     });
     byId('header').append(
       h('h1.cut', { title: manifest.title }, manifest.title),
-      h('nav', { role: 'tablist', 'aria-label': 'Pages', onkeydown: walkTabs }, tabs),
+      h('nav.flex', { role: 'tablist', 'aria-label': 'Pages', onkeydown: walkTabs }, tabs),
       h('label.search', Dom.icon('search'), search),
       views,
       Dom.iconButton('theme', 'Switch between light and dark', () =>

@@ -10,7 +10,7 @@ const Summary = (() => {
    * @param {Column} column @param {((row: number) => boolean) | null} includes null: all samples
    * @param {string} title */
   const mean = (column, includes, title) =>
-    h('span.stat', { title }, [
+    h('span.stat.inline-flex', { title }, [
       h('span.muted', column.label),
       h('b', { 'data-mean': column.name }, Format.value(column, Statistics.mean(column, includes))),
       includes && h('span.muted.stat-all', Format.value(column, Statistics.mean(column))),
