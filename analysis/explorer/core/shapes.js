@@ -88,13 +88,10 @@
  */
 
 /**
- * The piece `manifest`.
- * @typedef {object} Manifest
- * @property {string} title
- * @property {{ name: string, run_name: string, split: string, step: number, n: number }[]} views
- * @property {string} default  name of the first view to show
- * @property {string[]} class_colors
- * @property {{ name: string, this: string, other: string, file: string }[]} compare
+ * The piece `manifest`; `default` is the name of the first view to show.
+ * @typedef {{ title: string, default: string, class_colors: string[],
+ *   views: { name: string, run_name: string, split: string, step: number, n: number }[],
+ *   compare: { name: string, this: string, other: string, file: string }[] }} Manifest
  */
 
 /**
@@ -112,16 +109,11 @@
  * @property {number} [label_issues_total]
  * @property {Record<string, { images: number, methods: Record<string, Judged> }>} [saliency]
  *
- * @typedef {object} Cluster
- * @property {number} id
- * @property {string} name
- * @property {number} size
- * @property {number | null} stability
- * @property {number[]} exemplars  rows
- * @property {number[]} diverse    rows
- * @property {string | null} heat_map  path
- * @property {{ column: string, kind: string, inside: number, outside: number, effect: number,
- *   q: number }[]} [description]
+ * Exemplars and diverse members are rows, `heat_map` is a path.
+ * @typedef {{ id: number, name: string, size: number, stability: number | null,
+ *   exemplars: number[], diverse: number[], heat_map: string | null,
+ *   description?: { column: string, kind: string, inside: number, outside: number,
+ *     effect: number, q: number }[] }} Cluster
  *
  * @typedef {{ text: string, size: number, mean: number, mean_elsewhere: number, excess: number,
  *   interval: Interval, p: number, worst?: number[] }} Slice
@@ -229,12 +221,9 @@
  *   label?: string, text?: string }} Filter
  *
  * A page with a tab: `build` runs once, when it is first shown, `update` then and after events.
- * @typedef {object} Page
- * @property {string} id
- * @property {string} title
- * @property {(container: HTMLElement) => void} build
- * @property {(events: Set<string>) => void} update
- * @property {() => boolean} [shown]  whether it has a tab; default: true
+ * It has a tab unless `shown` returns false.
+ * @typedef {{ id: string, title: string, build: (container: HTMLElement) => void,
+ *   update: (events: Set<string>) => void, shown?: () => boolean }} Page
  *
  * A section of the page Findings.
  * @typedef {object} Section

@@ -183,7 +183,7 @@ const Models = (() => {
   // ---------------------------------------------------------------- drawing
 
   function drawMaps() {
-    const figures = SIDES.map((side) => drawMap(side));
+    const figures = SIDES.map(drawMap);
     maps = { this: figures[0], other: figures[1] };
     mapPair.replaceChildren(...figures.map(({ figure }) => figure));
     for (const { map } of figures) map.draw();

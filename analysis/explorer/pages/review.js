@@ -81,10 +81,7 @@ const Review = (() => {
         title: `${label} (${key})`,
         'aria-keyshortcuts': key,
         'data-key': key,
-      }, [
-        h('span', label),
-        h('kbd', key),
-      ]);
+      }, [h('span', label), h('kbd', key)]);
     const reason = h('input.grow', {
       id: 'reason',
       type: 'text',

@@ -24,7 +24,7 @@ const Charts = (() => {
     container.append(head, list);
     const visible = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
-        charts.find(({ element }) => element === target)?.see(isIntersecting);
+        charts.find(({ body }) => body === target)?.see(isIntersecting);
       }
     });
     let width = 0;
@@ -115,10 +115,6 @@ const Charts = (() => {
       function show(on) {
         head.setAttribute('aria-expanded', String(on));
         body.hidden = !on;
-        if (on) visible.observe(element);
-        else visible.unobserve(element);
-        seen = false;
-        stale = true;
       }
 
       /** Draws it from scratch, as after a change of its width. */
@@ -135,7 +131,8 @@ const Charts = (() => {
       }
 
       show(open);
-      return { column, element, update, remake, see, open: () => body.hidden && show(true) };
+      visible.observe(body);
+      return { column, element, body, update, remake, see, open: () => body.hidden && show(true) };
     }
 
     /** @param {number} explained */

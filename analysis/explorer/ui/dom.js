@@ -35,22 +35,19 @@ const Dom = (() => {
   function fill(node, classes, parts) {
     const [first] = parts;
     const given = first?.constructor === Object;
+    const setProperty = (/** @type {any} */ [name, value]) =>
+      /** @type {any} */ (node).style.setProperty(name, value);
     node.classList.add(...classes);
     for (const [name, value] of Object.entries(given ? first : {})) {
       if ([null, undefined, false].includes(value)) continue;
       if (typeof value === 'function') node.addEventListener(name.slice(2), value);
-      else if (name === 'style') setStyle(node, value);
+      else if (name === 'style') Object.entries(value).forEach(setProperty);
       else if (name === 'class') node.classList.add(...value.split(' '));
       else node.setAttribute(name, value === true ? '' : value);
     }
     const children = (given ? parts.slice(1) : parts).flat(Infinity);
     node.append(...children.filter((child) => ![null, undefined, false].includes(child)));
     return node;
-  }
-
-  /** @param {any} node @param {Record<string, string | number>} properties */
-  function setStyle(node, properties) {
-    for (const [name, value] of Object.entries(properties)) node.style.setProperty(name, value);
   }
 
   // Lines on a 16 × 16 grid.

@@ -5,6 +5,8 @@
 
 const SampleMap = (() => {
   const { h } = Dom;
+  /** @type {Record<string, Point>} */
+  const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
   /**
    * @typedef {object} MapOptions
@@ -31,11 +33,7 @@ const SampleMap = (() => {
       role: 'application',
       'aria-label': `${options.label}. Arrow keys move or rotate it, + and - zoom, 0 fits it.`,
       onkeydown: onKey,
-    }, [
-      canvas.dots,
-      canvas.marks,
-      names.element,
-    ]);
+    }, [canvas.dots, canvas.marks, names.element]);
     const tools = h('div.map-tools.flex.panel', { role: 'toolbar', 'aria-label': 'Map tools' });
     const nothing = h('p.nothing', { hidden: true }, [
       'No map yet. Run ',
@@ -123,8 +121,7 @@ const SampleMap = (() => {
 
     function drawNames() {
       const view = options.view();
-      const column = showNames ? namedColumn(view) : null;
-      names.draw(view, column, camera);
+      names.draw(view, showNames ? namedColumn(view) : null, camera);
     }
 
     const drawSoon = oncePerFrame(draw);
@@ -173,14 +170,9 @@ const SampleMap = (() => {
     /** @param {MouseEvent} event */
     const isOnButton = ({ target }) => target instanceof Element && target.closest('button');
 
-    /** @param {MouseEvent} event @returns {Point} */
-    function local(event) {
-      const box = surface.getBoundingClientRect();
-      return [event.clientX - box.left, event.clientY - box.top];
-    }
-
     /** @param {MouseEvent} event */
-    const nearest = (event) => camera.nearest(options.view(), local(event), options.mask());
+    const nearest = (event) =>
+      camera.nearest(options.view(), d3.pointer(event, surface), options.mask());
 
     /** @type {{ point: Point, turn: Turn, moved: boolean, shape: string | null } | null} */
     let drag = null;
@@ -192,7 +184,7 @@ const SampleMap = (() => {
       showTools();
       surface.focus({ preventScroll: true });
       const shape = selecting ? (mode === 'box' ? 'box' : 'lasso') : null;
-      drag = { point: local(event), turn: camera.turn, moved: false, shape };
+      drag = { point: d3.pointer(event, surface), turn: camera.turn, moved: false, shape };
       if (!selecting && !camera.turn) return;
       surface.setPointerCapture(event.pointerId);
       event.preventDefault();
@@ -200,7 +192,7 @@ const SampleMap = (() => {
 
     surface.addEventListener('pointermove', (event) => {
       if (!drag) return hover(event);
-      const point = local(event);
+      const point = d3.pointer(event, surface);
       const [[x, y], [px, py]] = [drag.point, point];
       if (Math.hypot(px - x, py - y) > 4) drag.moved = true;
       if (!drag.moved) return;
@@ -283,15 +275,8 @@ const SampleMap = (() => {
 
     /** @param {KeyboardEvent} event */
     function onKey(event) {
-      /** @type {Record<string, Point>} */
-      const arrows = {
-        ArrowLeft: [1, 0],
-        ArrowRight: [-1, 0],
-        ArrowUp: [0, 1],
-        ArrowDown: [0, -1],
-      };
       const { key } = event;
-      const arrow = arrows[key];
+      const arrow = ARROWS[key];
       const target = d3.select(/** @type {Element} */ (surface));
       if (arrow && camera.turn) {
         camera.rotate(-0.1 * arrow[0], -0.1 * arrow[1]);
@@ -326,14 +311,10 @@ const SampleMap = (() => {
 
   /** @param {() => void} act @returns {() => void} calls `act` in the next frame, once */
   function oncePerFrame(act) {
-    let waiting = false;
+    let frame = 0;
     return () => {
-      if (waiting) return;
-      waiting = true;
-      requestAnimationFrame(() => {
-        waiting = false;
-        act();
-      });
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(act);
     };
   }
 
