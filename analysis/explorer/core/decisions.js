@@ -56,8 +56,6 @@ const Decisions = (() => {
     }
   }
 
-  // ---------------------------------------------------------------- storage
-
   function read() {
     decisions = new Map();
     readFor = State.view.fingerprint;
@@ -119,8 +117,6 @@ const Decisions = (() => {
     show();
   });
 
-  // ---------------------------------------------------------------- single images
-
   /** @param {number} row */
   const idOf = (row) => Number(State.view.values('image_id')[row]);
 
@@ -175,8 +171,6 @@ const Decisions = (() => {
     const other = `annotation ${annotation} (${place}) is labelled ${given} and looks like`;
     return reasons[kind] ?? `${other} ${suggested}`;
   }
-
-  // ---------------------------------------------------------------- all images
 
   /** How many images have each decision. @returns {Record<string, number>} */
   function counts() {

@@ -104,8 +104,6 @@ const Filters = (() => {
     Events.emit('filters');
   }
 
-  // ---------------------------------------------------------------- tests
-
   // A link may contain anything: a filter needs what belongs to its kind.
   /** @type {Record<string, (filter: Filter) => boolean>} */
   const complete = {
@@ -172,8 +170,6 @@ const Filters = (() => {
     if (/^\d+$/.test(wanted)) tests.push((row) => row === id);
     return (row) => tests.some((test) => test(row));
   }
-
-  // ---------------------------------------------------------------- text
 
   /** @param {Filter} filter */
   function describe({ kind, column: name, low = 0, high = 0, values = [], rows, label, text }) {

@@ -203,15 +203,18 @@
  */
 
 /**
- * The values and confidence intervals of rows, drawn on one axis.
+ * A table of findings, with the values and confidence intervals of its rows drawn on one axis.
  * @template R
  * @typedef {object} Plotted
- * @property {string} head
+ * @property {Cells<R>[]} columns
+ * @property {string} head  of the plots
  * @property {(row: R) => number} value
  * @property {(row: R) => Interval | null} [interval]  default: the row's own
  * @property {number | null} [reference]  a number to compare with; default: 0
  * @property {(row: R) => boolean} [faint]  unreliable, or of less interest
  * @property {(value: number) => string} [format]  of the axis
+ * @property {(row: R) => string} [label]  what a click on a row does
+ * @property {(row: R) => void} [act]
  */
 
 /**

@@ -10,9 +10,8 @@ const Associations = (() => {
   /** The table of the significant associations of a metric.
    * @param {View} view @param {Association[]} rows @param {(row: Association) => void} act */
   const table = (view, rows, act) =>
-    Plots.intervalTable(
-      rows,
-      [
+    Plots.intervalTable(rows, {
+      columns: [
         Plots.texts(
           'column',
           (row) => Columns.label(view, row.column),
@@ -33,13 +32,12 @@ const Associations = (() => {
         ),
         Plots.numbers('q', (row) => Format.probability(row.partial_q), 'of the partial ρ'),
       ],
-      {
-        head: 'rank correlation ρ, 95 % CI',
-        value: ({ rho }) => rho,
-        faint: ({ q }) => !(q <= MOST_Q),
-      },
-      { label: ({ metric, column }) => `Show the curve of ${metric} over ${column}`, act },
-    );
+      head: 'rank correlation ρ, 95 % CI',
+      value: ({ rho }) => rho,
+      faint: ({ q }) => !(q <= MOST_Q),
+      label: ({ metric, column }) => `Show the curve of ${metric} over ${column}`,
+      act,
+    });
 
   /** The curve of an association, with its numbers. @param {View} view @param {Association} row */
   function curve(view, row) {
@@ -73,6 +71,7 @@ const Associations = (() => {
     const { associations = [], num_tests: tests, significant } = view.associations ?? {};
     const metrics = [...new Set(associations.map((row) => row.metric))];
     const metric = metrics.find((name) => name === State.read('metric')) ?? metrics[0];
+    const options = metrics.map((name) => [name, Columns.label(view, name)]);
     const showsAll = State.read('insignificant') === 'shown';
     const save = (/** @type {string} */ key) => (/** @type {string | null} */ value) => {
       State.save(key, value);
@@ -97,12 +96,7 @@ const Associations = (() => {
     return [
       Dom.note(`${significant} of ${tests} tests are significant (false discovery rate 5 %).`),
       h('div.page-tools.line', [
-        Dom.select(
-          'Metric',
-          metrics.map((name) => [name, Columns.label(view, name)]),
-          metric,
-          save('metric'),
-        ),
+        Dom.select('Metric', options, metric, save('metric')),
         Dom.check('include insignificant ones', showsAll, (on) =>
           save('insignificant')(on ? 'shown' : null),
         ),

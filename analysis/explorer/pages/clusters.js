@@ -66,6 +66,7 @@ const Clusters = (() => {
       cards.replaceChildren(Dom.missing('clusters', view));
       return;
     }
+    const groups = partitions.map((name) => [name, PARTITIONS[name].label]);
     const column = chosen('partition', partitions);
     const which = chosen('exemplars', Object.keys(EXEMPLARS));
     const hasSaliency = State.read('shared') === 'shown';
@@ -74,12 +75,7 @@ const Clusters = (() => {
       draw();
     };
     tools.replaceChildren(
-      Dom.select(
-        'Groups',
-        partitions.map((name) => [name, PARTITIONS[name].label]),
-        column,
-        save('partition'),
-      ),
+      Dom.select('Groups', groups, column, save('partition')),
       Dom.select('Exemplars', Object.entries(EXEMPLARS), which, save('exemplars')),
       overlay,
       Dom.check('saliency of membership: orange for, purple against', hasSaliency, (on) =>

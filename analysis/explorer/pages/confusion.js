@@ -10,9 +10,8 @@ const Confusion = (() => {
 
   /** @param {Confused[]} rows @param {string} called @param {number} share of the background */
   const table = (rows, called, share) =>
-    Plots.intervalTable(
-      rows,
-      [
+    Plots.intervalTable(rows, {
+      columns: [
         Plots.texts('category', ({ category }) => category),
         { head: 'labelled as', cell: ({ label }) => label },
         Plots.numbers(
@@ -32,18 +31,14 @@ const Confusion = (() => {
           `share of all pixels that are wrongly predicted as ${called}`,
         ),
       ],
-      {
-        head: `pixels predicted as ${called}, 95 % CI`,
-        value: (row) => row.share ?? NaN,
-        reference: share,
-        format: (value) => `${Math.round(100 * value)} %`,
-        faint: (row) => row.effective_images < FEW,
-      },
-      {
-        label: ({ category }) => `Show the images with ${category}`,
-        act: ({ category }) => Show.category(category),
-      },
-    );
+      head: `pixels predicted as ${called}, 95 % CI`,
+      value: (row) => row.share ?? NaN,
+      reference: share,
+      format: (value) => `${Math.round(100 * value)} %`,
+      faint: (row) => row.effective_images < FEW,
+      label: ({ category }) => `Show the images with ${category}`,
+      act: ({ category }) => Show.category(category),
+    });
 
   return {
     title: 'Confusion',

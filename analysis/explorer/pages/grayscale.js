@@ -14,9 +14,8 @@ const Grayscale = (() => {
       Dom.note(
         'Metrics on a grayscale copy of each colour image, against those on the image itself.',
       ),
-      Plots.intervalTable(
-        view.grayscale_copies ?? [],
-        [
+      Plots.intervalTable(view.grayscale_copies ?? [], {
+        columns: [
           { head: 'metric', cell: ({ metric }) => Columns.label(view, metric) },
           Plots.numbers('images', ({ n }) => Format.count(n)),
           Plots.numbers('in colour', ({ colour }) => Format.short(colour)),
@@ -24,12 +23,10 @@ const Grayscale = (() => {
           Plots.numbers('worse', ({ worse }) => Format.percent(worse), 'share of the images'),
           Plots.numbers('q', ({ q }) => Format.probability(q)),
         ],
-        {
-          head: 'grayscale minus colour, 95 % CI',
-          value: ({ difference }) => difference,
-          faint: ({ q }) => !(q <= MOST_Q),
-        },
-      ),
+        head: 'grayscale minus colour, 95 % CI',
+        value: ({ difference }) => difference,
+        faint: ({ q }) => !(q <= MOST_Q),
+      }),
     ],
   };
 })();

@@ -14,19 +14,16 @@ const HeatMaps = (() => {
 
   /** @param {string} curve @param {Record<string, Judged>} methods */
   const table = (curve, methods) =>
-    Plots.intervalTable(
-      Object.entries(methods).map(([method, judged]) => ({ method, ...judged[curve].area })),
-      [
+    Plots.intervalTable(Object.entries(methods).map(([method, judged]) => ({ method, ...judged[curve].area })), {
+      columns: [
         { head: 'heat-map', cell: ({ method }) => method },
         Plots.numbers('AUC', ({ mean }) => Format.short(mean), 'area under the curve'),
       ],
-      {
-        head: 'mean, 95 % CI',
-        value: ({ mean }) => mean,
-        reference: null,
-        faint: ({ method }) => BASELINES.includes(method),
-      },
-    );
+      head: 'mean, 95 % CI',
+      value: ({ mean }) => mean,
+      reference: null,
+      faint: ({ method }) => BASELINES.includes(method),
+    });
 
   return {
     title: 'Heat-maps',

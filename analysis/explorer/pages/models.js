@@ -101,8 +101,6 @@ const Models = (() => {
     }
   }
 
-  // ---------------------------------------------------------------- both sides
-
   /** @param {Which} side */
   const otherOf = (side) => (side === 'this' ? 'other' : 'this');
 
@@ -179,8 +177,6 @@ const Models = (() => {
     else Filters.clear();
     mapPair.scrollIntoView({ block: 'start' });
   }
-
-  // ---------------------------------------------------------------- drawing
 
   function drawMaps() {
     const figures = SIDES.map(drawMap);

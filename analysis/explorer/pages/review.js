@@ -63,8 +63,6 @@ const Review = (() => {
     });
   }
 
-  // ---------------------------------------------------------------- one issue
-
   /** @param {View} view */
   function issueCard(view) {
     const { regions, place, region } = current();
@@ -155,8 +153,6 @@ const Review = (() => {
       ]),
     ]);
   }
-
-  // ---------------------------------------------------------------- all decisions
 
   /** @param {View} view */
   function decisions(view) {

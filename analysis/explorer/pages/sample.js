@@ -79,8 +79,6 @@ const Sample = (() => {
   const open = () =>
     State.view && State.selected !== null ? { row: State.selected, view: State.view } : null;
 
-  // ---------------------------------------------------------------- panel
-
   function update() {
     const sample = open();
     if (!sample) {
@@ -151,8 +149,6 @@ const Sample = (() => {
     Decisions.exclude(sample.row, !Decisions.of(sample.row)?.exclude, because);
   }
 
-  // ---------------------------------------------------------------- picture
-
   function updateStage() {
     const sample = open();
     if (!sample) return;
@@ -188,8 +184,6 @@ const Sample = (() => {
     State.save('layer', layer.id);
     updateStage();
   }
-
-  // ---------------------------------------------------------------- label issues
 
   function updateIssues() {
     const sample = open();
@@ -242,8 +236,6 @@ const Sample = (() => {
     if (State.selected === region.row) update();
     else State.openSample(region.row);
   }
-
-  // ---------------------------------------------------------------- events
 
   document.addEventListener('keydown', (event) => {
     const sample = open();

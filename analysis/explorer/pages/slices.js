@@ -19,9 +19,8 @@ const Slices = (() => {
   const table = (view, metric, slices) =>
     h('section', [
       h('h3', METRICS[metric] ?? metric),
-      Plots.intervalTable(
-        slices,
-        [
+      Plots.intervalTable(slices, {
+        columns: [
           { head: 'slice', cell: ({ text }) => h('span.condition', { dir: 'auto' }, text) },
           { head: 'worst samples', cell: (slice) => worst(view, slice) },
           Plots.numbers('images', ({ size }) => Format.count(size)),
@@ -33,15 +32,11 @@ const Slices = (() => {
             'permutation test, adjusted for all slices tested (max-T)',
           ),
         ],
-        {
-          head: 'worse by, 95 % CI',
-          value: ({ excess }) => excess,
-        },
-        {
-          label: ({ size, text }) => `Show the ${size} samples where ${text}`,
-          act: ({ text }) => Show.slice(text),
-        },
-      ),
+        head: 'worse by, 95 % CI',
+        value: ({ excess }) => excess,
+        label: ({ size, text }) => `Show the ${size} samples where ${text}`,
+        act: ({ text }) => Show.slice(text),
+      }),
     ]);
 
   /** @param {View} view @param {Slice} slice */

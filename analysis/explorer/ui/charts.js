@@ -40,15 +40,11 @@ const Charts = (() => {
       const wanted = State.read('curve');
       metric = (view.column(wanted)?.role === 'metric' && wanted) || 'loss';
       const metrics = view.columns.filter((column) => column.role === 'metric');
-      const select = Dom.select(
-        'Curves',
-        metrics.map(({ name, label }) => [name, label]),
-        metric,
-        (name) => {
-          State.save('curve', name === 'loss' ? null : name);
-          build();
-        },
-      );
+      const options = metrics.map(({ name, label }) => [name, label]);
+      const select = Dom.select('Curves', options, metric, (name) => {
+        State.save('curve', name === 'loss' ? null : name);
+        build();
+      });
       head.replaceChildren(find, select);
       visible.disconnect();
       charts = [];

@@ -14,6 +14,10 @@ const Figures = (() => {
       svg('text.tick-label.end', { x: left - 8, y: y(tick) + 4 }, y.tickFormat(5)(tick)),
     ]);
 
+  /** @param {number} height @param {string} role @param {string} label @param {...any} parts */
+  const figure = (height, role, label, ...parts) =>
+    svg('svg.figure', { viewBox: `0 0 ${WIDTH} ${height}`, role, 'aria-label': label }, parts);
+
   /** The mean of a metric in bins of a column, with 95 % intervals. Bins are equally wide, since
    * they contain about as many images each.
    * @param {MeanBin[]} bins @param {object} options @param {string} options.column its label
@@ -35,11 +39,7 @@ const Figures = (() => {
     const line = d3.line(({ middle }) => middle, ({ mean }) => mean);
     /** @type {d3.Area<typeof places[0]>} */
     const area = d3.area(({ middle }) => middle, ({ low }) => low, ({ high }) => high);
-    return svg('svg.figure', {
-      viewBox: `0 0 ${WIDTH} ${height}`,
-      role: 'group',
-      'aria-label': `mean ${metric} in bins of ${column}`,
-    }, [
+    return figure(height, 'group', `mean ${metric} in bins of ${column}`, [
       grid(y, left),
       svg('path.interval-band', { d: area(places.filter(({ bin }) => bin.interval)) }),
       svg('path.mean-line', { d: line(places) }),
@@ -84,11 +84,7 @@ const Figures = (() => {
         ),
       ),
     ];
-    return svg('svg.figure', {
-      viewBox: `0 0 ${WIDTH} ${height}`,
-      role: 'img',
-      'aria-label': 'Agreement of both networks, layer by layer',
-    }, [
+    return figure(height, 'img', 'Agreement of both networks, layer by layer', [
       grid(y, left),
       decoder > 0 && [
         svg('line.reference-line', { x1: border, x2: border, y1: 12, y2: bottom }),

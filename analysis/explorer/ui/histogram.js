@@ -69,8 +69,6 @@ const Histogram = (() => {
       });
     }
 
-    // ---------------------------------------------------------------- brush
-
     const brush = d3
       .brushX()
       .extent([[left, 0], [right, bottom]])
@@ -158,8 +156,6 @@ const Histogram = (() => {
       }
       event.preventDefault();
     }
-
-    // ---------------------------------------------------------------- updates
 
     return function update() {
       const summary = Bins.summarise(view, name, metric);

@@ -43,8 +43,8 @@ class MapCanvas {
     if (!all && this.#ground) pixels.set(this.#ground);
     else pixels.fill(Dots.pixelOf(surface));
     if (!all && !this.#ground) {
-      const grey = { colors: [Colors.css('--dot-rejected')], code: () => 0 };
-      Dots.blend(image, { ...dot, scale: grey });
+      const gray = { colors: [Colors.css('--dot-rejected')], code: () => 0 };
+      Dots.blend(image, { ...dot, scale: gray });
       this.#ground = pixels.slice();
     }
     Dots.blend(image, {

@@ -26,12 +26,10 @@ const Plots = (() => {
     cell: (/** @type {R} */ row) => h('span', { dir: 'auto', title: title?.(row) }, text(row)),
   });
 
-  /** A table with a row for each finding.
-   * @template R @param {R[]} rows @param {Cells<R>[]} columns @param {Plotted<R>} plot
-   * @param {{ label: (row: R) => string, act: (row: R) => void } | null} [action] of a click on
-   * a row */
-  function intervalTable(rows, columns, plot, action = null) {
-    const { reference = 0, interval: intervalOf = (/** @type {any} */ row) => row.interval } = plot;
+  /** A table with a row for each finding. @template R @param {R[]} rows @param {Plotted<R>} plot */
+  function intervalTable(rows, plot) {
+    const { columns, reference = 0, label, act } = plot;
+    const intervalOf = plot.interval ?? ((/** @type {any} */ row) => row.interval);
     const references = reference === null ? [] : [reference];
     const values = rows.flatMap((row) => [plot.value(row), ...(intervalOf(row) ?? [])]);
     const known = [...values, ...references].filter(Number.isFinite);
@@ -67,7 +65,7 @@ const Plots = (() => {
         columns.map((column) => h('td', { class: kind(column) }, column.cell(row))),
         h('td.plotted', drawn(row)),
       ]);
-      if (action) Dom.makeButton(line, action.label(row), () => action.act(row));
+      if (label && act) Dom.makeButton(line, label(row), () => act(row));
       return line;
     });
     const heads = columns.map((column) =>

@@ -14,8 +14,6 @@ const Shell = (() => {
   /** @type {Map<Page, Set<string>>} */
   const missed = new Map(); // events while a page was hidden
 
-  // ---------------------------------------------------------------- pages
-
   function showPage() {
     const page = pages.find(({ id }) => id === State.page) ?? pages[0];
     State.page = page.id;
@@ -47,8 +45,6 @@ const Shell = (() => {
     if (events.has('page')) showPage();
   }
 
-  // ---------------------------------------------------------------- header
-
   function buildHeader() {
     const { manifest } = State;
     const search = h('input', {
@@ -69,12 +65,8 @@ const Shell = (() => {
     const tabs = pages.map(({ id, title }) =>
       h('button', { id: `tab-${id}`, role: 'tab', onclick: () => State.showPage(id) }, title),
     );
-    const views = Dom.select(
-      'View',
-      manifest.views.map((view) => [view.name, titleOf(view)]),
-      State.view.name,
-      (name) => Views.show(name),
-    );
+    const options = manifest.views.map((view) => [view.name, titleOf(view)]);
+    const views = Dom.select('View', options, State.view.name, Views.show);
     Events.on('view', () => {
       const field = views.querySelector('select');
       if (field) field.value = State.view.name;
@@ -106,8 +98,6 @@ const Shell = (() => {
     next.focus();
     next.click();
   }
-
-  // ---------------------------------------------------------------- start
 
   /** Reads the manifest and shows the page that the link asks for.
    * @param {Page[]} all in the order of their tabs */
