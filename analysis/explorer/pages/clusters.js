@@ -31,7 +31,8 @@ const Clusters = (() => {
     const text =
       'Groups of images that are close in embedding space, found without labels, and how each ' +
       'differs from all other images.';
-    container.append(h('header.page-head.line', h('h2', 'Clusters'), h('p.soft', text)), tools, cards);
+    const head = h('header.page-head.line', h('h2', 'Clusters'), h('p.soft', text));
+    container.append(head, tools, cards);
   }
 
   /** @param {Set<string>} events */
@@ -118,7 +119,7 @@ const Clusters = (() => {
     ].filter(Boolean);
     return h('article.card.stack.panel', [
       h('header', [
-        h('h3', { dir: 'auto' }, h('span.swatch', { style: { background } }), name),
+        h('h3.wrap', { dir: 'auto' }, h('span.swatch', { style: { background } }), name),
         h('p.muted', `${text.join(', ')} `, count),
       ]),
       h('div.card-pictures', [
@@ -170,7 +171,7 @@ const Clusters = (() => {
         ? `with ${column.slice('count_'.length)}`
         : (view.column(column)?.label ?? column);
       return h('tr', [
-        h('th', { scope: 'row', dir: 'auto', title: view.column(column)?.description }, label),
+        h('th.wrap', { scope: 'row', dir: 'auto', title: view.column(column)?.description }, label),
         h('td.number', format(inside)),
         h('td.number.muted', format(outside)),
         h('td', Plots.effectBar(effect)),
@@ -184,7 +185,7 @@ const Clusters = (() => {
     const body = h('tbody', rows.slice(0, FACTS));
     const table = h('table.fact-table', [
       h('thead', h('tr', [
-        h('th', { scope: 'col' }, 'differs in'),
+        h('th.wrap', { scope: 'col' }, 'differs in'),
         head('here', 'median, or share of the images'),
         head('others'),
         h('th'),

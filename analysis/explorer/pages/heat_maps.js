@@ -14,15 +14,16 @@ const HeatMaps = (() => {
 
   /** @param {string} curve @param {Record<string, Judged>} methods */
   const table = (curve, methods) =>
-    Plots.intervalTable(Object.entries(methods).map(([method, judged]) => ({ method, ...judged[curve].area })), {
+    Plots.intervalTable(Object.entries(methods), {
       columns: [
-        { head: 'heat-map', cell: ({ method }) => method },
-        Plots.numbers('AUC', ({ mean }) => Format.short(mean), 'area under the curve'),
+        { head: 'heat-map', cell: ([method]) => method },
+        Plots.numbers('AUC', ([, judged]) => Format.short(judged[curve].area.mean), 'area under the curve'),
       ],
       head: 'mean, 95 % CI',
-      value: ({ mean }) => mean,
+      value: ([, judged]) => judged[curve].area.mean,
+      interval: ([, judged]) => judged[curve].area.interval,
       reference: null,
-      faint: ({ method }) => BASELINES.includes(method),
+      faint: ([method]) => BASELINES.includes(method),
     });
 
   return {

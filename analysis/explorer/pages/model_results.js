@@ -78,7 +78,7 @@ const ModelResults = (() => {
         h('h4', name),
         Plots.intervalTable(compared(metric), {
           columns: [
-            { head: 'slice', cell: ({ text }) => h('span.condition', { dir: 'auto' }, text) },
+            { head: 'slice', cell: ({ text }) => h('span.condition.wrap', { dir: 'auto' }, text) },
             Plots.numbers('images', ({ n }) => Format.count(n)),
             ...both,
           ],

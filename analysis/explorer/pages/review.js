@@ -107,7 +107,7 @@ const Review = (() => {
           h('figcaption.muted', layer.label),
         ]),
       )),
-      h('p.issue-words', { dir: 'auto' }, [
+      h('p.issue-words.wrap', { dir: 'auto' }, [
         text,
         confidence !== null &&
           h('span.muted', `; mean probability of ${suggested}: ${Format.percent(confidence)}`),
@@ -190,7 +190,7 @@ const Review = (() => {
       ]),
       h('p.note', [
         'Decisions stay in this browser. ',
-        h('code', 'scripts/train.py … --config.data.exclude=exclude.json'),
+        h('code.wrap', 'scripts/train.py … --config.data.exclude=exclude.json'),
         ' trains without the excluded images.',
       ]),
       h('ul.excluded', listed.map((row) => excluded(view, row))),
@@ -204,7 +204,7 @@ const Review = (() => {
     const picture = Thumbnail.make(row, { size: THUMB, view, overlay: 'none' });
     return h('li', [
       Thumbnail.button(view, row, picture),
-      h('div.grow', [
+      h('div.grow.wrap', [
         h('span.muted.three-lines', { dir: 'auto' }, name),
         h('span.three-lines', { dir: 'auto' }, Decisions.of(row)?.reason || 'no reason given'),
       ]),

@@ -164,7 +164,7 @@ const Sample = (() => {
     legend.replaceChildren(Picture.legend(view, shown));
     const hasFocus = strip.contains(document.activeElement);
     const buttons = layers.map((layer, index) =>
-      h('button.stack.soft', {
+      h('button.stack.soft.wrap', {
         role: 'radio',
         'aria-checked': String(layer === chosen),
         title: index < 9 ? `${layer.label} (${index + 1})` : layer.label,

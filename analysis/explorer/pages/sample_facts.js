@@ -40,7 +40,7 @@ const SampleFacts = (() => {
     // Some units are ranges, such as 0–1.
     const hasUnit = value !== null && unit && !/[0-9/]/.test(unit);
     const cells = [
-      h('th', { scope: 'row', title: description, dir: 'auto' }, label),
+      h('th.wrap', { scope: 'row', title: description, dir: 'auto' }, label),
       h('td.number', view.format(name, row), hasUnit && h('span.muted', unit)),
     ];
     if (kind !== 'number' || value === null) return h('tr', cells, h('td'), h('td'));
@@ -48,7 +48,7 @@ const SampleFacts = (() => {
     return h('tr', [
       cells,
       h('td', Plots.distribution(column, Number(value))),
-      h('td.number.percentile.soft', { title: `higher than ${share} % of the samples` }, `${share} %`),
+      h('td.number.percentile', { title: `higher than ${share} % of the samples` }, `${share} %`),
     ]);
   }
 
@@ -81,7 +81,7 @@ const SampleFacts = (() => {
       h('h3', 'In slices with worse metrics'),
       columns.map(({ name }) =>
         h(
-          'button.button',
+          'button.button.wrap',
           { dir: 'auto', onclick: () => showOnly(name, true) },
           name.slice('slice: '.length),
         ),

@@ -21,7 +21,7 @@ const Slices = (() => {
       h('h3', METRICS[metric] ?? metric),
       Plots.intervalTable(slices, {
         columns: [
-          { head: 'slice', cell: ({ text }) => h('span.condition', { dir: 'auto' }, text) },
+          { head: 'slice', cell: ({ text }) => h('span.condition.wrap', { dir: 'auto' }, text) },
           { head: 'worst samples', cell: (slice) => worst(view, slice) },
           Plots.numbers('images', ({ size }) => Format.count(size)),
           Plots.numbers('inside', ({ mean }) => Format.short(mean)),

@@ -79,7 +79,9 @@ const Dom = (() => {
   /** @param {string} name of the icon @param {string} title @param {() => void} onclick
    * @param {object} [more] attributes */
   const iconButton = (name, title, onclick, more = {}) =>
-    h('button.icon-button.inline-flex.soft', { title, 'aria-label': title, onclick, ...more }, icon(name));
+    h('button.icon-button.inline-flex.soft', { title, 'aria-label': title, onclick, ...more }, [
+      icon(name),
+    ]);
 
   /** A button that looks like a link.
    * @param {string} text @param {() => void} onclick @param {object} [more] attributes */

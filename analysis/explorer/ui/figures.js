@@ -41,7 +41,7 @@ const Figures = (() => {
     const area = d3.area(({ middle }) => middle, ({ low }) => low, ({ high }) => high);
     return figure(height, 'group', `mean ${metric} in bins of ${column}`, [
       grid(y, left),
-      svg('path.interval-band', { d: area(places.filter(({ bin }) => bin.interval)) }),
+      svg('path.band', { d: area(places.filter(({ bin }) => bin.interval)) }),
       svg('path.mean-line', { d: line(places) }),
       places.map(({ bin, at, middle, mean, low, high }) => {
         const range = Format.range(bin.low, bin.high);

@@ -214,18 +214,19 @@ const Histogram = (() => {
   /** @param {d3.ScaleLinear<number, number>} x @param {Binned} bins @param {number} bottom */
   function axis(x, { whole, open }, bottom) {
     const [left, right] = x.range();
+    const y = bottom + 11;
     const format = Math.abs(x.domain()[1]) >= 10000 ? d3.format('~s') : x.tickFormat(4, '~f');
     const ticks = x.ticks(4).filter((tick) => !whole || Number.isInteger(tick));
     return [
       ticks.map((tick) =>
-        svg('text.tick.middle', { x: Math.max(8, x(tick)), y: bottom + 11 }, format(tick)),
+        svg('text.tick', { x: Math.max(8, x(tick)), y, 'text-anchor': 'middle' }, format(tick)),
       ),
       open &&
         svg('text.tick', { x: right + 2, y: bottom }, [
           '…',
           svg('title', 'The last bar includes all larger values'),
         ]),
-      svg('path.axis', { d: `M${left} ${bottom}.5H${right}` }),
+      svg('path.grid-line', { d: `M${left} ${bottom}.5H${right}` }),
     ];
   }
 

@@ -19,7 +19,7 @@ const Legend = (() => {
         (column) =>
           column && [
             h('dt.muted', column.label),
-            h('dd.three-lines', view.format(column.name, row)),
+            h('dd.three-lines.wrap', view.format(column.name, row)),
           ],
       )),
     ];

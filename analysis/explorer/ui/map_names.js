@@ -51,7 +51,7 @@ class MapNames {
         const { name } = /** @type {Column} */ (column);
         const title = `Show only ${label}`;
         const onclick = () => this.#onName(name, value);
-        const button = Dom.h('button', { tabindex: -1, title, onclick }, label);
+        const button = Dom.h('button.wrap', { tabindex: -1, title, onclick }, label);
         return { button, ...MapNames.#centers(view, name, value) };
       });
     this.element.replaceChildren(...this.#labels.map(({ button }) => button));

@@ -23,7 +23,7 @@ const Plots = (() => {
    * @param {(row: R) => string | undefined} [title] */
   const texts = (head, text, title) => ({
     head,
-    cell: (/** @type {R} */ row) => h('span', { dir: 'auto', title: title?.(row) }, text(row)),
+    cell: (/** @type {R} */ row) => h('span.wrap', { dir: 'auto', title: title?.(row) }, text(row)),
   });
 
   /** A table with a row for each finding. @template R @param {R[]} rows @param {Plotted<R>} plot */

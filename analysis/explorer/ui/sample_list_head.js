@@ -64,8 +64,13 @@ const SampleListHead = (() => {
       ]),
     );
     const panel = h('div.picker-panel.panel', find, boxes);
-    const summary = h('summary.inline-flex.soft', { title: 'Columns of the table' }, Dom.icon('columns'), 'Columns');
-    return h('details.picker', summary, panel);
+    return h('details.picker', [
+      h('summary.inline-flex.soft', { title: 'Columns of the table' }, [
+        Dom.icon('columns'),
+        'Columns',
+      ]),
+      panel,
+    ]);
   }
 
   return { create };
