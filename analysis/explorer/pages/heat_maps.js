@@ -17,7 +17,11 @@ const HeatMaps = (() => {
     Plots.intervalTable(Object.entries(methods), {
       columns: [
         { head: 'heat-map', cell: ([method]) => method },
-        Plots.numbers('AUC', ([, judged]) => Format.short(judged[curve].area.mean), 'area under the curve'),
+        Plots.numbers(
+          'AUC',
+          ([, judged]) => Format.short(judged[curve].area.mean),
+          'area under the curve',
+        ),
       ],
       head: 'mean, 95 % CI',
       value: ([, judged]) => judged[curve].area.mean,
