@@ -182,8 +182,8 @@ const Filters = (() => {
     if (kind === 'range') {
       return `${column.label} ${low === high ? '= ' : ''}${Format.range(low, high, format)}`;
     }
-    const shown = values.slice(0, 3).map(format).join(', ');
-    return `${column.label}: ${shown}${values.length > 3 ? ` and ${values.length - 3} more` : ''}`;
+    const more = values.length > 3 ? ` and ${values.length - 3} more` : '';
+    return `${column.label}: ${values.slice(0, 3).map(format).join(', ')}${more}`;
   }
 
   return Object.assign(filters, {

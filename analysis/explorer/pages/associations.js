@@ -6,6 +6,7 @@
 const Associations = (() => {
   const { h } = Dom;
   const MOST_Q = 0.05;
+  const Q_TITLE = 'p-value adjusted for all tests (Benjamini-Hochberg)';
 
   /** The table of the significant associations of a metric.
    * @param {View} view @param {Association[]} rows @param {(row: Association) => void} act */
@@ -19,11 +20,7 @@ const Associations = (() => {
         ),
         { head: 'mean in bins', cell: ({ bins }) => Plots.sparkline(bins) },
         Plots.numbers('images', ({ n }) => Format.count(n)),
-        Plots.numbers(
-          'q',
-          ({ q }) => Format.probability(q),
-          'p-value adjusted for all tests (Benjamini-Hochberg)',
-        ),
+        Plots.numbers('q', ({ q }) => Format.probability(q), Q_TITLE),
         Plots.numbers(
           'partial ρ',
           ({ partial_rho: rho }) => (rho === null ? '–' : Format.signed(rho)),

@@ -116,14 +116,11 @@ const ModelResults = (() => {
   function representation({ neighbours, layers }) {
     const parts = [];
     if (neighbours) {
-      const { k, chance, overlap, jaccard } = neighbours;
+      const { k, chance, overlap, overlap_interval, jaccard, jaccard_interval } = neighbours;
+      const common = `common among the ${k} nearest`;
       const rows = [
-        {
-          name: `common among the ${k} nearest`,
-          value: overlap,
-          interval: neighbours.overlap_interval,
-        },
-        { name: 'Jaccard index', value: jaccard, interval: neighbours.jaccard_interval },
+        { name: common, value: overlap, interval: overlap_interval },
+        { name: 'Jaccard index', value: jaccard, interval: jaccard_interval },
       ];
       const table = Plots.intervalTable(rows, {
         columns: [

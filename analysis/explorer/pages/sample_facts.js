@@ -80,11 +80,9 @@ const SampleFacts = (() => {
     return h('section.own-slices', [
       h('h3', 'In slices with worse metrics'),
       columns.map(({ name }) =>
-        h(
-          'button.button.wrap',
-          { dir: 'auto', onclick: () => showOnly(name, true) },
+        h('button.button.wrap', { dir: 'auto', onclick: () => showOnly(name, true) }, [
           name.slice('slice: '.length),
-        ),
+        ]),
       ),
     ]);
   }

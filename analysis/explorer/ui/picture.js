@@ -4,6 +4,7 @@
 
 const Picture = (() => {
   const { h, svg } = Dom;
+  const LABELS = { truth: 'ground truth', prediction: 'prediction', error: 'errors', loss: 'loss' };
 
   /** @param {View} view @param {number} row */
   const detailsOf = ({ pictures }, row) => pictures?.details[row] ?? null;
@@ -13,14 +14,10 @@ const Picture = (() => {
     const details = detailsOf(view, row);
     /** @type {Layer[]} */
     const layers = [{ id: 'none', label: 'image', path: null }];
-    const labels = { truth: 'ground truth', prediction: 'prediction', error: 'errors' };
-    for (const [id, label] of Object.entries(labels)) {
-      const path = details && details[/** @type {keyof typeof labels} */ (id)];
-      if (path || (!details && view.pictures?.sheets[0]?.[id])) {
-        layers.push({ id, label, path: path ?? null });
-      }
+    for (const [id, label] of Object.entries(LABELS)) {
+      const path = details?.[/** @type {keyof typeof LABELS} */ (id)] ?? null;
+      if (path || (!details && view.pictures?.sheets[0]?.[id])) layers.push({ id, label, path });
     }
-    if (details?.loss) layers.push({ id: 'loss', label: 'loss', path: details.loss });
     for (const [name, path] of Object.entries(details?.classes ?? {})) {
       layers.push({ id: `classes: ${name}`, label: `probability: ${name}`, path });
     }

@@ -19,10 +19,8 @@ const Shell = (() => {
     State.page = page.id;
     for (const [other, element] of containers) element.hidden = other !== page;
     if (!containers.has(page)) {
-      const container = h(`section.page.page-${page.id}`, {
-        role: 'tabpanel',
-        'aria-label': page.title,
-      });
+      const attributes = { role: 'tabpanel', 'aria-label': page.title };
+      const container = h(`section.page.page-${page.id}`, attributes);
       containers.set(page, container);
       byId('main-content').append(container);
       page.build(container);
