@@ -57,22 +57,13 @@
  */
 
 /**
- * The piece `view`: one checkpoint on one split.
- * @typedef {object} ViewPiece
- * @property {number} n  number of samples
- * @property {string} run  its directory
- * @property {string} [run_name]
- * @property {string} split
- * @property {number} step
- * @property {string} fingerprint  of the data set
- * @property {string[]} class_names  background first
- * @property {string[]} [class_colors]
- * @property {Decoded} [map_2d]
- * @property {Decoded} [map_3d]
- * @property {{ trustworthiness: number[] }} [map_quality]
- * @property {Pictures} [pictures]
- * @property {{ key: string, file: string }[]} [pieces]
- * @property {{ index: Decoded, distance: Decoded }} [similar]
+ * The piece `view`: one checkpoint on one split. `n` is the number of samples, `run` the directory
+ * of the run, `fingerprint` that of the data set; `class_names` begin with the background.
+ * @typedef {{ n: number, run: string, run_name?: string, split: string, step: number,
+ *   fingerprint: string, class_names: string[], class_colors?: string[], pictures?: Pictures,
+ *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
+ *   similar?: { index: Decoded, distance: Decoded },
+ *   pieces?: { key: string, file: string }[] }} ViewPiece
  *
  * A view as the page uses it; findings are there once `loaded` is true.
  * @typedef {ViewPiece & Findings & ViewMethods & { name: string, columns: Column[],
@@ -143,18 +134,13 @@
 
 /**
  * The piece `compare/<name>`: two models on the same images. Differences are the other minus this.
- * @typedef {object} Comparison
- * @property {Side} this
- * @property {Side} other
- * @property {{ this: Encoded, other: Encoded }} rows  of the common images in both views
- * @property {number} num_images
- * @property {Compared[]} scores
- * @property {{ text: string, n: number, iou?: Compared, loss?: Compared }[]} [slices]
- * @property {Association[]} [metadata]
- * @property {{ k: number, chance: number, overlap: number, overlap_interval: Interval,
- *   jaccard: number, jaccard_interval: Interval }} [neighbours]
- * @property {Agreement[]} [layers]
- * @property {Compared[]} [separation]
+ * `rows` are the rows of the common images in both views.
+ * @typedef {{ this: Side, other: Side, rows: { this: Encoded, other: Encoded },
+ *   num_images: number, scores: Compared[], metadata?: Association[], layers?: Agreement[],
+ *   separation?: Compared[],
+ *   slices?: { text: string, n: number, iou?: Compared, loss?: Compared }[],
+ *   neighbours?: { k: number, chance: number, overlap: number, overlap_interval: Interval,
+ *     jaccard: number, jaccard_interval: Interval } }} Comparison
  *
  * @typedef {{ class_names: string[], step: number }} Side
  *
