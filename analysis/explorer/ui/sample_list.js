@@ -34,7 +34,7 @@ const SampleList = (() => {
     const nothing = h('p.nothing', 'No sample passes the filters.');
     const head = SampleListHead.create({ overlay, setMode, setSize, chooseColumns });
     scroll.append(titles, space);
-    container.classList.add('samples', 'stack');
+    container.classList.add('samples', 'stack', 'grow');
     container.append(head.element, nothing, scroll);
 
     // Kept, since asking for them after a change makes the browser compute the layout.
@@ -265,7 +265,7 @@ const SampleList = (() => {
       while (lines.length < wanted) {
         const element = isTable()
           ? sampleElement('div.table-row', 'row')
-          : h('div.gallery-line', { role: 'row' });
+          : h('div.gallery-line.flex', { role: 'row' });
         lines.push({ element, index: -1, version: -1 });
         space.append(element);
       }

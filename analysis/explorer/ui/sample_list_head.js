@@ -53,7 +53,7 @@ const SampleListHead = (() => {
     });
     const boxes = Columns.grouped(State.view).map(({ label, columns: group }) =>
       h('fieldset', [
-        h('legend', label),
+        h('legend.soft', label),
         group.map((column) =>
           Dom.check(column.label, shown.has(column.name), (on) => {
             if (on) shown.add(column.name);
