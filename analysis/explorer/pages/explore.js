@@ -1,5 +1,5 @@
 'use strict';
-/* global Charts, Columns, Dom, Filters, Legend, SampleList, SampleMap, State, Thumbnail */
+/* global d3, Charts, Columns, Dom, Filters, Legend, SampleList, SampleMap, State, Thumbnail */
 // The first page: the map, the charts beside it and the samples below.
 
 /** @type {Page} */
@@ -93,15 +93,10 @@ const Explore = (() => {
       line.setAttribute('aria-valuenow', String(share));
       State.save('split', share === MAP_SHARE ? null : share);
     }
-    line.addEventListener('pointerdown', (event) => {
-      line.setPointerCapture(event.pointerId);
-      event.preventDefault();
-    });
-    line.addEventListener('pointermove', (event) => {
-      if (!line.hasPointerCapture(event.pointerId)) return;
-      const box = left.getBoundingClientRect();
-      set((100 * (event.clientY - box.top)) / box.height);
-    });
+    /** @type {d3.DragBehavior<Element, unknown, unknown>} */
+    const drag = d3.drag();
+    drag.on('drag', ({ y }) => set((100 * y) / left.clientHeight));
+    d3.select(/** @type {Element} */ (line)).call(drag);
     line.addEventListener('keydown', (event) => {
       const step = { ArrowUp: -3, ArrowDown: 3 }[event.key];
       if (!step) return;

@@ -97,8 +97,6 @@ const SampleList = (() => {
         .filter(Boolean);
     }
 
-    // ---------------------------------------------------------------- table
-
     function drawTitles() {
       const { sort } = State;
       const widths = columns.map(({ kind }) =>
@@ -148,8 +146,6 @@ const SampleList = (() => {
       });
     }
 
-    // ---------------------------------------------------------------- gallery
-
     /** @param {HTMLElement} line @param {number} index */
     function fillTiles(line, index) {
       const order = Order.rows();
@@ -180,8 +176,6 @@ const SampleList = (() => {
       );
     }
 
-    // ---------------------------------------------------------------- pictures
-
     // Frames are filled at once if nothing has happened for a moment, else when it is calm again:
     // each step of a drag shows other samples, and would read and decode as many sheets.
     let lastChange = 0;
@@ -208,8 +202,6 @@ const SampleList = (() => {
       if (isCalm) fillPictures();
       else timer = window.setTimeout(fillPictures, CALM);
     }
-
-    // ---------------------------------------------------------------- lines
 
     /** An element that shows one sample. @param {string} selector @param {string} role */
     function sampleElement(selector, role) {
@@ -283,8 +275,6 @@ const SampleList = (() => {
       }
       if (hasChanged) fillPicturesSoon();
     }
-
-    // ---------------------------------------------------------------- keys
 
     /** Arrow keys move through the samples, Enter opens one. @param {KeyboardEvent} event */
     function onKey(event) {

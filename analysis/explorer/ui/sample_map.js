@@ -51,8 +51,6 @@ const SampleMap = (() => {
     /** @type {View | null} */
     let shown = null;
 
-    // ---------------------------------------------------------------- tools
-
     /** @type {Record<string, HTMLElement>} */
     const buttons = {};
     /** @param {string} icon @param {string} title @param {() => void} act */
@@ -90,8 +88,6 @@ const SampleMap = (() => {
       buttons.spin.hidden = camera.turn === null;
       surface.dataset.mode = mode;
     }
-
-    // ---------------------------------------------------------------- drawing
 
     /** Everything, as after a change of the view, colours, zoom or size. */
     function draw() {
@@ -146,8 +142,6 @@ const SampleMap = (() => {
       zoom.extent([[0, 0], [width, height]]);
       draw();
     }).observe(surface);
-
-    // ---------------------------------------------------------------- pointer
 
     /** @type {d3.ZoomBehavior<Element, unknown>} */
     const zoom = d3.zoom();
@@ -270,8 +264,6 @@ const SampleMap = (() => {
       const top = Math.min(camera.height - height - 4, Math.max(4, y - height / 2));
       card.style.transform = `translate(${Math.max(4, left)}px, ${top}px)`;
     }
-
-    // ---------------------------------------------------------------- keys
 
     /** @param {KeyboardEvent} event */
     function onKey(event) {
