@@ -50,11 +50,11 @@ const Figures = (() => {
           `${Format.interval(bin.interval)}, ${bin.n} images`;
         const group = svg('g.figure-bin', { role: 'button' }, [
           svg('title', label),
-          svg('rect', { x: at, y: 8, width: x.bandwidth(), height: bottom - 8 }),
+          svg('rect', { x: at, y: 8, width: x.bandwidth(), height: bottom - 8, fill: '#0000' }),
           bin.interval && svg('line.whisker', { x1: middle, x2: middle, y1: low, y2: high }),
           svg('circle.dot', { cx: middle, cy: mean, r: 5 }),
           svg('text.tick-label', { x: middle, y: bottom + 18 }, range),
-          svg('text.tick-label.faint', { x: middle, y: bottom + 34 }, `n = ${bin.n}`),
+          svg('text.tick-label', { x: middle, y: bottom + 34, opacity: 0.75 }, `n = ${bin.n}`),
         ]);
         Dom.makeButton(group, label, () => act(bin));
         return group;

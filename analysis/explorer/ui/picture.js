@@ -71,7 +71,8 @@ const Picture = (() => {
     const [x, y, width, height] = [left, top, right - left, bottom - top].map(
       (share) => `${100 * share}%`,
     );
-    return svg('svg.outline', svg('rect', { x, y, width, height }));
+    const line = { fill: 'none', stroke: 'var(--on-verdict)', 'stroke-width': 2 };
+    return svg('svg.outline', svg('rect', { x, y, width, height, ...line }));
   }
 
   /** @param {string} color @param {string} label @param {string} [title] */

@@ -121,9 +121,9 @@ const Plots = (() => {
   /** A bar from the middle of its cell to the left or right. @param {number} effect in [-1, 1] */
   function effectBar(effect) {
     const length = Math.min(Math.abs(effect), 1) * 50;
-    const x = percent(effect < 0 ? 50 - length : 50);
+    const [kind, x] = effect < 0 ? ['less', percent(50 - length)] : ['more', '50%'];
     return svg('svg.effect', { width: 90, height: 16, 'aria-hidden': 'true' }, [
-      svg(`rect.${effect < 0 ? 'less' : 'more'}`, { x, y: 4, width: percent(length), height: 8 }),
+      svg('rect', { x, y: 4, width: percent(length), height: 8, fill: `var(--${kind})` }),
       svg('line.reference-line', { x1: '50%', x2: '50%', y1: 1, y2: 15 }),
     ]);
   }

@@ -120,7 +120,7 @@ const SampleList = (() => {
               title: [label, unit, description].filter(Boolean).join(' · '),
               'data-sort': name,
               onclick: () => State.setSort(name, descending),
-            }, [h('span.cut', label), sorted && h('i', sort.descending ? '↓' : '↑')]),
+            }, [h('span.cut', label), sorted && h('span', sort.descending ? '↓' : '↑')]),
           );
         }),
       );
