@@ -16,13 +16,11 @@ const Findings = (() => {
     heatmaps: HeatMaps,
   };
 
-  const tabs = h(
-    'div.segments.line.panel',
-    { role: 'radiogroup', 'aria-label': 'Findings' },
+  const tabs = h('div.segments.line.panel', { role: 'radiogroup', 'aria-label': 'Findings' }, [
     Object.keys(SECTIONS).map((key) =>
       h('button', { role: 'radio', 'data-section': key, onclick: () => choose(key) }),
     ),
-  );
+  ]);
   const content = h('div.findings-content');
 
   function chosen() {

@@ -179,11 +179,9 @@ const Review = (() => {
         ]),
       )),
       h('div.line', [
-        h(
-          'button.button.primary',
-          { id: 'export-decisions', onclick: exportFile },
+        h('button.button.primary', { id: 'export-decisions', onclick: exportFile }, [
           'Export exclude.json',
-        ),
+        ]),
         h('button.button', { onclick: () => file.click() }, 'Import …'),
         file,
         Dom.link('Delete all', clear),

@@ -68,8 +68,6 @@ const Sample = (() => {
     ]),
     facts,
   ]);
-  panel.tabIndex = -1;
-  panel.setAttribute('role', 'dialog');
   panel.append(
     h('header.head.line', previous, next, h('div.grow', title, where), reason, exclude, close),
     body,
@@ -216,15 +214,13 @@ const Sample = (() => {
         Decisions.reasonOf(region),
       ]),
       Object.entries(verdicts).map(([name, title]) =>
-        h(
-          `button.button.verdict.${name}`,
-          {
-            'aria-pressed': String(verdict === name),
-            title,
-            onclick: () => Decisions.judge(region, verdict === name ? null : name),
-          },
+        h(`button.button.verdict.${name}`, {
+          'aria-pressed': String(verdict === name),
+          title,
+          onclick: () => Decisions.judge(region, verdict === name ? null : name),
+        }, [
           name,
-        ),
+        ]),
       ),
     ]);
   }

@@ -77,11 +77,9 @@ const Figures = (() => {
         d: d3.line()(rows.map((row, index) => [x(index), y(row[name])])),
       }),
       rows.map((row, index) =>
-        svg(
-          `circle.layer-${name}`,
-          { cx: x(index), cy: y(row[name]), r: 3 },
+        svg(`circle.layer-${name}`, { cx: x(index), cy: y(row[name]), r: 3 }, [
           svg('title', `${row.layer}: ${label} ${Format.short(row[name])}`),
-        ),
+        ]),
       ),
     ];
     return figure(height, 'img', 'Agreement of both networks, layer by layer', [

@@ -71,11 +71,9 @@ const Plots = (() => {
     const heads = columns.map((column) =>
       h('th', { scope: 'col', class: kind(column), title: column.title }, column.head),
     );
-    const axis = svg(
-      'svg.interval-axis',
-      { width: '100%', height: 16, 'aria-hidden': 'true' },
+    const axis = svg('svg.interval-axis', { width: '100%', height: 16, 'aria-hidden': 'true' }, [
       ticks.map((tick) => svg('text.tick-label', { x: percent(scale(tick)), y: 11 }, format(tick))),
-    );
+    ]);
     const last = h('th.plotted', { scope: 'col' }, plot.head, axis);
     return h(
       'div.scroll-x.panel',

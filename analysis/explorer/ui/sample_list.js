@@ -109,19 +109,17 @@ const SampleList = (() => {
           const sorted = sort.column === name;
           const descending = sorted ? !sort.descending : kind === 'number';
           const direction = sort.descending ? 'descending' : 'ascending';
-          return h(
-            'span',
-            {
-              role: 'columnheader',
-              class: kind === 'number' ? 'number' : null,
-              'aria-sort': sorted ? direction : 'none',
-            },
+          return h('span', {
+            role: 'columnheader',
+            class: kind === 'number' ? 'number' : null,
+            'aria-sort': sorted ? direction : 'none',
+          }, [
             h('button.muted.flex', {
               title: [label, unit, description].filter(Boolean).join(' · '),
               'data-sort': name,
               onclick: () => State.setSort(name, descending),
             }, [h('span.cut', label), sorted && h('span', sort.descending ? '↓' : '↑')]),
-          );
+          ]);
         }),
       );
     }
