@@ -72,12 +72,8 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
     first = first or next(iter(views))
     if first not in views:
         raise ValueError(f'There is no analysis {first!r}; there are {", ".join(views)}.')
-    newest = max(
-        path.stat().st_mtime
-        for view in views.values()
-        for path in view.folder.iterdir()
-        if path.is_file()
-    )
+    files = [path for view in views.values() for path in view.folder.iterdir() if path.is_file()]
+    newest = max(path.stat().st_mtime for path in files)
     if other:
         for view in find_views(other):
             views[f'{re.sub("[^A-Za-z0-9_-]+", "-", names[other])}-{view.folder.name}'] = view

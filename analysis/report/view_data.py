@@ -114,10 +114,7 @@ def _pictures(view: View, found: Pictures) -> dict[str, Any]:
 
 
 def _heat_maps(
-    found: SaliencyMaps,
-    details: dict[str, Any],
-    label: np.ndarray | None,
-    clusters: list[dict[str, Any]],
+    found: SaliencyMaps, details: dict[str, Any], label: np.ndarray | None, clusters: list[Any]
 ) -> dict[str, bytes]:
     """Draws heat-maps of evidence for a class, the loss or a cluster; returns WebP files by path.
 
