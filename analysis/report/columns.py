@@ -80,14 +80,11 @@ def of_samples(table: pyarrow.Table) -> Iterator[dict[str, Any]]:
 
 def of_clusters(found: Clusters) -> Iterator[dict[str, Any]]:
     """The cluster of each image, by k-means and by HDBSCAN."""
+    about, dense = 'k-means cluster of the embeddings', found.density
+    about_dense = 'HDBSCAN cluster of the embeddings; none in sparse regions'
     for name, description, label, entries in (
-        ('cluster', 'k-means cluster of the embeddings', found.label, found.clusters),
-        (
-            'density_cluster',
-            'HDBSCAN cluster of the embeddings; none in sparse regions',
-            found.density_label,
-            found.density.clusters,
-        ),
+        ('cluster', about, found.label, found.clusters),
+        ('density_cluster', about_dense, found.density_label, dense.clusters),
     ):
         # Numbered, as two clusters may have the same name.
         categories = [f'{k}: {entry.name}' for k, entry in enumerate(entries)]

@@ -37,7 +37,7 @@ class Contents:
     Attributes:
       manifest: for JSON, which views and comparisons there are.
       views: by name.
-      comparisons: for JSON, each with this, other (names of views), name, rows and result.
+      comparisons: for JSON, in the manifest's order: results, with `rows` of the common images.
     """
 
     manifest: dict[str, Any]
@@ -72,12 +72,8 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
     first = first or next(iter(views))
     if first not in views:
         raise ValueError(f'There is no analysis {first!r}; there are {", ".join(views)}.')
-    newest = max(
-        path.stat().st_mtime
-        for view in views.values()
-        for path in view.folder.iterdir()
-        if path.is_file()
-    )
+    files = [path for view in views.values() for path in view.folder.iterdir() if path.is_file()]
+    newest = max(path.stat().st_mtime for path in files)
     if other:
         for view in find_views(other):
             views[f'{re.sub("[^A-Za-z0-9_-]+", "-", names[other])}-{view.folder.name}'] = view
@@ -91,7 +87,7 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
             pieces=[{'key': f'{piece}/{name}', 'file': f'{piece}.js'} for piece in there],
         )
         shown[name] = Shown(view, pieces)
-    comparisons = _comparisons(views, other) if other else []
+    comparisons = dict(_comparisons(views, other)) if other else {}
     chosen = views[first]
     colors = overlays.colorize(np.arange(len(chosen.class_names)))
     manifest = {
@@ -99,10 +95,7 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
         'title': f'{names[workdir]}: {", ".join(chosen.class_names[1:])}',
         'run': names[workdir],
         'views': [
-            {
-                key: each.pieces.view[key]
-                for key in ('name', 'run', 'run_name', 'split', 'step', 'n')
-            }
+            {key: each.pieces.view[key] for key in 'name run run_name split step n'.split()}
             for each in shown.values()
         ],
         'default': first,
@@ -112,18 +105,18 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
         # Of the artifacts, so that the same artifacts make the same report.
         'created': datetime.datetime.fromtimestamp(int(newest), datetime.UTC).isoformat(),
         'compare': [
-            {key: comparison[key] for key in ('this', 'other', 'name')}
-            | {'file': f'compare-{i}.js'}
-            for i, comparison in enumerate(comparisons)
+            {'this': this, 'other': that, 'name': f'{this} and {that}', 'file': f'compare-{i}.js'}
+            for i, (this, that) in enumerate(comparisons)
         ],
         'single_file': False,
     }
-    return Contents(manifest, shown, comparisons)
+    return Contents(manifest, shown, list(comparisons.values()))
 
 
-def _comparisons(views: dict[str, View], other: pathlib.Path) -> list[dict[str, Any]]:
-    """Comparisons with views of the other run, with the rows of the images that both have."""
-    result = []
+def _comparisons(
+    views: dict[str, View], other: pathlib.Path
+) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """(names of two views, comparison) for views of the other run."""
     for name, this in views.items():
         for other_name, that in views.items():
             if this.workdir == other or that.workdir != other or this.split != that.split:
@@ -136,19 +129,11 @@ def _comparisons(views: dict[str, View], other: pathlib.Path) -> list[dict[str, 
             # As given to this command: the runs may have been moved since.
             for side, view in (('this', this), ('other', that)):
                 content[side] |= {'workdir': str(view.workdir)}
-            result.append(
-                {
-                    'this': name,
-                    'other': other_name,
-                    'name': f'{name} and {other_name}',
-                    'rows': {
-                        side: encode(numbers.astype(np.int32))
-                        for side, numbers in zip(('this', 'other'), rows, strict=True)
-                    },
-                    'result': content,
-                }
-            )
-    return result
+            content['rows'] = {
+                side: encode(numbers.astype(np.int32))
+                for side, numbers in zip(('this', 'other'), rows, strict=True)
+            }
+            yield (name, other_name), content
 
 
 def scripts(contents: Contents) -> Iterator[tuple[str, str]]:
@@ -162,10 +147,8 @@ def scripts(contents: Contents) -> Iterator[tuple[str, str]]:
             yield f'{name}/similar.js', view_data.to_script(f'similar/{name}', content)
         if pieces.findings:
             yield f'{name}/findings.js', view_data.to_script(f'findings/{name}', pieces.findings)
-    for i, comparison in enumerate(contents.comparisons):
-        content = {**comparison['result'], 'rows': comparison['rows']}
-        key = f'compare/{comparison["name"]}'
-        yield f'compare-{i}.js', view_data.to_script(key, content)
+    for entry, content in zip(contents.manifest['compare'], contents.comparisons, strict=True):
+        yield entry['file'], view_data.to_script(f'compare/{entry["name"]}', content)
 
 
 def detail_files(paths: dict[str, Any]) -> list[str]:

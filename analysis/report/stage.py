@@ -3,10 +3,10 @@
     python -m analysis.report --workdir runs/person_car
     python -m analysis.report --workdir runs/person_car --other runs/vehicle --single_file
 
-Reads the artifacts of all splits and steps that were analysed, and neither the network nor the
-images. `samples` is needed; the report shows whatever else exists, above all `pictures`,
-`similarity_map` and `clusters`. With --other, the analyses of another run can be chosen too, and if
-python -m analysis.compare was run, both models are compared.
+Reads only the artifacts of the splits and steps that were analysed; it needs neither the network
+nor the images. The artifact `samples` is required. The report also shows the others that exist;
+`pictures`, `similarity_map` and `clusters` matter most. --other adds the analyses of another run.
+If python -m analysis.compare was run on both, the report compares the two models.
 
 Writes <workdir>/report/ (--output), whose index.html opens in any browser without a server or a
 network and requests nothing outside its folder. An older report is replaced; another folder that is
@@ -60,24 +60,25 @@ def _fill(folder: pathlib.Path, contents: Contents) -> dict[str, int]:
     shutil.copytree(SOURCES, folder / 'explorer', ignore=copied)
     shutil.copyfile(SOURCES / 'index.html', folder / 'index.html')
     sizes = dict.fromkeys(('data', 'thumbnails', 'details'), 0)
-    for path, text in contents_lib.scripts(contents):
+
+    def write(part: str, path: str, source: bytes | pathlib.Path) -> None:
         target = folder / 'data' / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        sizes['data'] += len(text)
+        if isinstance(source, bytes):
+            target.write_bytes(source)
+        elif source.is_file():
+            shutil.copyfile(source, target)
+        else:
+            raise ValueError(f'{source} is missing: run python -m analysis.pictures --force.')
+        sizes[part] += target.stat().st_size
+
+    for path, text in contents_lib.scripts(contents):
+        write('data', path, text.encode())
     for name, shown in contents.views.items():
         files = list(contents_lib.picture_files(shown))
         for path, source in tqdm(files, desc=f'pictures of {name}', unit='file'):
-            target = folder / 'data' / name / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(source, bytes):
-                target.write_bytes(source)
-            elif source.is_file():
-                shutil.copyfile(source, target)
-            else:
-                raise ValueError(f'{source} is missing: run python -m analysis.pictures --force.')
             part = 'thumbnails' if path.startswith('sheets/') else 'details'
-            sizes[part] += target.stat().st_size
+            write(part, f'{name}/{path}', source)
     return sizes
 
 
@@ -99,9 +100,13 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         if arguments.parquet:
             for name, shown in contents.views.items():
                 parquet.write_table(export.to_table(shown.view), output / f'samples-{name}.parquet')
+    views = [shown.pieces.view for shown in contents.views.values()]
     rows = [
-        (name, view['split'], str(view['step']), str(view['n']), ', '.join(view['missing']) or '–')
-        for name, view in ((name, shown.pieces.view) for name, shown in contents.views.items())
+        (
+            *(str(view[key]) for key in ('name', 'split', 'step', 'n')),
+            ', '.join(view['missing']) or '–',
+        )
+        for view in views
     ]
     print(markdown.table(('view', 'split', 'step', 'images', 'stages not run'), rows))
     page = output if arguments.single_file else output / 'index.html'
@@ -120,15 +125,16 @@ def main(argv: list[str] | None = None) -> int:
         '--other', type=pathlib.Path, metavar='WORKDIR', help='another run to show beside it'
     )
     parser.add_argument(
-        '--first', default='', metavar='SPLIT-STEP', help='view to begin with; default: val, newest'
+        '--first', default='', metavar='SPLIT-STEP', help='first view; default: newest of val'
     )
     parser.add_argument(
-        '--output', type=pathlib.Path, help='folder, or file; default: report in the run directory'
+        '--output', type=pathlib.Path, help='folder or file; default: report in the run directory'
     )
-    parser.add_argument('--single_file', action='store_true', help='write one file, to be mailed')
+    parser.add_argument('--single_file', action='store_true', help='write one file, for e-mail')
     parser.add_argument(
-        '--megabytes', type=float, default=20, help='of a single file; default: %(default)s'
-    )
+        '--megabytes', type=float, default=20,
+        help='maximum size of the single file; default: %(default)s',
+    )  # fmt: skip
     parser.add_argument('--parquet', action='store_true', help='also write tables of the samples')
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     return run_command(parser.parse_args(argv), _run)

@@ -28,7 +28,7 @@ from analysis.pictures import schema as pictures
 from analysis.pictures.schema import Pictures
 from analysis.report import columns
 from analysis.report.columns import encode
-from analysis.saliency.schema import MAPS, Explained, Saliency, SaliencyMaps
+from analysis.saliency.schema import MAPS, Saliency, SaliencyMaps
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Similar
 from analysis.similarity_map.schema import SimilarityMap
@@ -82,20 +82,14 @@ def _regions(view: View, found: LabelIssues) -> list[dict[str, Any]]:
     size = view.config.data.image_size
     rows = found.regions.to_pylist()
     rows.sort(key=lambda row: (-row['score'], row['row']))
-    kept = (
-        'row', 'kind', 'score', 'given', 'suggested', 'confidence', 'area', 'annotation_id'
-    )  # fmt: skip
+    kept = 'row kind score given suggested confidence area annotation_id'.split()
     regions = []
     for region in rows[:MOST_REGIONS]:
         mask = mask_utils.decode({'size': [size, size], 'counts': region['rle']})
         data = base64.b64encode(images.encode(images.draw_outline(mask))).decode()
-        regions.append(
-            {
-                **{key: region[key] for key in kept},
-                'box': [region[side] for side in ('left', 'top', 'right', 'bottom')],
-                'mask': f'data:image/webp;base64,{data}',
-            }
-        )
+        regions.append({key: region[key] for key in kept})
+        regions[-1]['box'] = [region[side] for side in ('left', 'top', 'right', 'bottom')]
+        regions[-1]['mask'] = f'data:image/webp;base64,{data}'
     return regions
 
 
@@ -110,9 +104,8 @@ def _pictures(view: View, found: Pictures) -> dict[str, Any]:
         {kind: pictures.sheet_path(number, kind) for kind in pictures.SHEET_KINDS}
         for number in range(found.num_sheets)
     ]
-    kept = {key: getattr(found, key) for key in ('thumb_size', 'columns', 'per_sheet')}
     return {
-        **kept,
+        **{key: getattr(found, key) for key in ('thumb_size', 'columns', 'per_sheet')},
         'sheets': sheets,
         'details': details,
         'error_colors': found.error_colors,
@@ -120,70 +113,55 @@ def _pictures(view: View, found: Pictures) -> dict[str, Any]:
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class HeatMaps:
-    """Heat-maps of evidence for a class, the loss or a cluster.
-
-    Attributes:
-      rows: by row the paths by target.
-      clusters: by cluster a path.
-      files: WebP files by path.
-    """
-
-    rows: dict[int, dict[str, str]]
-    clusters: dict[int, str]
-    files: dict[str, bytes]
-
-
-def heat_maps(found: SaliencyMaps, details: tuple[int, ...], label: np.ndarray | None) -> HeatMaps:
-    """Draws the heat-maps of some rows.
+def _heat_maps(
+    found: SaliencyMaps, details: dict[str, Any], label: np.ndarray | None, clusters: list[Any]
+) -> dict[str, bytes]:
+    """Draws heat-maps of evidence for a class, the loss or a cluster; returns WebP files by path.
 
     Args:
       found: maps of all images.
-      details: rows that get them.
+      details: large pictures by row; each gets the paths of its heat-maps by target.
       label: clusters as they are now, `[N]`. If the maps are of older ones, none are drawn of
         clusters.
+      clusters: by label; each gets the path of its heat-map.
     """
     targets = list(found.targets)
     if label is None or not np.array_equal(label, found.cluster):
         targets = [target for target in targets if target != 'cluster']  # always the last
-    result = HeatMaps({}, {}, {})
-    for row in details:
-        mine = result.rows[row] = {}
+    files = {}
+    for row, paths in details.items():
+        paths['saliency'] = {}
         for t, target in enumerate(targets):
-            if np.isfinite(found.score[row, t]):
+            if np.isfinite(found.score[int(row), t]):
                 # Clusters are explained by the deep encoder, classes by the end of the decoder.
                 layer = DEEP if target == 'cluster' else FINE
-                cells = found.layer_maps[layer][row, t]
-                mine[target] = f'saliency/{row}-{t}.webp'
-                result.files[mine[target]] = images.encode(images.color_evidence(cells))
+                cells = found.layer_maps[layer][int(row), t]
+                path = paths['saliency'][target] = f'saliency/{row}-{t}.webp'
+                files[path] = images.encode(images.color_evidence(cells))
     if label is not None and 'cluster' in targets:
         maps = found.layer_maps[DEEP][:, targets.index('cluster')]
         for k in range(label.max() + 1):
-            result.clusters[k] = f'clusters/{k}.webp'
+            path = clusters[k]['heat_map'] = f'clusters/{k}.webp'
             mean = maps[label == k].mean(0, dtype=np.float64)
-            result.files[result.clusters[k]] = images.encode(images.color_evidence(mean))
-    return result
+            files[path] = images.encode(images.color_evidence(mean))
+    return files
 
 
 def _short_saliency(found: Saliency) -> dict[str, Any]:
     """Areas under deletion and insertion curves, and energies, with their intervals."""
-
-    def areas(explained: Explained) -> dict[str, Any]:
-        methods = {
-            name: {
-                how: {key: msgspec.to_builtins(getattr(part, key)) for key in ('area', 'gain_over')}
-                for how, part in (('deletion', each.deletion), ('insertion', each.insertion))
+    plain = storage.to_json(found)
+    result = {'energy': plain['energy']}
+    for kind, explained in (('class', plain['classes']), ('cluster', plain['clusters'])):
+        if explained:
+            methods = {
+                name: {
+                    curve: {key: each[curve][key] for key in ('area', 'gain_over')}
+                    for curve in ('deletion', 'insertion')
+                }
+                for name, each in explained['methods'].items()
             }
-            for name, each in explained.methods.items()
-        }
-        return {'images': explained.images, 'methods': methods}
-
-    kinds = {'class': found.classes, 'cluster': found.clusters}
-    return {
-        'energy': msgspec.to_builtins(found.energy),
-        **{kind: areas(explained) for kind, explained in kinds.items() if explained},
-    }
+            result[kind] = {'images': explained['images'], 'methods': methods}
+    return result
 
 
 def read_view(view: View) -> Pieces:
@@ -214,10 +192,10 @@ def read_view(view: View) -> Pieces:
     near, label, files = None, None, {}
     if shown := read(Pictures):
         page['pictures'] = _pictures(view, shown)
-    if maps := read(SimilarityMap):
-        page |= {'map_2d': encode(maps.map_2d), 'map_3d': encode(maps.map_3d)}
+    if near_map := read(SimilarityMap):
+        page |= {'map_2d': encode(near_map.map_2d), 'map_3d': encode(near_map.map_3d)}
         page['map_quality'] = {
-            key: [getattr(quality, key) for quality in maps.maps]
+            key: [getattr(quality, key) for quality in near_map.maps]
             for key in ('trustworthiness', 'recall')
         }
     if clusters := read(Clusters):
@@ -240,18 +218,13 @@ def read_view(view: View) -> Pieces:
         findings['associations'] = found
     pooled = artifacts.exists(view, confusion.Confusion, confusion.POOLED)
     if confused := read(confusion.Confusion, confusion.POOLED if pooled else ''):
-        findings['confusion'] = {
-            **storage.to_json(confused), 'pooled': len(confused.pooled)
-        }  # fmt: skip
+        findings['confusion'] = storage.to_json(confused) | {'pooled': len(confused.pooled)}
     if saliency := read(Saliency):
         findings['saliency'] = _short_saliency(saliency)
         if shown:
-            made = heat_maps(artifacts.load(view, SaliencyMaps, MAPS), shown.details, label)
-            files = made.files
-            for row, paths in made.rows.items():
-                page['pictures']['details'][str(row)]['saliency'] = paths
-            for k, path in made.clusters.items():
-                findings['clusters'][k]['heat_map'] = path
+            maps = artifacts.load(view, SaliencyMaps, MAPS)
+            details = page['pictures']['details']
+            files = _heat_maps(maps, details, label, findings.get('clusters', []))
             page['pictures']['scales']['saliency'] = {
                 'colors': [palette.AGAINST, 'transparent', palette.FOR],
                 'low': -1,

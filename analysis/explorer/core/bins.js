@@ -38,15 +38,10 @@ const Bins = (() => {
   }
 
   /** @param {Column} column */
-  function numberBins({ values }) {
-    let [low, high, whole] = [Infinity, -Infinity, true];
-    for (let row = 0; row < values.length; row++) {
-      const value = values[row];
-      if (value < low) low = value;
-      if (value > high) high = value;
-      if (value === value && value !== Math.floor(value)) whole = false;
-    }
-    if (low > high) low = high = 0;
+  function numberBins(column) {
+    const { values } = column;
+    const [low = 0, high = 0] = d3.extent(/** @type {number[]} */ (values));
+    const whole = Format.isWhole(column);
     const [, most] = Statistics.percentiles(values, [0, 0.99]);
     const open = high - low > 3 * (most - low) && most > low;
     const top = open ? most : high;

@@ -5,8 +5,8 @@
 // missing values. Numbers get viridis, without the end that is lost against the background.
 
 const Colors = (() => {
-  const SHOWN = 8; // categories with a color of their own
-  const STEPS = 64; // colors of numbers
+  const SHOWN = 8; // categories with a colour of their own
+  const STEPS = 64; // colours of numbers
   const SIZES = 8; // sizes of dots
   /** @type {Map<string, string>} */
   const known = new Map();
@@ -16,9 +16,12 @@ const Colors = (() => {
     const root = document.documentElement;
     const key = `${root.dataset.theme} ${name}`;
     // Kept, since asking makes the browser compute all styles.
-    const value = known.get(key) ?? getComputedStyle(root).getPropertyValue(name).trim();
-    known.set(key, value);
-    return value;
+    if (!known.has(key)) {
+      const text = getComputedStyle(root).getPropertyValue(name).trim();
+      const [, light, dark] = /^light-dark\((.*), (.*)\)$/.exec(text) ?? [text, text, text];
+      known.set(key, root.dataset.theme === 'dark' ? dark : light);
+    }
+    return known.get(key) ?? '';
   }
 
   /** @param {View} view @param {string} name @returns {Scale} */

@@ -18,11 +18,7 @@ const Data = (() => {
 
   /** @type {Record<string, any>} */
   const arrays = {
-    float32: Float32Array,
-    float64: Float64Array,
-    int32: Int32Array,
-    uint32: Uint32Array,
-    uint16: Uint16Array,
+    float32: Float32Array, float64: Float64Array, int32: Int32Array, uint16: Uint16Array,
     uint8: Uint8Array,
   };
 
@@ -69,9 +65,8 @@ const Data = (() => {
   function decode({ dtype, shape, base64, missing }) {
     const codes = new arrays[dtype](bytesOf(base64).buffer);
     if (missing === undefined) return Object.assign(codes, { shape });
-    const array = new Float32Array(codes.length);
-    for (let i = 0; i < codes.length; i++) array[i] = codes[i] === missing ? NaN : codes[i];
-    return Object.assign(array, { shape });
+    const values = Float32Array.from(codes, (code) => (code === missing ? NaN : code));
+    return Object.assign(values, { shape });
   }
 
   /** Values are decoded when they are first read. @param {any} description @returns {Column} */

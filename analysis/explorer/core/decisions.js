@@ -6,17 +6,16 @@
 
 const Decisions = (() => {
   const SCHEMA_VERSION = 1; // of exclude.json, as analysis/label_issues writes it
-  const NAMES = ['exclude', 'accept', 'reject'];
   const VERDICTS = ['accept', 'reject'];
+  const NAMES = ['exclude', ...VERDICTS];
+  const BLANK = { exclude: false, reason: '', kind: null, score: null };
   const MISSING = 65535;
 
-  /**
-   * The decision on an image. `regions` has verdicts by key of a region (see regionKey): 'accept'
+  /** The decision on an image. `regions` has verdicts by key of a region (see regionKey): 'accept'
    * if the label is wrong, 'reject' if it is correct. `kind` and `score` are those of the label
    * issue behind the decision.
    * @typedef {{ exclude: boolean, reason: string, kind: string | null, score: number | null,
-   *   regions: Record<string, string> }} Decision
-   */
+   *   regions: Record<string, string> }} Decision */
 
   /** @type {Map<number, Decision>} */
   let decisions = new Map(); // by image id
@@ -56,8 +55,6 @@ const Decisions = (() => {
       if (decision) yield /** @type {[number, Decision]} */ ([Number(id), decision]);
     }
   }
-
-  // ---------------------------------------------------------------- storage
 
   function read() {
     decisions = new Map();
@@ -120,8 +117,6 @@ const Decisions = (() => {
     show();
   });
 
-  // ---------------------------------------------------------------- single images
-
   /** @param {number} row */
   const idOf = (row) => Number(State.view.values('image_id')[row]);
 
@@ -132,8 +127,7 @@ const Decisions = (() => {
    * @param {number} row @param {boolean} exclude
    * @param {Partial<Decision>} [because] reason, kind, score; those left out stay as they are */
   function exclude(row, exclude, because = {}) {
-    const nothing = { reason: '', kind: null, score: null };
-    change(row, (entry) => Object.assign(entry, exclude ? because : nothing, { exclude }));
+    change(row, (entry) => Object.assign(entry, exclude ? because : BLANK, { exclude }));
   }
 
   /** @param {Region} region @param {string | null} verdict null takes it back */
@@ -150,13 +144,7 @@ const Decisions = (() => {
 
   /** @param {number} row @param {(entry: Decision) => void} edit */
   function change(row, edit) {
-    const entry = structuredClone(of(row)) ?? {
-      exclude: false,
-      reason: '',
-      kind: null,
-      score: null,
-      regions: {},
-    };
+    const entry = structuredClone(of(row)) ?? { ...BLANK, regions: {} };
     edit(entry);
     if (summary(entry)) decisions.set(idOf(row), entry);
     else decisions.delete(idOf(row));
@@ -174,21 +162,15 @@ const Decisions = (() => {
   /** Why a region is suspicious, in the words of analysis/label_issues. @param {Region} region */
   function reasonOf({ kind, area, given, suggested, annotation_id: annotation }) {
     const place = `${area.toFixed(1)} % of the image`;
-    switch (kind) {
-      case 'missing instance':
-        return `${suggested} seen in ${place} where ${given} is labelled`;
-      case 'sloppy outline':
-        return `outline of annotation ${annotation} (${given}, ${place})`;
-      case 'ambiguous':
-        return `the network is undecided on ${place}`;
-      default:
-        return (
-          `annotation ${annotation} (${place}) is labelled ${given} and looks like ` + suggested
-        );
-    }
+    /** @type {Record<string, string>} */
+    const reasons = {
+      'missing instance': `${suggested} seen in ${place} where ${given} is labelled`,
+      'sloppy outline': `outline of annotation ${annotation} (${given}, ${place})`,
+      ambiguous: `the network is undecided on ${place}`,
+    };
+    const other = `annotation ${annotation} (${place}) is labelled ${given} and looks like`;
+    return reasons[kind] ?? `${other} ${suggested}`;
   }
-
-  // ---------------------------------------------------------------- all images
 
   /** How many images have each decision. @returns {Record<string, number>} */
   function counts() {
@@ -247,11 +229,11 @@ const Decisions = (() => {
     if (wrong !== undefined) throw new Error(`${String(wrong).slice(0, 40)} is not an image id.`);
     const images = Array.isArray(file.images) ? file.images : [];
     const reasons = new Map(images.map((/** @type {any} */ image) => [image?.image_id, image]));
-    const found = new Map();
-    for (const id of file.ids) {
-      found.set(id, cleaned({ ...reasons.get(id), regions: {}, exclude: true }));
-    }
-    for (const [id, entry] of known(file.decisions)) found.set(id, entry);
+    const entries = file.ids.map((/** @type {number} */ id) => [
+      id,
+      cleaned({ ...reasons.get(id), regions: {}, exclude: true }),
+    ]);
+    const found = new Map([...entries, ...known(file.decisions)]);
     for (const [id, entry] of found) decisions.set(id, entry);
     changed();
     return found.size;

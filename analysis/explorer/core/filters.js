@@ -25,9 +25,7 @@ const Filters = (() => {
 
   /** How many rows pass all filters. */
   function passing() {
-    let count = 0;
-    for (let row = 0; row < filters.mask.length; row++) if (filters.mask[row] === 0) count++;
-    return count;
+    return d3.sum(filters.mask, (bits) => Number(bits === 0));
   }
 
   /** The bit of a filter as a mask, 0 if it is not set. @param {string} id */
@@ -106,8 +104,6 @@ const Filters = (() => {
     Events.emit('filters');
   }
 
-  // ---------------------------------------------------------------- tests
-
   // A link may contain anything: a filter needs what belongs to its kind.
   /** @type {Record<string, (filter: Filter) => boolean>} */
   const complete = {
@@ -149,8 +145,8 @@ const Filters = (() => {
     const position = Geometry.projection(view, turn);
     return (row) => {
       const [x, y] = position(row);
-      if (x < left || x > right || y < low || y > high) return false;
-      return d3.polygonContains(points, [x, y]);
+      const isNear = x >= left && x <= right && y >= low && y <= high;
+      return isNear && d3.polygonContains(points, [x, y]);
     };
   }
 
@@ -175,8 +171,6 @@ const Filters = (() => {
     return (row) => tests.some((test) => test(row));
   }
 
-  // ---------------------------------------------------------------- text
-
   /** @param {Filter} filter */
   function describe({ kind, column: name, low = 0, high = 0, values = [], rows, label, text }) {
     if (kind === 'search') return `“${text}”`;
@@ -188,8 +182,8 @@ const Filters = (() => {
     if (kind === 'range') {
       return `${column.label} ${low === high ? '= ' : ''}${Format.range(low, high, format)}`;
     }
-    const shown = values.slice(0, 3).map(format).join(', ');
-    return `${column.label}: ${shown}${values.length > 3 ? ` and ${values.length - 3} more` : ''}`;
+    const more = values.length > 3 ? ` and ${values.length - 3} more` : '';
+    return `${column.label}: ${values.slice(0, 3).map(format).join(', ')}${more}`;
   }
 
   return Object.assign(filters, {

@@ -66,5 +66,7 @@ const Format = (() => {
       .replace(/^num\b/, 'number of');
   }
 
-  return { count, short, signed, percent, probability, interval, range, value, label };
+  return {
+    count, short, signed, percent, probability, interval, range, isWhole, value, label,
+  };
 })();

@@ -65,10 +65,8 @@ const Link = (() => {
     }
   }
 
-  /**
-   * Restores the state in the fragment. Names that do not exist are ignored, since a link may be
-   * older than the report.
-   */
+  /** Restores the state in the fragment. Names that do not exist are ignored, since a link may be
+   * older than the report. */
   async function restore() {
     const state = new URLSearchParams(location.hash.slice(1));
     const { views, default: first } = State.manifest;

@@ -1,5 +1,5 @@
 'use strict';
-/* global Filters, State */
+/* global d3, Filters, State */
 // The order of samples, as the table is sorted.
 
 const Order = (() => {
@@ -13,30 +13,22 @@ const Order = (() => {
     if (last?.view === view && last.sort === sort && last.version === version) return last.rows;
     const column = /** @type {Column} */ (view.column(sort.column));
     const { sorted, present } = (column.cache.order ??= ascending(view, column));
-    const result = new Int32Array(Filters.passing());
-    let count = 0;
-    const take = (/** @type {number} */ row) => {
-      if (mask[row] === 0) result[count++] = row;
-    };
-    if (sort.descending) for (let i = present - 1; i >= 0; i--) take(sorted[i]);
-    else for (let i = 0; i < present; i++) take(sorted[i]);
-    for (let i = present; i < sorted.length; i++) take(sorted[i]);
-    last = { view, sort, version, rows: result };
-    return result;
+    const all = Int32Array.from(sorted);
+    if (sort.descending) all.subarray(0, present).reverse();
+    last = { view, sort, version, rows: all.filter((row) => mask[row] === 0) };
+    return last.rows;
   }
 
   /** All rows in ascending order, and how many have a value.
    * @param {View} view @param {Column} column */
   function ascending(view, { name, kind, values }) {
-    const missing = Int32Array.from({ length: view.n }, (_, row) => row);
-    const there = missing.filter((row) => view.value(name, row) !== null);
+    const isMissing = (/** @type {number} */ row) => view.value(name, row) === null;
+    const rows = d3.range(view.n);
+    const there = rows.filter((row) => !isMissing(row));
     const { compare } = new Intl.Collator(undefined, { numeric: true });
-    if (kind === 'text') there.sort((a, b) => compare(values[a], values[b]) || a - b);
-    else there.sort((a, b) => values[a] - values[b] || a - b);
-    const sorted = new Int32Array(view.n);
-    sorted.set(there);
-    sorted.set(missing.filter((row) => view.value(name, row) === null), there.length);
-    return { sorted, present: there.length };
+    if (kind === 'text') there.sort((a, b) => compare(values[a], values[b]));
+    else there.sort((a, b) => values[a] - values[b]);
+    return { sorted: [...there, ...rows.filter(isMissing)], present: there.length };
   }
 
   return { rows };

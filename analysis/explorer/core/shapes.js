@@ -57,22 +57,13 @@
  */
 
 /**
- * The piece `view`: one checkpoint on one split.
- * @typedef {object} ViewPiece
- * @property {number} n  number of samples
- * @property {string} run  its directory
- * @property {string} [run_name]
- * @property {string} split
- * @property {number} step
- * @property {string} fingerprint  of the data set
- * @property {string[]} class_names  background first
- * @property {string[]} [class_colors]
- * @property {Decoded} [map_2d]
- * @property {Decoded} [map_3d]
- * @property {{ trustworthiness: number[] }} [map_quality]
- * @property {Pictures} [pictures]
- * @property {{ key: string, file: string }[]} [pieces]
- * @property {{ index: Decoded, distance: Decoded }} [similar]
+ * The piece `view`: one checkpoint on one split. `n` is the number of samples, `run` the directory
+ * of the run, `fingerprint` that of the data set; `class_names` begin with the background.
+ * @typedef {{ n: number, run: string, run_name?: string, split: string, step: number,
+ *   fingerprint: string, class_names: string[], class_colors?: string[], pictures?: Pictures,
+ *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
+ *   similar?: { index: Decoded, distance: Decoded },
+ *   pieces?: { key: string, file: string }[] }} ViewPiece
  *
  * A view as the page uses it; findings are there once `loaded` is true.
  * @typedef {ViewPiece & Findings & ViewMethods & { name: string, columns: Column[],
@@ -88,13 +79,10 @@
  */
 
 /**
- * The piece `manifest`.
- * @typedef {object} Manifest
- * @property {string} title
- * @property {{ name: string, run_name: string, split: string, step: number, n: number }[]} views
- * @property {string} default  name of the first view to show
- * @property {string[]} class_colors
- * @property {{ name: string, this: string, other: string, file: string }[]} compare
+ * The piece `manifest`; `default` is the name of the first view to show.
+ * @typedef {{ title: string, default: string, class_colors: string[],
+ *   views: { name: string, run_name: string, split: string, step: number, n: number }[],
+ *   compare: { name: string, this: string, other: string, file: string }[] }} Manifest
  */
 
 /**
@@ -112,16 +100,11 @@
  * @property {number} [label_issues_total]
  * @property {Record<string, { images: number, methods: Record<string, Judged> }>} [saliency]
  *
- * @typedef {object} Cluster
- * @property {number} id
- * @property {string} name
- * @property {number} size
- * @property {number | null} stability
- * @property {number[]} exemplars  rows
- * @property {number[]} diverse    rows
- * @property {string | null} heat_map  path
- * @property {{ column: string, kind: string, inside: number, outside: number, effect: number,
- *   q: number }[]} [description]
+ * Exemplars and diverse members are rows, `heat_map` is a path.
+ * @typedef {{ id: number, name: string, size: number, stability: number | null,
+ *   exemplars: number[], diverse: number[], heat_map: string | null,
+ *   description?: { column: string, kind: string, inside: number, outside: number,
+ *     effect: number, q: number }[] }} Cluster
  *
  * @typedef {{ text: string, size: number, mean: number, mean_elsewhere: number, excess: number,
  *   interval: Interval, p: number, worst?: number[] }} Slice
@@ -151,18 +134,13 @@
 
 /**
  * The piece `compare/<name>`: two models on the same images. Differences are the other minus this.
- * @typedef {object} Comparison
- * @property {Side} this
- * @property {Side} other
- * @property {{ this: Encoded, other: Encoded }} rows  of the common images in both views
- * @property {number} num_images
- * @property {Compared[]} scores
- * @property {{ text: string, n: number, iou?: Compared, loss?: Compared }[]} [slices]
- * @property {Association[]} [metadata]
- * @property {{ k: number, chance: number, overlap: number, overlap_interval: Interval,
- *   jaccard: number, jaccard_interval: Interval }} [neighbours]
- * @property {Agreement[]} [layers]
- * @property {Compared[]} [separation]
+ * `rows` are the rows of the common images in both views.
+ * @typedef {{ this: Side, other: Side, rows: { this: Encoded, other: Encoded },
+ *   num_images: number, scores: Compared[], metadata?: Association[], layers?: Agreement[],
+ *   separation?: Compared[],
+ *   slices?: { text: string, n: number, iou?: Compared, loss?: Compared }[],
+ *   neighbours?: { k: number, chance: number, overlap: number, overlap_interval: Interval,
+ *     jaccard: number, jaccard_interval: Interval } }} Comparison
  *
  * @typedef {{ class_names: string[], step: number }} Side
  *
@@ -211,15 +189,18 @@
  */
 
 /**
- * The values and confidence intervals of rows, drawn on one axis.
+ * A table of findings, with the values and confidence intervals of its rows drawn on one axis.
  * @template R
  * @typedef {object} Plotted
- * @property {string} head
+ * @property {Cells<R>[]} columns
+ * @property {string} head  of the plots
  * @property {(row: R) => number} value
- * @property {(row: R) => Interval | null} interval
- * @property {number} [reference]  a number to compare with
+ * @property {(row: R) => Interval | null} [interval]  default: the row's own
+ * @property {number | null} [reference]  a number to compare with; default: 0
  * @property {(row: R) => boolean} [faint]  unreliable, or of less interest
  * @property {(value: number) => string} [format]  of the axis
+ * @property {(row: R) => string} [label]  what a click on a row does
+ * @property {(row: R) => void} [act]
  */
 
 /**
@@ -229,12 +210,9 @@
  *   label?: string, text?: string }} Filter
  *
  * A page with a tab: `build` runs once, when it is first shown, `update` then and after events.
- * @typedef {object} Page
- * @property {string} id
- * @property {string} title
- * @property {(container: HTMLElement) => void} build
- * @property {(events: Set<string>) => void} update
- * @property {() => boolean} [shown]  whether it has a tab; default: true
+ * It has a tab unless `shown` returns false.
+ * @typedef {{ id: string, title: string, build: (container: HTMLElement) => void,
+ *   update: (events: Set<string>) => void, shown?: () => boolean }} Page
  *
  * A section of the page Findings.
  * @typedef {object} Section

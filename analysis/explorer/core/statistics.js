@@ -10,11 +10,9 @@ const Statistics = (() => {
    * @returns {number[]} [0, 1] if no value is known */
   function percentiles(values, shares) {
     const step = Math.ceil(values.length / ENOUGH);
-    const some = [];
-    for (let i = 0; i < values.length; i += step) if (values[i] === values[i]) some.push(values[i]);
-    if (!some.length) return [0, 1];
-    const sorted = Float64Array.from(some).sort();
-    return quantiles(sorted, shares);
+    const some = d3.range(0, values.length, step).map((i) => values[i]);
+    const sorted = Float64Array.from(some.filter((value) => !Number.isNaN(value))).sort();
+    return sorted.length ? quantiles(sorted, shares) : [0, 1];
   }
 
   /** Linear interpolation between ascending values.
@@ -26,17 +24,8 @@ const Statistics = (() => {
    * @param {((row: number) => boolean) | null} [includes] which rows count; default: all
    * @returns {number | null} null without values */
   function mean({ cache, values }, includes = null) {
-    if (!includes && cache.mean !== undefined) return cache.mean;
-    let [sum, count] = [0, 0];
-    for (let row = 0; row < values.length; row++) {
-      const value = values[row];
-      if (value !== value || (includes && !includes(row))) continue;
-      sum += value;
-      count++;
-    }
-    const result = count ? sum / count : null;
-    if (!includes) cache.mean = result;
-    return result;
+    if (!includes) return (cache.mean ??= d3.mean(values) ?? null);
+    return d3.mean(values, (value, row) => (includes(row) ? Number(value) : NaN)) ?? null;
   }
 
   /** The known values of a number column in ascending order. @param {Column} column */

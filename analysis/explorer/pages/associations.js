@@ -2,16 +2,17 @@
 /* global Columns, Dom, Figures, Format, Plots, Show, State */
 // The section of associations: rank correlations of metrics with metadata, and the curve of one.
 
+/** @type {Section} */
 const Associations = (() => {
   const { h } = Dom;
   const MOST_Q = 0.05;
+  const Q_TITLE = 'p-value adjusted for all tests (Benjamini-Hochberg)';
 
   /** The table of the significant associations of a metric.
    * @param {View} view @param {Association[]} rows @param {(row: Association) => void} act */
   const table = (view, rows, act) =>
-    Plots.intervalTable(
-      rows,
-      [
+    Plots.intervalTable(rows, {
+      columns: [
         Plots.texts(
           'column',
           (row) => Columns.label(view, row.column),
@@ -19,11 +20,7 @@ const Associations = (() => {
         ),
         { head: 'mean in bins', cell: ({ bins }) => Plots.sparkline(bins) },
         Plots.numbers('images', ({ n }) => Format.count(n)),
-        Plots.numbers(
-          'q',
-          ({ q }) => Format.probability(q),
-          'p-value adjusted for all tests (Benjamini-Hochberg)',
-        ),
+        Plots.numbers('q', ({ q }) => Format.probability(q), Q_TITLE),
         Plots.numbers(
           'partial ρ',
           ({ partial_rho: rho }) => (rho === null ? '–' : Format.signed(rho)),
@@ -32,15 +29,12 @@ const Associations = (() => {
         ),
         Plots.numbers('q', (row) => Format.probability(row.partial_q), 'of the partial ρ'),
       ],
-      {
-        head: 'rank correlation ρ, 95 % CI',
-        value: ({ rho }) => rho,
-        interval: ({ interval }) => interval,
-        reference: 0,
-        faint: ({ q }) => !(q <= MOST_Q),
-      },
-      { label: ({ metric, column }) => `Show the curve of ${metric} over ${column}`, act },
-    );
+      head: 'rank correlation ρ, 95 % CI',
+      value: ({ rho }) => rho,
+      faint: ({ q }) => !(q <= MOST_Q),
+      label: ({ metric, column }) => `Show the curve of ${metric} over ${column}`,
+      act,
+    });
 
   /** The curve of an association, with its numbers. @param {View} view @param {Association} row */
   function curve(view, row) {
@@ -74,6 +68,7 @@ const Associations = (() => {
     const { associations = [], num_tests: tests, significant } = view.associations ?? {};
     const metrics = [...new Set(associations.map((row) => row.metric))];
     const metric = metrics.find((name) => name === State.read('metric')) ?? metrics[0];
+    const options = metrics.map((name) => [name, Columns.label(view, name)]);
     const showsAll = State.read('insignificant') === 'shown';
     const save = (/** @type {string} */ key) => (/** @type {string | null} */ value) => {
       State.save(key, value);
@@ -97,29 +92,21 @@ const Associations = (() => {
     drawCurve();
     return [
       Dom.note(`${significant} of ${tests} tests are significant (false discovery rate 5 %).`),
-      h(
-        'div.page-tools.line',
-        Dom.select(
-          'Metric',
-          metrics.map((name) => [name, Columns.label(view, name)]),
-          metric,
-          save('metric'),
-        ),
+      h('div.page-tools.line', [
+        Dom.select('Metric', options, metric, save('metric')),
         Dom.check('include insignificant ones', showsAll, (on) =>
           save('insignificant')(on ? 'shown' : null),
         ),
-      ),
+      ]),
       h('div.two-columns', list, place),
     ];
   }
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Associations',
     command: 'associations',
     of: (view) => view.associations?.associations,
     count: (view) => view.associations?.significant ?? 0,
     draw,
   };
-  return section;
 })();

@@ -4,6 +4,7 @@
 // The page of clusters: their exemplars, how their images differ from all others, and the saliency
 // of their membership.
 
+/** @type {Page} */
 const Clusters = (() => {
   const { h } = Dom;
   const THUMB = 92; // pixels
@@ -30,7 +31,8 @@ const Clusters = (() => {
     const text =
       'Groups of images that are close in embedding space, found without labels, and how each ' +
       'differs from all other images.';
-    container.append(h('header.page-head', h('h2', 'Clusters'), h('p', text)), tools, cards);
+    const head = h('header.page-head.line', h('h2', 'Clusters'), h('p.soft', text));
+    container.append(head, tools, cards);
   }
 
   /** @param {Set<string>} events */
@@ -65,6 +67,7 @@ const Clusters = (() => {
       cards.replaceChildren(Dom.missing('clusters', view));
       return;
     }
+    const groups = partitions.map((name) => [name, PARTITIONS[name].label]);
     const column = chosen('partition', partitions);
     const which = chosen('exemplars', Object.keys(EXEMPLARS));
     const hasSaliency = State.read('shared') === 'shown';
@@ -73,12 +76,7 @@ const Clusters = (() => {
       draw();
     };
     tools.replaceChildren(
-      Dom.select(
-        'Groups',
-        partitions.map((name) => [name, PARTITIONS[name].label]),
-        column,
-        save('partition'),
-      ),
+      Dom.select('Groups', groups, column, save('partition')),
       Dom.select('Exemplars', Object.entries(EXEMPLARS), which, save('exemplars')),
       overlay,
       Dom.check('saliency of membership: orange for, purple against', hasSaliency, (on) =>
@@ -109,6 +107,7 @@ const Clusters = (() => {
       Filters.only(column, name);
       State.showPage(page);
     };
+    const src = heatMap && Data.picture(view, heatMap);
     const count = h('span.muted');
     counts.push({ element: count, rows });
     const scale = Colors.scale(view, column);
@@ -118,31 +117,26 @@ const Clusters = (() => {
       Format.percent(size / view.n),
       stability !== null && `stability ${stability.toFixed(2)}`,
     ].filter(Boolean);
-    return h(
-      'article.card.panel',
-      h(
-        'header',
-        h('h3', { dir: 'auto' }, h('span.swatch', { style: { background } }), name),
+    return h('article.card.stack.panel', [
+      h('header', [
+        h('h3.wrap', { dir: 'auto' }, h('span.swatch', { style: { background } }), name),
         h('p.muted', `${text.join(', ')} `, count),
-      ),
-      h(
-        'div.card-pictures',
+      ]),
+      h('div.card-pictures', [
         h('div.thumbs', exemplars),
-        heatMap &&
-          h(
-            'figure',
-            h('img', { src: Data.picture(view, heatMap), alt: `mean saliency of ${name}` }),
+        src &&
+          h('figure', [
+            h('img.heat-map', { src, alt: `mean saliency of ${name}`, width: 96, height: 96 }),
             h('figcaption.muted', 'mean of all members'),
-          ),
-      ),
+          ]),
+      ]),
       means(view, rows),
       description(view, cluster),
-      h(
-        'footer',
+      h('footer.flex', [
         h('button.button.primary', { onclick: showOn('explore') }, 'Show on the map'),
         h('button.button', { onclick: showOn('samples') }, 'Show samples'),
-      ),
-    );
+      ]),
+    ]);
   }
 
   /** @param {View} view @param {number} row @param {boolean} hasSaliency */
@@ -159,16 +153,13 @@ const Clusters = (() => {
   function means(view, rows) {
     const inside = new Set(rows);
     const columns = Columns.headline(view).slice(0, 4);
-    return h(
-      'p.line',
-      columns.map((column) =>
-        Summary.mean(
-          column,
-          (row) => inside.has(row),
-          `Mean ${column.label} of the cluster, and of all samples`,
-        ),
+    return h('p.line', columns.map((column) =>
+      Summary.mean(
+        column,
+        (row) => inside.has(row),
+        `Mean ${column.label} of the cluster, and of all samples`,
       ),
-    );
+    ));
   }
 
   /** How the images of a cluster differ from all others.
@@ -179,41 +170,33 @@ const Clusters = (() => {
       const label = column.startsWith('count_')
         ? `with ${column.slice('count_'.length)}`
         : (view.column(column)?.label ?? column);
-      return h(
-        'tr',
-        h('th', { scope: 'row', dir: 'auto', title: view.column(column)?.description }, label),
+      return h('tr', [
+        h('th.wrap', { scope: 'row', dir: 'auto', title: view.column(column)?.description }, label),
         h('td.number', format(inside)),
         h('td.number.muted', format(outside)),
         h('td', Plots.effectBar(effect)),
         h('td.number', Format.signed(effect)),
         h('td.number.muted', Format.probability(q)),
-      );
+      ]);
     });
     if (!rows.length) return h('p.empty', 'No metadata column differs significantly (q ≤ 0.01).');
     const head = (/** @type {string} */ text, title = '') =>
       h('th.number', { scope: 'col', title }, text);
     const body = h('tbody', rows.slice(0, FACTS));
-    const table = h(
-      'table.fact-table',
-      h(
-        'thead',
-        h(
-          'tr',
-          h('th', { scope: 'col' }, 'differs in'),
-          head('here', 'median, or share of the images'),
-          head('others'),
-          h('th'),
-          head('effect', 'rank-biserial correlation, or difference of the shares'),
-          head('q', 'p-value adjusted for all clusters and columns (Benjamini-Hochberg)'),
-        ),
-      ),
+    const table = h('table.fact-table', [
+      h('thead', h('tr', [
+        h('th.wrap', { scope: 'col' }, 'differs in'),
+        head('here', 'median, or share of the images'),
+        head('others'),
+        h('th'),
+        head('effect', 'rank-biserial correlation, or difference of the shares'),
+        head('q', 'p-value adjusted for all clusters and columns (Benjamini-Hochberg)'),
+      ])),
       body,
-    );
+    ]);
     const more = Dom.more(rows.length - FACTS, () => body.append(...rows.slice(FACTS)));
     return h('div', table, more);
   }
 
-  /** @type {Page} */
-  const page = { id: 'clusters', title: 'Clusters', build, update };
-  return page;
+  return { id: 'clusters', title: 'Clusters', build, update };
 })();

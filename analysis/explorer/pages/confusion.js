@@ -2,6 +2,7 @@
 /* global Dom, Format, Plots, Show */
 // The section of confusion: as which class the pixels of each category are predicted.
 
+/** @type {Section} */
 const Confusion = (() => {
   const { h } = Dom;
   const FEW = 10; // effective sample size below which intervals are too narrow
@@ -9,9 +10,8 @@ const Confusion = (() => {
 
   /** @param {Confused[]} rows @param {string} called @param {number} share of the background */
   const table = (rows, called, share) =>
-    Plots.intervalTable(
-      rows,
-      [
+    Plots.intervalTable(rows, {
+      columns: [
         Plots.texts('category', ({ category }) => category),
         { head: 'labelled as', cell: ({ label }) => label },
         Plots.numbers(
@@ -31,22 +31,16 @@ const Confusion = (() => {
           `share of all pixels that are wrongly predicted as ${called}`,
         ),
       ],
-      {
-        head: `pixels predicted as ${called}, 95 % CI`,
-        value: (row) => row.share ?? NaN,
-        interval: ({ interval }) => interval,
-        reference: share,
-        format: (value) => `${Math.round(100 * value)} %`,
-        faint: (row) => row.effective_images < FEW,
-      },
-      {
-        label: ({ category }) => `Show the images with ${category}`,
-        act: ({ category }) => Show.category(category),
-      },
-    );
+      head: `pixels predicted as ${called}, 95 % CI`,
+      value: (row) => row.share ?? NaN,
+      reference: share,
+      format: (value) => `${Math.round(100 * value)} %`,
+      faint: (row) => row.effective_images < FEW,
+      label: ({ category }) => `Show the images with ${category}`,
+      act: ({ category }) => Show.category(category),
+    });
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Confusion',
     command: 'confusion',
     of: (view) => view.confusion?.rows,
@@ -64,8 +58,7 @@ const Confusion = (() => {
           if (!mine.length) return null;
           const place = h('div', table(mine.slice(0, FIRST), called, share));
           const showAll = () => place.replaceChildren(table(mine, called, share));
-          return h(
-            'section',
+          return h('section', [
             h('h3', `Predicted as ${called}`),
             Dom.note(
               `${Format.percent(share)} ${Format.interval(interval, Format.percent)} of the ` +
@@ -73,10 +66,9 @@ const Confusion = (() => {
             ),
             place,
             Dom.more(mine.length - FIRST, showAll),
-          );
+          ]);
         }),
       ];
     },
   };
-  return section;
 })();

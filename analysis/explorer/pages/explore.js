@@ -1,12 +1,13 @@
 'use strict';
-/* global Charts, Columns, Dom, Filters, Legend, SampleList, SampleMap, State, Thumbnail */
+/* global d3, Charts, Columns, Dom, Filters, Legend, SampleList, SampleMap, State, Thumbnail */
 // The first page: the map, the charts beside it and the samples below.
 
+/** @type {Page} */
 const Explore = (() => {
   const { h } = Dom;
   const MAP_SHARE = 62; // % of the height
 
-  const controls = h('div.map-controls.line');
+  const controls = h('div.map-controls.head.line');
   const legend = h('div.legend', { role: 'group', 'aria-label': 'Legend' });
   const quality = h('div.map-note', {
     title:
@@ -26,10 +27,10 @@ const Explore = (() => {
 
   /** @param {HTMLElement} container */
   function build(container) {
-    const mapPanel = h('div.map-panel');
+    const mapPanel = h('div.map-panel.grow');
     const samplesPanel = h('div.samples-panel.panel');
-    const chartsPanel = h('div.charts.panel', { role: 'region', 'aria-label': 'Charts' });
-    const left = h('div.explore-left', h('div.map-box.panel', controls, mapPanel));
+    const chartsPanel = h('div.charts.stack.panel', { role: 'region', 'aria-label': 'Charts' });
+    const left = h('div.explore-left', h('div.map-box.stack.panel', controls, mapPanel));
     left.append(splitter(left), samplesPanel);
     container.append(left, chartsPanel);
     overlay = Thumbnail.overlayControl();
@@ -92,15 +93,10 @@ const Explore = (() => {
       line.setAttribute('aria-valuenow', String(share));
       State.save('split', share === MAP_SHARE ? null : share);
     }
-    line.addEventListener('pointerdown', (event) => {
-      line.setPointerCapture(event.pointerId);
-      event.preventDefault();
-    });
-    line.addEventListener('pointermove', (event) => {
-      if (!line.hasPointerCapture(event.pointerId)) return;
-      const box = left.getBoundingClientRect();
-      set((100 * (event.clientY - box.top)) / box.height);
-    });
+    /** @type {d3.DragBehavior<Element, unknown, unknown>} */
+    const drag = d3.drag();
+    drag.on('drag', ({ y }) => set((100 * y) / left.clientHeight));
+    d3.select(/** @type {Element} */ (line)).call(drag);
     line.addEventListener('keydown', (event) => {
       const step = { ArrowUp: -3, ArrowDown: 3 }[event.key];
       if (!step) return;
@@ -111,7 +107,5 @@ const Explore = (() => {
     return line;
   }
 
-  /** @type {Page} */
-  const page = { id: 'explore', title: 'Explore', build, update };
-  return page;
+  return { id: 'explore', title: 'Explore', build, update };
 })();

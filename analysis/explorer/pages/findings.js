@@ -2,6 +2,7 @@
 /* global Associations, Confusion, Dom, Format, Grayscale, HeatMaps, Review, Slices, State */
 // The page of findings: what was analysed, each finding a click away from its samples.
 
+/** @type {Page} */
 const Findings = (() => {
   const { h } = Dom;
 
@@ -15,13 +16,11 @@ const Findings = (() => {
     heatmaps: HeatMaps,
   };
 
-  const tabs = h(
-    'div.segments.panel',
-    { role: 'radiogroup', 'aria-label': 'Findings' },
+  const tabs = h('div.segments.line.panel', { role: 'radiogroup', 'aria-label': 'Findings' }, [
     Object.keys(SECTIONS).map((key) =>
       h('button', { role: 'radio', 'data-section': key, onclick: () => choose(key) }),
     ),
-  );
+  ]);
   const content = h('div.findings-content');
 
   function chosen() {
@@ -53,17 +52,15 @@ const Findings = (() => {
     if (again instanceof HTMLElement) again.focus();
   }
 
-  /** @type {Page} */
-  const page = {
+  return {
     id: 'findings',
     title: 'Findings',
     build(container) {
-      container.append(h('header.page-head', h('h2', 'Findings'), tabs), content);
+      container.append(h('header.page-head.line', h('h2', 'Findings'), tabs), content);
     },
     update(events) {
       if (events.has('view') || events.has('appearance')) draw();
       else if (events.has('decisions') && chosen() === 'issues') draw();
     },
   };
-  return page;
 })();

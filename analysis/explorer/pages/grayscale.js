@@ -2,11 +2,11 @@
 /* global Columns, Dom, Format, Plots */
 // The section on grayscale copies: what the loss of colour alone changes.
 
+/** @type {Section} */
 const Grayscale = (() => {
   const MOST_Q = 0.05;
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Without colour',
     command: 'associations',
     of: (view) => view.grayscale_copies,
@@ -14,9 +14,8 @@ const Grayscale = (() => {
       Dom.note(
         'Metrics on a grayscale copy of each colour image, against those on the image itself.',
       ),
-      Plots.intervalTable(
-        view.grayscale_copies ?? [],
-        [
+      Plots.intervalTable(view.grayscale_copies ?? [], {
+        columns: [
           { head: 'metric', cell: ({ metric }) => Columns.label(view, metric) },
           Plots.numbers('images', ({ n }) => Format.count(n)),
           Plots.numbers('in colour', ({ colour }) => Format.short(colour)),
@@ -24,15 +23,10 @@ const Grayscale = (() => {
           Plots.numbers('worse', ({ worse }) => Format.percent(worse), 'share of the images'),
           Plots.numbers('q', ({ q }) => Format.probability(q)),
         ],
-        {
-          head: 'grayscale minus colour, 95 % CI',
-          value: ({ difference }) => difference,
-          interval: ({ interval }) => interval,
-          reference: 0,
-          faint: ({ q }) => !(q <= MOST_Q),
-        },
-      ),
+        head: 'grayscale minus colour, 95 % CI',
+        value: ({ difference }) => difference,
+        faint: ({ q }) => !(q <= MOST_Q),
+      }),
     ],
   };
-  return section;
 })();

@@ -2,6 +2,7 @@
 /* global Dom, Format, Plots */
 // The section on the quality of heat-maps.
 
+/** @type {Section} */
 const HeatMaps = (() => {
   const { h } = Dom;
   const BASELINES = ['random', 'centre', 'edges', 'prediction'];
@@ -13,22 +14,23 @@ const HeatMaps = (() => {
 
   /** @param {string} curve @param {Record<string, Judged>} methods */
   const table = (curve, methods) =>
-    Plots.intervalTable(
-      Object.entries(methods).map(([method, judged]) => ({ method, ...judged[curve].area })),
-      [
-        { head: 'heat-map', cell: ({ method }) => method },
-        Plots.numbers('AUC', ({ mean }) => Format.short(mean), 'area under the curve'),
+    Plots.intervalTable(Object.entries(methods), {
+      columns: [
+        { head: 'heat-map', cell: ([method]) => method },
+        Plots.numbers(
+          'AUC',
+          ([, judged]) => Format.short(judged[curve].area.mean),
+          'area under the curve',
+        ),
       ],
-      {
-        head: 'mean, 95 % CI',
-        value: ({ mean }) => mean,
-        interval: ({ interval }) => interval,
-        faint: ({ method }) => BASELINES.includes(method),
-      },
-    );
+      head: 'mean, 95 % CI',
+      value: ([, judged]) => judged[curve].area.mean,
+      interval: ([, judged]) => judged[curve].area.interval,
+      reference: null,
+      faint: ([method]) => BASELINES.includes(method),
+    });
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Heat-maps',
     command: 'saliency',
     of: (view) => view.saliency,
@@ -42,18 +44,13 @@ const HeatMaps = (() => {
       ...Object.entries(KINDS).map(([kind, name]) => {
         const judged = view.saliency?.[kind];
         if (!judged) return null;
-        return h(
-          'section',
+        return h('section', [
           h('h3', `Heat-maps for ${name}, on ${judged.images} images`),
-          h(
-            'div.halves',
-            Object.entries(CURVES).map(([curve, text]) =>
-              h('div', h('h4', text), table(curve, judged.methods)),
-            ),
-          ),
-        );
+          h('div.halves', Object.entries(CURVES).map(([curve, text]) =>
+            h('div', h('h4', text), table(curve, judged.methods)),
+          )),
+        ]);
       }),
     ],
   };
-  return section;
 })();

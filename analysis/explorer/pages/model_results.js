@@ -9,12 +9,11 @@ const ModelResults = (() => {
   const MOST_METADATA = 12;
   const MOST_Q = 0.05;
 
-  /** @type {Plotted<Compared>} */
+  /** @type {Omit<Plotted<Compared>, 'columns'>} */
   const difference = {
     head: 'other minus this, 95 % CI',
     value: (row) => row.difference,
     interval: (row) => row.interval ?? row.difference_interval,
-    reference: 0,
   };
   const both = [
     Plots.numbers('this', (/** @type {Compared} */ row) => Format.short(row.this)),
@@ -50,9 +49,8 @@ const ModelResults = (() => {
             `Against the labels ${labelsOf(result, target)}. Intervals are over images, for ` +
               'these two trained models; they exclude the variation between training seeds.',
           ),
-          Plots.intervalTable(
-            rows,
-            [
+          Plots.intervalTable(rows, {
+            columns: [
               { head: 'score', cell: ({ metric }) => METRICS[metric] ?? metric },
               Plots.texts('class', (row) => row.class_name),
               ...both,
@@ -63,36 +61,32 @@ const ModelResults = (() => {
                 'minimum detectable effect, with a power of 80 %',
               ),
             ],
-            difference,
-          ),
+            ...difference,
+          }),
         ]),
     );
 
   /** @param {NonNullable<Comparison['slices']>} rows @param {(text: string) => void} showSlice */
   function slices(rows, showSlice) {
     if (!rows.length) return null;
+    const compared = (/** @type {'iou' | 'loss'} */ metric) =>
+      rows
+        .map((row) => ({ .../** @type {Compared} */ (row[metric]), text: row.text, n: row.n }))
+        .filter((row) => Number.isFinite(row.difference));
     const table = (/** @type {'iou' | 'loss'} */ metric, /** @type {string} */ name) =>
-      h(
-        'div',
+      h('div', [
         h('h4', name),
-        Plots.intervalTable(
-          rows.flatMap((row) => {
-            const compared = row[metric];
-            if (!compared || !Number.isFinite(compared.difference)) return [];
-            return [{ ...compared, text: row.text, n: row.n }];
-          }),
-          [
-            { head: 'slice', cell: ({ text }) => h('span.condition', { dir: 'auto' }, text) },
+        Plots.intervalTable(compared(metric), {
+          columns: [
+            { head: 'slice', cell: ({ text }) => h('span.condition.wrap', { dir: 'auto' }, text) },
             Plots.numbers('images', ({ n }) => Format.count(n)),
             ...both,
           ],
-          difference,
-          {
-            label: ({ text }) => `Show the samples where ${text}`,
-            act: ({ text }) => showSlice(text),
-          },
-        ),
-      );
+          ...difference,
+          label: ({ text }) => `Show the samples where ${text}`,
+          act: ({ text }) => showSlice(text),
+        }),
+      ]);
     const tables = h('div.halves', table('iou', 'mean foreground IoU'), table('loss', 'loss'));
     return section('In the slices of this model', tables);
   }
@@ -104,22 +98,17 @@ const ModelResults = (() => {
     if (!found.length) return section(title, Dom.note('None, at a false discovery rate of 5 %.'));
     return section(
       title,
-      Plots.intervalTable(
-        found,
-        [
+      Plots.intervalTable(found, {
+        columns: [
           { head: 'column', cell: ({ column }) => Columns.label(view, column) },
           { head: 'difference in', cell: ({ metric }) => metric.replace('iou', 'IoU') },
           { head: 'mean in bins', cell: ({ bins }) => Plots.sparkline(bins) },
           Plots.numbers('images', ({ n }) => Format.count(n)),
           Plots.numbers('q', ({ q }) => Format.probability(q)),
         ],
-        {
-          head: 'rank correlation ρ, 95 % CI',
-          value: ({ rho }) => rho,
-          interval: ({ interval }) => interval,
-          reference: 0,
-        },
-      ),
+        head: 'rank correlation ρ, 95 % CI',
+        value: ({ rho }) => rho,
+      }),
     );
   }
 
@@ -127,36 +116,28 @@ const ModelResults = (() => {
   function representation({ neighbours, layers }) {
     const parts = [];
     if (neighbours) {
-      const { k, chance, overlap, jaccard } = neighbours;
+      const { k, chance, overlap, overlap_interval, jaccard, jaccard_interval } = neighbours;
+      const common = `common among the ${k} nearest`;
       const rows = [
-        {
-          name: `common among the ${k} nearest`,
-          value: overlap,
-          interval: neighbours.overlap_interval,
-        },
-        { name: 'Jaccard index', value: jaccard, interval: neighbours.jaccard_interval },
+        { name: common, value: overlap, interval: overlap_interval },
+        { name: 'Jaccard index', value: jaccard, interval: jaccard_interval },
       ];
-      const table = Plots.intervalTable(
-        rows,
-        [
+      const table = Plots.intervalTable(rows, {
+        columns: [
           { head: 'in embedding space', cell: ({ name }) => name },
           Plots.numbers('share', ({ value }) => Format.short(value)),
         ],
-        {
-          head: '95 % CI (dashed: chance)',
-          value: ({ value }) => value,
-          interval: ({ interval }) => interval,
-          reference: chance,
-        },
-      );
+        head: '95 % CI (dashed: chance)',
+        value: ({ value }) => value,
+        reference: chance,
+      });
       parts.push(section('Neighbourhoods', table));
     }
     if (layers?.length) {
-      const keys = h(
-        'p.layer-legend.line.muted',
-        h('span.key.layer-cka', 'linear CKA (1: equal up to rotation and scale)'),
-        h('span.key.layer-overlap', 'share of common nearest images'),
-      );
+      const keys = h('p.layer-legend.line.muted', [
+        h('span.key.inline-flex.layer-cka', 'linear CKA (1: equal up to rotation and scale)'),
+        h('span.key.inline-flex.layer-overlap', 'share of common nearest images'),
+      ]);
       parts.push(section('Layers', h('div.curve-place.panel', keys, Figures.layerCurves(layers))));
     }
     return parts.length ? h('div.halves', parts) : null;
@@ -171,17 +152,16 @@ const ModelResults = (() => {
         'Images dominated by the first class against images dominated by the second: AUROC of a ' +
           'linear probe and of the nearest neighbours, and the silhouette.',
       ),
-      Plots.intervalTable(
-        result.separation,
-        [
+      Plots.intervalTable(result.separation, {
+        columns: [
           Plots.texts('labels', ({ target }) => labelsOf(result, target)),
           { head: 'space', cell: ({ space }) => space },
           { head: 'method', cell: ({ method }) => method },
           Plots.numbers('images', ({ first, second }) => `${first} and ${second}`),
           ...both,
         ],
-        difference,
-      ),
+        ...difference,
+      }),
     );
   }
 

@@ -4,6 +4,7 @@
 // The page of two models on the same images: both maps with linked selection, then the results of
 // the comparison.
 
+/** @type {Page} */
 const Models = (() => {
   const { h } = Dom;
   /** @typedef {'this' | 'other'} Which */
@@ -33,7 +34,7 @@ const Models = (() => {
 
   /** @param {HTMLElement} container */
   function build(container) {
-    container.append(h('header.page-head', h('h2', 'Two models'), tools), mapPair, results);
+    container.append(h('header.page-head.line', h('h2', 'Two models'), tools), mapPair, results);
   }
 
   /** @param {Set<string>} events */
@@ -99,8 +100,6 @@ const Models = (() => {
       view.addColumn({ name, role, kind, unit, description, values: lent });
     }
   }
-
-  // ---------------------------------------------------------------- both sides
 
   /** @param {Which} side */
   const otherOf = (side) => (side === 'this' ? 'other' : 'this');
@@ -179,10 +178,8 @@ const Models = (() => {
     mapPair.scrollIntoView({ block: 'start' });
   }
 
-  // ---------------------------------------------------------------- drawing
-
   function drawMaps() {
-    const figures = SIDES.map((side) => drawMap(side));
+    const figures = SIDES.map(drawMap);
     maps = { this: figures[0], other: figures[1] };
     mapPair.replaceChildren(...figures.map(({ figure }) => figure));
     for (const { map } of figures) map.draw();
@@ -207,11 +204,10 @@ const Models = (() => {
     });
     place.append(legend);
     const classes = pair.result[side].class_names.slice(1).join(', ');
-    const caption = h(
-      'figcaption.line',
+    const caption = h('figcaption.line', [
       h('strong', { dir: 'auto' }, title(side)),
       h('span.muted', { dir: 'auto' }, `${side} model, step ${view.step}: ${classes}`),
-    );
+    ]);
     const figure = h('figure.model-map', caption, place);
     return { map, legend, figure };
   }
@@ -247,13 +243,11 @@ const Models = (() => {
     );
   }
 
-  /** @type {Page} */
-  const page = {
+  return {
     id: 'models',
     title: 'Two models',
     build,
     update,
     shown: () => State.manifest.compare?.length > 0,
   };
-  return page;
 })();

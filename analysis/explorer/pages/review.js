@@ -4,6 +4,7 @@
 // is correct), or its image excluded from training, with a reason. Keys: a, r, x, left and right;
 // u undoes a verdict.
 
+/** @type {Section} */
 const Review = (() => {
   const { h } = Dom;
   const STAGES = ['none', 'truth', 'prediction'];
@@ -62,8 +63,6 @@ const Review = (() => {
     });
   }
 
-  // ---------------------------------------------------------------- one issue
-
   /** @param {View} view */
   function issueCard(view) {
     const { regions, place, region } = current();
@@ -74,19 +73,14 @@ const Review = (() => {
     const text = Decisions.reasonOf(region);
     /** @param {string} name @param {string} key @param {string} label @param {() => void} act */
     const button = (name, key, label, act, isPressed = verdict === name) =>
-      h(
-        `button.button.verdict.${name}`,
-        {
-          'aria-pressed': String(isPressed),
-          onclick: act,
-          title: `${label} (${key})`,
-          'aria-keyshortcuts': key,
-          'data-key': key,
-        },
-        h('span', label),
-        h('kbd', key),
-      );
-    const reason = h('input', {
+      h(`button.button.verdict.inline-flex.${name}`, {
+        'aria-pressed': String(isPressed),
+        onclick: act,
+        title: `${label} (${key})`,
+        'aria-keyshortcuts': key,
+        'data-key': key,
+      }, [h('span', label), h('kbd', key)]);
+    const reason = h('input.grow', {
       id: 'reason',
       type: 'text',
       maxlength: 1000,
@@ -99,49 +93,39 @@ const Review = (() => {
     });
     const isExcluded = Boolean(decision?.exclude);
     const excludeLabel = isExcluded ? 'Excluded' : 'Exclude image';
-    return h(
-      'article.issue-card.panel',
-      h(
-        'header.line',
+    return h('article.issue-card.panel', [
+      h('header.line', [
         Dom.iconButton('left', 'Previous issue (left)', () => step(-1), { 'data-key': 'left' }),
         h('span.where', { 'aria-live': 'polite' }, ofAll(place + 1, regions.length)),
         Dom.iconButton('right', 'Next issue (right)', () => step(1), { 'data-key': 'right' }),
         h('h3', kind, h('span.muted', `score ${score.toFixed(2)}`)),
         Dom.link(view.format('file_name', row), () => Sample.openIssue(region), { class: 'cut' }),
-      ),
-      h(
-        'div.stages',
-        layers.map((layer) =>
-          h(
-            'figure',
-            Picture.make(view, row, layer, { opacity: 0.65, regions: [region] }),
-            h('figcaption.muted', layer.label),
-          ),
-        ),
-      ),
-      h(
-        'p.issue-words',
-        { dir: 'auto' },
+      ]),
+      h('div.stages', layers.map((layer) =>
+        h('figure', [
+          Picture.make(view, row, layer, { opacity: 0.65, regions: [region] }),
+          h('figcaption.muted', layer.label),
+        ]),
+      )),
+      h('p.issue-words.wrap', { dir: 'auto' }, [
         text,
         confidence !== null &&
           h('span.muted', `; mean probability of ${suggested}: ${Format.percent(confidence)}`),
-      ),
-      h(
-        'div.verdicts.line',
+      ]),
+      h('div.verdicts.line', [
         button('accept', 'a', 'Label is wrong', () => judge('accept')),
         button('reject', 'r', 'Label is correct', () => judge('reject')),
         button('exclude', 'x', excludeLabel, toggleExclude, isExcluded),
-        h('label.reason', 'Reason', reason),
-      ),
-      h(
-        'p.keys.line.muted',
+        h('label.reason.flex.soft', 'Reason', reason),
+      ]),
+      h('p.keys.line.muted', [
         h('kbd', '←'),
         h('kbd', '→'),
         ' previous and next issue, ',
         h('kbd', 'u'),
         ' undoes a verdict',
-      ),
-    );
+      ]),
+    ]);
   }
 
   /** @param {number} count @param {number} total */
@@ -157,22 +141,18 @@ const Review = (() => {
       ['', `all kinds (${Format.count(issues.length)})`],
       ...kinds.map(([kind, mine]) => [kind, `${kind} (${Format.count(mine.length)})`]),
     ];
-    return h(
-      'div.page-tools.line',
+    return h('div.page-tools.line', [
       Dom.select('Kind', options, State.read('kind') ?? '', (kind) => {
         State.save('kind', kind || null);
         go(0);
       }),
       h('progress', { value: judged, max: regions.length, 'aria-label': 'reviewed' }),
-      h(
-        'span.muted',
+      h('span.muted', [
         `${ofAll(judged, regions.length)} reviewed`,
         total > issues.length && `, the most suspicious of ${Format.count(total)} regions`,
-      ),
-    );
+      ]),
+    ]);
   }
-
-  // ---------------------------------------------------------------- all decisions
 
   /** @param {View} view */
   function decisions(view) {
@@ -190,56 +170,44 @@ const Review = (() => {
       if (confirm('Delete all decisions on this data set?')) Decisions.clear();
     };
     const labels = { exclude: 'excluded', accept: 'with wrong labels', reject: 'correct' };
-    return h(
-      'aside.decisions.panel',
-      { 'aria-label': 'Decisions' },
+    return h('aside.decisions.panel', { 'aria-label': 'Decisions' }, [
       h('h3', 'Your decisions'),
-      h(
-        'p.line',
-        Object.entries(labels).map(([name, label]) =>
-          h(
-            'span.stat',
-            h('b', { 'data-count': name }, Format.count(counts[name])),
-            h('span.muted', label),
-          ),
-        ),
-      ),
-      h(
-        'div.line',
-        h(
-          'button.button.primary',
-          { id: 'export-decisions', onclick: exportFile },
+      h('p.line', Object.entries(labels).map(([name, label]) =>
+        h('span.stat.inline-flex', [
+          h('b', { 'data-count': name }, Format.count(counts[name])),
+          h('span.muted', label),
+        ]),
+      )),
+      h('div.line', [
+        h('button.button.primary', { id: 'export-decisions', onclick: exportFile }, [
           'Export exclude.json',
-        ),
+        ]),
         h('button.button', { onclick: () => file.click() }, 'Import …'),
         file,
         Dom.link('Delete all', clear),
-      ),
-      h(
-        'p.note',
+      ]),
+      h('p.note', [
         'Decisions stay in this browser. ',
-        h('code', 'scripts/train.py … --config.data.exclude=exclude.json'),
+        h('code.wrap', 'scripts/train.py … --config.data.exclude=exclude.json'),
         ' trains without the excluded images.',
-      ),
+      ]),
       h('ul.excluded', listed.map((row) => excluded(view, row))),
       others > 0 && h('p.muted', `and ${Format.count(others)} more`),
-    );
+    ]);
   }
 
   /** @param {View} view @param {number} row */
   function excluded(view, row) {
     const name = view.format('file_name', row);
     const picture = Thumbnail.make(row, { size: THUMB, view, overlay: 'none' });
-    return h(
-      'li',
+    return h('li', [
       Thumbnail.button(view, row, picture),
-      h(
-        'div',
-        h('span.muted', { dir: 'auto' }, name),
-        h('span', { dir: 'auto' }, Decisions.of(row)?.reason || 'no reason given'),
-      ),
+      h('div.grow.wrap', [
+        h('span.muted.three-lines', { dir: 'auto' }, name),
+        h('span.three-lines', { dir: 'auto' }, Decisions.of(row)?.reason || 'no reason given'),
+      ]),
       Dom.iconButton('close', `Do not exclude ${name}`, () => Decisions.exclude(row, false)),
-    );
+    ]);
   }
 
   function exportFile() {
@@ -283,8 +251,7 @@ const Review = (() => {
     acts[event.key]();
   });
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Label issues',
     command: 'label_issues',
     of: (view) => view.label_issues,
@@ -296,5 +263,4 @@ const Review = (() => {
       return [tools(issues), h('div.review', issueCard(view), decisions(view))];
     },
   };
-  return section;
 })();

@@ -29,7 +29,7 @@ const Sample = (() => {
   const previous = button('previous', 'Previous sample (left)', () => step(-1), '‹');
   const next = button('next', 'Next sample (right)', () => step(1), '›');
   const exclude = button('exclude', 'Exclude from training (x)', toggleExclude, 'Exclude');
-  const reason = h('input', {
+  const reason = h('input.grow', {
     type: 'text',
     maxlength: 1000,
     placeholder: 'Reason',
@@ -57,31 +57,25 @@ const Sample = (() => {
     ['x', 'exclude'],
     ['Esc', 'close'],
   ].map((entry) => h('span', entry.slice(0, -1).map((key) => h('kbd', key)), ` ${entry.at(-1)}`));
-  const body = h(
-    'div.sample-body',
-    h(
-      'div.pictures',
+  const body = h('div.sample-body.grow', [
+    h('div.pictures', [
       stage,
       h('div.stage-tools.line', legend, h('label.opacity.check.muted', 'Overlay', opacity)),
       strip,
       issues,
       similar,
       h('p.keys.line.muted', keys),
-    ),
+    ]),
     facts,
-  );
-  panel.tabIndex = -1;
-  panel.setAttribute('role', 'dialog');
+  ]);
   panel.append(
-    h('header.line', previous, next, h('div.titles', title, where), reason, exclude, close),
+    h('header.head.line', previous, next, h('div.grow', title, where), reason, exclude, close),
     body,
   );
 
   /** The open sample and its view; null if none is open. */
   const open = () =>
     State.view && State.selected !== null ? { row: State.selected, view: State.view } : null;
-
-  // ---------------------------------------------------------------- panel
 
   function update() {
     const sample = open();
@@ -153,8 +147,6 @@ const Sample = (() => {
     Decisions.exclude(sample.row, !Decisions.of(sample.row)?.exclude, because);
   }
 
-  // ---------------------------------------------------------------- picture
-
   function updateStage() {
     const sample = open();
     if (!sample) return;
@@ -170,17 +162,15 @@ const Sample = (() => {
     legend.replaceChildren(Picture.legend(view, shown));
     const hasFocus = strip.contains(document.activeElement);
     const buttons = layers.map((layer, index) =>
-      h(
-        'button',
-        {
-          role: 'radio',
-          'aria-checked': String(layer === chosen),
-          title: index < 9 ? `${layer.label} (${index + 1})` : layer.label,
-          onclick: () => chooseLayer(layer),
-        },
+      h('button.stack.soft.wrap', {
+        role: 'radio',
+        'aria-checked': String(layer === chosen),
+        title: index < 9 ? `${layer.label} (${index + 1})` : layer.label,
+        onclick: () => chooseLayer(layer),
+      }, [
         Picture.make(view, row, layer, { opacity: 0.8 }),
         h('span', { dir: 'auto' }, layer.label),
-      ),
+      ]),
     );
     strip.replaceChildren(...buttons);
     if (hasFocus) requestAnimationFrame(() => buttons[layers.indexOf(chosen)].focus());
@@ -192,8 +182,6 @@ const Sample = (() => {
     State.save('layer', layer.id);
     updateStage();
   }
-
-  // ---------------------------------------------------------------- label issues
 
   function updateIssues() {
     const sample = open();
@@ -219,27 +207,22 @@ const Sample = (() => {
       updateIssues();
     };
     const verdicts = { accept: 'the label is wrong', reject: 'the label is correct' };
-    return h(
-      'div.issue-line',
-      h(
-        'button.button.issue',
-        { 'aria-pressed': String(region === pointedAt), onclick },
+    return h('div.issue-line', [
+      h('button.button.issue.grow', { 'aria-pressed': String(region === pointedAt), onclick }, [
         h('strong', region.kind),
         ` ${region.score.toFixed(2)}: `,
         Decisions.reasonOf(region),
-      ),
+      ]),
       Object.entries(verdicts).map(([name, title]) =>
-        h(
-          `button.button.verdict.${name}`,
-          {
-            'aria-pressed': String(verdict === name),
-            title,
-            onclick: () => Decisions.judge(region, verdict === name ? null : name),
-          },
+        h(`button.button.verdict.${name}`, {
+          'aria-pressed': String(verdict === name),
+          title,
+          onclick: () => Decisions.judge(region, verdict === name ? null : name),
+        }, [
           name,
-        ),
+        ]),
       ),
-    );
+    ]);
   }
 
   /** Opens the sample of a label issue with its outline. @param {Region} region */
@@ -249,8 +232,6 @@ const Sample = (() => {
     if (State.selected === region.row) update();
     else State.openSample(region.row);
   }
-
-  // ---------------------------------------------------------------- events
 
   document.addEventListener('keydown', (event) => {
     const sample = open();

@@ -40,17 +40,16 @@ const SampleFacts = (() => {
     // Some units are ranges, such as 0–1.
     const hasUnit = value !== null && unit && !/[0-9/]/.test(unit);
     const cells = [
-      h('th', { scope: 'row', title: description, dir: 'auto' }, label),
+      h('th.wrap', { scope: 'row', title: description, dir: 'auto' }, label),
       h('td.number', view.format(name, row), hasUnit && h('span.muted', unit)),
     ];
     if (kind !== 'number' || value === null) return h('tr', cells, h('td'), h('td'));
     const share = Math.round(100 * Statistics.rank(column, Number(value)));
-    return h(
-      'tr',
+    return h('tr', [
       cells,
       h('td', Plots.distribution(column, Number(value))),
       h('td.number.percentile', { title: `higher than ${share} % of the samples` }, `${share} %`),
-    );
+    ]);
   }
 
   /** @param {View} view @param {number} row */
@@ -62,16 +61,14 @@ const SampleFacts = (() => {
     const title = 'Mean saliency of cluster membership: orange for, purple against';
     const size =
       found && `${Format.count(found.size)} images, stability ${found.stability?.toFixed(2)}`;
-    return h(
-      'section.own-cluster',
+    return h('section.own-cluster', [
       h('h3', 'Cluster'),
-      src && h('img.heat-map', { src, alt: title, title }),
-      h(
-        'p',
+      src && h('img.heat-map', { src, alt: title, title, width: 72, height: 72 }),
+      h('p', [
         Dom.link(String(name), () => showOnly('cluster', name), { dir: 'auto' }),
         size && h('span.muted', size),
-      ),
-    );
+      ]),
+    ]);
   }
 
   /** @param {View} view @param {number} row */
@@ -80,17 +77,14 @@ const SampleFacts = (() => {
       (column) => column.role === 'slice' && column.values[row] === 1,
     );
     if (!columns.length) return null;
-    return h(
-      'section.own-slices',
+    return h('section.own-slices', [
       h('h3', 'In slices with worse metrics'),
       columns.map(({ name }) =>
-        h(
-          'button.button',
-          { dir: 'auto', onclick: () => showOnly(name, true) },
+        h('button.button.wrap', { dir: 'auto', onclick: () => showOnly(name, true) }, [
           name.slice('slice: '.length),
-        ),
+        ]),
       ),
-    );
+    ]);
   }
 
   /** @param {View} view @param {number} row */

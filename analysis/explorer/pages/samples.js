@@ -2,12 +2,12 @@
 /* global SampleList, Thumbnail */
 // The samples over the whole page.
 
+/** @type {Page} */
 const Samples = (() => {
   /** @type {ReturnType<typeof SampleList.create>} */
   let samples;
 
-  /** @type {Page} */
-  const page = {
+  return {
     id: 'samples',
     title: 'Samples',
     build(container) {
@@ -17,5 +17,4 @@ const Samples = (() => {
     },
     update: (events) => samples.update(events),
   };
-  return page;
 })();

@@ -2,6 +2,7 @@
 /* global d3, Dom, Format, Plots, Show, Thumbnail */
 // The section of slices.
 
+/** @type {Section} */
 const Slices = (() => {
   const { h } = Dom;
   const WORST = 44; // pixels, of the worst samples
@@ -16,13 +17,11 @@ const Slices = (() => {
 
   /** @param {View} view @param {string} metric @param {Slice[]} slices */
   const table = (view, metric, slices) =>
-    h(
-      'section',
+    h('section', [
       h('h3', METRICS[metric] ?? metric),
-      Plots.intervalTable(
-        slices,
-        [
-          { head: 'slice', cell: ({ text }) => h('span.condition', { dir: 'auto' }, text) },
+      Plots.intervalTable(slices, {
+        columns: [
+          { head: 'slice', cell: ({ text }) => h('span.condition.wrap', { dir: 'auto' }, text) },
           { head: 'worst samples', cell: (slice) => worst(view, slice) },
           Plots.numbers('images', ({ size }) => Format.count(size)),
           Plots.numbers('inside', ({ mean }) => Format.short(mean)),
@@ -33,18 +32,12 @@ const Slices = (() => {
             'permutation test, adjusted for all slices tested (max-T)',
           ),
         ],
-        {
-          head: 'worse by, 95 % CI',
-          value: ({ excess }) => excess,
-          interval: ({ interval }) => interval,
-          reference: 0,
-        },
-        {
-          label: ({ size, text }) => `Show the ${size} samples where ${text}`,
-          act: ({ text }) => Show.slice(text),
-        },
-      ),
-    );
+        head: 'worse by, 95 % CI',
+        value: ({ excess }) => excess,
+        label: ({ size, text }) => `Show the ${size} samples where ${text}`,
+        act: ({ text }) => Show.slice(text),
+      }),
+    ]);
 
   /** @param {View} view @param {Slice} slice */
   const worst = (view, slice) =>
@@ -55,8 +48,7 @@ const Slices = (() => {
         .map((row) => Thumbnail.button(view, row, Thumbnail.make(row, { size: WORST, view }))),
     );
 
-  /** @type {Section} */
-  const section = {
+  return {
     title: 'Slices',
     command: 'slices',
     of: (view) => view.slices,
@@ -74,5 +66,4 @@ const Slices = (() => {
       ];
     },
   };
-  return section;
 })();

@@ -16,8 +16,8 @@ const CategoryChart = (() => {
     const width = (/** @type {number} */ count) => `${(100 * count) / tallest}%`;
     const rows = values.map(({ value, label, count }) => {
       const part = h('i.part');
-      const number = h('span.row-count');
-      const mean = h('span.row-mean', { title: `Mean ${metricColumn.label}` });
+      const number = h('span.number');
+      const mean = h('span.row-mean.number', { title: `Mean ${metricColumn.label}` });
       const button = h(
         'button.row',
         { title: label, 'data-value': String(value), onclick: () => Filters.toggle(name, value) },

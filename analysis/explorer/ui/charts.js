@@ -19,12 +19,12 @@ const Charts = (() => {
       'aria-label': 'Find a column',
       oninput: narrow,
     });
-    const head = h('div.charts-head');
-    const list = h('div.charts-list');
+    const head = h('div.charts-head.head');
+    const list = h('div.charts-list.grow');
     container.append(head, list);
     const visible = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
-        charts.find(({ element }) => element === target)?.see(isIntersecting);
+        charts.find(({ body }) => body === target)?.see(isIntersecting);
       }
     });
     let width = 0;
@@ -40,15 +40,11 @@ const Charts = (() => {
       const wanted = State.read('curve');
       metric = (view.column(wanted)?.role === 'metric' && wanted) || 'loss';
       const metrics = view.columns.filter((column) => column.role === 'metric');
-      const select = Dom.select(
-        'Curves',
-        metrics.map(({ name, label }) => [name, label]),
-        metric,
-        (name) => {
-          State.save('curve', name === 'loss' ? null : name);
-          build();
-        },
-      );
+      const options = metrics.map(({ name, label }) => [name, label]);
+      const select = Dom.select('Curves', options, metric, (name) => {
+        State.save('curve', name === 'loss' ? null : name);
+        build();
+      });
       head.replaceChildren(find, select);
       visible.disconnect();
       charts = [];
@@ -87,17 +83,15 @@ const Charts = (() => {
     /** @param {Column} column @param {number | null} explained @param {boolean} open */
     function makeChart(column, explained, open) {
       const body = h(`div.chart-body.${column.kind}`);
-      const head = h(
-        'button.chart-head',
-        {
-          title: [column.label, column.description].filter(Boolean).join(': '),
-          onclick: () => show(Boolean(body.hidden)),
-        },
+      const head = h('button.chart-head.flex', {
+        title: [column.label, column.description].filter(Boolean).join(': '),
+        onclick: () => show(Boolean(body.hidden)),
+      }, [
         Dom.icon('down'),
         h('span.chart-name.cut', column.label),
         column.unit && h('span.chart-unit.cut', column.unit),
         explained !== null && meter(explained),
-      );
+      ]);
       const element = h('article.chart', { 'data-column': column.name }, head, body);
       let seen = false;
       let stale = true;
@@ -117,10 +111,6 @@ const Charts = (() => {
       function show(on) {
         head.setAttribute('aria-expanded', String(on));
         body.hidden = !on;
-        if (on) visible.observe(element);
-        else visible.unobserve(element);
-        seen = false;
-        stale = true;
       }
 
       /** Draws it from scratch, as after a change of its width. */
@@ -137,7 +127,8 @@ const Charts = (() => {
       }
 
       show(open);
-      return { column, element, update, remake, see, open: () => body.hidden && show(true) };
+      visible.observe(body);
+      return { column, element, body, update, remake, see, open: () => body.hidden && show(true) };
     }
 
     /** @param {number} explained */

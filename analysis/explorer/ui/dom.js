@@ -35,22 +35,19 @@ const Dom = (() => {
   function fill(node, classes, parts) {
     const [first] = parts;
     const given = first?.constructor === Object;
+    const setProperty = (/** @type {any} */ [name, value]) =>
+      /** @type {any} */ (node).style.setProperty(name, value);
     node.classList.add(...classes);
     for (const [name, value] of Object.entries(given ? first : {})) {
       if ([null, undefined, false].includes(value)) continue;
       if (typeof value === 'function') node.addEventListener(name.slice(2), value);
-      else if (name === 'style') setStyle(node, value);
+      else if (name === 'style') Object.entries(value).forEach(setProperty);
       else if (name === 'class') node.classList.add(...value.split(' '));
       else node.setAttribute(name, value === true ? '' : value);
     }
     const children = (given ? parts.slice(1) : parts).flat(Infinity);
     node.append(...children.filter((child) => ![null, undefined, false].includes(child)));
     return node;
-  }
-
-  /** @param {any} node @param {Record<string, string | number>} properties */
-  function setStyle(node, properties) {
-    for (const [name, value] of Object.entries(properties)) node.style.setProperty(name, value);
   }
 
   // Lines on a 16 × 16 grid.
@@ -82,7 +79,9 @@ const Dom = (() => {
   /** @param {string} name of the icon @param {string} title @param {() => void} onclick
    * @param {object} [more] attributes */
   const iconButton = (name, title, onclick, more = {}) =>
-    h('button.icon-button', { title, 'aria-label': title, onclick, ...more }, icon(name));
+    h('button.icon-button.inline-flex.soft', { title, 'aria-label': title, onclick, ...more }, [
+      icon(name),
+    ]);
 
   /** A button that looks like a link.
    * @param {string} text @param {() => void} onclick @param {object} [more] attributes */
@@ -111,14 +110,14 @@ const Dom = (() => {
         : h('optgroup', { label: entry.label }, entry.options.map(option)),
     );
     const field = h('select', { onchange: () => onchange(field.value) }, entries);
-    return h('label.select', h('span', label), field);
+    return h('label.select.inline-flex.soft', h('span', label), field);
   }
 
   /** A checkbox with a label.
    * @param {string} label @param {boolean} checked @param {(on: boolean) => void} onchange */
   function check(label, checked, onchange) {
     const box = h('input', { type: 'checkbox', checked, onchange: () => onchange(box.checked) });
-    return h('label.check', box, label);
+    return h('label.check.inline-flex', box, label);
   }
 
   /** A slider.

@@ -14,6 +14,10 @@ const Figures = (() => {
       svg('text.tick-label.end', { x: left - 8, y: y(tick) + 4 }, y.tickFormat(5)(tick)),
     ]);
 
+  /** @param {number} height @param {string} role @param {string} label @param {...any} parts */
+  const figure = (height, role, label, ...parts) =>
+    svg('svg.figure', { viewBox: `0 0 ${WIDTH} ${height}`, role, 'aria-label': label }, parts);
+
   /** The mean of a metric in bins of a column, with 95 % intervals. Bins are equally wide, since
    * they contain about as many images each.
    * @param {MeanBin[]} bins @param {object} options @param {string} options.column its label
@@ -35,36 +39,28 @@ const Figures = (() => {
     const line = d3.line(({ middle }) => middle, ({ mean }) => mean);
     /** @type {d3.Area<typeof places[0]>} */
     const area = d3.area(({ middle }) => middle, ({ low }) => low, ({ high }) => high);
-    return svg(
-      'svg.figure',
-      {
-        viewBox: `0 0 ${WIDTH} ${height}`,
-        role: 'group',
-        'aria-label': `mean ${metric} in bins of ${column}`,
-      },
+    return figure(height, 'group', `mean ${metric} in bins of ${column}`, [
       grid(y, left),
-      svg('path.interval-band', { d: area(places.filter(({ bin }) => bin.interval)) }),
+      svg('path.band', { d: area(places.filter(({ bin }) => bin.interval)) }),
       svg('path.mean-line', { d: line(places) }),
       places.map(({ bin, at, middle, mean, low, high }) => {
         const range = Format.range(bin.low, bin.high);
         const label =
           `${column} ${range}: mean ${metric} ${Format.short(bin.mean)} ` +
           `${Format.interval(bin.interval)}, ${bin.n} images`;
-        const group = svg(
-          'g.figure-bin',
-          { role: 'button' },
+        const group = svg('g.figure-bin', { role: 'button' }, [
           svg('title', label),
-          svg('rect', { x: at, y: 8, width: x.bandwidth(), height: bottom - 8 }),
+          svg('rect', { x: at, y: 8, width: x.bandwidth(), height: bottom - 8, fill: '#0000' }),
           bin.interval && svg('line.whisker', { x1: middle, x2: middle, y1: low, y2: high }),
           svg('circle.dot', { cx: middle, cy: mean, r: 5 }),
           svg('text.tick-label', { x: middle, y: bottom + 18 }, range),
-          svg('text.tick-label.faint', { x: middle, y: bottom + 34 }, `n = ${bin.n}`),
-        );
+          svg('text.tick-label', { x: middle, y: bottom + 34, opacity: 0.75 }, `n = ${bin.n}`),
+        ]);
         Dom.makeButton(group, label, () => act(bin));
         return group;
       }),
       svg('text.tick-label', { x: (left + WIDTH) / 2, y: height - 4 }, column),
-    );
+    ]);
   }
 
   /** Agreement of two networks, layer by layer, from 0 to 1. @param {Agreement[]} rows */
@@ -81,20 +77,12 @@ const Figures = (() => {
         d: d3.line()(rows.map((row, index) => [x(index), y(row[name])])),
       }),
       rows.map((row, index) =>
-        svg(
-          `circle.layer-${name}`,
-          { cx: x(index), cy: y(row[name]), r: 3 },
+        svg(`circle.layer-${name}`, { cx: x(index), cy: y(row[name]), r: 3 }, [
           svg('title', `${row.layer}: ${label} ${Format.short(row[name])}`),
-        ),
+        ]),
       ),
     ];
-    return svg(
-      'svg.figure',
-      {
-        viewBox: `0 0 ${WIDTH} ${height}`,
-        role: 'img',
-        'aria-label': 'Agreement of both networks, layer by layer',
-      },
+    return figure(height, 'img', 'Agreement of both networks, layer by layer', [
       grid(y, left),
       decoder > 0 && [
         svg('line.reference-line', { x1: border, x2: border, y1: 12, y2: bottom }),
@@ -104,7 +92,7 @@ const Figures = (() => {
       svg('text.tick-label', { x: (left + WIDTH) / 2, y: height - 6 }, 'layers, input to output'),
       curve('cka', 'CKA'),
       curve('overlap', 'overlap'),
-    );
+    ]);
   }
 
   return Object.freeze({ binnedCurve, layerCurves });

@@ -35,16 +35,14 @@ const Histogram = (() => {
     const tick = (/** @type {number} */ y, text = '') =>
       svg('text.tick', { x: width - 30, y }, text);
     const [high, low] = [tick(10), tick(CURVE)];
-    const picture = svg(
-      'svg',
-      { width, height: bottom + AXIS, role: 'img' },
+    const picture = svg('svg', { width, height: bottom + AXIS, role: 'img' }, [
       svg('path.bars-all', { d: bars(all.counts) }),
       paths,
       high,
       low,
       tick(top + 10, d3.format('.3~s')(tallest)),
       axis(x, bins, bottom),
-    );
+    ]);
     const readout = h('div.readout', { hidden: true });
     body.append(picture, readout);
 
@@ -70,8 +68,6 @@ const Histogram = (() => {
         return { at, mean, low: mean - error, high: mean + error };
       });
     }
-
-    // ---------------------------------------------------------------- brush
 
     const brush = d3
       .brushX()
@@ -161,8 +157,6 @@ const Histogram = (() => {
       event.preventDefault();
     }
 
-    // ---------------------------------------------------------------- updates
-
     return function update() {
       const summary = Bins.summarise(view, name, metric);
       passing.setAttribute('d', bars(summary.counts));
@@ -220,20 +214,19 @@ const Histogram = (() => {
   /** @param {d3.ScaleLinear<number, number>} x @param {Binned} bins @param {number} bottom */
   function axis(x, { whole, open }, bottom) {
     const [left, right] = x.range();
+    const y = bottom + 11;
     const format = Math.abs(x.domain()[1]) >= 10000 ? d3.format('~s') : x.tickFormat(4, '~f');
     const ticks = x.ticks(4).filter((tick) => !whole || Number.isInteger(tick));
     return [
       ticks.map((tick) =>
-        svg('text.tick.middle', { x: Math.max(8, x(tick)), y: bottom + 11 }, format(tick)),
+        svg('text.tick', { x: Math.max(8, x(tick)), y, 'text-anchor': 'middle' }, format(tick)),
       ),
       open &&
-        svg(
-          'text.tick',
-          { x: right + 2, y: bottom },
+        svg('text.tick', { x: right + 2, y: bottom }, [
           '…',
           svg('title', 'The last bar includes all larger values'),
-        ),
-      svg('path.axis', { d: `M${left} ${bottom}.5H${right}` }),
+        ]),
+      svg('path.grid-line', { d: `M${left} ${bottom}.5H${right}` }),
     ];
   }
 

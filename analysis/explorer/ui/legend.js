@@ -15,12 +15,13 @@ const Legend = (() => {
     return [
       Thumbnail.make(row, { size: 152, view }),
       h('b.card-name.cut', view.format('file_name', row)),
-      h(
-        'dl',
-        [...new Set(columns)].map(
-          (column) => column && [h('dt', column.label), h('dd', view.format(column.name, row))],
-        ),
-      ),
+      h('dl', [...new Set(columns)].map(
+        (column) =>
+          column && [
+            h('dt.muted', column.label),
+            h('dd.three-lines.wrap', view.format(column.name, row)),
+          ],
+      )),
     ];
   }
 
@@ -33,25 +34,23 @@ const Legend = (() => {
     if (!column) return;
     const scale = Colors.scale(view, column.name);
     container.append(
-      h('div.legend-title', column.label, h('span', ` ${column.unit}`)),
+      h('div.legend-title.soft', column.label, h('span', ` ${column.unit}`)),
       scale.values ? categories(view, column, scale) : ramp(scale),
     );
     const sized = view.column(size);
-    if (sized) container.append(h('div.legend-size', 'Size: ', h('b', sized.label)));
+    if (sized) container.append(h('div.legend-size.soft', 'Size: ', h('b', sized.label)));
   }
 
   /** @param {Scale} scale */
   function ramp({ low = 0, high = 0, colors }) {
     const background = `linear-gradient(to right, ${colors.slice(0, -1).join(', ')})`;
-    return h(
-      'div',
-      { title: '2nd to 98th percentile' },
+    return h('div', { title: '2nd to 98th percentile' }, [
       h('div.legend-ramp', { style: { background } }),
       h(
-        'div.legend-ends',
+        'div.legend-ends.flex',
         [low, (low + high) / 2, high].map((value) => h('span', Format.short(value))),
       ),
-    );
+    ]);
   }
 
   /** @param {View} view @param {Column} column @param {Scale} scale */
@@ -61,21 +60,19 @@ const Legend = (() => {
     const entries = values.slice(0, ROWS).map(({ value, label, code }, bin) =>
       h(
         'li',
-        h(
-          'button',
-          {
-            title: `${label}: click to filter`,
-            'aria-pressed': String(!chosen || chosen.includes(value)),
-            onclick: () => Filters.toggle(name, value),
-          },
+        h('button', {
+          title: `${label}: click to filter`,
+          'aria-pressed': String(!chosen || chosen.includes(value)),
+          onclick: () => Filters.toggle(name, value),
+        }, [
           h('i.swatch', { style: { background: colors[code] } }),
-          h('span.legend-label.cut', label),
-          h('span.legend-count', Format.count(counts[bin])),
-        ),
+          h('span.legend-label.grow.cut', label),
+          h('span.soft', Format.count(counts[bin])),
+        ]),
       ),
     );
     const left = values.length - ROWS;
-    return h('ul', entries, left > 0 && h('li.legend-more', `and ${left} more`));
+    return h('ul', entries, left > 0 && h('li.legend-more.soft', `and ${left} more`));
   }
 
   /** Selects for the columns that colour and size the dots.

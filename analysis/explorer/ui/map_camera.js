@@ -14,7 +14,7 @@ class MapCamera {
   ys = new Float32Array(0);
   /** @type {Int32Array} */
   order = new Int32Array(0); // rows as they are drawn
-  /** @type {{ centre: number[], scale: number } | null} of the map before zooming */
+  /** @type {{ center: number[], scale: number } | null} of the map before zooming */
   #fitted = null;
 
   /** Fits the dots into the window again at the next `locate`. */
@@ -35,25 +35,25 @@ class MapCamera {
     const ends = d3
       .range(size)
       .map((axis) => d3.extent(points.filter((_, i) => i % size === axis)).map(Number));
-    const centre = ends.map(([low, high]) => (low + high) / 2);
+    const center = ends.map(([low, high]) => (low + high) / 2);
     const space = [this.width, this.height].map((pixels) => pixels - 2 * MapCamera.PADDING);
     if (!this.turn) {
       const scales = space.map((pixels, axis) => pixels / (ends[axis][1] - ends[axis][0] || 1));
-      return { centre, scale: Math.min(...scales) };
+      return { center, scale: Math.min(...scales) };
     }
     let farthest = 0;
     for (let i = 0; i < points.length; i += 3) {
-      const offsets = centre.map((middle, axis) => points[i + axis] - middle);
+      const offsets = center.map((middle, axis) => points[i + axis] - middle);
       farthest = Math.max(farthest, Math.hypot(...offsets));
     }
-    return { centre, scale: Math.min(...space) / 2 / (farthest || 1) };
+    return { center, scale: Math.min(...space) / 2 / (farthest || 1) };
   }
 
   /** Scale and shifts from what Geometry.projector gives to pixels. */
   toPixels() {
-    const { centre, scale: unzoomed } = this.#fitted ?? { centre: [0, 0], scale: 1 };
+    const { center, scale: unzoomed } = this.#fitted ?? { center: [0, 0], scale: 1 };
     const scale = unzoomed * this.zoom.k;
-    const [x, y] = Geometry.projector(this.turn)(centre[0], centre[1], centre[2]);
+    const [x, y] = Geometry.projector(this.turn)(center[0], center[1], center[2]);
     return {
       scale,
       x: this.zoom.applyX(this.width / 2) - x * scale,

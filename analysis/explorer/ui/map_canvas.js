@@ -6,8 +6,8 @@
 class MapCanvas {
   static CROWD = 5000; // dots, from which on they are translucent and have no halo
 
-  dots = Dom.h('canvas', { 'aria-hidden': 'true' });
-  marks = Dom.h('canvas', { 'aria-hidden': 'true' });
+  dots = Dom.h('canvas.fill', { 'aria-hidden': 'true' });
+  marks = Dom.h('canvas.fill', { 'aria-hidden': 'true' });
   #density = 1;
   #image = new ImageData(1, 1);
   /** @type {Uint32Array | null} pixels with all dots in grey, until something moves */
@@ -43,8 +43,8 @@ class MapCanvas {
     if (!all && this.#ground) pixels.set(this.#ground);
     else pixels.fill(Dots.pixelOf(surface));
     if (!all && !this.#ground) {
-      const grey = { colors: [Colors.css('--dot-rejected')], code: () => 0 };
-      Dots.blend(image, { ...dot, scale: grey });
+      const gray = { colors: [Colors.css('--dot-rejected')], code: () => 0 };
+      Dots.blend(image, { ...dot, scale: gray });
       this.#ground = pixels.slice();
     }
     Dots.blend(image, {

@@ -51,8 +51,8 @@ class MapNames {
         const { name } = /** @type {Column} */ (column);
         const title = `Show only ${label}`;
         const onclick = () => this.#onName(name, value);
-        const button = Dom.h('button', { tabindex: -1, title, onclick }, label);
-        return { button, ...MapNames.#centres(view, name, value) };
+        const button = Dom.h('button.wrap', { tabindex: -1, title, onclick }, label);
+        return { button, ...MapNames.#centers(view, name, value) };
       });
     this.element.replaceChildren(...this.#labels.map(({ button }) => button));
     this.#sizes = this.#labels.map(({ button }) => {
@@ -63,20 +63,20 @@ class MapNames {
 
   /** Medians of a group's places on both maps.
    * @param {View} view @param {string} name @param {Value} value */
-  static #centres(view, name, value) {
+  static #centers(view, name, value) {
     const { cache, categories = [], values } = /** @type {Column} */ (view.column(name));
-    cache.centres ??= new Map();
-    if (!cache.centres.has(value)) {
+    cache.centers ??= new Map();
+    if (!cache.centers.has(value)) {
       const code = categories.indexOf(String(value));
       const rows = d3.range(view.n).filter((row) => values[row] === code);
       const medians = (/** @type {Decoded} */ points, /** @type {number} */ size) =>
         d3.range(size).map((axis) => d3.median(rows, (row) => points[size * row + axis]));
-      cache.centres.set(value, {
+      cache.centers.set(value, {
         flat: medians(/** @type {Decoded} */ (view.map_2d), 2),
         solid: view.map_3d ? medians(view.map_3d, 3) : null,
       });
     }
-    return cache.centres.get(value);
+    return cache.centers.get(value);
   }
 
   /** The nearest free place for a name; null if there is none.

@@ -4,6 +4,7 @@
 
 const Picture = (() => {
   const { h, svg } = Dom;
+  const LABELS = { truth: 'ground truth', prediction: 'prediction', error: 'errors', loss: 'loss' };
 
   /** @param {View} view @param {number} row */
   const detailsOf = ({ pictures }, row) => pictures?.details[row] ?? null;
@@ -13,14 +14,10 @@ const Picture = (() => {
     const details = detailsOf(view, row);
     /** @type {Layer[]} */
     const layers = [{ id: 'none', label: 'image', path: null }];
-    const labels = { truth: 'ground truth', prediction: 'prediction', error: 'errors' };
-    for (const [id, label] of Object.entries(labels)) {
-      const path = details && details[/** @type {keyof typeof labels} */ (id)];
-      if (path || (!details && view.pictures?.sheets[0]?.[id])) {
-        layers.push({ id, label, path: path ?? null });
-      }
+    for (const [id, label] of Object.entries(LABELS)) {
+      const path = details?.[/** @type {keyof typeof LABELS} */ (id)] ?? null;
+      if (path || (!details && view.pictures?.sheets[0]?.[id])) layers.push({ id, label, path });
     }
-    if (details?.loss) layers.push({ id: 'loss', label: 'loss', path: details.loss });
     for (const [name, path] of Object.entries(details?.classes ?? {})) {
       layers.push({ id: `classes: ${name}`, label: `probability: ${name}`, path });
     }
@@ -38,18 +35,16 @@ const Picture = (() => {
     const ratio = view.column('aspect_ratio')?.values[row];
     const image = (/** @type {string} */ path, /** @type {string} */ name, style = {}) =>
       h(`img.${name}`, { src: Data.picture(view, path), alt: '', draggable: 'false', style });
-    return h(
-      'div.stage',
-      {
-        role: 'img',
-        'aria-label': `${view.format('file_name', row)}: ${layer.label}`,
-        style: ratio > 0 ? { '--ratio': ratio } : {},
-      },
+    return h('div.stage', {
+      role: 'img',
+      'aria-label': `${view.format('file_name', row)}: ${layer.label}`,
+      style: ratio > 0 ? { '--ratio': ratio } : {},
+    }, [
       details && image(details.image, 'base'),
       details && layer.path && image(layer.path, 'layer', { opacity }),
       !details && view.pictures && enlarged(view, row, layer.id, opacity),
       regions.map((region) => (region.mask ? image(region.mask, 'outline') : boxOf(region))),
-    );
+    ]);
   }
 
   /** The thumbnail and an overlay, as large as their place.
@@ -76,12 +71,13 @@ const Picture = (() => {
     const [x, y, width, height] = [left, top, right - left, bottom - top].map(
       (share) => `${100 * share}%`,
     );
-    return svg('svg.outline', svg('rect', { x, y, width, height }));
+    const line = { fill: 'none', stroke: 'var(--on-verdict)', 'stroke-width': 2 };
+    return svg('svg.outline', svg('rect', { x, y, width, height, ...line }));
   }
 
   /** @param {string} color @param {string} label @param {string} [title] */
   const key = (color, label, title) =>
-    h('span.key', { title }, h('span.swatch', { style: { background: color } }), label);
+    h('span.key.inline-flex', { title }, h('span.swatch', { style: { background: color } }), label);
 
   /** What the colours of a layer mean. @param {View} view @param {Layer} layer */
   function legend(view, layer) {

@@ -23,16 +23,15 @@ const Plots = (() => {
    * @param {(row: R) => string | undefined} [title] */
   const texts = (head, text, title) => ({
     head,
-    cell: (/** @type {R} */ row) => h('span', { dir: 'auto', title: title?.(row) }, text(row)),
+    cell: (/** @type {R} */ row) => h('span.wrap', { dir: 'auto', title: title?.(row) }, text(row)),
   });
 
-  /** A table with a row for each finding.
-   * @template R @param {R[]} rows @param {Cells<R>[]} columns @param {Plotted<R>} plot
-   * @param {{ label: (row: R) => string, act: (row: R) => void } | null} [action] of a click on
-   * a row */
-  function intervalTable(rows, columns, plot, action = null) {
-    const references = Number.isFinite(plot.reference) ? [Number(plot.reference)] : [];
-    const values = rows.flatMap((row) => [plot.value(row), ...(plot.interval(row) ?? [])]);
+  /** A table with a row for each finding. @template R @param {R[]} rows @param {Plotted<R>} plot */
+  function intervalTable(rows, plot) {
+    const { columns, reference = 0, label, act } = plot;
+    const intervalOf = plot.interval ?? ((/** @type {any} */ row) => row.interval);
+    const references = reference === null ? [] : [reference];
+    const values = rows.flatMap((row) => [plot.value(row), ...(intervalOf(row) ?? [])]);
     const known = [...values, ...references].filter(Number.isFinite);
     const [least, most] = known.length ? d3.extent(known).map(Number) : [0, 1];
     const scale = d3.scaleLinear([least, most > least ? most : least + 1], [3, 97]).nice(4);
@@ -42,20 +41,18 @@ const Plots = (() => {
 
     /** @param {R} row */
     function drawn(row) {
-      const picture = svg(
-        'svg.interval',
-        { role: 'img' },
+      const picture = svg('svg.interval', { role: 'img', width: '100%', height: HEIGHT }, [
         ticks.map((tick) => vertical('grid-line', scale(tick), HEIGHT)),
         references.map((value) => vertical('reference-line', scale(value), HEIGHT)),
-      );
+      ]);
       const value = plot.value(row);
-      const interval = plot.interval(row);
+      const interval = intervalOf(row);
       if (!Number.isFinite(value)) return picture;
       const text = `${Format.short(value)} ${Format.interval(interval)}`;
       picture.setAttribute('aria-label', text);
       picture.append(svg('title', text));
       if (interval?.every(Number.isFinite)) {
-        const [x1, x2] = interval.map((end) => percent(scale(end)));
+        const [x1, x2] = interval.map((/** @type {number} */ end) => percent(scale(end)));
         picture.append(svg('line.whisker', { x1, x2, y1: HEIGHT / 2, y2: HEIGHT / 2 }));
       }
       picture.append(svg('circle.dot', { cx: percent(scale(value)), cy: HEIGHT / 2, r: 4 }));
@@ -64,23 +61,19 @@ const Plots = (() => {
 
     const kind = (/** @type {Cells<R>} */ { number }) => (number ? 'number' : null);
     const body = rows.map((row) => {
-      const line = h(
-        'tr',
-        { class: plot.faint?.(row) ? 'faint' : null },
+      const line = h('tr', { class: plot.faint?.(row) ? 'faint' : null }, [
         columns.map((column) => h('td', { class: kind(column) }, column.cell(row))),
         h('td.plotted', drawn(row)),
-      );
-      if (action) Dom.makeButton(line, action.label(row), () => action.act(row));
+      ]);
+      if (label && act) Dom.makeButton(line, label(row), () => act(row));
       return line;
     });
     const heads = columns.map((column) =>
       h('th', { scope: 'col', class: kind(column), title: column.title }, column.head),
     );
-    const axis = svg(
-      'svg.interval-axis',
-      { 'aria-hidden': 'true' },
+    const axis = svg('svg.interval-axis', { width: '100%', height: 16, 'aria-hidden': 'true' }, [
       ticks.map((tick) => svg('text.tick-label', { x: percent(scale(tick)), y: 11 }, format(tick))),
-    );
+    ]);
     const last = h('th.plotted', { scope: 'col' }, plot.head, axis);
     return h(
       'div.scroll-x.panel',
@@ -95,19 +88,17 @@ const Plots = (() => {
     const y = d3.scaleLinear(means, [19, 3]);
     /** @type {Point[]} */
     const points = bins.map(({ mean }, index) => [Number(x(index)), y(mean)]);
-    return svg(
-      'svg.sparkline',
-      { viewBox: '0 0 64 22', 'aria-hidden': 'true' },
+    return svg('svg.sparkline', { width: 64, height: 22, 'aria-hidden': 'true' }, [
       svg('path', { d: d3.line()(points) }),
       points.map(([cx, cy]) => svg('circle', { cx, cy, r: 1.7 })),
-    );
+    ]);
   }
 
   /** The distribution of a column from its 1st to its 99th percentile, with a mark.
    * @param {Column} column @param {number} value */
   function distribution(column, value) {
     const values = Statistics.sorted(column);
-    const picture = svg('svg.distribution', { viewBox: '0 0 96 18', 'aria-hidden': 'true' });
+    const picture = svg('svg.distribution', { width: 96, height: 18, 'aria-hidden': 'true' });
     if (!values.length) return picture;
     const [low, high] = Statistics.quantiles(values, [0.01, 0.99]);
     const x = d3.scaleLinear([low, high > low ? high : low + 1], [1, 95]).clamp(true);
@@ -128,13 +119,11 @@ const Plots = (() => {
   /** A bar from the middle of its cell to the left or right. @param {number} effect in [-1, 1] */
   function effectBar(effect) {
     const length = Math.min(Math.abs(effect), 1) * 50;
-    const x = percent(effect < 0 ? 50 - length : 50);
-    return svg(
-      'svg.effect',
-      { 'aria-hidden': 'true' },
-      svg(`rect.${effect < 0 ? 'less' : 'more'}`, { x, y: 4, width: percent(length), height: 8 }),
+    const [kind, x] = effect < 0 ? ['less', percent(50 - length)] : ['more', '50%'];
+    return svg('svg.effect', { width: 90, height: 16, 'aria-hidden': 'true' }, [
+      svg('rect', { x, y: 4, width: percent(length), height: 8, fill: `var(--${kind})` }),
       svg('line.reference-line', { x1: '50%', x2: '50%', y1: 1, y2: 15 }),
-    );
+    ]);
   }
 
   return Object.freeze({ numbers, texts, intervalTable, sparkline, distribution, effectBar });

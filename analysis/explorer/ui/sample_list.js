@@ -19,7 +19,7 @@ const SampleList = (() => {
    * @param {'table' | 'gallery'} options.first what is shown before one chooses
    * @param {Node | null} [options.overlay] an element for the head */
   function create(container, { name, first, overlay = null }) {
-    const scroll = h('div.samples-scroll', {
+    const scroll = h('div.samples-scroll.grow', {
       tabindex: 0,
       role: 'grid',
       onscroll: () => {
@@ -29,12 +29,12 @@ const SampleList = (() => {
       onkeydown: onKey,
       onpointerleave: () => State.hoverSample(null),
     });
-    const titles = h('div.table-head', { role: 'row' });
+    const titles = h('div.table-head.head', { role: 'row' });
     const space = h('div.samples-space', { role: 'presentation' });
     const nothing = h('p.nothing', 'No sample passes the filters.');
     const head = SampleListHead.create({ overlay, setMode, setSize, chooseColumns });
     scroll.append(titles, space);
-    container.classList.add('samples');
+    container.classList.add('samples', 'stack', 'grow');
     container.append(head.element, nothing, scroll);
 
     // Kept, since asking for them after a change makes the browser compute the layout.
@@ -97,8 +97,6 @@ const SampleList = (() => {
         .filter(Boolean);
     }
 
-    // ---------------------------------------------------------------- table
-
     function drawTitles() {
       const { sort } = State;
       const widths = columns.map(({ kind }) =>
@@ -111,24 +109,17 @@ const SampleList = (() => {
           const sorted = sort.column === name;
           const descending = sorted ? !sort.descending : kind === 'number';
           const direction = sort.descending ? 'descending' : 'ascending';
-          return h(
-            'span',
-            {
-              role: 'columnheader',
-              class: kind === 'number' ? 'number' : null,
-              'aria-sort': sorted ? direction : 'none',
-            },
-            h(
-              'button',
-              {
-                title: [label, unit, description].filter(Boolean).join(' · '),
-                'data-sort': name,
-                onclick: () => State.setSort(name, descending),
-              },
-              h('span.cut', label),
-              sorted && h('i', sort.descending ? '↓' : '↑'),
-            ),
-          );
+          return h('span', {
+            role: 'columnheader',
+            class: kind === 'number' ? 'number' : null,
+            'aria-sort': sorted ? direction : 'none',
+          }, [
+            h('button.muted.flex', {
+              title: [label, unit, description].filter(Boolean).join(' · '),
+              'data-sort': name,
+              onclick: () => State.setSort(name, descending),
+            }, [h('span.cut', label), sorted && h('span', sort.descending ? '↓' : '↑')]),
+          ]);
         }),
       );
     }
@@ -152,8 +143,6 @@ const SampleList = (() => {
         bar.style.setProperty('--share', column.role === 'metric' ? shareOf(column, row) : 0);
       });
     }
-
-    // ---------------------------------------------------------------- gallery
 
     /** @param {HTMLElement} line @param {number} index */
     function fillTiles(line, index) {
@@ -181,11 +170,9 @@ const SampleList = (() => {
       tile.replaceChildren(
         picture,
         h('span.cut', shorten(name, 100)),
-        h('span.tile-value.cut', `${column.label} `, h('b', shorten(value, 60))),
+        h('span.tile-value.cut.soft', `${column.label} `, h('b', shorten(value, 60))),
       );
     }
-
-    // ---------------------------------------------------------------- pictures
 
     // Frames are filled at once if nothing has happened for a moment, else when it is calm again:
     // each step of a drag shows other samples, and would read and decode as many sheets.
@@ -213,8 +200,6 @@ const SampleList = (() => {
       if (isCalm) fillPictures();
       else timer = window.setTimeout(fillPictures, CALM);
     }
-
-    // ---------------------------------------------------------------- lines
 
     /** An element that shows one sample. @param {string} selector @param {string} role */
     function sampleElement(selector, role) {
@@ -270,7 +255,7 @@ const SampleList = (() => {
       while (lines.length < wanted) {
         const element = isTable()
           ? sampleElement('div.table-row', 'row')
-          : h('div.gallery-line', { role: 'row' });
+          : h('div.gallery-line.flex', { role: 'row' });
         lines.push({ element, index: -1, version: -1 });
         space.append(element);
       }
@@ -288,8 +273,6 @@ const SampleList = (() => {
       }
       if (hasChanged) fillPicturesSoon();
     }
-
-    // ---------------------------------------------------------------- keys
 
     /** Arrow keys move through the samples, Enter opens one. @param {KeyboardEvent} event */
     function onKey(event) {

@@ -10,7 +10,7 @@ const SampleListHead = (() => {
    * @param {(size: number) => void} options.setSize
    * @param {(names: string[]) => void} options.chooseColumns */
   function create({ overlay, setMode, setSize, chooseColumns }) {
-    const element = h('div.samples-head.line');
+    const element = h('div.samples-head.head.line');
 
     /** @param {string} mode @param {number} size of gallery pictures @param {Column[]} columns */
     function draw(mode, size, columns) {
@@ -52,9 +52,8 @@ const SampleListHead = (() => {
       },
     });
     const boxes = Columns.grouped(State.view).map(({ label, columns: group }) =>
-      h(
-        'fieldset',
-        h('legend', label),
+      h('fieldset', [
+        h('legend.soft', label),
         group.map((column) =>
           Dom.check(column.label, shown.has(column.name), (on) => {
             if (on) shown.add(column.name);
@@ -62,11 +61,16 @@ const SampleListHead = (() => {
             choose([...shown]);
           }),
         ),
-      ),
+      ]),
     );
     const panel = h('div.picker-panel.panel', find, boxes);
-    const summary = h('summary', { title: 'Columns of the table' }, Dom.icon('columns'), 'Columns');
-    return h('details.picker', summary, panel);
+    return h('details.picker', [
+      h('summary.inline-flex.soft', { title: 'Columns of the table' }, [
+        Dom.icon('columns'),
+        'Columns',
+      ]),
+      panel,
+    ]);
   }
 
   return { create };

@@ -5,6 +5,8 @@
 
 const SampleMap = (() => {
   const { h } = Dom;
+  /** @type {Record<string, Point>} */
+  const ARROWS = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
   /**
    * @typedef {object} MapOptions
@@ -26,26 +28,18 @@ const SampleMap = (() => {
     const canvas = new MapCanvas();
     const names = new MapNames(options.onName);
     const card = h('div.map-card.panel', { hidden: true });
-    const surface = h(
-      'div.map-surface',
-      {
-        tabindex: 0,
-        role: 'application',
-        'aria-label': `${options.label}. Arrow keys move or rotate it, + and - zoom, 0 fits it.`,
-        onkeydown: onKey,
-      },
-      canvas.dots,
-      canvas.marks,
-      names.element,
-    );
-    const tools = h('div.map-tools.panel', { role: 'toolbar', 'aria-label': 'Map tools' });
-    const nothing = h(
-      'p.nothing',
-      { hidden: true },
+    const surface = h('div.map-surface.fill', {
+      tabindex: 0,
+      role: 'application',
+      'aria-label': `${options.label}. Arrow keys move or rotate it, + and - zoom, 0 fits it.`,
+      onkeydown: onKey,
+    }, [canvas.dots, canvas.marks, names.element]);
+    const tools = h('div.map-tools.flex.panel', { role: 'toolbar', 'aria-label': 'Map tools' });
+    const nothing = h('p.nothing', { hidden: true }, [
       'No map yet. Run ',
       h('code', 'python -m analysis.similarity_map'),
       '.',
-    );
+    ]);
     container.classList.add('map');
     container.append(surface, nothing, tools, card);
 
@@ -56,8 +50,6 @@ const SampleMap = (() => {
     let path = null; // pixels, while a box or lasso is drawn
     /** @type {View | null} */
     let shown = null;
-
-    // ---------------------------------------------------------------- tools
 
     /** @type {Record<string, HTMLElement>} */
     const buttons = {};
@@ -97,8 +89,6 @@ const SampleMap = (() => {
       surface.dataset.mode = mode;
     }
 
-    // ---------------------------------------------------------------- drawing
-
     /** Everything, as after a change of the view, colours, zoom or size. */
     function draw() {
       nothing.hidden = Boolean(options.view().map_2d);
@@ -127,8 +117,7 @@ const SampleMap = (() => {
 
     function drawNames() {
       const view = options.view();
-      const column = showNames ? namedColumn(view) : null;
-      names.draw(view, column, camera);
+      names.draw(view, showNames ? namedColumn(view) : null, camera);
     }
 
     const drawSoon = oncePerFrame(draw);
@@ -154,8 +143,6 @@ const SampleMap = (() => {
       draw();
     }).observe(surface);
 
-    // ---------------------------------------------------------------- pointer
-
     /** @type {d3.ZoomBehavior<Element, unknown>} */
     const zoom = d3.zoom();
     zoom
@@ -177,14 +164,9 @@ const SampleMap = (() => {
     /** @param {MouseEvent} event */
     const isOnButton = ({ target }) => target instanceof Element && target.closest('button');
 
-    /** @param {MouseEvent} event @returns {Point} */
-    function local(event) {
-      const box = surface.getBoundingClientRect();
-      return [event.clientX - box.left, event.clientY - box.top];
-    }
-
     /** @param {MouseEvent} event */
-    const nearest = (event) => camera.nearest(options.view(), local(event), options.mask());
+    const nearest = (event) =>
+      camera.nearest(options.view(), d3.pointer(event, surface), options.mask());
 
     /** @type {{ point: Point, turn: Turn, moved: boolean, shape: string | null } | null} */
     let drag = null;
@@ -196,7 +178,7 @@ const SampleMap = (() => {
       showTools();
       surface.focus({ preventScroll: true });
       const shape = selecting ? (mode === 'box' ? 'box' : 'lasso') : null;
-      drag = { point: local(event), turn: camera.turn, moved: false, shape };
+      drag = { point: d3.pointer(event, surface), turn: camera.turn, moved: false, shape };
       if (!selecting && !camera.turn) return;
       surface.setPointerCapture(event.pointerId);
       event.preventDefault();
@@ -204,7 +186,7 @@ const SampleMap = (() => {
 
     surface.addEventListener('pointermove', (event) => {
       if (!drag) return hover(event);
-      const point = local(event);
+      const point = d3.pointer(event, surface);
       const [[x, y], [px, py]] = [drag.point, point];
       if (Math.hypot(px - x, py - y) > 4) drag.moved = true;
       if (!drag.moved) return;
@@ -283,19 +265,10 @@ const SampleMap = (() => {
       card.style.transform = `translate(${Math.max(4, left)}px, ${top}px)`;
     }
 
-    // ---------------------------------------------------------------- keys
-
     /** @param {KeyboardEvent} event */
     function onKey(event) {
-      /** @type {Record<string, Point>} */
-      const arrows = {
-        ArrowLeft: [1, 0],
-        ArrowRight: [-1, 0],
-        ArrowUp: [0, 1],
-        ArrowDown: [0, -1],
-      };
       const { key } = event;
-      const arrow = arrows[key];
+      const arrow = ARROWS[key];
       const target = d3.select(/** @type {Element} */ (surface));
       if (arrow && camera.turn) {
         camera.rotate(-0.1 * arrow[0], -0.1 * arrow[1]);
@@ -330,14 +303,10 @@ const SampleMap = (() => {
 
   /** @param {() => void} act @returns {() => void} calls `act` in the next frame, once */
   function oncePerFrame(act) {
-    let waiting = false;
+    let frame = 0;
     return () => {
-      if (waiting) return;
-      waiting = true;
-      requestAnimationFrame(() => {
-        waiting = false;
-        act();
-      });
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(act);
     };
   }
 

@@ -14,17 +14,13 @@ const Shell = (() => {
   /** @type {Map<Page, Set<string>>} */
   const missed = new Map(); // events while a page was hidden
 
-  // ---------------------------------------------------------------- pages
-
   function showPage() {
     const page = pages.find(({ id }) => id === State.page) ?? pages[0];
     State.page = page.id;
     for (const [other, element] of containers) element.hidden = other !== page;
     if (!containers.has(page)) {
-      const container = h(`section.page.page-${page.id}`, {
-        role: 'tabpanel',
-        'aria-label': page.title,
-      });
+      const attributes = { role: 'tabpanel', 'aria-label': page.title };
+      const container = h(`section.page.page-${page.id}`, attributes);
       containers.set(page, container);
       byId('main-content').append(container);
       page.build(container);
@@ -47,8 +43,6 @@ const Shell = (() => {
     if (events.has('page')) showPage();
   }
 
-  // ---------------------------------------------------------------- header
-
   function buildHeader() {
     const { manifest } = State;
     const search = h('input', {
@@ -69,19 +63,15 @@ const Shell = (() => {
     const tabs = pages.map(({ id, title }) =>
       h('button', { id: `tab-${id}`, role: 'tab', onclick: () => State.showPage(id) }, title),
     );
-    const views = Dom.select(
-      'View',
-      manifest.views.map((view) => [view.name, titleOf(view)]),
-      State.view.name,
-      (name) => Views.show(name),
-    );
+    const options = manifest.views.map((view) => [view.name, titleOf(view)]);
+    const views = Dom.select('View', options, State.view.name, Views.show);
     Events.on('view', () => {
       const field = views.querySelector('select');
       if (field) field.value = State.view.name;
     });
     byId('header').append(
       h('h1.cut', { title: manifest.title }, manifest.title),
-      h('nav', { role: 'tablist', 'aria-label': 'Pages', onkeydown: walkTabs }, tabs),
+      h('nav.flex', { role: 'tablist', 'aria-label': 'Pages', onkeydown: walkTabs }, tabs),
       h('label.search', Dom.icon('search'), search),
       views,
       Dom.iconButton('theme', 'Switch between light and dark', () =>
@@ -106,8 +96,6 @@ const Shell = (() => {
     next.focus();
     next.click();
   }
-
-  // ---------------------------------------------------------------- start
 
   /** Reads the manifest and shows the page that the link asks for.
    * @param {Page[]} all in the order of their tabs */

@@ -10,13 +10,11 @@ const Summary = (() => {
    * @param {Column} column @param {((row: number) => boolean) | null} includes null: all samples
    * @param {string} title */
   const mean = (column, includes, title) =>
-    h(
-      'span.stat',
-      { title },
+    h('span.stat.inline-flex', { title }, [
       h('span.muted', column.label),
       h('b', { 'data-mean': column.name }, Format.value(column, Statistics.mean(column, includes))),
       includes && h('span.muted.stat-all', Format.value(column, Statistics.mean(column))),
-    );
+    ]);
 
   /** @param {HTMLElement} container */
   function draw(container) {
@@ -27,26 +25,23 @@ const Summary = (() => {
     const whose = includes ? 'the samples that pass the filters, and of all' : 'all samples';
     const chips = [...Filters.all].map(([id, filter]) => {
       const text = Filters.describe(filter);
-      return h(
-        'span.chip',
+      return h('span.chip.inline-flex', [
         h('span.chip-text.cut', { title: text }, text),
         Dom.iconButton('close', `Remove the filter: ${text}`, () => Filters.remove(id)),
-      );
+      ]);
     });
     container.replaceChildren(
-      h(
-        'span.count',
-        { role: 'status' },
+      h('span.count.soft', { role: 'status' }, [
         h('b', { id: 'passing' }, Format.count(passing)),
         ` of ${Format.count(view.n)} samples`,
-      ),
+      ]),
       h(
-        'span.stats',
+        'span.stats.flex',
         Columns.headline(view)
           .slice(0, MEANS)
           .map((column) => mean(column, includes, `Mean ${column.label} of ${whose}`)),
       ),
-      h('span.chips', chips, chips.length > 1 && Dom.link('Clear all', Filters.clear)),
+      h('span.chips.flex', chips, chips.length > 1 && Dom.link('Clear all', Filters.clear)),
     );
   }
 

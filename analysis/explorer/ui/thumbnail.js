@@ -77,7 +77,7 @@ const Thumbnail = (() => {
 
   /** A choice of the overlay of all thumbnails and its opacity; empty without pictures. */
   function overlayControl() {
-    const box = h('span.overlay-control');
+    const box = h('span.overlay-control.inline-flex');
     function draw() {
       const active = document.activeElement;
       if (active instanceof HTMLInputElement && box.contains(active)) return; // it is dragged
@@ -86,14 +86,12 @@ const Thumbnail = (() => {
       box.replaceChildren();
       if (!sheet) return;
       const there = Object.entries(OVERLAYS).filter(([key]) => key === 'none' || sheet[key]);
-      box.append(
-        Dom.select('Overlay', there, overlay, (key) => State.setAppearance({ overlay: key })),
-      );
+      const choose = (/** @type {string} */ key) => State.setAppearance({ overlay: key });
+      box.append(Dom.select('Overlay', there, overlay, choose));
       if (overlay === 'none') return;
       const range = { min: 0.1, max: 1, step: 0.05, value: opacity };
-      box.append(
-        Dom.slider('Overlay opacity', range, (value) => State.setAppearance({ opacity: value })),
-      );
+      const fade = (/** @type {number} */ value) => State.setAppearance({ opacity: value });
+      box.append(Dom.slider('Overlay opacity', range, fade));
     }
     Events.on('view appearance', draw);
     draw();
