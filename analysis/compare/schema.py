@@ -23,16 +23,11 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A number of both runs, and the other run's minus this run's; None where undefined.
-
-    Attributes:
-      this, other, difference: the numbers.
-      interval: 95 % confidence interval of the difference over images.
-    """
+    """A number of both runs and their difference, with its 95 % interval; None where undefined."""
 
     this: float | None = None
     other: float | None = None
-    difference: float | None = None
+    difference: float | None = None  # other - this
     interval: Interval | None = None
 
 
@@ -57,29 +52,22 @@ class Score(Change):
 
 @dataclasses.dataclass(frozen=True)
 class SliceChange:
-    """A slice of this run, or all images, against this run's labels.
-
-    Attributes:
-      text: conditions of the slice.
-      n: number of images.
-      loss: nats per pixel.
-      iou: mean over the foreground classes of an image.
-    """
+    """n images, those of a slice (`text` in words) or all, against the labels of this run."""
 
     text: str
     n: int
-    loss: Change
-    iou: Change
+    loss: Change  # nats per pixel
+    iou: Change  # mean over the foreground classes of an image
 
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """Agreement of both embeddings about the nearest images; bootstrap intervals over images.
+    """Agreement of both embeddings about the k nearest images of each image.
 
     Attributes:
       k: number of nearest images.
-      overlap, overlap_interval: mean share of the k nearest images that are the same.
-      jaccard, jaccard_interval: mean Jaccard index of both sets.
+      overlap, overlap_interval: mean share that is the same, with 95 % bootstrap interval.
+      jaccard, jaccard_interval: mean Jaccard index.
       chance: expected overlap of unrelated embeddings.
     """
 
@@ -111,7 +99,7 @@ class Layer:
 class Separation:
     """How well images of the first and of the second foreground class separate in a space.
 
-    Intervals are paired bootstraps over images; the probes are not fitted again.
+    Intervals are paired bootstraps over images (95 %); the probes are not fitted again.
 
     Attributes:
       target: whose labels and classes, 'this' or 'other'.

@@ -147,12 +147,7 @@ def _separation(
 ) -> list[Separation]:
     """Separation of the two first foreground classes of a run; empty if there are too few images.
 
-    Args:
-      view: the run.
-      table: of its samples, n images.
-      target: whether it is 'this' or 'other'.
-      space: name.
-      points: of these images, 'this' and 'other', `[n, D]` each.
+    `table` and `points` ('this' and 'other', `[n, D]` each) are of the same n images.
     """
     names = view.class_names[1:3]
     if len(names) < 2:
@@ -198,13 +193,7 @@ def common_rows(both: Mapping[str, View]) -> dict[str, np.ndarray]:
 
 
 def _cross_confusions(labelled: Analysis, predicted: Predictions, rows: np.ndarray) -> np.ndarray:
-    """Confusion matrices against the labels of another run, int64 `[n, C, C]`.
-
-    Args:
-      labelled: the other run, n images.
-      predicted: of the network.
-      rows: of these images in the predictions, `[n]`.
-    """
+    """Confusion matrices of class maps, by row, against the labels of another run, `[n, C, C]`."""
     return np.array(
         [
             metrics.confusion_matrix(
@@ -243,14 +232,11 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         for name, layers in features.items()
     }
 
-    fields = [
-        [analysis.config.data[field] for field in _LABEL_FIELDS] for analysis in both.values()
-    ]
-    same_space, same_labels = fields[0][0] == fields[1][0], fields[0] == fields[1]
+    same = {field: this.config.data[field] == other.config.data[field] for field in _LABEL_FIELDS}
     confusions = {name: predicted.confusions()[rows[name]] for name, predicted in found.items()}
     loss = {name: predicted.column('loss')[rows[name]] for name, predicted in found.items()}
     against = {'this': confusions}
-    if not same_labels:
+    if not all(same.values()):
         of_this = evaluate.evaluate(
             evaluate.make_predict(other.run.model, other.config.data.input_range),
             other.run.variables,
@@ -261,7 +247,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         )
         against['this'] = {'this': confusions['this'], 'other': of_this['network']}
         loss['other'] = of_this['loss'].astype(np.float64)
-    if not same_space:
+    if not same['label_space']:
         crossed = _cross_confusions(common['other'], found['this'], rows['this'])
         against['other'] = {'this': crossed, 'other': confusions['other']}
     iou = {name: _image_iou(counts) for name, counts in against['this'].items()}
@@ -287,9 +273,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
             'difference of iou': iou['other'] - iou['this'],
         },
     )
-    sides = [
-        Side(str(view.workdir), view.step, view.class_names, len(view)) for view in both.values()
-    ]
+    sides = [Side(str(v.workdir), v.step, v.class_names, len(v)) for v in both.values()]
     return Comparison(
         this=sides[0],
         other=sides[1],

@@ -253,12 +253,7 @@ def _around(mask: np.ndarray) -> np.ndarray:
 
 
 def _position(mask: np.ndarray, labelled: np.ndarray) -> tuple[float, float]:
-    """Logarithm of the half-width as a share of the side; labelled share of the pixels next to it.
-
-    Args:
-      mask: of the region, bool `[S, S]`.
-      labelled: bool `[S, S]`.
-    """
+    """Logarithm of a region's half-width as a share of the side; labelled share next to it."""
     spill = _spill(len(mask))
     crop = box(mask, spill + 1)
     ring = dilate(mask[crop], spill + 1) & ~mask[crop]
@@ -272,13 +267,7 @@ def _logit(share: np.ndarray) -> np.ndarray:
 
 
 def _shape(rows: np.ndarray, columns: np.ndarray, side: int) -> list[float]:
-    """Size, place and shape of a region.
-
-    Args:
-      rows: of its pixels, int64 `[area]`.
-      columns: likewise.
-      side: S of the image.
-    """
+    """Size, place and shape of a region, from its pixels, int64 `[area]` each."""
     height, width, area = np.ptp(rows) + 1, np.ptp(columns) + 1, len(rows)
     return [
         *(np.log(area / side**2), np.sqrt(area) / side),
@@ -288,15 +277,11 @@ def _shape(rows: np.ndarray, columns: np.ndarray, side: int) -> list[float]:
 
 
 def edge_strength(image: np.ndarray) -> np.ndarray:
-    """Length of the Sobel gradient over all channels, float32 `[S, S]`.
+    """Length of the Sobel gradient of uint8 `[S, S, 3]`, float32 `[S, S]`.
 
-    The smoothing of the Sobel operator also runs over the channels.
-
-    Args:
-      image: uint8 `[S, S, 3]`.
+    As in `ndimage.sobel`, the smoothing also runs over the channels; whole numbers are exact and
+    faster.
     """
-
-    # In whole numbers, which is exact and faster than `ndimage.sobel`.
     planes = np.pad(np.moveaxis(image.astype(np.int16), -1, 0), 1, mode='symmetric')
     planes = planes[:-2] + 2 * planes[1:-1] + planes[2:]
     across = planes[:, :-2] + 2 * planes[:, 1:-1] + planes[:, 2:]

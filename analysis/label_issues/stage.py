@@ -42,7 +42,7 @@ from analysis.label_issues.regions import Instance, Region, find_regions
 from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
-from analysis.stage import artifacts
+from analysis.stage import artifacts, storage
 from analysis.stage.activations import activations
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.contract import Stage
@@ -180,24 +180,24 @@ def _rows(
         }
 
 
-def counts(result: LabelIssues) -> dict[str, tuple[int, int]]:
+def counts(result: LabelIssues) -> dict[str, dict[str, int]]:
     """Number of regions by kind, and of those with a score above 0.9."""
     kinds = np.array(result.regions['kind'].to_pylist(), np.object_)
-    certain = result.regions['score'].to_numpy() > 0.9
+    certain = kinds[result.regions['score'].to_numpy() > 0.9]
     return {
-        kind: (int((kinds == kind).sum()), int(((kinds == kind) & certain).sum())) for kind in KINDS
+        kind: {
+            'regions': int((kinds == kind).sum()),
+            'score above 0.9': int((certain == kind).sum()),
+        }
+        for kind in KINDS
     }
 
 
 def table(result: LabelIssues) -> str:
     """Number of regions by kind."""
-    rows = [(kind, *map(str, numbers)) for kind, numbers in counts(result).items()]
-    return '\n\n'.join(
-        [
-            f'{result.num_images} images; cleanlab {result.cleanlab}.',
-            markdown.table(('kind', 'regions', 'score above 0.9'), rows),
-        ]
-    )
+    rows = [(kind, *map(str, numbers.values())) for kind, numbers in counts(result).items()]
+    found = markdown.table(('kind', 'regions', 'score above 0.9'), rows)
+    return f'{result.num_images} images; cleanlab {result.cleanlab}.\n\n{found}'
 
 
 def figure(analysis: Analysis, result: LabelIssues) -> list[pathlib.Path]:
@@ -206,31 +206,23 @@ def figure(analysis: Analysis, result: LabelIssues) -> list[pathlib.Path]:
     worst: dict[str, dict[int, dict[str, Any]]] = {kind: {} for kind in KINDS}
     for region in result.regions.to_pylist():
         worst[region['kind']].setdefault(region['row'], region)
-    lines = {kind: list(found.values())[:_SHOWN] for kind, found in worst.items() if found}
-    step = size + _GAP, 3 * size + _GAP
-    sheet = np.full((max(1, len(lines)) * step[0], _SHOWN * step[1], 3), 255, np.uint8)
-    height, width, _ = sheet.shape
-    picture = Figure(figsize=(width / 100, height / 100), dpi=100)
+    lines = [list(found.values())[:_SHOWN] for found in worst.values() if found]
+    height, width = size + _GAP, 3 * size + _GAP
+    sheet = np.full((max(1, len(lines)) * height, _SHOWN * width, 3), 255, np.uint8)
+    picture = Figure(figsize=(sheet.shape[1] / 100, sheet.shape[0] / 100), dpi=100)
     axes = picture.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
-    for y, (kind, regions) in enumerate(lines.items()):
-        for x, region in enumerate(regions):
-            example = analysis.examples[region['row']]
+    for number, line in enumerate(lines):
+        for place, region in enumerate(line):
+            y, x, row = number * height + _GAP, place * width, region['row']
+            image, label = (analysis.examples[row][key][None] for key in ('image', 'label'))
+            tile = overlays.prediction_grid(image, label, predicted.class_map(row)[None])
             mask = mask_utils.decode({'size': [size, size], 'counts': region['rle']}) > 0
-            outline = mask & dilate(~mask)
-            top, left = y * step[0] + _GAP, x * step[1]
-            for place, classes in enumerate(
-                (None, example['label'], predicted.class_map(region['row']))
-            ):
-                panel = example['image']
-                panel = panel if classes is None else overlays.overlay(panel, classes)
-                at = left + place * size
-                sheet[top : top + size, at : at + size] = np.where(outline[..., None], 255, panel)
-            text = (
-                f'{kind}, {analysis.image_ids[region["row"]]}: {region["given"]} → '
-                f'{region["suggested"]}, {region["score"]:.2f}'
-            )
-            axes.text(left, top - 4, text, fontsize=7, parse_math=False)
+            tile[np.tile(mask & dilate(~mask), 3)] = 255
+            sheet[y : y + size, x : x + 3 * size] = tile
+            change = f'{region["given"]} → {region["suggested"]}, {region["score"]:.2f}'
+            text = f'{region["kind"]}, {analysis.image_ids[row]}: {change}'
+            axes.text(x, y - 4, text, fontsize=7, parse_math=False)
     axes.imshow(sheet)
     path = analysis.folder / 'label_issues.png'
     with replacing(path) as partial:
@@ -278,15 +270,8 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         f'{path} lists them.',
         sep='\n\n',
     )
-    return {
-        'num_images': result.num_images,
-        'cleanlab': result.cleanlab,
-        'regions': {
-            kind: {'regions': regions, 'score_above_0.9': certain}
-            for kind, (regions, certain) in counts(result).items()
-        },
-        'excluded': [dataclasses.asdict(image) for image in excluded],
-    }
+    images = [dataclasses.asdict(image) for image in excluded]
+    return {**storage.to_json(result), 'regions': counts(result), 'excluded': images}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,9 +13,7 @@ between two clusters (analysis/planted_benchmark/README.md).
 
 import dataclasses
 import pathlib
-from typing import Any
 
-import jax
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -29,11 +27,11 @@ from analysis.stage.run import Analysis
 from segmentation import scenes
 from segmentation.data import transforms
 from segmentation.data.masks import nearest_indices
-from segmentation.models.unet import scale_images
 
 LEAST_AREA = 0.005  # visible share of the image of an object
 LEAST_COST = 0.25  # of the median membership score
 TOLERANCE = 1 / 16  # of the side: 8 pixels of 128
+_BLOCK = 64  # images that are scored at once
 
 
 def most_lowering(
@@ -58,13 +56,7 @@ def most_lowering(
       (and an empty mask) where no object is large enough or the score is not positive.
     """
     config = analysis.run.config.data
-    size, batch_size = config.image_size, analysis.run.config.eval_batch_size
-    scores = Scores(analysis.run.model, clusters)
-
-    @jax.jit
-    def margin(variables: Any, images: jax.Array, target: dict[str, Any]) -> jax.Array:
-        return scores.cluster_score(variables, scale_images(images, config.input_range), target)
-
+    size, scores = config.image_size, Scores(analysis, clusters)
     masks, costs = np.zeros((len(rows), size, size), np.bool_), np.full(len(rows), np.nan)
     pictures: list[np.ndarray] = []
     drawn_of: list[int] = []
@@ -85,13 +77,11 @@ def most_lowering(
         sampled = np.ix_(*(nearest_indices(length, size) for length in whole.owner.shape))
         candidates.append([whole.owner[sampled] == index for index in large])
     owners, values = np.array(drawn_of), np.zeros(len(drawn_of))
-    variables = jax.device_put(analysis.run.variables)
-    for start in range(0, len(owners), batch_size):
-        which = np.arange(start, min(start + batch_size, len(owners)))
-        padded = np.pad(which, (0, batch_size - len(which)), mode='edge')
-        images = np.stack([pictures[i] for i in padded])
-        found = margin(variables, images, clusters.target(rows[owners[padded]]))
-        values[which] = np.asarray(found)[: len(which)]
+    for start in range(0, len(owners), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        images, target = np.stack(pictures[block]), scores.target(rows[owners[block]])
+        margin = np.full(len(images), len(scores.targets) - 1)
+        values[block] = scores.values(scores.scale(images), target, margin)
     scored = []
     for place, objects in enumerate(candidates):
         whole, *without = values[owners == place]

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage, stats
 
-from analysis.saliency.methods import pool
+from analysis.saliency.methods import Array, pool
 from analysis.saliency.schema import Faithfulness, Mean, Perturbation
+from analysis.stats.bootstrap import bootstrap_means
 from segmentation import metrics
 from segmentation.data import transforms
 from segmentation.data.masks import nearest_indices
@@ -55,9 +56,7 @@ def cell_ranks(maps: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def replace_cells(
-    images: jax.Array, others: jax.Array, ranks: jax.Array, fraction: float | jax.Array
-) -> jax.Array:
+def replace_cells(images: Array, others: Array, ranks: Array, fraction: float) -> jax.Array:
     """Images in which the first cells by rank are those of other images.
 
     Args:
@@ -72,7 +71,7 @@ def replace_cells(
 
 
 def perturbation_curves(
-    value: Callable[[jax.Array], np.ndarray],
+    value: Callable[[Array], np.ndarray],
     images: np.ndarray,
     blurred: np.ndarray,
     maps: Mapping[str, np.ndarray],
@@ -114,15 +113,12 @@ def area_under(curves: np.ndarray, fractions: Sequence[float] = FRACTIONS) -> np
     return np.trapezoid(curves, [0, *fractions, 1], axis=-1)
 
 
-def mean_interval(values: np.ndarray, seed: int = 0) -> Mean:
+def mean_interval(values: np.ndarray) -> Mean:
     """Mean over the images that have a value (not NaN)."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Mean(None, None, 0)
-    weights = np.random.default_rng(seed).multinomial(
-        len(values), np.full(len(values), 1 / len(values)), size=_RESAMPLES
-    )
-    low, high = metrics.percentile_interval(weights @ values / len(values)).tolist()
+    low, high = metrics.percentile_interval(bootstrap_means(values, _RESAMPLES)).tolist()
     return Mean(float(values.mean()), (low, high), len(values))
 
 
@@ -167,21 +163,24 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.divide(inside, total, out=np.full(np.shape(total), np.nan), where=total > 0)
 
 
-def pointing_hit(saliency: np.ndarray, mask: np.ndarray, tolerance: float = 0) -> bool:
-    """Whether a map's highest place is in a mask or near it (Zhang et al. 2016).
+def pointing_hit(maps: np.ndarray, mask: np.ndarray, tolerance: float = 0) -> np.ndarray:
+    """Whether the highest place of maps is in a mask or near it (Zhang et al. 2016).
 
     Args:
-      saliency: `[H, W]`.
+      maps: `[..., H, W]`.
       mask: bool `[H, W]`, true somewhere.
       tolerance: distance in pixels that still counts.
+
+    Returns:
+      bool `[...]`.
 
     Raises:
       ValueError: the mask is empty.
     """
     if not mask.any():
         raise ValueError('An empty mask cannot be pointed at.')
-    highest = np.unravel_index(np.argmax(saliency), saliency.shape)
-    return bool(ndimage.distance_transform_edt(~mask)[highest] <= tolerance)
+    highest = maps.reshape(*maps.shape[:-2], -1).argmax(-1)
+    return ndimage.distance_transform_edt(~mask).ravel()[highest] <= tolerance
 
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -215,8 +214,10 @@ def cascade(variables: Any, layers: Sequence[str], seed: int) -> Iterator[tuple[
     for layer in layers:
         part, name = layer.split('/', 1)
         if name in params.get(part, {}):
-            block = re.match(r'block_\d+|up_\d+|expanded_conv|.*', name.removeprefix('bn_'))
-            blocks.setdefault(f'{part}/{block.group()}', []).append(name)
+            name_of = re.sub(
+                r'^(block_\d+|up_\d+|expanded_conv).*', r'\1', name.removeprefix('bn_')
+            )
+            blocks.setdefault(f'{part}/{name_of}', []).append(name)
     for block, names in reversed(blocks.items()):
         part = block.split('/')[0]
         for name in names:

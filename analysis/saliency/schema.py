@@ -170,13 +170,13 @@ class Examples:
       rows: int64 `[J]`, of the images.
       label: int64 `[J]`, the class that is explained, or the cluster of the image.
       maps: float16 `[J, M, G, G]`, each divided by its largest absolute value.
-      prediction: uint8 `[J, S, S]`, the predicted classes.
+      membership: float32 `[J, g, g]`, see `membership_maps`; None for classes.
     """
 
     rows: np.ndarray
     label: np.ndarray
     maps: np.ndarray
-    prediction: np.ndarray
+    membership: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,26 +185,26 @@ class Saliency(Result):
 
     Attributes:
       methods: M names of the expensive methods.
+      energy: rows by group, target and map.
+      common_features: by cluster.
       classes: on images sampled for a class each; None if no class is predicted.
       clusters: on the exemplars of the clusters; None without clusters.
       shuffled_weights: None if no class is predicted.
-      energy: rows by group, target and map.
-      common_features: by cluster.
       class_examples: arrays of `Examples` by field; empty if no class is predicted.
       cluster_examples: the same for clusters.
     """
 
     NAME: ClassVar[str] = 'saliency'
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     methods: tuple[str, ...]
-    classes: Explained | None
-    clusters: Explained | None
-    shuffled_weights: ShuffledWeights | None
     energy: tuple[Energy, ...]
     common_features: tuple[CommonFeatures, ...]
-    class_examples: dict[str, np.ndarray]
-    cluster_examples: dict[str, np.ndarray]
+    classes: Explained | None = None
+    clusters: Explained | None = None
+    shuffled_weights: ShuffledWeights | None = None
+    class_examples: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    cluster_examples: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def examples(self, kind: str) -> Examples | None:
         """The examples of kind 'class' or 'cluster'; None if there are none."""

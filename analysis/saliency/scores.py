@@ -1,37 +1,57 @@
-"""The scores that saliency maps are made for, as functions of a run's network.
+"""The scores that saliency maps explain, and their derivatives, computed in batches.
 
-class      mean log-odds of a class, log p / (1 - p), over the pixels that the network gives to it
-           in the unchanged image
+An image has a score per target:
+
+class      mean log-odds of the class, log p / (1 - p), over the pixels that are predicted as it
 loss       mean cross-entropy in nats over the counted pixels
-cluster    |e - other|² - |e - own|² of the image's embedding e, its cluster's centroid, and the
-           centroid that is the nearest one of the others for the unchanged image
+cluster    margin |e - other|² - |e - own|² of the image's embedding e, the centroid of its cluster
+           and the nearest other centroid
+
+The predicted pixels and the other centroid are those of the unchanged image. The bounded score of a
+class is its mean probability over the same pixels.
 """
 
 import dataclasses
-from typing import Any
+import functools
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from analysis.clusters import schema as clusters_schema
-from analysis.embeddings.features import pooled_features
 from analysis.embeddings.schema import Embeddings, Reduction
-from analysis.saliency.methods import (
-    class_evidence,
-    class_probability,
-    cluster_margin,
-    differentiable,
-)
+from analysis.predictions.schema import Predictions
+from analysis.saliency import methods
+from analysis.saliency.methods import Array
 from analysis.stage import artifacts
+from analysis.stage.activations import activations
+from analysis.stage.layers import DEEP, FINE, GRID
 from analysis.stage.run import Analysis
-from segmentation import evaluate
-from segmentation.models.unet import SegmentationModel
+from segmentation import cpu_runtime, evaluate
+from segmentation.models.unet import scale_images
+
+# Whose maps are kept of every image.
+LAYERS = (
+    'encoder/block_3_expand_relu',
+    'encoder/block_6_expand_relu',
+    DEEP,
+    'encoder/block_16_project',
+    FINE,
+    'decoder/up_4_relu',
+)
+# Whose maps are added up for cluster membership; see `membership_maps`.
+MEMBERSHIP_LAYERS = ('encoder/block_6_expand_relu', 'encoder/block_10_expand_relu', DEEP)
+KINDS = ('pixels', 'cluster')
+_LOGITS = 'decoder/logits'
+_CPU_BATCH = 8  # what a layer gives for more images does not fit into the processor's cache
 
 
 @dataclasses.dataclass(frozen=True)
 class Clusters:
-    """Which cluster each image is in, and what an embedding is compared with.
+    """The cluster of each image, and the centroids that its embedding is compared with.
 
     Attributes:
       reduction: of `embeddings`.
@@ -47,13 +67,6 @@ class Clusters:
     other: np.ndarray
     centroids: np.ndarray
 
-    def target(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """What `cluster_score` compares these images with; rows below 0 stand for padding."""
-        return {
-            'own': self.centroids[self.label[rows]],
-            'other': self.centroids[self.other[rows]],
-        }
-
     def exemplars(self, number: int) -> np.ndarray:
         """Rows of the members nearest to each centroid, cluster by cluster, int64."""
         distance = np.linalg.norm(self.embedding - self.centroids[self.label], axis=1)
@@ -62,10 +75,10 @@ class Clusters:
 
 
 def open_clusters(analysis: Analysis) -> Clusters | None:
-    """What `embeddings` and `clusters` wrote; None if they did not, or found a single cluster.
+    """Reads embeddings and clusters; None if they were not computed, or there is one cluster.
 
     Raises:
-      ValueError: a file is there that is damaged or does not fit.
+      ValueError: an artifact is damaged or of other images.
     """
     kinds = Embeddings, clusters_schema.Clusters
     if not all(artifacts.exists(analysis, kind) for kind in kinds):
@@ -82,39 +95,225 @@ def open_clusters(analysis: Analysis) -> Clusters | None:
     return Clusters(embeddings.reduction, embedding, label, other, centroids)
 
 
-class Scores:
-    """Scores of scaled images `[B, S, S, 3]`, `[B]` each; differentiable.
+class Target(NamedTuple):
+    """What B images are scored against.
 
-    Targets are dicts of arrays with leading dimension B, what an image is scored for.
+    Attributes:
+      predicted: uint8 `[B, S, S]`, predicted classes of the unchanged images.
+      label: uint8 `[B, S, S]`, ground truth.
+      own: float32 `[B, D]`, centroids of the images' clusters; None without clusters.
+      other: float32 `[B, D]`, the nearest other centroids; None without clusters.
     """
 
-    def __init__(self, model: SegmentationModel, clusters: Clusters | None):
-        self.model = differentiable(model)
-        self.clusters = clusters
+    predicted: Any
+    label: Any
+    own: Any
+    other: Any
 
-    def logits(self, variables: Any, images: jax.Array) -> jax.Array:
-        return self.model.apply(variables, images, train=False)
 
-    def class_score(self, variables: Any, images: jax.Array, target: dict) -> jax.Array:
-        """Target: `region` bool `[B, S, S]`, `label` integer `[B]`."""
-        return class_evidence(self.logits(variables, images), **target)
+class Explanation(NamedTuple):
+    """Scores of B images, and the maps of t of them.
 
-    def class_value(self, variables: Any, images: jax.Array, target: dict) -> jax.Array:
-        """Mean probability, for integrated gradients, deletion and insertion."""
-        return class_probability(self.logits(variables, images), **target)
+    Attributes:
+      scores: float32 `[B, T]`.
+      gradient: float32 `[B, t, G, G]`, mean over a cell of the length of ∂score/∂pixel.
+      maps: float32 `[B, t, h, w]` by layer, Σ over channels of A·∂score/∂A.
+      grad_cam: float32 `[B, t, h, w]` of the layer DEEP.
+      channels: float32 `[B, t, C]` by layer, Σ over places of A·∂score/∂A.
+    """
 
-    def pixel_scores(self, variables: Any, images: jax.Array, label: jax.Array) -> jax.Array:
-        """Evidence of every class but background, then the loss: `[B, C]`."""
-        logits = self.logits(variables, images)
-        predicted = jax.lax.stop_gradient(logits.argmax(-1))
-        classes = range(1, logits.shape[-1])
-        evidence = [
-            class_evidence(logits, predicted == k, jnp.full(len(images), k)) for k in classes
-        ]
-        return jnp.stack([*evidence, evaluate.image_loss(logits, label)], axis=-1)
+    scores: Any
+    gradient: Any
+    maps: dict[str, Any]
+    grad_cam: Any
+    channels: dict[str, Any]
 
-    def cluster_score(self, variables: Any, images: jax.Array, target: dict) -> jax.Array:
-        """Target: see `Clusters.target`."""
-        reduction = self.clusters.reduction
-        features = pooled_features(self.model, variables, images, reduction.layers)
-        return cluster_margin(reduction.project(features), **target)
+
+class Scores:
+    """Scores of the images of an analysis, computed in batches for any number B of images.
+
+    Targets have numbers, their places in `targets`. Images are float32 `[B, S, S, 3]`, see `scale`.
+
+    Attributes:
+      targets: T names: the classes but background, 'loss', then 'cluster' if there are clusters.
+      grid: G, cells per side of the maps of gradients.
+      batch_size: of the network.
+    """
+
+    def __init__(
+        self, analysis: Analysis, clusters: Clusters | None, predictions: Predictions | None = None
+    ):
+        config = analysis.config
+        self.targets = (*analysis.class_names[1:], 'loss', *(['cluster'] if clusters else []))
+        self.grid = min(GRID, config.data.image_size)
+        on_cpu = jax.default_backend() == 'cpu'
+        self.batch_size = min(_CPU_BATCH if on_cpu else 32, config.eval_batch_size)
+        self._examples, self._size = analysis.examples, config.data.image_size
+        self._clusters, self._predictions = clusters, predictions
+        self._model = methods.differentiable(analysis.run.model)
+        self._variables = jax.device_put(analysis.run.variables)
+        self._scale = jax.jit(lambda images: scale_images(images, config.data.input_range))
+        self._values = jax.jit(functools.partial(self.score, bounded=True), static_argnums=3)
+        self._gradient = jax.jit(self._differentiate, static_argnums=4)
+        self._explain = jax.jit(self._attribute)
+
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """The images of some rows, uint8 `[B, S, S, 3]`."""
+        return np.stack([self._examples[int(row)]['image'] for row in rows])
+
+    def scale(self, images: np.ndarray) -> np.ndarray:
+        """uint8 images in the range that the network is fed with, float32."""
+        return np.asarray(self._scale(images))
+
+    def target(self, rows: np.ndarray, label: np.ndarray | None = None) -> Target:
+        """What the images of some rows are scored against.
+
+        Args:
+          rows: int `[B]`.
+          label: uint8 `[B, S, S]`, ground truth; only the loss needs it.
+        """
+        predicted = nothing = np.zeros((len(rows), self._size, self._size), np.uint8)
+        if self._predictions:
+            predicted = np.stack([self._predictions.class_map(int(row)) for row in rows])
+        own = other = None
+        if clusters := self._clusters:
+            own, other = (clusters.centroids[k[rows]] for k in (clusters.label, clusters.other))
+        return Target(predicted, nothing if label is None else label, own, other)
+
+    def score(
+        self,
+        variables: Any,
+        images: Array,
+        target: Target,
+        kinds: tuple[str, ...] = KINDS,
+        bounded: bool | jax.Array = False,
+    ) -> jax.Array:
+        """The scores, float32 `[B, T]`; differentiable, to be called inside `jax.jit`.
+
+        Args:
+          variables: {'params', 'batch_stats'}.
+          images: float32 `[B, S, S, 3]`.
+          target: of the images.
+          kinds: of KINDS; the scores of other kinds are 0 and cost no time.
+          bounded: whether classes have the bounded score.
+        """
+        reduction = self._clusters.reduction if self._clusters and 'cluster' in kinds else None
+        layers = reduction.layers if reduction else ()
+        found = activations(self._model, variables, images, {_LOGITS, *layers}.__contains__)
+        scores = [jnp.zeros(len(images))] * len(self.targets)
+        if 'pixels' in kinds:
+            logits = found[_LOGITS][:, : images.shape[1], : images.shape[2]].astype(jnp.float32)
+            for k in range(1, logits.shape[-1]):
+                region, label = target.predicted == k, jnp.full(len(images), k)
+                evidence = methods.class_evidence(logits, region, label)
+                probability = methods.class_probability(logits, region, label)
+                scores[k - 1] = jnp.where(bounded, probability, evidence)
+            scores[self.targets.index('loss')] = evaluate.image_loss(logits, target.label)
+        if reduction:
+            pooled = [found[layer].astype(jnp.float32).mean((1, 2)) for layer in layers]
+            embedding = reduction.project(jnp.concatenate(pooled, axis=-1))
+            scores[-1] = methods.cluster_margin(embedding, target.own, target.other)
+        return jnp.stack(scores, axis=-1)
+
+    def values(self, images: Array, target: Target, which: np.ndarray) -> np.ndarray:
+        """The bounded score of each image for one target, float32 `[B]`.
+
+        Args:
+          images: float32 `[B, S, S, 3]`.
+          target: of the images.
+          which: int `[B]`, number of the target of each image.
+        """
+        found = self._in_batches(self._values, (images, target), self._kinds(which))
+        return found[np.arange(len(images)), which]
+
+    def gradient(
+        self, images: Array, target: Target, which: np.ndarray, bounded: bool = False
+    ) -> np.ndarray:
+        """∂score/∂pixel of one score of each image, `[B, S, S, 3]`; arguments as of `values`."""
+        arrays = images, target, which
+        return self._in_batches(self._gradient, arrays, self._kinds(which), bounded)
+
+    def explain(
+        self,
+        images: Array,
+        target: Target,
+        which: np.ndarray,
+        *,
+        references: Mapping[str, Array] | None = None,
+        variables: Any = None,
+    ) -> Explanation:
+        """Scores of images, and the maps of some of them.
+
+        Args:
+          images: float32 `[B, S, S, 3]`.
+          target: of the images.
+          which: int `[B, t]`, numbers of the targets whose scores are explained, t at most T; -1
+            for none, whose maps are 0. What no image of a batch needs costs no time.
+          references: float32 `[h, w, C]` for each of MEMBERSHIP_LAYERS, whose maps are then
+            Σ (A - reference)·∂score/∂A.
+          variables: of another network than the run's.
+        """
+        # One program for any number of targets, with or without references.
+        asked = which.shape[1]
+        which = np.pad(which, ((0, 0), (0, len(self.targets) - asked)), constant_values=-1)
+        scores, *parts = self._in_batches(
+            self._explain,
+            (images, target, which),
+            references or self._no_references,
+            variables=jax.device_put(variables),
+        )
+        return Explanation(scores, *jax.tree.map(lambda each: each[:, :asked], parts))
+
+    def _kinds(self, which: np.ndarray) -> tuple[str, ...]:
+        kinds = {'cluster' if self.targets[k] == 'cluster' else 'pixels' for k in np.unique(which)}
+        return tuple(sorted(kinds))
+
+    def _differentiate(
+        self, variables: Any, images: Array, target: Target, which: Array, *options: Any
+    ) -> jax.Array:
+        chosen = jax.nn.one_hot(which, len(self.targets))
+
+        def one_score(x: jax.Array) -> jax.Array:
+            return (chosen * self.score(variables, x, target, *options)).sum(-1)
+
+        return methods.gradient(one_score, images)
+
+    def _attribute(
+        self, variables: Any, images: Array, target: Target, which: Array, references: Any
+    ) -> Explanation:
+        plain = methods.activation_times_gradient
+        scores, gradient, maps, channels = methods.attribute(
+            lambda x: self.score(variables, x, target),
+            images,
+            dict.fromkeys((*LAYERS, *MEMBERSHIP_LAYERS), plain)
+            | {DEEP: lambda *parts: (plain(*parts), methods.grad_cam(*parts))},
+            jax.nn.one_hot(which.T, len(self.targets)),
+            references,
+        )
+        maps[DEEP], grad_cam = maps[DEEP]
+        strength = methods.pool(methods.strength(gradient), self.grid)
+        parts = jax.tree.map(lambda each: each.swapaxes(0, 1), (strength, maps, grad_cam, channels))
+        return Explanation(scores, *parts)
+
+    @functools.cached_property
+    def _no_references(self) -> dict[str, np.ndarray]:
+        images = jax.ShapeDtypeStruct((1, self._size, self._size, 3), jnp.float32)
+        find = functools.partial(
+            activations, self._model, wanted=set(MEMBERSHIP_LAYERS).__contains__
+        )
+        shapes = jax.eval_shape(find, self._variables, images)
+        return {layer: np.zeros(each.shape[1:], np.float32) for layer, each in shapes.items()}
+
+    def _in_batches(
+        self, function: Callable, arrays: Any, *others: Any, variables: Any = None
+    ) -> Any:
+        """Results of a function for equally large batches of arrays, concatenated."""
+        variables = self._variables if variables is None else variables
+        arrays, number, parts = jax.tree.map(np.asarray, arrays), len(arrays[0]), []
+        for start in range(0, number, self.batch_size):
+            rows = np.arange(start, start + self.batch_size)
+            take = functools.partial(np.take, indices=rows, axis=0, mode='clip')
+            batch = cpu_runtime.settle(jax.tree.map(take, arrays))
+            found = jax.device_get(function(variables, *batch, *others))
+            parts.append(jax.tree.map(operator.itemgetter(slice(number - start)), found))
+        return jax.tree.map(lambda *each: np.concatenate(each), *parts)

@@ -29,6 +29,7 @@ class Stage(Generic[R]):
       reads: stages whose results it needs; they are computed first if they do not exist.
       reads_if_there: stages whose results it uses if they exist.
       add_arguments: adds the settings to the command line.
+      parts: names of artifacts that `compute` writes itself, and keeps if only settings change.
     """
 
     result: type[R]
@@ -39,6 +40,7 @@ class Stage(Generic[R]):
     reads: tuple['Stage', ...] = ()
     reads_if_there: tuple['Stage', ...] = ()
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+    parts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -76,8 +78,13 @@ class Stage(Generic[R]):
         for stage in (*self.reads, *optional):
             stage.prepare(analysis)
         reads = [stage.name for stage in (*self.reads, *self.reads_if_there)]
-        if not force and artifacts.is_current(analysis, self.result, reads, settings):
-            return None
+        parts = [artifacts.path_of(analysis, self.result, part) for part in self.parts]
+        if force:
+            for path in parts:
+                path.unlink(missing_ok=True)
+        elif artifacts.is_current(analysis, self.result, reads, settings):
+            if all(path.exists() for path in parts):
+                return None
         result = self.compute(analysis, **settings)
         artifacts.save(analysis, result, reads, settings)
         return result
