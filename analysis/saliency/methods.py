@@ -232,7 +232,7 @@ def integrated_gradients(
     total = jnp.zeros(images.shape, images.dtype)
     for alpha in (np.arange(steps, dtype=np.float32) + 0.5) / steps:
         total += gradient(_between(images, baseline, alpha))
-    return (images - baseline) * total / steps
+    return jnp.asarray(images - baseline) * total / steps
 
 
 @jax.jit

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from analysis.clusters import schema as clusters_schema
 from analysis.embeddings.schema import Embeddings, Reduction
@@ -44,9 +45,8 @@ LAYERS = (
 )
 # Whose maps are added up for cluster membership; see `membership_maps`.
 MEMBERSHIP_LAYERS = ('encoder/block_6_expand_relu', 'encoder/block_10_expand_relu', DEEP)
-KINDS = ('pixels', 'cluster')
 _LOGITS = 'decoder/logits'
-_CPU_BATCH = 8  # what a layer gives for more images does not fit into the processor's cache
+_CPU_BATCH = 4  # what a layer gives for more images does not fit into the processor's cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,8 +153,8 @@ class Scores:
         self._model = methods.differentiable(analysis.run.model)
         self._variables = jax.device_put(analysis.run.variables)
         self._scale = jax.jit(lambda images: scale_images(images, config.data.input_range))
-        self._values = jax.jit(functools.partial(self.score, bounded=True), static_argnums=3)
-        self._gradient = jax.jit(self._differentiate, static_argnums=4)
+        self._values = jax.jit(self._one_score, static_argnums=5)
+        self._gradient = jax.jit(self._differentiate, static_argnums=5)
         self._explain = jax.jit(self._attribute)
 
     def images(self, rows: np.ndarray) -> np.ndarray:
@@ -180,39 +180,22 @@ class Scores:
             own, other = (clusters.centroids[k[rows]] for k in (clusters.label, clusters.other))
         return Target(predicted, nothing if label is None else label, own, other)
 
-    def score(
-        self,
-        variables: Any,
-        images: Array,
-        target: Target,
-        kinds: tuple[str, ...] = KINDS,
-        bounded: bool | jax.Array = False,
-    ) -> jax.Array:
-        """The scores, float32 `[B, T]`; differentiable, to be called inside `jax.jit`.
+    def all_scores(self, variables: Any, images: jax.Array, target: Target) -> jax.Array:
+        """The score of every target, float32 `[B, T]`; differentiable, to be jitted.
 
         Args:
           variables: {'params', 'batch_stats'}.
           images: float32 `[B, S, S, 3]`.
           target: of the images.
-          kinds: of KINDS; the scores of other kinds are 0 and cost no time.
-          bounded: whether classes have the bounded score.
         """
-        reduction = self._clusters.reduction if self._clusters and 'cluster' in kinds else None
-        layers = reduction.layers if reduction else ()
-        found = activations(self._model, variables, images, {_LOGITS, *layers}.__contains__)
-        scores = [jnp.zeros(len(images))] * len(self.targets)
-        if 'pixels' in kinds:
-            logits = found[_LOGITS][:, : images.shape[1], : images.shape[2]].astype(jnp.float32)
-            for k in range(1, logits.shape[-1]):
-                region, label = target.predicted == k, jnp.full(len(images), k)
-                evidence = methods.class_evidence(logits, region, label)
-                probability = methods.class_probability(logits, region, label)
-                scores[k - 1] = jnp.where(bounded, probability, evidence)
-            scores[self.targets.index('loss')] = evaluate.image_loss(logits, target.label)
-        if reduction:
-            pooled = [found[layer].astype(jnp.float32).mean((1, 2)) for layer in layers]
-            embedding = reduction.project(jnp.concatenate(pooled, axis=-1))
-            scores[-1] = methods.cluster_margin(embedding, target.own, target.other)
+        logits, embedding = self._outputs(variables, images)
+        scores = [
+            methods.class_evidence(logits, target.predicted == k, jnp.full(len(images), k))
+            for k in range(1, logits.shape[-1])
+        ]
+        scores.append(evaluate.image_loss(logits, target.label))
+        if self._clusters:
+            scores.append(methods.cluster_margin(embedding, target.own, target.other))
         return jnp.stack(scores, axis=-1)
 
     def values(self, images: Array, target: Target, which: np.ndarray) -> np.ndarray:
@@ -221,17 +204,16 @@ class Scores:
         Args:
           images: float32 `[B, S, S, 3]`.
           target: of the images.
-          which: int `[B]`, number of the target of each image.
+          which: int `[B]`, number of the target of each image, which is a class; or 'cluster' for
+            all of them.
         """
-        found = self._in_batches(self._values, (images, target), self._kinds(which))
-        return found[np.arange(len(images)), which]
+        return self._of_one_target(self._values, images, target, which, True)
 
     def gradient(
         self, images: Array, target: Target, which: np.ndarray, bounded: bool = False
     ) -> np.ndarray:
         """∂score/∂pixel of one score of each image, `[B, S, S, 3]`; arguments as of `values`."""
-        arrays = images, target, which
-        return self._in_batches(self._gradient, arrays, self._kinds(which), bounded)
+        return self._of_one_target(self._gradient, images, target, which, bounded)
 
     def explain(
         self,
@@ -264,26 +246,45 @@ class Scores:
         )
         return Explanation(scores, *jax.tree.map(lambda each: each[:, :asked], parts))
 
-    def _kinds(self, which: np.ndarray) -> tuple[str, ...]:
-        kinds = {'cluster' if self.targets[k] == 'cluster' else 'pixels' for k in np.unique(which)}
-        return tuple(sorted(kinds))
+    def _of_one_target(
+        self, function: Callable, images: Array, target: Target, which: np.ndarray, bounded: bool
+    ) -> np.ndarray:
+        of_cluster = self.targets[which[0]] == 'cluster'
+        return self._in_batches(function, (images, target, which), bounded, of_cluster)
+
+    def _outputs(self, variables: Any, images: jax.Array) -> tuple[jax.Array, Any]:
+        """Logits, float32 `[B, S, S, C]`, and embeddings, float32 `[B, D]`, if there are any."""
+        reduction = self._clusters.reduction if self._clusters else None
+        layers = reduction.layers if reduction else ()
+        found = activations(self._model, variables, images, {_LOGITS, *layers}.__contains__)
+        logits = found[_LOGITS][:, : self._size, : self._size].astype(jnp.float32)
+        if reduction is None:
+            return logits, None
+        pooled = [found[layer].astype(jnp.float32).mean((1, 2)) for layer in layers]
+        return logits, reduction.project(jnp.concatenate(pooled, axis=-1))
+
+    def _one_score(
+        self, variables: Any, images: jax.Array, target: Target, which: jax.Array, *options: Any
+    ) -> jax.Array:
+        bounded, of_cluster = options
+        logits, embedding = self._outputs(variables, images)  # what is not used is not computed
+        if of_cluster:
+            return methods.cluster_margin(embedding, target.own, target.other)
+        evidence = methods.class_probability, methods.class_evidence
+        region = target.predicted == which[:, None, None] + 1
+        return lax.cond(bounded, *evidence, logits, region, which + 1)
 
     def _differentiate(
-        self, variables: Any, images: Array, target: Target, which: Array, *options: Any
+        self, variables: Any, images: jax.Array, target: Target, *options: Any
     ) -> jax.Array:
-        chosen = jax.nn.one_hot(which, len(self.targets))
-
-        def one_score(x: jax.Array) -> jax.Array:
-            return (chosen * self.score(variables, x, target, *options)).sum(-1)
-
-        return methods.gradient(one_score, images)
+        return methods.gradient(lambda x: self._one_score(variables, x, target, *options), images)
 
     def _attribute(
-        self, variables: Any, images: Array, target: Target, which: Array, references: Any
+        self, variables: Any, images: jax.Array, target: Target, which: Array, references: Any
     ) -> Explanation:
         plain = methods.activation_times_gradient
         scores, gradient, maps, channels = methods.attribute(
-            lambda x: self.score(variables, x, target),
+            lambda x: self.all_scores(variables, x, target),
             images,
             dict.fromkeys((*LAYERS, *MEMBERSHIP_LAYERS), plain)
             | {DEEP: lambda *parts: (plain(*parts), methods.grad_cam(*parts))},

@@ -45,7 +45,7 @@ def test_maps_add_up_to_what_the_average_image_lacks(analysis, clusters):
             return output
 
         with nn.intercept_methods(add):
-            return scores.score(run.variables, scaled, target)[:, -1].sum()
+            return scores.all_scores(run.variables, scaled, target)[:, -1].sum()
 
     changes = jax.jit(jax.grad(margins))(dict.fromkeys(offsets, np.zeros(number, np.float32)))
     expected = -sum(np.asarray(change) for change in changes.values())
