@@ -2,11 +2,11 @@
 
     python -m analysis.compare --workdir runs/person_car --other runs/vehicle
 
-Both runs must have the same data set; the images that the part `--split` of both has are compared.
-Differences are the other run minus this run, paired by image. Confidence intervals (95 %) are over
-images and do not cover other trainings; for those see scripts/experiments/reproduce.py. If the
-label spaces differ, both networks are scored against the labels of either run, class number by
-class number.
+Both runs must have the same data set. The comparison covers the images that their parts `--split`
+have in common. Differences are the other run minus this run, paired by image. Confidence intervals
+(95 %) are over images and do not cover other trainings; for those see
+scripts/experiments/reproduce.py. If the label spaces differ, each network is scored against the
+labels of both runs. Classes are then matched by their number.
 """
 
 import argparse
@@ -103,10 +103,7 @@ def compare_scores(
 
 def _image_iou(confusions: np.ndarray) -> np.ndarray:
     """Mean IoU of an image's foreground classes, `[N]`; NaN where there are none."""
-    values = metrics.iou(confusions)[:, 1:]
-    there = ~np.isnan(values)
-    count, total = there.sum(1), np.where(there, values, 0).sum(1)
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    return np.ma.masked_invalid(metrics.iou(confusions)[:, 1:]).mean(1).filled(np.nan)
 
 
 def compare_means(this: np.ndarray, other: np.ndarray) -> Change:

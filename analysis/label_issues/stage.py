@@ -126,7 +126,7 @@ def compute(analysis: Analysis) -> LabelIssues:
     space = label_spaces.parse_label_space(analysis.config.data.label_space)
     classes = space.category_to_class(examples.splits[0].categories)
     quality, version = _cleanlab()
-    batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)
+    batches = input_pipeline.evaluation_batches(examples, batch_size=analysis.batch_size)
     results = evaluate.predictions(make_look(run), jax.device_put(run.variables), batches)
     regions: list[Region] = []
     names = []

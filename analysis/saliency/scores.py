@@ -46,7 +46,6 @@ LAYERS = (
 # Whose maps are added up for cluster membership; see `membership_maps`.
 MEMBERSHIP_LAYERS = ('encoder/block_6_expand_relu', 'encoder/block_10_expand_relu', DEEP)
 _LOGITS = 'decoder/logits'
-_CPU_BATCH = 4  # what a layer gives for more images does not fit into the processor's cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +145,7 @@ class Scores:
         config = analysis.config
         self.targets = (*analysis.class_names[1:], 'loss', *(['cluster'] if clusters else []))
         self.grid = min(GRID, config.data.image_size)
-        on_cpu = jax.default_backend() == 'cpu'
-        self.batch_size = min(_CPU_BATCH if on_cpu else 32, config.eval_batch_size)
+        self.batch_size = analysis.batch_size
         self._examples, self._size = analysis.examples, config.data.image_size
         self._clusters, self._predictions = clusters, predictions
         self._model = methods.differentiable(analysis.run.model)

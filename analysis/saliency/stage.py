@@ -12,8 +12,10 @@ Figures are a sheet per class and per cluster, an overview of the clusters and t
 """
 
 import argparse
+import operator
 from typing import Any
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -23,16 +25,11 @@ from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
 from analysis.saliency import examples, membership_maps, pointing, tables
 from analysis.saliency.methods import pool
-from analysis.saliency.schema import (
-    MAPS,
-    Channel,
-    CommonFeatures,
-    Saliency,
-    SaliencyMaps,
-)  # fmt: skip
+from analysis.saliency.schema import MAPS, Channel, CommonFeatures, Saliency, SaliencyMaps
 from analysis.saliency.scores import LAYERS, Clusters, Scores, open_clusters
 from analysis.stage import artifacts
 from analysis.stage.contract import Stage
+from analysis.stage.layers import GRID
 from analysis.stage.run import Analysis, restrict
 from segmentation.data import input_pipeline
 
@@ -42,6 +39,18 @@ def _shares(predicted: Predictions) -> np.ndarray:
     maps = map(predicted.class_map, range(len(predicted.images)))
     counts = [np.bincount(each.ravel(), minlength=predicted.num_classes) for each in maps]
     return (np.array(counts) / predicted.size**2).astype(np.float32)
+
+
+def _quantise(maps: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """Maps `[B, T, g, g]` of at most GRID cells a side, as shares of their largest absolute value.
+
+    Returns:
+      Whole numbers, and that value, float32 `[B, T]`.
+    """
+    cells = pool(maps, GRID) if maps.shape[-1] > GRID else maps
+    scale = np.abs(cells).max((2, 3))
+    shares = cells / np.where(scale > 0, scale, 1)[..., None, None]
+    return np.round(shares * np.iinfo(dtype).max).astype(dtype), scale
 
 
 def compute_maps(
@@ -62,23 +71,12 @@ def compute_maps(
     if clusters:
         explained[:, -1] = label >= 0
     which = np.where(explained, np.arange(len(targets)), -1)
-    kept: dict[str, np.ndarray] = {}
-
-    def keep(name: str, rows: np.ndarray, values: np.ndarray, dtype: type | None = None) -> None:
-        if dtype:
-            # As shares of the largest absolute value of each map.
-            scale = np.abs(values).max((2, 3))
-            keep(f'{name} scale', rows, scale)
-            values = values / np.where(scale > 0, scale, 1)[..., None, None]
-            values = np.round(values * np.iinfo(dtype).max).astype(dtype)
-        if name not in kept:
-            kept[name] = np.zeros((number, *values.shape[1:]), values.dtype)
-        kept[name][rows] = values[: len(rows)]
-
     # Images that are explained for the same targets follow each other, so that they share batches.
     order = np.lexsort(explained.T)
-    ordered = restrict(analysis, order).examples
-    batches = input_pipeline.evaluation_batches(ordered, batch_size=scores.batch_size)
+    batches = input_pipeline.evaluation_batches(
+        restrict(analysis, order).examples, batch_size=scores.batch_size
+    )
+    parts = []
     title = f'saliency, {analysis.split} at step {analysis.step}'
     with tqdm(total=number, desc=title, unit='img') as bar:
         for batch in batches:
@@ -86,33 +84,34 @@ def compute_maps(
             found = scores.explain(
                 scores.scale(batch['image']), scores.target(rows, batch['label']), which[rows]
             )
-            rows = rows[batch['index'] >= 0]
-            keep('score', rows, found.scores)
-            keep('gradient', rows, found.gradient, np.uint8)
-            for layer in LAYERS:
-                cells = found.maps[layer]
-                if cells.shape[-1] > scores.grid:
-                    cells = np.asarray(pool(cells, scores.grid))
-                keep(layer, rows, cells, np.int8)
-                if clusters:
-                    keep(f'{layer} channels', rows, found.channels[layer][:, -1])
-            bar.update(len(rows))
+            part = {
+                'scores': found.scores,
+                'gradient': _quantise(found.gradient, np.uint8),
+                'layers': {layer: _quantise(found.maps[layer], np.int8) for layer in LAYERS},
+                'channels': {layer: found.channels[layer][:, -1] for layer in LAYERS},
+            }
+            count = int((batch['index'] >= 0).sum())
+            parts.append(jax.tree.map(operator.itemgetter(slice(count)), part))
+            bar.update(count)
+    back = np.argsort(order)
+    kept = jax.tree.map(lambda *each: np.concatenate(each)[back], *parts)
     common: dict[str, np.ndarray] = {}
     agreement: dict[str, np.ndarray] = {}
-    for layer in LAYERS if clusters else ():
-        shares = kept.pop(f'{layer} channels').astype(np.float64)
+    for layer, channels in kept['channels'].items() if clusters else ():
+        shares = channels.astype(np.float64)
         shares /= np.abs(shares).sum(1, keepdims=True).clip(1e-30)
         members = [shares[label == k] for k in range(label.max() + 1)]
         common[layer] = np.array([each.mean(0) for each in members], np.float32)
         agreement[layer] = np.array([(each > 0).mean(0) for each in members], np.float32)
+    gradient, gradient_scale = kept['gradient']
     return SaliencyMaps(
         targets=targets,
         layers=LAYERS,
-        score=np.where(explained, kept['score'], np.float32(np.nan)),
-        gradient=kept['gradient'],
-        gradient_scale=kept['gradient scale'],
-        layer_maps={layer: kept[layer] for layer in LAYERS},
-        layer_scale=np.stack([kept[f'{layer} scale'] for layer in LAYERS], -1),
+        score=np.where(explained, kept['scores'], np.float32(np.nan)),
+        gradient=gradient,
+        gradient_scale=gradient_scale,
+        layer_maps={layer: maps for layer, (maps, _) in kept['layers'].items()},
+        layer_scale=np.stack([scale for _, scale in kept['layers'].values()], -1),
         predicted=predicted,
         cluster=label,
         other=clusters.other if clusters else label,
