@@ -21,6 +21,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
 )
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -77,29 +78,20 @@ def cross_fit(
     image: np.ndarray,
     num_classes: int,
 ) -> np.ndarray:
-    """Probability of each class by a model that was fitted to other images.
+    """Probability of each class by a model that was fitted to other images, float64 `[n, C]`.
 
-    Args:
-      model: fitted again for each fold.
-      features: `[n, F]`.
-      target: class of each row, int `[n]`.
-      image: row of the image of each, int `[n]`.
-      num_classes: C.
-
-    Returns:
-      float64 `[n, C]`.
+    The model is fitted again for each fold. Of n regions, features are `[n, F]`, the target (class)
+    and the image (its row) int `[n]`.
     """
     result = np.zeros((len(target), num_classes))
     for fold in range(_FOLDS):
         here = image % _FOLDS == fold
         values = np.unique(target[~here])
-        if not here.any() or not len(values):
-            continue
         if len(values) == 1:
             result[here, values[0]] = 1
-            continue
-        model.fit(features[~here], target[~here])
-        result[np.ix_(here, values)] = model.predict_proba(features[here])
+        elif here.any() and len(values):
+            model.fit(features[~here], target[~here])
+            result[np.ix_(here, values)] = model.predict_proba(features[here])
     return result
 
 
@@ -208,16 +200,12 @@ def _sloppy_outlines(regions: list[Region], num_classes: int) -> Iterator[Issue]
     image = np.array([region.image for region in outlined])
     size = [region.features[2 * num_classes] for region in outlined]
     predictors = np.column_stack([size, [r.given for r in outlined], np.bincount(image)[image]])
-    total = np.zeros(len(image))
+    total, folds = np.zeros(len(image)), PredefinedSplit(image % _FOLDS)
     for column in np.array([region.outline for region in outlined]).T:
-        residual = np.zeros(len(image))
-        for fold in range(_FOLDS):
-            here = image % _FOLDS == fold
-            if here.any() and not here.all():
-                model = HistGradientBoostingRegressor(max_iter=60, max_depth=3, random_state=0)
-                model.fit(predictors[~here], column[~here])
-                residual[here] = column[here] - model.predict(predictors[here])
-        total -= residual / max(residual.std(), 1e-9)
+        if folds.get_n_splits() > 1:
+            model = HistGradientBoostingRegressor(max_iter=60, max_depth=3, random_state=0)
+            residual = column - cross_val_predict(model, predictors, column, cv=folds)
+            total -= residual / max(residual.std(), 1e-9)
     scores = stats.t.cdf(total / np.sqrt(2), 4)
     for region, score in zip(outlined, scores.tolist(), strict=True):
         if score > 0.5:

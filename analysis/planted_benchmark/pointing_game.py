@@ -44,16 +44,16 @@ def most_lowering(
     """The object of each scene whose removal most lowers its membership of its cluster.
 
     Args:
-      analysis: of images that were drawn into `folder`, which says how.
+      analysis: of images that `scenes.write_scenes` drew into `folder`.
       clusters: of `open_clusters`.
-      folder: of `scenes.write_scenes`.
-      rows: int64 `[J]`, which images.
+      folder: says how the scenes were drawn.
+      rows: int64 `[J]`, of the images.
       progress: show a bar.
 
     Returns:
       Masks of the objects at the network's resolution, bool `[J, S, S]`, and what each costs of the
-      membership score, in the median of the positive scores of these images, float64 `[J]`; NaN
-      (and an empty mask) where no object is large enough or the score is not positive.
+      membership score, as a multiple of the median positive score, float64 `[J]`; NaN (and an empty
+      mask) where no object is large enough or the score is not positive.
     """
     config = analysis.run.config.data
     size, scores = config.image_size, Scores(analysis, clusters)
@@ -102,14 +102,11 @@ def shuffle_weights(analysis: Analysis, seed: int = 0) -> Analysis:
 def judge(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
     """Whether maps point at objects, and how much of them lies there.
 
-    Args:
-      maps: `[J, g, g]`, the higher the more a place speaks for the score.
-      masks: bool `[J, S, S]`, none of them empty.
+    Maps are `[J, g, g]`, positive where a place is evidence; masks bool `[J, S, S]`, none empty.
 
     Returns:
       `pointing` bool `[J]`, whether the highest place is within TOLERANCE of the side of the mask,
-      and `energy` float64 `[J]`, the share of the map's positive part that is inside (NaN for a
-      map without one).
+      and `energy` float64 `[J]`, see `faithfulness.energy_inside`.
     """
     size = masks.shape[1]
     enlarged = [

@@ -9,7 +9,6 @@ because the gradient of its log-odds is too rough near the blurred image for com
 
 from typing import Any
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -35,9 +34,7 @@ _BLOCK = 16  # images that are explained at once; they share the seed of SmoothG
 def sample_rows(predicted: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
     """A fixed sample of images with a class each, spread evenly over the classes if possible.
 
-    Args:
-      predicted: `[N, C]`, share of the pixels that are predicted as each class.
-      number: of images.
+    `predicted` is the share of the pixels that are predicted as each class, `[N, C]`.
 
     Returns:
       Rows and classes, int64 `[J]`, J at most `number`; no row twice. The rarest class comes first.
@@ -61,24 +58,13 @@ def sample_rows(predicted: np.ndarray, number: int) -> tuple[np.ndarray, np.ndar
 def explain(
     scores: Scores, rows: np.ndarray, label: np.ndarray, kind: str, steps: int, samples: int
 ) -> tuple[np.ndarray, Explained]:
-    """Computes the maps of all METHODS for one score of each image, and how faithful they are.
+    """Maps of all METHODS for one score of each image (`schema.Examples`), and their faithfulness.
 
-    Args:
-      scores: of the analysis.
-      rows: int64 `[J]`, of the images.
-      label: int64 `[J]`, the class that is explained, or the cluster of the image.
-      kind: 'class' or 'cluster'.
-      steps: of integrated gradients.
-      samples: noisy copies of SmoothGrad.
-
-    Returns:
-      Maps as in `schema.Examples`, and how faithful they are.
+    `rows` and `label` are those of `schema.Examples`, the kind is 'class' or 'cluster', `steps` are
+    of integrated gradients, and `samples` noisy copies of SmoothGrad.
     """
     grid, last = scores.grid, len(scores.targets) - 1
     targets = label - 1 if kind == 'class' else np.full(len(rows), last)
-
-    def enlarge(cells: np.ndarray) -> np.ndarray:
-        return np.asarray(jax.image.resize(cells[:, 0], (len(cells), grid, grid), 'linear'))
 
     def explain_block(start: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         here = slice(start, start + _BLOCK)
@@ -97,9 +83,9 @@ def explain(
             found.gradient[:, 0],
             methods.pool(methods.strength(smooth), grid),
             methods.pool(integrated, grid),
-            enlarge(found.maps[DEEP]),
-            enlarge(found.maps[FINE]),
-            enlarge(found.grad_cam),
+            methods.enlarge(found.maps[DEEP], grid)[:, 0],
+            methods.enlarge(found.maps[FINE], grid)[:, 0],
+            methods.enlarge(found.grad_cam, grid)[:, 0],
         )
         ranked = dict(zip(METHODS, map(np.asarray, maps), strict=True))
         baselines = faithfulness.baseline_maps(images, grid, (0, start))
@@ -135,11 +121,7 @@ def shuffle_weights(
 ) -> ShuffledWeights:
     """The sanity check: similarity of the maps to those of a network with shuffled weights.
 
-    Args:
-      analysis: whose images.
-      scores: of the analysis.
-      rows: int64 `[J]`, of images; a fixed sample of them is used.
-      label: int64 `[J]`, the class that is explained.
+    A fixed sample of the images is used; `rows` and `label` are those of `schema.Examples`.
     """
     order = np.random.default_rng(1).permutation(len(rows))[:_SHUFFLED_IMAGES]
     rows, which = rows[order], label[order, None] - 1

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from analysis.saliency.methods import enlarge
 from analysis.saliency.scores import MEMBERSHIP_LAYERS, Clusters, Scores
 from analysis.stage.activations import activations
 from analysis.stage.run import Analysis
@@ -64,8 +65,7 @@ def compute(
     grid = max(found[layer].shape[-1] for layer in MEMBERSHIP_LAYERS)
     result = np.zeros((len(rows), grid, grid), np.float32)
     for layer in MEMBERSHIP_LAYERS:
-        each = found[layer][:, 0]
         # Finer cells get their share, so that maps add up to what their layer adds to the margin.
-        share = (each.shape[1] / grid) ** 2
-        result += np.asarray(jax.image.resize(each, result.shape, 'linear')) * share
+        share = (found[layer].shape[-1] / grid) ** 2
+        result += enlarge(found[layer], grid)[:, 0] * share
     return result

@@ -4,6 +4,7 @@ A score is a function of images that gives one number per image; `scores` gives 
 The functions need reverse-mode derivatives only, and take any Flax network as it is.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -24,15 +25,10 @@ def differentiable(model: nn.Module) -> nn.Module:
 
 
 def class_evidence(logits: jax.Array, region: jax.Array, label: jax.Array) -> jax.Array:
-    """Mean log-odds of a class, log p / (1 - p) in nats, over a region of each image.
+    """Mean log-odds of a class, log p / (1 - p) in nats, over a region of each image, `[B]`.
 
-    Args:
-      logits: `[B, H, W, C]` float.
-      region: `[B, H, W]` bool; an image with an empty region scores 0.
-      label: `[B]` integer, the class.
-
-    Returns:
-      `[B]` float.
+    Logits are `[B, H, W, C]`, the region is bool `[B, H, W]`, the class, `label`, integer `[B]`. An
+    image with an empty region scores 0.
     """
     is_class = jnp.arange(logits.shape[-1]) == label[:, None, None, None]
     own = jnp.where(is_class, logits, 0).sum(-1)
@@ -191,21 +187,13 @@ def smooth_gradient(
       seed: of the noise.
       samples: noisy copies.
       noise: standard deviation, as a share of each image's range of values.
-
-    Returns:
-      `[B, H, W, 3]`.
     """
-    keys = jax.random.split(jax.random.key(seed), samples)
+    deviation = noise * np.ptp(images, (1, 2, 3), keepdims=True)
     total = jnp.zeros(images.shape, images.dtype)
-    for key in keys:
-        total += gradient(_add_noise(images, key, noise))
+    for key in jax.random.split(jax.random.key(seed), samples):
+        noises = jax.random.normal(key, images.shape, images.dtype)
+        total += gradient(images + deviation * noises)
     return total / samples
-
-
-@jax.jit
-def _add_noise(images: jax.Array, key: jax.Array, noise: float) -> jax.Array:
-    deviation = noise * (images.max((1, 2, 3)) - images.min((1, 2, 3)))[:, None, None, None]
-    return images + deviation * jax.random.normal(key, images.shape, images.dtype)
 
 
 def integrated_gradients(
@@ -225,36 +213,26 @@ def integrated_gradients(
       images: x, float `[B, H, W, 3]`.
       baseline: x', of the same shape.
       steps: gradients along the path.
-
-    Returns:
-      `[B, H, W, 3]`, signed.
     """
-    total = jnp.zeros(images.shape, images.dtype)
+    path, total = jnp.asarray(images - baseline), jnp.zeros(images.shape, images.dtype)
     for alpha in (np.arange(steps, dtype=np.float32) + 0.5) / steps:
-        total += gradient(_between(images, baseline, alpha))
-    return jnp.asarray(images - baseline) * total / steps
-
-
-@jax.jit
-def _between(images: jax.Array, baseline: jax.Array, alpha: float) -> jax.Array:
-    return baseline + alpha * (images - baseline)
+        total += gradient(baseline + alpha * path)
+    return path * total / steps
 
 
 def blur(images: Array, deviation: float) -> jax.Array:
-    """Gaussian blur; at the border the weights inside the image are scaled up to 1.
+    """Gaussian blur of float `[B, H, W, C]`, with a standard deviation in pixels.
 
-    Args:
-      images: float `[B, H, W, C]`.
-      deviation: of the Gaussian in pixels.
+    At the border the weights inside the image are scaled up to 1.
     """
-    rows, columns = (_gaussian_rows(length, deviation) for length in images.shape[1:3])
+
+    def weights(length: int) -> np.ndarray:
+        distance = np.arange(length)[:, None] - np.arange(length)
+        gaussian = np.exp(-np.square(distance / deviation) / 2)
+        return (gaussian / gaussian.sum(1, keepdims=True)).astype(np.float32)
+
+    rows, columns = map(weights, images.shape[1:3])
     return jnp.einsum('ih,jw,bhwc->bijc', rows, columns, images).astype(images.dtype)
-
-
-def _gaussian_rows(length: int, deviation: float) -> np.ndarray:
-    distance = np.arange(length)[:, None] - np.arange(length)
-    weights = np.exp(-np.square(distance / deviation) / 2)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
 def pool(maps: A, size: int) -> A:
@@ -264,6 +242,16 @@ def pool(maps: A, size: int) -> A:
     """
     rows, columns = (_cell_weights(length, size) for length in maps.shape[-2:])
     return rows @ maps @ columns.T
+
+
+def enlarge(maps: np.ndarray, size: int) -> np.ndarray:
+    """Linear interpolation of maps, `[A, B, h, w]` → float32 `[A, B, size, size]`."""
+    return np.asarray(_resize(maps.astype(np.float32), size))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _resize(maps: jax.Array, size: int) -> jax.Array:
+    return jax.image.resize(maps, (*maps.shape[:2], size, size), 'linear')
 
 
 def _cell_weights(length: int, size: int) -> np.ndarray:

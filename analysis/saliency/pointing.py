@@ -5,17 +5,15 @@ some categories. For a map that is the same everywhere, it equals their share of
 the lift, the ratio of both, is 1.
 """
 
-import functools
 import itertools
 from typing import Any
 
-import jax
 import numpy as np
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
+from analysis.saliency import methods
 from analysis.saliency.faithfulness import baseline_maps, energy_inside, mean_interval, pointing_hit
-from analysis.saliency.methods import pool
 from analysis.saliency.schema import Energy, SaliencyMaps
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis
@@ -31,10 +29,8 @@ _BLOCK = 256  # images
 def category_groups(analysis: Analysis, asked: str) -> dict[str, list[int]]:
     """Category ids by the name of their group in the report.
 
-    Args:
-      analysis: whose data set's categories.
-      asked: 'name, name, …' of categories or super-categories, a group each; empty for the classes
-        as wholes, and those of CATEGORIES that the data set has.
+    `asked` is 'name, name, …' of categories or super-categories, a group each; empty for the
+    classes as wholes, and those of CATEGORIES that the data set has.
 
     Raises:
       ValueError: an unknown name.
@@ -59,15 +55,8 @@ def measure(
 
     An image counts if all categories of the group are completely annotated; crowd regions count as
     instances. For cluster membership there is also a row for the cluster that has the largest share
-    of its members among these images.
-
-    Args:
-      analysis: whose images.
-      found: maps of all images.
-      groups: of `category_groups`.
-
-    Returns:
-      Rows; near an instance is within 15 / 224 of the side.
+    of its members among these images. Near an instance is within 15 / 224 of the side. Groups are
+    of `category_groups`.
     """
     result = []
     for group, (rows, area, measured) in _measure_images(analysis, found, groups).items():
@@ -111,7 +100,7 @@ def _measure_images(
     # In blocks: the maps of all images alone would take gigabytes.
     for start in tqdm(range(0, len(analysis), _BLOCK), desc='instances', unit='block'):
         block = slice(start, start + _BLOCK)
-        cells = [_enlarge(found.layer_maps[layer][block], grid) for layer in layers]
+        cells = [methods.enlarge(found.layer_maps[layer][block], grid) for layer in layers]
         maps = np.stack([found.gradient[block].astype(np.float32), *cells], axis=2)
         for row, of_image in enumerate(maps.reshape(len(maps), -1, grid, grid), start):
             masks = _masks(analysis.examples.record(row), groups, grid)
@@ -126,10 +115,9 @@ def _measure_images(
                 inside = energy_inside(of_image, mask)
                 parts[group].append((row, mask.mean(dtype=np.float64), np.stack([inside, hits])))
     result = {}
-    for group, entries in parts.items():
-        if entries:
-            rows, area, measured = (np.stack(each, axis=-1) for each in zip(*entries, strict=True))
-            result[group] = rows, area, dict(zip(names, measured.swapaxes(0, 1), strict=True))
+    for group in filter(parts.get, parts):
+        rows, area, measured = (np.stack(each, -1) for each in zip(*parts[group], strict=True))
+        result[group] = rows, area, dict(zip(names, measured.swapaxes(0, 1), strict=True))
     return result
 
 
@@ -147,17 +135,8 @@ def _masks(
         rles = [{'size': size, 'counts': instances['rle'][i]} for i in chosen]
         mask = mask_utils.decode(mask_utils.merge(rles))
         if mask.any():
-            found[group] = pool(mask.astype(np.float32), grid)
+            found[group] = methods.pool(mask.astype(np.float32), grid)
     return found
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _resize(maps: jax.Array, grid: int) -> jax.Array:
-    return jax.image.resize(maps, (*maps.shape[:2], grid, grid), 'linear')
-
-
-def _enlarge(maps: np.ndarray, grid: int) -> np.ndarray:
-    return np.asarray(_resize(maps.astype(np.float32), grid))
 
 
 def _most_of_a_cluster(

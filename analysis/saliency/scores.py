@@ -50,21 +50,13 @@ _LOGITS = 'decoder/logits'
 
 @dataclasses.dataclass(frozen=True)
 class Clusters:
-    """The cluster of each image, and the centroids that its embedding is compared with.
+    """The cluster of each image, and the centroids that its embedding is compared with."""
 
-    Attributes:
-      reduction: of `embeddings`.
-      embedding: float32 `[N, D]`.
-      label: int32 `[N]`, below 0 for an image that is in no cluster.
-      other: int32 `[N]`, the cluster of the nearest other centroid.
-      centroids: float32 `[K, D]`.
-    """
-
-    reduction: Reduction
-    embedding: np.ndarray
-    label: np.ndarray
-    other: np.ndarray
-    centroids: np.ndarray
+    reduction: Reduction  # of `embeddings`
+    embedding: np.ndarray  # float32 [N, D]
+    label: np.ndarray  # int32 [N], below 0 for an image that is in no cluster
+    other: np.ndarray  # int32 [N], the cluster of the nearest other centroid
+    centroids: np.ndarray  # float32 [K, D]
 
     def exemplars(self, number: int) -> np.ndarray:
         """Rows of the members nearest to each centroid, cluster by cluster, int64."""
@@ -95,48 +87,30 @@ def open_clusters(analysis: Analysis) -> Clusters | None:
 
 
 class Target(NamedTuple):
-    """What B images are scored against.
+    """What B images are scored against; the centroids are None without clusters."""
 
-    Attributes:
-      predicted: uint8 `[B, S, S]`, predicted classes of the unchanged images.
-      label: uint8 `[B, S, S]`, ground truth.
-      own: float32 `[B, D]`, centroids of the images' clusters; None without clusters.
-      other: float32 `[B, D]`, the nearest other centroids; None without clusters.
-    """
-
-    predicted: Any
-    label: Any
-    own: Any
-    other: Any
+    predicted: Any  # uint8 [B, S, S], predicted classes of the unchanged images
+    label: Any  # uint8 [B, S, S], ground truth
+    own: Any  # float32 [B, D], centroids of the images' clusters
+    other: Any  # float32 [B, D], the nearest other centroids
 
 
 class Explanation(NamedTuple):
-    """Scores of B images, and the maps of t of them.
+    """All scores of B images, and maps of t scores of each, float32."""
 
-    Attributes:
-      scores: float32 `[B, T]`.
-      gradient: float32 `[B, t, G, G]`, mean over a cell of the length of ∂score/∂pixel.
-      maps: float32 `[B, t, h, w]` by layer, Σ over channels of A·∂score/∂A.
-      grad_cam: float32 `[B, t, h, w]` of the layer DEEP.
-      channels: float32 `[B, t, C]` by layer, Σ over places of A·∂score/∂A.
-    """
-
-    scores: Any
-    gradient: Any
-    maps: dict[str, Any]
-    grad_cam: Any
-    channels: dict[str, Any]
+    scores: Any  # [B, T]
+    gradient: Any  # [B, t, G, G], mean over a cell of the length of ∂score/∂pixel
+    maps: dict[str, Any]  # [B, t, h, w] by layer, Σ over channels of A·∂score/∂A
+    grad_cam: Any  # [B, t, h, w] of the layer DEEP
+    channels: dict[str, Any]  # [B, t, C] by layer, Σ over places of A·∂score/∂A
 
 
 class Scores:
     """Scores of the images of an analysis, computed in batches for any number B of images.
 
-    Targets have numbers, their places in `targets`. Images are float32 `[B, S, S, 3]`, see `scale`.
-
-    Attributes:
-      targets: T names: the classes but background, 'loss', then 'cluster' if there are clusters.
-      grid: G, cells per side of the maps of gradients.
-      batch_size: of the network.
+    The T `targets` are the classes but background, 'loss', and 'cluster' if there are clusters; the
+    number of a target is its place there. Images are float32 `[B, S, S, 3]`, see `scale`. Maps of
+    gradients have G = `grid` cells per side.
     """
 
     def __init__(
@@ -164,11 +138,9 @@ class Scores:
         return np.asarray(self._scale(images))
 
     def target(self, rows: np.ndarray, label: np.ndarray | None = None) -> Target:
-        """What the images of some rows are scored against.
+        """What the images of some rows, int `[B]`, are scored against.
 
-        Args:
-          rows: int `[B]`.
-          label: uint8 `[B, S, S]`, ground truth; only the loss needs it.
+        Only the loss needs the ground truth `label`, uint8 `[B, S, S]`.
         """
         predicted = nothing = np.zeros((len(rows), self._size, self._size), np.uint8)
         if self._predictions:
@@ -179,13 +151,7 @@ class Scores:
         return Target(predicted, nothing if label is None else label, own, other)
 
     def all_scores(self, variables: Any, images: jax.Array, target: Target) -> jax.Array:
-        """The score of every target, float32 `[B, T]`; differentiable, to be jitted.
-
-        Args:
-          variables: {'params', 'batch_stats'}.
-          images: float32 `[B, S, S, 3]`.
-          target: of the images.
-        """
+        """The score of every target, float32 `[B, T]`; differentiable, to be jitted."""
         logits, embedding = self._outputs(variables, images)
         scores = [
             methods.class_evidence(logits, target.predicted == k, jnp.full(len(images), k))
@@ -199,11 +165,8 @@ class Scores:
     def values(self, images: Array, target: Target, which: np.ndarray) -> np.ndarray:
         """The bounded score of each image for one target, float32 `[B]`.
 
-        Args:
-          images: float32 `[B, S, S, 3]`.
-          target: of the images.
-          which: int `[B]`, number of the target of each image, which is a class; or 'cluster' for
-            all of them.
+        `which` are the numbers of the targets, int `[B]`: a class for each image, or 'cluster' for
+        all of them.
         """
         return self._of_one_target(self._values, images, target, which, True)
 
@@ -226,7 +189,7 @@ class Scores:
 
         Args:
           images: float32 `[B, S, S, 3]`.
-          target: of the images.
+          target: what they are scored against.
           which: int `[B, t]`, numbers of the targets whose scores are explained, t at most T; -1
             for none, whose maps are 0. What no image of a batch needs costs no time.
           references: float32 `[h, w, C]` for each of MEMBERSHIP_LAYERS, whose maps are then
