@@ -31,17 +31,11 @@ def _with_interval(values: np.ndarray) -> tuple[float, Interval]:
 
 
 def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
-    """Linear centred kernel alignment with the unbiased estimator of HSIC.
+    """Linear centred kernel alignment of `[N, F]` and `[N, G]`, N >= 4, with unbiased HSIC.
 
     Kornblith et al. 2019 with Song et al. 2012, equation 5. The plain estimate is high for any
-    features that are many compared with the images; this one is not.
-
-    Args:
-      x: `[N, F]`, N >= 4.
-      y: `[N, G]`.
-
-    Returns:
-      At most about 1; NaN if one of them is constant.
+    features that are many compared with the images; this one is not. At most about 1; NaN if one of
+    them is constant.
     """
     grams = []
     for features in (x, y):
@@ -84,15 +78,10 @@ def compare_neighbours(x: np.ndarray, y: np.ndarray) -> Neighbours:
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of weighted sets of images; equal scores count half.
+    """Area under the ROC curve of weighted sets of images, float64 `[R]`; equal scores count half.
 
-    Args:
-      scores: `[N]`, high for positive images.
-      positive: bool `[N]`.
-      weights: `[R, N]`.
-
-    Returns:
-      float64 `[R]`; NaN where a set lacks positive or negative images.
+    Scores `[N]` are high for `positive` images, bool `[N]`. Weights are `[R, N]`. NaN where a set
+    lacks positive or negative images.
     """
     _, place = np.unique(scores, return_inverse=True)
     areas = np.full(len(weights), np.nan)
@@ -110,12 +99,9 @@ def separation(
 ) -> list[Separation]:
     """How well two groups of images separate in the spaces of two networks.
 
-    Args:
-      points: 'this' and 'other', `[n, D]` each, of the same images.
-      second: bool `[n]`, which belong to the second group; at least `FEWEST` of each.
-      target: see `Separation`.
-      space: likewise.
-      seed: of folds and bootstrap.
+    The points of 'this' and 'other', `[n, D]` each, are of the same images. `second`, `[n]`, is true
+    for images of the second group; each group has at least `FEWEST`. `target` and `space` are those
+    of `Separation`. The seed is of folds and bootstrap.
     """
     weights = np.vstack(
         [np.ones(len(second)), bootstrap.bootstrap_weights(len(second), NUM_RESAMPLES, seed)]
@@ -155,11 +141,9 @@ def separation(
 def layer_features(
     both: Mapping[str, Analysis], seed: int = 0
 ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
-    """Pooled activations of all layers that both networks have.
+    """Pooled activations of all layers that both networks have, 'this' and 'other'.
 
-    Args:
-      both: 'this' and 'other', of the same N images.
-      seed: of the choice of images, if there are more than `_LAYER_IMAGES`.
+    The seed is of the choice of images, if there are more than `_LAYER_IMAGES`.
 
     Returns:
       Rows of the images, `[n]`, and 'this' and 'other': layer → float32 `[n, F]`.

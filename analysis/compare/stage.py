@@ -42,7 +42,7 @@ from analysis.slices.conditions import load_columns
 from analysis.slices.schema import Slices
 from analysis.stage import artifacts, storage
 from analysis.stage.command import make_parser, run_command
-from analysis.stage.run import Analysis, open_analysis, restrict
+from analysis.stage.run import Analysis, open_analysis, open_chosen, restrict
 from analysis.stage.view import View
 from analysis.stats import bootstrap
 from segmentation import evaluate, metrics
@@ -63,12 +63,10 @@ def class_names(both: Mapping[str, View]) -> list[str]:
 def compare_scores(
     confusions: Mapping[str, np.ndarray], names: Sequence[str], target: str
 ) -> list[Score]:
-    """Scores of both runs against the labels of one.
+    """Scores of both runs against the labels of one (`target`).
 
-    Args:
-      confusions: 'this' and 'other', `[N, C, C]` counts on the same images and labels.
-      names: of the foreground classes, and 'mean'.
-      target: whose labels.
+    The counts of 'this' and 'other', `[N, C, C]`, are on the same images and labels. The names are
+    those of the foreground classes, and 'mean'.
     """
     num_images = len(confusions['this'])
     weights = bootstrap.bootstrap_weights(num_images, representations.NUM_RESAMPLES)
@@ -122,19 +120,13 @@ def compare_means(this: np.ndarray, other: np.ndarray) -> Change:
 def compare_slices(
     loss: Mapping[str, np.ndarray], iou: Mapping[str, np.ndarray], inside: Mapping[str, np.ndarray]
 ) -> list[SliceChange]:
-    """Both metrics in each slice.
+    """Both metrics of 'this' and 'other', `[N]` each, in each slice, bool `[N]`."""
 
-    Args:
-      loss: 'this' and 'other' `[N]`, NaN where undefined.
-      iou: likewise.
-      inside: slice → bool `[N]`.
-    """
+    def means(metric: Mapping[str, np.ndarray], here: np.ndarray) -> Change:
+        return compare_means(metric['this'][here], metric['other'][here])
+
     return [
-        SliceChange(
-            text,
-            int(here.sum()),
-            *(compare_means(part['this'][here], part['other'][here]) for part in (loss, iou)),
-        )
+        SliceChange(text, int(here.sum()), means(loss, here), means(iou, here))
         for text, here in inside.items()
     ]
 
@@ -191,24 +183,15 @@ def common_rows(both: Mapping[str, View]) -> dict[str, np.ndarray]:
 
 def _cross_confusions(labelled: Analysis, predicted: Predictions, rows: np.ndarray) -> np.ndarray:
     """Confusion matrices of class maps, by row, against the labels of another run, `[n, C, C]`."""
-    return np.array(
-        [
-            metrics.confusion_matrix(
-                labelled.examples.label(index), predicted.class_map(row), predicted.num_classes
-            )
-            for index, row in enumerate(rows.tolist())
-        ]
-    )
+    pairs = ((labelled.examples.label(i), predicted.class_map(int(k))) for i, k in enumerate(rows))
+    return np.array([metrics.confusion_matrix(*pair, predicted.num_classes) for pair in pairs])
 
 
 def compute(both: Mapping[str, Analysis]) -> Comparison:
-    """Compares two runs.
+    """Compares two runs, 'this' and 'other'.
 
     Both networks run over the images once, for the activations of their layers. If the labels
     differ, the other network runs once more, for its loss against the labels of this run.
-
-    Args:
-      both: 'this' and 'other'.
 
     Raises:
       ValueError: they cannot be compared, or an artifact is missing or damaged.
@@ -218,8 +201,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     common = {name: restrict(analysis, rows[name]) for name, analysis in both.items()}
     found = {name: artifacts.load(analysis, Predictions) for name, analysis in both.items()}
     points = {
-        name: artifacts.load(analysis, Embeddings).points[rows[name]]
-        for name, analysis in both.items()
+        name: artifacts.load(view, Embeddings).points[rows[name]] for name, view in both.items()
     }
     chosen, features = representations.layer_features(common)
     decoders = {
@@ -260,11 +242,9 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     if artifacts.exists(this, Slices):
         for _, one, members in artifacts.load(this, Slices).each():
             inside[one.text] = members[rows['this']]
+    columns = load_columns(this).items()
     metadata, _ = associate(
-        {
-            name: column[rows['this']].astype(np.float64)
-            for name, column in load_columns(this).items()
-        },
+        {name: column[rows['this']].astype(np.float64) for name, column in columns},
         {
             'difference of loss': loss['other'] - loss['this'],
             'difference of iou': iou['other'] - iou['this'],
@@ -286,13 +266,8 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
 
 
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
-    this, other = (
-        open_analysis(workdir, arguments.split, which, arguments.data_path)
-        for workdir, which in (
-            (arguments.workdir, arguments.checkpoint),
-            (arguments.other, arguments.other_checkpoint),
-        )
-    )
+    this, split, where = open_chosen(arguments), arguments.split, arguments.data_path
+    other = open_analysis(arguments.other, split, arguments.other_checkpoint, where)
     both = {'this': this, 'other': other}
     common_rows(both)
     optional = [stage for stage in _READS_IF_THERE if artifacts.exists(this, stage.result)]

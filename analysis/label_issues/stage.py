@@ -24,7 +24,7 @@ which `data.exclude` reads.
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -63,21 +63,14 @@ def instances_of(
 ) -> list[Instance]:
     """The annotated objects of an image at the network's resolution, as far as they are visible.
 
-    That is where the label has their class, whatever the order of drawing was.
-
-    Args:
-      record: of a `coco.CocoSplit`.
-      classes: class by category id.
-      label: uint8 `[S, S]`.
+    That is where the label, uint8 `[S, S]`, has their class, whatever the order of drawing was. The
+    record is of a `coco.CocoSplit`; `classes` is the class by category id.
     """
     height, width = int(record['height']), int(record['width'])
     rows, columns = (nearest_indices(length, len(label)) for length in (height, width))
-    annotated = record['instances']
+    fields = (record['instances'][name] for name in ('id', 'category_id', 'is_crowd', 'rle'))
     result = []
-    for annotation_id, category, crowd, rle in zip(
-        annotated['id'], annotated['category_id'], annotated['is_crowd'], annotated['rle'],
-        strict=True,
-    ):  # fmt: skip
+    for annotation_id, category, crowd, rle in zip(*fields, strict=True):
         value = classes.get(int(category), 0)
         # pycocotools stores masks by columns.
         mask = mask_utils.decode({'size': [height, width], 'counts': rle}).T[columns][:, rows].T
@@ -102,10 +95,8 @@ def make_look(run: Run) -> Callable[[Any, np.ndarray], tuple[jax.Array, ...]]:
 
     @jax.jit
     def look(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
-        pairs = zip(
-            look_once(variables, images), look_once(variables, images[:, :, ::-1]), strict=True
-        )
-        return tuple((straight + mirrored[:, :, ::-1]) / 2 for straight, mirrored in pairs)
+        both = look_once(variables, images), look_once(variables, images[:, :, ::-1])
+        return jax.tree.map(lambda straight, mirrored: (straight + mirrored[:, :, ::-1]) / 2, *both)
 
     return look
 
@@ -151,33 +142,24 @@ def compute(analysis: Analysis) -> LabelIssues:
                     label_quality[row] = score[0]
                 bar.update()
     issues = judge(regions, len(analysis.class_names))
-    table = pyarrow.Table.from_pylist(list(_rows(analysis, issues, names)), REGIONS)
+    rows = [dict(zip(REGIONS.names, _row(analysis, issue, names), strict=True)) for issue in issues]
+    table = pyarrow.Table.from_pylist(rows, REGIONS)
     return LabelIssues(len(analysis), version, label_quality, table)
 
 
-def _rows(
-    analysis: Analysis, issues: Sequence[Issue], names: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    size, class_names = analysis.config.data.image_size, analysis.class_names
-    for issue in issues:
-        region = issue.region
-        left, top, width, height = mask_utils.toBbox({'size': [size, size], 'counts': region.rle})
-        yield {
-            'row': region.image,
-            'file_name': names[region.image],
-            'kind': issue.kind,
-            'score': issue.score,
-            'given': class_names[region.given],
-            'suggested': class_names[issue.suggested],
-            'confidence': float(region.seen[issue.suggested]),
-            'annotation_id': region.annotation_id if region.annotation_id >= 0 else None,
-            'area': 100 * region.area,
-            'left': left / size,
-            'top': top / size,
-            'right': (left + width) / size,
-            'bottom': (top + height) / size,
-            'rle': region.rle,
-        }
+def _row(analysis: Analysis, issue: Issue, names: Sequence[str]) -> tuple[Any, ...]:
+    """An issue as the columns of `REGIONS`."""
+    size, class_names, region = analysis.config.data.image_size, analysis.class_names, issue.region
+    box = mask_utils.toBbox({'size': [size, size], 'counts': region.rle}) / size
+    return (
+        *(region.image, names[region.image], issue.kind, issue.score),
+        *(class_names[region.given], class_names[issue.suggested]),
+        float(region.seen[issue.suggested]),
+        region.annotation_id if region.annotation_id >= 0 else None,
+        100 * region.area,
+        *(*box[:2], *(box[:2] + box[2:])),
+        region.rle,
+    )
 
 
 def counts(result: LabelIssues) -> dict[str, dict[str, int]]:
@@ -187,7 +169,7 @@ def counts(result: LabelIssues) -> dict[str, dict[str, int]]:
     return {
         kind: {
             'regions': int((kinds == kind).sum()),
-            'score above 0.9': int((certain == kind).sum()),
+            'score_above_0.9': int((certain == kind).sum()),
         }
         for kind in KINDS
     }

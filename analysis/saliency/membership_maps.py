@@ -22,12 +22,12 @@ from analysis.saliency.scores import MEMBERSHIP_LAYERS, Clusters, Scores
 from analysis.stage.activations import activations
 from analysis.stage.run import Analysis
 
-_MEAN_OVER, _BATCH = 256, 32  # images, at most
+_MEAN_OVER = 256  # images, at most
 
 
 def _mean_activations(analysis: Analysis, scores: Scores) -> dict[str, jax.Array]:
     """Means over an even sample of the images, float32 `[h, w, C]` by layer."""
-    run, wanted = analysis.run, set(MEMBERSHIP_LAYERS).__contains__
+    run, wanted, size = analysis.run, set(MEMBERSHIP_LAYERS).__contains__, analysis.batch_size
 
     @jax.jit
     def total(variables: Any, images: jax.Array) -> dict[str, jax.Array]:
@@ -38,8 +38,8 @@ def _mean_activations(analysis: Analysis, scores: Scores) -> dict[str, jax.Array
     number = min(len(analysis), _MEAN_OVER)
     sample = np.linspace(0, len(analysis) - 1, number).astype(np.int64)
     totals = [
-        total(variables, scores.scale(scores.images(sample[start : start + _BATCH])))
-        for start in range(0, number, _BATCH)
+        total(variables, scores.scale(scores.images(sample[start : start + size])))
+        for start in range(0, number, size)
     ]
     return jax.tree.map(lambda *each: sum(each) / number, *totals)
 
@@ -49,14 +49,8 @@ def compute(
 ) -> np.ndarray:
     """Maps of images that are in a cluster, positive where a place is evidence for membership.
 
-    Args:
-      analysis: whose images, all of which the mean activations are taken over (or an even sample).
-      clusters: of `open_clusters`.
-      rows: int64 `[J]`, which images.
-      scores: of the analysis, if there are any.
-
-    Returns:
-      float32 `[J, g, g]` with the grid of the finest layer.
+    The rows of the images are int64 `[J]`. Mean activations are over all images of the analysis, or
+    an even sample. Returns float32 `[J, g, g]` with the grid of the finest layer.
     """
     scores = scores or Scores(analysis, clusters)
     x, which = scores.scale(scores.images(rows)), np.full((len(rows), 1), len(scores.targets) - 1)

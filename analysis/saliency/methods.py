@@ -76,18 +76,12 @@ Weigh = Callable[[jax.Array, jax.Array], Any]
 
 
 class Attribution(NamedTuple):
-    """Of T scores of B images, of which R weighted sums are explained.
+    """Of T scores of B images, of which R weighted sums are explained."""
 
-    Attributes:
-      scores: `[B, T]`.
-      gradient: `[R, B, H, W, 3]`, with respect to the images.
-      maps: `[R, B, h, w]` by layer, or tuples of them.
-      channels: `[R, B, C]` by layer, Σ over places of A·∂s/∂A: the evidence of each channel.
-    """
-
-    scores: jax.Array
-    gradient: jax.Array
-    maps: dict[str, Any]
+    scores: jax.Array  # [B, T]
+    gradient: jax.Array  # [R, B, H, W, 3], with respect to the images
+    maps: dict[str, Any]  # [R, B, h, w] by layer, or tuples of them
+    # [R, B, C] by layer, Σ over places of A·∂s/∂A: the evidence of each channel.
     channels: dict[str, jax.Array]
 
 
@@ -139,10 +133,10 @@ def attribute(
         weights = jnp.broadcast_to(each, (len(each), *result.shape))
     nothing = jax.eval_shape(explain, result)
 
-    def explain_or_skip(weight: jax.Array) -> Any:
-        def skip(_: jax.Array) -> Any:
-            return jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), nothing)
+    def skip(_: jax.Array) -> Any:
+        return jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), nothing)
 
+    def explain_or_skip(weight: jax.Array) -> Any:
         return lax.cond(weight.any(), explain, skip, weight)
 
     return Attribution(result, *lax.map(explain_or_skip, weights))

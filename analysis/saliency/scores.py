@@ -119,7 +119,7 @@ class Scores:
         config = analysis.config
         self.targets = (*analysis.class_names[1:], 'loss', *(['cluster'] if clusters else []))
         self.grid = min(GRID, config.data.image_size)
-        self.batch_size = analysis.batch_size
+        self._batch_size = analysis.batch_size
         self._examples, self._size = analysis.examples, config.data.image_size
         self._clusters, self._predictions = clusters, predictions
         self._model = methods.differentiable(analysis.run.model)
@@ -272,8 +272,8 @@ class Scores:
         """Results of a function for equally large batches of arrays, concatenated."""
         variables = self._variables if variables is None else variables
         arrays, number, parts = jax.tree.map(np.asarray, arrays), len(arrays[0]), []
-        for start in range(0, number, self.batch_size):
-            rows = np.arange(start, start + self.batch_size)
+        for start in range(0, number, self._batch_size):
+            rows = np.arange(start, start + self._batch_size)
             take = functools.partial(np.take, indices=rows, axis=0, mode='clip')
             batch = cpu_runtime.settle(jax.tree.map(take, arrays))
             found = jax.device_get(function(variables, *batch, *others))

@@ -58,11 +58,8 @@ def compute_maps(
 ) -> SaliencyMaps:
     """Plain gradients and layer maps of every image.
 
-    Args:
-      analysis: whose images.
-      scores: of the analysis.
-      clusters: of `open_clusters`.
-      predicted: float32 `[N, C]`, share of the pixels that are predicted as each class.
+    The scores are those of the analysis, the clusters of `open_clusters`. `predicted` is the share
+    of the pixels that are predicted as each class, float32 `[N, C]`.
     """
     number, targets = len(analysis), scores.targets
     label = clusters.label if clusters else np.full(number, -1, np.int32)
@@ -74,7 +71,7 @@ def compute_maps(
     # Images that are explained for the same targets follow each other, so that they share batches.
     order = np.lexsort(explained.T)
     batches = input_pipeline.evaluation_batches(
-        restrict(analysis, order).examples, batch_size=scores.batch_size
+        restrict(analysis, order).examples, batch_size=analysis.batch_size
     )
     parts = []
     title = f'saliency, {analysis.split} at step {analysis.step}'

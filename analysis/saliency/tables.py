@@ -7,6 +7,7 @@ ones are orange for evidence for the score and purple for evidence against it.
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -37,8 +38,11 @@ _FOR, _AGAINST = (np.array(palette.rgb(color)) / 255 for color in (palette.FOR, 
 _COLORS = (
     palette.BLUE, palette.SKY, palette.GREEN, palette.VERMILLION, palette.ORANGE, palette.PURPLE,
 )  # fmt: skip
-# Of maps that do not depend on the network.
-_DASHES = {'random': ':', 'centre': '--', 'edges': '-.', 'prediction': '-'}
+# Lines of maps that do not depend on the network.
+_BASELINES: dict[str, dict[str, Any]] = {
+    name: {'color': '0.35', 'linewidth': 1.3, 'linestyle': style}
+    for name, style in (('random', ':'), ('centre', '--'), ('edges', '-.'), ('prediction', '-'))
+}
 
 
 def heat(image: np.ndarray, saliency: np.ndarray, signed: bool) -> np.ndarray:
@@ -124,15 +128,11 @@ def _examples_sheet(
 ) -> pathlib.Path:
     rows, row_names = [], []
     predicted = artifacts.load(analysis, Predictions)
-    for i in chosen:
-        row = int(made.rows[i])
+    for row, maps in zip(made.rows[chosen].tolist(), made.maps[chosen], strict=True):
         example = analysis.examples[row]
-        image = example['image']
-        heats = [
-            heat(image, each, name not in METHODS_UNSIGNED)
-            for name, each in zip(methods, made.maps[i], strict=True)
-        ]
-        labels = example['label'], predicted.class_map(row)
+        image, labels = example['image'], (example['label'], predicted.class_map(row))
+        signed = (name not in METHODS_UNSIGNED for name in methods)
+        heats = [heat(image, *each) for each in zip(maps, signed, strict=True)]
         rows.append([image, *(overlays.overlay(image, label) for label in labels), *heats])
         row_names.append(str(example['image_id']))
     shown = [name.replace(' ', '\n', 1).replace('/', '\n') for name in methods]
@@ -176,15 +176,8 @@ def _curves(path: pathlib.Path, result: Saliency) -> pathlib.Path:
         ):
             colors = iter(_COLORS)
             for method, each in judged.methods.items():
-                known = method not in _DASHES
-                axes.plot(
-                    [0, *FRACTIONS, 1],
-                    getattr(each, how).curve,
-                    color=next(colors) if known else '0.35',
-                    linestyle='-' if known else _DASHES[method],
-                    linewidth=1.8 if known else 1.3,
-                    label=method,
-                )
+                style = _BASELINES.get(method) or {'color': next(colors), 'linewidth': 1.8}
+                axes.plot([0, *FRACTIONS, 1], getattr(each, how).curve, label=method, **style)
             axes.set_title(f'{kind}: {how} ({better} is better)', fontsize=10)
             axes.set_xlabel(f'share of cells {change}')
             axes.set_ylabel(units[kind])
