@@ -99,9 +99,9 @@ def separation(
 ) -> list[Separation]:
     """How well two groups of images separate in the spaces of two networks.
 
-    The points of 'this' and 'other', `[n, D]` each, are of the same images. `second`, `[n]`, is true
-    for images of the second group; each group has at least `FEWEST`. `target` and `space` are those
-    of `Separation`. The seed is of folds and bootstrap.
+    The points of 'this' and 'other', `[n, D]` each, are of the same images. `second`, `[n]`, is
+    true for images of the second group. Each group has at least `FEWEST` images. `target` and
+    `space` are those of `Separation`. The seed is of folds and bootstrap.
     """
     weights = np.vstack(
         [np.ones(len(second)), bootstrap.bootstrap_weights(len(second), NUM_RESAMPLES, seed)]

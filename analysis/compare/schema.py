@@ -85,23 +85,19 @@ class Layer:
 class Separation:
     """How well images of the first and of the second foreground class separate in a space.
 
-    Intervals are paired bootstraps over images (95 %); the probes are not fitted again.
-
-    Attributes:
-      target: whose labels and classes, 'this' or 'other'.
-      space: 'embeddings', of encoder and decoder; 'decoder', its layers alone, standardised, which
-        is all that differs between networks with the same frozen encoder.
-      method: 'linear probe', AUROC of cross-validated logistic regression; 'neighbours', AUROC of
-        the share among the 10 nearest other images; 'silhouette' (Rousseeuw 1987), mean of both
-        groups' means, in -1 … 1.
-      first, second: number of images in which the class has at least 1 % of the pixels and twice as
-        many as the other class.
-      this, other, difference: of the runs.
+    The method 'linear probe' is the AUROC of cross-validated logistic regression; 'neighbours' that
+    of the share among the 10 nearest other images; 'silhouette' (Rousseeuw 1987) the mean of both
+    groups' means, in -1 … 1. Intervals are paired bootstraps over images (95 %); the probes are not
+    fitted again.
     """
 
-    target: str
+    target: str  # whose labels and classes, 'this' or 'other'
+    # 'embeddings', of encoder and decoder; 'decoder', its layers alone, standardised, which is all
+    # that differs between networks with the same frozen encoder.
     space: str
     method: str
+    # Number of images in which the class has at least 1 % of the pixels and twice as many as the
+    # other class.
     first: int
     second: int
     this: float

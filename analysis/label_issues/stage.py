@@ -241,10 +241,10 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     excluded = exclusion.worst(image_ids, result, arguments.share, arguments.kinds)
     path = analyses[0].folder / f'exclude{"-pooled" if arguments.pool else ""}.json'
     exclusion.write(analyses, excluded, path)
-    rows = [
+    rows = (
         (str(image.image_id), image.file_name, image.kind, f'{image.score:.3f}', image.reason)
         for image in excluded[:20]
-    ]
+    )
     print(
         table(result),
         f'Excluded: {len(excluded)} images, the worst of which are:',
@@ -259,17 +259,12 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.label_issues`; returns the exit status."""
     parser = make_parser('label_issues', __doc__)
-    parser.add_argument(
-        '--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR',
-        help='other folds of the experiment, whose images are added',
-    )  # fmt: skip
-    parser.add_argument(
-        '--share', type=float, default=0.02,
-        help='maximum share of the images to exclude; default: %(default)s',
-    )  # fmt: skip
-    parser.add_argument(
-        '--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND',
-        help=f'that count for the exclusion: {", ".join(KINDS)}; default: all but the last',
-    )  # fmt: skip
-    parser.add_argument('--force', action='store_true', help='compute the results again')
+    add = parser.add_argument
+    about = 'other folds of the experiment, whose images are added'
+    add('--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR', help=about)
+    about = 'maximum share of the images to exclude; default: %(default)s'
+    add('--share', type=float, default=0.02, help=about)
+    about = f'that count for the exclusion: {", ".join(KINDS)}; default: all but the last'
+    add('--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND', help=about)
+    add('--force', action='store_true', help='compute the results again')
     return run_command(parser.parse_args(argv), _run)

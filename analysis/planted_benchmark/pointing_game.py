@@ -31,7 +31,6 @@ from segmentation.data.masks import nearest_indices
 LEAST_AREA = 0.005  # visible share of the image of an object
 LEAST_COST = 0.25  # of the median membership score
 TOLERANCE = 1 / 16  # of the side: 8 pixels of 128
-_BLOCK = 64  # images that are scored at once
 
 
 def most_lowering(
@@ -55,40 +54,28 @@ def most_lowering(
       membership score, as a multiple of the median positive score, float64 `[J]`; NaN (and an empty
       mask) where no object is large enough or the score is not positive.
     """
-    config = analysis.run.config.data
-    size, scores = config.image_size, Scores(analysis, clusters)
+    config, scores = analysis.run.config.data, Scores(analysis, clusters)
+    size, margin = config.image_size, len(scores.targets) - 1
     masks, costs = np.zeros((len(rows), size, size), np.bool_), np.full(len(rows), np.nan)
-    pictures: list[np.ndarray] = []
-    drawn_of: list[int] = []
-    candidates: list[list[np.ndarray]] = []
-    for place, row in enumerate(
-        tqdm(rows, 'scenes without an object', unit='scene', disable=not progress)
-    ):
+    scored = []
+    title = 'scenes without an object'
+    for place, row in enumerate(tqdm(rows, title, unit='scene', disable=not progress)):
         scene = scenes.find_scene(folder, int(analysis.image_ids[row]))
         whole = scenes.render(scene)
-        visible = whole.masks.sum((1, 2))
-        large = np.flatnonzero(visible >= LEAST_AREA * whole.owner.size)
+        large = np.flatnonzero(whole.masks.sum((1, 2)) >= LEAST_AREA * whole.owner.size)
         drawn = [whole, *(scenes.redraw(scene, without=[index]) for index in large.tolist())]
-        pictures += [
-            transforms.resize(Image.fromarray(d.image), size, (0, 0, 1, 1), config.antialias)
-            for d in drawn
+        images = [
+            transforms.resize(Image.fromarray(each.image), size, (0, 0, 1, 1), config.antialias)
+            for each in drawn
         ]
-        drawn_of += [place] * len(drawn)
-        sampled = np.ix_(*(nearest_indices(length, size) for length in whole.owner.shape))
-        candidates.append([whole.owner[sampled] == index for index in large])
-    owners, values = np.array(drawn_of), np.zeros(len(drawn_of))
-    for start in range(0, len(owners), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        images, target = np.stack(pictures[block]), scores.target(rows[owners[block]])
-        margin = np.full(len(images), len(scores.targets) - 1)
-        values[block] = scores.values(scores.scale(images), target, margin)
-    scored = []
-    for place, objects in enumerate(candidates):
-        whole, *without = values[owners == place]
-        if objects and whole > 0:
+        target, which = scores.target(np.full(len(drawn), row)), np.full(len(drawn), margin)
+        before, *without = scores.values(scores.scale(np.stack(images)), target, which).tolist()
+        if without and before > 0:
             lowest = int(np.argmin(without))
-            masks[place], costs[place] = objects[lowest], whole - without[lowest]
-            scored.append(whole)
+            sampled = np.ix_(*(nearest_indices(length, size) for length in whole.owner.shape))
+            masks[place] = whole.owner[sampled] == large[lowest]
+            costs[place] = before - without[lowest]
+            scored.append(before)
     return masks, costs / np.median(scored) if scored else costs
 
 

@@ -128,13 +128,10 @@ def common_features(found: SaliencyMaps, number: int = 5) -> tuple[CommonFeature
         best = np.argsort(-mean * agreement, kind='stable')[:number].tolist()
         return tuple(Channel(c, float(mean[c]), float(agreement[c])) for c in best)
 
+    sizes = np.bincount(found.cluster[found.cluster >= 0]).tolist()
     return tuple(
-        CommonFeatures(
-            k,
-            int((found.cluster == k).sum()),
-            {layer: channels(layer, k) for layer in found.common},
-        )
-        for k in range(len(next(iter(found.common.values()), ())))
+        CommonFeatures(k, size, {layer: channels(layer, k) for layer in found.common})
+        for k, size in enumerate(sizes)
     )
 
 
@@ -161,9 +158,8 @@ def compute(
       ValueError: a number below 1, an unknown category, or an artifact is damaged.
     """
     numbers = {'images': images, 'exemplars': exemplars, 'steps': steps, 'samples': samples}
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f'--{name} must be at least 1.')
+    if small := [name for name, value in numbers.items() if value < 1]:
+        raise ValueError(f'--{small[0]} must be at least 1.')
     groups = pointing.category_groups(analysis, categories)
     predicted = artifacts.load(analysis, Predictions)
     clusters = open_clusters(analysis)

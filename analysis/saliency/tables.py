@@ -234,7 +234,7 @@ def to_markdown(result: Saliency) -> str:
             header = (how, 'area', *(f'gain over {name}' for name in BASELINES))
             found = {method: getattr(each, how) for method, each in judged.methods.items()}
             rows = [
-                (method, _number(each.area), *(_number(each.gain_over.get(b)) for b in BASELINES))
+                (method, *map(_number, (each.area, *map(each.gain_over.get, BASELINES))))
                 for method, each in found.items()
             ]
             parts.append(markdown.table(header, rows))
