@@ -71,14 +71,9 @@ def perturbation_curves(
     Deletion replaces cells by those of the blurred image, highest first; a good map makes the score
     fall early. Insertion begins with the blurred image and puts cells back; it rises early.
 
-    Args:
-      value: images → `[B]`, the score.
-      images: `[B, S, S, 3]`, as `value` takes them.
-      blurred: of the same shape.
-      maps: method → `[B, G, G]`.
-
-    Returns:
-      Method → float64 `[2, B, F + 2]`, deletion and insertion, at 0, each of FRACTIONS and 1.
+    `value` takes images, `[B, S, S, 3]`, and returns their scores, `[B]`. Maps are `[B, G, G]` by
+    method. Curves are float64 `[2, B, F + 2]`: deletion and insertion at 0, at each of FRACTIONS
+    and at 1.
     """
     whole, nothing = value(images), value(blurred)
 

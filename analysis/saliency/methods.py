@@ -175,12 +175,8 @@ def smooth_gradient(
 ) -> jax.Array:
     """SmoothGrad (Smilkov et al. 2017): the mean gradient over noisy copies of the images.
 
-    Args:
-      gradient: images → ∂s/∂x, of the same shape.
-      images: float `[B, H, W, 3]`.
-      seed: of the noise.
-      samples: noisy copies.
-      noise: standard deviation, as a share of each image's range of values.
+    `gradient` takes images, float `[B, H, W, 3]`, and returns ∂s/∂x. `noise` is the standard
+    deviation as a share of each image's range of values.
     """
     deviation = noise * np.ptp(images, (1, 2, 3), keepdims=True)
     total = jnp.zeros(images.shape, images.dtype)
@@ -202,11 +198,7 @@ def integrated_gradients(
     (x - x') · ∫ ∂s/∂x (x' + α (x - x')) dα. Complete: an image's attributions add up to
     s(x) - s(x'), except for the error of the rule.
 
-    Args:
-      gradient: images → ∂s/∂x, of the same shape.
-      images: x, float `[B, H, W, 3]`.
-      baseline: x', of the same shape.
-      steps: gradients along the path.
+    `gradient` takes images, float `[B, H, W, 3]`, and returns ∂s/∂x at each of the steps.
     """
     path, total = jnp.asarray(images - baseline), jnp.zeros(images.shape, images.dtype)
     for alpha in (np.arange(steps, dtype=np.float32) + 0.5) / steps:

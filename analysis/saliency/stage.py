@@ -145,14 +145,7 @@ def compute(
 ) -> Saliency:
     """Computes the maps of every image unless they are up to date, and judges all methods.
 
-    Args:
-      analysis: whose images.
-      images: sampled for classes.
-      exemplars: of each cluster.
-      steps: of integrated gradients.
-      samples: noisy copies of SmoothGrad.
-      categories: names with commas; maps are judged by their instances. Default: those of the
-        classes, and `pointing.CATEGORIES`.
+    `_add_arguments` describes the settings.
 
     Raises:
       ValueError: a number below 1, an unknown category, or an artifact is damaged.
@@ -180,9 +173,8 @@ def compute(
         label = clusters.label[rows].astype(np.int64)
         maps, result['clusters'] = examples.explain(scores, rows, label, 'cluster', steps, samples)
         membership = membership_maps.compute(analysis, clusters, rows, scores)
-        result['cluster_examples'] = {
-            'rows': rows, 'label': label, 'maps': maps, 'membership': membership,
-        }  # fmt: skip
+        result['cluster_examples'] = {'rows': rows, 'label': label, 'maps': maps}
+        result['cluster_examples']['membership'] = membership
     return Saliency(
         methods=examples.METHODS,
         energy=pointing.measure(analysis, found, groups),
@@ -192,21 +184,19 @@ def compute(
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name, default, about in (
-        ('images', 128, 'sampled for classes'),
-        ('exemplars', 6, 'of each cluster'),
-        ('steps', 32, 'of integrated gradients'),
-        ('samples', 12, 'noisy copies of SmoothGrad'),
+    for name, about in (
+        ('images', 'sampled for classes'),
+        ('exemplars', 'of each cluster'),
+        ('steps', 'of integrated gradients'),
+        ('samples', 'noisy copies of SmoothGrad'),
     ):
-        about = f'{about}; default: %(default)s'
+        default, about = STAGE.defaults()[name], f'{about}; default: %(default)s'
         parser.add_argument(f'--{name}', type=int, default=default, help=about)
-    parser.add_argument(
-        '--categories',
-        default='',
-        metavar='NAME,NAME,…',
-        help='categories whose instances the maps are compared with; default: those of the '
-        f'classes, {" and ".join(pointing.CATEGORIES)}',
+    about = (
+        'categories whose instances the maps are compared with; default: those of the classes, '
+        f'{" and ".join(pointing.CATEGORIES)}'
     )
+    parser.add_argument('--categories', default='', metavar='NAME,NAME,…', help=about)
 
 
 STAGE = Stage(
