@@ -48,7 +48,7 @@ from analysis.saliency.schema import (
     Saliency,
     SaliencyMaps,
 )
-from analysis.saliency.stage import LAYERS
+from analysis.saliency.scores import LAYERS
 from analysis.samples import schema as samples
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Distances, Similar
@@ -485,9 +485,7 @@ def _saliency(analysis, rng) -> None:
     curve = Perturbation((1.0, 0.0), area, {'centre': area})
     explained = Explained(16, 0.1, {'gradient': Faithfulness(curve, curve)})
     energy = Energy(f'class {names[1]}', names[1], 'gradient', 16, area, 0.1, 2.0, 0.6)
-    result = Saliency(
-        ('gradient',), explained, explained, None, (energy,), (), {}, {}
-    )  # fmt: skip
+    result = Saliency(('gradient',), (energy,), (), explained, explained)
     artifacts.save(analysis, result)
 
 

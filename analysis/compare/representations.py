@@ -17,29 +17,25 @@ from analysis.stage.run import Analysis, restrict
 from analysis.stats import bootstrap
 from segmentation import metrics
 
+METHODS = 'linear probe', 'neighbours', 'silhouette'  # of `Separation`
 K = 10
 FEWEST = 10  # images of a group
 NUM_RESAMPLES = 1000
 _LAYER_IMAGES = 2000  # maximum number for layers, which bounds memory and time
 
 
-def _interval(resampled: np.ndarray) -> Interval:
-    low, high = metrics.percentile_interval(resampled).tolist()
-    return low, high
+def _with_interval(values: np.ndarray) -> tuple[float, Interval]:
+    """The first value, and the 95 % interval of the others, which are resampled."""
+    low, high = metrics.percentile_interval(values[1:]).tolist()
+    return float(values[0]), (low, high)
 
 
 def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
-    """Linear centred kernel alignment with the unbiased estimator of HSIC.
+    """Linear centred kernel alignment of `[N, F]` and `[N, G]`, N >= 4, with unbiased HSIC.
 
     Kornblith et al. 2019 with Song et al. 2012, equation 5. The plain estimate is high for any
-    features that are many compared with the images; this one is not.
-
-    Args:
-      x: `[N, F]`, N >= 4.
-      y: `[N, G]`.
-
-    Returns:
-      At most about 1; NaN if one of them is constant.
+    features that are many compared with the images; this one is not. At most about 1; NaN if one of
+    them is constant.
     """
     grams = []
     for features in (x, y):
@@ -73,27 +69,19 @@ def neighbour_overlap(x: np.ndarray, y: np.ndarray, k: int = K) -> np.ndarray:
 
 def compare_neighbours(x: np.ndarray, y: np.ndarray) -> Neighbours:
     """Agreement of two embeddings of the same images, `[N, D]` each."""
-    overlap = neighbour_overlap(x, y)
-    k, jaccard = min(K, len(x) - 1), overlap / (2 - overlap)
-    intervals = [
-        _interval(bootstrap.bootstrap_means(values, NUM_RESAMPLES)) for values in (overlap, jaccard)
-    ]
-    return Neighbours(
-        k, float(overlap.mean()), intervals[0], float(jaccard.mean()), intervals[1],
-        chance=k / (len(x) - 1),
-    )  # fmt: skip
+    overlap, k = neighbour_overlap(x, y), min(K, len(x) - 1)
+    share, jaccard = (
+        _with_interval(np.append(each.mean(), bootstrap.bootstrap_means(each, NUM_RESAMPLES)))
+        for each in (overlap, overlap / (2 - overlap))
+    )
+    return Neighbours(k, *share, *jaccard, chance=k / (len(x) - 1))
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of weighted sets of images; equal scores count half.
+    """Area under the ROC curve of weighted sets of images, float64 `[R]`; equal scores count half.
 
-    Args:
-      scores: `[N]`, high for positive images.
-      positive: bool `[N]`.
-      weights: `[R, N]`.
-
-    Returns:
-      float64 `[R]`; NaN where a set lacks positive or negative images.
+    Scores `[N]` are high for `positive` images, bool `[N]`. Weights are `[R, N]`. NaN where a set
+    lacks positive or negative images.
     """
     _, place = np.unique(scores, return_inverse=True)
     areas = np.full(len(weights), np.nan)
@@ -111,12 +99,9 @@ def separation(
 ) -> list[Separation]:
     """How well two groups of images separate in the spaces of two networks.
 
-    Args:
-      points: 'this' and 'other', `[n, D]` each, of the same images.
-      second: bool `[n]`, which belong to the second group; at least `FEWEST` of each.
-      target: see `Separation`.
-      space: likewise.
-      seed: of folds and bootstrap.
+    The points of 'this' and 'other', `[n, D]` each, are of the same images. `second`, `[n]`, is
+    true for images of the second group. Each group has at least `FEWEST` images. `target` and
+    `space` are those of `Separation`. The seed is of folds and bootstrap.
     """
     weights = np.vstack(
         [np.ones(len(second)), bootstrap.bootstrap_weights(len(second), NUM_RESAMPLES, seed)]
@@ -125,8 +110,8 @@ def separation(
     rng = np.random.default_rng(seed)
     some = rng.permutation(len(second))[:_LAYER_IMAGES]  # the silhouette needs all pairs of these
     counted = np.isin(np.arange(len(second)), some)
-    values = {}
-    for name, here in points.items():
+
+    def measure(here: np.ndarray) -> list[np.ndarray]:
         probe = make_pipeline(
             StandardScaler(), LogisticRegression(C=0.01, class_weight='balanced', max_iter=1000)
         )
@@ -134,28 +119,20 @@ def separation(
         near = second[neighbours(here, K)[0]].mean(1)
         silhouettes = np.zeros(len(second))
         silhouettes[some] = silhouette_samples(here[some], second[some])
-        values[name] = {
-            'linear probe': auroc(scores, second, weights),
-            'neighbours': auroc(near, second, weights),
-            'silhouette': np.mean(
-                [
-                    (weights[:, group] @ silhouettes[group])
-                    / np.where(weights[:, group].any(1), weights[:, group].sum(1), np.nan)
-                    for group in (counted & second, counted & ~second)
-                ],
-                axis=0,
-            ),
-        }
-    rows = []
-    for method, this in values['this'].items():
-        other = values['other'][method]
-        difference = other - this
+        means = []
+        for group in (counted & second, counted & ~second):
+            total = weights[:, group].sum(1)
+            means.append(weights[:, group] @ silhouettes[group] / np.where(total, total, np.nan))
+        areas = [auroc(values, second, weights) for values in (scores, near)]
+        return [*areas, np.mean(means, axis=0)]
+
+    sizes, rows = (int((~second).sum()), int(second.sum())), []
+    measured = (measure(points[name]) for name in ('this', 'other'))
+    for method, this, other in zip(METHODS, *measured, strict=True):
         rows.append(
             Separation(
-                target, space, method, int((~second).sum()), int(second.sum()),
-                *(float(this[0]), _interval(this[1:])),
-                *(float(other[0]), _interval(other[1:])),
-                *(float(difference[0]), _interval(difference[1:])),
+                target, space, method, *sizes,
+                *_with_interval(this), *_with_interval(other), *_with_interval(other - this),
             )
         )  # fmt: skip
     return rows
@@ -164,11 +141,9 @@ def separation(
 def layer_features(
     both: Mapping[str, Analysis], seed: int = 0
 ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
-    """Pooled activations of all layers that both networks have.
+    """Pooled activations of all layers that both networks have, 'this' and 'other'.
 
-    Args:
-      both: 'this' and 'other', of the same N images.
-      seed: of the choice of images, if there are more than `_LAYER_IMAGES`.
+    The seed is of the choice of images, if there are more than `_LAYER_IMAGES`.
 
     Returns:
       Rows of the images, `[n]`, and 'this' and 'other': layer → float32 `[n, F]`.

@@ -23,16 +23,11 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A number of both runs, and the other run's minus this run's; None where undefined.
-
-    Attributes:
-      this, other, difference: the numbers.
-      interval: 95 % confidence interval of the difference over images.
-    """
+    """A number of both runs and their difference, with its 95 % interval; None where undefined."""
 
     this: float | None = None
     other: float | None = None
-    difference: float | None = None
+    difference: float | None = None  # other - this
     interval: Interval | None = None
 
 
@@ -40,94 +35,69 @@ class Change:
 class Score(Change):
     """A score against the labels of one of the runs.
 
-    Attributes:
-      target: whose labels, 'this' or 'other'.
-      metric: 'iou', over the set; 'image_iou', mean over images, see `metrics.ABSENT_CLASS_RULE`.
-      class_name: foreground class, both names if they differ; 'mean' of them.
-      p: of the difference, two-sided (Welch-Satterthwaite on the bootstrap variance).
-      minimum_detectable: difference found with 80 % power at the 5 % level.
+    The metric 'iou' is over the set; 'image_iou' is the mean over images, see
+    `metrics.ABSENT_CLASS_RULE`.
     """
 
-    target: str
+    target: str  # whose labels, 'this' or 'other'
     metric: str
-    class_name: str
-    p: float | None
-    minimum_detectable: float | None
+    class_name: str  # foreground class, both names if they differ; 'mean' of them
+    p: float | None  # of the difference, two-sided (Welch-Satterthwaite on the bootstrap variance)
+    minimum_detectable: float | None  # difference found with 80 % power at the 5 % level
 
 
 @dataclasses.dataclass(frozen=True)
 class SliceChange:
-    """A slice of this run, or all images, against this run's labels.
-
-    Attributes:
-      text: conditions of the slice.
-      n: number of images.
-      loss: nats per pixel.
-      iou: mean over the foreground classes of an image.
-    """
+    """n images, those of a slice (`text` in words) or all, against the labels of this run."""
 
     text: str
     n: int
-    loss: Change
-    iou: Change
+    loss: Change  # nats per pixel
+    iou: Change  # mean over the foreground classes of an image
 
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """Agreement of both embeddings about the nearest images; bootstrap intervals over images.
-
-    Attributes:
-      k: number of nearest images.
-      overlap, overlap_interval: mean share of the k nearest images that are the same.
-      jaccard, jaccard_interval: mean Jaccard index of both sets.
-      chance: expected overlap of unrelated embeddings.
-    """
+    """Agreement of both embeddings about the k nearest images, with 95 % bootstrap intervals."""
 
     k: int
-    overlap: float
+    overlap: float  # mean share that is the same
     overlap_interval: Interval
-    jaccard: float
+    jaccard: float  # mean Jaccard index
     jaccard_interval: Interval
-    chance: float
+    chance: float  # expected overlap of unrelated embeddings
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
     """Agreement of a layer's activations.
 
-    Attributes:
-      layer: name.
-      cka: debiased linear CKA. 1: the same up to rotation and scale; about 0: unrelated. None if
-        the activations are constant.
-      overlap: see `Neighbours`.
+    Debiased linear CKA is 1 if they are the same up to rotation and scale, and about 0 if they are
+    unrelated.
     """
 
     layer: str
-    cka: float | None
-    overlap: float
+    cka: float | None  # None if the activations are constant
+    overlap: float  # see `Neighbours`
 
 
 @dataclasses.dataclass(frozen=True)
 class Separation:
     """How well images of the first and of the second foreground class separate in a space.
 
-    Intervals are paired bootstraps over images; the probes are not fitted again.
-
-    Attributes:
-      target: whose labels and classes, 'this' or 'other'.
-      space: 'embeddings', of encoder and decoder; 'decoder', its layers alone, standardised, which
-        is all that differs between networks with the same frozen encoder.
-      method: 'linear probe', AUROC of cross-validated logistic regression; 'neighbours', AUROC of
-        the share among the 10 nearest other images; 'silhouette' (Rousseeuw 1987), mean of both
-        groups' means, in -1 … 1.
-      first, second: number of images in which the class has at least 1 % of the pixels and twice as
-        many as the other class.
-      this, other, difference: of the runs.
+    The method 'linear probe' is the AUROC of cross-validated logistic regression; 'neighbours' that
+    of the share among the 10 nearest other images; 'silhouette' (Rousseeuw 1987) the mean of both
+    groups' means, in -1 … 1. Intervals are paired bootstraps over images (95 %); the probes are not
+    fitted again.
     """
 
-    target: str
+    target: str  # whose labels and classes, 'this' or 'other'
+    # 'embeddings', of encoder and decoder; 'decoder', its layers alone, standardised, which is all
+    # that differs between networks with the same frozen encoder.
     space: str
     method: str
+    # Number of images in which the class has at least 1 % of the pixels and twice as many as the
+    # other class.
     first: int
     second: int
     this: float
@@ -140,33 +110,21 @@ class Separation:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(Result):
-    """A run ('this') and another one on the images that both have.
-
-    Attributes:
-      this, other: the runs.
-      num_images: N, in common.
-      scores: for the labels of this run, and of the other if its label space differs.
-      slices: all images, and the slices of this run, if there are any.
-      metadata: associations of metadata with the difference of loss and of IoU.
-      neighbours: in the embeddings.
-      layers: that both networks have.
-      num_images_layers: number of images on which layers are compared.
-      separation: empty if there are too few images of a class.
-    """
+    """A run ('this') and another one on the images that both have."""
 
     NAME: ClassVar[str] = 'compare'
     VERSION: ClassVar[int] = 2
 
     this: Side
     other: Side
-    num_images: int
-    scores: tuple[Score, ...]
-    slices: tuple[SliceChange, ...]
-    metadata: tuple[Association, ...]
-    neighbours: Neighbours
-    layers: tuple[Layer, ...]
-    num_images_layers: int
-    separation: tuple[Separation, ...]
+    num_images: int  # in common
+    scores: tuple[Score, ...]  # for the labels of this run, and of the other if its space differs
+    slices: tuple[SliceChange, ...]  # all images, and the slices of this run, if there are any
+    metadata: tuple[Association, ...]  # with the difference of loss and of IoU
+    neighbours: Neighbours  # in the embeddings
+    layers: tuple[Layer, ...]  # that both networks have
+    num_images_layers: int  # on which layers are compared
+    separation: tuple[Separation, ...]  # empty if there are too few images of a class
 
 
 def artifact_name(other: View) -> str:

@@ -2,11 +2,11 @@
 
     python -m analysis.compare --workdir runs/person_car --other runs/vehicle
 
-Both runs must have the same data set; the images that the part `--split` of both has are compared.
-Differences are the other run minus this run, paired by image. Confidence intervals (95 %) are over
-images and do not cover other trainings; for those see scripts/experiments/reproduce.py. If the
-label spaces differ, both networks are scored against the labels of either run, class number by
-class number.
+Both runs must have the same data set. The comparison covers the images that their parts `--split`
+have in common. Differences are the other run minus this run, paired by image. Confidence intervals
+(95 %) are over images and do not cover other trainings; for those see
+scripts/experiments/reproduce.py. If the label spaces differ, each network is scored against the
+labels of both runs. Classes are then matched by their number.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from analysis.slices.conditions import load_columns
 from analysis.slices.schema import Slices
 from analysis.stage import artifacts, storage
 from analysis.stage.command import make_parser, run_command
-from analysis.stage.run import Analysis, open_analysis, restrict
+from analysis.stage.run import Analysis, open_analysis, open_chosen, restrict
 from analysis.stage.view import View
 from analysis.stats import bootstrap
 from segmentation import evaluate, metrics
@@ -63,12 +63,10 @@ def class_names(both: Mapping[str, View]) -> list[str]:
 def compare_scores(
     confusions: Mapping[str, np.ndarray], names: Sequence[str], target: str
 ) -> list[Score]:
-    """Scores of both runs against the labels of one.
+    """Scores of both runs against the labels of one (`target`).
 
-    Args:
-      confusions: 'this' and 'other', `[N, C, C]` counts on the same images and labels.
-      names: of the foreground classes, and 'mean'.
-      target: whose labels.
+    The counts of 'this' and 'other', `[N, C, C]`, are on the same images and labels. The names are
+    those of the foreground classes, and 'mean'.
     """
     num_images = len(confusions['this'])
     weights = bootstrap.bootstrap_weights(num_images, representations.NUM_RESAMPLES)
@@ -103,10 +101,7 @@ def compare_scores(
 
 def _image_iou(confusions: np.ndarray) -> np.ndarray:
     """Mean IoU of an image's foreground classes, `[N]`; NaN where there are none."""
-    values = metrics.iou(confusions)[:, 1:]
-    there = ~np.isnan(values)
-    count, total = there.sum(1), np.where(there, values, 0).sum(1)
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    return np.ma.masked_invalid(metrics.iou(confusions)[:, 1:]).mean(1).filled(np.nan)
 
 
 def compare_means(this: np.ndarray, other: np.ndarray) -> Change:
@@ -125,19 +120,13 @@ def compare_means(this: np.ndarray, other: np.ndarray) -> Change:
 def compare_slices(
     loss: Mapping[str, np.ndarray], iou: Mapping[str, np.ndarray], inside: Mapping[str, np.ndarray]
 ) -> list[SliceChange]:
-    """Both metrics in each slice.
+    """Both metrics of 'this' and 'other', `[N]` each, in each slice, bool `[N]`."""
 
-    Args:
-      loss: 'this' and 'other' `[N]`, NaN where undefined.
-      iou: likewise.
-      inside: slice → bool `[N]`.
-    """
+    def means(metric: Mapping[str, np.ndarray], here: np.ndarray) -> Change:
+        return compare_means(metric['this'][here], metric['other'][here])
+
     return [
-        SliceChange(
-            text,
-            int(here.sum()),
-            *(compare_means(part['this'][here], part['other'][here]) for part in (loss, iou)),
-        )
+        SliceChange(text, int(here.sum()), means(loss, here), means(iou, here))
         for text, here in inside.items()
     ]
 
@@ -147,12 +136,7 @@ def _separation(
 ) -> list[Separation]:
     """Separation of the two first foreground classes of a run; empty if there are too few images.
 
-    Args:
-      view: the run.
-      table: of its samples, n images.
-      target: whether it is 'this' or 'other'.
-      space: name.
-      points: of these images, 'this' and 'other', `[n, D]` each.
+    `table` and `points` ('this' and 'other', `[n, D]` each) are of the same n images.
     """
     names = view.class_names[1:3]
     if len(names) < 2:
@@ -198,31 +182,16 @@ def common_rows(both: Mapping[str, View]) -> dict[str, np.ndarray]:
 
 
 def _cross_confusions(labelled: Analysis, predicted: Predictions, rows: np.ndarray) -> np.ndarray:
-    """Confusion matrices against the labels of another run, int64 `[n, C, C]`.
-
-    Args:
-      labelled: the other run, n images.
-      predicted: of the network.
-      rows: of these images in the predictions, `[n]`.
-    """
-    return np.array(
-        [
-            metrics.confusion_matrix(
-                labelled.examples.label(index), predicted.class_map(row), predicted.num_classes
-            )
-            for index, row in enumerate(rows.tolist())
-        ]
-    )
+    """Confusion matrices of class maps, by row, against the labels of another run, `[n, C, C]`."""
+    pairs = ((labelled.examples.label(i), predicted.class_map(int(k))) for i, k in enumerate(rows))
+    return np.array([metrics.confusion_matrix(*pair, predicted.num_classes) for pair in pairs])
 
 
 def compute(both: Mapping[str, Analysis]) -> Comparison:
-    """Compares two runs.
+    """Compares two runs, 'this' and 'other'.
 
     Both networks run over the images once, for the activations of their layers. If the labels
     differ, the other network runs once more, for its loss against the labels of this run.
-
-    Args:
-      both: 'this' and 'other'.
 
     Raises:
       ValueError: they cannot be compared, or an artifact is missing or damaged.
@@ -232,8 +201,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     common = {name: restrict(analysis, rows[name]) for name, analysis in both.items()}
     found = {name: artifacts.load(analysis, Predictions) for name, analysis in both.items()}
     points = {
-        name: artifacts.load(analysis, Embeddings).points[rows[name]]
-        for name, analysis in both.items()
+        name: artifacts.load(view, Embeddings).points[rows[name]] for name, view in both.items()
     }
     chosen, features = representations.layer_features(common)
     decoders = {
@@ -243,14 +211,11 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         for name, layers in features.items()
     }
 
-    fields = [
-        [analysis.config.data[field] for field in _LABEL_FIELDS] for analysis in both.values()
-    ]
-    same_space, same_labels = fields[0][0] == fields[1][0], fields[0] == fields[1]
+    same = {field: this.config.data[field] == other.config.data[field] for field in _LABEL_FIELDS}
     confusions = {name: predicted.confusions()[rows[name]] for name, predicted in found.items()}
     loss = {name: predicted.column('loss')[rows[name]] for name, predicted in found.items()}
     against = {'this': confusions}
-    if not same_labels:
+    if not all(same.values()):
         of_this = evaluate.evaluate(
             evaluate.make_predict(other.run.model, other.config.data.input_range),
             other.run.variables,
@@ -261,7 +226,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         )
         against['this'] = {'this': confusions['this'], 'other': of_this['network']}
         loss['other'] = of_this['loss'].astype(np.float64)
-    if not same_space:
+    if not same['label_space']:
         crossed = _cross_confusions(common['other'], found['this'], rows['this'])
         against['other'] = {'this': crossed, 'other': confusions['other']}
     iou = {name: _image_iou(counts) for name, counts in against['this'].items()}
@@ -277,19 +242,15 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     if artifacts.exists(this, Slices):
         for _, one, members in artifacts.load(this, Slices).each():
             inside[one.text] = members[rows['this']]
+    columns = load_columns(this).items()
     metadata, _ = associate(
-        {
-            name: column[rows['this']].astype(np.float64)
-            for name, column in load_columns(this).items()
-        },
+        {name: column[rows['this']].astype(np.float64) for name, column in columns},
         {
             'difference of loss': loss['other'] - loss['this'],
             'difference of iou': iou['other'] - iou['this'],
         },
     )
-    sides = [
-        Side(str(view.workdir), view.step, view.class_names, len(view)) for view in both.values()
-    ]
+    sides = [Side(str(v.workdir), v.step, v.class_names, len(v)) for v in both.values()]
     return Comparison(
         this=sides[0],
         other=sides[1],
@@ -305,13 +266,8 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
 
 
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
-    this, other = (
-        open_analysis(workdir, arguments.split, which, arguments.data_path)
-        for workdir, which in (
-            (arguments.workdir, arguments.checkpoint),
-            (arguments.other, arguments.other_checkpoint),
-        )
-    )
+    this, split, where = open_chosen(arguments), arguments.split, arguments.data_path
+    other = open_analysis(arguments.other, split, arguments.other_checkpoint, where)
     both = {'this': this, 'other': other}
     common_rows(both)
     optional = [stage for stage in _READS_IF_THERE if artifacts.exists(this, stage.result)]

@@ -28,13 +28,9 @@ class Excluded:
 def worst(
     image_ids: np.ndarray, issues: LabelIssues, share: float, kinds: Sequence[str]
 ) -> list[Excluded]:
-    """The most suspicious images, worst first.
+    """The most suspicious images, worst first, at most a share of them.
 
-    Args:
-      image_ids: int64 `[N]`, of the rows.
-      issues: of these images.
-      share: maximum share of the images.
-      kinds: kinds of issues that count.
+    `image_ids` are int64 `[N]`, of the rows of `issues`; only some kinds of issues count.
     """
     chosen: dict[int, Excluded] = {}
     regions = [
@@ -67,21 +63,14 @@ def reason(region: Mapping[str, Any]) -> str:
 def write(views: Sequence[View], excluded: Sequence[Excluded], path: pathlib.Path) -> None:
     """Writes the list.
 
-    The file has `schema_version`, the `fingerprint` of the data set (other data sets refuse the
-    file), `runs` with workdir, split and step of each, image `ids`, and `images`, see `Excluded`.
-
-    Args:
-      views: of which runs the images are.
-      excluded: worst first.
-      path: of the JSON file.
+    The JSON file has `schema_version`, the `fingerprint` of the data set (other data sets refuse
+    the file), `runs` with workdir, split and step of each, `ids` of images, and `images`, see
+    `Excluded`.
     """
-    runs = [
-        {'workdir': str(view.workdir), 'split': view.split, 'step': view.step} for view in views
-    ]
     document = {
         'schema_version': _SCHEMA_VERSION,
         'fingerprint': views[0].data['fingerprint']['id'],
-        'runs': runs,
+        'runs': [{'workdir': str(v.workdir), 'split': v.split, 'step': v.step} for v in views],
         'ids': [image.image_id for image in excluded],
         'images': [dataclasses.asdict(image) for image in excluded],
     }

@@ -21,6 +21,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
 )
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -36,19 +37,12 @@ _LEAST = 0.2  # score of an issue
 
 @dataclasses.dataclass(frozen=True)
 class Issue:
-    """A region that may have a label error.
-
-    Attributes:
-      region: the region.
-      kind: one of `schema.KINDS`.
-      score: 0–1, larger is more suspicious.
-      suggested: class that the network suggests; the given one for sloppy outlines.
-    """
+    """A region that may have a label error."""
 
     region: Region
-    kind: str
-    score: float
-    suggested: int
+    kind: str  # one of `schema.KINDS`
+    score: float  # 0–1, larger is more suspicious
+    suggested: int  # class that the network suggests; the given one for sloppy outlines
 
 
 def _reduce(vectors: Sequence[np.ndarray], components: int) -> np.ndarray:
@@ -84,54 +78,21 @@ def cross_fit(
     image: np.ndarray,
     num_classes: int,
 ) -> np.ndarray:
-    """Probability of each class by a model that was fitted to other images.
+    """Probability of each class by a model that was fitted to other images, float64 `[n, C]`.
 
-    Args:
-      model: fitted again for each fold.
-      features: `[n, F]`.
-      target: class of each row, int `[n]`.
-      image: row of the image of each, int `[n]`.
-      num_classes: C.
-
-    Returns:
-      float64 `[n, C]`.
+    The model is fitted again for each fold. Of n regions, features are `[n, F]`, the target (class)
+    and the image (its row) int `[n]`.
     """
     result = np.zeros((len(target), num_classes))
     for fold in range(_FOLDS):
         here = image % _FOLDS == fold
         values = np.unique(target[~here])
-        if not here.any() or not len(values):
-            continue
         if len(values) == 1:
             result[here, values[0]] = 1
-            continue
-        model.fit(features[~here], target[~here])
-        result[np.ix_(here, values)] = model.predict_proba(features[here])
+        elif here.any() and len(values):
+            model.fit(features[~here], target[~here])
+            result[np.ix_(here, values)] = model.predict_proba(features[here])
     return result
-
-
-def _outline_scores(
-    features: np.ndarray, outline: np.ndarray, given: np.ndarray, image: np.ndarray
-) -> np.ndarray:
-    """How unusually short and far from the edges of the image each outline is, `[n]` in [0, 1].
-
-    The residuals of length and alignment given class, size and crowding, in standard deviations,
-    are summed and compared with Student's t with 4 degrees of freedom, as they have heavy tails.
-    """
-    crowding = np.bincount(image)[image]
-    predictors = np.column_stack([features, given, crowding])
-    total = np.zeros(len(image))
-    for column in outline.T:
-        residual = np.zeros(len(image))
-        for fold in range(_FOLDS):
-            here = image % _FOLDS == fold
-            if not here.any() or here.all():
-                continue
-            model = HistGradientBoostingRegressor(max_iter=60, max_depth=3, random_state=0)
-            model.fit(predictors[~here], column[~here])
-            residual[here] = column[here] - model.predict(predictors[here])
-        total -= residual / max(residual.std(), 1e-9)
-    return stats.t.cdf(total / np.sqrt(2), 4)
 
 
 def judge(regions: list[Region], num_classes: int) -> list[Issue]:
@@ -157,15 +118,13 @@ def judge(regions: list[Region], num_classes: int) -> list[Issue]:
     # One thread: the arrays are small, and waiting threads of BLAS and OpenMP took half of the
     # processor time, and a hundred times as long where other processes are busy.
     with threadpool_limits(1):
-        return sorted(
-            [
-                *_wrong_labels(regions, num_classes),
-                *_missing_instances(regions, num_classes),
-                *_sloppy_outlines(regions, num_classes),
-                *_ambiguous(regions),
-            ],
-            key=lambda issue: -issue.score,
-        )
+        issues = [
+            *_wrong_labels(regions, num_classes),
+            *_missing_instances(regions, num_classes),
+            *_sloppy_outlines(regions, num_classes),
+            *_ambiguous(regions),
+        ]
+    return sorted(issues, key=lambda issue: -issue.score)
 
 
 def _wrong_labels(regions: list[Region], num_classes: int) -> Iterator[Issue]:
@@ -230,16 +189,24 @@ def _missing_instances(regions: list[Region], num_classes: int) -> Iterator[Issu
 
 
 def _sloppy_outlines(regions: list[Region], num_classes: int) -> Iterator[Issue]:
-    """Outlines that are short and far from edges, given class and size."""
+    """Outlines that are unusually short and far from the edges of the image.
+
+    The residuals of length and alignment given class, size and crowding, in standard deviations,
+    are summed and compared with Student's t with 4 degrees of freedom, as they have heavy tails.
+    """
     outlined = [region for region in regions if not np.isnan(region.outline).any()]
     if not outlined:
         return
-    scores = _outline_scores(
-        np.array([region.features[2 * num_classes : 2 * num_classes + 1] for region in outlined]),
-        np.array([region.outline for region in outlined]),
-        np.array([region.given for region in outlined]),
-        np.array([region.image for region in outlined]),
-    )
+    image = np.array([region.image for region in outlined])
+    size = [region.features[2 * num_classes] for region in outlined]
+    predictors = np.column_stack([size, [r.given for r in outlined], np.bincount(image)[image]])
+    total, folds = np.zeros(len(image)), PredefinedSplit(image % _FOLDS)
+    for column in np.array([region.outline for region in outlined]).T:
+        if folds.get_n_splits() > 1:
+            model = HistGradientBoostingRegressor(max_iter=60, max_depth=3, random_state=0)
+            residual = column - cross_val_predict(model, predictors, column, cv=folds)
+            total -= residual / max(residual.std(), 1e-9)
+    scores = stats.t.cdf(total / np.sqrt(2), 4)
     for region, score in zip(outlined, scores.tolist(), strict=True):
         if score > 0.5:
             yield Issue(region, 'sloppy outline', score, region.given)

@@ -39,41 +39,29 @@ class Instance(NamedTuple):
 class Region:
     """A region of an image.
 
-    Attributes:
-      image: row of the image.
-      source: 'annotated'; 'mirrored', an annotated shape on the other side of the image, on
-        unlabelled background; 'unlabelled', where a class is predicted and nothing is labelled;
-        'left out', the same if one instance were not labelled; 'ambiguous'.
-      given: class of its label.
-      predicted: most probable class over the region; for unlabelled and left out regions, of each
-        of its pixels.
-      annotation_id: of the instance that is annotated or left out, else -1.
-      rle: the mask `[S, S]` as compressed RLE (pycocotools).
-      area: share of the image.
-      seen: float32 `[C]`, mean probability of each class.
-      entropy: mean entropy of its pixels as a share of the maximum.
-      features: float64 `[2C + 9]`. Log-odds of the mean probability of each class, and of its
-        maximum. Size, place and shape, see `_shape`. The last three are 0 except for unlabelled and
-        left out regions: share on annotated objects of other categories, and `_position`.
-      activations: float16 `[F]`, activations averaged over the region.
-      surroundings: float16 `[F]`, activations averaged over the surroundings of an unlabelled or
-        left out region; empty for others.
-      outline: length and alignment, see `outline_of`; NaN if it is not judged.
+    Its source is 'annotated'; 'mirrored', an annotated shape on the other side of the image, on
+    unlabelled background; 'unlabelled', where a class is predicted and nothing is labelled; 'left
+    out', the same if one instance were not labelled; or 'ambiguous'.
     """
 
-    image: int
+    image: int  # row of the image
     source: str
-    given: int
+    given: int  # class of its label
+    # Most probable class over the region; of unlabelled and left out regions, of each pixel.
     predicted: int
-    annotation_id: int
-    rle: bytes
-    area: float
-    seen: np.ndarray
-    entropy: float
+    annotation_id: int  # of the instance that is annotated or left out, else -1
+    rle: bytes  # the mask [S, S] as compressed RLE (pycocotools)
+    area: float  # share of the image
+    seen: np.ndarray  # float32 [C], mean probability of each class
+    entropy: float  # mean over its pixels, as a share of the maximum
+    # Float64 [2C + 9]: log-odds of the mean probability of each class, and of its maximum; size,
+    # place and shape, see `_shape`. The last three are 0 except in unlabelled and left out regions:
+    # share on annotated objects of other categories, and `_position`.
     features: np.ndarray
-    activations: np.ndarray
+    activations: np.ndarray  # float16 [F], averaged over the region
+    # Float16 [F], averaged over the surroundings of an unlabelled or left out region; else empty.
     surroundings: np.ndarray
-    outline: tuple[float, float]
+    outline: tuple[float, float]  # length and alignment, see `outline_of`; NaN if it is not judged
 
 
 class _Candidate(NamedTuple):
@@ -184,10 +172,7 @@ def _predicted(
 ) -> Iterator[_Candidate]:
     """Where a class is predicted outside of all labels, as they are and without one instance.
 
-    Args:
-      label: uint8 `[S, S]`.
-      probability: float32 `[C, S, S]`.
-      instances: of the image.
+    The label is uint8 `[S, S]`, the probability float32 `[C, S, S]`.
     """
     side, counted = len(label), label != IGNORE
     smallest = _smallest(side)
@@ -225,12 +210,7 @@ def _ambiguous(label: np.ndarray, entropy: np.ndarray, num_classes: int) -> Iter
 
 
 def _averages(masks: Sequence[np.ndarray], layers: Sequence[np.ndarray]) -> np.ndarray:
-    """Activations averaged over regions, float16 `[R, F]`.
-
-    Args:
-      masks: R regions, bool `[S, S]` each.
-      layers: float32 `[h, h, channels]` each.
-    """
+    """Activations `[h, h, channels]` of layers averaged over masks `[S, S]`, float16 `[R, F]`."""
     if not masks:
         return np.zeros((0, 0), np.float16)
     parts = []
@@ -253,12 +233,7 @@ def _around(mask: np.ndarray) -> np.ndarray:
 
 
 def _position(mask: np.ndarray, labelled: np.ndarray) -> tuple[float, float]:
-    """Logarithm of the half-width as a share of the side; labelled share of the pixels next to it.
-
-    Args:
-      mask: of the region, bool `[S, S]`.
-      labelled: bool `[S, S]`.
-    """
+    """Logarithm of a region's half-width as a share of the side; labelled share next to it."""
     spill = _spill(len(mask))
     crop = box(mask, spill + 1)
     ring = dilate(mask[crop], spill + 1) & ~mask[crop]
@@ -272,13 +247,7 @@ def _logit(share: np.ndarray) -> np.ndarray:
 
 
 def _shape(rows: np.ndarray, columns: np.ndarray, side: int) -> list[float]:
-    """Size, place and shape of a region.
-
-    Args:
-      rows: of its pixels, int64 `[area]`.
-      columns: likewise.
-      side: S of the image.
-    """
+    """Size, place and shape of a region, from its pixels, int64 `[area]` each."""
     height, width, area = np.ptp(rows) + 1, np.ptp(columns) + 1, len(rows)
     return [
         *(np.log(area / side**2), np.sqrt(area) / side),
@@ -288,15 +257,11 @@ def _shape(rows: np.ndarray, columns: np.ndarray, side: int) -> list[float]:
 
 
 def edge_strength(image: np.ndarray) -> np.ndarray:
-    """Length of the Sobel gradient over all channels, float32 `[S, S]`.
+    """Length of the Sobel gradient of uint8 `[S, S, 3]`, float32 `[S, S]`.
 
-    The smoothing of the Sobel operator also runs over the channels.
-
-    Args:
-      image: uint8 `[S, S, 3]`.
+    As in `ndimage.sobel`, the smoothing also runs over the channels; whole numbers are exact and
+    faster.
     """
-
-    # In whole numbers, which is exact and faster than `ndimage.sobel`.
     planes = np.pad(np.moveaxis(image.astype(np.int16), -1, 0), 1, mode='symmetric')
     planes = planes[:-2] + 2 * planes[1:-1] + planes[2:]
     across = planes[:, :-2] + 2 * planes[:, 1:-1] + planes[:, 2:]
@@ -306,16 +271,11 @@ def edge_strength(image: np.ndarray) -> np.ndarray:
 
 
 def outline_of(mask: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
-    """Two numbers about an outline that need no network.
+    """Length and alignment of the outline of a mask `[S, S]`; NaN if it has no pixels.
 
-    Args:
-      mask: bool `[S, S]`.
-      edges: of `edge_strength`.
-
-    Returns:
-      Its length relative to the square root of the area, and the share of its pixels (those next
-      to the border, inside and outside) with a stronger edge than three quarters of the pixels up
-      to 5 from it. NaN if the border or its surroundings have no pixels.
+    The length is relative to the square root of the area. Alignment is the share of the outline's
+    pixels (those next to the border, inside and outside) that have a stronger edge (edges are of
+    `edge_strength`) than three quarters of the pixels up to 5 from it.
     """
     crop = box(mask, 5)
     mask, edges = mask[crop], edges[crop]

@@ -24,7 +24,7 @@ which `data.exclude` reads.
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -42,7 +42,7 @@ from analysis.label_issues.regions import Instance, Region, find_regions
 from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
-from analysis.stage import artifacts
+from analysis.stage import artifacts, storage
 from analysis.stage.activations import activations
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.contract import Stage
@@ -63,21 +63,14 @@ def instances_of(
 ) -> list[Instance]:
     """The annotated objects of an image at the network's resolution, as far as they are visible.
 
-    That is where the label has their class, whatever the order of drawing was.
-
-    Args:
-      record: of a `coco.CocoSplit`.
-      classes: class by category id.
-      label: uint8 `[S, S]`.
+    That is where the label, uint8 `[S, S]`, has their class, whatever the order of drawing was. The
+    record is of a `coco.CocoSplit`; `classes` is the class by category id.
     """
     height, width = int(record['height']), int(record['width'])
     rows, columns = (nearest_indices(length, len(label)) for length in (height, width))
-    annotated = record['instances']
+    fields = (record['instances'][name] for name in ('id', 'category_id', 'is_crowd', 'rle'))
     result = []
-    for annotation_id, category, crowd, rle in zip(
-        annotated['id'], annotated['category_id'], annotated['is_crowd'], annotated['rle'],
-        strict=True,
-    ):  # fmt: skip
+    for annotation_id, category, crowd, rle in zip(*fields, strict=True):
         value = classes.get(int(category), 0)
         # pycocotools stores masks by columns.
         mask = mask_utils.decode({'size': [height, width], 'counts': rle}).T[columns][:, rows].T
@@ -102,10 +95,8 @@ def make_look(run: Run) -> Callable[[Any, np.ndarray], tuple[jax.Array, ...]]:
 
     @jax.jit
     def look(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
-        pairs = zip(
-            look_once(variables, images), look_once(variables, images[:, :, ::-1]), strict=True
-        )
-        return tuple((straight + mirrored[:, :, ::-1]) / 2 for straight, mirrored in pairs)
+        both = look_once(variables, images), look_once(variables, images[:, :, ::-1])
+        return jax.tree.map(lambda straight, mirrored: (straight + mirrored[:, :, ::-1]) / 2, *both)
 
     return look
 
@@ -126,7 +117,7 @@ def compute(analysis: Analysis) -> LabelIssues:
     space = label_spaces.parse_label_space(analysis.config.data.label_space)
     classes = space.category_to_class(examples.splits[0].categories)
     quality, version = _cleanlab()
-    batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)
+    batches = input_pipeline.evaluation_batches(examples, batch_size=analysis.batch_size)
     results = evaluate.predictions(make_look(run), jax.device_put(run.variables), batches)
     regions: list[Region] = []
     names = []
@@ -151,53 +142,44 @@ def compute(analysis: Analysis) -> LabelIssues:
                     label_quality[row] = score[0]
                 bar.update()
     issues = judge(regions, len(analysis.class_names))
-    table = pyarrow.Table.from_pylist(list(_rows(analysis, issues, names)), REGIONS)
+    rows = [dict(zip(REGIONS.names, _row(analysis, issue, names), strict=True)) for issue in issues]
+    table = pyarrow.Table.from_pylist(rows, REGIONS)
     return LabelIssues(len(analysis), version, label_quality, table)
 
 
-def _rows(
-    analysis: Analysis, issues: Sequence[Issue], names: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    size, class_names = analysis.config.data.image_size, analysis.class_names
-    for issue in issues:
-        region = issue.region
-        left, top, width, height = mask_utils.toBbox({'size': [size, size], 'counts': region.rle})
-        yield {
-            'row': region.image,
-            'file_name': names[region.image],
-            'kind': issue.kind,
-            'score': issue.score,
-            'given': class_names[region.given],
-            'suggested': class_names[issue.suggested],
-            'confidence': float(region.seen[issue.suggested]),
-            'annotation_id': region.annotation_id if region.annotation_id >= 0 else None,
-            'area': 100 * region.area,
-            'left': left / size,
-            'top': top / size,
-            'right': (left + width) / size,
-            'bottom': (top + height) / size,
-            'rle': region.rle,
-        }
+def _row(analysis: Analysis, issue: Issue, names: Sequence[str]) -> tuple[Any, ...]:
+    """An issue as the columns of `REGIONS`."""
+    size, class_names, region = analysis.config.data.image_size, analysis.class_names, issue.region
+    box = mask_utils.toBbox({'size': [size, size], 'counts': region.rle}) / size
+    return (
+        *(region.image, names[region.image], issue.kind, issue.score),
+        *(class_names[region.given], class_names[issue.suggested]),
+        float(region.seen[issue.suggested]),
+        region.annotation_id if region.annotation_id >= 0 else None,
+        100 * region.area,
+        *(*box[:2], *(box[:2] + box[2:])),
+        region.rle,
+    )
 
 
-def counts(result: LabelIssues) -> dict[str, tuple[int, int]]:
+def counts(result: LabelIssues) -> dict[str, dict[str, int]]:
     """Number of regions by kind, and of those with a score above 0.9."""
     kinds = np.array(result.regions['kind'].to_pylist(), np.object_)
-    certain = result.regions['score'].to_numpy() > 0.9
+    certain = kinds[result.regions['score'].to_numpy() > 0.9]
     return {
-        kind: (int((kinds == kind).sum()), int(((kinds == kind) & certain).sum())) for kind in KINDS
+        kind: {
+            'regions': int((kinds == kind).sum()),
+            'score_above_0.9': int((certain == kind).sum()),
+        }
+        for kind in KINDS
     }
 
 
 def table(result: LabelIssues) -> str:
     """Number of regions by kind."""
-    rows = [(kind, *map(str, numbers)) for kind, numbers in counts(result).items()]
-    return '\n\n'.join(
-        [
-            f'{result.num_images} images; cleanlab {result.cleanlab}.',
-            markdown.table(('kind', 'regions', 'score above 0.9'), rows),
-        ]
-    )
+    rows = [(kind, *map(str, numbers.values())) for kind, numbers in counts(result).items()]
+    found = markdown.table(('kind', 'regions', 'score above 0.9'), rows)
+    return f'{result.num_images} images; cleanlab {result.cleanlab}.\n\n{found}'
 
 
 def figure(analysis: Analysis, result: LabelIssues) -> list[pathlib.Path]:
@@ -206,31 +188,23 @@ def figure(analysis: Analysis, result: LabelIssues) -> list[pathlib.Path]:
     worst: dict[str, dict[int, dict[str, Any]]] = {kind: {} for kind in KINDS}
     for region in result.regions.to_pylist():
         worst[region['kind']].setdefault(region['row'], region)
-    lines = {kind: list(found.values())[:_SHOWN] for kind, found in worst.items() if found}
-    step = size + _GAP, 3 * size + _GAP
-    sheet = np.full((max(1, len(lines)) * step[0], _SHOWN * step[1], 3), 255, np.uint8)
-    height, width, _ = sheet.shape
-    picture = Figure(figsize=(width / 100, height / 100), dpi=100)
+    lines = [list(found.values())[:_SHOWN] for found in worst.values() if found]
+    height, width = size + _GAP, 3 * size + _GAP
+    sheet = np.full((max(1, len(lines)) * height, _SHOWN * width, 3), 255, np.uint8)
+    picture = Figure(figsize=(sheet.shape[1] / 100, sheet.shape[0] / 100), dpi=100)
     axes = picture.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
-    for y, (kind, regions) in enumerate(lines.items()):
-        for x, region in enumerate(regions):
-            example = analysis.examples[region['row']]
+    for number, line in enumerate(lines):
+        for place, region in enumerate(line):
+            y, x, row = number * height + _GAP, place * width, region['row']
+            image, label = (analysis.examples[row][key][None] for key in ('image', 'label'))
+            tile = overlays.prediction_grid(image, label, predicted.class_map(row)[None])
             mask = mask_utils.decode({'size': [size, size], 'counts': region['rle']}) > 0
-            outline = mask & dilate(~mask)
-            top, left = y * step[0] + _GAP, x * step[1]
-            for place, classes in enumerate(
-                (None, example['label'], predicted.class_map(region['row']))
-            ):
-                panel = example['image']
-                panel = panel if classes is None else overlays.overlay(panel, classes)
-                at = left + place * size
-                sheet[top : top + size, at : at + size] = np.where(outline[..., None], 255, panel)
-            text = (
-                f'{kind}, {analysis.image_ids[region["row"]]}: {region["given"]} → '
-                f'{region["suggested"]}, {region["score"]:.2f}'
-            )
-            axes.text(left, top - 4, text, fontsize=7, parse_math=False)
+            tile[np.tile(mask & dilate(~mask), 3)] = 255
+            sheet[y : y + size, x : x + 3 * size] = tile
+            change = f'{region["given"]} → {region["suggested"]}, {region["score"]:.2f}'
+            text = f'{region["kind"]}, {analysis.image_ids[row]}: {change}'
+            axes.text(x, y - 4, text, fontsize=7, parse_math=False)
     axes.imshow(sheet)
     path = analysis.folder / 'label_issues.png'
     with replacing(path) as partial:
@@ -267,10 +241,10 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     excluded = exclusion.worst(image_ids, result, arguments.share, arguments.kinds)
     path = analyses[0].folder / f'exclude{"-pooled" if arguments.pool else ""}.json'
     exclusion.write(analyses, excluded, path)
-    rows = [
+    rows = (
         (str(image.image_id), image.file_name, image.kind, f'{image.score:.3f}', image.reason)
         for image in excluded[:20]
-    ]
+    )
     print(
         table(result),
         f'Excluded: {len(excluded)} images, the worst of which are:',
@@ -278,31 +252,19 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         f'{path} lists them.',
         sep='\n\n',
     )
-    return {
-        'num_images': result.num_images,
-        'cleanlab': result.cleanlab,
-        'regions': {
-            kind: {'regions': regions, 'score_above_0.9': certain}
-            for kind, (regions, certain) in counts(result).items()
-        },
-        'excluded': [dataclasses.asdict(image) for image in excluded],
-    }
+    images = [dataclasses.asdict(image) for image in excluded]
+    return {**storage.to_json(result), 'regions': counts(result), 'excluded': images}
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.label_issues`; returns the exit status."""
     parser = make_parser('label_issues', __doc__)
-    parser.add_argument(
-        '--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR',
-        help='other folds of the experiment, whose images are added',
-    )  # fmt: skip
-    parser.add_argument(
-        '--share', type=float, default=0.02,
-        help='maximum share of the images to exclude; default: %(default)s',
-    )  # fmt: skip
-    parser.add_argument(
-        '--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND',
-        help=f'that count for the exclusion: {", ".join(KINDS)}; default: all but the last',
-    )  # fmt: skip
-    parser.add_argument('--force', action='store_true', help='compute the results again')
+    add = parser.add_argument
+    about = 'other folds of the experiment, whose images are added'
+    add('--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR', help=about)
+    about = 'maximum share of the images to exclude; default: %(default)s'
+    add('--share', type=float, default=0.02, help=about)
+    about = f'that count for the exclusion: {", ".join(KINDS)}; default: all but the last'
+    add('--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND', help=about)
+    add('--force', action='store_true', help='compute the results again')
     return run_command(parser.parse_args(argv), _run)

@@ -13,9 +13,7 @@ between two clusters (analysis/planted_benchmark/README.md).
 
 import dataclasses
 import pathlib
-from typing import Any
 
-import jax
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
@@ -29,7 +27,6 @@ from analysis.stage.run import Analysis
 from segmentation import scenes
 from segmentation.data import transforms
 from segmentation.data.masks import nearest_indices
-from segmentation.models.unet import scale_images
 
 LEAST_AREA = 0.005  # visible share of the image of an object
 LEAST_COST = 0.25  # of the median membership score
@@ -46,59 +43,39 @@ def most_lowering(
     """The object of each scene whose removal most lowers its membership of its cluster.
 
     Args:
-      analysis: of images that were drawn into `folder`, which says how.
+      analysis: of images that `scenes.write_scenes` drew into `folder`.
       clusters: of `open_clusters`.
-      folder: of `scenes.write_scenes`.
-      rows: int64 `[J]`, which images.
+      folder: says how the scenes were drawn.
+      rows: int64 `[J]`, of the images.
       progress: show a bar.
 
     Returns:
       Masks of the objects at the network's resolution, bool `[J, S, S]`, and what each costs of the
-      membership score, in the median of the positive scores of these images, float64 `[J]`; NaN
-      (and an empty mask) where no object is large enough or the score is not positive.
+      membership score, as a multiple of the median positive score, float64 `[J]`; NaN (and an empty
+      mask) where no object is large enough or the score is not positive.
     """
-    config = analysis.run.config.data
-    size, batch_size = config.image_size, analysis.run.config.eval_batch_size
-    scores = Scores(analysis.run.model, clusters)
-
-    @jax.jit
-    def margin(variables: Any, images: jax.Array, target: dict[str, Any]) -> jax.Array:
-        return scores.cluster_score(variables, scale_images(images, config.input_range), target)
-
+    config, scores = analysis.run.config.data, Scores(analysis, clusters)
+    size, margin = config.image_size, len(scores.targets) - 1
     masks, costs = np.zeros((len(rows), size, size), np.bool_), np.full(len(rows), np.nan)
-    pictures: list[np.ndarray] = []
-    drawn_of: list[int] = []
-    candidates: list[list[np.ndarray]] = []
-    for place, row in enumerate(
-        tqdm(rows, 'scenes without an object', unit='scene', disable=not progress)
-    ):
+    scored = []
+    title = 'scenes without an object'
+    for place, row in enumerate(tqdm(rows, title, unit='scene', disable=not progress)):
         scene = scenes.find_scene(folder, int(analysis.image_ids[row]))
         whole = scenes.render(scene)
-        visible = whole.masks.sum((1, 2))
-        large = np.flatnonzero(visible >= LEAST_AREA * whole.owner.size)
+        large = np.flatnonzero(whole.masks.sum((1, 2)) >= LEAST_AREA * whole.owner.size)
         drawn = [whole, *(scenes.render(scene, without=[index]) for index in large.tolist())]
-        pictures += [
-            transforms.resize(Image.fromarray(d.image), size, (0, 0, 1, 1), config.antialias)
-            for d in drawn
+        images = [
+            transforms.resize(Image.fromarray(each.image), size, (0, 0, 1, 1), config.antialias)
+            for each in drawn
         ]
-        drawn_of += [place] * len(drawn)
-        sampled = np.ix_(*(nearest_indices(length, size) for length in whole.owner.shape))
-        candidates.append([whole.owner[sampled] == index for index in large])
-    owners, values = np.array(drawn_of), np.zeros(len(drawn_of))
-    variables = jax.device_put(analysis.run.variables)
-    for start in range(0, len(owners), batch_size):
-        which = np.arange(start, min(start + batch_size, len(owners)))
-        padded = np.pad(which, (0, batch_size - len(which)), mode='edge')
-        images = np.stack([pictures[i] for i in padded])
-        found = margin(variables, images, clusters.target(rows[owners[padded]]))
-        values[which] = np.asarray(found)[: len(which)]
-    scored = []
-    for place, objects in enumerate(candidates):
-        whole, *without = values[owners == place]
-        if objects and whole > 0:
+        target, which = scores.target(np.full(len(drawn), row)), np.full(len(drawn), margin)
+        before, *without = scores.values(scores.scale(np.stack(images)), target, which).tolist()
+        if without and before > 0:
             lowest = int(np.argmin(without))
-            masks[place], costs[place] = objects[lowest], whole - without[lowest]
-            scored.append(whole)
+            sampled = np.ix_(*(nearest_indices(length, size) for length in whole.owner.shape))
+            masks[place] = whole.owner[sampled] == large[lowest]
+            costs[place] = before - without[lowest]
+            scored.append(before)
     return masks, costs / np.median(scored) if scored else costs
 
 
@@ -112,14 +89,11 @@ def shuffle_weights(analysis: Analysis, seed: int = 0) -> Analysis:
 def judge(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
     """Whether maps point at objects, and how much of them lies there.
 
-    Args:
-      maps: `[J, g, g]`, the higher the more a place speaks for the score.
-      masks: bool `[J, S, S]`, none of them empty.
+    Maps are `[J, g, g]`, positive where a place is evidence; masks bool `[J, S, S]`, none empty.
 
     Returns:
       `pointing` bool `[J]`, whether the highest place is within TOLERANCE of the side of the mask,
-      and `energy` float64 `[J]`, the share of the map's positive part that is inside (NaN for a
-      map without one).
+      and `energy` float64 `[J]`, see `faithfulness.energy_inside`.
     """
     size = masks.shape[1]
     enlarged = [

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage, stats
 
-from analysis.saliency.methods import pool
+from analysis.saliency.methods import Array, pool
 from analysis.saliency.schema import Faithfulness, Mean, Perturbation
+from analysis.stats.bootstrap import bootstrap_means
 from segmentation import metrics
 from segmentation.data import transforms
 from segmentation.data.masks import nearest_indices
@@ -25,15 +26,10 @@ _RESAMPLES = 2000
 
 
 def baseline_maps(images: np.ndarray, size: int, seed: Sequence[int]) -> dict[str, np.ndarray]:
-    """Maps that do not depend on the network: random, centre, and edges (Sobel, of luma).
+    """Maps of uint8 images `[B, S, S, 3]` that do not depend on the network, float32 `[B, G, G]`.
 
-    Args:
-      images: uint8 `[B, S, S, 3]`.
-      size: G, cells per side.
-      seed: of the random maps, which differ from image to image.
-
-    Returns:
-      `random`, `centre` (a Gaussian, standard deviation G / 4) and `edges`, float32 `[B, G, G]`.
+    With G = `size` cells per side: `random` (another map for each image), `centre` (a Gaussian,
+    standard deviation G / 4) and `edges` (Sobel, of luma).
     """
     luma = images @ transforms.LUMA
     edges = np.hypot(ndimage.sobel(luma, 1), ndimage.sobel(luma, 2))
@@ -49,22 +45,15 @@ def baseline_maps(images: np.ndarray, size: int, seed: Sequence[int]) -> dict[st
 
 def cell_ranks(maps: np.ndarray) -> np.ndarray:
     """Place of each cell, 0 for the highest, ties in order of the cells: int32 `[..., G, G]`."""
-    flat = maps.reshape(*maps.shape[:-2], -1)
-    order = np.argsort(-flat, axis=-1, kind='stable')
-    return np.argsort(order, axis=-1, kind='stable').astype(np.int32).reshape(maps.shape)
+    order = np.argsort(-maps.reshape(*maps.shape[:-2], -1), axis=-1, kind='stable')
+    return np.argsort(order, axis=-1).astype(np.int32).reshape(maps.shape)
 
 
 @jax.jit
-def replace_cells(
-    images: jax.Array, others: jax.Array, ranks: jax.Array, fraction: float | jax.Array
-) -> jax.Array:
-    """Images in which the first cells by rank are those of other images.
+def replace_cells(images: Array, others: Array, ranks: Array, fraction: float) -> jax.Array:
+    """Images `[B, S, S, 3]` in which a fraction of the cells are those of other images.
 
-    Args:
-      images: `[B, S, S, 3]`.
-      others: of the same shape.
-      ranks: `[B, G, G]`, see `cell_ranks`.
-      fraction: of the cells.
+    They are the first ones by rank, `[B, G, G]`, see `cell_ranks`.
     """
     replaced = ranks < fraction * ranks.shape[-1] * ranks.shape[-2]
     rows, columns = (nearest_indices(ranks.shape[1], length) for length in images.shape[1:3])
@@ -72,40 +61,32 @@ def replace_cells(
 
 
 def perturbation_curves(
-    value: Callable[[jax.Array], np.ndarray],
+    value: Callable[[Array], np.ndarray],
     images: np.ndarray,
     blurred: np.ndarray,
     maps: Mapping[str, np.ndarray],
-    fractions: Sequence[float] = FRACTIONS,
 ) -> dict[str, np.ndarray]:
     """Deletion and insertion (Petsiuk et al. 2018): the score as cells are removed or added.
 
     Deletion replaces cells by those of the blurred image, highest first; a good map makes the score
     fall early. Insertion begins with the blurred image and puts cells back; it rises early.
 
-    Args:
-      value: images → `[B]`, the score.
-      images: `[B, S, S, 3]`, as `value` takes them.
-      blurred: of the same shape.
-      maps: method → `[B, G, G]`.
-      fractions: shares of the cells, rising, within 0 and 1.
-
-    Returns:
-      Method → float64 `[2, B, len(fractions) + 2]`, deletion and insertion, at 0, each fraction
-      and 1.
+    `value` takes images, `[B, S, S, 3]`, and returns their scores, `[B]`. Maps are `[B, G, G]` by
+    method. Curves are float64 `[2, B, F + 2]`: deletion and insertion at 0, at each of FRACTIONS
+    and at 1.
     """
-    whole, nothing = np.asarray(value(images)), np.asarray(value(blurred))
+    whole, nothing = value(images), value(blurred)
+
+    def curve(start: np.ndarray, end: np.ndarray, *replacing: np.ndarray) -> np.ndarray:
+        between = [value(replace_cells(*replacing, share)) for share in FRACTIONS]
+        return np.stack([start, *between, end], -1)
+
     curves = {}
     for method, each in maps.items():
         ranks = cell_ranks(each)
-        deletion = [value(replace_cells(images, blurred, ranks, share)) for share in fractions]
-        insertion = [value(replace_cells(blurred, images, ranks, share)) for share in fractions]
-        curves[method] = np.stack(
-            [
-                np.stack([whole, *map(np.asarray, deletion), nothing], -1),
-                np.stack([nothing, *map(np.asarray, insertion), whole], -1),
-            ]
-        ).astype(np.float64)
+        deletion = curve(whole, nothing, images, blurred, ranks)
+        insertion = curve(nothing, whole, blurred, images, ranks)
+        curves[method] = np.stack([deletion, insertion]).astype(np.float64)
     return curves
 
 
@@ -114,15 +95,12 @@ def area_under(curves: np.ndarray, fractions: Sequence[float] = FRACTIONS) -> np
     return np.trapezoid(curves, [0, *fractions, 1], axis=-1)
 
 
-def mean_interval(values: np.ndarray, seed: int = 0) -> Mean:
+def mean_interval(values: np.ndarray) -> Mean:
     """Mean over the images that have a value (not NaN)."""
     values = values[~np.isnan(values)]
     if not len(values):
         return Mean(None, None, 0)
-    weights = np.random.default_rng(seed).multinomial(
-        len(values), np.full(len(values), 1 / len(values)), size=_RESAMPLES
-    )
-    low, high = metrics.percentile_interval(weights @ values / len(values)).tolist()
+    low, high = metrics.percentile_interval(bootstrap_means(values, _RESAMPLES)).tolist()
     return Mean(float(values.mean()), (low, high), len(values))
 
 
@@ -132,8 +110,7 @@ def summarize_curves(curves: Mapping[str, np.ndarray]) -> dict[str, Faithfulness
     A gain is positive if the method is better than the baseline on the same images: its area under
     deletion is smaller, or its area under insertion larger.
 
-    Args:
-      curves: method → `[2, B, F + 2]` with the `BASELINES` among the methods.
+    Curves are of `perturbation_curves`, with the `BASELINES` among the methods.
     """
     areas = {method: area_under(each) for method, each in curves.items()}
 
@@ -154,12 +131,8 @@ def summarize_curves(curves: Mapping[str, np.ndarray]) -> dict[str, Faithfulness
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Share of a map's positive part that lies inside a mask (Wang et al. 2020's pointing game).
 
-    Args:
-      maps: `[..., G, G]`.
-      masks: `[..., G, G]`, bool or the share of each cell that is inside.
-
-    Returns:
-      `[...]` in [0, 1]; NaN for a map that is positive nowhere.
+    Maps and masks (bool, or the share of each cell that is inside) are `[..., G, G]`. The shares,
+    `[...]`, are NaN for a map that is positive nowhere.
     """
     positive = np.maximum(maps, 0).astype(np.float64)
     total = positive.sum((-2, -1))
@@ -167,28 +140,22 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.divide(inside, total, out=np.full(np.shape(total), np.nan), where=total > 0)
 
 
-def pointing_hit(saliency: np.ndarray, mask: np.ndarray, tolerance: float = 0) -> bool:
-    """Whether a map's highest place is in a mask or near it (Zhang et al. 2016).
+def pointing_hit(maps: np.ndarray, mask: np.ndarray, tolerance: float = 0) -> np.ndarray:
+    """Whether the highest place of maps is in a mask or near it (Zhang et al. 2016), bool `[...]`.
 
-    Args:
-      saliency: `[H, W]`.
-      mask: bool `[H, W]`, true somewhere.
-      tolerance: distance in pixels that still counts.
+    Maps are `[..., H, W]`, the mask bool `[H, W]`; a distance of `tolerance` pixels still counts.
 
     Raises:
       ValueError: the mask is empty.
     """
     if not mask.any():
         raise ValueError('An empty mask cannot be pointed at.')
-    highest = np.unravel_index(np.argmax(saliency), saliency.shape)
-    return bool(ndimage.distance_transform_edt(~mask)[highest] <= tolerance)
+    highest = maps.reshape(*maps.shape[:-2], -1).argmax(-1)
+    return ndimage.distance_transform_edt(~mask).ravel()[highest] <= tolerance
 
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Spearman's correlation over the cells of each pair of maps, `[B, G, G]` twice → `[B]`.
-
-    0 for a map that is the same everywhere.
-    """
+    """Spearman's correlation of maps, `[B, G, G]` twice → `[B]`; 0 if one is constant."""
     ranks = [stats.rankdata(each.reshape(len(each), -1), axis=-1) for each in (maps, others)]
     a, b = (each - each.mean(-1, keepdims=True) for each in ranks)
     lengths = np.sqrt(np.square(a).sum(-1) * np.square(b).sum(-1))
@@ -201,10 +168,8 @@ def cascade(variables: Any, layers: Sequence[str], seed: int) -> Iterator[tuple[
     The parameters of a block are shuffled, each array within itself, which keeps their scale (a
     fresh initialisation need not fit the BatchNorm statistics, which stay).
 
-    Args:
-      variables: {'params', 'batch_stats'}.
-      layers: `encoder/<layer>` and `decoder/<layer>` in order of computation.
-      seed: of the shuffling.
+    `variables` are {'params', 'batch_stats'}, `layers` `encoder/<layer>` and `decoder/<layer>` in
+    order of computation.
 
     Yields:
       Name of the block, and variables in which it and all later blocks are shuffled.
@@ -215,8 +180,8 @@ def cascade(variables: Any, layers: Sequence[str], seed: int) -> Iterator[tuple[
     for layer in layers:
         part, name = layer.split('/', 1)
         if name in params.get(part, {}):
-            block = re.match(r'block_\d+|up_\d+|expanded_conv|.*', name.removeprefix('bn_'))
-            blocks.setdefault(f'{part}/{block.group()}', []).append(name)
+            block = re.sub(r'^(?:bn_)?(block_\d+|up_\d+|expanded_conv|.*).*', r'\1', name)
+            blocks.setdefault(f'{part}/{block}', []).append(name)
     for block, names in reversed(blocks.items()):
         part = block.split('/')[0]
         for name in names:

@@ -1,18 +1,22 @@
 """Which pixels and which features a score of the network depends on.
 
 A score is a function of images that gives one number per image; `scores` gives T of them, `[B, T]`.
-The functions here are to be called inside of `jax.jit`. They need reverse-mode derivatives only,
-and take any Flax network as it is.
+The functions need reverse-mode derivatives only, and take any Flax network as it is.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import lax
+
+Array = jax.Array | np.ndarray
+A = TypeVar('A', jax.Array, np.ndarray)
 
 
 def differentiable(model: nn.Module) -> nn.Module:
@@ -21,15 +25,10 @@ def differentiable(model: nn.Module) -> nn.Module:
 
 
 def class_evidence(logits: jax.Array, region: jax.Array, label: jax.Array) -> jax.Array:
-    """Mean log-odds of a class, log p / (1 - p) in nats, over a region of each image.
+    """Mean log-odds of a class, log p / (1 - p) in nats, over a region of each image, `[B]`.
 
-    Args:
-      logits: `[B, H, W, C]` float.
-      region: `[B, H, W]` bool; an image with an empty region scores 0.
-      label: `[B]` integer, the class.
-
-    Returns:
-      `[B]` float.
+    Logits are `[B, H, W, C]`, the region is bool `[B, H, W]`, the class, `label`, integer `[B]`. An
+    image with an empty region scores 0.
     """
     is_class = jnp.arange(logits.shape[-1]) == label[:, None, None, None]
     own = jnp.where(is_class, logits, 0).sum(-1)
@@ -48,18 +47,9 @@ def _mean_over(values: jax.Array, region: jax.Array) -> jax.Array:
 
 
 def cluster_margin(embedding: jax.Array, own: jax.Array, other: jax.Array) -> jax.Array:
-    """How much nearer an embedding is to one centroid than to another.
+    """How much nearer an embedding is to one centroid than to another, `[B, D]` each → `[B]`.
 
-    |e - other|² - |e - own|²: positive where `own` is nearer, and linear in the embedding as long
-    as both stay the same.
-
-    Args:
-      embedding: `[B, D]`.
-      own: `[B, D]` centroids.
-      other: `[B, D]` centroids; for membership the nearest one but the image's own.
-
-    Returns:
-      `[B]`.
+    |e - other|² - |e - own|²: positive where `own` is nearer, and linear in the embedding.
     """
     return jnp.square(embedding - other).sum(-1) - jnp.square(embedding - own).sum(-1)
 
@@ -67,7 +57,7 @@ def cluster_margin(embedding: jax.Array, own: jax.Array, other: jax.Array) -> ja
 def activation_times_gradient(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     """Σ_c A·∂s/∂A at each place of a layer (HiResCAM, Draelos and Carin 2020, before its ReLU).
 
-    Positive where the layer's response speaks for the score. `[B, h, w, C]` twice → `[B, h, w]`.
+    Positive where the activations are evidence for the score. `[B, h, w, C]` twice → `[B, h, w]`.
     """
     return (activation * gradient).sum(-1)
 
@@ -81,34 +71,41 @@ def grad_cam(activation: jax.Array, gradient: jax.Array) -> jax.Array:
     return (activation * gradient.mean((1, 2), keepdims=True)).sum(-1)
 
 
+# Makes a map `[B, h, w]`, or a tuple of maps, of activations and gradients `[B, h, w, C]`.
+Weigh = Callable[[jax.Array, jax.Array], Any]
+
+
 class Attribution(NamedTuple):
-    """Of T scores of B images."""
+    """Of T scores of B images, of which R weighted sums are explained."""
 
     scores: jax.Array  # [B, T]
-    gradient: jax.Array  # [T, B, H, W, 3], with respect to the images
-    maps: dict[str, jax.Array]  # layer → [T, B, h, w]
-    # layer → [T, B, C], Σ over places of A·∂s/∂A: how much each channel speaks for the score
+    gradient: jax.Array  # [R, B, H, W, 3], with respect to the images
+    maps: dict[str, Any]  # [R, B, h, w] by layer, or tuples of them
+    # [R, B, C] by layer, Σ over places of A·∂s/∂A: the evidence of each channel.
     channels: dict[str, jax.Array]
 
 
 def attribute(
     scores: Callable[[jax.Array], jax.Array],
     images: jax.Array,
-    layers: Sequence[str] = (),
-    weigh: Callable[[jax.Array, jax.Array], jax.Array] = activation_times_gradient,
+    layers: Mapping[str, Weigh],
+    weights: jax.Array | None = None,
+    references: Mapping[str, jax.Array] = MappingProxyType({}),
 ) -> Attribution:
-    """Gradients with respect to images and to what layers give, one backward pass per score.
+    """Gradients with respect to images and to the outputs of layers, one backward pass per sum.
 
     Zeros are added to the outputs of the layers, and the derivative with respect to these zeros is
-    that with respect to the outputs. So any layer of any network can be looked at, unchanged.
+    that with respect to the outputs. So this works for any layer of any network, unchanged.
 
     Args:
       scores: images `[B, H, W, 3]` → `[B, T]`; calls a Flax network in any way. A score of one
         image must not depend on the others (no BatchNorm in training mode).
       images: float `[B, H, W, 3]`.
-      layers: paths of modules, such as 'encoder/block_6_expand_relu', that give `[B, h, w, C]`.
-      weigh: makes a map of activations and gradients, `activation_times_gradient` or `grad_cam`,
-        or a tuple of maps, which `maps` has then.
+      layers: paths of modules that return `[B, h, w, C]`, such as 'encoder/block_6_expand_relu',
+        with `activation_times_gradient`, `grad_cam` or another function for their maps.
+      weights: `[R, B, T]`, of the scores in each sum; default: R = T, each score alone. A sum with
+        weights 0 costs no time.
+      references: `[h, w, C]` by layer, subtracted from its activations before maps are made.
 
     Raises:
       ValueError: the network has no such layer.
@@ -122,20 +119,36 @@ def attribute(
     )
     activations = lax.stop_gradient(activations)
 
-    def one_score(chosen):
-        gradient, by_layer = pull_back(jnp.broadcast_to(chosen, result.shape))
-        maps = {layer: weigh(activations[layer], by_layer[layer]) for layer in layers}
-        channels = {layer: (activations[layer] * by_layer[layer]).sum((1, 2)) for layer in layers}
+    def explain(weight: jax.Array) -> tuple[jax.Array, dict[str, Any], dict[str, jax.Array]]:
+        gradient, by_layer = pull_back(weight)
+        maps, channels = {}, {}
+        for layer, weigh in layers.items():
+            centred = activations[layer] - references.get(layer, 0)
+            maps[layer] = weigh(centred, by_layer[layer])
+            channels[layer] = (activations[layer] * by_layer[layer]).sum((1, 2))
         return gradient, maps, channels
 
-    return Attribution(result, *lax.map(one_score, jnp.eye(result.shape[-1], dtype=result.dtype)))
+    if weights is None:
+        each = jnp.eye(result.shape[-1], dtype=result.dtype)[:, None]
+        weights = jnp.broadcast_to(each, (len(each), *result.shape))
+    nothing = jax.eval_shape(explain, result)
+
+    def skip(_: jax.Array) -> Any:
+        return jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), nothing)
+
+    def explain_or_skip(weight: jax.Array) -> Any:
+        return lax.cond(weight.any(), explain, skip, weight)
+
+    return Attribution(result, *lax.map(explain_or_skip, weights))
 
 
-def _tapped(scores, images, offsets):
-    """Scores with offsets added to layers' outputs, and these outputs."""
-    outputs = {}
+def _tapped(
+    scores: Callable[[jax.Array], jax.Array], images: jax.Array, offsets: Mapping[str, Any]
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Scores with offsets added to the outputs of layers, and these outputs."""
+    outputs: dict[str, jax.Array] = {}
 
-    def intercept(call, args, kwargs, context):
+    def intercept(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
         output = call(*args, **kwargs)
         layer = '/'.join(context.module.path)
         if context.method_name == '__call__' and layer in offsets:
@@ -153,88 +166,78 @@ def gradient(score: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.
 
 
 def smooth_gradient(
-    score: Callable[[jax.Array], jax.Array],
-    images: jax.Array,
-    seed: int | jax.Array,
+    gradient: Callable[[jax.Array], Array],
+    images: Array,
+    seed: int,
     *,
     samples: int = 16,
     noise: float = 0.15,
 ) -> jax.Array:
     """SmoothGrad (Smilkov et al. 2017): the mean gradient over noisy copies of the images.
 
-    Args:
-      score: images → `[B]`.
-      images: float `[B, H, W, 3]`.
-      seed: of the noise.
-      samples: noisy copies.
-      noise: standard deviation, as a share of each image's range of values.
-
-    Returns:
-      `[B, H, W, 3]`.
+    `gradient` takes images, float `[B, H, W, 3]`, and returns ∂s/∂x. `noise` is the standard
+    deviation as a share of each image's range of values.
     """
-    deviation = noise * (images.max((1, 2, 3)) - images.min((1, 2, 3)))[:, None, None, None]
-
-    def add(total, key):
-        noisy = images + deviation * jax.random.normal(key, images.shape, images.dtype)
-        return total + gradient(score, noisy), None
-
-    keys = jax.random.split(jax.random.key(seed), samples)
-    return lax.scan(add, jnp.zeros_like(images), keys)[0] / samples
+    deviation = noise * np.ptp(images, (1, 2, 3), keepdims=True)
+    total = jnp.zeros(images.shape, images.dtype)
+    for key in jax.random.split(jax.random.key(seed), samples):
+        noises = jax.random.normal(key, images.shape, images.dtype)
+        total += gradient(images + deviation * noises)
+    return total / samples
 
 
 def integrated_gradients(
-    score: Callable[[jax.Array], jax.Array],
-    images: jax.Array,
-    baseline: jax.Array,
+    gradient: Callable[[jax.Array], Array],
+    images: Array,
+    baseline: Array,
     *,
     steps: int = 32,
 ) -> jax.Array:
     """Integrated gradients (Sundararajan et al. 2017) by the midpoint rule.
 
     (x - x') · ∫ ∂s/∂x (x' + α (x - x')) dα. Complete: an image's attributions add up to
-    s(x) - s(x'), but for the error of the rule.
+    s(x) - s(x'), except for the error of the rule.
 
-    Args:
-      score: images → `[B]`.
-      images: x, float `[B, H, W, 3]`.
-      baseline: x', of the same shape.
-      steps: gradients along the way.
+    `gradient` takes images, float `[B, H, W, 3]`, and returns ∂s/∂x at each of the steps.
+    """
+    path, total = jnp.asarray(images - baseline), jnp.zeros(images.shape, images.dtype)
+    for alpha in (np.arange(steps, dtype=np.float32) + 0.5) / steps:
+        total += gradient(baseline + alpha * path)
+    return path * total / steps
 
-    Returns:
-      `[B, H, W, 3]`, signed.
+
+def blur(images: Array, deviation: float) -> jax.Array:
+    """Gaussian blur of float `[B, H, W, C]`, with a standard deviation in pixels.
+
+    At the border the weights inside the image are scaled up to 1.
     """
 
-    def add(total, alpha):
-        return total + gradient(score, baseline + alpha * (images - baseline)), None
+    def weights(length: int) -> np.ndarray:
+        distance = np.arange(length)[:, None] - np.arange(length)
+        gaussian = np.exp(-np.square(distance / deviation) / 2)
+        return (gaussian / gaussian.sum(1, keepdims=True)).astype(np.float32)
 
-    alphas = (jnp.arange(steps, dtype=images.dtype) + 0.5) / steps
-    return (images - baseline) * lax.scan(add, jnp.zeros_like(images), alphas)[0] / steps
-
-
-def blur(images: jax.Array, deviation: float) -> jax.Array:
-    """Gaussian blur; at the border the weights inside of the image are scaled up to 1.
-
-    Args:
-      images: float `[B, H, W, C]`.
-      deviation: of the Gaussian in pixels.
-    """
-    rows, columns = (_gaussian_rows(length, deviation) for length in images.shape[1:3])
+    rows, columns = map(weights, images.shape[1:3])
     return jnp.einsum('ih,jw,bhwc->bijc', rows, columns, images).astype(images.dtype)
 
 
-def _gaussian_rows(length: int, deviation: float) -> np.ndarray:
-    distance = np.arange(length)[:, None] - np.arange(length)
-    weights = np.exp(-np.square(distance / deviation) / 2)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-
-
-def pool(maps: jax.Array | np.ndarray, size: int) -> jax.Array | np.ndarray:
+def pool(maps: A, size: int) -> A:
     """Means over the cells of a grid, `[..., H, W]` → `[..., size, size]`; NumPy or JAX.
 
     A pixel that lies on the border of cells counts in each by its share.
     """
     rows, columns = (_cell_weights(length, size) for length in maps.shape[-2:])
     return rows @ maps @ columns.T
+
+
+def enlarge(maps: np.ndarray, size: int) -> np.ndarray:
+    """Linear interpolation of maps, `[A, B, h, w]` → float32 `[A, B, size, size]`."""
+    return np.asarray(_resize(maps.astype(np.float32), size))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _resize(maps: jax.Array, size: int) -> jax.Array:
+    return jax.image.resize(maps, (*maps.shape[:2], size, size), 'linear')
 
 
 def _cell_weights(length: int, size: int) -> np.ndarray:

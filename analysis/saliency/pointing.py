@@ -5,33 +5,32 @@ some categories. For a map that is the same everywhere, it equals their share of
 the lift, the ratio of both, is 1.
 """
 
-import functools
+import itertools
+from typing import Any
 
-import jax
 import numpy as np
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
+from analysis.saliency import methods
 from analysis.saliency.faithfulness import baseline_maps, energy_inside, mean_interval, pointing_hit
-from analysis.saliency.methods import pool
 from analysis.saliency.schema import Energy, SaliencyMaps
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis
 from segmentation.data import label_spaces
 
 CATEGORIES = ('bicycle', 'motorcycle')
+_BASELINES = ('centre', 'edges')
 _TOLERANCE = 15 / 224  # of the image's side, as Zhang et al. 2016
 _LEAST_MEMBERS = 5
 _BLOCK = 256  # images
 
 
 def category_groups(analysis: Analysis, asked: str) -> dict[str, list[int]]:
-    """Category ids by what they are called in the report.
+    """Category ids by the name of their group in the report.
 
-    Args:
-      analysis: whose data set's categories.
-      asked: 'name, name, …' of categories or super-categories, a group each; empty for the classes
-        as wholes, and those of CATEGORIES that the data set has.
+    `asked` is 'name, name, …' of categories or super-categories, a group each; empty for the
+    classes as wholes, and those of CATEGORIES that the data set has.
 
     Raises:
       ValueError: an unknown name.
@@ -54,26 +53,18 @@ def measure(
 ) -> tuple[Energy, ...]:
     """How much of each kind of map lies inside instances, over all images that have any.
 
-    An image counts where all categories of the group are completely annotated; crowd regions count
-    as instances. For cluster membership there is also a row for the cluster that has the largest
-    share of its members among these images.
-
-    Args:
-      analysis: whose images.
-      found: maps of all images.
-      groups: of `category_groups`.
-
-    Returns:
-      Rows; near an instance is within 15 / 224 of the side.
+    An image counts if all categories of the group are completely annotated; crowd regions count as
+    instances. For cluster membership there is also a row for the cluster that has the largest share
+    of its members among these images. Near an instance is within 15 / 224 of the side. Groups are
+    of `category_groups`.
     """
     result = []
     for group, (rows, area, measured) in _measure_images(analysis, found, groups).items():
         for (target, name), (inside, hits) in measured.items():
-            everyone = np.arange(len(rows))
-            subsets = {target: everyone}
+            subsets = {target: np.arange(len(rows))}
             if target in found.targets:
-                t = found.targets.index(target)
-                subsets[target] = everyone[~np.isnan(found.score[rows, t])]
+                score = found.score[rows, found.targets.index(target)]
+                subsets[target] = np.flatnonzero(~np.isnan(score))
             if target == 'cluster':
                 subsets |= _most_of_a_cluster(found.cluster, rows, subsets[target])
             for title, chosen in subsets.items():
@@ -92,87 +83,60 @@ def measure(
 
 
 def _measure_images(
-    analysis: Analysis, maps_of: SaliencyMaps, groups: dict[str, list[int]]
-) -> dict[str, tuple[np.ndarray, np.ndarray, dict]]:
+    analysis: Analysis, found: SaliencyMaps, groups: dict[str, list[int]]
+) -> dict[str, tuple[np.ndarray, np.ndarray, dict[tuple[str, str], np.ndarray]]]:
     """What `measure` takes means of, by group that any image has.
 
     Returns:
-      Rows of the images `[n]`, share of each under instances `[n]`, and by target ('–' for maps
-      that do not depend on the network) and map: energy inside `[n]`, NaN for none, and whether the
-      highest cell hits `[n]`, NaN where no cell is mostly in an instance.
+      Rows of the images `[n]`, the share of each under instances `[n]`, and by target ('–' for maps
+      that do not depend on the network) and map, float64 `[2, n]`: the energy inside, NaN for a map
+      that is positive nowhere, and whether the highest cell hits, NaN if no cell is mostly in an
+      instance.
     """
-    grid = maps_of.gradient.shape[-1]
-    found: dict[str, dict] = {group: {} for group in groups}
-    # In blocks: of all images the maps alone would take gigabytes.
+    grid, layers = found.gradient.shape[-1], (DEEP, FINE)
+    kinds = 'gradient', *(f'A×gradient {layer}' for layer in layers)
+    names = [*itertools.product('–', _BASELINES), *itertools.product(found.targets, kinds)]
+    parts: dict[str, list[tuple]] = {group: [] for group in groups}
+    # In blocks: the maps of all images alone would take gigabytes.
     for start in tqdm(range(0, len(analysis), _BLOCK), desc='instances', unit='block'):
         block = slice(start, start + _BLOCK)
-        maps = {}
-        for t, target in enumerate(maps_of.targets):
-            maps[target, 'gradient'] = maps_of.gradient[block, t].astype(np.float32)
-            for layer in (DEEP, FINE):
-                cells = maps_of.layer_maps[layer][block, t].astype(np.float32)
-                maps[target, f'A×gradient {layer}'] = np.asarray(_enlarge(cells, grid))
-        for group, (rows, masks, nothing) in _masks(analysis, groups, grid, start).items():
-            parts = {'rows': rows, 'area': masks.mean((1, 2), dtype=np.float64)}
-            here = {key: each[rows - start] for key, each in maps.items()}
-            for key, each in ({('–', name): each for name, each in nothing.items()} | here).items():
-                hits = [
-                    pointing_hit(one, mask >= 0.5, _TOLERANCE * grid)
-                    if (mask >= 0.5).any()
-                    else np.nan
-                    for one, mask in zip(each, masks, strict=True)
-                ]
-                parts[key] = np.stack([energy_inside(each, masks), np.array(hits, np.float64)])
-            for key, values in parts.items():
-                found[group].setdefault(key, []).append(values)
+        cells = [methods.enlarge(found.layer_maps[layer][block], grid) for layer in layers]
+        maps = np.stack([found.gradient[block].astype(np.float32), *cells], axis=2)
+        for row, of_image in enumerate(maps.reshape(len(maps), -1, grid, grid), start):
+            masks = _masks(analysis.examples.record(row), groups, grid)
+            if not masks:
+                continue
+            baselines = baseline_maps(analysis.examples[row]['image'][None], grid, (0,))
+            of_image = np.concatenate([*(baselines[name] for name in _BASELINES), of_image])
+            for group, mask in masks.items():
+                hits = np.full(len(names), np.nan)
+                if (mask >= 0.5).any():
+                    hits = pointing_hit(of_image, mask >= 0.5, _TOLERANCE * grid)
+                inside = energy_inside(of_image, mask)
+                parts[group].append((row, mask.mean(dtype=np.float64), np.stack([inside, hits])))
     result = {}
-    for group, parts in found.items():
-        if parts:
-            whole = {key: np.concatenate(values, axis=-1) for key, values in parts.items()}
-            result[group] = whole.pop('rows'), whole.pop('area'), whole
+    for group in filter(parts.get, parts):
+        rows, area, measured = (np.stack(each, -1) for each in zip(*parts[group], strict=True))
+        result[group] = rows, area, dict(zip(names, measured.swapaxes(0, 1), strict=True))
     return result
 
 
 def _masks(
-    analysis: Analysis, groups: dict[str, list[int]], grid: int, start: int
-) -> dict[str, tuple]:
-    """Of a block by group, where there are any: rows `[n]`, masks `[n, G, G]` and maps that
-    do not depend on the network."""
-    examples = analysis.examples
-    found: dict[str, list[tuple]] = {group: [] for group in groups}
-    for row in range(start, min(start + _BLOCK, len(examples))):
-        record = examples.record(row)
-        instances = record['instances']
-        complete = set(record['complete_category_ids'].tolist())
-        size = [int(record['height']), int(record['width'])]
-        nothing = None
-        for group, ids in groups.items():
-            chosen = np.flatnonzero(np.isin(instances['category_id'], ids))
-            if not len(chosen) or (record['complete_known'] and not complete.issuperset(ids)):
-                continue
-            rles = [{'size': size, 'counts': instances['rle'][i]} for i in chosen]
-            mask = mask_utils.decode(mask_utils.merge(rles))
-            if mask.any():
-                if nothing is None:
-                    nothing = baseline_maps(examples[row]['image'][None], grid, (0,))
-                found[group].append((row, pool(mask.astype(np.float32), grid), nothing))
-    return {
-        group: (
-            np.array([row for row, _, _ in entries]),
-            np.stack([mask for _, mask, _ in entries]),
-            {
-                name: np.concatenate([nothing[name] for _, _, nothing in entries])
-                for name in ('centre', 'edges')
-            },
-        )
-        for group, entries in found.items()
-        if entries
-    }
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _enlarge(maps: jax.Array, grid: int) -> jax.Array:
-    return jax.image.resize(maps, (len(maps), grid, grid), 'linear')
+    record: dict[str, Any], groups: dict[str, list[int]], grid: int
+) -> dict[str, np.ndarray]:
+    """Share of each cell under instances, float32 `[G, G]`, by group that the image has."""
+    instances, size = record['instances'], [int(record['height']), int(record['width'])]
+    complete = set(record['complete_category_ids'].tolist())
+    found = {}
+    for group, ids in groups.items():
+        chosen = np.flatnonzero(np.isin(instances['category_id'], ids))
+        if not len(chosen) or (record['complete_known'] and not complete.issuperset(ids)):
+            continue
+        rles = [{'size': size, 'counts': instances['rle'][i]} for i in chosen]
+        mask = mask_utils.decode(mask_utils.merge(rles))
+        if mask.any():
+            found[group] = methods.pool(mask.astype(np.float32), grid)
+    return found
 
 
 def _most_of_a_cluster(

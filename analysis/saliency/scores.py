@@ -1,58 +1,62 @@
-"""The scores that saliency maps are made for, as functions of a run's network.
+"""The scores that saliency maps explain, and their derivatives, computed in batches.
 
-class      mean log-odds of a class, log p / (1 - p), over the pixels that the network gives to it
-           in the unchanged image
+An image has a score per target:
+
+class      mean log-odds of the class, log p / (1 - p), over the pixels that are predicted as it
 loss       mean cross-entropy in nats over the counted pixels
-cluster    |e - other|² - |e - own|² of the image's embedding e, its cluster's centroid, and the
-           centroid that is the nearest one of the others for the unchanged image
+cluster    margin |e - other|² - |e - own|² of the image's embedding e, the centroid of its cluster
+           and the nearest other centroid
+
+The predicted pixels and the other centroid are those of the unchanged image. The bounded score of a
+class is its mean probability over the same pixels.
 """
 
 import dataclasses
-from typing import Any
+import functools
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from analysis.clusters import schema as clusters_schema
-from analysis.embeddings.features import pooled_features
 from analysis.embeddings.schema import Embeddings, Reduction
-from analysis.saliency.methods import (
-    class_evidence,
-    class_probability,
-    cluster_margin,
-    differentiable,
-)
+from analysis.predictions.schema import Predictions
+from analysis.saliency import methods
+from analysis.saliency.methods import Array
 from analysis.stage import artifacts
+from analysis.stage.activations import activations
+from analysis.stage.layers import DEEP, FINE, GRID
 from analysis.stage.run import Analysis
-from segmentation import evaluate
-from segmentation.models.unet import SegmentationModel
+from segmentation import cpu_runtime, evaluate
+from segmentation.models.unet import scale_images
+
+# Whose maps are kept of every image.
+LAYERS = (
+    'encoder/block_3_expand_relu',
+    'encoder/block_6_expand_relu',
+    DEEP,
+    'encoder/block_16_project',
+    FINE,
+    'decoder/up_4_relu',
+)
+# Whose maps are added up for cluster membership; see `membership_maps`.
+MEMBERSHIP_LAYERS = ('encoder/block_6_expand_relu', 'encoder/block_10_expand_relu', DEEP)
+_LOGITS = 'decoder/logits'
 
 
 @dataclasses.dataclass(frozen=True)
 class Clusters:
-    """Which cluster each image is in, and what an embedding is compared with.
+    """The cluster of each image, and the centroids that its embedding is compared with."""
 
-    Attributes:
-      reduction: of `embeddings`.
-      embedding: float32 `[N, D]`.
-      label: int32 `[N]`, below 0 for an image that is in no cluster.
-      other: int32 `[N]`, the cluster of the nearest other centroid.
-      centroids: float32 `[K, D]`.
-    """
-
-    reduction: Reduction
-    embedding: np.ndarray
-    label: np.ndarray
-    other: np.ndarray
-    centroids: np.ndarray
-
-    def target(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """What `cluster_score` compares these images with; rows below 0 stand for padding."""
-        return {
-            'own': self.centroids[self.label[rows]],
-            'other': self.centroids[self.other[rows]],
-        }
+    reduction: Reduction  # of `embeddings`
+    embedding: np.ndarray  # float32 [N, D]
+    label: np.ndarray  # int32 [N], below 0 for an image that is in no cluster
+    other: np.ndarray  # int32 [N], the cluster of the nearest other centroid
+    centroids: np.ndarray  # float32 [K, D]
 
     def exemplars(self, number: int) -> np.ndarray:
         """Rows of the members nearest to each centroid, cluster by cluster, int64."""
@@ -62,10 +66,10 @@ class Clusters:
 
 
 def open_clusters(analysis: Analysis) -> Clusters | None:
-    """What `embeddings` and `clusters` wrote; None if they did not, or found a single cluster.
+    """Reads embeddings and clusters; None if they were not computed, or there is one cluster.
 
     Raises:
-      ValueError: a file is there that is damaged or does not fit.
+      ValueError: an artifact is damaged or of other images.
     """
     kinds = Embeddings, clusters_schema.Clusters
     if not all(artifacts.exists(analysis, kind) for kind in kinds):
@@ -82,39 +86,196 @@ def open_clusters(analysis: Analysis) -> Clusters | None:
     return Clusters(embeddings.reduction, embedding, label, other, centroids)
 
 
-class Scores:
-    """Scores of scaled images `[B, S, S, 3]`, `[B]` each; differentiable.
+class Target(NamedTuple):
+    """What B images are scored against; the centroids are None without clusters."""
 
-    Targets are dicts of arrays with leading dimension B, what an image is scored for.
+    predicted: Any  # uint8 [B, S, S], predicted classes of the unchanged images
+    label: Any  # uint8 [B, S, S], ground truth
+    own: Any  # float32 [B, D], centroids of the images' clusters
+    other: Any  # float32 [B, D], the nearest other centroids
+
+
+class Explanation(NamedTuple):
+    """All scores of B images, and maps of t scores of each, float32."""
+
+    scores: Any  # [B, T]
+    gradient: Any  # [B, t, G, G], mean over a cell of the length of ∂score/∂pixel
+    maps: dict[str, Any]  # [B, t, h, w] by layer, Σ over channels of A·∂score/∂A
+    grad_cam: Any  # [B, t, h, w] of the layer DEEP
+    channels: dict[str, Any]  # [B, t, C] by layer, Σ over places of A·∂score/∂A
+
+
+class Scores:
+    """Scores of the images of an analysis, computed in batches for any number B of images.
+
+    The T `targets` are the classes but background, 'loss', and 'cluster' if there are clusters; the
+    number of a target is its place there. Images are float32 `[B, S, S, 3]`, see `scale`. Maps of
+    gradients have G = `grid` cells per side.
     """
 
-    def __init__(self, model: SegmentationModel, clusters: Clusters | None):
-        self.model = differentiable(model)
-        self.clusters = clusters
+    def __init__(
+        self, analysis: Analysis, clusters: Clusters | None, predictions: Predictions | None = None
+    ):
+        config = analysis.config
+        self.targets = (*analysis.class_names[1:], 'loss', *(['cluster'] if clusters else []))
+        self.grid = min(GRID, config.data.image_size)
+        self._batch_size = analysis.batch_size
+        self._examples, self._size = analysis.examples, config.data.image_size
+        self._clusters, self._predictions = clusters, predictions
+        self._model = methods.differentiable(analysis.run.model)
+        self._variables = jax.device_put(analysis.run.variables)
+        self._scale = jax.jit(lambda images: scale_images(images, config.data.input_range))
+        self._values = jax.jit(self._one_score, static_argnums=5)
+        self._gradient = jax.jit(self._differentiate, static_argnums=5)
+        self._explain = jax.jit(self._attribute)
 
-    def logits(self, variables: Any, images: jax.Array) -> jax.Array:
-        return self.model.apply(variables, images, train=False)
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """The images of some rows, uint8 `[B, S, S, 3]`."""
+        return np.stack([self._examples[int(row)]['image'] for row in rows])
 
-    def class_score(self, variables: Any, images: jax.Array, target: dict) -> jax.Array:
-        """Target: `region` bool `[B, S, S]`, `label` integer `[B]`."""
-        return class_evidence(self.logits(variables, images), **target)
+    def scale(self, images: np.ndarray) -> np.ndarray:
+        """uint8 images in the range that the network is fed with, float32."""
+        return np.asarray(self._scale(images))
 
-    def class_value(self, variables: Any, images: jax.Array, target: dict) -> jax.Array:
-        """Mean probability, for integrated gradients, deletion and insertion."""
-        return class_probability(self.logits(variables, images), **target)
+    def target(self, rows: np.ndarray, label: np.ndarray | None = None) -> Target:
+        """What the images of some rows, int `[B]`, are scored against.
 
-    def pixel_scores(self, variables: Any, images: jax.Array, label: jax.Array) -> jax.Array:
-        """Evidence of every class but background, then the loss: `[B, C]`."""
-        logits = self.logits(variables, images)
-        predicted = jax.lax.stop_gradient(logits.argmax(-1))
-        classes = range(1, logits.shape[-1])
-        evidence = [
-            class_evidence(logits, predicted == k, jnp.full(len(images), k)) for k in classes
+        Only the loss needs the ground truth `label`, uint8 `[B, S, S]`.
+        """
+        predicted = nothing = np.zeros((len(rows), self._size, self._size), np.uint8)
+        if self._predictions:
+            predicted = np.stack([self._predictions.class_map(int(row)) for row in rows])
+        own = other = None
+        if clusters := self._clusters:
+            own, other = (clusters.centroids[k[rows]] for k in (clusters.label, clusters.other))
+        return Target(predicted, nothing if label is None else label, own, other)
+
+    def all_scores(self, variables: Any, images: jax.Array, target: Target) -> jax.Array:
+        """The score of every target, float32 `[B, T]`; differentiable, to be jitted."""
+        logits, embedding = self._outputs(variables, images)
+        scores = [
+            methods.class_evidence(logits, target.predicted == k, jnp.full(len(images), k))
+            for k in range(1, logits.shape[-1])
         ]
-        return jnp.stack([*evidence, evaluate.image_loss(logits, label)], axis=-1)
+        scores.append(evaluate.image_loss(logits, target.label))
+        if self._clusters:
+            scores.append(methods.cluster_margin(embedding, target.own, target.other))
+        return jnp.stack(scores, axis=-1)
 
-    def cluster_score(self, variables: Any, images: jax.Array, target: dict) -> jax.Array:
-        """Target: see `Clusters.target`."""
-        reduction = self.clusters.reduction
-        features = pooled_features(self.model, variables, images, reduction.layers)
-        return cluster_margin(reduction.project(features), **target)
+    def values(self, images: Array, target: Target, which: np.ndarray) -> np.ndarray:
+        """The bounded score of each image for one target, float32 `[B]`.
+
+        `which` are the numbers of the targets, int `[B]`: a class for each image, or 'cluster' for
+        all of them.
+        """
+        return self._of_one_target(self._values, images, target, which, True)
+
+    def gradient(
+        self, images: Array, target: Target, which: np.ndarray, bounded: bool = False
+    ) -> np.ndarray:
+        """∂score/∂pixel of one score of each image, `[B, S, S, 3]`; arguments as of `values`."""
+        return self._of_one_target(self._gradient, images, target, which, bounded)
+
+    def explain(
+        self,
+        images: Array,
+        target: Target,
+        which: np.ndarray,
+        *,
+        references: Mapping[str, Array] | None = None,
+        variables: Any = None,
+    ) -> Explanation:
+        """Scores of images, and the maps of some of them.
+
+        Args:
+          images: float32 `[B, S, S, 3]`.
+          target: what they are scored against.
+          which: int `[B, t]`, numbers of the targets whose scores are explained, t at most T; -1
+            for none, whose maps are 0. What no image of a batch needs costs no time.
+          references: float32 `[h, w, C]` for each of MEMBERSHIP_LAYERS, whose maps are then
+            Σ (A - reference)·∂score/∂A.
+          variables: of another network than the run's.
+        """
+        # One program for any number of targets, with or without references.
+        asked = which.shape[1]
+        which = np.pad(which, ((0, 0), (0, len(self.targets) - asked)), constant_values=-1)
+        scores, *parts = self._in_batches(
+            self._explain,
+            (images, target, which),
+            references or self._no_references,
+            variables=jax.device_put(variables),
+        )
+        return Explanation(scores, *jax.tree.map(lambda each: each[:, :asked], parts))
+
+    def _of_one_target(
+        self, function: Callable, images: Array, target: Target, which: np.ndarray, bounded: bool
+    ) -> np.ndarray:
+        of_cluster = self.targets[which[0]] == 'cluster'
+        return self._in_batches(function, (images, target, which), bounded, of_cluster)
+
+    def _outputs(self, variables: Any, images: jax.Array) -> tuple[jax.Array, Any]:
+        """Logits, float32 `[B, S, S, C]`, and embeddings, float32 `[B, D]`, if there are any."""
+        reduction = self._clusters.reduction if self._clusters else None
+        layers = reduction.layers if reduction else ()
+        found = activations(self._model, variables, images, {_LOGITS, *layers}.__contains__)
+        logits = found[_LOGITS][:, : self._size, : self._size].astype(jnp.float32)
+        if reduction is None:
+            return logits, None
+        pooled = [found[layer].astype(jnp.float32).mean((1, 2)) for layer in layers]
+        return logits, reduction.project(jnp.concatenate(pooled, axis=-1))
+
+    def _one_score(
+        self, variables: Any, images: jax.Array, target: Target, which: jax.Array, *options: Any
+    ) -> jax.Array:
+        bounded, of_cluster = options
+        logits, embedding = self._outputs(variables, images)  # what is not used is not computed
+        if of_cluster:
+            return methods.cluster_margin(embedding, target.own, target.other)
+        evidence = methods.class_probability, methods.class_evidence
+        region = target.predicted == which[:, None, None] + 1
+        return lax.cond(bounded, *evidence, logits, region, which + 1)
+
+    def _differentiate(
+        self, variables: Any, images: jax.Array, target: Target, *options: Any
+    ) -> jax.Array:
+        return methods.gradient(lambda x: self._one_score(variables, x, target, *options), images)
+
+    def _attribute(
+        self, variables: Any, images: jax.Array, target: Target, which: Array, references: Any
+    ) -> Explanation:
+        plain = methods.activation_times_gradient
+        scores, gradient, maps, channels = methods.attribute(
+            lambda x: self.all_scores(variables, x, target),
+            images,
+            dict.fromkeys((*LAYERS, *MEMBERSHIP_LAYERS), plain)
+            | {DEEP: lambda *parts: (plain(*parts), methods.grad_cam(*parts))},
+            jax.nn.one_hot(which.T, len(self.targets)),
+            references,
+        )
+        maps[DEEP], grad_cam = maps[DEEP]
+        strength = methods.pool(methods.strength(gradient), self.grid)
+        parts = jax.tree.map(lambda each: each.swapaxes(0, 1), (strength, maps, grad_cam, channels))
+        return Explanation(scores, *parts)
+
+    @functools.cached_property
+    def _no_references(self) -> dict[str, np.ndarray]:
+        images = jax.ShapeDtypeStruct((1, self._size, self._size, 3), jnp.float32)
+        find = functools.partial(
+            activations, self._model, wanted=set(MEMBERSHIP_LAYERS).__contains__
+        )
+        shapes = jax.eval_shape(find, self._variables, images)
+        return {layer: np.zeros(each.shape[1:], np.float32) for layer, each in shapes.items()}
+
+    def _in_batches(
+        self, function: Callable, arrays: Any, *others: Any, variables: Any = None
+    ) -> Any:
+        """Results of a function for equally large batches of arrays, concatenated."""
+        variables = self._variables if variables is None else variables
+        arrays, number, parts = jax.tree.map(np.asarray, arrays), len(arrays[0]), []
+        for start in range(0, number, self._batch_size):
+            rows = np.arange(start, start + self._batch_size)
+            take = functools.partial(np.take, indices=rows, axis=0, mode='clip')
+            batch = cpu_runtime.settle(jax.tree.map(take, arrays))
+            found = jax.device_get(function(variables, *batch, *others))
+            parts.append(jax.tree.map(operator.itemgetter(slice(number - start)), found))
+        return jax.tree.map(lambda *each: np.concatenate(each), *parts)

@@ -11,7 +11,8 @@ edge maps, by shuffled weights, and by instances of categories.
 Figures are a sheet per class and per cluster, an overview of the clusters and the curves.
 """
 
-import dataclasses
+import argparse
+import operator
 from typing import Any
 
 import jax
@@ -19,160 +20,100 @@ import numpy as np
 from tqdm import tqdm
 
 from analysis.clusters import stage as clusters_stage
-from analysis.clusters.schema import Clusters as ClustersResult
 from analysis.embeddings import stage as embeddings
-from analysis.embeddings.schema import Embeddings
-from analysis.saliency import pointing, tables
-from analysis.saliency.examples import METHODS, Options, add_arguments, judge
-from analysis.saliency.methods import attribute, pool, strength
+from analysis.predictions import stage as predictions
+from analysis.predictions.schema import Predictions
+from analysis.saliency import examples, membership_maps, pointing, tables
+from analysis.saliency.methods import pool
 from analysis.saliency.schema import MAPS, Channel, CommonFeatures, Saliency, SaliencyMaps
-from analysis.saliency.scores import Clusters, Scores, open_clusters
+from analysis.saliency.scores import LAYERS, Clusters, Scores, open_clusters
 from analysis.stage import artifacts
 from analysis.stage.contract import Stage
 from analysis.stage.layers import GRID
-from analysis.stage.run import Analysis
+from analysis.stage.run import Analysis, restrict
 from segmentation.data import input_pipeline
-from segmentation.models.unet import scale_images
-
-LAYERS = (
-    'encoder/block_3_expand_relu',
-    'encoder/block_6_expand_relu',
-    'encoder/block_13_expand_relu',
-    'encoder/block_16_project',
-    'decoder/up_2_relu',
-    'decoder/up_4_relu',
-)
 
 
-def _make_attribution(scores: Scores, input_range: str, grid: int) -> tuple[Any, Any]:
-    """Jitted functions for maps of a batch; only what is kept leaves the device."""
-
-    def reduced(found):
-        maps = {layer: pool(each, min(grid, each.shape[-1])) for layer, each in found.maps.items()}
-        return found.scores, pool(strength(found.gradient), grid), maps, found.channels
-
-    @jax.jit
-    def pixels(variables, images, label):
-        scaled = scale_images(images, input_range)
-        found = attribute(lambda x: scores.pixel_scores(variables, x, label), scaled, LAYERS)
-        logits = scores.logits(variables, scaled)  # the same program as before, so done once
-        counts = jax.nn.one_hot(logits.argmax(-1), logits.shape[-1]).mean((1, 2))
-        return counts, *reduced(found)[:3]
-
-    @jax.jit
-    def cluster(variables, images, target):
-        scaled = scale_images(images, input_range)
-        return reduced(
-            attribute(lambda x: scores.cluster_score(variables, x, target)[:, None], scaled, LAYERS)
-        )
-
-    return pixels, cluster
+def _shares(predicted: Predictions) -> np.ndarray:
+    """Share of the pixels that are predicted as each class, float32 `[N, C]`."""
+    maps = map(predicted.class_map, range(len(predicted.images)))
+    counts = [np.bincount(each.ravel(), minlength=predicted.num_classes) for each in maps]
+    return (np.array(counts) / predicted.size**2).astype(np.float32)
 
 
 def _quantise(maps: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray]:
-    """Whole numbers `[B, h, w]` and the largest absolute value of each map `[B]`."""
-    scale = np.abs(maps).max((1, 2))
-    share = maps / np.where(scale > 0, scale, 1)[:, None, None]
-    return np.round(share * np.iinfo(dtype).max).astype(dtype), scale
+    """Maps `[B, T, g, g]` of at most GRID cells a side, as shares of their largest absolute value.
+
+    Returns:
+      Whole numbers, and that value, float32 `[B, T]`.
+    """
+    cells = pool(maps, GRID) if maps.shape[-1] > GRID else maps
+    scale = np.abs(cells).max((2, 3))
+    shares = cells / np.where(scale > 0, scale, 1)[..., None, None]
+    return np.round(shares * np.iinfo(dtype).max).astype(dtype), scale
 
 
-def compute_maps(analysis: Analysis, clusters: Clusters | None) -> SaliencyMaps:
+def compute_maps(
+    analysis: Analysis, scores: Scores, clusters: Clusters | None, predicted: np.ndarray
+) -> SaliencyMaps:
     """Plain gradients and layer maps of every image.
 
-    Args:
-      analysis: whose images.
-      clusters: of `open_clusters`.
+    The scores are those of the analysis, the clusters of `open_clusters`. `predicted` is the share
+    of the pixels that are predicted as each class, float32 `[N, C]`.
     """
-    run, examples = analysis.run, analysis.examples
-    grid = min(GRID, run.config.data.image_size)
-    number, classes = len(examples), len(analysis.class_names)
-    targets = [*run.class_names[1:], 'loss', *(['cluster'] if clusters else [])]
-    pixels, cluster = _make_attribution(
-        Scores(run.model, clusters), run.config.data.input_range, grid
-    )
-    arrays = {
-        'score': np.full((number, len(targets)), np.nan, np.float32),
-        'gradient': np.zeros((number, len(targets), grid, grid), np.uint8),
-        'gradient_scale': np.zeros((number, len(targets)), np.float32),
-        'layer_scale': np.zeros((number, len(targets), len(LAYERS)), np.float32),
-        'predicted': np.zeros((number, classes), np.float32),
-    }
-    layer_maps: dict[str, np.ndarray] = {}
-    common: dict[str, np.ndarray] = {}
-    positive: dict[str, np.ndarray] = {}
-
-    def keep(
-        rows: np.ndarray, t: int, score: np.ndarray, gradient: np.ndarray,
-        maps: dict[str, np.ndarray],
-    ) -> None:  # fmt: skip
-        arrays['score'][rows, t] = score
-        arrays['gradient'][rows, t], arrays['gradient_scale'][rows, t] = _quantise(
-            gradient, np.uint8
-        )
-        for i, layer in enumerate(LAYERS):
-            values, arrays['layer_scale'][rows, t, i] = _quantise(maps[layer], np.int8)
-            if layer not in layer_maps:
-                shape = number, len(targets), *values.shape[1:]
-                layer_maps[layer] = np.zeros(shape, np.int8)
-            layer_maps[layer][rows, t] = values
-
-    batches = input_pipeline.evaluation_batches(examples, batch_size=run.config.eval_batch_size)
-    variables = jax.device_put(run.variables)
-    description = f'saliency, {analysis.split} at step {run.step}'
-    with tqdm(total=number, desc=description, unit='img') as bar:
-        for batch in batches:
-            rows = batch['index'][batch['index'] >= 0]
-            count = len(rows)
-            found = jax.device_get(pixels(variables, batch['image'], batch['label']))
-            predicted, score, gradient, maps = found
-            arrays['predicted'][rows] = predicted[:count]
-            for t in range(classes):
-                there = predicted[:count, t + 1] > 0 if t + 1 < classes else np.ones(count, bool)
-                keep(
-                    rows,
-                    t,
-                    np.where(there, score[:count, t], np.nan),
-                    gradient[t, :count],
-                    {layer: each[t, :count] for layer, each in maps.items()},
-                )
-            if clusters:
-                target = clusters.target(batch['index'])
-                score, gradient, maps, channels = jax.device_get(
-                    cluster(variables, batch['image'], target)
-                )
-                label = clusters.label[rows]
-                member = label >= 0
-                keep(
-                    rows[member],
-                    len(targets) - 1,
-                    score[:count, 0][member],
-                    gradient[0, :count][member],
-                    {layer: each[0, :count][member] for layer, each in maps.items()},
-                )
-                for layer, each in channels.items():
-                    shares = each[0, :count][member].astype(np.float64)
-                    shares /= np.abs(shares).sum(1, keepdims=True).clip(1e-30)
-                    for total, each in ((common, shares), (positive, shares > 0)):
-                        empty = np.zeros((len(clusters.centroids), shares.shape[1]))
-                        np.add.at(total.setdefault(layer, empty), label[member], each)
-            bar.update(count)
-    nobody = np.full(number, -1, np.int32)
+    number, targets = len(analysis), scores.targets
+    label = clusters.label if clusters else np.full(number, -1, np.int32)
+    explained = np.ones((number, len(targets)), bool)
+    explained[:, : predicted.shape[1] - 1] = predicted[:, 1:] > 0
     if clusters:
-        members = clusters.label[clusters.label >= 0]
-        sizes = np.bincount(members, minlength=len(clusters.centroids)).clip(1)[:, None]
-        common, positive = (
-            {layer: (total[layer] / sizes).astype(np.float32) for layer in LAYERS}
-            for total in (common, positive)
-        )
+        explained[:, -1] = label >= 0
+    which = np.where(explained, np.arange(len(targets)), -1)
+    # Images that are explained for the same targets follow each other, so that they share batches.
+    order = np.lexsort(explained.T)
+    batches = input_pipeline.evaluation_batches(
+        restrict(analysis, order).examples, batch_size=analysis.batch_size
+    )
+    parts = []
+    title = f'saliency, {analysis.split} at step {analysis.step}'
+    with tqdm(total=number, desc=title, unit='img') as bar:
+        for batch in batches:
+            rows = order[batch['index']]
+            found = scores.explain(
+                scores.scale(batch['image']), scores.target(rows, batch['label']), which[rows]
+            )
+            part = {
+                'scores': found.scores,
+                'gradient': _quantise(found.gradient, np.uint8),
+                'layers': {layer: _quantise(found.maps[layer], np.int8) for layer in LAYERS},
+                'channels': {layer: found.channels[layer][:, -1] for layer in LAYERS},
+            }
+            count = int((batch['index'] >= 0).sum())
+            parts.append(jax.tree.map(operator.itemgetter(slice(count)), part))
+            bar.update(count)
+    back = np.argsort(order)
+    kept = jax.tree.map(lambda *each: np.concatenate(each)[back], *parts)
+    common: dict[str, np.ndarray] = {}
+    agreement: dict[str, np.ndarray] = {}
+    for layer, channels in kept['channels'].items() if clusters else ():
+        shares = channels.astype(np.float64)
+        shares /= np.abs(shares).sum(1, keepdims=True).clip(1e-30)
+        members = [shares[label == k] for k in range(label.max() + 1)]
+        common[layer] = np.array([each.mean(0) for each in members], np.float32)
+        agreement[layer] = np.array([(each > 0).mean(0) for each in members], np.float32)
+    gradient, gradient_scale = kept['gradient']
     return SaliencyMaps(
-        targets=tuple(targets),
+        targets=targets,
         layers=LAYERS,
-        layer_maps=layer_maps,
-        cluster=clusters.label if clusters else nobody,
-        other=clusters.other if clusters else nobody,
+        score=np.where(explained, kept['scores'], np.float32(np.nan)),
+        gradient=gradient,
+        gradient_scale=gradient_scale,
+        layer_maps={layer: maps for layer, (maps, _) in kept['layers'].items()},
+        layer_scale=np.stack([scale for _, scale in kept['layers'].values()], -1),
+        predicted=predicted,
+        cluster=label,
+        other=clusters.other if clusters else label,
         common=common,
-        agreement=positive,
-        **arrays,
+        agreement=agreement,
     )
 
 
@@ -181,29 +122,17 @@ def common_features(found: SaliencyMaps, number: int = 5) -> tuple[CommonFeature
 
     Channels are ordered by mean share of the margin times the share of members that agree.
     """
-    result = []
-    for k in range(len(next(iter(found.common.values()), ()))):
-        layers = {}
-        for layer in found.layers:
-            mean, agreement = found.common[layer][k], found.agreement[layer][k]
-            best = np.argsort(-mean * agreement, kind='stable')[:number]
-            layers[layer] = tuple(
-                Channel(c, float(mean[c]), float(agreement[c])) for c in best.tolist()
-            )
-        result.append(CommonFeatures(k, int((found.cluster == k).sum()), layers))
-    return tuple(result)
 
+    def channels(layer: str, k: int) -> tuple[Channel, ...]:
+        mean, agreement = found.common[layer][k], found.agreement[layer][k]
+        best = np.argsort(-mean * agreement, kind='stable')[:number].tolist()
+        return tuple(Channel(c, float(mean[c]), float(agreement[c])) for c in best)
 
-def maps(analysis: Analysis, clusters: Clusters | None) -> SaliencyMaps:
-    """The maps of every image: read if they are up to date, else computed and written.
-
-    Raises:
-      ValueError: an artifact is damaged or of other images.
-    """
-    reads = (Embeddings.NAME, ClustersResult.NAME) if clusters else ()
-    if not artifacts.is_current(analysis, SaliencyMaps, reads, name=MAPS):
-        artifacts.save(analysis, compute_maps(analysis, clusters), reads, name=MAPS)
-    return artifacts.load(analysis, SaliencyMaps, MAPS)
+    sizes = np.bincount(found.cluster[found.cluster >= 0]).tolist()
+    return tuple(
+        CommonFeatures(k, size, {layer: channels(layer, k) for layer in found.common})
+        for k, size in enumerate(sizes)
+    )
 
 
 def compute(
@@ -214,34 +143,60 @@ def compute(
     samples: int = 12,
     categories: str = '',
 ) -> Saliency:
-    """Computes the maps of every image, and judges all methods on examples.
+    """Computes the maps of every image unless they are up to date, and judges all methods.
 
-    Args:
-      analysis: whose images.
-      images: sampled for classes.
-      exemplars: of each cluster.
-      steps: of integrated gradients.
-      samples: noisy copies of SmoothGrad.
-      categories: names with commas; maps are judged by their instances. Default: those of the
-        classes, and `pointing.CATEGORIES`.
+    `_add_arguments` describes the settings.
 
     Raises:
-      ValueError: a number below 1, or an unknown category.
+      ValueError: a number below 1, an unknown category, or an artifact is damaged.
     """
-    options = Options(images, exemplars, steps, samples)
-    for name, value in dataclasses.asdict(options).items():
-        if value < 1:
-            raise ValueError(f'--{name} must be at least 1.')
+    numbers = {'images': images, 'exemplars': exemplars, 'steps': steps, 'samples': samples}
+    if small := [name for name, value in numbers.items() if value < 1]:
+        raise ValueError(f'--{small[0]} must be at least 1.')
     groups = pointing.category_groups(analysis, categories)
+    predicted = artifacts.load(analysis, Predictions)
     clusters = open_clusters(analysis)
-    found = maps(analysis, clusters)
-    judged = judge(analysis, clusters, found.predicted, options)
+    scores = Scores(analysis, clusters, predicted)
+    reads = [stage.name for stage in (*STAGE.reads, *(STAGE.reads_if_there if clusters else ()))]
+    if not artifacts.is_current(analysis, SaliencyMaps, reads, name=MAPS):
+        made = compute_maps(analysis, scores, clusters, _shares(predicted))
+        artifacts.save(analysis, made, reads, name=MAPS)
+    found = artifacts.load(analysis, SaliencyMaps, MAPS)
+    result: dict[str, Any] = {}
+    rows, label = examples.sample_rows(found.predicted, images)
+    if len(rows):
+        maps, result['classes'] = examples.explain(scores, rows, label, 'class', steps, samples)
+        result['class_examples'] = {'rows': rows, 'label': label, 'maps': maps}
+        result['shuffled_weights'] = examples.shuffle_weights(analysis, scores, rows, label)
+    if clusters:
+        rows = clusters.exemplars(exemplars)
+        label = clusters.label[rows].astype(np.int64)
+        maps, result['clusters'] = examples.explain(scores, rows, label, 'cluster', steps, samples)
+        membership = membership_maps.compute(analysis, clusters, rows, scores)
+        result['cluster_examples'] = {'rows': rows, 'label': label, 'maps': maps}
+        result['cluster_examples']['membership'] = membership
     return Saliency(
-        methods=METHODS,
+        methods=examples.METHODS,
         energy=pointing.measure(analysis, found, groups),
         common_features=common_features(found),
-        **judged,
+        **result,
     )
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    for name, about in (
+        ('images', 'sampled for classes'),
+        ('exemplars', 'of each cluster'),
+        ('steps', 'of integrated gradients'),
+        ('samples', 'noisy copies of SmoothGrad'),
+    ):
+        default, about = STAGE.defaults()[name], f'{about}; default: %(default)s'
+        parser.add_argument(f'--{name}', type=int, default=default, help=about)
+    about = (
+        'categories whose instances the maps are compared with; default: those of the classes, '
+        f'{" and ".join(pointing.CATEGORIES)}'
+    )
+    parser.add_argument('--categories', default='', metavar='NAME,NAME,…', help=about)
 
 
 STAGE = Stage(
@@ -250,10 +205,9 @@ STAGE = Stage(
     compute,
     tables.to_markdown,
     tables.draw,
+    reads=(predictions.STAGE,),
     reads_if_there=(embeddings.STAGE, clusters_stage.STAGE),
-    add_arguments=add_arguments,
+    add_arguments=_add_arguments,
+    parts=(MAPS,),
 )
-
-
-def main(argv: list[str] | None = None) -> int:
-    return STAGE.main(argv)
+main = STAGE.main

@@ -26,7 +26,7 @@ def neighbours(
     distance = np.zeros((len(queries), k), np.float32)
     points = points.astype(np.float64)
     squares = np.square(points).sum(1)
-    for start in tqdm(range(0, len(queries), _BLOCK), desc='neighbours', unit='block', leave=False):
+    for start in tqdm(range(0, len(queries), _BLOCK), desc='neighbours', unit='block', delay=2):
         block = queries[start : start + _BLOCK].astype(np.float64)
         squared = squares - 2 * block @ points.T + np.square(block).sum(1, keepdims=True)
         squared = np.maximum(squared, 0)

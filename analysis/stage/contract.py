@@ -34,6 +34,8 @@ class Stage(Generic[R]):
     # Adds the settings to the command line.
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
     erase: Callable[[Analysis], None] | None = None  # removes what else it has written, for --force
+    # Names of artifacts that `compute` writes itself, and keeps if only settings change.
+    parts: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -71,8 +73,13 @@ class Stage(Generic[R]):
         for stage in (*self.reads, *optional):
             stage.prepare(analysis)
         reads = [stage.name for stage in (*self.reads, *self.reads_if_there)]
-        if not force and artifacts.is_current(analysis, self.result, reads, settings):
-            return None
+        parts = [artifacts.path_of(analysis, self.result, part) for part in self.parts]
+        if force:
+            for path in parts:
+                path.unlink(missing_ok=True)
+        elif artifacts.is_current(analysis, self.result, reads, settings):
+            if all(path.exists() for path in parts):
+                return None
         result = self.compute(analysis, **settings)
         artifacts.save(analysis, result, reads, settings)
         return result

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -16,6 +17,8 @@ from segmentation.data import coco
 from segmentation.data.examples import Examples, select_examples
 from segmentation.models.unet import SegmentationModel, build_model
 from segmentation.workdir import read_description
+
+_CPU_BATCH = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,16 @@ class Analysis(View):
     run: Run  # the checkpoint
     examples: Examples  # the images and their labels
     selection: dict[str, Any]  # how many images each rule left out, see `examples.select_examples`
+
+    @property
+    def batch_size(self) -> int:
+        """Images that the network runs on at once.
+
+        On CPU at most 4: what its layers give for more does not fit into the cache, and an image
+        takes a third longer.
+        """
+        largest = self.config.eval_batch_size
+        return min(_CPU_BATCH, largest) if jax.default_backend() == 'cpu' else largest
 
 
 def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:

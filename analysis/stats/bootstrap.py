@@ -1,5 +1,6 @@
 """Bootstrap resampling over images."""
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,10 +16,13 @@ def weight_blocks(num_images: int, num_resamples: int, seed: int = 0) -> Iterato
         yield rng.multinomial(num_images, uniform, size=size)
 
 
+@functools.lru_cache(maxsize=4)  # many scores of the same images
 def bootstrap_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.ndarray:
-    """How often each image is drawn in each bootstrap resample, int16 `[R, N]`."""
+    """How often each image is drawn in each bootstrap resample, int16 `[R, N]`, read-only."""
     blocks = weight_blocks(num_images, num_resamples, seed)
-    return np.concatenate([block.astype(np.int16) for block in blocks])
+    weights = np.concatenate([block.astype(np.int16) for block in blocks])
+    weights.flags.writeable = False
+    return weights
 
 
 def bootstrap_means(values: np.ndarray, num_resamples: int, seed: int = 0) -> np.ndarray:

@@ -31,9 +31,9 @@ def test_maps_add_up_to_what_the_average_image_lacks(analysis, clusters):
     run, number = analysis.run, len(analysis.examples)
     images = np.stack([analysis.examples[row]['image'] for row in range(number)])
     scaled = scale_images(images, run.config.data.input_range)
-    scores = saliency_scores.Scores(run.model, clusters)
-    target = clusters.target(np.arange(number))
-    layers = membership_maps.LAYERS
+    scores = saliency_scores.Scores(analysis, clusters)
+    target = scores.target(np.arange(number))
+    layers = saliency_scores.MEMBERSHIP_LAYERS
     responses = activations.activations(run.model, run.variables, scaled, set(layers).__contains__)
     offsets = {layer.split('/')[1]: each.mean(0) - each for layer, each in responses.items()}
 
@@ -45,7 +45,7 @@ def test_maps_add_up_to_what_the_average_image_lacks(analysis, clusters):
             return output
 
         with nn.intercept_methods(add):
-            return scores.cluster_score(run.variables, scaled, target).sum()
+            return scores.all_scores(run.variables, scaled, target)[:, -1].sum()
 
     changes = jax.jit(jax.grad(margins))(dict.fromkeys(offsets, np.zeros(number, np.float32)))
     expected = -sum(np.asarray(change) for change in changes.values())

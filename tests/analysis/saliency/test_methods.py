@@ -14,7 +14,14 @@ from segmentation.models.unet import SegmentationModel
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(2, 32, 32, 3)).astype(np.float32)
 WEIGHTS = RNG.normal(size=(32, 32, 3)).astype(np.float32)
-LAYERS = ('encoder/block_1_expand_relu', 'encoder/block_16_project', 'decoder/up_3_relu')
+PLAIN = methods.activation_times_gradient
+LAYERS = dict.fromkeys(
+    ('encoder/block_1_expand_relu', 'encoder/block_16_project', 'decoder/up_3_relu'), PLAIN
+)
+
+
+def gradient_of(score):
+    return jax.jit(functools.partial(methods.gradient, score))
 
 
 def linear(images):
@@ -51,14 +58,14 @@ def class_scores(network):
 @pytest.mark.parametrize(
     'method',
     [
-        methods.gradient,
-        lambda score, x: methods.smooth_gradient(score, x, 0, samples=3),
-        lambda score, x: methods.integrated_gradients(score, x, x - 1, steps=3),
+        lambda gradient, x: gradient(x),
+        lambda gradient, x: methods.smooth_gradient(gradient, x, 0, samples=3),
+        lambda gradient, x: methods.integrated_gradients(gradient, x, x - 1, steps=3),
     ],
 )
 def test_linear_function(method):
     """All of them give the weights, whatever the noise or the way (here of length 1)."""
-    np.testing.assert_allclose(jax.jit(method, static_argnums=0)(linear, IMAGES)[1], WEIGHTS, 1e-4)
+    np.testing.assert_allclose(method(gradient_of(linear), IMAGES)[1], WEIGHTS, 1e-4)
 
 
 def test_smooth_gradient_of_a_square():
@@ -68,7 +75,7 @@ def test_smooth_gradient_of_a_square():
         return jnp.square(images).sum((1, 2, 3))
 
     def error(samples, seed=0):
-        found = methods.smooth_gradient(square, IMAGES, seed, samples=samples)
+        found = methods.smooth_gradient(gradient_of(square), IMAGES, seed, samples=samples)
         return np.abs(found - 2 * IMAGES).mean()
 
     spread = IMAGES.max((1, 2, 3)) - IMAGES.min((1, 2, 3))
@@ -84,10 +91,11 @@ def test_integrated_gradients_are_complete(network):
     def score(images):
         return class_scores(network)(images)[:, 0]
 
-    @jax.jit
+    gradient, whole = gradient_of(score), jax.jit(score)
+
     def errors(images, baseline):
-        found = methods.integrated_gradients(score, images, baseline, steps=64)
-        return found, found.sum((1, 2, 3)), score(images) - score(baseline)
+        found = methods.integrated_gradients(gradient, images, baseline, steps=64)
+        return found, found.sum((1, 2, 3)), whole(images) - whole(baseline)
 
     found, total, change = errors(IMAGES, methods.blur(IMAGES, 4))
     assert (np.abs(change) > 0.01).all()
@@ -107,7 +115,7 @@ def test_midpoint_rule_converges():
         return (images**3).sum((1, 2, 3))
 
     def error(steps):
-        found = methods.integrated_gradients(cube, IMAGES, 0 * IMAGES, steps=steps)
+        found = methods.integrated_gradients(gradient_of(cube), IMAGES, 0 * IMAGES, steps=steps)
         return np.abs(found - IMAGES**3).mean()
 
     assert np.isclose(error(4) / error(8), 4, rtol=0.02)
@@ -177,19 +185,36 @@ def test_layer_maps_of_a_linear_network():
     def scores(images):
         return Linear().apply({}, images)
 
-    found = methods.attribute(scores, IMAGES, ('features',))
+    found = methods.attribute(scores, IMAGES, {'features': PLAIN})
     expected = np.where(np.arange(32)[:, None] < 16, 2 * IMAGES[..., 0], 0)
     np.testing.assert_allclose(found.maps['features'][0], expected, rtol=1e-6)
     np.testing.assert_allclose(found.channels['features'][0, :, 1], 0)
     np.testing.assert_allclose(found.channels['features'][0, :, 0], found.scores[:, 0], rtol=1e-5)
-    cam = methods.attribute(scores, IMAGES, ('features',), methods.grad_cam)
+    cam = methods.attribute(scores, IMAGES, {'features': methods.grad_cam})
     # Half of the places have gradient 1 in the first channel.
     np.testing.assert_allclose(cam.maps['features'][0], IMAGES[..., 0], rtol=1e-6)
 
 
+def test_weighted_sums_of_scores_and_references():
+    def scores(images):
+        halves = Linear().apply({}, images)
+        return jnp.concatenate([halves, 3 * halves], -1)
+
+    weights = np.zeros((3, 2, 2), np.float32)
+    weights[0, 0], weights[2, 1] = [1, 0], [1, 1]  # the second sum has no score
+    reference = np.ones((32, 32, 2), np.float32)
+    layers, references = {'features': PLAIN}, {'features': reference}
+    found = methods.attribute(scores, IMAGES, layers, weights, references)
+    each = np.where(np.arange(32)[:, None] < 16, 2 * IMAGES[..., 0] - 1, 0)
+    expected = np.zeros((3, 2, 32, 32), np.float32)
+    expected[0, 0], expected[2, 1] = each[0], 4 * each[1]
+    np.testing.assert_allclose(found.maps['features'], expected, rtol=1e-6)
+    np.testing.assert_allclose(found.gradient.sum((2, 3, 4)).ravel(), [1024, 0, 0, 0, 0, 4096])
+
+
 def test_unknown_layer(network):
     with pytest.raises(ValueError, match='no layer encoder/nothing'):
-        methods.attribute(class_scores(network), IMAGES, ('encoder/nothing',))
+        methods.attribute(class_scores(network), IMAGES, {'encoder/nothing': PLAIN})
 
 
 def test_class_evidence_is_log_odds():

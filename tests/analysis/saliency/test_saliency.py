@@ -136,12 +136,9 @@ def test_other_clusters_or_options_are_computed_again(workdir, tmp_path, monkeyp
     options = {'images': 4, 'exemplars': 2, 'steps': 2, 'samples': 2}
     before = saliency.STAGE.get(other, **options)
     maps = artifacts.load(other, SaliencyMaps, MAPS)
-    nothing = {
-        'classes': None, 'clusters': None, 'shuffled_weights': None, 'class_examples': {},
-        'cluster_examples': {},
-    }  # fmt: skip
     monkeypatch.setattr(saliency, 'compute_maps', lambda *_: maps)
-    monkeypatch.setattr(saliency, 'judge', lambda *_: nothing)
+    monkeypatch.setattr(saliency_examples, 'explain', lambda *_: (np.zeros(1), None))
+    monkeypatch.setattr(saliency_examples, 'shuffle_weights', lambda *_: None)
     assert saliency.STAGE.get(other, **options).clusters == before.clusters
     clusters = artifacts.load(other, Clusters)
     moved = dataclasses.replace(clusters, centroids=clusters.centroids * np.float32(0.9))
@@ -168,10 +165,23 @@ def test_refusals(workdir, analysis, tmp_path, capsys):
     assert saliency.main([*arguments, '--categories', 'hand bag']) == 1
     assert "did you mean 'handbag'" in capsys.readouterr().err
     other = shutil.copytree(workdir, tmp_path / 'run')
-    path = other / 'analysis' / analysis.folder.name / 'saliency_maps.npz'
+    path = other / 'analysis' / analysis.folder.name / 'saliency.npz'
     path.write_bytes(path.read_bytes()[:1000])
-    assert saliency.main(['--workdir', str(other), *OPTIONS, '--force']) == 1
+    assert saliency.main(['--workdir', str(other), *OPTIONS]) == 1
     assert 'is damaged' in capsys.readouterr().err
+
+
+def test_force_computes_maps_again_and_missing_maps_are_computed(workdir, result, tmp_path):
+    other = open_analysis(shutil.copytree(workdir, tmp_path / 'run'))
+    options = {'images': 4, 'exemplars': 2, 'steps': 2, 'samples': 2}
+    maps = other.folder / 'saliency_maps.npz'
+    maps.write_bytes(maps.read_bytes()[:1000])
+    saliency.STAGE.get(other, force=True, **options)
+    before = artifacts.load(other, SaliencyMaps, MAPS)
+    (other.folder / 'saliency_maps.json').unlink()
+    saliency.STAGE.get(other, **options)
+    after = artifacts.load(other, SaliencyMaps, MAPS)
+    np.testing.assert_array_equal(after.gradient, before.gradient)
 
 
 def test_sample_is_even_and_without_repetition():
