@@ -37,6 +37,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def overrides(fields: Mapping[str, Any]) -> list[str]:
+    """Arguments `--config.<field>=<value>`, as `config.load_config` takes them."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return [f'--config.{name}={value}' for name, value in values.items()]
+
+
 @dataclasses.dataclass(frozen=True)
 class Training:
     """One training of a plan."""
