@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 PEERS = pathlib.Path(__file__).resolve().parent / 'peers'
 PATIENCE = 900  # seconds until a worker that does not answer is given up
@@ -26,6 +26,17 @@ PAUSE = 0.5  # seconds between turns: thread pools spin and pipelines fill their
 
 class WorkerFailed(RuntimeError):
     """A worker ended or did not answer; the message has the last line that it wrote."""
+
+
+def start(command: list, environment: dict | None = None, **options) -> subprocess.Popen:
+    """Starts a command in a session of its own, so that `kill` ends its children with it."""
+    env = {**os.environ, 'JAX_PLATFORMS': 'cpu', **(environment or {})}
+    return subprocess.Popen([*map(str, command)], env=env, start_new_session=True, **options)
+
+
+def kill(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class Worker:
@@ -38,19 +49,19 @@ class Worker:
       rates: units of work per second of each timed turn.
     """
 
-    def __init__(self, name: str, command: list, spec: dict, unit: float, steps: int, rounds: int):
+    def __init__(
+        self, name: str, command: list, spec: dict, unit: float, steps: int, rounds: int = 10**9
+    ):
         self.name, self.unit, self.steps, self.rounds = name, unit, steps, rounds
         self.rates, self.results, self.peaks = [], [], []
         self._log = tempfile.TemporaryFile('w+')
-        # A session of its own, so that its children can be ended with it.
-        self.process = subprocess.Popen(
-            [*map(str, command), json.dumps(spec)],
+        self.process = start(
+            [*command, json.dumps(spec)],
+            {'OMP_NUM_THREADS': str(usable_cores())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'OMP_NUM_THREADS': str(usable_cores())},
-            start_new_session=True,
         )
         try:
             self.about = self._answer()
@@ -59,7 +70,7 @@ class Worker:
             raise
 
     def _answer(self) -> dict:
-        timer = threading.Timer(PATIENCE, self._kill)
+        timer = threading.Timer(PATIENCE, kill, [self.process])
         timer.start()
         try:
             line = self.process.stdout.readline()
@@ -72,11 +83,9 @@ class Worker:
         return json.loads(line)
 
     def request(self, **request) -> dict:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # The answer has the reason.
             self.process.stdin.write(json.dumps(request) + '\n')
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # The answer has the reason.
         return self._answer()
 
     def turn(self, skip: int) -> None:
@@ -85,12 +94,8 @@ class Worker:
         self.results.append(answer['result'])
         self.peaks.append(answer['peak_mb'])
 
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
     def close(self) -> None:
-        self._kill()
+        kill(self.process)
         self.process.wait()
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -159,24 +164,6 @@ def find_peer(
                     return WorkerFailed(f'not installed: {reason[:200]}')
             shutil.copy(requirements, installed)
     return [python, PEERS / f'{name}_worker.py']
-
-
-@contextlib.contextmanager
-def running(command: list, log, environment: dict | None = None) -> Iterator[subprocess.Popen]:
-    """Runs a command that is killed, with its children, at the end."""
-    process = subprocess.Popen(
-        [*map(str, command)],
-        stdout=log,
-        stderr=log,
-        env={**os.environ, 'JAX_PLATFORMS': 'cpu', **(environment or {})},
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def alternate(

@@ -39,12 +39,14 @@ from contenders import (
     alternate,
     describe_machine,
     find_peer,
-    running,
+    kill,
     say,
+    start,
     usable_cores,
 )
 
 from segmentation import scenes
+from segmentation.campaign import overrides
 from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -74,7 +76,7 @@ class Benchmark:
             'versions': {'python': platform.python_version()},
         }
 
-    def _start(self, name, peer, unit, steps, rounds=10**9, **spec) -> Worker:
+    def _start(self, name, peer, unit=1, steps=1, rounds=10**9, **spec) -> Worker:
         """Starts a worker of 'jax', 'tensorflow' or 'torch'."""
         given = getattr(self.arguments, f'{peer}_python', sys.executable)
         command = find_peer(peer, given, self.arguments.peers)
@@ -89,28 +91,37 @@ class Benchmark:
     def _contender(self, name, *args, **spec):
         return name, lambda: self._start(name, *args, **spec)
 
+    def _alternate(self, contenders, title, **options) -> tuple[dict[str, Worker], dict]:
+        """The finished workers, and what the report needs of all parts where contenders compete."""
+        workers, absent = alternate(contenders, self.arguments.rounds, title=title, **options)
+        measured = {name: worker.measured() for name, worker in workers.items()}
+        return workers, {'contenders': measured, 'absent': absent}
+
+    def _once(self, task, **spec) -> dict:
+        """Runs a task of ours that works once: its `images`, `seconds` and `peak_mb`."""
+        with contextlib.closing(self._start('ours', 'jax', task=task, **spec)) as worker:
+            return {key: worker.about[key] for key in ('images', 'seconds', 'peak_mb')}
+
     def network(self, task: str) -> dict:
         """Training or inference."""
-        size, rounds = self.arguments.batch_size, self.arguments.rounds
-        steps = self.arguments.steps * (4 if task == 'inference' else 1)
+        size, steps = self.arguments.batch_size, self.arguments.steps
+        steps *= 4 if task == 'inference' else 1
         contenders = [
-            self._contender(name, peer, size, steps, task=task, form=form)
-            for name, peer, form in (
-                ('ours', 'jax', 'project'),
-                ('TensorFlow', 'tensorflow', 'graph'),
-                ('PyTorch', 'torch', 'eager'),
-                ('PyTorch, compiled', 'torch', 'compile'),
+            self._contender(name, peer, size, *turns, task=task, form=form)
+            for name, peer, form, *turns in (
+                ('ours', 'jax', 'project', steps),
+                ('TensorFlow', 'tensorflow', 'graph', steps),
+                ('PyTorch', 'torch', 'eager', steps),
+                ('PyTorch, compiled', 'torch', 'compile', steps),
+                # Two short turns, because it is slow.
+                ('plain Flax', 'jax', 'plain', max(1, steps // 4), 2),
             )
         ]
-        # Two short turns, because it is slow.
-        plain = self._contender('plain Flax', 'jax', size, max(1, steps // 4), 2, task=task,
-                                form='plain')  # fmt: skip
-        workers, absent = alternate([*contenders, plain], rounds, title=task)
+        workers, result = self._alternate(contenders, task)
         counts = {name: worker.about['parameters'] for name, worker in workers.items()}
         if len(set(counts.values())) > 1:
             raise WorkerFailed(f'these networks are not the same: parameters {counts}')
-        measured = {name: worker.measured() for name, worker in workers.items()}
-        return {'contenders': measured, 'absent': absent}
+        return result
 
     training = functools.partialmethod(network, 'training')
     inference = functools.partialmethod(network, 'inference')
@@ -129,10 +140,7 @@ class Benchmark:
         }
         if 'preparation' not in self.result:
             say('preparing the images')
-            worker = self._start('ours', 'jax', 1, 1, task='prepare', **spec)
-            with contextlib.closing(worker):
-                prepared = worker.request(steps=1)
-            self.result['preparation'] = {**prepared['result'], 'peak_mb': prepared['peak_mb']}
+            self.result['preparation'] = self._once('prepare', **spec)
         return spec
 
     def pipeline(self) -> dict:
@@ -149,14 +157,8 @@ class Benchmark:
             )
         ]
         # Neither the first pass counts nor batches that are buffered when a turn begins.
-        workers, absent = alternate(
-            contenders, self.arguments.rounds, title='pipeline', warm_up=steps, skip=32
-        )
-        return {
-            'contenders': {name: worker.measured() for name, worker in workers.items()},
-            'absent': absent,
-            'preparation': self.result['preparation'],
-        }
+        _, result = self._alternate(contenders, 'pipeline', warm_up=steps, skip=32)
+        return {**result, 'preparation': self.result['preparation']}
 
     def _train(self, name, is_done, environment=None, **fields) -> tuple[float, pathlib.Path]:
         """Runs scripts/train.py until `is_done(process, metrics file)`.
@@ -180,39 +182,41 @@ class Benchmark:
             'train.num_pictures': 0,
             **fields,
         }
-        command = [sys.executable, ROOT / 'scripts/train.py', f'--workdir={workdir}']
-        command += [f'--config={ROOT / "configs/person_car.py"}']
-        command += [f'--config.{field}={value}' for field, value in fields.items()]
-        metrics, start = workdir / 'metrics.jsonl', time.perf_counter()
-        with (
-            open(self.scratch / f'{name}.log', 'w+') as log,
-            running(command, log, environment) as process,
-        ):
-            while not is_done(process, metrics):
-                if process.poll() or time.perf_counter() - start > PATIENCE:
-                    log.seek(0)
-                    raise WorkerFailed(f'training ended with {process.poll()}: {log.read()[-500:]}')
-                time.sleep(0.01)
-            return time.perf_counter() - start, metrics
+        command = [
+            sys.executable, ROOT / 'scripts/train.py', f'--workdir={workdir}',
+            f'--config={ROOT / "configs/person_car.py"}', *overrides(fields),
+        ]  # fmt: skip
+        metrics, began = workdir / 'metrics.jsonl', time.perf_counter()
+        with open(self.scratch / f'{name}.log', 'w+') as log:
+            process = start(command, environment, stdout=log, stderr=log)
+            try:
+                while not is_done(process, metrics):
+                    if process.poll() or time.perf_counter() - began > PATIENCE:
+                        log.seek(0)
+                        raise WorkerFailed(
+                            f'training ended with {process.poll()}: {log.read()[-500:]}'
+                        )
+                    time.sleep(0.01)
+            finally:
+                kill(process)
+                process.wait()
+        return time.perf_counter() - began, metrics
 
     def waiting(self) -> dict:
         every, windows = 10, 6
         say(f'waiting: training {every * windows} steps')
+        steps = {'train.num_steps': every * windows, 'train.log_every': every}
         _, metrics = self._train(
             'waiting',
             lambda process, metrics: process.poll() == 0,
-            **{
-                'train.num_steps': every * windows,
-                'train.log_every': every,
-                'train.recalibrate_batches': 1,
-            },
-        )
+            **steps, **{'train.recalibrate_batches': 1},
+        )  # fmt: skip
         lines = map(json.loads, metrics.read_text().splitlines())
-        lines = [line for line in lines if 'train/waiting_for_data' in line]
         # The first window includes compilation and starts with an empty buffer.
+        _, *lines = (line for line in lines if 'train/waiting_for_data' in line)
         return {
-            'share': [line['train/waiting_for_data'] for line in lines[1:]],
-            'images_per_second': [line['train/images_per_second'] for line in lines[1:]],
+            'share': [line['train/waiting_for_data'] for line in lines],
+            'images_per_second': [line['train/images_per_second'] for line in lines],
             'steps': every,
         }
 
@@ -238,14 +242,12 @@ class Benchmark:
             for peer in ('jax', 'tensorflow', 'torch')
         ]
         contenders.append(self._contender('ours', 'jax', 1, 3, task='layers', form='project'))
-        workers, absent = alternate(
-            contenders, self.arguments.rounds, title='layers', unit='GFLOP/s or passes/s'
-        )
-        layers = workers['ours'].about['layers']
-        for layer in layers:
-            layer['seconds'] = [result[layer['shapes']] for result in workers['ours'].results]
-        gemm = {name: w.rates for name, w in workers.items() if name != 'ours'}
-        return {'gemm': gemm, 'absent': absent, 'layers': layers}
+        workers, result = self._alternate(contenders, 'layers', unit='GFLOP/s or passes/s')
+        ours = workers.pop('ours')
+        for layer in ours.about['layers']:
+            layer['seconds'] = [times[layer['shapes']] for times in ours.results]
+        gemm = {name: worker.rates for name, worker in workers.items()}
+        return {'gemm': gemm, 'absent': result['absent'], 'layers': ours.about['layers']}
 
     def scale(self) -> dict:
         """Measures preparation, evaluation and an epoch of training, each in its own process."""
@@ -268,13 +270,10 @@ class Benchmark:
             row = {'images': count}
             for task in ('prepare', 'evaluation', 'epoch'):
                 say(f'scale: {count} images, {task}')
-                worker = self._start('ours', 'jax', 1, 1, task=task, **spec)
-                with contextlib.closing(worker):
-                    answer = worker.request(steps=1)
-                done = answer['result']
+                done = self._once(task, **spec)
                 row[task] = {
                     'ms_per_image': 1000 * done['seconds'] / done['images'],
-                    'peak_mb': max(answer['peak_mb'], worker.about['peak_mb']),
+                    'peak_mb': done['peak_mb'],
                 }
             rows.append(row)
             shutil.rmtree(folder)
