@@ -1,6 +1,5 @@
 """Campaigns: many trainings in one process, which can be stopped and continued."""
 
-import argparse
 import contextlib
 import dataclasses
 import hashlib
@@ -25,16 +24,6 @@ from segmentation import launch, train
 from segmentation.data import coco, selection
 from segmentation.data.examples import select_examples
 from segmentation.files import replacing, write_json
-
-
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options of every campaign: --workdir and --json."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='holds everything')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    return parser
 
 
 def overrides(fields: Mapping[str, Any]) -> list[str]:

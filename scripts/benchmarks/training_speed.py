@@ -45,7 +45,7 @@ from contenders import (
     usable_cores,
 )
 
-from segmentation import scenes
+from segmentation import launch, scenes
 from segmentation.campaign import overrides
 from segmentation.files import write_json
 
@@ -309,32 +309,27 @@ def positive(text: str) -> int:
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add, default = parser.add_argument, 'default: %(default)s'
-    add(
-        '--parts', default=','.join(PARTS[:-1]), metavar='PART,PART,…', help=f'see above; {default}'
-    )
-    add('--rounds', type=positive, default=5, help=default)
-    add('--steps', type=positive, default=4, help=f'training steps per turn; {default}')
-    add('--batch_size', type=positive, default=16, help=default)
+    parser = launch.make_parser(__doc__, workdir='')
+    add = parser.add_argument
+    add('--parts', default=','.join(PARTS[:-1]), metavar='PART,PART,…', help='parts (see above)')
+    add('--rounds', type=positive, default=5, help='number of turns of each contender')
+    add('--steps', type=positive, default=4, help='training steps per turn')
+    add('--batch_size', type=positive, default=16, help='images per step')
     add(
         '--coco', type=pathlib.Path, metavar='FOLDER',
         help="images in COCO's layout; default: scenes drawn into data/benchmark-scenes",
     )  # fmt: skip
-    add('--split', default='train', help=f'split of these images; {default}')
+    add('--split', default='train', help='split of these images')
     add(
         '--scales', type=positive, nargs='+', default=SCALES, metavar='N',
         help='numbers of images of part scale; default: 1000 5000 20000 40000',
     )  # fmt: skip
     add(
         '--peers', type=pathlib.Path, default=ROOT / '.venv-peers', metavar='DIR',
-        help=f"folder for the environments of the peers; {default}",
+        help='folder for the environments of the peers',
     )  # fmt: skip
     for name in ('tensorflow', 'torch'):
         add(f'--{name}_python', metavar='PATH', help=f'interpreter with {name} installed')
-    add('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     arguments = parser.parse_args(argv)
     arguments.parts = arguments.parts.split(',')
     if unknown := set(arguments.parts) - set(PARTS):

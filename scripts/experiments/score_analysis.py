@@ -136,19 +136,12 @@ def score_seed(
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = campaign.make_parser(__doc__)
-    parser.add_argument(
-        '--seeds',
-        type=int,
-        default=3,
-        help=f'number of held-out scene seeds, of {", ".join(map(str, scenes.HELD_OUT_SEEDS))}; '
-        'default: %(default)s',
-    )
-    parser.add_argument(
-        '--scene_seeds', nargs='+', type=int, metavar='SEED', help='these scene seeds instead'
-    )
-    parser.add_argument('--short', action='store_true', help='the short form')
-    parser.add_argument('--force', action='store_true', help='score again what was scored before')
+    parser = launch.make_parser(__doc__)
+    add, held_out = parser.add_argument, ', '.join(map(str, scenes.HELD_OUT_SEEDS))
+    add('--seeds', type=int, default=3, help=f'number of seeds, taken from {held_out}')
+    add('--scene_seeds', nargs='+', type=int, metavar='SEED', help='these scene seeds instead')
+    add('--short', action='store_true', help='run the short form (see above)')
+    add('--force', action='store_true', help='score again what was scored before')
     arguments, overrides = parser.parse_known_args(argv)
     if fixed := {text.partition('=')[0].removeprefix('--config.') for text in overrides} & FIXED:
         parser.error(f'{", ".join(sorted(fixed))} cannot be overridden: this command sets it')
@@ -167,8 +160,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
     fields = SHORT_FIELDS if arguments.short else {}
-    short = [f'--config.{name}={value}' for name, value in fields.items()]
-    config = load_config(str(ROOT / CONFIG), short + overrides)
+    config = load_config(str(ROOT / CONFIG), campaign.overrides(fields) + overrides)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     per_seed = [
         score_seed(config, arguments.workdir, seed, number, arguments)

@@ -334,10 +334,9 @@ def to_markdown(result: dict) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument('--count', type=int, default=10_000, help='default: %(default)s')
-    parser.add_argument(
-        '--timeout', type=float, default=20, help='seconds per file; default: %(default)s'
-    )
+    add = parser.add_argument
+    add('--count', type=int, default=10_000, help='number of files to generate and read')
+    add('--timeout', type=float, default=20, help='seconds that the reading of a file may take')
     arguments = parser.parse_args(argv)
     if arguments.count < 1:
         parser.error('--count must be at least 1')

@@ -16,7 +16,7 @@ import jax
 import psutil
 
 from analysis.stage.command import run_command
-from segmentation import campaign, checkpoint
+from segmentation import campaign, checkpoint, launch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Entries of JSON files that hold a time or an amount of memory.
@@ -31,10 +31,8 @@ _VARYING = re.compile(
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """A parser with --workdir, --json and --seed."""
-    parser = campaign.make_parser(description)
-    parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the random choices; default: %(default)s'
-    )
+    parser = launch.make_parser(description)
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random choices')
     return parser
 
 

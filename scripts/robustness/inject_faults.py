@@ -349,12 +349,8 @@ def to_markdown(table: dict[str, dict[str, int]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument(
-        '--count',
-        type=int,
-        default=200,
-        help='number of flipped bits per file, and of damaged images; default: %(default)s',
-    )
+    add = parser.add_argument
+    add('--count', type=int, default=200, help='flipped bits per file, and damaged images')
 
     def work(arguments: argparse.Namespace) -> dict[str, dict[str, int]]:
         with tempfile.TemporaryDirectory(dir=arguments.workdir, prefix='faults-') as folder:

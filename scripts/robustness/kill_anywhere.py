@@ -223,13 +223,9 @@ def campaign(workdir: pathlib.Path, kills: int, trials: int, seed: int) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument(
-        '--kills', type=int, default=50, help='number of kills in the chain; default: %(default)s'
-    )
-    parser.add_argument(
-        '--trials_of_sweep', type=int, default=200, metavar='TRIALS',
-        help='number of trials in the sweep, 0 for no sweep; default: %(default)s',
-    )  # fmt: skip
+    add = parser.add_argument
+    add('--kills', type=int, default=50, help='number of kills in the chain')
+    add('--trials_of_sweep', type=int, default=200, help='number of trials; 0 for no sweep')
 
     def work(arguments: argparse.Namespace) -> dict:
         return campaign(

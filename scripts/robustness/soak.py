@@ -344,9 +344,9 @@ def campaign(arguments: argparse.Namespace) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    add, default = parser.add_argument, 'default: %(default)s'
-    add('--minutes', type=float, default=60, help=f'duration of the soak; {default}')
-    add('--resumes', type=int, default=20, help=f'number of stops and resumes; {default}')
+    add = parser.add_argument
+    add('--minutes', type=float, default=60, help='duration of the soak')
+    add('--resumes', type=int, default=20, help='number of stops and resumes')
     add('--force', action='store_true', help='run finished parts again')
     # Ends `started`, and with it the training, when this process is terminated.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
