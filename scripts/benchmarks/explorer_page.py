@@ -153,7 +153,7 @@ def memory_mb(browser: playwright.Browser) -> dict[str, float | None]:
 def count_bytes(index: pathlib.Path, samples: int) -> dict[str, float]:
     """Bytes of a report's parts, per sample and per large image."""
     sizes, details = collections.Counter(), set()
-    for path in (index.parent / 'data').rglob('*.*'):
+    for path in filter(pathlib.Path.is_file, (index.parent / 'data').rglob('*')):
         folder = path.parent.name
         part = 'data' if path.suffix == '.js' else 'sheets' if folder == 'sheets' else 'details'
         sizes[part] += path.stat().st_size

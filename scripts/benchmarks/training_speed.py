@@ -19,8 +19,10 @@ far; --parts runs the rest later.
 """
 
 import argparse
+import collections
 import contextlib
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -283,20 +285,18 @@ class Benchmark:
 def repeat_scenes(drawn: pathlib.Path, folder: pathlib.Path, count: int) -> None:
     """Makes a COCO folder of `count` images, hard links to drawn ones, under new ids."""
     document = json.loads((drawn / 'annotations/instances_train.json').read_text())
-    of_image = {image['id']: [] for image in document['images']}
+    of_image = collections.defaultdict(list)
     for annotation in document['annotations']:
         of_image[annotation['image_id']].append(annotation)
     images, annotations = [], []
     (folder / 'train').mkdir(parents=True)
     (folder / 'annotations').mkdir()
-    for number in range(count):
-        image = document['images'][number % len(document['images'])]
-        name = f'{number + 1:012d}.jpg'
+    for number, image in enumerate(itertools.islice(itertools.cycle(document['images']), count), 1):
+        name = f'{number:012d}.jpg'
         os.link(drawn / 'train' / image['file_name'], folder / 'train' / name)
-        images.append({**image, 'id': number + 1, 'file_name': name})
+        images.append({**image, 'id': number, 'file_name': name})
         for annotation in of_image[image['id']]:
-            new = {'id': len(annotations) + 1, 'image_id': number + 1}
-            annotations.append({**annotation, **new})
+            annotations.append({**annotation, 'id': len(annotations) + 1, 'image_id': number})
     document |= {'images': images, 'annotations': annotations}
     (folder / 'annotations/instances_train.json').write_text(json.dumps(document))
 

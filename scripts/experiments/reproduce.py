@@ -18,14 +18,11 @@ Does training without suspicious images help more than training without random o
 
 Each training has its own directory <workdir>/<experiment>/seed<k>[-fold<j>][-<fraction>]. The same
 command continues: it skips finished trainings and resumes an interrupted one. After SIGTERM or
-Ctrl-C the state is saved and the exit status is 75. The report is written when all folds of a seed
-are finished, and updated later: report.md, report.json, report.png, and images.json with the image
-ids used and their folds.
+Ctrl-C the state is saved and the exit status is 75. When all folds of a seed are finished, the
+command writes or updates report.md, report.json, report.png, and images.json (ids and folds).
 
---config.<field>=<value> applies to all experiments. Images that only some experiments can use (for
-example because trucks are not annotated there) are left out of all. With folds, training and
-validation splits are pooled, and each image is scored by the model that was not trained on it.
---exclude leaves images out of training only: images that choose the checkpoint or are scored stay.
+--config.<field>=<value> applies to all experiments. Images that only some experiments can use are
+left out of all. README.md describes folds, variants and --exclude.
 """
 
 import argparse

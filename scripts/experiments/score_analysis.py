@@ -7,18 +7,14 @@
 For each scene seed, the command draws scenes with planted truth (segmentation/scenes), trains a
 network on them (configs/planted.py; --config.<field>=<value> changes fields), runs the stages of
 the analysis on its best checkpoint and the validation scenes, and compares their results with the
-planted truth, which neither training nor analysis reads.
+planted truth, which neither training nor analysis reads. Seed 0 is the one on which the analysis was
+developed. analysis/planted_benchmark/README.md describes metrics, settings and results.
 
-By default it uses the first held-out scene seeds (--seeds). --scene_seeds names others, such as 0,
-on which the analysis was developed. analysis/planted_benchmark/README.md describes the metrics, the
-settings for a network that has learnt enough, and the results.
+--short takes minutes: a few small scenes of seed 0 and a narrow network. It notices that something
+broke, but does not measure quality. It skips heat-maps and coverage, has lower targets, and ends
+with status 1 if one is missed.
 
---short takes minutes: a few small scenes of the development seed and a narrow network. It notices
-that something broke, but does not measure quality. It skips heat-maps and coverage, has lower
-targets, and ends with status 1 if one is missed.
-
-Started again, the command continues; --force scores again. Writes report.md, report.json and
-report.png into the workdir.
+Started again, the command continues. Writes report.md, report.json and report.png into WORKDIR.
 """
 
 import argparse

@@ -2,18 +2,18 @@
 
     python scripts/robustness/fuzz_annotations.py --workdir runs/fuzz --count 10000 --json fuzz.json
 
-hypothesis generates small COCO files and changes them in one of the ways of the printed table. A
-process of its own, which may crash, reads each file within `--timeout` seconds. Fine are:
+hypothesis generates small COCO files and damages them; the printed table lists the ways. A separate
+process, which may crash, reads each file within --timeout seconds. Three outcomes are fine:
 
-    unchanged   everything was read
-    skipped     something was left out or repaired, and counted with the reason
-    refused     one error that names the file
+    unchanged   every entry was read
+    skipped     entries were left out or repaired, and counted with the reason
+    refused     one error names the file
 
 Masks are compared with masks drawn without pycocotools: run lengths exactly, polygons at 400 pixels
 away from their outline; a box computed from a mask must be its box. Everything else is wrong: a
-crash, a time-out, another error, a wrong mask, an entry that is neither read nor counted. Then the
-campaign ends, the smallest such file is WORKDIR/wrong.json, and the exit status is 1. The same
-command tries the wrong files of earlier campaigns first.
+crash, a time-out, another error, a wrong mask, an entry that is neither read nor counted. The first
+wrong outcome ends the campaign with exit status 1, and the smallest such file is in
+WORKDIR/wrong.json. Started again, the command tries the wrong files of earlier campaigns first.
 """
 
 import argparse
@@ -250,16 +250,18 @@ class Reader:
     """A process that reads files; a new one after a crash or a time-out."""
 
     def __init__(self, timeout: float, read: Callable[[bytes], str] = read_file):
-        self._timeout, self._read, self._process = timeout, read, None
+        self._timeout, self._read = timeout, read
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context('spawn')
+        self._connection, end = context.Pipe()
+        self._process = context.Process(target=serve, args=(end, self._read), daemon=True)
+        self._process.start()
+        end.close()
+        self._connection.recv_bytes()  # Starting takes seconds, which do not count.
 
     def read(self, data: bytes) -> str:
-        if self._process is None:
-            context = multiprocessing.get_context('spawn')
-            self._connection, end = context.Pipe()
-            self._process = context.Process(target=serve, args=(end, self._read), daemon=True)
-            self._process.start()
-            end.close()
-            self._connection.recv_bytes()  # Starting takes seconds, which do not count.
         self._connection.send_bytes(data)
         try:
             if self._connection.poll(self._timeout):
@@ -269,14 +271,13 @@ class Reader:
             self._process.join()
             outcome = f'CRASHED: status {self._process.exitcode}'
         self.close()
+        self._start()
         return outcome
 
     def close(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.join()
-            self._connection.close()
-            self._process = None
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
 
 
 def fuzz(arguments: argparse.Namespace) -> dict:
@@ -314,9 +315,13 @@ def fuzz(arguments: argparse.Namespace) -> dict:
     finally:
         reader.close()
         progress.close()
-    table = {kind: dict(outcomes) for kind, outcomes in table.items()}
-    number = sum(n for outcomes in table.values() for n in outcomes.values())
-    return {'files': number, 'slowest_seconds': slowest, 'table': table, 'wrong': wrong}
+    number = sum(map(collections.Counter.total, table.values()))
+    return {
+        'files': number,
+        'slowest_seconds': slowest,
+        'table': {kind: dict(outcomes) for kind, outcomes in table.items()},
+        'wrong': wrong,
+    }
 
 
 def to_markdown(result: dict) -> str:

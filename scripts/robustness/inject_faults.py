@@ -23,6 +23,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import multiprocessing
 import os
 import pathlib
 import random
@@ -139,38 +140,32 @@ def run_and_kill(work: Callable[[], Any], below: pathlib.Path, number: int) -> i
     Returns:
       Number of changes it began: `number`, or fewer if it finished.
     """
-    sys.stdout.flush()
-    reading, writing = os.pipe()
-    process = os.fork()
-    if process == 0:
-        seen = 0
+    context = multiprocessing.get_context('fork')
+    seen = context.RawValue('i', 0)
 
-        def watch(event: str, arguments: tuple) -> None:
-            nonlocal seen
-            if event not in _EVENTS or not str(arguments[0]).startswith(str(below)):
-                return
-            if event == 'open' and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
-                return
-            seen += 1
-            os.write(writing, b'.')
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def watch(event: str, arguments: tuple) -> None:
+        if event not in _EVENTS or not str(arguments[0]).startswith(str(below)):
+            return
+        if event == 'open' and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
+            return
+        seen.value += 1
+        if seen.value == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        try:
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(quiet, 1)
-            os.dup2(quiet, 2)
-            sys.addaudithook(watch)
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    os.close(writing)
-    with open(reading, 'rb') as pipe:
-        changes = len(pipe.read())
-    if os.waitpid(process, 0)[1] not in (0, signal.SIGKILL):
+    def watched() -> None:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        sys.addaudithook(watch)
+        work()
+        os._exit(0)  # without waiting for threads
+
+    process = context.Process(target=watched)
+    process.start()
+    process.join()
+    if process.exitcode not in (0, -signal.SIGKILL):
         raise RuntimeError('The process failed before it was killed.')
-    return changes
+    return seen.value
 
 
 def kills(folder: pathlib.Path) -> Iterator[tuple[str, Callable[[], str]]]:

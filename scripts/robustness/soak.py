@@ -143,19 +143,22 @@ def read_samples(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def windows(
-    minutes: np.ndarray, values: np.ndarray, level: Callable = np.median
+    minutes: np.ndarray, values: np.ndarray, level: str = 'median'
 ) -> tuple[np.ndarray, np.ndarray]:
     """Middle of each window after warm-up, in minutes, and its level, `[W]` each.
+
+    The level is a statistic of `scipy.stats.binned_statistic`.
 
     Raises:
       ValueError: a window has no sample.
     """
-    number = (NUM_WINDOWS * minutes / np.nextafter(minutes[-1], np.inf)).astype(int)
-    members = [number == window for window in range(WARM_UP, NUM_WINDOWS)]
-    if not all(map(np.any, members)):
+    middles, levels = (
+        scipy.stats.binned_statistic(minutes, of, function, NUM_WINDOWS, (0, minutes[-1]))[0]
+        for of, function in ((minutes, 'median'), (values, level))
+    )
+    if np.isnan(levels[WARM_UP:]).any():
         raise ValueError('Too few samples: soak for longer (--minutes).')
-    middles = np.array([np.median(minutes[member]) for member in members])
-    return middles, np.array([level(values[member]) for member in members])
+    return middles[WARM_UP:], levels[WARM_UP:]
 
 
 def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
@@ -185,7 +188,7 @@ def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
 
 def count_trend(minutes: np.ndarray, values: np.ndarray) -> dict:
     """Whether there are more of something in the second half after warm-up; see `trend`."""
-    floors = windows(minutes, values, np.min)[1]
+    floors = windows(minutes, values, 'min')[1]
     first, last = (float(np.median(half)) for half in np.split(floors, 2))
     return {'first': first, 'last': last, 'verdict': 'flat' if last <= first else 'grows'}
 
@@ -257,7 +260,7 @@ def draw(samples: dict[str, np.ndarray], path: pathlib.Path) -> None:
             color = f'C{number}'
             axis.plot(minutes, samples[name], color=color, linewidth=0.8, alpha=0.6)
             middles, levels = windows(
-                minutes, samples[name], np.min if names is COUNTS else np.median
+                minutes, samples[name], 'min' if names is COUNTS else 'median'
             )
             axis.plot(middles, levels, 'o-', color=color, markersize=4, label=title)
         axis.axvspan(0, minutes[-1] * WARM_UP / NUM_WINDOWS, color='0.92')
