@@ -7,8 +7,8 @@
 For each scene seed, the command draws scenes with planted truth (segmentation/scenes), trains a
 network on them (configs/planted.py; --config.<field>=<value> changes fields), runs the stages of
 the analysis on its best checkpoint and the validation scenes, and compares their results with the
-planted truth, which neither training nor analysis reads. Seed 0 is the one on which the analysis was
-developed. analysis/planted_benchmark/README.md describes metrics, settings and results.
+planted truth, which neither training nor analysis reads. The analysis was developed on seed 0.
+analysis/planted_benchmark/README.md describes metrics, settings and results.
 
 --short takes minutes: a few small scenes of seed 0 and a narrow network. It notices that something
 broke, but does not measure quality. It skips heat-maps and coverage, has lower targets, and ends
