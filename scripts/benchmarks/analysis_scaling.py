@@ -74,13 +74,7 @@ def write_subset(drawn: pathlib.Path, folder: pathlib.Path, number: int) -> None
 def measure(command: list[str], log: pathlib.Path, environment: dict[str, str]) -> dict[str, float]:
     """Runs a command; returns its `wall_seconds`, `cpu_seconds` and `peak_mb`.
 
-    Args:
-      command: program and arguments.
-      log: file for its output.
-      environment: added to that of this process.
-
-    Raises:
-      ValueError: it failed.
+    Its output goes to `log`. Raises ValueError with the end of the log if it failed.
     """
     start = time.perf_counter()
     with log.open('w') as file:
@@ -100,8 +94,7 @@ def measure(command: list[str], log: pathlib.Path, environment: dict[str, str]) 
 def measure_size(workdir: pathlib.Path, number: int) -> dict[str, dict[str, float]]:
     """Trains on a number of images and measures the stages that were not measured before.
 
-    Returns:
-      Stage → result of `measure`.
+    Returns stage → result of `measure`.
     """
     folder = workdir / str(number)
     run, kept = folder / 'run', folder / 'measured.json'

@@ -140,12 +140,9 @@ def say(text: str) -> None:
 def find_peer(
     name: str, python: str | None, folder: pathlib.Path
 ) -> list[str | pathlib.Path] | WorkerFailed:
-    """Command of a peer's worker, or why it cannot be installed.
+    """Command of the worker of 'jax', 'tensorflow' or 'torch', or why it cannot be installed.
 
-    Args:
-      name: 'jax', 'tensorflow' or 'torch'.
-      python: interpreter that has the peer; by default an environment is made, once.
-      folder: for such environments.
+    Without an interpreter (`python`) that has the peer, one is installed below `folder`, once.
     """
     requirements, environment = PEERS / f'requirements-{name}.txt', folder / name
     installed = environment / 'requirements.installed'
@@ -180,10 +177,8 @@ def alternate(
     Args:
       contenders: name and function that starts its worker. All but 'ours' may be absent.
       rounds: number of rounds; a worker takes part in the first `worker.rounds` of them.
-      title: for progress.
-      unit: of `Worker.rates`, for progress.
-      warm_up: untimed steps of each before the first round.
-      skip: untimed steps at the start of each turn.
+      title, unit: for progress; the unit is that of `Worker.rates`.
+      warm_up, skip: untimed steps, before the first round and at the start of each turn.
 
     Returns:
       The finished workers, and name → reason of the absent ones.

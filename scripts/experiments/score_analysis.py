@@ -87,14 +87,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, seed: int) -> pathlib.Pat
 def score_seed(
     config: ConfigDict, workdir: pathlib.Path, seed: int, number: int, arguments: argparse.Namespace
 ) -> SeedScores:
-    """Trains on the scenes of a seed, runs the analysis and scores it.
-
-    Args:
-      config: of the training, without its data and seed; its seed is `number`.
-      workdir: of this command.
-      seed: of the scenes.
-      number: of this seed among all.
-      arguments: of the command.
+    """Trains on the scenes of the `number`-th seed, runs the analysis and scores it.
 
     Raises:
       ValueError: a stage failed, or an artifact does not fit.

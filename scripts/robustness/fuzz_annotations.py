@@ -30,7 +30,7 @@ from multiprocessing.connection import Connection
 
 import hypothesis
 import numpy as np
-from harness import make_parser, run_campaign
+from harness import damage_bytes, make_parser, run_campaign
 from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase
 from matplotlib.path import Path
@@ -128,16 +128,6 @@ def add_enormous_annotation(document, draw):
     document['annotations'].append({**entry, 'segmentation': draw(st.sampled_from(forms))})
 
 
-def change_bytes(data, draw):
-    """Overwrites, removes, inserts or repeats bytes, or cuts the file short."""
-    for _ in range(draw(st.integers(1, 8))):
-        place = draw(st.integers(0, len(data)))
-        syntax = st.sampled_from([bytes([c]) for c in b'0123456789.-+eE"[]{},:\\ \x00\xff'])
-        new = draw(st.binary(max_size=4) | syntax | st.just(data[place : place + 100]))
-        data = data[:place] + new + data[place + draw(st.sampled_from((0, 1, 4, 30, 10**6))) :]
-    return data
-
-
 @st.composite
 def files(draw):
     """(what was done, content of the file)."""
@@ -149,7 +139,7 @@ def files(draw):
         add_enormous_annotation(document, draw)
     data = json.dumps(document).encode()
     if kind == 'bytes changed':
-        data = change_bytes(data, draw)
+        data = damage_bytes(data, draw(st.randoms()), b'0123456789.-+eE"[]{},:\\ \x00\xff')
     elif kind == 'no COCO file':
         data = draw(st.sampled_from(HOSTILE) | st.binary(max_size=2000))
     return kind, data

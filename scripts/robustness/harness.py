@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -44,8 +45,7 @@ def run_campaign(
 ) -> int:
     """Runs `work` in an existing --workdir, prints its result and writes it as JSON.
 
-    Returns:
-      The exit status: 1 if the result is not fine, for invalid arguments and unwritable files.
+    Returns 1 if the result is not fine, for invalid arguments and for unwritable files, else 0.
     """
     result = {}
 
@@ -72,9 +72,7 @@ def train_command(config: str, workdir: pathlib.Path | str, fields: dict[str, ob
 def started(command: list[str], folder: pathlib.Path) -> Iterator[subprocess.Popen[bytes]]:
     """Runs Python in a folder and a process group of its own; kills it and its workers at the end.
 
-    Args:
-      command: arguments of Python.
-      folder: working directory; the output is appended to a log beside it.
+    The output is appended to a log beside the folder, see `log_of`.
     """
     # Killed processes leave their mark in the compilation cache too.
     cache = {'JAX_COMPILATION_CACHE_DIR': str(folder.parent / 'compiled')}
@@ -123,6 +121,33 @@ def children(pid: int, recursive: bool = False) -> list[psutil.Process]:
     return []
 
 
+# Files.
+
+
+def damage_bytes(data: bytes, rng: random.Random, text: bytes = b'') -> bytes:
+    """Cuts, overwrites, removes or repeats parts of a file, more often near its beginning.
+
+    Inserts characters of `text` too, if there are any.
+    """
+    if rng.random() < 0.3:
+        data = data[: rng.randrange(len(data))]
+    for _ in range(rng.choice((0, 1, 1, 2, 8)) if data else 0):
+        place = rng.randrange(rng.choice((len(data) + 1, min(len(data), 120) + 1)))
+        extreme = rng.choice((bytes(4), b'\xff' * 4, b'\x7f' + b'\xff' * 3))
+        character = bytes([rng.choice(text or range(256))])
+        new, removed = rng.choice(
+            (
+                (bytes([rng.randrange(256)]), 1),
+                (character, rng.randrange(2)),
+                (extreme, 4),
+                (b'', rng.randrange(1, 30)),
+                (data[place : place + rng.randrange(1, 200)], 0),
+            )
+        )
+        data = data[:place] + new + data[place + removed :]
+    return data
+
+
 # Contents.
 
 
@@ -167,13 +192,10 @@ def _checkpoint(path: pathlib.Path) -> bytes:
 
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     """Compares two results of `contents`; returns a line for each file that differs."""
-
-    def what(name: str) -> str:
-        missing = 'is missing' if name in expected else 'is left over'
-        return 'differs' if name in expected and name in found else missing
-
-    changed = [name for name in expected | found if expected.get(name) != found.get(name)]
-    return [f'{name} {what(name)}' for name in sorted(changed)]
+    lines = [f'{name} is missing' for name in expected.keys() - found.keys()]
+    lines += [f'{name} is left over' for name in found.keys() - expected.keys()]
+    both = expected.keys() & found.keys()
+    return sorted(lines + [f'{name} differs' for name in both if expected[name] != found[name]])
 
 
 def replaced(folder: pathlib.Path, by: pathlib.Path | None = None) -> pathlib.Path:

@@ -137,8 +137,7 @@ _EVENTS = {'open', 'os.mkdir', 'os.rename', 'os.remove', 'os.rmdir', 'os.truncat
 def run_and_kill(work: Callable[[], Any], below: pathlib.Path, number: int) -> int:
     """Runs `work` in a process that kills itself before its `number`-th change of a folder.
 
-    Returns:
-      Number of changes it began: `number`, or fewer if it finished.
+    Returns the number of changes that it began: `number`, or fewer if it finished.
     """
     context = multiprocessing.get_context('fork')
     seen = context.RawValue('i', 0)
@@ -285,15 +284,9 @@ def full_disks(folder: pathlib.Path) -> Outcomes:
 
 
 def inject(folder: pathlib.Path, count: int, seed: int) -> dict[str, dict]:
-    """Injects everything.
+    """Injects everything into an empty folder; `count` is per file, and the number of images.
 
-    Args:
-      folder: an empty one.
-      count: flipped bits per file (a tenth in each file of a checkpoint), and damaged images.
-      seed: of places and changes.
-
-    Returns:
-      Fault → outcome → count; the outcome 'not injected: …' has the count 0.
+    Returns fault → outcome → count; the outcome 'not injected: …' has the count 0.
     """
     rng, table = random.Random(seed), collections.defaultdict(collections.Counter)
 

@@ -94,16 +94,10 @@ def draw_moments(seconds: dict[str, float], count: int, seed: int) -> dict[str, 
 def attempt(
     command: list[str], folder: pathlib.Path, moment: float | None, in_checkpoint: bool
 ) -> tuple[int, bool]:
-    """Starts a command and kills it unless it ends before.
+    """Starts a command, and kills it after `moment` seconds unless that is None or it ended before.
 
-    Args:
-      command: arguments of Python.
-      folder: working directory.
-      moment: seconds until it is killed; None for never.
-      in_checkpoint: then wait until a checkpoint is being written.
-
-    Returns:
-      Its exit status (-9 if it was killed), and whether a checkpoint was being written then.
+    If `in_checkpoint`, it is killed only when a checkpoint is being written. Returns its exit
+    status (-9 if it was killed), and whether a checkpoint was being written then.
     """
     before = unfinished(folder)
     with started(command, folder) as process:

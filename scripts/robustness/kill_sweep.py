@@ -61,15 +61,10 @@ def sweep_command(name: str) -> list[str]:
 
 
 def look_at_trials(folder: pathlib.Path, known: dict[str, dict]) -> dict[str, int]:
-    """Records what complete trials produced, and removes checkpoints of those known before.
+    """Counts the complete trials by key, and removes the checkpoints of those in `known`.
 
-    Args:
-      folder: working directory of the sweep.
-      known: key → score and contents of the run directory; new trials are added. Must be saved
-        before the next call, which removes their checkpoints.
-
-    Returns:
-      Key → number of trials that completed it.
+    The score and the contents of new ones are added to `known`, which must be saved before the next
+    call. Before the sweep has a study, nothing is complete.
     """
     database, begun = folder / 'sweep/study.sqlite', None
     # Optuna would create missing tables, while the sweep is about to do the same.
