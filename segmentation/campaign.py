@@ -224,14 +224,12 @@ def gather(
       `scored`: (experiment, fraction) → `targets` (confusion matrices `[S, N, C, C]` by target),
       `image_id` `[N]` (rising), `fold` `[N]` and `num_train`; and a row for each training in it.
     """
-    results: list[tuple[Training, Any]] = [
-        (training, load_scores(training.directory, state_of(training.config, prepared), targets))
-        for training in plan
-    ]
     parts: dict[tuple[str, float], list[dict]] = {}
     trainings = []
-    for (_, fraction), group in itertools.groupby(results, lambda r: (r[0].seed, r[0].fraction)):
-        block = list(group)
+    for (_, fraction), group in itertools.groupby(plan, lambda t: (t.seed, t.fraction)):
+        block: list[tuple[Training, Any]] = [
+            (t, load_scores(t.directory, state_of(t.config, prepared), targets)) for t in group
+        ]
         for experiment in targets:
             mine = [(t, scores) for t, scores in block if t.experiment == experiment]
             # Claims need all experiments; a learning curve can be that of one.
@@ -241,9 +239,8 @@ def gather(
                 key: np.concatenate([scores[key] for _, scores in mine])
                 for key in ('image_id', *targets)
             }
-            pooled['fold'] = np.repeat(
-                [t.fold for t, _ in mine], [len(scores['image_id']) for _, scores in mine]
-            )
+            sizes = [len(scores['image_id']) for _, scores in mine]
+            pooled['fold'] = np.repeat([t.fold for t, _ in mine], sizes)
             order = np.argsort(pooled['image_id'])
             pooled = {key: value[order] for key, value in pooled.items()}
             pooled['num_train'] = float(np.mean([t.num_images for t, _ in mine]))

@@ -52,7 +52,7 @@ def make_parser(
 
 
 def command(main: Callable[..., int]) -> Callable[..., int]:
-    """Makes `main` the main function of a command that trains.
+    """Makes `main` the main function of a command that trains or predicts.
 
     Errors are printed on standard error and decide the exit status: `EXIT_STOPPED`,
     `EXIT_DIVERGED`, or 1 for invalid configs or data and for files that cannot be written.

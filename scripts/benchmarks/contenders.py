@@ -46,14 +46,14 @@ class Worker:
       name: of the contender.
       process: its `Popen`.
       about: its description of itself, after its first step.
-      rates: units of work per second of each timed turn.
+      answers: of each timed turn: its `seconds`, `result` and `peak_mb` so far.
     """
 
     def __init__(
         self, name: str, command: list, spec: dict, unit: float, steps: int, rounds: int = 10**9
     ):
         self.name, self.unit, self.steps, self.rounds = name, unit, steps, rounds
-        self.rates, self.results, self.peaks = [], [], []
+        self.answers: list[dict] = []
         self._log = tempfile.TemporaryFile('w+')
         self.process = start(
             [*command, json.dumps(spec)],
@@ -89,10 +89,11 @@ class Worker:
         return self._answer()
 
     def turn(self, skip: int) -> None:
-        answer = self.request(steps=self.steps, skip=skip)
-        self.rates.append(self.unit * self.steps / answer['seconds'])
-        self.results.append(answer['result'])
-        self.peaks.append(answer['peak_mb'])
+        self.answers.append(self.request(steps=self.steps, skip=skip))
+
+    @property
+    def rates(self) -> list[float]:
+        return [self.unit * self.steps / answer['seconds'] for answer in self.answers]
 
     def close(self) -> None:
         kill(self.process)
@@ -105,7 +106,7 @@ class Worker:
     def measured(self) -> dict:
         return {
             'per_second': self.rates,
-            'peak_mb': max([self.about['peak_mb'], *self.peaks]),
+            'peak_mb': max(entry['peak_mb'] for entry in (self.about, *self.answers)),
             **{k: v for k, v in self.about.items() if k in ('parameters', 'images')},
         }
 

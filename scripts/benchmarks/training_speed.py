@@ -247,7 +247,7 @@ class Benchmark:
         workers, result = self._alternate(contenders, 'layers', unit='GFLOP/s or passes/s')
         ours = workers.pop('ours')
         for layer in ours.about['layers']:
-            layer['seconds'] = [times[layer['shapes']] for times in ours.results]
+            layer['seconds'] = [turn['result'][layer['shapes']] for turn in ours.answers]
         gemm = {name: worker.rates for name, worker in workers.items()}
         return {'gemm': gemm, 'absent': result['absent'], 'layers': ours.about['layers']}
 
