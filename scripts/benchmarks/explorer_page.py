@@ -24,6 +24,7 @@ import sys
 import tempfile
 
 import playwright.sync_api as playwright
+import psutil
 
 from analysis.report import stage as report
 from analysis.stage.command import run_command
@@ -137,15 +138,13 @@ def measure_steps(page: playwright.Page, meter: Meter) -> dict[str, dict]:
 
 
 def memory_mb(browser: playwright.Browser) -> dict[str, float | None]:
-    """`private` and `shared` memory of the page's process; None where /proc is missing."""
+    """`private` and `shared` memory of the page's process, 10⁶ bytes; None except on Linux."""
     session = browser.new_browser_cdp_session()
     sizes = [(0.0, 0.0)]  # The largest renderer is the page.
     for process in session.send('SystemInfo.getProcessInfo')['processInfo']:
-        status = pathlib.Path(f'/proc/{process["id"]}/status')
-        if process['type'] == 'renderer' and status.exists():
-            lines = dict(line.split(':', 1) for line in status.read_text().splitlines())
-            private, total = (int(lines[key].split()[0]) for key in ('RssAnon', 'VmRSS'))
-            sizes.append((private / 1000, (total - private) / 1000))
+        if process['type'] == 'renderer' and sys.platform == 'linux':
+            memory = psutil.Process(process['id']).memory_info()
+            sizes.append(((memory.rss - memory.shared) / 1e6, memory.shared / 1e6))
     private, shared = max(sizes)
     return {'private': private or None, 'shared': shared or None}
 

@@ -190,7 +190,7 @@ def campaign(workdir: pathlib.Path, kills: int, trials: int, seed: int) -> dict:
     """
     numbers, path = {'number': kills, 'trials': trials, 'seed': seed}, workdir / 'state.json'
     state = json.loads(path.read_text()) if path.exists() else dict(numbers)
-    if numbers != {key: state[key] for key in numbers}:
+    if not numbers.items() <= state.items():
         raise ValueError(
             f'{workdir} holds a campaign with other numbers: choose another --workdir.'
         )

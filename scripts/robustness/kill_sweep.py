@@ -46,17 +46,13 @@ SWEEP = """from configs.planted import get_config  # noqa: F401
 
 def sweep():
     yield from ({{'seed': seed}} for seed in range({trials}))
-
-def sweep_sample():
-    yield from ({{'seed': seed}} for seed in range({sample}))
 """
 
 
-def sweep_command(name: str) -> list[str]:
+def sweep_command() -> list[str]:
     return [
-        f'{ROOT}/scripts/sweep.py', '--config=tiny.py', f'--sweep={name}', '--workdir=sweep',
-        '--workers=2', '--grace=30', '--retry_failed', '--json=sweep.json',
-        *overrides(FIELDS | TRIAL_FIELDS),
+        f'{ROOT}/scripts/sweep.py', '--config=tiny.py', '--workdir=sweep', '--json=sweep.json',
+        '--workers=2', '--grace=30', '--retry_failed', *overrides(FIELDS | TRIAL_FIELDS),
     ]  # fmt: skip
 
 
@@ -92,23 +88,14 @@ def look_at_trials(folder: pathlib.Path, known: dict[str, dict]) -> dict[str, in
     return dict(collections.Counter(trial.user_attrs['key'] for trial in complete))
 
 
-def begin(folder: pathlib.Path, trials: int) -> None:
-    folder.mkdir(exist_ok=True)
-    write_text(folder / 'tiny.py', SWEEP.format(trials=trials, sample=sample_size(trials)))
-
-
-def sample_size(trials: int) -> int:
-    return min(trials, max(5, trials // 10))
-
-
 def run_undisturbed(workdir: pathlib.Path, trials: int) -> dict:
     """Runs the first trials undisturbed; returns the state of the campaign so far."""
-    folder = replaced(workdir / 'sweep_undisturbed')
-    begin(folder, trials)
+    folder, sample = replaced(workdir / 'sweep_undisturbed'), min(trials, max(5, trials // 10))
+    write_text(folder / 'tiny.py', SWEEP.format(trials=sample))
     start, known = time.monotonic(), {}
-    run('the undisturbed sweep', sweep_command('sample'), folder)
+    run('the undisturbed sweep', sweep_command(), folder)
     look_at_trials(folder, known)
-    seconds = (time.monotonic() - start) / sample_size(trials)
+    seconds = (time.monotonic() - start) / sample
     return {'trials': trials, 'seconds_per_trial': seconds, 'expected': known, 'known': {},
             'kills': []}  # fmt: skip
 
@@ -116,10 +103,11 @@ def run_undisturbed(workdir: pathlib.Path, trials: int) -> dict:
 def run_killed(workdir: pathlib.Path, seed: int, sweep: dict, save: Callable[[], object]) -> None:
     """Runs the sweep and kills it, or one of its workers, about once in four trials."""
     folder = workdir / 'sweep_killed'
-    begin(folder, sweep['trials'])
+    folder.mkdir(exist_ok=True)
+    write_text(folder / 'tiny.py', SWEEP.format(trials=sweep['trials']))
     progress = tqdm(total=sweep['trials'], desc='trials', unit='')
     while 'complete' not in sweep:
-        with started(sweep_command(''), folder) as process:
+        with started(sweep_command(), folder) as process:
             while process.poll() is None:
                 count = len(sweep['kills'])
                 rng = random.Random(f'{seed} {count}')

@@ -190,7 +190,7 @@ def test_trials_are_counted(tmp_path):
 
 
 def test_a_sweep_that_is_killed_comes_to_the_same_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(kill_sweep, 'sweep_command', lambda name: ['-c', SWEEP])
+    monkeypatch.setattr(kill_sweep, 'sweep_command', lambda: ['-c', SWEEP])
     state = {'ended': {}, 'kills': []}
     state['sweep'] = kill_sweep.run_undisturbed(tmp_path, 8)
     # By this seed both kills come early, so that no sweep is quick enough to escape them.
