@@ -162,14 +162,11 @@ class Benchmark:
         _, result = self._alternate(contenders, 'pipeline', warm_up=steps, skip=32)
         return {**result, 'preparation': self.result['preparation']}
 
-    def _train(self, name, is_done, environment=None, **fields) -> tuple[float, pathlib.Path]:
-        """Runs scripts/train.py until `is_done(process, metrics file)`.
+    def _train(self, name, is_done, fields, environment=None) -> tuple[float, pathlib.Path]:
+        """Runs scripts/train.py until `is_done(process, metrics file)`; kills it then.
 
-        Returns:
-          Seconds that it took, and the file with the metrics.
-
-        Raises:
-          WorkerFailed: the training failed.
+        Returns the seconds that it took, and the file with the metrics. Raises WorkerFailed if the
+        training failed.
         """
         data, workdir = self._data(), self.scratch / name
         fields = {
@@ -195,24 +192,20 @@ class Benchmark:
                 while not is_done(process, metrics):
                     if process.poll() or time.perf_counter() - began > PATIENCE:
                         log.seek(0)
-                        raise WorkerFailed(
-                            f'training ended with {process.poll()}: {log.read()[-500:]}'
-                        )
+                        end = log.read()[-500:]
+                        raise WorkerFailed(f'training ended with {process.poll()}: {end}')
                     time.sleep(0.01)
+                return time.perf_counter() - began, metrics
             finally:
                 kill(process)
                 process.wait()
-        return time.perf_counter() - began, metrics
 
     def waiting(self) -> dict:
         every, windows = 10, 6
         say(f'waiting: training {every * windows} steps')
-        steps = {'train.num_steps': every * windows, 'train.log_every': every}
-        _, metrics = self._train(
-            'waiting',
-            lambda process, metrics: process.poll() == 0,
-            **steps, **{'train.recalibrate_batches': 1},
-        )  # fmt: skip
+        fields = {'train.num_steps': every * windows, 'train.log_every': every}
+        fields['train.recalibrate_batches'] = 1
+        _, metrics = self._train('waiting', lambda process, _: process.poll() == 0, fields)
         lines = map(json.loads, metrics.read_text().splitlines())
         # The first window includes compilation and starts with an empty buffer.
         _, *lines = (line for line in lines if 'train/waiting_for_data' in line)
@@ -229,9 +222,9 @@ class Benchmark:
             for which in seconds:
                 taken, _ = self._train(
                     f'startup-{number}-{which}',
-                    lambda process, metrics: metrics.exists() and metrics.stat().st_size,
+                    lambda _, metrics: metrics.exists() and metrics.stat().st_size,
+                    {'train.log_every': 1},
                     {'JAX_COMPILATION_CACHE_DIR': str(self.scratch / f'cache-{number}')},
-                    **{'train.log_every': 1},
                 )
                 seconds[which].append(taken)
                 say(f'startup: {which} {taken:.1f} s')
