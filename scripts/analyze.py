@@ -23,7 +23,7 @@ from analysis import registry
 from analysis.registry import STAGES
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
-from segmentation import cpu_runtime, markdown
+from segmentation import cpu_runtime, launch, markdown
 from segmentation.files import write_json
 
 # What the report shows of the other run.
@@ -37,11 +37,8 @@ class _List(argparse.Action):
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser, known = launch.make_parser(__doc__, workdir=''), (*STAGES, 'report')
     add_arguments(parser)
-    known = (*STAGES, 'report')
     parser.add_argument(
         '--list', action=_List, nargs=0, help='print the stages and what each of them reads'
     )
@@ -54,7 +51,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--other', type=pathlib.Path, metavar='WORKDIR', help='run to compare this one with'
     )
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the results here')
     arguments = parser.parse_args(argv)
     chosen = arguments.stages.split(',')
     if unknown := set(chosen) - set(known):

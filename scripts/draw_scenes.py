@@ -5,7 +5,7 @@ import collections
 import json
 import pathlib
 
-from segmentation import scenes
+from segmentation import launch, scenes
 from segmentation.files import write_json
 
 
@@ -18,33 +18,22 @@ def split_count(text: str) -> tuple[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument(
-        'folder', type=pathlib.Path, help='new folder, or the folder of an interrupted run'
-    )
-    parser.add_argument(
-        '--counts',
-        type=split_count,
-        nargs='+',
-        metavar='SPLIT=N',
+    parser = launch.make_parser(__doc__, workdir='')
+    add = parser.add_argument
+    add('folder', type=pathlib.Path, help='new folder, or the folder of an interrupted run')
+    add(
+        '--counts', type=split_count, nargs='+', metavar='SPLIT=N',
         default=[('train', 800), ('val', 200)],
-        help='scenes per split',
-    )
-    parser.add_argument('--seed', type=int, default=0, help='another seed gives other scenes')
-    parser.add_argument(
-        '--planted',
-        type=float,
-        nargs='?',
-        const=0.02,
-        metavar='RATE',
+        help='scenes per split; default: train=800 val=200',
+    )  # fmt: skip
+    add('--seed', type=int, default=0, help='another seed gives other scenes')
+    add(
+        '--planted', type=float, nargs='?', const=0.02, metavar='RATE',
         help='draw scenes with planted truth (types, attributes, hard slices, label errors), which '
         'is written to annotations/planted_SPLIT.jsonl; a fraction RATE (default: %(const)s) of '
         'the images has each of the six kinds of label error',
-    )
-    parser.add_argument('--workers', type=int, help='processes (default: one per processor)')
-    parser.add_argument('--json', type=pathlib.Path, help='write a summary to this file')
+    )  # fmt: skip
+    add('--workers', type=int, help='processes; default: one per processor')
     args = parser.parse_args()
 
     try:

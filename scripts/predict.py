@@ -7,7 +7,6 @@ Writes at each image's own resolution <name>-mask.png (one byte per pixel, the c
 skipped and named, and the exit status is 2.
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -17,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from analysis.stage.run import restore_run
-from segmentation import cpu_runtime, evaluate, overlays
+from segmentation import cpu_runtime, evaluate, launch, overlays
 from segmentation.data import transforms
 from segmentation.files import write_json
 from segmentation.markdown import printable
@@ -61,30 +60,17 @@ def predict_files(
     return {'step': run.step, 'pictures': pictures, 'skipped': skipped}
 
 
+@launch.command
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('files', nargs='+', type=pathlib.Path, help='image files')
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
-    parser.add_argument(
-        '--checkpoint', default='best', help="'best', 'latest' or a step; default: %(default)s"
-    )
-    parser.add_argument(
-        '--output',
-        type=pathlib.Path,
-        default=pathlib.Path('predictions'),
-        help='folder for the results; default: %(default)s',
-    )
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write a summary here')
+    parser = launch.make_parser(__doc__, workdir='run directory')
+    add = parser.add_argument
+    add('files', nargs='+', type=pathlib.Path, help='image files')
+    add('--checkpoint', default='best', help="'best', 'latest' or a step")
+    add('--output', type=pathlib.Path, default='predictions', help='folder for the results')
     arguments = parser.parse_args()
-    try:
-        result = predict_files(
-            arguments.workdir, arguments.checkpoint, arguments.files, arguments.output
-        )
-    except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
-        return 1
+    result = predict_files(
+        arguments.workdir, arguments.checkpoint, arguments.files, arguments.output
+    )
     for picture in result['pictures']:
         shares = ', '.join(
             f'{name} {share:.1%}' for name, share in picture['share_of_pixels'].items()

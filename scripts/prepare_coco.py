@@ -1,7 +1,9 @@
-"""Prepares COCO 2014, a folder in COCO's layout, or drawn scenes as a tfds data set."""
+"""Prepares COCO 2014, a folder in COCO's layout, or drawn scenes as a tfds data set.
 
-import argparse
+A data set that exists is not prepared again. An interrupted preparation starts again.
+"""
 
+from segmentation import launch
 from segmentation.data import coco, label_spaces, selection
 from segmentation.files import write_json
 from segmentation.markdown import table
@@ -30,23 +32,18 @@ def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog='A data set that exists is not prepared again. An interrupted run starts again.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
+    parser = launch.make_parser(__doc__, workdir='')
+    add = parser.add_argument
+    add(
         '--source',
         required=True,
         help="'2014' (downloads 20 GB; zip files that you already have go into "
         "DATA_DIR/downloads/manual), 'scenes', or a folder with <split>/*.jpg and "
         'annotations/instances_<split>.json',
     )
-    parser.add_argument(
-        '--data_dir', default='~/tensorflow_datasets', help='folder of the prepared data sets'
-    )
-    parser.add_argument('--splits', nargs='+', metavar='SPLIT', help='which splits (default: all)')
-    parser.add_argument(
+    add('--data_dir', default='~/tensorflow_datasets', help='folder of the prepared data sets')
+    add('--splits', nargs='+', metavar='SPLIT', help='which splits; default: all')
+    add(
         '--complete',
         default='',
         metavar='GROUPS',
@@ -54,15 +51,15 @@ def main(argv: list[str] | None = None) -> None:
         "all images of a split, e.g. 'train: person, vehicle; val: person'. Set the field "
         'data.complete of the config to the same value',
     )
-    parser.add_argument(
+    add(
         '--scenes',
         nargs='+',
         default=['train=800', 'val=200', 'seed=0'],
         metavar='SPLIT=COUNT',
-        help="for 'scenes': number of scenes per split, and the seed; planted=1 for planted truth, "
-        'with a fraction error_rate=RATE of the scenes with each kind of label error',
+        help="for 'scenes': number of scenes per split, and the seed (default: train=800 val=200 "
+        'seed=0); planted=1 for planted truth, with a fraction error_rate=RATE of the scenes with '
+        'each kind of label error',
     )
-    parser.add_argument('--json', metavar='FILE', help='also write the summary to this file')
     args = parser.parse_args(argv)
     try:
         prepared = coco.prepare(

@@ -8,30 +8,23 @@ Pixels that neither a removed object nor its shadow nor its lamps covered stay t
     python scripts/redraw_scene.py FOLDER 385000001 --background snow --output elsewhere.png
 """
 
-import argparse
 import pathlib
 
 from PIL import Image
 
-from segmentation import scenes
+from segmentation import launch, scenes
 from segmentation.files import write_json
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('folder', type=pathlib.Path, help='folder that draw_scenes.py drew')
-    parser.add_argument('image_id', type=int, help='COCO image id, the number in the file name')
-    parser.add_argument(
-        '--without', type=int, nargs='+', default=[], metavar='OBJECT', help='objects to leave out'
-    )
-    parser.add_argument('--background', choices=scenes.BACKDROPS, help='another background')
-    parser.add_argument(
-        '--seed', type=int, default=0, help='selects among such backgrounds (default: 0)'
-    )
-    parser.add_argument('--output', type=pathlib.Path, help='PNG file to write')
-    parser.add_argument('--json', type=pathlib.Path, help='write the result to this file')
+    parser = launch.make_parser(__doc__, workdir='')
+    add = parser.add_argument
+    add('folder', type=pathlib.Path, help='folder that draw_scenes.py drew')
+    add('image_id', type=int, help='COCO image id, the number in the file name')
+    add('--without', type=int, nargs='+', default=[], metavar='OBJECT', help='objects to leave out')
+    add('--background', choices=scenes.BACKDROPS, help='another background')
+    add('--seed', type=int, default=0, help='selects among such backgrounds')
+    add('--output', type=pathlib.Path, help='PNG file to write')
     args = parser.parse_args()
 
     try:

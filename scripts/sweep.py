@@ -20,18 +20,16 @@ with the same command, --storage, and a --workdir that all of them see (otherwis
 to another machine starts from the beginning).
 """
 
-import argparse
 import dataclasses
 import json
 import os
-import pathlib
 import shlex
 import sys
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from segmentation import launch
+from segmentation import campaign, launch
 from segmentation.config import load_config
 from segmentation.data import label_spaces
 from segmentation.sweeps import results, sets, workers
@@ -39,26 +37,19 @@ from segmentation.sweeps import study as sweeps
 
 
 def parse_arguments(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = launch.make_parser(
+        __doc__, workdir='directory of the sweep; its last part is the name of the study'
     )
     add = parser.add_argument
     # fmt: off
     add('--config', required=True, help='config file, e.g. configs/person_car.py')
-    add(
-        '--workdir', required=True, type=pathlib.Path,
-        help='directory of the sweep; its last part is the name of the study',
-    )
     add('--sweep', default='', metavar='NAME', help='sweep_NAME(), or search_NAME() with --search')
     add(
         '--search', choices=('tpe', 'random'),
         help='draw sets from search(): near the best so far (tpe), or at random',
     )
     add('--trials', type=int, metavar='N', help='number of sets that --search draws')
-    add(
-        '--workers', type=int, default=1, metavar='N',
-        help='concurrent trials on this machine (default: %(default)s)',
-    )
+    add('--workers', type=int, default=1, metavar='N', help='concurrent trials on this machine')
     add(
         '--prune', nargs='?', const='median', default='', choices=('median', 'hyperband'),
         help='end trials that are worse than others at the same step (default method: median, '
@@ -66,21 +57,20 @@ def parse_arguments(argv=None):
     )
     add(
         '--metric', default='mean_iou_foreground',
-        help='of the selection split: mean_iou_foreground (default), mean_iou, iou/CLASS or loss',
+        help='score on the selection split by which trials are ranked: mean_iou_foreground '
+        '(default), mean_iou, iou/CLASS or loss',
     )
     add(
         '--storage', metavar='URL', default=os.environ.get('SWEEP_STORAGE'),
-        help='database, e.g. postgresql://user@host/sweeps (default: $SWEEP_STORAGE, or else an '
-        'SQLite file in WORKDIR)',
+        help='database, e.g. postgresql://user@host/sweeps; default: $SWEEP_STORAGE, or else an '
+        'SQLite file in WORKDIR',
     )
     add(
         '--grace', type=int, default=120, metavar='SECONDS',
-        help='a worker on another machine without heartbeat for this time counts as dead '
-        '(default: %(default)s)',
+        help='a worker on another machine without heartbeat for this time counts as dead',
     )
     add('--retry_failed', action='store_true', help='run failed trials again')
     add('--collate', action='store_true', help='only write the results so far')
-    add('--json', type=pathlib.Path, metavar='FILE', help='write the results here')
     # fmt: on
     arguments, overrides = parser.parse_known_args(argv)
     if bool(arguments.search) != bool(arguments.trials):
@@ -129,16 +119,10 @@ def _read_sweep(arguments, overrides) -> sweeps.Sweep:
 
 def best_command(arguments, overrides, row) -> str:
     """The command that trains a set again."""
-    values = [f'--config.{name}={_literal(value)}' for name, value in row.overrides.items()]
     command = ['python', 'scripts/train.py', '--config', arguments.config,
-               '--workdir', f'{arguments.workdir}-best', *overrides, *values]  # fmt: skip
+               '--workdir', f'{arguments.workdir}-best', *overrides,
+               *campaign.overrides(row.overrides)]  # fmt: skip
     return shlex.join(command)
-
-
-def _literal(value) -> str:
-    if isinstance(value, list | tuple):
-        return repr(tuple(value))
-    return str(value)
 
 
 def main() -> int:

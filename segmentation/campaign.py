@@ -1,6 +1,5 @@
 """Campaigns: many trainings in one process, which can be stopped and continued."""
 
-import argparse
 import contextlib
 import dataclasses
 import hashlib
@@ -27,14 +26,10 @@ from segmentation.data.examples import select_examples
 from segmentation.files import replacing, write_json
 
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options of every campaign: --workdir and --json."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='holds everything')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    return parser
+def overrides(fields: Mapping[str, Any]) -> list[str]:
+    """Arguments `--config.<field>=<value>`, as `config.load_config` takes them."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return [f'--config.{name}={value}' for name, value in values.items()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,14 +224,12 @@ def gather(
       `scored`: (experiment, fraction) → `targets` (confusion matrices `[S, N, C, C]` by target),
       `image_id` `[N]` (rising), `fold` `[N]` and `num_train`; and a row for each training in it.
     """
-    results: list[tuple[Training, Any]] = [
-        (training, load_scores(training.directory, state_of(training.config, prepared), targets))
-        for training in plan
-    ]
     parts: dict[tuple[str, float], list[dict]] = {}
     trainings = []
-    for (_, fraction), group in itertools.groupby(results, lambda r: (r[0].seed, r[0].fraction)):
-        block = list(group)
+    for (_, fraction), group in itertools.groupby(plan, lambda t: (t.seed, t.fraction)):
+        block: list[tuple[Training, Any]] = [
+            (t, load_scores(t.directory, state_of(t.config, prepared), targets)) for t in group
+        ]
         for experiment in targets:
             mine = [(t, scores) for t, scores in block if t.experiment == experiment]
             # Claims need all experiments; a learning curve can be that of one.
@@ -246,9 +239,8 @@ def gather(
                 key: np.concatenate([scores[key] for _, scores in mine])
                 for key in ('image_id', *targets)
             }
-            pooled['fold'] = np.repeat(
-                [t.fold for t, _ in mine], [len(scores['image_id']) for _, scores in mine]
-            )
+            sizes = [len(scores['image_id']) for _, scores in mine]
+            pooled['fold'] = np.repeat([t.fold for t, _ in mine], sizes)
             order = np.argsort(pooled['image_id'])
             pooled = {key: value[order] for key, value in pooled.items()}
             pooled['num_train'] = float(np.mean([t.num_images for t, _ in mine]))

@@ -1,9 +1,11 @@
-"""What commands that train share: exit statuses, error messages, signals, several hosts."""
+"""What commands share: arguments, exit statuses, error messages, signals, several hosts."""
 
+import argparse
 import contextlib
 import functools
 import logging
 import os
+import pathlib
 import signal
 import sys
 import threading
@@ -29,8 +31,28 @@ class TrainingDiverged(RuntimeError):
     """The loss, a gradient or the state is no longer finite."""
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description, and shows the default of each option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or '', action.default
+        none = default is None or default is False or default in ('', [], argparse.SUPPRESS)
+        return text if none or 'default' in text else f'{text}; default: %(default)s'
+
+
+def make_parser(
+    description: str | None, workdir: str = 'folder for all that this command writes'
+) -> argparse.ArgumentParser:
+    """A parser with --json and, if `workdir` describes it, a required --workdir."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=_HelpFormatter)
+    if workdir:
+        parser.add_argument('--workdir', required=True, type=pathlib.Path, help=workdir)
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
+    return parser
+
+
 def command(main: Callable[..., int]) -> Callable[..., int]:
-    """Makes `main` the main function of a command that trains.
+    """Makes `main` the main function of a command that trains or predicts.
 
     Errors are printed on standard error and decide the exit status: `EXIT_STOPPED`,
     `EXIT_DIVERGED`, or 1 for invalid configs or data and for files that cannot be written.

@@ -3,15 +3,15 @@
     python scripts/benchmarks/analysis_scaling.py --workdir runs/scale
     python scripts/benchmarks/analysis_scaling.py --workdir runs/scale_small --sizes 500 4000
 
-Planted scenes (segmentation/scenes) are drawn once, as many as the largest size. For each size, a
-narrow network is trained for a few steps at 32×32 pixels: a small network makes visible what else
-grows. Then each stage runs in a process of its own, and `compare` compares the run with itself. A
-run on 64 images comes first, so that no measured stage compiles its programs.
+The command draws planted scenes once, as many as the largest size. For each size it trains a narrow
+network for a few steps at 32×32 pixels; then each stage of the analysis runs in its own process. A
+small network takes little time itself, which shows how the rest grows. `compare` compares the run
+with itself. A first run on 64 images fills the compilation cache.
 
-The table has, by stage, wall time, processor time (of all threads and children; fairer on a busy
-machine) and peak resident memory, and their ratios of the largest size to the smallest. For eight
-times the images the targets are 9 times the time (12 for similarity_map) and less than 1.5 times
-the memory. The same command continues.
+For each stage the table has the wall time, the processor time (of all threads and children; more
+reliable on a busy machine), the peak resident memory, and the ratios of the largest to the smallest
+size. Targets for eight times the images: at most 9 times the processor time (12 for similarity_map)
+and less than 1.5 times the memory. The same command continues.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from analysis.registry import STAGES
 from analysis.stage.command import run_command
-from segmentation import markdown, scenes
-from segmentation.campaign import make_parser
+from segmentation import launch, markdown, scenes
+from segmentation.campaign import overrides
 from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -72,18 +72,9 @@ def write_subset(drawn: pathlib.Path, folder: pathlib.Path, number: int) -> None
 
 
 def measure(command: list[str], log: pathlib.Path, environment: dict[str, str]) -> dict[str, float]:
-    """Runs a command.
+    """Runs a command; returns its `wall_seconds`, `cpu_seconds` and `peak_mb`.
 
-    Args:
-      command: program and arguments.
-      log: file for its output.
-      environment: added to that of this process.
-
-    Returns:
-      `wall_seconds`, `cpu_seconds`, `peak_mb`.
-
-    Raises:
-      ValueError: it failed.
+    Its output goes to `log`. Raises ValueError with the end of the log if it failed.
     """
     start = time.perf_counter()
     with log.open('w') as file:
@@ -92,45 +83,35 @@ def measure(command: list[str], log: pathlib.Path, environment: dict[str, str]) 
             stdout=subprocess.PIPE, stderr=file, cwd=ROOT, env=os.environ | environment,
             text=True, check=True,
         )  # fmt: skip
+    seconds = time.perf_counter() - start
     status, cpu_seconds, peak_kb = json.loads(process.stdout)
     if status:
-        raise ValueError(
-            f'{" ".join(command)} ended with status {status}: '
-            f'{log.read_text(errors="replace")[-500:]}'
-        )
-    return {
-        'wall_seconds': time.perf_counter() - start,
-        'cpu_seconds': cpu_seconds,
-        'peak_mb': peak_kb / 1024,
-    }
+        end = log.read_text(errors='replace')[-500:]
+        raise ValueError(f'{" ".join(command)} ended with status {status}: {end}')
+    return {'wall_seconds': seconds, 'cpu_seconds': cpu_seconds, 'peak_mb': peak_kb / 1024}
 
 
 def measure_size(workdir: pathlib.Path, number: int) -> dict[str, dict[str, float]]:
     """Trains on a number of images and measures the stages that were not measured before.
 
-    Returns:
-      Stage → result of `measure`.
+    Returns stage → result of `measure`.
     """
     folder = workdir / str(number)
     run, kept = folder / 'run', folder / 'measured.json'
-    environment = {'JAX_COMPILATION_CACHE_DIR': str((workdir / 'cache').resolve())}
+    environment = {'JAX_COMPILATION_CACHE_DIR': str(workdir / 'cache')}
     if not (run / 'analysis').exists():
         write_subset(workdir / 'scenes', folder / 'coco', number)
-        fields = FIELDS | {
-            'data.source': (folder / 'coco').resolve(),
-            'data.data_dir': (folder / 'data').resolve(),
-        }
-        command = [sys.executable, 'scripts/train.py', '--config', 'configs/planted.py']
-        command += ['--workdir', str(run.resolve())]
-        command += [f'--config.{name}={value}' for name, value in fields.items()]
+        fields = {**FIELDS, 'data.source': folder / 'coco', 'data.data_dir': folder / 'data'}
+        command = ['scripts/train.py', '--config', 'configs/planted.py', '--workdir', str(run)]
+        command = [sys.executable, *command, *overrides(fields)]
         measure(command, folder / 'train.log', environment)
     measured = json.loads(kept.read_text()) if kept.exists() else {}
     for stage in tqdm([*STAGES, 'compare', 'report'], desc=f'{number} images', unit='stage'):
         if stage in measured:
             continue
-        command = [sys.executable, '-m', f'analysis.{stage}', '--workdir', str(run.resolve())]
+        command = [sys.executable, '-m', f'analysis.{stage}', '--workdir', str(run)]
         if stage == 'compare':
-            command += ['--other', str(run.resolve())]
+            command += ['--other', str(run)]
         if stage != 'report':  # It always starts from the artifacts.
             command += ['--force']
         measured[stage] = measure(command, folder / f'{stage}.log', environment)
@@ -155,9 +136,8 @@ def summarize(measured: dict[int, dict[str, dict[str, float]]]) -> dict:
         for number, stages in measured.items():
             rows = [stages[stage]] if stage != 'all' else stages.values()
             sizes[number] = {
-                'cpu_seconds': sum(row['cpu_seconds'] for row in rows),
-                'wall_seconds': sum(row['wall_seconds'] for row in rows),
-                'peak_mb': max(row['peak_mb'] for row in rows),
+                key: function(row[key] for row in rows)
+                for key, function in (('cpu_seconds', sum), ('wall_seconds', sum), ('peak_mb', max))
             }
         ratios = {key: sizes[most][key] / sizes[least][key] for key in sizes[most]}
         time_target = MOST_TIME_OF_MAP if stage == 'similarity_map' else MOST_TIME
@@ -169,18 +149,16 @@ def summarize(measured: dict[int, dict[str, dict[str, float]]]) -> dict:
 
 def to_markdown(summary: dict) -> str:
     """A row for each stage, and one for all."""
-    sizes = list(summary['all']['sizes'])
     header = ['stage']
-    for number in sizes:
+    for number in summary['all']['sizes']:
         header += [f'{number} images: processor, s', 'wall, s', 'peak, MB']
     header += ['processor ×', 'wall ×', 'at most', 'memory ×', 'below', '']
     rows = []
     for stage, row in summary.items():
-        cells = [stage]
-        for each in row['sizes'].values():
-            cells += [f'{each["cpu_seconds"]:.1f}', f'{each["wall_seconds"]:.1f}']
-            cells.append(f'{each["peak_mb"]:.0f}')
-        ratios, targets = row['ratios'], row['targets']
+        cells, ratios, targets = [stage], row['ratios'], row['targets']
+        for size in row['sizes'].values():
+            cells += [f'{size["cpu_seconds"]:.1f}', f'{size["wall_seconds"]:.1f}']
+            cells.append(f'{size["peak_mb"]:.0f}')
         cells += [f'{ratios[key]:.2f}' for key in ('cpu_seconds', 'wall_seconds')]
         cells += [f'{targets["time"]:g}', f'{ratios["peak_mb"]:.2f}', f'{targets["memory"]:g}']
         rows.append([*cells, '' if row['met'] else 'worse'])
@@ -188,13 +166,14 @@ def to_markdown(summary: dict) -> str:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = make_parser(__doc__)
+    parser = launch.make_parser(__doc__)
     parser.add_argument(
         '--sizes', nargs='+', type=int, default=[2000, 16000], metavar='N',
         help='numbers of images; default: 2000 16000',
     )  # fmt: skip
     arguments = parser.parse_args(argv)
     arguments.sizes = sorted(set(arguments.sizes))
+    arguments.workdir = arguments.workdir.resolve()
     if len(arguments.sizes) < 2 or arguments.sizes[0] <= WARM_UP:
         parser.error(f'--sizes: at least two, of more than {WARM_UP} images')
     return arguments

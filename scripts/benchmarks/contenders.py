@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 PEERS = pathlib.Path(__file__).resolve().parent / 'peers'
 PATIENCE = 900  # seconds until a worker that does not answer is given up
@@ -28,6 +28,17 @@ class WorkerFailed(RuntimeError):
     """A worker ended or did not answer; the message has the last line that it wrote."""
 
 
+def start(command: list, environment: dict | None = None, **options) -> subprocess.Popen:
+    """Starts a command in a session of its own, so that `kill` ends its children with it."""
+    env = {**os.environ, 'JAX_PLATFORMS': 'cpu', **(environment or {})}
+    return subprocess.Popen([*map(str, command)], env=env, start_new_session=True, **options)
+
+
+def kill(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 class Worker:
     """One contender in a process of its own (see `peers/protocol.py`).
 
@@ -35,22 +46,22 @@ class Worker:
       name: of the contender.
       process: its `Popen`.
       about: its description of itself, after its first step.
-      rates: units of work per second of each timed turn.
+      answers: of each timed turn: its `seconds`, `result` and `peak_mb` so far.
     """
 
-    def __init__(self, name: str, command: list, spec: dict, unit: float, steps: int, rounds: int):
+    def __init__(
+        self, name: str, command: list, spec: dict, unit: float, steps: int, rounds: int = 10**9
+    ):
         self.name, self.unit, self.steps, self.rounds = name, unit, steps, rounds
-        self.rates, self.results, self.peaks = [], [], []
+        self.answers: list[dict] = []
         self._log = tempfile.TemporaryFile('w+')
-        # A session of its own, so that its children can be ended with it.
-        self.process = subprocess.Popen(
-            [*map(str, command), json.dumps(spec)],
+        self.process = start(
+            [*command, json.dumps(spec)],
+            {'OMP_NUM_THREADS': str(usable_cores())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'OMP_NUM_THREADS': str(usable_cores())},
-            start_new_session=True,
         )
         try:
             self.about = self._answer()
@@ -59,7 +70,7 @@ class Worker:
             raise
 
     def _answer(self) -> dict:
-        timer = threading.Timer(PATIENCE, self._kill)
+        timer = threading.Timer(PATIENCE, kill, [self.process])
         timer.start()
         try:
             line = self.process.stdout.readline()
@@ -72,25 +83,20 @@ class Worker:
         return json.loads(line)
 
     def request(self, **request) -> dict:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # The answer has the reason.
             self.process.stdin.write(json.dumps(request) + '\n')
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # The answer has the reason.
         return self._answer()
 
     def turn(self, skip: int) -> None:
-        answer = self.request(steps=self.steps, skip=skip)
-        self.rates.append(self.unit * self.steps / answer['seconds'])
-        self.results.append(answer['result'])
-        self.peaks.append(answer['peak_mb'])
+        self.answers.append(self.request(steps=self.steps, skip=skip))
 
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+    @property
+    def rates(self) -> list[float]:
+        return [self.unit * self.steps / answer['seconds'] for answer in self.answers]
 
     def close(self) -> None:
-        self._kill()
+        kill(self.process)
         self.process.wait()
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -100,7 +106,7 @@ class Worker:
     def measured(self) -> dict:
         return {
             'per_second': self.rates,
-            'peak_mb': max([self.about['peak_mb'], *self.peaks]),
+            'peak_mb': max(entry['peak_mb'] for entry in (self.about, *self.answers)),
             **{k: v for k, v in self.about.items() if k in ('parameters', 'images')},
         }
 
@@ -135,12 +141,9 @@ def say(text: str) -> None:
 def find_peer(
     name: str, python: str | None, folder: pathlib.Path
 ) -> list[str | pathlib.Path] | WorkerFailed:
-    """Command of a peer's worker, or why it cannot be installed.
+    """Command of the worker of 'jax', 'tensorflow' or 'torch', or why it cannot be installed.
 
-    Args:
-      name: 'jax', 'tensorflow' or 'torch'.
-      python: interpreter that has the peer; by default an environment is made, once.
-      folder: for such environments.
+    Without an interpreter (`python`) that has the peer, one is installed below `folder`, once.
     """
     requirements, environment = PEERS / f'requirements-{name}.txt', folder / name
     installed = environment / 'requirements.installed'
@@ -161,24 +164,6 @@ def find_peer(
     return [python, PEERS / f'{name}_worker.py']
 
 
-@contextlib.contextmanager
-def running(command: list, log, environment: dict | None = None) -> Iterator[subprocess.Popen]:
-    """Runs a command that is killed, with its children, at the end."""
-    process = subprocess.Popen(
-        [*map(str, command)],
-        stdout=log,
-        stderr=log,
-        env={**os.environ, 'JAX_PLATFORMS': 'cpu', **(environment or {})},
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 def alternate(
     contenders: list[tuple[str, Callable[[], Worker]]],
     rounds: int,
@@ -193,10 +178,8 @@ def alternate(
     Args:
       contenders: name and function that starts its worker. All but 'ours' may be absent.
       rounds: number of rounds; a worker takes part in the first `worker.rounds` of them.
-      title: for progress.
-      unit: of `Worker.rates`, for progress.
-      warm_up: untimed steps of each before the first round.
-      skip: untimed steps at the start of each turn.
+      title, unit: for progress; the unit is that of `Worker.rates`.
+      warm_up, skip: untimed steps, before the first round and at the start of each turn.
 
     Returns:
       The finished workers, and name → reason of the absent ones.

@@ -15,6 +15,7 @@ bytes    of the report per sample (data, thumbnails) and per large image
 """
 
 import argparse
+import collections
 import pathlib
 import shutil
 import statistics
@@ -23,10 +24,11 @@ import sys
 import tempfile
 
 import playwright.sync_api as playwright
+import psutil
 
 from analysis.report import stage as report
 from analysis.stage.command import run_command
-from segmentation import markdown
+from segmentation import launch, markdown
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WINDOW = {'width': 1280, 'height': 800}
@@ -77,32 +79,29 @@ class Meter:
         self._session.send('Performance.enable', {'timeDomain': 'threadTicks'})
 
     def read(self) -> dict[str, float]:
-        """`script`, `task` in seconds since the page was opened, `heap` in bytes."""
+        """Chromium's metrics: `ScriptDuration`, `TaskDuration` in seconds since the page opened."""
         found = self._session.send('Performance.getMetrics')['metrics']
-        values = {metric['name']: metric['value'] for metric in found}
-        return {
-            'script': values['ScriptDuration'],
-            'task': values['TaskDuration'],
-            'heap': values['JSHeapUsedSize'],
-        }
+        return {metric['name']: metric['value'] for metric in found}
 
     def steps(self, actions: list) -> dict[str, dict[str, float]]:
         """Runs actions one by one; returns median and greatest milliseconds of each kind."""
-        spent: dict[str, list[float]] = {'script': [], 'task': []}
+        spent: dict[str, list[float]] = {'ScriptDuration': [], 'TaskDuration': []}
         for action in actions:
             before = self.read()
             action()
             self._page.evaluate(_TWO_FRAMES)
             after = self.read()
-            for kind, values in spent.items():
-                values.append(1000 * (after[kind] - before[kind]))
+            for name, values in spent.items():
+                values.append(1000 * (after[name] - before[name]))
         return {
             kind: {'median': statistics.median(values), 'most': max(values)}
-            for kind, values in spent.items()
+            for kind, values in zip(('script', 'task'), spent.values(), strict=True)
         }
 
-    def collect_garbage(self) -> None:
+    def heap(self) -> float:
+        """JavaScript heap after garbage collection, in bytes."""
         self._session.send('HeapProfiler.collectGarbage')
+        return self.read()['JSHeapUsedSize']
 
 
 def _along(low: float, high: float) -> list[float]:
@@ -139,33 +138,29 @@ def measure_steps(page: playwright.Page, meter: Meter) -> dict[str, dict]:
 
 
 def memory_mb(browser: playwright.Browser) -> dict[str, float | None]:
-    """`private` and `shared` memory of the page's process; None where /proc is missing."""
+    """`private` and `shared` memory of the page's process, 10⁶ bytes; None except on Linux."""
     session = browser.new_browser_cdp_session()
     sizes = [(0.0, 0.0)]  # The largest renderer is the page.
     for process in session.send('SystemInfo.getProcessInfo')['processInfo']:
-        status = pathlib.Path(f'/proc/{process["id"]}/status')
-        if process['type'] == 'renderer' and status.exists():
-            lines = dict(line.split(':', 1) for line in status.read_text().splitlines())
-            private, total = (int(lines[key].split()[0]) for key in ('RssAnon', 'VmRSS'))
-            sizes.append((private / 1000, (total - private) / 1000))
+        if process['type'] == 'renderer' and sys.platform == 'linux':
+            memory = psutil.Process(process['id']).memory_info()
+            sizes.append(((memory.rss - memory.shared) / 1e6, memory.shared / 1e6))
     private, shared = max(sizes)
     return {'private': private or None, 'shared': shared or None}
 
 
 def count_bytes(index: pathlib.Path, samples: int) -> dict[str, float]:
     """Bytes of a report's parts, per sample and per large image."""
-    sizes, details = dict.fromkeys(('data', 'thumbnails', 'details'), 0), set()
-    for path in (index.parent / 'data').rglob('*'):
-        if path.is_file():
-            part = {'.js': 'data'}.get(path.suffix) or (
-                'thumbnails' if path.parent.name == 'sheets' else 'details'
-            )
-            sizes[part] += path.stat().st_size
-            if path.parent.name == 'details':
-                details.add(path.name.partition('-')[0])
+    sizes, details = collections.Counter(), set()
+    for path in filter(pathlib.Path.is_file, (index.parent / 'data').rglob('*')):
+        folder = path.parent.name
+        part = 'data' if path.suffix == '.js' else 'sheets' if folder == 'sheets' else 'details'
+        sizes[part] += path.stat().st_size
+        if folder == 'details':
+            details.add(path.name.partition('-')[0])
     return {
         'data': sizes['data'] / samples,
-        'thumbnails': sizes['thumbnails'] / samples,
+        'thumbnails': sizes['sheets'] / samples,
         'detail': sizes['details'] / max(1, len(details)),
         'num_details': len(details),
     }
@@ -182,15 +177,13 @@ def measure(index: pathlib.Path, chromium: str, loads: int) -> dict:
             if len(ready) < loads:
                 page.context.close()
         meter = Meter(page)
-        steps = measure_steps(page, meter)
-        meter.collect_garbage()
         samples = page.evaluate('State.manifest.views.reduce((sum, view) => sum + view.n, 0)')
         result = {
             'browser': browser.version,
             'samples': samples,
             'ready': ready,
-            'steps': steps,
-            'memory_mb': {'heap': meter.read()['heap'] / 1e6, **memory_mb(browser)},
+            'steps': measure_steps(page, meter),
+            'memory_mb': {'heap': meter.heap() / 1e6, **memory_mb(browser)},
             'bytes': count_bytes(index, samples),
         }
         browser.close()
@@ -200,37 +193,25 @@ def measure(index: pathlib.Path, chromium: str, loads: int) -> dict:
 def to_markdown(result: dict) -> str:
     """The measured values beside their targets."""
     ready, memory, size = result['ready'], result['memory_mb'], result['bytes']
-    rows = [
-        (
-            'ready, s',
-            f'{statistics.median(ready):.2f} ({min(ready):.2f}–{max(ready):.2f})',
-            f'{TARGETS["ready_seconds"]:g}',
-        )
-    ]
+    spread = f'{statistics.median(ready):.2f} ({min(ready):.2f}–{max(ready):.2f})'
+    rows: list[tuple[str, str, float | None]] = [('ready, s', spread, TARGETS['ready_seconds'])]
     for name, step in result['steps'].items():
-        script, task = step['script'], step['task']
-        rows += [
-            (
-                f'{name}: script per step, ms (most)',
-                f'{script["median"]:.1f} ({script["most"]:.1f})',
-                f'{TARGETS["script_ms"]:g}',
-            ),
-            (
-                f'{name}: main thread per step, ms (most)',
-                f'{task["median"]:.1f} ({task["most"]:.1f})',
-                '',
-            ),
-        ]
-    for name, target in (('heap', ''), ('private', f'{TARGETS["memory_mb"]:g}'), ('shared', '')):
-        number = '–' if memory[name] is None else f'{memory[name]:.0f}'
-        rows.append((f'memory, {name}, MB', number, target))
+        for kind, title, target in (
+            ('script', 'script', TARGETS['script_ms']),
+            ('task', 'main thread', None),
+        ):
+            measured = f'{step[kind]["median"]:.1f} ({step[kind]["most"]:.1f})'
+            rows.append((f'{name}: {title} per step, ms (most)', measured, target))
+    for name, target in (('heap', None), ('private', TARGETS['memory_mb']), ('shared', None)):
+        rows.append((f'memory, {name}, MB', markdown.number(memory[name], spec='.0f'), target))
     rows += [
-        ('data per sample, bytes', f'{size["data"]:.0f}', f'{TARGETS["data_bytes"]:g}'),
-        ('thumbnail, bytes', f'{size["thumbnails"]:.0f}', f'{TARGETS["thumbnail_bytes"]:g}'),
-        (f'large image, of {size["num_details"]} samples, bytes', f'{size["detail"]:.0f}', ''),
+        ('data per sample, bytes', f'{size["data"]:.0f}', TARGETS['data_bytes']),
+        ('thumbnail, bytes', f'{size["thumbnails"]:.0f}', TARGETS['thumbnail_bytes']),
+        (f'large image, of {size["num_details"]} samples, bytes', f'{size["detail"]:.0f}', None),
     ]
+    cells = [(name, text, '' if target is None else f'{target:g}') for name, text, target in rows]
     title = f'{result["samples"]} samples, Chromium {result["browser"]}'
-    return f'{title}\n\n{markdown.table(("measure", "measured", "at most"), rows)}'
+    return f'{title}\n\n{markdown.table(("measure", "measured", "at most"), cells)}'
 
 
 def work(arguments: argparse.Namespace) -> dict:
@@ -251,16 +232,12 @@ def work(arguments: argparse.Namespace) -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--report', type=pathlib.Path, help='folder of an existing report')
-    parser.add_argument(
-        '--images', type=int, default=40_000, help='without --report; default: %(default)s'
-    )
-    parser.add_argument('--loads', type=int, default=5, help='of the page; default: %(default)s')
-    parser.add_argument('--chromium', default='chromium', help='browser; default: %(default)s')
-    parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
+    parser = launch.make_parser(__doc__, workdir='')
+    add = parser.add_argument
+    add('--report', type=pathlib.Path, metavar='FOLDER', help='folder of an existing report')
+    add('--images', type=int, default=40_000, help='number of samples without --report')
+    add('--loads', type=int, default=5, help='number of times that the page is loaded')
+    add('--chromium', default='chromium', help='command that starts the browser')
     return run_command(parser.parse_args(argv), work)
 
 

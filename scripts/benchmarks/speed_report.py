@@ -1,7 +1,6 @@
 """The result of training_speed.py as ratios and as Markdown."""
 
 import statistics
-from collections.abc import Callable
 
 from segmentation import markdown
 
@@ -12,10 +11,12 @@ PEER_NAMES = (
 )  # fmt: skip
 
 
-def _best(contenders: dict, value: Callable[[dict], float], pick=max) -> str | None:
-    """Name of the peer with the largest (or smallest) value; None if no peer ran."""
-    names = [name for name in PEER_NAMES if name in contenders]
-    return pick(names, key=lambda name: value(contenders[name]), default=None)
+def _rates(contenders: dict, names: tuple[str, ...]) -> dict[str, float]:
+    return {
+        name: statistics.median(contenders[name]['per_second'])
+        for name in names
+        if name in contenders
+    }
 
 
 def compute_ratios(result: dict) -> dict:
@@ -31,27 +32,20 @@ def compute_ratios(result: dict) -> dict:
       included. `pipeline_over_training`: rate of our pipeline over that of our training.
       `against`: the peer of each ratio. Parts that were not measured or had no peer are missing.
     """
-    ratios, against = {}, {}
-
-    def rate(entry):
-        return statistics.median(entry['per_second'])
-
-    def our_rate(part):
-        contenders = result[part]['contenders']
-        return max(rate(entry) for name, entry in contenders.items() if name in OUR_NAMES)
-
+    ratios, against, ours = {}, {}, {}
     for part in ('training', 'inference', 'pipeline'):
         contenders = result.get(part, {}).get('contenders', {})
-        if peer := _best(contenders, rate):
-            ratios[part] = our_rate(part) / rate(contenders[peer])
-            against[part] = peer
-            if part == 'pipeline':
-                continue
-            peer = _best(contenders, lambda entry: entry['peak_mb'], min)
-            ratios[f'memory_{part}'] = contenders[peer]['peak_mb'] / contenders['ours']['peak_mb']
-            against[f'memory_{part}'] = peer
-    if 'training' in result and 'pipeline' in result:
-        ratios['pipeline_over_training'] = our_rate('pipeline') / our_rate('training')
+        ours[part] = max(_rates(contenders, OUR_NAMES).values(), default=0)
+        peers = _rates(contenders, PEER_NAMES)
+        if peers:
+            against[part] = max(peers, key=peers.get)
+            ratios[part] = ours[part] / peers[against[part]]
+        if peers and part != 'pipeline':
+            memory, peaks = f'memory_{part}', {name: contenders[name]['peak_mb'] for name in peers}
+            against[memory] = min(peaks, key=peaks.get)
+            ratios[memory] = peaks[against[memory]] / contenders['ours']['peak_mb']
+    if ours['training'] and ours['pipeline']:
+        ratios['pipeline_over_training'] = ours['pipeline'] / ours['training']
     return {**ratios, 'against': against} if ratios else {}
 
 
@@ -79,11 +73,11 @@ def report(result: dict) -> str:
             sections.append(_report_contenders(part, result[part], ratios))
     if 'waiting' in result:
         waiting = result['waiting']
+        shares = [100 * share for share in waiting['share']]
         sections.append(
             '**Waiting for data** while training on images: '
-            f'{100 * statistics.median(waiting["share"]):.2f} % of the time '
-            f'({100 * min(waiting["share"]):.2f}–{100 * max(waiting["share"]):.2f} over windows of '
-            f'{waiting["steps"]} steps), at '
+            f'{statistics.median(shares):.2f} % of the time ({min(shares):.2f}–{max(shares):.2f} '
+            f'over windows of {waiting["steps"]} steps), at '
             f'{statistics.median(waiting["images_per_second"]):.1f} img/s.'
         )
     if 'startup' in result:
@@ -102,19 +96,21 @@ def report(result: dict) -> str:
 
 def _report_contenders(part: str, measured: dict, ratios: dict) -> str:
     contenders, memory = measured['contenders'], part != 'pipeline'
-    header = [part, 'img/s'] + ['peak memory, MB'] * memory
-    rows = []
-    for name, entry in contenders.items():
-        row = [name, _spread(entry['per_second'])]
-        rows.append(row + [f'{entry["peak_mb"]:.0f}'] * memory)
-    rows += [[name, 'absent'] + [''] * memory for name in measured['absent']]
-    text = [_table(header, rows)]
+    rows = [
+        [name, _spread(entry['per_second']), f'{entry["peak_mb"]:.0f}']
+        for name, entry in contenders.items()
+    ]
+    rows += [[name, 'absent', ''] for name in measured['absent']]
+    columns = 3 if memory else 2
+    header = [part, 'img/s', 'peak memory, MB'][:columns]
+    text = [_table(header, [row[:columns] for row in rows])]
     if part in ratios:
-        text.append(f'Ours is {ratios[part]:.2f}× as fast as {ratios["against"][part]}')
+        against = ratios['against']
+        text.append(f'Ours is {ratios[part]:.2f}× as fast as {against[part]}')
         if memory:
             name = f'memory_{part}'
-            text[-1] += f'; {ratios["against"][name]} needs {ratios[name]:.2f}× our memory'
-        if 'pipeline_over_training' in ratios and not memory:
+            text[-1] += f'; {against[name]} needs {ratios[name]:.2f}× our memory'
+        elif 'pipeline_over_training' in ratios:
             text[-1] += f', and {ratios["pipeline_over_training"]:.1f}× as fast as our training'
         text[-1] += '.'
     if memory:
@@ -137,31 +133,26 @@ def training_flop(layer: dict) -> int:
 
 def _report_layers(result: dict) -> str:
     measured, batch = result['layers'], result['settings']['batch_size']
-    size = result['settings']['gemm_size']
-    peaks = {name: statistics.median(values) for name, values in measured['gemm'].items()}
-    peak = max(peaks.values())
+    layers, size = measured['layers'], result['settings']['gemm_size']
+    peak = max(map(statistics.median, measured['gemm'].values()))
 
-    def row(name, layers, kind='', shapes=()):
+    def row(layers: list[dict], *names: object) -> list:
         gflop = sum(map(training_flop, layers)) / 1e9
         seconds = sum(statistics.median(layer['seconds']) for layer in layers)
         speed = gflop / seconds
-        return [name, kind, *shapes, f'{gflop:.2f}', f'{1000 * seconds:.1f}', f'{speed:.0f}',
+        return [*names, f'{gflop:.2f}', f'{1000 * seconds:.1f}', f'{speed:.0f}',
                 f'{100 * speed / peak:.0f} %']  # fmt: skip
 
-    def shape(sizes):
-        return '×'.join(map(str, sizes))
-
-    columns = ['GFLOP', 'ms', 'GFLOP/s', 'of GEMM peak']
-    layers = measured['layers']
-    kinds = {}
+    columns, kinds = ['GFLOP', 'ms', 'GFLOP/s', 'of GEMM peak'], {}
     for layer in layers:
         kinds.setdefault(layer['kind'], []).append(layer)
-    by_kind = [row(kind, members, len(members)) for kind, members in kinds.items()]
-    by_kind.append(row('all', layers, len(layers)))
+    by_kind = [row(members, kind, len(members)) for kind, members in kinds.items()]
+    by_kind.append(row(layers, 'all', len(layers)))
     single = [
-        row(layer['name'], [layer], layer['kind'], [shape(layer['input']), shape(layer['kernel'])])
+        row([layer], layer['name'], layer['kind'],
+            *('×'.join(map(str, layer[array])) for array in ('input', 'kernel')))
         for layer in layers
-    ]
+    ]  # fmt: skip
     flop = sum(map(training_flop, layers)) / batch
     text = [
         f'**Matrix products** of {size}×{size} in float32, GFLOP/s: '
@@ -188,10 +179,7 @@ def _report_scale(scale: dict) -> str:
     header = ['images'] + [f'{title}, {u}' for title in tasks.values() for u in ('ms/img', 'MB')]
     rows = []
     for row in scale['rows']:
-        cells = [
-            f'{row[task][key]:.{digits}f}'
-            for task in tasks
-            for key, digits in (('ms_per_image', 2), ('peak_mb', 0))
-        ]
-        rows.append([row['images'], *cells])
+        rows.append([row['images']])
+        for task in tasks:
+            rows[-1] += [f'{row[task]["ms_per_image"]:.2f}', f'{row[task]["peak_mb"]:.0f}']
     return '**Scale**: time per image and peak memory.\n\n' + _table(header, rows)

@@ -19,8 +19,10 @@ far; --parts runs the rest later.
 """
 
 import argparse
+import collections
 import contextlib
 import functools
+import itertools
 import json
 import os
 import pathlib
@@ -39,12 +41,14 @@ from contenders import (
     alternate,
     describe_machine,
     find_peer,
-    running,
+    kill,
     say,
+    start,
     usable_cores,
 )
 
-from segmentation import scenes
+from segmentation import launch, scenes
+from segmentation.campaign import overrides
 from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -74,7 +78,7 @@ class Benchmark:
             'versions': {'python': platform.python_version()},
         }
 
-    def _start(self, name, peer, unit, steps, rounds=10**9, **spec) -> Worker:
+    def _start(self, name, peer, unit=1, steps=1, rounds=10**9, **spec) -> Worker:
         """Starts a worker of 'jax', 'tensorflow' or 'torch'."""
         given = getattr(self.arguments, f'{peer}_python', sys.executable)
         command = find_peer(peer, given, self.arguments.peers)
@@ -89,28 +93,37 @@ class Benchmark:
     def _contender(self, name, *args, **spec):
         return name, lambda: self._start(name, *args, **spec)
 
+    def _alternate(self, contenders, title, **options) -> tuple[dict[str, Worker], dict]:
+        """The finished workers, and what the report needs of all parts where contenders compete."""
+        workers, absent = alternate(contenders, self.arguments.rounds, title=title, **options)
+        measured = {name: worker.measured() for name, worker in workers.items()}
+        return workers, {'contenders': measured, 'absent': absent}
+
+    def _once(self, task, **spec) -> dict:
+        """Runs a task of ours that works once: its `images`, `seconds` and `peak_mb`."""
+        with contextlib.closing(self._start('ours', 'jax', task=task, **spec)) as worker:
+            return {key: worker.about[key] for key in ('images', 'seconds', 'peak_mb')}
+
     def network(self, task: str) -> dict:
         """Training or inference."""
-        size, rounds = self.arguments.batch_size, self.arguments.rounds
-        steps = self.arguments.steps * (4 if task == 'inference' else 1)
+        size, steps = self.arguments.batch_size, self.arguments.steps
+        steps *= 4 if task == 'inference' else 1
         contenders = [
-            self._contender(name, peer, size, steps, task=task, form=form)
-            for name, peer, form in (
-                ('ours', 'jax', 'project'),
-                ('TensorFlow', 'tensorflow', 'graph'),
-                ('PyTorch', 'torch', 'eager'),
-                ('PyTorch, compiled', 'torch', 'compile'),
+            self._contender(name, peer, size, *turns, task=task, form=form)
+            for name, peer, form, *turns in (
+                ('ours', 'jax', 'project', steps),
+                ('TensorFlow', 'tensorflow', 'graph', steps),
+                ('PyTorch', 'torch', 'eager', steps),
+                ('PyTorch, compiled', 'torch', 'compile', steps),
+                # Two short turns, because it is slow.
+                ('plain Flax', 'jax', 'plain', max(1, steps // 4), 2),
             )
         ]
-        # Two short turns, because it is slow.
-        plain = self._contender('plain Flax', 'jax', size, max(1, steps // 4), 2, task=task,
-                                form='plain')  # fmt: skip
-        workers, absent = alternate([*contenders, plain], rounds, title=task)
+        workers, result = self._alternate(contenders, task)
         counts = {name: worker.about['parameters'] for name, worker in workers.items()}
         if len(set(counts.values())) > 1:
             raise WorkerFailed(f'these networks are not the same: parameters {counts}')
-        measured = {name: worker.measured() for name, worker in workers.items()}
-        return {'contenders': measured, 'absent': absent}
+        return result
 
     training = functools.partialmethod(network, 'training')
     inference = functools.partialmethod(network, 'inference')
@@ -129,10 +142,7 @@ class Benchmark:
         }
         if 'preparation' not in self.result:
             say('preparing the images')
-            worker = self._start('ours', 'jax', 1, 1, task='prepare', **spec)
-            with contextlib.closing(worker):
-                prepared = worker.request(steps=1)
-            self.result['preparation'] = {**prepared['result'], 'peak_mb': prepared['peak_mb']}
+            self.result['preparation'] = self._once('prepare', **spec)
         return spec
 
     def pipeline(self) -> dict:
@@ -149,23 +159,14 @@ class Benchmark:
             )
         ]
         # Neither the first pass counts nor batches that are buffered when a turn begins.
-        workers, absent = alternate(
-            contenders, self.arguments.rounds, title='pipeline', warm_up=steps, skip=32
-        )
-        return {
-            'contenders': {name: worker.measured() for name, worker in workers.items()},
-            'absent': absent,
-            'preparation': self.result['preparation'],
-        }
+        _, result = self._alternate(contenders, 'pipeline', warm_up=steps, skip=32)
+        return {**result, 'preparation': self.result['preparation']}
 
-    def _train(self, name, is_done, environment=None, **fields) -> tuple[float, pathlib.Path]:
-        """Runs scripts/train.py until `is_done(process, metrics file)`.
+    def _train(self, name, is_done, fields, environment=None) -> tuple[float, pathlib.Path]:
+        """Runs scripts/train.py until `is_done(process, metrics file)`; kills it then.
 
-        Returns:
-          Seconds that it took, and the file with the metrics.
-
-        Raises:
-          WorkerFailed: the training failed.
+        Returns the seconds that it took, and the file with the metrics. Raises WorkerFailed if the
+        training failed.
         """
         data, workdir = self._data(), self.scratch / name
         fields = {
@@ -180,39 +181,37 @@ class Benchmark:
             'train.num_pictures': 0,
             **fields,
         }
-        command = [sys.executable, ROOT / 'scripts/train.py', f'--workdir={workdir}']
-        command += [f'--config={ROOT / "configs/person_car.py"}']
-        command += [f'--config.{field}={value}' for field, value in fields.items()]
-        metrics, start = workdir / 'metrics.jsonl', time.perf_counter()
-        with (
-            open(self.scratch / f'{name}.log', 'w+') as log,
-            running(command, log, environment) as process,
-        ):
-            while not is_done(process, metrics):
-                if process.poll() or time.perf_counter() - start > PATIENCE:
-                    log.seek(0)
-                    raise WorkerFailed(f'training ended with {process.poll()}: {log.read()[-500:]}')
-                time.sleep(0.01)
-            return time.perf_counter() - start, metrics
+        command = [
+            sys.executable, ROOT / 'scripts/train.py', f'--workdir={workdir}',
+            f'--config={ROOT / "configs/person_car.py"}', *overrides(fields),
+        ]  # fmt: skip
+        metrics, began = workdir / 'metrics.jsonl', time.perf_counter()
+        with open(self.scratch / f'{name}.log', 'w+') as log:
+            process = start(command, environment, stdout=log, stderr=log)
+            try:
+                while not is_done(process, metrics):
+                    if process.poll() or time.perf_counter() - began > PATIENCE:
+                        log.seek(0)
+                        end = log.read()[-500:]
+                        raise WorkerFailed(f'training ended with {process.poll()}: {end}')
+                    time.sleep(0.01)
+                return time.perf_counter() - began, metrics
+            finally:
+                kill(process)
+                process.wait()
 
     def waiting(self) -> dict:
         every, windows = 10, 6
         say(f'waiting: training {every * windows} steps')
-        _, metrics = self._train(
-            'waiting',
-            lambda process, metrics: process.poll() == 0,
-            **{
-                'train.num_steps': every * windows,
-                'train.log_every': every,
-                'train.recalibrate_batches': 1,
-            },
-        )
+        fields = {'train.num_steps': every * windows, 'train.log_every': every}
+        fields['train.recalibrate_batches'] = 1
+        _, metrics = self._train('waiting', lambda process, _: process.poll() == 0, fields)
         lines = map(json.loads, metrics.read_text().splitlines())
-        lines = [line for line in lines if 'train/waiting_for_data' in line]
         # The first window includes compilation and starts with an empty buffer.
+        _, *lines = (line for line in lines if 'train/waiting_for_data' in line)
         return {
-            'share': [line['train/waiting_for_data'] for line in lines[1:]],
-            'images_per_second': [line['train/images_per_second'] for line in lines[1:]],
+            'share': [line['train/waiting_for_data'] for line in lines],
+            'images_per_second': [line['train/images_per_second'] for line in lines],
             'steps': every,
         }
 
@@ -223,9 +222,9 @@ class Benchmark:
             for which in seconds:
                 taken, _ = self._train(
                     f'startup-{number}-{which}',
-                    lambda process, metrics: metrics.exists() and metrics.stat().st_size,
+                    lambda _, metrics: metrics.exists() and metrics.stat().st_size,
+                    {'train.log_every': 1},
                     {'JAX_COMPILATION_CACHE_DIR': str(self.scratch / f'cache-{number}')},
-                    **{'train.log_every': 1},
                 )
                 seconds[which].append(taken)
                 say(f'startup: {which} {taken:.1f} s')
@@ -238,14 +237,12 @@ class Benchmark:
             for peer in ('jax', 'tensorflow', 'torch')
         ]
         contenders.append(self._contender('ours', 'jax', 1, 3, task='layers', form='project'))
-        workers, absent = alternate(
-            contenders, self.arguments.rounds, title='layers', unit='GFLOP/s or passes/s'
-        )
-        layers = workers['ours'].about['layers']
-        for layer in layers:
-            layer['seconds'] = [result[layer['shapes']] for result in workers['ours'].results]
-        gemm = {name: w.rates for name, w in workers.items() if name != 'ours'}
-        return {'gemm': gemm, 'absent': absent, 'layers': layers}
+        workers, result = self._alternate(contenders, 'layers', unit='GFLOP/s or passes/s')
+        ours = workers.pop('ours')
+        for layer in ours.about['layers']:
+            layer['seconds'] = [turn['result'][layer['shapes']] for turn in ours.answers]
+        gemm = {name: worker.rates for name, worker in workers.items()}
+        return {'gemm': gemm, 'absent': result['absent'], 'layers': ours.about['layers']}
 
     def scale(self) -> dict:
         """Measures preparation, evaluation and an epoch of training, each in its own process."""
@@ -268,13 +265,10 @@ class Benchmark:
             row = {'images': count}
             for task in ('prepare', 'evaluation', 'epoch'):
                 say(f'scale: {count} images, {task}')
-                worker = self._start('ours', 'jax', 1, 1, task=task, **spec)
-                with contextlib.closing(worker):
-                    answer = worker.request(steps=1)
-                done = answer['result']
+                done = self._once(task, **spec)
                 row[task] = {
                     'ms_per_image': 1000 * done['seconds'] / done['images'],
-                    'peak_mb': max(answer['peak_mb'], worker.about['peak_mb']),
+                    'peak_mb': done['peak_mb'],
                 }
             rows.append(row)
             shutil.rmtree(folder)
@@ -284,20 +278,18 @@ class Benchmark:
 def repeat_scenes(drawn: pathlib.Path, folder: pathlib.Path, count: int) -> None:
     """Makes a COCO folder of `count` images, hard links to drawn ones, under new ids."""
     document = json.loads((drawn / 'annotations/instances_train.json').read_text())
-    of_image = {image['id']: [] for image in document['images']}
+    of_image = collections.defaultdict(list)
     for annotation in document['annotations']:
         of_image[annotation['image_id']].append(annotation)
     images, annotations = [], []
     (folder / 'train').mkdir(parents=True)
     (folder / 'annotations').mkdir()
-    for number in range(count):
-        image = document['images'][number % len(document['images'])]
-        name = f'{number + 1:012d}.jpg'
+    for number, image in enumerate(itertools.islice(itertools.cycle(document['images']), count), 1):
+        name = f'{number:012d}.jpg'
         os.link(drawn / 'train' / image['file_name'], folder / 'train' / name)
-        images.append({**image, 'id': number + 1, 'file_name': name})
+        images.append({**image, 'id': number, 'file_name': name})
         for annotation in of_image[image['id']]:
-            new = {'id': len(annotations) + 1, 'image_id': number + 1}
-            annotations.append({**annotation, **new})
+            annotations.append({**annotation, 'id': len(annotations) + 1, 'image_id': number})
     document |= {'images': images, 'annotations': annotations}
     (folder / 'annotations/instances_train.json').write_text(json.dumps(document))
 
@@ -310,32 +302,27 @@ def positive(text: str) -> int:
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add, default = parser.add_argument, 'default: %(default)s'
-    add(
-        '--parts', default=','.join(PARTS[:-1]), metavar='PART,PART,…', help=f'see above; {default}'
-    )
-    add('--rounds', type=positive, default=5, help=default)
-    add('--steps', type=positive, default=4, help=f'training steps per turn; {default}')
-    add('--batch_size', type=positive, default=16, help=default)
+    parser = launch.make_parser(__doc__, workdir='')
+    add = parser.add_argument
+    add('--parts', default=','.join(PARTS[:-1]), metavar='PART,PART,…', help='parts (see above)')
+    add('--rounds', type=positive, default=5, help='number of turns of each contender')
+    add('--steps', type=positive, default=4, help='training steps per turn')
+    add('--batch_size', type=positive, default=16, help='images per step')
     add(
         '--coco', type=pathlib.Path, metavar='FOLDER',
         help="images in COCO's layout; default: scenes drawn into data/benchmark-scenes",
     )  # fmt: skip
-    add('--split', default='train', help=f'split of these images; {default}')
+    add('--split', default='train', help='split of these images')
     add(
         '--scales', type=positive, nargs='+', default=SCALES, metavar='N',
         help='numbers of images of part scale; default: 1000 5000 20000 40000',
     )  # fmt: skip
     add(
         '--peers', type=pathlib.Path, default=ROOT / '.venv-peers', metavar='DIR',
-        help=f"folder for the environments of the peers; {default}",
+        help='folder for the environments of the peers',
     )  # fmt: skip
     for name in ('tensorflow', 'torch'):
         add(f'--{name}_python', metavar='PATH', help=f'interpreter with {name} installed')
-    add('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     arguments = parser.parse_args(argv)
     arguments.parts = arguments.parts.split(',')
     if unknown := set(arguments.parts) - set(PARTS):

@@ -2,30 +2,27 @@
 
 The published experiments, person/car and person/vehicle, with cross-validation:
 
-    python scripts/experiments/reproduce.py --workdir runs/reproduce --source FOLDER \
+    python scripts/experiments/reproduce.py --workdir runs/reproduce --source FOLDER \\
         --seeds 3 --folds 5 --config.data.require=nothing --config.train.num_epochs=15
 
 Three encoders: ImageNet weights frozen (the config), ImageNet weights trained, random weights:
 
-    python scripts/experiments/reproduce.py --workdir runs/encoders --experiments person_car \
-        --variant trained model.encoder_trainable=True \
+    python scripts/experiments/reproduce.py --workdir runs/encoders --experiments person_car \\
+        --variant trained model.encoder_trainable=True \\
         --variant random model.encoder_trainable=True model.pretrained=
 
 Does training without suspicious images help more than training without random ones?
 
-    python scripts/experiments/reproduce.py --workdir runs/exclude --experiments person_car \
+    python scripts/experiments/reproduce.py --workdir runs/exclude --experiments person_car \\
         --exclude runs/fold0/analysis/val-600/exclude-pooled.json --seeds 5
 
 Each training has its own directory <workdir>/<experiment>/seed<k>[-fold<j>][-<fraction>]. The same
 command continues: it skips finished trainings and resumes an interrupted one. After SIGTERM or
-Ctrl-C the state is saved and the exit status is 75. The report is written when all folds of a seed
-are finished, and updated later: report.md, report.json, report.png, and images.json with the image
-ids used and their folds.
+Ctrl-C the state is saved and the exit status is 75. When all folds of a seed are finished, the
+command writes or updates report.md, report.json, report.png, and images.json (ids and folds).
 
---config.<field>=<value> applies to all experiments. Images that only some experiments can use (for
-example because trucks are not annotated there) are left out of all. With folds, training and
-validation splits are pooled, and each image is scored by the model that was not trained on it.
---exclude leaves images out of training only: images that choose the checkpoint or are scored stay.
+--config.<field>=<value> applies to all experiments. Images that only some experiments can use are
+left out of all. README.md describes folds, variants and --exclude.
 """
 
 import argparse
@@ -263,20 +260,17 @@ def images_json(prepared: coco.Prepared, config: ConfigDict, scored: dict) -> st
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = campaign.make_parser(__doc__)
-    parser.add_argument(
-        '--source',
-        default='2014',
-        help="'2014' (downloads COCO 2014) or a folder in COCO's layout; default: %(default)s",
-    )
-    parser.add_argument(
+    parser = launch.make_parser(__doc__)
+    add = parser.add_argument
+    add('--source', default='2014', help="'2014' (downloads it) or a folder in COCO's layout")
+    add(
         '--experiments',
         default='person_car,vehicle',
         metavar='NAME,NAME,…',
         help='config files, or names of files in configs/ (person_car_best has the settings chosen '
-        'by a sweep); the first one is the reference; default: %(default)s',
+        'by a sweep); the first one is the reference',
     )
-    parser.add_argument(
+    add(
         '--variant',
         dest='variants',
         nargs='+',
@@ -285,33 +279,29 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         metavar=('NAME', 'FIELD=VALUE'),
         help='one more experiment: the first one with other settings; can be repeated',
     )
-    parser.add_argument(
+    add(
         '--exclude',
         type=pathlib.Path,
         metavar='FILE',
         help='two more experiments: the first one trained without the images listed here (see '
         'selection.read_exclude), and without as many random ones',
     )
-    parser.add_argument('--seeds', type=int, default=3, help='trainings each; default: %(default)s')
-    parser.add_argument(
+    add('--seeds', type=int, default=3, help='number of trainings of each experiment and fold')
+    add(
         '--folds',
         type=int,
         default=0,
         help='cross-validation over training and validation images together; '
         'default: none, the validation split is scored',
     )
-    parser.add_argument(
+    add(
         '--fractions',
         default='1',
         help='fractions of the training set for a learning curve, e.g. 0.125,0.25,0.5,1, all with '
-        'the number of steps of the whole set; default: %(default)s',
+        'the number of steps of the whole set',
     )
-    parser.add_argument(
-        '--curve_seeds', type=int, help='number of seeds for the smaller fractions; default: all'
-    )
-    parser.add_argument(
-        '--report_only', action='store_true', help='train nothing; report what is complete'
-    )
+    add('--curve_seeds', type=int, help='number of seeds for the smaller fractions; default: all')
+    add('--report_only', action='store_true', help='train nothing; report what is complete')
     arguments, overrides = parser.parse_known_args(argv)
     arguments.experiments = [
         (pathlib.Path(name).stem, name if '.' in name else str(ROOT / f'configs/{name}.py'))

@@ -7,18 +7,14 @@
 For each scene seed, the command draws scenes with planted truth (segmentation/scenes), trains a
 network on them (configs/planted.py; --config.<field>=<value> changes fields), runs the stages of
 the analysis on its best checkpoint and the validation scenes, and compares their results with the
-planted truth, which neither training nor analysis reads.
+planted truth, which neither training nor analysis reads. The analysis was developed on seed 0.
+analysis/planted_benchmark/README.md describes metrics, settings and results.
 
-By default it uses the first held-out scene seeds (--seeds). --scene_seeds names others, such as 0,
-on which the analysis was developed. analysis/planted_benchmark/README.md describes the metrics, the
-settings for a network that has learnt enough, and the results.
+--short takes minutes: a few small scenes of seed 0 and a narrow network. It notices that something
+broke, but does not measure quality. It skips heat-maps and coverage, has lower targets, and ends
+with status 1 if one is missed.
 
---short takes minutes: a few small scenes of the development seed and a narrow network. It notices
-that something broke, but does not measure quality. It skips heat-maps and coverage, has lower
-targets, and ends with status 1 if one is missed.
-
-Started again, the command continues; --force scores again. Writes report.md, report.json and
-report.png into the workdir.
+Started again, the command continues. Writes report.md, report.json and report.png into WORKDIR.
 """
 
 import argparse
@@ -91,14 +87,7 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, seed: int) -> pathlib.Pat
 def score_seed(
     config: ConfigDict, workdir: pathlib.Path, seed: int, number: int, arguments: argparse.Namespace
 ) -> SeedScores:
-    """Trains on the scenes of a seed, runs the analysis and scores it.
-
-    Args:
-      config: of the training, without its data and seed; its seed is `number`.
-      workdir: of this command.
-      seed: of the scenes.
-      number: of this seed among all.
-      arguments: of the command.
+    """Trains on the scenes of the `number`-th seed, runs the analysis and scores it.
 
     Raises:
       ValueError: a stage failed, or an artifact does not fit.
@@ -136,19 +125,12 @@ def score_seed(
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = campaign.make_parser(__doc__)
-    parser.add_argument(
-        '--seeds',
-        type=int,
-        default=3,
-        help=f'number of held-out scene seeds, of {", ".join(map(str, scenes.HELD_OUT_SEEDS))}; '
-        'default: %(default)s',
-    )
-    parser.add_argument(
-        '--scene_seeds', nargs='+', type=int, metavar='SEED', help='these scene seeds instead'
-    )
-    parser.add_argument('--short', action='store_true', help='the short form')
-    parser.add_argument('--force', action='store_true', help='score again what was scored before')
+    parser = launch.make_parser(__doc__)
+    add, held_out = parser.add_argument, ', '.join(map(str, scenes.HELD_OUT_SEEDS))
+    add('--seeds', type=int, default=3, help=f'number of seeds, taken from {held_out}')
+    add('--scene_seeds', nargs='+', type=int, metavar='SEED', help='these scene seeds instead')
+    add('--short', action='store_true', help='run the short form (see above)')
+    add('--force', action='store_true', help='score again what was scored before')
     arguments, overrides = parser.parse_known_args(argv)
     if fixed := {text.partition('=')[0].removeprefix('--config.') for text in overrides} & FIXED:
         parser.error(f'{", ".join(sorted(fixed))} cannot be overridden: this command sets it')
@@ -167,8 +149,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
     fields = SHORT_FIELDS if arguments.short else {}
-    short = [f'--config.{name}={value}' for name, value in fields.items()]
-    config = load_config(str(ROOT / CONFIG), short + overrides)
+    config = load_config(str(ROOT / CONFIG), campaign.overrides(fields) + overrides)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     per_seed = [
         score_seed(config, arguments.workdir, seed, number, arguments)

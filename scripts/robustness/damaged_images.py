@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from fault_subjects import SIZE, outcome_of
+from harness import damage_bytes
 from PIL import Image
 
 from segmentation.data import coco_files, transforms
@@ -39,25 +40,6 @@ def whole_files() -> list[bytes]:
     return files
 
 
-def damage(data: bytes, rng: random.Random) -> bytes:
-    """Cuts, overwrites, removes or repeats parts of a file, more often near its beginning."""
-    if rng.random() < 0.3:
-        data = data[: rng.randrange(len(data))]
-    for _ in range(rng.choice((0, 1, 1, 2, 8)) if data else 0):
-        place = rng.randrange(rng.choice((len(data) + 1, min(len(data), 120) + 1)))
-        extreme = rng.choice((bytes(4), b'\xff' * 4, b'\x7f' + b'\xff' * 3))
-        new, removed = rng.choice(
-            (
-                (bytes([rng.randrange(256)]), 1),
-                (extreme, 4),
-                (b'', rng.randrange(1, 30)),
-                (data[place : place + rng.randrange(1, 200)], 0),
-            )
-        )
-        data = data[:place] + new + data[place + removed :]
-    return data
-
-
 def read_in_data_set(data: bytes) -> str:
     """Outcome of an annotated image: one that a data set accepts must be readable later."""
     for size in (SIZE, SIZE[::-1]):
@@ -81,7 +63,7 @@ def damaged(folder: pathlib.Path, count: int, rng: random.Random) -> Iterator[tu
     """Yields (fault, outcome) of `count` files."""
     files, path = whole_files(), folder / 'image'
     for _ in range(count):
-        data = damage(rng.choice(files), rng)
+        data = damage_bytes(rng.choice(files), rng)
         yield 'damaged image: in a data set', read_in_data_set(data)
         path.write_bytes(data)
 

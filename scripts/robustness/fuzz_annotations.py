@@ -2,18 +2,18 @@
 
     python scripts/robustness/fuzz_annotations.py --workdir runs/fuzz --count 10000 --json fuzz.json
 
-hypothesis generates small COCO files and changes them in one of the ways of the printed table. A
-process of its own, which may crash, reads each file within `--timeout` seconds. Fine are:
+hypothesis generates small COCO files and damages them; the printed table lists the ways. A separate
+process, which may crash, reads each file within --timeout seconds. Three outcomes are fine:
 
-    unchanged   everything was read
-    skipped     something was left out or repaired, and counted with the reason
-    refused     one error that names the file
+    unchanged   every entry was read
+    skipped     entries were left out or repaired, and counted with the reason
+    refused     one error names the file
 
 Masks are compared with masks drawn without pycocotools: run lengths exactly, polygons at 400 pixels
 away from their outline; a box computed from a mask must be its box. Everything else is wrong: a
-crash, a time-out, another error, a wrong mask, an entry that is neither read nor counted. Then the
-campaign ends, the smallest such file is WORKDIR/wrong.json, and the exit status is 1. The same
-command tries the wrong files of earlier campaigns first.
+crash, a time-out, another error, a wrong mask, an entry that is neither read nor counted. The first
+wrong outcome ends the campaign with exit status 1, and the smallest such file is in
+WORKDIR/wrong.json. Started again, the command tries the wrong files of earlier campaigns first.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from multiprocessing.connection import Connection
 
 import hypothesis
 import numpy as np
-from harness import make_parser, run_campaign
+from harness import damage_bytes, make_parser, run_campaign
 from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase
 from matplotlib.path import Path
@@ -128,16 +128,6 @@ def add_enormous_annotation(document, draw):
     document['annotations'].append({**entry, 'segmentation': draw(st.sampled_from(forms))})
 
 
-def change_bytes(data, draw):
-    """Overwrites, removes, inserts or repeats bytes, or cuts the file short."""
-    for _ in range(draw(st.integers(1, 8))):
-        place = draw(st.integers(0, len(data)))
-        syntax = st.sampled_from([bytes([c]) for c in b'0123456789.-+eE"[]{},:\\ \x00\xff'])
-        new = draw(st.binary(max_size=4) | syntax | st.just(data[place : place + 100]))
-        data = data[:place] + new + data[place + draw(st.sampled_from((0, 1, 4, 30, 10**6))) :]
-    return data
-
-
 @st.composite
 def files(draw):
     """(what was done, content of the file)."""
@@ -149,7 +139,7 @@ def files(draw):
         add_enormous_annotation(document, draw)
     data = json.dumps(document).encode()
     if kind == 'bytes changed':
-        data = change_bytes(data, draw)
+        data = damage_bytes(data, draw(st.randoms()), b'0123456789.-+eE"[]{},:\\ \x00\xff')
     elif kind == 'no COCO file':
         data = draw(st.sampled_from(HOSTILE) | st.binary(max_size=2000))
     return kind, data
@@ -250,16 +240,18 @@ class Reader:
     """A process that reads files; a new one after a crash or a time-out."""
 
     def __init__(self, timeout: float, read: Callable[[bytes], str] = read_file):
-        self._timeout, self._read, self._process = timeout, read, None
+        self._timeout, self._read = timeout, read
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context('spawn')
+        self._connection, end = context.Pipe()
+        self._process = context.Process(target=serve, args=(end, self._read), daemon=True)
+        self._process.start()
+        end.close()
+        self._connection.recv_bytes()  # Starting takes seconds, which do not count.
 
     def read(self, data: bytes) -> str:
-        if self._process is None:
-            context = multiprocessing.get_context('spawn')
-            self._connection, end = context.Pipe()
-            self._process = context.Process(target=serve, args=(end, self._read), daemon=True)
-            self._process.start()
-            end.close()
-            self._connection.recv_bytes()  # Starting takes seconds, which do not count.
         self._connection.send_bytes(data)
         try:
             if self._connection.poll(self._timeout):
@@ -269,14 +261,13 @@ class Reader:
             self._process.join()
             outcome = f'CRASHED: status {self._process.exitcode}'
         self.close()
+        self._start()
         return outcome
 
     def close(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.join()
-            self._connection.close()
-            self._process = None
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
 
 
 def fuzz(arguments: argparse.Namespace) -> dict:
@@ -314,9 +305,13 @@ def fuzz(arguments: argparse.Namespace) -> dict:
     finally:
         reader.close()
         progress.close()
-    table = {kind: dict(outcomes) for kind, outcomes in table.items()}
-    number = sum(n for outcomes in table.values() for n in outcomes.values())
-    return {'files': number, 'slowest_seconds': slowest, 'table': table, 'wrong': wrong}
+    number = sum(map(collections.Counter.total, table.values()))
+    return {
+        'files': number,
+        'slowest_seconds': slowest,
+        'table': {kind: dict(outcomes) for kind, outcomes in table.items()},
+        'wrong': wrong,
+    }
 
 
 def to_markdown(result: dict) -> str:
@@ -334,10 +329,9 @@ def to_markdown(result: dict) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument('--count', type=int, default=10_000, help='default: %(default)s')
-    parser.add_argument(
-        '--timeout', type=float, default=20, help='seconds per file; default: %(default)s'
-    )
+    add = parser.add_argument
+    add('--count', type=int, default=10_000, help='number of files to generate and read')
+    add('--timeout', type=float, default=20, help='seconds that the reading of a file may take')
     arguments = parser.parse_args(argv)
     if arguments.count < 1:
         parser.error('--count must be at least 1')

@@ -3,26 +3,28 @@
 import argparse
 import contextlib
 import hashlib
-import json
 import os
 import pathlib
+import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
 import jax
+import psutil
 
 from analysis.stage.command import run_command
-from segmentation import campaign, checkpoint
+from segmentation import campaign, checkpoint, launch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Keys of JSON files that hold a time or an amount of memory.
-_VARYING = {
-    'train/images_per_second', 'train/waiting_for_data', 'images_per_second', 'seconds',
-    'processor_seconds', 'peak_mb',
-}  # fmt: skip
+# Entries of JSON files that hold a time or an amount of memory.
+_VARYING = re.compile(
+    rb'"(created|train/images_per_second|train/waiting_for_data|images_per_second|seconds'
+    rb'|processor_seconds|peak_mb)": ?("[^"]*"|[^,}\]\s]+)'
+)
 
 
 # Commands.
@@ -30,8 +32,8 @@ _VARYING = {
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """A parser with --workdir, --json and --seed."""
-    parser = campaign.make_parser(description)
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    parser = launch.make_parser(description)
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random choices')
     return parser
 
 
@@ -41,13 +43,15 @@ def run_campaign(
     to_markdown: Callable[[dict], str],
     is_fine: Callable[[dict], bool],
 ) -> int:
-    """Runs `work`, prints its result and writes it as JSON; returns the exit status.
+    """Runs `work` in an existing --workdir, prints its result and writes it as JSON.
 
-    The status is 1 if the result is not fine, and for invalid arguments and unwritable files.
+    Returns 1 if the result is not fine, for invalid arguments and for unwritable files, else 0.
     """
     result = {}
 
     def show(arguments: argparse.Namespace) -> dict:
+        arguments.workdir = arguments.workdir.resolve()
+        arguments.workdir.mkdir(parents=True, exist_ok=True)
         result.update(work(arguments))
         print(to_markdown(result))
         return result
@@ -58,21 +62,25 @@ def run_campaign(
 # Processes.
 
 
-@contextlib.contextmanager
-def running(
-    command: list[str], log: pathlib.Path, **options: object
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs Python in a process group of its own; kills the group and all workers at the end.
+def train_command(config: str, workdir: pathlib.Path | str, fields: dict[str, object]) -> list[str]:
+    """Arguments of Python that train with a config of configs/ and other values of some fields."""
+    command = [f'{ROOT}/scripts/train.py', f'--config={ROOT}/configs/{config}.py']
+    return [*command, f'--workdir={workdir}', *campaign.overrides(fields)]
 
-    Args:
-      command: arguments of Python.
-      log: file to which the output is appended.
-      **options: of `subprocess.Popen`.
+
+@contextlib.contextmanager
+def started(command: list[str], folder: pathlib.Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs Python in a folder and a process group of its own; kills it and its workers at the end.
+
+    The output is appended to a log beside the folder, see `log_of`.
     """
-    with log.open('a') as output:
+    # Killed processes leave their mark in the compilation cache too.
+    cache = {'JAX_COMPILATION_CACHE_DIR': str(folder.parent / 'compiled')}
+    with log_of(folder).open('a') as output:
         process = subprocess.Popen(
-            [sys.executable, *command], stdout=output, stderr=output, process_group=0, **options
-        )
+            [sys.executable, *command], stdout=output, stderr=output, cwd=folder,
+            env=os.environ | cache, process_group=0,
+        )  # fmt: skip
         try:
             yield process
         finally:
@@ -80,23 +88,20 @@ def running(
             process.wait()
 
 
-def started(
-    command: list[str], folder: pathlib.Path
-) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    """Runs Python in a folder; the output goes to a log beside the folder."""
-    # Killed processes leave their mark in the compilation cache too.
-    cache = {'JAX_COMPILATION_CACHE_DIR': str(folder.parent / 'compiled')}
-    return running(command, log_of(folder), cwd=folder, env=os.environ | cache)
-
-
 def log_of(folder: pathlib.Path) -> pathlib.Path:
     return folder.parent / f'{folder.name}.log'
 
 
-def check_ended(name: str, status: int, log: pathlib.Path) -> None:
+def run(name: str, command: list[str], folder: pathlib.Path) -> None:
+    """Runs a command to its end, see `started` and `check_ended`."""
+    with started(command, folder) as process:
+        check_ended(name, process.wait(), folder)
+
+
+def check_ended(name: str, status: int, folder: pathlib.Path) -> None:
     """Raises ValueError if a command failed."""
     if status:
-        raise ValueError(f'{name} ended with status {status}; see the end of {log}.')
+        raise ValueError(f'{name} ended with status {status}; see the end of {log_of(folder)}.')
 
 
 def kill(group: int) -> None:
@@ -104,26 +109,43 @@ def kill(group: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGSTOP)  # so that it starts no more children
         for child in children(group):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
         os.killpg(group, signal.SIGKILL)
 
 
-def children(pid: int) -> list[int]:
-    """Process ids of the children of a process."""
-    found: list[int] = []
-    for path in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
-        with contextlib.suppress(OSError):
-            found += map(int, path.read_text().split())
-    return found
+def children(pid: int, recursive: bool = False) -> list[psutil.Process]:
+    """The children of a process, or all its descendants; none if it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive)
+    return []
 
 
-def descendants(pid: int) -> list[int]:
-    """Process ids of a process and of all its descendants."""
-    found = [pid]
-    for parent in found:
-        found += children(parent)
-    return found
+# Files.
+
+
+def damage_bytes(data: bytes, rng: random.Random, text: bytes = b'') -> bytes:
+    """Cuts, overwrites, removes or repeats parts of a file, more often near its beginning.
+
+    Inserts characters of `text` too, if there are any.
+    """
+    if rng.random() < 0.3:
+        data = data[: rng.randrange(len(data))]
+    for _ in range(rng.choice((0, 1, 1, 2, 8)) if data else 0):
+        place = rng.randrange(rng.choice((len(data) + 1, min(len(data), 120) + 1)))
+        extreme = rng.choice((bytes(4), b'\xff' * 4, b'\x7f' + b'\xff' * 3))
+        character = bytes([rng.choice(text or range(256))])
+        new, removed = rng.choice(
+            (
+                (bytes([rng.randrange(256)]), 1),
+                (character, rng.randrange(2)),
+                (extreme, 4),
+                (b'', rng.randrange(1, 30)),
+                (data[place : place + rng.randrange(1, 200)], 0),
+            )
+        )
+        data = data[:place] + new + data[place + removed :]
+    return data
 
 
 # Contents.
@@ -141,19 +163,11 @@ def contents(folder: pathlib.Path) -> dict[str, str]:
         if 'tensorboard' in name.parts or 'checkpoints' in name.parts[:-2]:
             continue
         if path.parent.name == 'checkpoints':
-            data = b''  # The name of an unfinished one is not a step.
-            if path.name.isdecimal():
-                try:
-                    data = _checkpoint(path)
-                except Exception as error:  # What orbax raises on damage is not documented.
-                    data = f'unreadable: {error!r}'.encode()
+            data = _checkpoint(path)
         elif path.is_file():
             data = path.read_bytes().replace(os.fsencode(folder), b'')
-            if path.suffix in ('.json', '.jsonl') and any(key.encode() in data for key in _VARYING):
-                lines = data.splitlines() if path.suffix == '.jsonl' else [data]
-                data = json.dumps([_constant(json.loads(line)) for line in lines]).encode()
-            if path.suffix in ('.json', '.js'):
-                data = re.sub(rb'"created": ?"[^"]*"', b'', data)
+            if path.suffix in ('.json', '.jsonl', '.js'):
+                data = _VARYING.sub(b'', data)
         else:
             continue
         found[str(name)] = hashlib.sha256(data).hexdigest()
@@ -162,29 +176,33 @@ def contents(folder: pathlib.Path) -> dict[str, str]:
 
 def _checkpoint(path: pathlib.Path) -> bytes:
     """The arrays of a checkpoint, its data state and its score if it has one."""
-    with checkpoint.open_manager(path.parents[1], read_only=True) as manager:
-        arrays = checkpoint.restore_arrays(manager, int(path.name))
-    files = [path / 'data/metadata', path / 'metrics/metrics']
-    parts = [file.read_bytes() for file in files if file.exists()]
+    if not path.name.isdecimal():
+        return b''  # The name of an unfinished one is not a step.
+    try:
+        with checkpoint.open_manager(path.parents[1], read_only=True) as manager:
+            arrays = checkpoint.restore_arrays(manager, int(path.name))
+        files = [path / 'data/metadata', path / 'metrics/metrics']
+        parts = [file.read_bytes() for file in files if file.exists()]
+    except Exception as error:  # What orbax raises on damage is not documented.
+        return f'unreadable: {error!r}'.encode()
     for name, array in jax.tree_util.tree_leaves_with_path(arrays):
         parts.append(f'{name} {array.dtype} {array.shape}'.encode() + array.tobytes())
     return b'\n'.join(parts)
 
 
-def _constant(value):
-    if isinstance(value, dict):
-        return {key: _constant(entry) for key, entry in value.items() if key not in _VARYING}
-    return [_constant(entry) for entry in value] if isinstance(value, list) else value
-
-
 def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
     """Compares two results of `contents`; returns a line for each file that differs."""
-    return [
-        f'{name} {what}'
-        for what, names in (
-            ('is missing', expected.keys() - found.keys()),
-            ('is left over', found.keys() - expected.keys()),
-            ('differs', {n for n in expected.keys() & found.keys() if expected[n] != found[n]}),
-        )
-        for name in sorted(names)
-    ]
+    lines = [f'{name} is missing' for name in expected.keys() - found.keys()]
+    lines += [f'{name} is left over' for name in found.keys() - expected.keys()]
+    both = expected.keys() & found.keys()
+    return sorted(lines + [f'{name} differs' for name in both if expected[name] != found[name]])
+
+
+def replaced(folder: pathlib.Path, by: pathlib.Path | None = None) -> pathlib.Path:
+    """Empties a folder, or makes it a copy of another one; returns it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if by is None:
+        folder.mkdir(parents=True)
+    else:
+        shutil.copytree(by, folder)
+    return folder

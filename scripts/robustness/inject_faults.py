@@ -4,23 +4,26 @@
 
 On a tiny data set, checkpoint and analysis that take no training:
 
-    killed       SIGKILL before each change that a checkpoint, an artifact or a preparation makes to
-                 the file system, then the same again
+    killed       SIGKILL before each change that the writing of a checkpoint, an artifact or
+                 prepared data makes to the file system; then the same is written again
     bit flip     one bit at a random place of a file
-    cut short    the first half of a file alone
-    full disk    a file system with too little room, and a read-only one; skipped, with the reason,
-                 where none may be mounted (root only)
+    cut short    only the first half of a file is left
+    full disk    a file system with too little room, and a read-only one (mounted by root only;
+                 otherwise skipped, with the reason)
     images       damaged files of many formats, in a data set and for prediction
 
-Fine are: done (the fault did no harm), noticed (an error that names the file or what it is part
-of), recovered (the same again finishes, and other results are intact), left out (counted, with the
-reason). Anything else is printed in capitals, and the exit status is 1.
+Four outcomes are fine: done (the fault did no harm), noticed (an error names the file or what it
+belongs to), recovered (writing again succeeds, and other results are intact), and left out
+(counted, with the reason). Every other outcome is printed in capitals, and the exit status is 1.
 """
 
 import argparse
 import collections
 import contextlib
+import functools
+import itertools
 import logging
+import multiprocessing
 import os
 import pathlib
 import random
@@ -89,18 +92,19 @@ def damaged_files(folder: pathlib.Path, count: int, rng: random.Random) -> Outco
     changes.append(('cut short', lambda data: data[: len(data) // 2]))
 
     path = prepare(write_coco(folder / 'source'), folder / 'data').path
-    good = read_prepared(path)
-    for name in ('*.array_record*', 'index_train.npz', 'coco.json', 'features.json'):
-        (file,) = path.glob(name)
-        for fault, change in changes:
-            outcome = damage(file, change, lambda: read_prepared(path), good, path)
-            yield f'{fault}: {name.strip("*")} of prepared data', outcome
-
     save_thing(folder, 0)
-    for file in sorted(open_folder(folder).folder.iterdir()):
+    good, thing = read_prepared(path), make_thing(0)
+    targets = [
+        (next(path.glob(name)), path, f'{name.strip("*")} of prepared data',
+         lambda: read_prepared(path), good)
+        for name in ('*.array_record*', 'index_train.npz', 'coco.json', 'features.json')
+    ] + [
+        (file, file, f'{file.name} of an analysis', lambda: load_thing(folder), thing)
+        for file in sorted(open_folder(folder).folder.iterdir())
+    ]  # fmt: skip
+    for file, whole, what, read, expected in targets:
         for fault, change in changes:
-            outcome = damage(file, change, lambda: load_thing(folder), make_thing(0), file)
-            yield f'{fault}: {file.name} of an analysis', outcome
+            yield f'{fault}: {what}', damage(file, change, read, expected, whole)
 
     for step in (1, 2):
         save_checkpoint(folder, step)
@@ -133,41 +137,34 @@ _EVENTS = {'open', 'os.mkdir', 'os.rename', 'os.remove', 'os.rmdir', 'os.truncat
 def run_and_kill(work: Callable[[], Any], below: pathlib.Path, number: int) -> int:
     """Runs `work` in a process that kills itself before its `number`-th change of a folder.
 
-    Returns:
-      Number of changes it began: `number`, or fewer if it finished.
+    Returns the number of changes that it began: `number`, or fewer if it finished.
     """
-    sys.stdout.flush()
-    reading, writing = os.pipe()
-    process = os.fork()
-    if process == 0:
-        seen = 0
+    context = multiprocessing.get_context('fork')
+    seen = context.RawValue('i', 0)
 
-        def watch(event: str, arguments: tuple) -> None:
-            nonlocal seen
-            if event not in _EVENTS or not str(arguments[0]).startswith(str(below)):
-                return
-            if event == 'open' and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
-                return
-            seen += 1
-            os.write(writing, b'.')
-            if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def watch(event: str, arguments: tuple) -> None:
+        if event not in _EVENTS or not str(arguments[0]).startswith(str(below)):
+            return
+        if event == 'open' and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
+            return
+        seen.value += 1
+        if seen.value == number:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        try:
-            quiet = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(quiet, 1)
-            os.dup2(quiet, 2)
-            sys.addaudithook(watch)
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    os.close(writing)
-    with open(reading, 'rb') as pipe:
-        changes = len(pipe.read())
-    if os.waitpid(process, 0)[1] not in (0, signal.SIGKILL):
+    def watched() -> None:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        sys.addaudithook(watch)
+        work()
+        os._exit(0)  # without waiting for threads
+
+    process = context.Process(target=watched)
+    process.start()
+    process.join()
+    if process.exitcode not in (0, -signal.SIGKILL):
         raise RuntimeError('The process failed before it was killed.')
-    return changes
+    return seen.value
 
 
 def kills(folder: pathlib.Path) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -175,11 +172,8 @@ def kills(folder: pathlib.Path) -> Iterator[tuple[str, Callable[[], str]]]:
 
     Must run before JAX computes anything: a process with its threads cannot be forked.
     """
-    source, first, analysis = (
-        write_coco(folder / 'source'),
-        folder / 'first',
-        folder / 'analysis',
-    )
+    source = write_coco(folder / 'source')
+    first, analysis = folder / 'first', folder / 'analysis'
     # In processes of their own too.
     run_and_kill(lambda: save_checkpoint(first, 1), first, 0)
     run_and_kill(lambda: save_thing(analysis, 0), analysis, 0)
@@ -204,22 +198,17 @@ def kills(folder: pathlib.Path) -> Iterator[tuple[str, Callable[[], str]]]:
         return 'recovered' if len(read_prepared(path)[-1]) == 6 and not left else 'LOST'
 
     for what, before, work, look in (
-        (
-            'a checkpoint',
-            first,
-            lambda to: save_checkpoint(to, 2),
-            look_at_checkpoint,
-        ),
+        ('a checkpoint', first, lambda to: save_checkpoint(to, 2), look_at_checkpoint),
         ('an artifact', analysis, lambda to: save_thing(to, 1), look_at_artifact),
         ('prepared data', None, lambda to: coco.prepare(str(source), to), look_at_data),
     ):
-        for number in range(1, 1000):
+        for number in itertools.count(1):
             place = folder / f'{what}-{number}'.replace(' ', '-')
             if before:
                 shutil.copytree(before, place)
-            if run_and_kill(lambda work=work, place=place: work(place), place, number) < number:
+            if run_and_kill(functools.partial(work, place), place, number) < number:
                 break
-            yield f'killed: in the writing of {what}', lambda look=look, place=place: look(place)
+            yield f'killed: in the writing of {what}', functools.partial(look, place)
 
 
 # Disks.
@@ -251,25 +240,30 @@ def small_disk(folder: pathlib.Path, size: str, read_only: bool = False) -> Iter
 def full_disks(folder: pathlib.Path) -> Outcomes:
     """Writes to disks with too little room, and to read-only ones."""
     source, disk = write_coco(folder / 'source'), folder / 'disk'
+    work = {
+        'prepared data': lambda: prepare(source, disk / 'data'),
+        'a checkpoint': lambda: save_checkpoint(disk, 1),
+        'an artifact': lambda: save_thing(disk, 0),
+    }
 
     def written(work: Callable[[], Any]) -> str:
         return outcome_of(work, disk, OSError)[0]
 
     for kilobytes in (4, 16, 40, 80, 120, 132, 140, 148):
         with small_disk(disk, f'{kilobytes}k'):
-            outcome = written(lambda: prepare(source, disk / 'data'))
+            outcome = written(work['prepared data'])
             whole = list(disk.glob('data/coco_instances/*/[0-9]*'))
             outcome = outcome if (outcome == 'done') == bool(whole) else 'LOST'
             yield 'full disk: prepared data', outcome
     for kilobytes in (4, 16, 48, 64, 80, 96, 112, 128):
         with small_disk(disk, f'{kilobytes}k'):
-            yield 'full disk: a checkpoint', written(lambda: save_checkpoint(disk, 1))
+            yield 'full disk: a checkpoint', written(work['a checkpoint'])
     # Room for some checkpoints; all are kept until the disk is full.
     with small_disk(disk, '400k'):
-        outcome, step = 'done', 0
-        while outcome == 'done' and step < 40:
-            step += 1
+        for step in range(1, 41):
             outcome = written(lambda s=step: save_checkpoint(disk, s, keep_every=1))
+            if outcome != 'done':
+                break
         if outcome == 'noticed':
             outcome = 'recovered' if continue_from(disk) == step - 1 else 'LOST'
         yield 'full disk: a later checkpoint, then training', outcome
@@ -279,32 +273,20 @@ def full_disks(folder: pathlib.Path) -> Outcomes:
             while True:
                 file.write(bytes(512))
         outcome = written(lambda: save_thing(disk, 1))
-        yield (
-            'full disk: an artifact',
-            outcome if same(load_thing(disk), make_thing(0)) else 'LOST',
-        )
-    for what, work in (
-        ('prepared data', lambda: prepare(source, disk / 'data')),
-        ('a checkpoint', lambda: save_checkpoint(disk, 1)),
-        ('an artifact', lambda: save_thing(disk, 0)),
-    ):
+        outcome = outcome if same(load_thing(disk), make_thing(0)) else 'LOST'
+        yield 'full disk: an artifact', outcome
+    for what, write in work.items():
         with small_disk(disk, '1m', read_only=True):
-            yield f'read-only disk: {what}', written(work)
+            yield f'read-only disk: {what}', written(write)
 
 
 # The table.
 
 
 def inject(folder: pathlib.Path, count: int, seed: int) -> dict[str, dict]:
-    """Injects everything.
+    """Injects everything into an empty folder; `count` is per file, and the number of images.
 
-    Args:
-      folder: an empty one.
-      count: flipped bits per file (a tenth in each file of a checkpoint), and damaged images.
-      seed: of places and changes.
-
-    Returns:
-      Fault → outcome → count; the outcome 'not injected: …' has the count 0.
+    Returns fault → outcome → count; the outcome 'not injected: …' has the count 0.
     """
     rng, table = random.Random(seed), collections.defaultdict(collections.Counter)
 
@@ -355,20 +337,15 @@ def to_markdown(table: dict[str, dict[str, int]]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument(
-        '--count',
-        type=int,
-        default=200,
-        help='flipped bits per file, and damaged images; default: %(default)s',
-    )
+    add = parser.add_argument
+    add('--count', type=int, default=200, help='flipped bits per file, and damaged images')
 
     def work(arguments: argparse.Namespace) -> dict[str, dict[str, int]]:
-        arguments.workdir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=arguments.workdir, prefix='faults-') as folder:
-            return inject(pathlib.Path(folder).resolve(), arguments.count, arguments.seed)
+            return inject(pathlib.Path(folder), arguments.count, arguments.seed)
 
     def all_fine(table: dict[str, dict[str, int]]) -> bool:
-        return all(is_fine(outcome) for outcomes in table.values() for outcome in outcomes)
+        return all(map(is_fine, itertools.chain.from_iterable(table.values())))
 
     return run_campaign(parser.parse_args(argv), work, to_markdown, all_fine)
 

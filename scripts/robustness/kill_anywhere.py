@@ -2,17 +2,11 @@
 
     python scripts/robustness/kill_anywhere.py --workdir runs/kill_anywhere --json kill.json
 
-A chain of commands (data, training, analysis, report) runs undisturbed first. Then it runs again
-with SIGKILL at random moments: a tenth of them within each command, the others uniform over the
-duration of the chain. A killed command is started again until it ends. Every third kill of the
-training waits until a checkpoint is being written. A command that ends before all of its kills runs
-again from the state before it. Whenever a command ends, every file must have the same contents as
-in the undisturbed chain (see `harness.contents`).
-
-Then a sweep of many tiny trials runs on two workers, and the whole or one worker is killed at
-random moments: each parameter set must be completed once. The first sets (a tenth, at least five)
-are compared with those of an undisturbed sweep. A set is given up when its worker has died five
-times; the sweep runs with --retry_failed, and once more if a set was given up.
+First a chain of commands (data, training, analysis, report) runs undisturbed. Then the chain runs
+again, and SIGKILL ends its commands at random moments. A killed command is started again until it
+ends. Then every file must have the same contents as in the undisturbed chain. At last a sweep of
+many tiny trials runs on two workers. The whole sweep or one worker is killed at random moments, and
+each parameter set must still be completed once. README.md describes how the moments are chosen.
 
 The same command continues. The exit status is 1 if anything differs. Writes report.md and
 report.json into WORKDIR. Linux only.
@@ -23,7 +17,6 @@ import contextlib
 import json
 import pathlib
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -36,10 +29,12 @@ from harness import (
     check_ended,
     contents,
     differences,
-    log_of,
     make_parser,
+    replaced,
+    run,
     run_campaign,
     started,
+    train_command,
 )
 from kill_sweep import FIELDS
 from tqdm import tqdm
@@ -51,17 +46,13 @@ from segmentation.files import write_json, write_text
 
 def chain() -> dict[str, list[str]]:
     """Commands by name, as arguments of Python; paths are relative to the working directory."""
-    fields = [f'--config.{name}={value}' for name, value in FIELDS.items()]
     scenes = [f'{split}={FIELDS[f"data.scenes.{split}"]}' for split in ('train', 'val')]
     return {
         'prepare': [
             f'{ROOT}/scripts/prepare_coco.py', '--source=scenes', '--data_dir=data',
             '--json=prepare.json', '--scenes', *scenes, 'seed=0', 'planted=1', 'error_rate=0.02',
         ],
-        'train': [
-            f'{ROOT}/scripts/train.py', f'--config={ROOT}/configs/planted.py', '--workdir=run',
-            '--json=train.json', *fields,
-        ],
+        'train': [*train_command('planted', 'run', FIELDS), '--json=train.json'],
         'analysis': [
             f'{ROOT}/scripts/analyze.py', '--workdir=run', '--json=analysis.json',
             f'--stages={",".join(STAGES)}',
@@ -79,18 +70,15 @@ def unfinished(folder: pathlib.Path) -> set[tuple[str, int]]:
     return found
 
 
-def run_undisturbed(workdir: pathlib.Path, state: dict) -> None:
-    """Runs the chain; keeps the duration of each command and the contents after it."""
-    folder = workdir / 'undisturbed'
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    state.update(seconds={}, expected={})
+def run_undisturbed(workdir: pathlib.Path) -> dict:
+    """Runs the chain; returns the `seconds` of each command and the contents `expected` then."""
+    folder = replaced(workdir / 'undisturbed')
+    seconds, expected = {}, {}
     for name, command in tqdm(chain().items(), desc='undisturbed', unit='command'):
         start = time.monotonic()
-        with started(command, folder) as process:
-            check_ended(name, process.wait(), log_of(folder))
-        state['seconds'][name] = time.monotonic() - start
-        state['expected'][name] = contents(folder)
+        run(name, command, folder)
+        seconds[name], expected[name] = time.monotonic() - start, contents(folder)
+    return {'seconds': seconds, 'expected': expected}
 
 
 def draw_moments(seconds: dict[str, float], count: int, seed: int) -> dict[str, list[float]]:
@@ -99,30 +87,17 @@ def draw_moments(seconds: dict[str, float], count: int, seed: int) -> dict[str, 
     A tenth of them is within each command, the others are uniform over the whole chain.
     """
     rng, least = random.Random(seed), count // 10
-    moments = {name: [rng.random() for _ in range(least)] for name in seconds}
-    for _ in range(count - least * len(seconds)):
-        place = rng.random() * sum(seconds.values())
-        for name, length in seconds.items():
-            if place < length:
-                moments[name].append(place / length)
-                break
-            place -= length
-    return moments
+    others = rng.choices([*seconds], [*seconds.values()], k=count - least * len(seconds))
+    return {name: [rng.random() for _ in range(least + others.count(name))] for name in seconds}
 
 
 def attempt(
     command: list[str], folder: pathlib.Path, moment: float | None, in_checkpoint: bool
 ) -> tuple[int, bool]:
-    """Starts a command and kills it unless it ends before.
+    """Starts a command, and kills it after `moment` seconds unless that is None or it ended before.
 
-    Args:
-      command: arguments of Python.
-      folder: working directory.
-      moment: seconds until it is killed; None for never.
-      in_checkpoint: then wait until a checkpoint is being written.
-
-    Returns:
-      Its exit status (-9 if it was killed), and whether a checkpoint was being written then.
+    If `in_checkpoint`, it is killed only when a checkpoint is being written. Returns its exit
+    status (-9 if it was killed), and whether a checkpoint was being written then.
     """
     before = unfinished(folder)
     with started(command, folder) as process:
@@ -134,48 +109,36 @@ def attempt(
 
 
 def kill_chain(workdir: pathlib.Path, state: dict, save: Callable[[], object]) -> None:
-    """Runs the chain with kills until no moment is left and every command has ended."""
+    """Runs each command with kills, from the state before it, until no moment is left."""
     folder, before = workdir / 'killed', workdir / 'before'
     total = sum(map(len, state['moments'].values()))
-    progress = tqdm(total=total, initial=len(state['kills']), desc='kills', unit='')
+    progress = tqdm(total=total + len(state['kills']), initial=len(state['kills']), desc='kills')
+    folder.mkdir(exist_ok=True)
     for name, command in chain().items():
         moments, seconds = state['moments'][name], state['seconds'][name]
-        if name in state['done']:
-            continue
-        if state['before'] != name:
-            shutil.rmtree(before, ignore_errors=True)
-            folder.mkdir(exist_ok=True)
-            shutil.copytree(folder, before)
-            state.update(before=name, fresh=False, open=True)
+        ended = state['ended'].setdefault(name, [])
+        if (moments or not ended) and state['before'] != name:
+            replaced(before, folder)
+            state['before'] = name
             save()
-        begins = True
-        while moments or state['open']:
-            if state['fresh']:
-                shutil.rmtree(folder, ignore_errors=True)
-                shutil.copytree(before, folder)
-                state.update(fresh=False, open=True)
-                begins = True
-                save()
-            moment = moments[-1] * seconds if moments else None
-            aimed = name == 'train' and len(moments) % 3 == 0
-            began = time.monotonic()
-            status, in_checkpoint = attempt(command, folder, moment, aimed)
-            if status == -signal.SIGKILL:
+        while moments or not ended:
+            replaced(folder, before)
+            kills, began = [], time.monotonic()
+            while True:
+                moment = moments[-1] * seconds if moments else None
+                aimed = name == 'train' and len(moments) % 3 == 0
+                status, in_checkpoint = attempt(command, folder, moment, aimed)
+                if status != -signal.SIGKILL:
+                    break
                 moments.pop()
-                kill = {'command': name, 'after': moment, 'in_checkpoint': in_checkpoint}
-                state['kills'].append(kill)
+                kills.append({'command': name, 'after': moment, 'in_checkpoint': in_checkpoint})
                 progress.update()
-            else:
-                check_ended(name, status, log_of(folder))
-                found = differences(state['expected'][name], contents(folder))
-                state['ended'].setdefault(name, []).append(found)
-                if begins:  # With a full compilation cache it is faster than the undisturbed run.
-                    seconds = min(seconds, time.monotonic() - began)
-                state.update(fresh=bool(moments), open=False)
-            begins = False
-            save()
-        state['done'].append(name)
-        save()
+            check_ended(name, status, folder)
+            if not kills:  # With a full compilation cache it is faster than the undisturbed run.
+                seconds = min(seconds, time.monotonic() - began)
+            ended.append(differences(state['expected'][name], contents(folder)))
+            state['kills'] += kills
+            save()  # Only now: a campaign that is stopped before repeats these kills.
 
 
 def summarize(state: dict) -> dict:
@@ -206,10 +169,9 @@ def to_markdown(result: dict) -> str:
         'command', 'seconds', 'kills', 'in a checkpoint', 'completed', 'files compared',
         'differences',
     )  # fmt: skip
-    keys = ('kills', 'in_checkpoint', 'ended', 'files')
     rows = [
-        (name, f'{row["seconds"]:.0f}', *(str(row[key]) for key in keys),
-         str(len(row['differences'])))
+        (name, f'{row["seconds"]:.0f}', str(row['kills']), str(row['in_checkpoint']),
+         str(row['ended']), str(row['files']), str(len(row['differences'])))
         for name, row in result['commands'].items()
     ]  # fmt: skip
     parts = [markdown.table(header, rows)]
@@ -226,10 +188,9 @@ def campaign(workdir: pathlib.Path, kills: int, trials: int, seed: int) -> dict:
     Raises:
       ValueError: `workdir` belongs to a campaign with other numbers, or a command failed.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
     numbers, path = {'number': kills, 'trials': trials, 'seed': seed}, workdir / 'state.json'
     state = json.loads(path.read_text()) if path.exists() else dict(numbers)
-    if numbers != {key: state[key] for key in numbers}:
+    if not numbers.items() <= state.items():
         raise ValueError(
             f'{workdir} holds a campaign with other numbers: choose another --workdir.'
         )
@@ -238,9 +199,9 @@ def campaign(workdir: pathlib.Path, kills: int, trials: int, seed: int) -> dict:
         write_text(path, json.dumps(state) + '\n')
 
     if 'moments' not in state:
-        run_undisturbed(workdir, state)
+        state |= run_undisturbed(workdir)
         moments = draw_moments(state['seconds'], kills, seed)
-        state.update(moments=moments, kills=[], ended={}, done=[], before=None)
+        state.update(moments=moments, kills=[], ended={}, before=None)
         save()
     kill_chain(workdir, state, save)
     if trials:
@@ -256,14 +217,14 @@ def campaign(workdir: pathlib.Path, kills: int, trials: int, seed: int) -> dict:
 
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser(__doc__)
-    parser.add_argument('--kills', type=int, default=50, help='of the chain; default: %(default)s')
-    parser.add_argument(
-        '--trials_of_sweep', type=int, default=200, help='0 for no sweep; default: %(default)s'
-    )
+    add = parser.add_argument
+    add('--kills', type=int, default=50, help='number of kills in the chain')
+    add('--trials_of_sweep', type=int, default=200, help='number of trials; 0 for no sweep')
 
     def work(arguments: argparse.Namespace) -> dict:
-        workdir = arguments.workdir.resolve()
-        return campaign(workdir, arguments.kills, arguments.trials_of_sweep, arguments.seed)
+        return campaign(
+            arguments.workdir, arguments.kills, arguments.trials_of_sweep, arguments.seed
+        )
 
     return run_campaign(parser.parse_args(argv), work, to_markdown, is_fine)
 

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import os
 import pathlib
 import random
 import shutil
@@ -13,9 +12,11 @@ import time
 from collections.abc import Callable
 
 import optuna
-from harness import ROOT, check_ended, children, contents, kill, log_of, started
+import psutil
+from harness import ROOT, check_ended, children, contents, kill, replaced, run, started
 from tqdm import tqdm
 
+from segmentation.campaign import overrides
 from segmentation.files import write_text
 
 # A small network on a few small scenes.
@@ -45,36 +46,23 @@ SWEEP = """from configs.planted import get_config  # noqa: F401
 
 def sweep():
     yield from ({{'seed': seed}} for seed in range({trials}))
-
-def sweep_sample():
-    yield from ({{'seed': seed}} for seed in range({sample}))
 """
-_WORKERS = 2
-_GRACE = 30  # seconds without a heartbeat after which a worker counts as dead
 
 
-def sweep_command(name: str) -> list[str]:
-    fields = [f'--config.{field}={value}' for field, value in (FIELDS | TRIAL_FIELDS).items()]
+def sweep_command() -> list[str]:
     return [
-        f'{ROOT}/scripts/sweep.py', '--config=tiny.py', f'--sweep={name}', '--workdir=sweep',
-        f'--workers={_WORKERS}', f'--grace={_GRACE}', '--retry_failed', '--json=sweep.json',
-        *fields,
+        f'{ROOT}/scripts/sweep.py', '--config=tiny.py', '--workdir=sweep', '--json=sweep.json',
+        '--workers=2', '--grace=30', '--retry_failed', *overrides(FIELDS | TRIAL_FIELDS),
     ]  # fmt: skip
 
 
 def look_at_trials(folder: pathlib.Path, known: dict[str, dict]) -> dict[str, int]:
-    """Records what complete trials produced, and removes checkpoints of those known before.
+    """Counts the complete trials by key, and removes the checkpoints of those in `known`.
 
-    Args:
-      folder: working directory of the sweep.
-      known: key → score and contents of the run directory; new trials are added. Must be saved
-        before the next call, which removes their checkpoints.
-
-    Returns:
-      Key → number of trials that completed it.
+    The score and the contents of new ones are added to `known`, which must be saved before the next
+    call. Before the sweep has a study, nothing is complete.
     """
-    database = folder / 'sweep/study.sqlite'
-    begun = None
+    database, begun = folder / 'sweep/study.sqlite', None
     # Optuna would create missing tables, while the sweep is about to do the same.
     with (
         contextlib.suppress(sqlite3.OperationalError),
@@ -84,55 +72,42 @@ def look_at_trials(folder: pathlib.Path, known: dict[str, dict]) -> dict[str, in
     if not begun:
         return {}
     study = optuna.load_study(study_name='sweep', storage=f'sqlite:///{database}')
-    complete = collections.Counter()
-    for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE]):
+    complete = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+    for trial in complete:
         key = trial.user_attrs['key']
-        complete[key] += 1
-        run = folder / 'sweep/trials' / key
+        run_dir = folder / 'sweep/trials' / key
         if key in known:
-            shutil.rmtree(run / 'checkpoints', ignore_errors=True)
+            shutil.rmtree(run_dir / 'checkpoints', ignore_errors=True)
         else:
-            files = contents(run)
-            kept = [n for n in files if n == 'metrics.jsonl' or n.startswith('checkpoints/')]
-            known[key] = {'score': trial.value, 'files': {name: files[name] for name in kept}}
-    return dict(complete)
-
-
-def begin(folder: pathlib.Path, trials: int) -> None:
-    folder.mkdir(exist_ok=True)
-    text = SWEEP.format(trials=trials, sample=sample_size(trials))
-    write_text(folder / 'tiny.py', text)
-
-
-def sample_size(trials: int) -> int:
-    return min(trials, max(5, trials // 10))
+            files = {
+                name: content
+                for name, content in contents(run_dir).items()
+                if name == 'metrics.jsonl' or name.startswith('checkpoints/')
+            }
+            known[key] = {'score': trial.value, 'files': files}
+    return dict(collections.Counter(trial.user_attrs['key'] for trial in complete))
 
 
 def run_undisturbed(workdir: pathlib.Path, trials: int) -> dict:
     """Runs the first trials undisturbed; returns the state of the campaign so far."""
-    folder = workdir / 'sweep_undisturbed'
-    shutil.rmtree(folder, ignore_errors=True)
-    begin(folder, trials)
+    folder, sample = replaced(workdir / 'sweep_undisturbed'), min(trials, max(5, trials // 10))
+    write_text(folder / 'tiny.py', SWEEP.format(trials=sample))
     start, known = time.monotonic(), {}
-    with started(sweep_command('sample'), folder) as process:
-        check_ended('the undisturbed sweep', process.wait(), log_of(folder))
+    run('the undisturbed sweep', sweep_command(), folder)
     look_at_trials(folder, known)
-    return {
-        'trials': trials,
-        'seconds_per_trial': (time.monotonic() - start) / sample_size(trials),
-        'expected': known,
-        'known': {},
-        'kills': [],
-    }
+    seconds = (time.monotonic() - start) / sample
+    return {'trials': trials, 'seconds_per_trial': seconds, 'expected': known, 'known': {},
+            'kills': []}  # fmt: skip
 
 
 def run_killed(workdir: pathlib.Path, seed: int, sweep: dict, save: Callable[[], object]) -> None:
     """Runs the sweep and kills it, or one of its workers, about once in four trials."""
     folder = workdir / 'sweep_killed'
-    begin(folder, sweep['trials'])
+    folder.mkdir(exist_ok=True)
+    write_text(folder / 'tiny.py', SWEEP.format(trials=sweep['trials']))
     progress = tqdm(total=sweep['trials'], desc='trials', unit='')
     while 'complete' not in sweep:
-        with started(sweep_command(''), folder) as process:
+        with started(sweep_command(), folder) as process:
             while process.poll() is None:
                 count = len(sweep['kills'])
                 rng = random.Random(f'{seed} {count}')
@@ -142,19 +117,18 @@ def run_killed(workdir: pathlib.Path, seed: int, sweep: dict, save: Callable[[],
                 look_at_trials(folder, sweep['known'])
                 progress.update(len(sweep['known']) - progress.n)
                 if process.poll() is None:
-                    # Multiprocessing's resource tracker is a child too.
-                    workers = [pid for pid in children(process.pid) if is_worker(pid)]
+                    workers = [child for child in children(process.pid) if is_worker(child)]
                     whole = not workers or rng.random() < 0.5
                     if whole:
                         kill(process.pid)
                         process.wait()
                     else:
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(rng.choice(workers), signal.SIGKILL)
+                        with contextlib.suppress(psutil.NoSuchProcess):
+                            rng.choice(workers).kill()
                     sweep['kills'].append('whole' if whole else 'worker')
                 save()
         if process.returncode != -signal.SIGKILL:
-            check_ended('the sweep', process.returncode, log_of(folder))
+            check_ended('the sweep', process.returncode, folder)
             complete = look_at_trials(folder, sweep['known'])
             if len(complete) == sweep['trials'] or sweep.get('again'):
                 sweep['complete'] = complete
@@ -162,9 +136,10 @@ def run_killed(workdir: pathlib.Path, seed: int, sweep: dict, save: Callable[[],
             save()
 
 
-def is_worker(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return b'spawn_main' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
+def is_worker(process: psutil.Process) -> bool:
+    """Multiprocessing's resource tracker is a child too."""
+    with contextlib.suppress(psutil.Error):
+        return 'spawn_main' in ' '.join(process.cmdline())
     return False
 
 

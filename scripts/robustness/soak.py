@@ -2,18 +2,13 @@
 
     python scripts/robustness/soak.py --workdir runs/soak --json soak.json
 
-Soak: scripts/train.py trains a small network on drawn scenes, with a worker process for batches, an
-evaluation and a checkpoint every 200 steps. Meanwhile the memory, threads and open files of it and
-its descendants are sampled. The time is divided into twelve windows; the first two are warm-up.
-Growth of memory is the slope of a line through the medians of the other ten, with Student's 95 %
-confidence interval. (Memory goes up and down with the evaluations: samples are correlated, windows
-hardly.) The verdict is `flat` if the interval ends below what is allowed, `grows` if it begins
-above, or else `inconclusive`. For threads, open files and processes the minimum of each window
-counts, since there are more while something is written. Its median over the last five windows may
-not exceed that over the first five.
+Soak: scripts/train.py trains a small network on drawn scenes, with an evaluation and a checkpoint
+every 200 steps. Meanwhile the memory, threads and open files of the training and its descendants
+are sampled. The verdict on each is `flat`, `grows`, or `inconclusive` if the confidence interval of
+its growth is too wide (see README.md).
 
 Resumes: a short training is stopped at random moments, by SIGTERM and SIGKILL in turn, and resumed.
-Its results are compared with those of an undisturbed one (see `harness.contents`).
+Its results are compared with those of an undisturbed training.
 
 Writes soak.md and soak.png into --workdir, and the samples to soak/samples.jsonl. A finished part
 does not run again without --force. The exit status is 1 if anything grows or differs. Linux only.
@@ -21,21 +16,29 @@ does not run again without --force. The exit status is 1 if anything grows or di
 
 import argparse
 import contextlib
-import functools
 import json
-import os
 import pathlib
 import random
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 
-import harness
 import numpy as np
+import psutil
 import scipy.stats
+from harness import (
+    children,
+    contents,
+    differences,
+    log_of,
+    make_parser,
+    replaced,
+    run,
+    run_campaign,
+    started,
+    train_command,
+)
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
@@ -47,6 +50,7 @@ SAMPLE_EVERY = 5  # seconds
 NUM_WINDOWS, WARM_UP = 12, 2
 # A small network on a few small scenes.
 FIELDS = {
+    'data.data_dir': '../data',
     'data.scenes.train': 240,
     'data.scenes.val': 12,
     'data.image_size': 64,
@@ -67,37 +71,18 @@ DISK = {'checkpoints_mb': 'checkpoints, MB', 'other_files_mb': 'metrics and pict
 MOST_CHECKPOINTS = 3  # the latest two and the best one
 
 
-def training(
-    workdir: pathlib.Path, data_dir: pathlib.Path, log: pathlib.Path, **fields: object
-) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    """Runs scripts/train.py; it is killed at the end if it still runs."""
-    fields = {**FIELDS, 'data.data_dir': data_dir.resolve(), **fields}
-    command = [
-        f'{harness.ROOT}/scripts/train.py',
-        f'--config={harness.ROOT}/configs/demo.py',
-        f'--workdir={workdir}',
-        *(f'--config.{name}={value}' for name, value in fields.items()),
-    ]
-    return harness.running(command, log)
-
-
 def measure(pid: int) -> dict[str, float]:
     """Memory (MB are 10⁶ bytes), threads, files of a process and its descendants now."""
     used = dict.fromkeys([*MEMORY, *COUNTS], 0)
-    for process in harness.descendants(pid):
-        folder = pathlib.Path('/proc', str(process))
-        try:
-            lines = (folder / 'smaps_rollup').read_text().splitlines()[1:]
-            kilobytes = {line.split(':')[0]: int(line.split()[1]) for line in lines}
-            threads, files = (len(os.listdir(folder / name)) for name in ('task', 'fd'))
-            private = kilobytes['Private_Clean'] + kilobytes['Private_Dirty']
-        except (OSError, KeyError):
-            continue  # The process has just ended.
-        used['private_mb' if process == pid else 'workers_private_mb'] += private * 1024 / 1e6
-        used['rss_mb'] += kilobytes['Rss'] * 1024 / 1e6
-        used['threads'] += threads
-        used['files'] += files
-        used['processes'] += 1
+    for process in (psutil.Process(pid), *children(pid, recursive=True)):
+        with contextlib.suppress(psutil.Error):  # It has just ended.
+            memory = process.memory_full_info()
+            threads, files = process.num_threads(), process.num_fds()
+            used['private_mb' if process.pid == pid else 'workers_private_mb'] += memory.uss / 1e6
+            used['rss_mb'] += memory.rss / 1e6
+            used['threads'] += threads
+            used['files'] += files
+            used['processes'] += 1
     return used
 
 
@@ -110,24 +95,27 @@ def disk_mb(folder: pathlib.Path) -> float:
     return total / 1e6
 
 
-def soak(folder: pathlib.Path, data_dir: pathlib.Path, minutes: float) -> dict:
+def soak(folder: pathlib.Path, minutes: float) -> dict:
     """Trains for a number of minutes and writes samples to `samples.jsonl`.
 
     Raises:
       ValueError: the training ended by itself.
     """
-    run, log, began = folder / 'run', folder / 'train.log', time.monotonic()
+    run_dir, began = folder / 'run', time.monotonic()
     endless = {'train.num_steps': 10**7, 'train.eval_every': 200}
     with (
-        training(run, data_dir, log, **endless) as process,
+        started(train_command('demo', run_dir, FIELDS | endless), folder) as process,
         (folder / 'samples.jsonl').open('w') as file,
         tqdm(total=round(minutes, 1), unit='min', desc='soak') as progress,
     ):
         while (elapsed := (time.monotonic() - began) / 60) < minutes:
             if process.poll() is not None:
-                raise ValueError(f'The training ended by itself; see the end of {log}.')
-            checkpoints = disk_mb(run / 'checkpoints')
-            disk = {'checkpoints_mb': checkpoints, 'other_files_mb': disk_mb(run) - checkpoints}
+                raise ValueError(f'The training ended by itself; see the end of {log_of(folder)}.')
+            checkpoints = disk_mb(run_dir / 'checkpoints')
+            disk = {
+                'checkpoints_mb': checkpoints,
+                'other_files_mb': disk_mb(run_dir) - checkpoints,
+            }
             sample = {'minutes': elapsed, **measure(process.pid), **disk}
             file.write(json.dumps(sample) + '\n')
             file.flush()
@@ -137,14 +125,14 @@ def soak(folder: pathlib.Path, data_dir: pathlib.Path, minutes: float) -> dict:
         process.terminate()
         status = process.wait(600)
         seconds = time.monotonic() - asked
-    steps = last_step(run)
+    steps = last_step(run_dir)
     return {
         'minutes': minutes,
         'status': status,
         'seconds_to_stop': seconds,
         'steps': steps,
         'evaluations': steps // 200,
-        'checkpoints': len(list((run / 'checkpoints').iterdir())),
+        'checkpoints': len(list((run_dir / 'checkpoints').iterdir())),
     }
 
 
@@ -155,19 +143,22 @@ def read_samples(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def windows(
-    minutes: np.ndarray, values: np.ndarray, level: Callable = np.median
+    minutes: np.ndarray, values: np.ndarray, level: str = 'median'
 ) -> tuple[np.ndarray, np.ndarray]:
     """Middle of each window after warm-up, in minutes, and its level, `[W]` each.
+
+    The level is a statistic of `scipy.stats.binned_statistic`.
 
     Raises:
       ValueError: a window has no sample.
     """
-    number = (NUM_WINDOWS * minutes / np.nextafter(minutes[-1], np.inf)).astype(int)
-    members = [number == window for window in range(WARM_UP, NUM_WINDOWS)]
-    if not all(map(np.any, members)):
+    middles, levels = (
+        scipy.stats.binned_statistic(minutes, of, function, NUM_WINDOWS, (0, minutes[-1]))[0]
+        for of, function in ((minutes, 'median'), (values, level))
+    )
+    if np.isnan(levels[WARM_UP:]).any():
         raise ValueError('Too few samples: soak for longer (--minutes).')
-    middles = np.array([np.median(minutes[member]) for member in members])
-    return middles, np.array([level(values[member]) for member in members])
+    return middles[WARM_UP:], levels[WARM_UP:]
 
 
 def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
@@ -197,7 +188,7 @@ def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
 
 def count_trend(minutes: np.ndarray, values: np.ndarray) -> dict:
     """Whether there are more of something in the second half after warm-up; see `trend`."""
-    floors = windows(minutes, values, np.min)[1]
+    floors = windows(minutes, values, 'min')[1]
     first, last = (float(np.median(half)) for half in np.split(floors, 2))
     return {'first': first, 'last': last, 'verdict': 'flat' if last <= first else 'grows'}
 
@@ -213,66 +204,47 @@ def trends(samples: dict[str, np.ndarray]) -> dict[str, dict]:
     }
 
 
-def resumes(folder: pathlib.Path, data_dir: pathlib.Path, count: int, seed: int) -> dict:
+def resumes(folder: pathlib.Path, count: int, seed: int) -> dict:
     """Stops and resumes a training `count` times, and compares it with an undisturbed one.
 
     Raises:
       ValueError: a training failed.
     """
-    rng = random.Random(seed)
-    log, every = folder / 'train.log', 12
-    fields = {'train.num_steps': every * (count + 1), 'train.eval_every': every}
-    fields['train.log_every'] = 1
+    rng, every = random.Random(seed), 12
+    steps = every * (count + 1)
+    fields = FIELDS | {'train.num_steps': steps, 'train.eval_every': every, 'train.log_every': 1}
     undisturbed, stopped = folder / 'undisturbed', folder / 'stopped'
+    command = train_command('demo', stopped, fields)
     # Not in the last two intervals: the checkpoint of a SIGTERM must be gone at the end.
     planned = sorted(rng.sample(range(1, (every - 4) * count), count))
     stops, left_over = [], 0
-    with tqdm(total=count + 2, unit='start', desc='resumes') as progress:
-
-        def finish(run):
-            with training(run, data_dir, log, **fields) as process:
-                harness.check_ended(str(run), process.wait(), log)
-            progress.update()
-
-        finish(undisturbed)
-        for number, step in enumerate(planned):
-            sent = (signal.SIGTERM, signal.SIGKILL)[number % 2]
-            expected = launch.EXIT_STOPPED if sent == signal.SIGTERM else -sent
-            target = max(step, last_step(stopped) + 1)
-            with training(stopped, data_dir, log, **fields) as process:
-                while last_step(stopped) < target and process.poll() is None:
-                    time.sleep(0.02)
-                time.sleep(rng.uniform(0, 0.3))
-                family = harness.descendants(process.pid)
-                process.send_signal(sent)
-                if (status := process.wait()) != expected:
-                    raise ValueError(
-                        f'After {sent.name} the status was {status}; see the end of {log}.'
-                    )
-                left_over += still_there(family)  # before `running` kills the rest of them
-            stops.append({'signal': sent.name, 'step': last_step(stopped)})
-            progress.update()
-        finish(stopped)
+    run('The undisturbed training', train_command('demo', undisturbed, fields), folder)
+    for number, step in enumerate(tqdm(planned, unit='stop', desc='resumes')):
+        sent = (signal.SIGTERM, signal.SIGKILL)[number % 2]
+        expected = launch.EXIT_STOPPED if sent == signal.SIGTERM else -sent
+        target = max(step, last_step(stopped) + 1)
+        with started(command, folder) as process:
+            while last_step(stopped) < target and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(rng.uniform(0, 0.3))
+            descendants = children(process.pid, recursive=True)
+            process.send_signal(sent)
+            if (status := process.wait()) != expected:
+                raise ValueError(
+                    f'After {sent.name} the status was {status}; see the end of {log_of(folder)}.'
+                )
+            # Before `started` kills them.
+            left_over += len(psutil.wait_procs(descendants, timeout=10)[1])
+        stops.append({'signal': sent.name, 'step': last_step(stopped)})
+    run('The stopped training', command, folder)
     return {
         'count': count,
         'seed': seed,
-        'steps': fields['train.num_steps'],
+        'steps': steps,
         'stops': stops,
         'processes_left_over': left_over,
-        'differences': harness.differences(
-            harness.contents(undisturbed), harness.contents(stopped)
-        ),
+        'differences': differences(contents(undisturbed), contents(stopped)),
     }
-
-
-def still_there(pids: list[int], seconds: float = 10) -> int:
-    """Number of processes that still run after some seconds."""
-    end = time.monotonic() + seconds
-    while alive := [pid for pid in pids if pathlib.Path('/proc', str(pid)).exists()]:
-        if time.monotonic() > end:
-            break
-        time.sleep(0.1)
-    return len(alive)
 
 
 def draw(samples: dict[str, np.ndarray], path: pathlib.Path) -> None:
@@ -288,7 +260,7 @@ def draw(samples: dict[str, np.ndarray], path: pathlib.Path) -> None:
             color = f'C{number}'
             axis.plot(minutes, samples[name], color=color, linewidth=0.8, alpha=0.6)
             middles, levels = windows(
-                minutes, samples[name], np.min if names is COUNTS else np.median
+                minutes, samples[name], 'min' if names is COUNTS else 'median'
             )
             axis.plot(middles, levels, 'o-', color=color, markersize=4, label=title)
         axis.axvspan(0, minutes[-1] * WARM_UP / NUM_WINDOWS, color='0.92')
@@ -347,9 +319,7 @@ def part(folder: pathlib.Path, settings: dict, force: bool, compute: Callable[..
         result = json.loads(path.read_text())
         if settings.items() <= result.items():
             return result
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    result = compute(folder, **settings)
+    result = compute(replaced(folder), **settings)
     write_json(path, result)
     return result
 
@@ -362,14 +332,12 @@ def campaign(arguments: argparse.Namespace) -> dict:
     """
     if arguments.minutes < NUM_WINDOWS * SAMPLE_EVERY / 60 or arguments.resumes < 1:
         raise ValueError('--minutes and --resumes must be at least 1.')
-    workdir, result = arguments.workdir, {}
-    for compute, settings in (
-        (resumes, {'count': arguments.resumes, 'seed': arguments.seed}),
-        (soak, {'minutes': arguments.minutes}),
-    ):
-        name = compute.__name__
-        with_data = functools.partial(compute, data_dir=workdir / 'data')
-        result[name] = part(workdir / name, settings, arguments.force, with_data)
+    workdir, force = arguments.workdir, arguments.force
+    settings = {'count': arguments.resumes, 'seed': arguments.seed}
+    result = {
+        'resumes': part(workdir / 'resumes', settings, force, resumes),
+        'soak': part(workdir / 'soak', {'minutes': arguments.minutes}, force, soak),
+    }
     samples = read_samples(workdir / 'soak' / 'samples.jsonl')
     result['soak']['trends'] = trends(samples)
     draw(samples, workdir / 'soak.png')
@@ -378,13 +346,14 @@ def campaign(arguments: argparse.Namespace) -> dict:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = harness.make_parser(__doc__)
-    parser.add_argument('--minutes', type=float, default=60, help='of soak; default: %(default)s')
-    parser.add_argument('--resumes', type=int, default=20, help='number; default: %(default)s')
-    parser.add_argument('--force', action='store_true', help='run finished parts again')
-    # Ends `running`, and with it the training, when this process is terminated.
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add('--minutes', type=float, default=60, help='duration of the soak')
+    add('--resumes', type=int, default=20, help='number of stops and resumes')
+    add('--force', action='store_true', help='run finished parts again')
+    # Ends `started`, and with it the training, when this process is terminated.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    return harness.run_campaign(parser.parse_args(argv), campaign, to_markdown, is_fine)
+    return run_campaign(parser.parse_args(argv), campaign, to_markdown, is_fine)
 
 
 if __name__ == '__main__':

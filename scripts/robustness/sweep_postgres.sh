@@ -4,55 +4,39 @@
 #   sudo apt-get install postgresql     # once; Debian's package is enough
 #   ./scripts/robustness/sweep_postgres.sh [directory]
 #
-# Starts a server in a temporary directory, which listens only at a Unix socket there, and the same
-# sweep command twice. While the first command is in the middle of a trial, SIGKILL ends it and its
-# worker. The second notices the missing heartbeat, resumes the trial from its checkpoint and
-# finishes the sweep. At the end the database must list every parameter set as completed once.
+# Starts the same sweep command twice, in a temporary PostgreSQL cluster (pg_virtualenv). While the
+# first command is in the middle of a trial, SIGKILL ends it and its worker. The second notices the
+# missing heartbeat, resumes the trial from its checkpoint and finishes the sweep. At the end the
+# database must list every parameter set as completed once.
 set -euo pipefail
 sweep="$(realpath -m "${1:-runs/sweep_postgres}")"
+if [ -z "${IN_TEMPORARY_CLUSTER:-}" ]; then
+    if ! command -v pg_virtualenv >/dev/null; then
+        echo "PostgreSQL is not installed: sudo apt-get install postgresql" >&2
+        exit 1
+    fi
+    if [ -e "$sweep" ]; then
+        echo "$sweep exists; choose another directory or remove it." >&2
+        exit 1
+    fi
+    # Sets PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE.
+    IN_TEMPORARY_CLUSTER=yes exec pg_virtualenv "$0" "$sweep"
+fi
 source "$(dirname "$0")/../environment.sh"
-
-bin="$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1 || true)"
-if [ ! -x "$bin/initdb" ]; then
-    echo "PostgreSQL is not installed: sudo apt-get install postgresql" >&2
-    exit 1
-fi
-if [ -e "$sweep" ]; then
-    echo "$sweep exists; choose another directory or remove it." >&2
-    exit 1
-fi
 python -c 'import psycopg' 2>/dev/null ||
     python -m pip install --quiet --disable-pip-version-check 'psycopg[binary]==3.3.9'
 
-# The server refuses to run as root; it then runs as the user of the package.
-as_user=()
-server="$(mktemp -d)"
-if [ "$(id -u)" = 0 ]; then
-    as_user=(runuser -u postgres --)
-    chown postgres "$server"
-fi
 machines=()
 cleanup() {
     for pid in "${machines[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
     wait
-    (cd / && "${as_user[@]}" "$bin/pg_ctl" -D "$server/data" -m fast stop >/dev/null) || true
-    rm -rf "$server"
 }
 trap cleanup EXIT
-(
-    cd /
-    # Other users cannot enter the directory with the socket: no password is needed.
-    "${as_user[@]}" "$bin/initdb" -D "$server/data" -U sweep --auth=trust >"/dev/null"
-    "${as_user[@]}" "$bin/pg_ctl" -D "$server/data" -l "$server/log" -w start \
-        -o "-c listen_addresses='' -c unix_socket_directories='$server'" >/dev/null
-)
-"$bin/createdb" -h "$server" -U sweep sweeps
-query() { "$bin/psql" -h "$server" -U sweep -d sweeps -At -F ' ' -c "$1"; }
-echo "PostgreSQL runs at the socket in $server"
+query() { psql -At -F ' ' -c "$1"; }
 
 mkdir -p "$sweep"
 start_machine() {
-    SWEEP_STORAGE="postgresql://sweep@/sweeps?host=$server" python scripts/sweep.py \
+    SWEEP_STORAGE=postgresql:// python scripts/sweep.py \
         --config configs/demo.py --workdir "$sweep" --grace 20 \
         --config.data.scenes.train=80 --config.data.scenes.val=10 --config.data.image_size=32 \
         --config.data.threads=2 --config.model.width=0.35 --config.train.batch_size=8 \

@@ -1,16 +1,18 @@
 """The project in training_speed.py, its network in plain Flax, and its layers one by one."""
 
 import collections
+import functools
 import importlib.metadata
 import itertools
 import time
+import timeit
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from plain_flax import PlainModel
-from protocol import random_batch, serve
+from protocol import random_batch, repeat, serve
 
 from configs import default
 from segmentation import cpu_runtime, evaluate, train_step
@@ -19,7 +21,8 @@ from segmentation.data.examples import select_examples
 from segmentation.models.unet import SegmentationModel, build_model
 
 
-def _about():
+def _setup(spec):
+    del spec
     packages = ('jax', 'jaxlib', 'flax')
     return {'versions': {name: importlib.metadata.version(name) for name in packages}}
 
@@ -48,12 +51,11 @@ def _variables(config, spec):
     rng = np.random.default_rng(0)
     # Positive, since some of them are variances.
     variables = jax.tree.map(lambda leaf: rng.uniform(0.01, 0.02, leaf.shape).astype('f'), shapes)
-    variables = evaluate.replicate(variables)
-    return variables, model, {**_about(), 'parameters': _count(variables['params'])}
+    return evaluate.replicate(variables), model
 
 
-def _count(parameters):
-    return sum(leaf.size for leaf in jax.tree.leaves(parameters))
+def _about(parameters):
+    return {'parameters': sum(leaf.size for leaf in jax.tree.leaves(parameters))}
 
 
 def _stepper(config, spec):
@@ -66,7 +68,7 @@ def _stepper(config, spec):
     state = evaluate.replicate(train_step.init_state(model, optimizer, config))
     jax.clear_caches()  # As training does.
     cpu_runtime.release_memory()
-    about = {**_about(), 'parameters': _count(state.params)}
+    about = _about(state.params)
     step = train_step.pmap_step(
         train_step.make_train_step(model, optimizer, config, spec['classes'], train_step.AXIS)
     )
@@ -92,15 +94,14 @@ def _stepper(config, spec):
 
 
 def training(spec):
-    config = _config(spec)
-    run, about = _stepper(config, spec)
+    run, about = _stepper(_config(spec), spec)
     images, labels = random_batch(spec)
     return lambda steps: run(itertools.repeat({'image': images, 'label': labels}, steps)), about
 
 
 def inference(spec):
     config = _config(spec)
-    variables, model, about = _variables(config, spec)
+    variables, model = _variables(config, spec)
     predict = evaluate.make_predict(model, config.data.input_range)
     images, _ = random_batch(spec)
 
@@ -109,7 +110,7 @@ def inference(spec):
         for _, logits in evaluate.predictions(predict, variables, batches):
             np.asarray(logits)
 
-    return run, about
+    return run, _about(variables['params'])
 
 
 def _examples(spec):
@@ -130,23 +131,13 @@ def pipeline(spec):
     batches = input_pipeline.training_batches(
         examples, batch_size=spec['batch_size'], seed=0, workers=spec['workers']
     )
-
-    def run(steps):
-        for _ in itertools.islice(batches, steps):
-            pass
-
-    return run, {**_about(), 'images': len(examples)}
+    return repeat(lambda: next(batches)), {'images': len(examples)}
 
 
 def gemm(spec):
     a, b = jax.random.uniform(jax.random.key(0), (2, spec['size'], spec['size']))
     product = jax.jit(jnp.matmul)
-
-    def run(steps):
-        for _ in range(steps):
-            product(a, b).block_until_ready()
-
-    return run, _about()
+    return repeat(lambda: product(a, b).block_until_ready()), {}
 
 
 # Layers -------------------------------------------------------------------------------------------
@@ -183,11 +174,10 @@ def list_layers(model: SegmentationModel, image_size: int, batch_size: int) -> l
 def _layer(module, inputs, kernel, y, first):
     x = (*inputs[0][:3], sum(shape[3] for shape in inputs))
     grown, pixels = y[1] > x[1], y[0] * y[1] * y[2]
-    depthwise = kernel[2] == 1 and x[-1] > 1
     if grown:
         # Every input pixel is multiplied by every entry of the kernel.
         kind, pixels = 'transposed', x[0] * x[1] * x[2]
-    elif depthwise:
+    elif kernel[2] == 1 and x[-1] > 1:
         kind = 'depthwise'
     else:
         kind = 'pointwise' if kernel[:2] == (1, 1) else 'dense'
@@ -206,126 +196,80 @@ def _layer(module, inputs, kernel, y, first):
     }
 
 
-def layer_step(layer: dict):
-    """A jitted function of (x, parameters, cotangent): value and gradients of the layer."""
+def layer_call(layer: dict, rng: np.random.Generator):
+    """A function without arguments that computes value and gradients of a layer, jitted."""
+    module, shapes = layer['module'], layer['inputs']
+    draw = functools.partial(rng.standard_normal, dtype=np.float32)
+    x = [draw(shape) for shape in shapes] if isinstance(shapes, list) else draw(shapes)
+    x, cotangent = jax.device_put((x, draw(layer['output'])))
+    parameters = module.init(jax.random.key(0), x)['params']
 
-    def value_and_gradients(x, parameters, cotangent):
-        def apply(x, parameters):
-            return layer['module'].apply({'params': parameters}, x)
-
-        if layer['inputs_needed']:
-            y, backward = jax.vjp(apply, x, parameters)
-        else:
-            y, backward = jax.vjp(lambda parameters: apply(x, parameters), parameters)
+    @jax.jit
+    def value_and_gradients(parameters, x, cotangent):
+        wanted = (parameters, x) if layer['inputs_needed'] else (parameters,)
+        y, backward = jax.vjp(lambda params, x=x: module.apply({'params': params}, x), *wanted)
         return y, backward(cotangent)
 
-    return jax.jit(value_and_gradients)
+    return lambda: jax.block_until_ready(value_and_gradients(parameters, x, cotangent))
 
 
 def layers(spec):
     """Times every layer alone; layers with equal shapes are timed once."""
-    config = _config(spec)
+    config, timed = _config(spec), {}
     found = list_layers(_model(config, spec), spec['image_size'], spec['batch_size'])
-    timed = {}
     for layer in found:
         layer['shapes'] = str([layer[key] for key in ('kind', 'input', 'kernel', 'stride')])
         timed.setdefault(layer['shapes'], layer)
     rng = np.random.default_rng(0)
-
-    def draw(shapes):
-        return jax.tree.map(
-            lambda shape: rng.standard_normal(shape, np.float32),
-            shapes,
-            is_leaf=lambda leaf: isinstance(leaf, tuple),
-        )
-
-    calls = {}
-    for shapes, layer in timed.items():
-        x, cotangent = jax.device_put((draw(layer['inputs']), draw(layer['output'])))
-        parameters = layer['module'].init(jax.random.key(0), x)['params']
-        step = layer_step(layer)
-        calls[shapes] = lambda step=step, arguments=(x, parameters, cotangent): step(*arguments)
-
-    def seconds(call, times):
-        start = time.perf_counter()
-        for _ in range(times):
-            jax.block_until_ready(call())
-        return (time.perf_counter() - start) / times
+    calls = {shapes: layer_call(layer, rng) for shapes, layer in timed.items()}
 
     def run(steps):
         return {
-            shapes: min(seconds(call, steps), seconds(call, steps))
+            shapes: min(timeit.repeat(call, number=steps, repeat=2)) / steps
             for shapes, call in calls.items()
         }
 
-    about = [{k: v for k, v in layer.items() if k != 'module'} for layer in found]
-    return run, {**_about(), 'layers': about}
+    return run, {'layers': [{k: v for k, v in row.items() if k != 'module'} for row in found]}
 
 
-# Scale --------------------------------------------------------------------------------------------
-
-
-def _once(function):
-    """A worker's `run` that works at the first call only and returns that result."""
-    result = []
-
-    def run(steps):
-        del steps
-        if not result:
-            result.append(function())
-        return result[0]
-
-    return run
+# Tasks that work once, and have their result in their description ---------------------------------
 
 
 def prepare(spec):
-    def work():
-        start = time.perf_counter()
-        prepared = coco.prepare(spec['folder'], spec['data_dir'], splits=[spec['split']])
-        images = prepared.fingerprint['splits'][spec['split']]['images']
-        return {'images': images, 'seconds': time.perf_counter() - start}
-
-    return _once(work), _about()
+    start = time.perf_counter()
+    prepared = coco.prepare(spec['folder'], spec['data_dir'], splits=[spec['split']])
+    images = prepared.fingerprint['splits'][spec['split']]['images']
+    return None, {'images': images, 'seconds': time.perf_counter() - start}
 
 
 def evaluation(spec):
-    def work():
-        config, examples = _examples(spec)
-        variables, model, _ = _variables(config, spec)
-        predict = evaluate.make_predict(model, config.data.input_range)
-        # Compilation does not count.
-        images, _ = random_batch(spec)
-        logits = jax.block_until_ready(predict(variables, images))
-        evaluate.image_loss(logits, np.zeros(logits.shape[:3], np.uint8))
-        start = time.perf_counter()
-        result = evaluate.evaluate(
-            predict, variables, examples,
-            num_classes=spec['classes'], batch_size=spec['batch_size'],
-        )  # fmt: skip
-        return {'images': len(result['loss']), 'seconds': time.perf_counter() - start}
-
-    return _once(work), _about()
+    config, examples = _examples(spec)
+    variables, model = _variables(config, spec)
+    predict = evaluate.make_predict(model, config.data.input_range)
+    # Compilation does not count.
+    images, _ = random_batch(spec)
+    logits = jax.block_until_ready(predict(variables, images))
+    evaluate.image_loss(logits, np.zeros(logits.shape[:3], np.uint8))
+    start = time.perf_counter()
+    result = evaluate.evaluate(
+        predict, variables, examples,
+        num_classes=spec['classes'], batch_size=spec['batch_size'],
+    )  # fmt: skip
+    return None, {'images': len(result['loss']), 'seconds': time.perf_counter() - start}
 
 
 def epoch(spec):
     """One epoch of training over all images, without compilation."""
-
-    def work():
-        config, examples = _examples(spec)
-        run, _ = _stepper(config, spec)
-        start = time.perf_counter()
-        batches = iter(
-            input_pipeline.training_batches(examples, batch_size=spec['batch_size'], seed=0)
-        )
-        steps = len(examples) // spec['batch_size']
-        run(itertools.islice(batches, steps))
-        seconds = time.perf_counter() - start
-        return {'images': steps * spec['batch_size'], 'seconds': seconds}
-
-    return _once(work), _about()
+    config, examples = _examples(spec)
+    run, _ = _stepper(config, spec)
+    start, steps = time.perf_counter(), len(examples) // spec['batch_size']
+    batches = input_pipeline.training_batches(examples, batch_size=spec['batch_size'], seed=0)
+    run(itertools.islice(batches, steps))
+    seconds = time.perf_counter() - start
+    return None, {'images': steps * spec['batch_size'], 'seconds': seconds}
 
 
 if __name__ == '__main__':
     cpu_runtime.configure()  # as the project's commands do
     TASKS = (training, inference, pipeline, gemm, layers, prepare, evaluation, epoch)
-    serve({task.__name__: task for task in TASKS})
+    serve({task.__name__: task for task in TASKS}, _setup)

@@ -37,20 +37,37 @@ def random_batch(spec: dict) -> tuple[np.ndarray, np.ndarray]:
     return images, rng.integers(0, spec['classes'], shape, np.uint8)
 
 
-def serve(tasks: dict[str, Callable[[dict], tuple[Callable[[int], object], dict]]]) -> None:
+def repeat(step: Callable[[], object]) -> Callable[[int], None]:
+    """`run(steps)` of a task that does the same at each step."""
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            step()
+
+    return run
+
+
+def serve(
+    tasks: dict[str, Callable[[dict], tuple[Callable[[int], object] | None, dict]]],
+    setup: Callable[[dict], dict] = lambda spec: {},
+) -> None:
     """Runs a worker.
 
     Args:
       tasks: name → function of the argument's object. It returns `run(steps)`, which finishes the
-        work and returns something JSON or None; and a description of itself.
+        work and returns something JSON or None; and a description of itself. A task that has done
+        its work by then, and has its result in the description, returns None instead of `run`.
+      setup: function of the argument's object that comes first; its result is described too.
     """
     # Output of libraries must not be mistaken for an answer.
     channel = os.fdopen(os.dup(1), 'w', buffering=1)
     os.dup2(2, 1)
     spec = json.loads(sys.argv[1])
-    run, about = tasks[spec['task']](spec)
-    run(1)
-    print(json.dumps({**about, 'peak_mb': peak_megabytes()}), file=channel)
+    about = setup(spec)
+    run, more = tasks[spec['task']](spec)
+    if run:
+        run(1)
+    print(json.dumps({**about, **more, 'peak_mb': peak_megabytes()}), file=channel)
     for line in sys.stdin:
         request = json.loads(line)
         if request.get('skip'):

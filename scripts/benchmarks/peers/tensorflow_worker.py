@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from architecture import DECODER, MOMENTUM, TAPS
 from coco_classes import CocoClasses
-from protocol import random_batch, serve
+from protocol import random_batch, repeat, serve
 
 
 def _setup(spec):
@@ -30,13 +30,9 @@ def _network(spec):
     *skips, x = (encoder.get_layer(name).output for name in names)
     layers = keras.layers
     for filters, skip in zip(DECODER, reversed(skips), strict=True):
+        normal = keras.initializers.RandomNormal(0.0, 0.02)
         x = layers.Conv2DTranspose(
-            filters,
-            3,
-            2,
-            'same',
-            use_bias=False,
-            kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02),
+            filters, 3, 2, 'same', use_bias=False, kernel_initializer=normal
         )(x)
         x = layers.BatchNormalization(momentum=MOMENTUM[1])(x)
         x = layers.Concatenate()([layers.ReLU()(x), skip])
@@ -44,12 +40,11 @@ def _network(spec):
     return keras.Model(encoder.input, logits)
 
 
-def _parameters(model):
-    return int(sum(weight.numpy().size for weight in model.trainable_weights))
+def _about(model):
+    return {'parameters': int(sum(weight.numpy().size for weight in model.trainable_weights))}
 
 
 def training(spec):
-    about = _setup(spec)
     model = _network(spec)
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
@@ -65,16 +60,10 @@ def training(spec):
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
-    def run(steps):
-        for _ in range(steps):
-            loss = step(tf.constant(images), tf.constant(labels))
-        loss.numpy()
-
-    return run, {**about, 'parameters': _parameters(model)}
+    return repeat(lambda: step(tf.constant(images), tf.constant(labels)).numpy()), _about(model)
 
 
 def inference(spec):
-    about = _setup(spec)
     model = _network(spec)
     images, _ = random_batch(spec)
 
@@ -82,15 +71,10 @@ def inference(spec):
     def predict(images):
         return model(tf.cast(images, tf.float32) / 127.5 - 1, training=False)
 
-    def run(steps):
-        for _ in range(steps):
-            predict(tf.constant(images)).numpy()
-
-    return run, {**about, 'parameters': _parameters(model)}
+    return repeat(lambda: predict(tf.constant(images)).numpy()), _about(model)
 
 
 def pipeline(spec):
-    about = _setup(spec)
     coco = CocoClasses(spec['folder'], spec['split'])
     size = spec['image_size']
 
@@ -117,23 +101,14 @@ def pipeline(spec):
         dataset.batch(spec['batch_size'], drop_remainder=True).prefetch(tf.data.AUTOTUNE)
     )
 
-    def run(steps):
-        for _ in range(steps):
-            next(batches)
-
-    return run, {**about, 'images': len(coco.files)}
+    return repeat(lambda: next(batches)), {'images': len(coco.files)}
 
 
 def gemm(spec):
-    about = _setup(spec)
     a, b = tf.unstack(tf.random.uniform((2, spec['size'], spec['size'])))
-
-    def run(steps):
-        for _ in range(steps):
-            tf.linalg.matmul(a, b).numpy()
-
-    return run, about
+    return repeat(lambda: tf.linalg.matmul(a, b).numpy()), {}
 
 
 if __name__ == '__main__':
-    serve({'training': training, 'inference': inference, 'pipeline': pipeline, 'gemm': gemm})
+    TASKS = {'training': training, 'inference': inference, 'pipeline': pipeline, 'gemm': gemm}
+    serve(TASKS, _setup)

@@ -1,13 +1,11 @@
 """PyTorch in training_speed.py: the project's network by hand, Pillow in a DataLoader."""
 
-import itertools
-
 import numpy as np
 import torch
 from architecture import BLOCKS, DECODER, EPSILON, EXPANSION, MOMENTUM, TAPS
 from coco_classes import CocoClasses
 from PIL import Image
-from protocol import random_batch, serve
+from protocol import random_batch, repeat, serve
 from torch import nn
 from torch.nn import functional
 
@@ -20,6 +18,10 @@ def _conv_bn(inputs, outputs, kernel=1, stride=1, groups=1, relu=True):
         nn.BatchNorm2d(outputs, EPSILON, 1 - MOMENTUM[0]),
     ]
     return [*layers, nn.ReLU6(inplace=True)] if relu else layers
+
+
+def _up(inputs, outputs, **options):
+    return nn.ConvTranspose2d(inputs, outputs, 3, 2, padding=1, output_padding=1, **options)
 
 
 class _Block(nn.Module):
@@ -42,9 +44,7 @@ class _Block(nn.Module):
 class _Up(nn.Module):
     def __init__(self, inputs, outputs):
         super().__init__()
-        self.conv = nn.ConvTranspose2d(
-            inputs, outputs, 3, 2, padding=1, output_padding=1, bias=False
-        )
+        self.conv = _up(inputs, outputs, bias=False)
         nn.init.normal_(self.conv.weight, std=0.02)
         self.norm = nn.BatchNorm2d(outputs, EPSILON, 1 - MOMENTUM[1])
 
@@ -70,7 +70,7 @@ class Network(nn.Module):
             ups.append(_Up(inputs, filters))
             inputs = filters + skip
         self.ups = nn.ModuleList(ups)
-        self.logits = nn.ConvTranspose2d(inputs, classes, 3, 2, padding=1, output_padding=1)
+        self.logits = _up(inputs, classes)
 
     def forward(self, x):
         x = self.stem(x)
@@ -87,12 +87,13 @@ class Network(nn.Module):
 def _setup(spec):
     torch.set_num_threads(spec['threads'])
     torch.manual_seed(0)
-    about = {'versions': {'torch': torch.__version__.split('+')[0]}}
-    if spec['task'] not in ('training', 'inference'):
-        return about
+    return {'versions': {'torch': torch.__version__.split('+')[0]}}
+
+
+def _network(spec):
     network = Network(spec['classes']).to(memory_format=torch.channels_last)
-    about['parameters'] = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    return about, network, torch.compile(network) if spec['form'] == 'compile' else network
+    about = {'parameters': sum(p.numel() for p in network.parameters() if p.requires_grad)}
+    return network, torch.compile(network) if spec['form'] == 'compile' else network, about
 
 
 def _images(array):
@@ -101,34 +102,25 @@ def _images(array):
 
 
 def training(spec):
-    about, network, forward = _setup(spec)
+    network, forward, about = _network(spec)
     network.train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     images, labels = random_batch(spec)
 
-    def run(steps):
-        for _ in range(steps):
-            optimizer.zero_grad(set_to_none=True)
-            logits = forward(_images(images))
-            loss = functional.cross_entropy(logits, torch.from_numpy(labels).long())
-            loss.backward()
-            optimizer.step()
-        loss.item()
+    def step():
+        optimizer.zero_grad(set_to_none=True)
+        logits = forward(_images(images))
+        functional.cross_entropy(logits, torch.from_numpy(labels).long()).backward()
+        optimizer.step()
 
-    return run, about
+    return repeat(step), about
 
 
 def inference(spec):
-    about, network, forward = _setup(spec)
+    network, forward, about = _network(spec)
     network.eval()
     images, _ = random_batch(spec)
-
-    def run(steps):
-        with torch.inference_mode():
-            for _ in range(steps):
-                forward(_images(images)).numpy()
-
-    return run, about
+    return repeat(torch.inference_mode()(lambda: forward(_images(images)).numpy())), about
 
 
 class _Photos(torch.utils.data.Dataset):
@@ -153,7 +145,6 @@ def _endless(count):
 
 
 def pipeline(spec):
-    about = _setup(spec)
     photos = _Photos(spec)
     batches = iter(
         torch.utils.data.DataLoader(
@@ -167,24 +158,14 @@ def pipeline(spec):
             ),
         )
     )
-
-    def run(steps):
-        for _ in itertools.islice(batches, steps):
-            pass
-
-    return run, {**about, 'images': len(photos)}
+    return repeat(lambda: next(batches)), {'images': len(photos)}
 
 
 def gemm(spec):
-    about = _setup(spec)
     a, b = torch.rand(2, spec['size'], spec['size'])
-
-    def run(steps):
-        for _ in range(steps):
-            a @ b
-
-    return run, about
+    return repeat(lambda: a @ b), {}
 
 
 if __name__ == '__main__':
-    serve({'training': training, 'inference': inference, 'pipeline': pipeline, 'gemm': gemm})
+    TASKS = {'training': training, 'inference': inference, 'pipeline': pipeline, 'gemm': gemm}
+    serve(TASKS, _setup)

@@ -119,7 +119,7 @@ def test_worker_answers_requests_and_ends(fake):
     assert worker.about['parameters'] == 3 and worker.about['peak_mb'] > 0
     worker.turn(skip=2)
     # One step before it was ready, two skipped, five timed.
-    assert worker.results == [8] and worker.rates[0] > 0
+    assert worker.answers[0]['result'] == 8 and worker.rates[0] > 0
     worker.close()
     assert worker.process.returncode is not None
 

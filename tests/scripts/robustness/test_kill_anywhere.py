@@ -96,12 +96,12 @@ def test_workers_outside_of_the_group_are_killed_too(tmp_path):
     with harness.started(['-c', parent], folder) as process:
         while not (tmp_path / 'there').exists():
             time.sleep(0.01)
-        [pid] = harness.children(process.pid)
+        [child] = harness.children(process.pid)
     assert process.returncode == -9
     status = b'R'
     while status[:1] not in (b'', b'Z'):  # killed, but on a busy machine it takes a while to end
         assert status[:1] != b'S'
-        ps = ['ps', '-o', 'stat=', '-p', str(pid)]
+        ps = ['ps', '-o', 'stat=', '-p', str(child.pid)]
         status = subprocess.run(ps, capture_output=True, check=False).stdout
 
 
@@ -190,7 +190,7 @@ def test_trials_are_counted(tmp_path):
 
 
 def test_a_sweep_that_is_killed_comes_to_the_same_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(kill_sweep, 'sweep_command', lambda name: ['-c', SWEEP])
+    monkeypatch.setattr(kill_sweep, 'sweep_command', lambda: ['-c', SWEEP])
     state = {'ended': {}, 'kills': []}
     state['sweep'] = kill_sweep.run_undisturbed(tmp_path, 8)
     # By this seed both kills come early, so that no sweep is quick enough to escape them.
