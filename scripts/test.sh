@@ -5,5 +5,6 @@ source "$(dirname "$0")/environment.sh"
 
 ruff check .
 ruff format --check .
+mypy
 # One process per core, up to four. Each gets whole files, whose fixtures are expensive.
 exec python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
