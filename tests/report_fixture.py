@@ -494,7 +494,7 @@ def write_comparison(this: View, other: View) -> None:
     number, targets = len(this), ('this', 'other')
     change = Change(0.5, 0.53, 0.03, (0.01, 0.05))
     sides = [Side(str(view.workdir), view.step, view.class_names, number) for view in (this, other)]
-    found = [one.text for _, one, _ in artifacts.load(this, Slices).each()]
+    found = [(one.text, one.conditions) for _, one, _ in artifacts.load(this, Slices).each()]
     result = Comparison(
         *sides,
         number,
@@ -507,7 +507,9 @@ def write_comparison(this: View, other: View) -> None:
             for metric in ('iou', 'image_iou')
             for name in (*this.class_names[1:], 'mean')
         ),
-        slices=tuple(SliceChange(text, 30, change, change) for text in ('all images', *found)),
+        slices=tuple(
+            SliceChange(*one, 30, change, change) for one in (('all images', ()), *found)
+        ),
         metadata=(),
         neighbours=Neighbours(10, 0.6, (0.55, 0.65), 0.45, (0.4, 0.5), 10 / number),
         layers=tuple(Layer(name, 1 - 0.1 * i, 1 - 0.12 * i) for i, name in enumerate(LAYERS)),

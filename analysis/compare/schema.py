@@ -5,6 +5,7 @@ import re
 from typing import ClassVar
 
 from analysis.associations.schema import Association
+from analysis.slices.schema import Condition
 from analysis.stage.artifacts import Result
 from analysis.stage.view import View
 
@@ -48,9 +49,13 @@ class Score(Change):
 
 @dataclasses.dataclass(frozen=True)
 class SliceChange:
-    """n images, those of a slice (`text` in words) or all, against the labels of this run."""
+    """n images, all or those of a slice in its held-out half, against the labels of this run.
 
-    text: str
+    The intervals hold for all slices and both metrics together; those of all images are 95 %.
+    """
+
+    text: str  # the conditions in words, or 'all images'
+    conditions: tuple[Condition, ...]  # empty for all images
     n: int
     loss: Change  # nats per pixel
     iou: Change  # mean over the foreground classes of an image
@@ -113,13 +118,13 @@ class Comparison(Result):
     """A run ('this') and another one on the images that both have."""
 
     NAME: ClassVar[str] = 'compare'
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     this: Side
     other: Side
     num_images: int  # in common
     scores: tuple[Score, ...]  # for the labels of this run, and of the other if its space differs
-    slices: tuple[SliceChange, ...]  # all images, and the slices of this run, if there are any
+    slices: tuple[SliceChange, ...]  # all images, and slices chosen by the mean loss of both runs
     metadata: tuple[Association, ...]  # with the difference of loss and of IoU
     neighbours: Neighbours  # in the embeddings
     layers: tuple[Layer, ...]  # that both networks have

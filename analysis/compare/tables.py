@@ -55,7 +55,9 @@ def to_markdown(result: Comparison) -> str:
                 for row in result.scores
             ),
         ),
-        'By slice, against the labels of this run:',
+        'By slice, against the labels of this run. The mean loss of both runs chose the slices in '
+        'one half of the images; counts and means are of the other half. Intervals hold for all '
+        'slices together:',
         markdown.table(
             ('slice', 'images', 'loss', difference, 'IoU', difference),
             (

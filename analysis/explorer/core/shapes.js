@@ -138,11 +138,15 @@
  * @typedef {{ this: Side, other: Side, rows: { this: Encoded, other: Encoded },
  *   num_images: number, scores: Compared[], metadata?: Association[], layers?: Agreement[],
  *   separation?: Compared[],
- *   slices?: { text: string, n: number, iou?: Compared, loss?: Compared }[],
+ *   slices?: SliceChange[],
  *   neighbours?: { k: number, chance: number, overlap: number, overlap_interval: Interval,
  *     jaccard: number, jaccard_interval: Interval } }} Comparison
  *
  * @typedef {{ class_names: string[], step: number }} Side
+ *
+ * Conditions are [column, '<=' or '>=' or 'is', value]; none means all images.
+ * @typedef {{ text: string, conditions: [string, string, number][], n: number, iou?: Compared,
+ *   loss?: Compared }} SliceChange
  *
  * A measure of both models; which of the optional properties it has depends on the measure.
  * @typedef {{ this: number, other: number, difference: number, interval: Interval,

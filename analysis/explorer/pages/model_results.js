@@ -28,7 +28,7 @@ const ModelResults = (() => {
 
   /** All results.
    * @param {Comparison} result @param {View} view of this model
-   * @param {(text: string) => void} showSlice */
+   * @param {(slice: SliceChange) => void} showSlice */
   const all = (result, view, showSlice) =>
     [
       scores(result),
@@ -66,12 +66,12 @@ const ModelResults = (() => {
         ]),
     );
 
-  /** @param {NonNullable<Comparison['slices']>} rows @param {(text: string) => void} showSlice */
+  /** @param {SliceChange[]} rows @param {(slice: SliceChange) => void} showSlice */
   function slices(rows, showSlice) {
     if (!rows.length) return null;
     const compared = (/** @type {'iou' | 'loss'} */ metric) =>
       rows
-        .map((row) => ({ .../** @type {Compared} */ (row[metric]), text: row.text, n: row.n }))
+        .map((row) => ({ .../** @type {Compared} */ (row[metric]), ...row }))
         .filter((row) => Number.isFinite(row.difference));
     const table = (/** @type {'iou' | 'loss'} */ metric, /** @type {string} */ name) =>
       h('div', [
@@ -84,11 +84,15 @@ const ModelResults = (() => {
           ],
           ...difference,
           label: ({ text }) => `Show the samples where ${text}`,
-          act: ({ text }) => showSlice(text),
+          act: showSlice,
         }),
       ]);
     const tables = h('div.halves', table('iou', 'mean foreground IoU'), table('loss', 'loss'));
-    return section('In the slices of this model', tables);
+    const note =
+      'The mean loss of both models chose the slices in one half of the images. Counts and means ' +
+      'are of the other half. The intervals hold for all slices together.';
+    const title = 'In slices where both models fail';
+    return section(title, rows.length > 1 ? Dom.note(note) : '', tables);
   }
 
   /** @param {Association[]} rows @param {View} view */

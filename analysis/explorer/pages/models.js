@@ -169,11 +169,17 @@ const Models = (() => {
     Filters.set(ROWS, { kind: 'rows', rows, label });
   }
 
-  /** Slices are columns of this model's view; without one, all images. @param {string} text */
-  async function showSlice(text) {
+  /** Filters by the conditions of a slice; there are none for all images.
+   * @param {SliceChange} slice */
+  async function showSlice({ text, conditions }) {
     const view = await Views.show(pair.views.this.name);
-    const name = `slice: ${text}`;
-    if (view.column(name)) Filters.only(name, true);
+    const holds = (/** @type {number} */ row) =>
+      conditions.every(([name, relation, value]) => {
+        const found = view.column(name)?.values[row];
+        if (relation === 'is') return found === Number(value);
+        return relation === '<=' ? found <= value : found >= value;
+      });
+    if (conditions.length) showRows('this', holds, `slice: ${text}`);
     else Filters.clear();
     mapPair.scrollIntoView({ block: 'start' });
   }

@@ -120,13 +120,54 @@ def test_scores_are_paired():
     assert car.interval[1] - car.interval[0] < 0.1
 
 
-def test_slices_hold_what_they_say():
-    values = {'this': np.array([1.0, 2, 3, np.nan]), 'other': np.array([2.0, 4, 3, 5])}
-    inside = {'two': np.array([True, True, False, False]), 'none': np.zeros(4, np.bool_)}
-    two, none = compare.compare_slices(values, values, inside)
-    assert (two.n, two.loss.this, two.loss.difference) == (2, 1.5, 1.5)
-    np.testing.assert_allclose(np.mean(two.loss.interval), 1.5)
-    assert none.n == 0 and none.iou.difference is None
+def test_means_are_of_images_that_have_the_metric():
+    this, other = np.array([1.0, 2, 3, np.nan]), np.array([2.0, 4, np.nan, 5])
+    change = compare.compare_means(this, other)
+    assert (change.this, change.other, change.difference) == (2.0, 11 / 3, 1.5)
+    np.testing.assert_allclose(change.interval, 1.5 + np.array([-1, 1]) * 12.7062 * 0.5, rtol=1e-4)
+    wide = compare.compare_means(this, other, 0.01)
+    np.testing.assert_allclose(wide.interval, 1.5 + np.array([-1, 1]) * 63.6567 * 0.5, rtol=1e-4)
+    assert compare.compare_means(this * np.nan, other).difference is None
+
+
+def pair_of_models(rng, num_images, advantage=0.0):
+    """Loss, IoU and columns of exchangeable models that both fail in the dark.
+
+    With an advantage, the loss of the other model is that much lower in the dark.
+    """
+    columns = {
+        'brightness': rng.uniform(0, 255, num_images),
+        'contrast': rng.normal(50, 10, num_images),
+        'num_person': rng.poisson(2, num_images),
+    }
+    dark = columns['brightness'] < 50
+    hard = 0.4 * dark + rng.normal(0, 0.1, num_images)
+    loss = {name: 0.5 + hard + rng.normal(0, 0.3, num_images) for name in ('this', 'other')}
+    loss['other'] = loss['other'] - advantage * dark
+    return loss, {name: 1 - values for name, values in loss.items()}, columns
+
+
+def test_slices_do_not_favor_a_model():
+    """Two exchangeable models differ in no slice, however the slices were chosen."""
+    rng, found, wrong, differences = np.random.default_rng(0), 0, 0, []
+    for seed in range(150):
+        everything, *slices = compare.compare_slices(*pair_of_models(rng, 240), seed)
+        assert everything.text == 'all images' and everything.n == 240
+        assert all(one.n < 120 for one in slices)  # of the half that did not choose them
+        found += len(slices)
+        differences += [one.loss.difference for one in slices]
+        intervals = [change.interval for one in slices for change in (one.loss, one.iou)]
+        wrong += any(low > 0 or high < 0 for low, high in intervals)
+    assert found > 60
+    assert abs(np.mean(differences)) < 3 * np.std(differences) / np.sqrt(found)
+    assert wrong <= 14  # Binomial(150, 0.05) exceeds 14 with probability 1 %.
+
+
+def test_a_slice_in_which_a_model_is_better_is_found():
+    rng = np.random.default_rng(1)
+    _, *slices = compare.compare_slices(*pair_of_models(rng, 1200, advantage=0.3))
+    dark = max((one for one in slices if 'brightness <=' in one.text), key=lambda one: one.n)
+    assert dark.loss.interval[0] < -0.25 < dark.loss.interval[1] < 0
 
 
 @pytest.fixture(scope='module')
