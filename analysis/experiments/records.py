@@ -1,0 +1,118 @@
+"""Recorded results: small JSON files with the origin of each figure, and tables made of them.
+
+A record is `configs/results/<name>.json`. A README shows its tables between two comments:
+
+    <!-- record five_folds scores -->
+    <!-- end -->
+
+`scripts/experiments/record.py` writes records from the results of commands, and the tables.
+"""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from segmentation import markdown
+from segmentation.files import write_text
+
+_PLACE = re.compile(r'(<!-- record (\w+) (\w+) -->\n).*?(<!-- end -->)', re.DOTALL)
+VERDICTS = 'holds', 'suggestive', 'not resolvable', 'fails'
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A figure, with its 95 % confidence interval and what is claimed of it, if anything."""
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    above: float | None = None  # the claim: the true value is above this
+
+    def verdict(self) -> str:
+        """What the figure says about its claim, one of `VERDICTS`.
+
+        'suggestive': the value is above, but the interval is not; 'not resolvable': neither is, but
+        part of the interval is, or there is no interval.
+        """
+        if self.value is None or self.interval is None or self.above is None:
+            return VERDICTS[2]
+        low, high = self.interval
+        if low > self.above:
+            return VERDICTS[0]
+        if self.value > self.above:
+            return VERDICTS[1]
+        return VERDICTS[2] if high > self.above else VERDICTS[3]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of texts and figures; claims have a column of their own."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | Measure, ...], ...]
+    spec: str = '.3f'  # of the figures
+
+    def to_markdown(self) -> str:
+        claimed = any(isinstance(c, Measure) and c.above is not None for r in self.rows for c in r)
+        rows = []
+        for row in self.rows:
+            cells = [c if isinstance(c, str) else self._figure(c) for c in row]
+            verdicts = [c.verdict() for c in row if isinstance(c, Measure) and c.above is not None]
+            rows.append([*cells, *([', '.join(verdicts)] if claimed else [])])
+        return markdown.table([*self.columns, *(['claim'] if claimed else [])], rows)
+
+    def _figure(self, measure: Measure) -> str:
+        return markdown.number(measure.value, measure.interval, self.spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Results of a command, and what they depend on."""
+
+    about: str  # what was measured, in a sentence
+    command: str
+    commit: str
+    date: str  # year-month-day
+    device: str
+    seeds: tuple[int, ...]
+    fingerprint: str  # of the prepared data set
+    weights: dict[str, str]  # SHA-256 of the weight files by name; empty: random
+    tables: dict[str, Table]
+
+
+def read(folder: pathlib.Path) -> dict[str, Record]:
+    """Reads all records of a folder, by name.
+
+    Raises:
+      ValueError: a file is no record; names it.
+    """
+    records = {}
+    for path in sorted(folder.glob('*.json')):
+        try:
+            records[path.stem] = msgspec.json.decode(path.read_bytes(), type=Record)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f'{path} is no record of results: {error}') from error
+    return records
+
+
+def write(record: Record, path: pathlib.Path) -> None:
+    """Writes a record as JSON, atomically."""
+    write_text(path, msgspec.json.format(msgspec.json.encode(record), indent=1).decode() + '\n')
+
+
+def fill(text: str, records: Mapping[str, Record]) -> str:
+    """Puts the tables of records into a Markdown text, between the comments that name them.
+
+    Raises:
+      ValueError: there is no such record or table.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        begin, name, of, end = match.groups()
+        if name not in records or of not in records[name].tables:
+            raise ValueError(f'No table {of!r} of a record {name!r} in configs/results.')
+        return f'{begin}{records[name].tables[of].to_markdown()}\n{end}'
+
+    return _PLACE.sub(table, text)
