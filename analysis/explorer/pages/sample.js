@@ -60,7 +60,7 @@ const Sample = (() => {
   const body = h('div.sample-body.grow', [
     h('div.pictures', [
       stage,
-      h('div.stage-tools.line', legend, h('label.opacity.check.muted', 'Overlay', opacity)),
+      h('div.stage-tools.line', legend, h('label.opacity.check.inline-flex.muted', 'Overlay', opacity)),
       strip,
       issues,
       similar,

@@ -60,7 +60,7 @@ const Legend = (() => {
     const entries = values.slice(0, ROWS).map(({ value, label, code }, bin) =>
       h(
         'li',
-        h('button', {
+        h('button.flex', {
           title: `${label}: click to filter`,
           'aria-pressed': String(!chosen || chosen.includes(value)),
           onclick: () => Filters.toggle(name, value),
