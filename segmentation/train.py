@@ -25,7 +25,7 @@ from segmentation.config import check_effects
 from segmentation.data import input_pipeline, label_spaces
 from segmentation.data.examples import Examples, open_data, select_examples
 from segmentation.launch import TrainingDiverged, TrainingStopped, stop_requested
-from segmentation.models.unet import build_model
+from segmentation.models import pretrained, unet
 from segmentation.writers import MetricWriter
 
 logger = logging.getLogger(__name__)
@@ -100,23 +100,20 @@ def train(
 
     directory.mkdir(parents=True, exist_ok=True)
     reports = {'train': train_report, 'selection': selection_report}
-    run = workdir.describe_run(prepared, reports, class_names)
+    run = workdir.describe_run(prepared, reports, class_names, pretrained.file_of(config.model))
     with contextlib.ExitStack() as stack:
         if trainer.primary:
             stack.enter_context(workdir.claim(directory))
             workdir.write_description(directory, config, run)
-            logger.info(
-                'Training on %d images, choosing on %d; %d steps of %d images on %d device(s).',
-                len(examples), len(selection), trainer.num_steps, trainer.batch_size,
-                jax.device_count(),
-            )  # fmt: skip
+            sizes = len(examples), len(selection), trainer.num_steps, trainer.batch_size
+            text = 'Training on %d images, choosing on %d; %d steps of %d images on %d device(s).'
+            logger.info(text, *sizes, jax.device_count())
         manager = checkpoint.open_manager(directory, keep_every=config.train.keep_every)
         trainer.resume(stack.enter_context(manager))
         if trainer.primary:
             trainer.writer = MetricWriter(directory, trainer.step_number)
             stack.callback(trainer.writer.close)
-        stop = stack.enter_context(stop_requested())
-        return trainer.run(stop, on_evaluation, profile_steps)
+        return trainer.run(stack.enter_context(stop_requested()), on_evaluation, profile_steps)
 
 
 class Trainer:
@@ -155,7 +152,7 @@ class Trainer:
         self.num_pictures = config.train.num_pictures
         self.max_skipped = config.optimizer.skip_nonfinite
 
-        model = build_model(config.model, len(class_names), bn_axis_name=train_step.AXIS)
+        model = unet.build_model(config.model, len(class_names), bn_axis_name=train_step.AXIS)
         optimizer, self.schedule = train_step.make_optimizer(
             config.optimizer, self.num_steps, config.model.encoder_trainable
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ml_collections import ConfigDict
 
 from segmentation.config import NEUTRAL_FIELDS, differences, flat, read_config, save_config
-from segmentation.files import write_json
+from segmentation.files import sha256, write_json
 
 if TYPE_CHECKING:
     from segmentation.data import coco
@@ -42,8 +42,20 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def describe_run(prepared: 'coco.Prepared', reports: dict, class_names: tuple[str, ...]) -> dict:
-    """The content of `run.json`: command, versions, devices, data, classes, selected images."""
+def describe_run(
+    prepared: 'coco.Prepared',
+    reports: dict,
+    class_names: tuple[str, ...],
+    weights: pathlib.Path | None = None,
+) -> dict:
+    """The content of `run.json`: command, versions, devices, data, classes, selected images.
+
+    Args:
+      prepared: the data set.
+      reports: of `select_examples`, by part.
+      class_names: background first.
+      weights: file of the pretrained weights, of which the name and the SHA-256 are recorded.
+    """
     import jax  # here, as readers of a run do without it
 
     source = pathlib.Path(__file__).parent
@@ -62,6 +74,7 @@ def describe_run(prepared: 'coco.Prepared', reports: dict, class_names: tuple[st
         'data': {'path': str(prepared.path), 'fingerprint': prepared.fingerprint},
         'class_names': list(class_names),
         'images': reports,
+        'weights': {weights.name: sha256(weights)} if weights else {},
     }
 
 

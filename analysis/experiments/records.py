@@ -9,14 +9,16 @@ A record is `configs/results/<name>.json`. A README shows its tables between two
 """
 
 import dataclasses
+import datetime
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from segmentation import markdown
 from segmentation.files import write_text
+from segmentation.workdir import read_description
 
 _PLACE = re.compile(r'(<!-- record (\w+) (\w+) -->\n).*?(<!-- end -->)', re.DOTALL)
 VERDICTS = 'holds', 'suggestive', 'not resolvable', 'fails'
@@ -68,17 +70,45 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
-    """Results of a command, and what they depend on."""
+class Origin:
+    """What a result depends on."""
 
-    about: str  # what was measured, in a sentence
     command: str
     commit: str
     date: str  # year-month-day
-    device: str
-    seeds: tuple[int, ...]
+    devices: tuple[str, ...]
+    seeds: tuple[int, ...]  # of the trainings
     fingerprint: str  # of the prepared data set
-    weights: dict[str, str]  # SHA-256 of the weight files by name; empty: random
+    weights: dict[str, str]  # SHA-256 of the pretrained weight file by its name; empty: random
+
+    @classmethod
+    def of_run(cls, directory: pathlib.Path, command: str, seeds: Iterable[int]) -> 'Origin':
+        """The origin of a result that `command` made of a run and of others like it."""
+        run = read_description(directory)
+        return cls(
+            command=command,
+            commit=run['code'],
+            date=f'{datetime.date.today()}',
+            devices=tuple(sorted({name.partition(':')[0] for name in run['devices']})),
+            seeds=tuple(seeds),
+            fingerprint=run['data']['fingerprint']['id'],
+            weights=run.get('weights', {}),
+        )
+
+    def to_markdown(self) -> str:
+        files = (f'`{name}` (SHA-256 {digest[:12]}…)' for name, digest in self.weights.items())
+        return (
+            f'Recorded {self.date} at commit `{self.commit}` with seeds '
+            f'{", ".join(map(str, self.seeds))} on {", ".join(self.devices)}; pretrained weights: '
+            f'{", ".join(files) or "none"}.'
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Results of a command."""
+
+    origin: Origin
     tables: dict[str, Table]
 
 
@@ -113,6 +143,7 @@ def fill(text: str, records: Mapping[str, Record]) -> str:
         begin, name, of, end = match.groups()
         if name not in records or of not in records[name].tables:
             raise ValueError(f'No table {of!r} of a record {name!r} in configs/results.')
-        return f'{begin}{records[name].tables[of].to_markdown()}\n{end}'
+        parts = records[name].tables[of].to_markdown(), records[name].origin.to_markdown()
+        return begin + '\n\n'.join(parts) + f'\n{end}'
 
     return _PLACE.sub(table, text)

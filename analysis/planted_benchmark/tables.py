@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from matplotlib.figure import Figure
 
+from analysis.experiments.records import Origin
 from analysis.figures import palette
 from analysis.figures.bars import plain
 from analysis.planted_benchmark.metrics import Measure, mean_over_seeds, share_interval
@@ -32,7 +33,7 @@ class SeedScores(Result):
 class Report:
     """The benchmark's result."""
 
-    command: str  # that made it
+    origin: Origin
     seeds: tuple[int, ...]  # of the scenes
     # train, val: number of scenes of a seed for training and for the analysis.
     train: int
@@ -131,7 +132,7 @@ def to_markdown(report: Report, targets: Mapping[str, Target]) -> str:
         "brackets 95 % confidence intervals (Student's t; for shares of tables or samples Clopper "
         f"and Pearson's, over all seeds). {sum(report.met.values())} of {len(report.met)} targets "
         'are met.',
-        f'    {report.command}',
+        f'    {report.origin.command}',
     ]
     if seen := [str(seed) for seed in report.seeds if seed not in scenes.HELD_OUT_SEEDS]:
         parts.insert(

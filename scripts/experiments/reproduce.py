@@ -26,6 +26,7 @@ left out of all. README.md describes folds, variants and --exclude.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import shlex
@@ -35,7 +36,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from analysis.experiments import reproduction, tables
+from analysis.experiments import records, reproduction, tables
 from analysis.stage.run import restore_run
 from segmentation import campaign, cpu_runtime, evaluate, launch, train
 from segmentation.campaign import Training, load_scores, state_of
@@ -222,6 +223,9 @@ def make_report(
     main_part = scored[first, 1.0]
     described = json.loads((plan[0].directory / 'run.json').read_text())
     command = shlex.join(['python', 'scripts/experiments/reproduce.py', *argv])
+    seeds = sorted({t.config.seed for t in plan if (t.directory / 'scores.npz').exists()})
+    origin = records.Origin.of_run(plan[0].directory, command.replace('\n', ' '), seeds)
+    report['origin'] = dataclasses.asdict(origin)
     report['setup'] = {
         'command': command.replace('\n', ' '),
         'fingerprint': prepared.fingerprint['id'],

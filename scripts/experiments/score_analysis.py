@@ -25,6 +25,7 @@ import sys
 from ml_collections import ConfigDict
 
 from analysis import registry
+from analysis.experiments.records import Origin
 from analysis.planted_benchmark import scoring
 from analysis.planted_benchmark import tables as truth_tables
 from analysis.planted_benchmark.tables import Report, SeedScores, Target
@@ -158,8 +159,10 @@ def main(argv: list[str] | None = None) -> int:
     measures = truth_tables.summarize(per_seed)
     targets = SHORT_TARGETS if arguments.short else truth_tables.targets_of(measures)
     command = ['python', 'scripts/experiments/score_analysis.py']
+    text = shlex.join([*command, *(sys.argv[1:] if argv is None else argv)])
+    first = arguments.workdir / f'seed{arguments.scene_seeds[0]}'
     report = Report(
-        command=shlex.join([*command, *(sys.argv[1:] if argv is None else argv)]),
+        origin=Origin.of_run(first, text, range(len(arguments.scene_seeds))),
         seeds=arguments.scene_seeds,
         train=config.data.scenes.train,
         val=config.data.scenes.val,

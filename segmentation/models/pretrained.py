@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from ml_collections import ConfigDict
 
 from segmentation.files import replacing, sha256, write_text
 from segmentation.models import mobilenet_v2
@@ -57,19 +58,30 @@ def load_weights(source: str | os.PathLike, width: float, resolution: int) -> We
       FileNotFoundError: the given file does not exist.
       ConnectionError: the official file cannot be downloaded.
     """
-    if source == 'imagenet':
-        path = official_file(width, resolution)
-    else:
-        path = pathlib.Path(source).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"no weight file {path}; give 'imagenet' or the path of an .h5 file"
-            )
+    path = weight_file(source, width, resolution)
     arrays = _read_h5(path, width)
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f'{path}: {name} has values that are not finite')
     return traverse_util.unflatten_dict(arrays, sep='/')
+
+
+def weight_file(source: str | os.PathLike, width: float, resolution: int) -> pathlib.Path:
+    """The file that `load_weights` reads; raises its errors about missing files."""
+    if source == 'imagenet':
+        return official_file(width, resolution)
+    path = pathlib.Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no weight file {path}; give 'imagenet' or the path of an .h5 file"
+        )
+    return path
+
+
+def file_of(config: ConfigDict) -> pathlib.Path | None:
+    """The weight file that a `model` config names; None for random initialisation."""
+    source = config.pretrained
+    return weight_file(source, config.width, config.pretrained_resolution) if source else None
 
 
 def merge(

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 from PIL import Image
 
+from analysis.experiments.records import Origin
 from analysis.planted_benchmark import tables as truth_tables
 from analysis.planted_benchmark.metrics import Measure
 from analysis.planted_benchmark.tables import Report, SeedScores, Target
@@ -67,7 +68,8 @@ def test_report_says_what_is_missed(tmp_path):
         'a/other': measure(None),
     }
     met = truth_tables.judge(measures, targets)
-    report = Report('python x.py', (1,), 10, 5, measures, {}, met)
+    origin = Origin('python x.py', '', '', (), (0,), '', {})
+    report = Report(origin, (1,), 10, 5, measures, {}, met)
     text = truth_tables.to_markdown(report, targets)
     assert '1 of 3 targets are met' in text
     assert 'flatter the analysis:** scene seed(s) 1 are not held out' in text

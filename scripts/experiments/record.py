@@ -1,0 +1,125 @@
+"""Records results with their origin, and puts their tables into the READMEs.
+
+    python scripts/experiments/record.py                         # fill the tables of all READMEs
+    python scripts/experiments/record.py --add five_folds --result runs/reproduce/report.json
+
+--add writes configs/results/<name>.json from the report.json of reproduce.py or score_analysis.py.
+A README names the tables that it shows in comments; see analysis/experiments/records.py.
+"""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+import msgspec
+
+from analysis.experiments import records
+from analysis.experiments.records import Measure, Origin, Record, Table
+from segmentation import launch
+from segmentation.files import write_text
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RESULTS = ROOT / 'configs' / 'results'
+
+
+def readmes() -> list[pathlib.Path]:
+    """All Markdown files that may show tables."""
+    folders = ('configs', 'segmentation', 'analysis', 'scripts')
+    return [ROOT / 'README.md', *(p for name in folders for p in (ROOT / name).rglob('*.md'))]
+
+
+def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
+    """Tables of a report.json of reproduce.py: `scores`, `claims` and, if there is one, `curve`."""
+    sets = {name: next(iter(parts.values())) for name, parts in report['scores'].items()}
+    scores = [
+        (
+            experiment, name, published_score(report, experiment, name),
+            *(measure(by_metric[metric][name]) for metric in ('iou', 'image_iou')),
+            f'{row["images_with_class"]}, {row["effective_images"]:.0f}'
+            if 'images_with_class' in row else '',
+        )
+        for experiment, by_metric in sets.items()
+        for name, row in by_metric['iou'].items()
+    ]  # fmt: skip
+    claims = [
+        (
+            claim['claim'],
+            'over the set' if test['metric'] == 'iou' else 'per image',
+            '; '.join(test['true_classes']),
+            Measure(test['difference'], interval_of(test['interval']), above=0.0),
+            Measure(test['minimum_detectable']),
+        )
+        for claim in report['claims']
+        for test in claim['tests']
+        if test['identical_pixels']
+    ]
+    columns = 'experiment', 'class', 'published', 'over the set', 'per image', 'images, effective'
+    tables = {
+        'scores': Table(columns, tuple(scores)),
+        'claims': Table(
+            ('claim', 'IoU', 'true classes', 'difference', 'minimum detectable'), tuple(claims)
+        ),
+    }
+    if curve := report['learning_curve']:
+        sizes = [f'{size:.0f} images' for size in curve[0]['sizes']]
+        rows = [
+            (row['experiment'], row['class'], *map(Measure, row['scores']))
+            for row in curve
+            if row['metric'] == 'iou' and row['images'] == 'all images'
+        ]
+        tables['curve'] = Table(('experiment', 'class', *sizes), tuple(rows))
+    return tables
+
+
+def of_benchmark(report: dict[str, Any]) -> dict[str, Table]:
+    """The table of a report.json of score_analysis.py: measures beside their targets."""
+    rows = [
+        (
+            name,
+            Measure(found['mean'], interval_of(found['interval'])),
+            report['asked'].get(name, ''),
+        )
+        for name, found in report['measures'].items()
+    ]
+    return {'measures': Table(('measure', 'mean over the seeds', 'target'), tuple(rows))}
+
+
+def measure(row: dict[str, Any]) -> Measure:
+    return Measure(row['score'], interval_of(row['over_both']))
+
+
+def interval_of(bounds: list | None) -> tuple[float, float] | None:
+    return None if not bounds or None in bounds else (bounds[0], bounds[1])
+
+
+def published_score(report: dict[str, Any], experiment: str, name: str) -> str:
+    score = report['published'][experiment].get(name)
+    return '' if score is None else f'{score:.3f}'
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = launch.make_parser(__doc__, workdir='')
+    parser.add_argument('--add', metavar='NAME', help='record this result')
+    parser.add_argument('--result', type=pathlib.Path, help='the report.json to record')
+    arguments = parser.parse_args(argv)
+    if (arguments.add is None) != (arguments.result is None):
+        parser.error('--add and --result belong together')
+    if arguments.add:
+        report = json.loads(arguments.result.read_text())
+        tables = of_reproduction(report) if 'scores' in report else of_benchmark(report)
+        if 'origin' not in report:
+            parser.error(f'{arguments.result} names no origin: an older version wrote it')
+        origin = msgspec.convert(report['origin'], Origin)
+        records.write(Record(origin, tables), RESULTS / f'{arguments.add}.json')
+    known = records.read(RESULTS)
+    for path in readmes():
+        text = path.read_text()
+        if (filled := records.fill(text, known)) != text:
+            write_text(path, filled)
+            print(f'{path.relative_to(ROOT)}: tables written')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Records of results: tables, wording of claims, and READMEs that show what was recorded."""
+
+import dataclasses
+import json
+
+import pytest
+
+from analysis.experiments import records
+from analysis.experiments.records import Measure, Origin, Record, Table
+from scripts.experiments import record as command
+
+ORIGIN = Origin(
+    'python x.py', 'abc', '2026-11-28', ('TFRT_CPU_0',), (0, 1), 'f1', {'weights.h5': 'ab' * 32}
+)
+TABLE = Table(
+    ('experiment', 'difference'),
+    (
+        ('a|b', Measure(0.2, (0.1, 0.3), above=0.0)),
+        ('c', Measure(0.2, (-0.1, 0.5), above=0.0)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ('value', 'interval', 'verdict'),
+    [
+        (0.9, (0.85, 0.95), 'holds'),
+        (0.82, (0.7, 0.94), 'suggestive'),
+        (0.78, (0.7, 0.86), 'not resolvable'),
+        (0.7, (0.6, 0.8), 'fails'),
+        (0.9, None, 'not resolvable'),
+        (None, None, 'not resolvable'),
+    ],
+)
+def test_claims_are_worded_by_rule(value, interval, verdict):
+    assert Measure(value, interval, above=0.8).verdict() == verdict
+
+
+def test_table_names_claims_and_origin(tmp_path):
+    records.write(Record(ORIGIN, {'main': TABLE}), tmp_path / 'mine.json')
+    known = records.read(tmp_path)
+    assert known == {'mine': Record(ORIGIN, {'main': TABLE})}
+    text = 'Before.\n\n<!-- record mine main -->\nold\n<!-- end -->\n\nAfter.\n'
+    filled = records.fill(text, known)
+    assert '| a\\|b | 0.200 (0.100, 0.300) | holds |' in filled
+    assert '| c | 0.200 (-0.100, 0.500) | suggestive |' in filled
+    assert 'commit `abc` with seeds 0, 1' in filled and 'weights.h5' in filled
+    assert '\nold\n' not in filled and filled.startswith('Before.') and filled.endswith('After.\n')
+    assert records.fill(filled, known) == filled
+    with pytest.raises(ValueError, match="No table 'other' of a record 'mine'"):
+        records.fill(text.replace('main', 'other'), known)
+
+
+def test_damaged_record_is_named(tmp_path):
+    (tmp_path / 'x.json').write_text('{"origin": {}}')
+    with pytest.raises(ValueError, match='x.json is no record of results.*command'):
+        records.read(tmp_path)
+
+
+def test_readmes_show_what_was_recorded():
+    known = records.read(command.RESULTS)
+    shown = set()
+    for path in command.readmes():
+        text = path.read_text()
+        assert records.fill(text, known) == text, f'{path}: run scripts/experiments/record.py'
+        shown |= {name for name in known if f'<!-- record {name} ' in text}
+    assert shown == known.keys(), 'a record that no README shows'
+
+
+def test_command_records_a_reproduction(tmp_path, monkeypatch):
+    row = {'score': 0.5, 'over_both': [0.4, 0.6], 'images_with_class': 7, 'effective_images': 3.2}
+    test = {
+        'metric': 'iou', 'true_classes': ['person'], 'difference': 0.1, 'interval': [-0.1, 0.3],
+        'minimum_detectable': 0.2, 'identical_pixels': True,
+    }  # fmt: skip
+    report = {
+        'origin': dataclasses.asdict(ORIGIN),
+        'scores': {'mine': {'all images': {m: {'person': row} for m in ('iou', 'image_iou')}}},
+        'published': {'mine': {'person': 0.309}},
+        'claims': [{'claim': 'b is better', 'tests': [test]}],
+        'learning_curve': [],
+    }
+    result = tmp_path / 'report.json'
+    result.write_text(json.dumps(report))
+    monkeypatch.setattr(command, 'RESULTS', tmp_path / 'results')
+    monkeypatch.setattr(command, 'readmes', lambda: [tmp_path / 'README.md'])
+    command.RESULTS.mkdir()
+    (tmp_path / 'README.md').write_text('<!-- record mine claims -->\n<!-- end -->\n')
+    monkeypatch.setattr(command, 'ROOT', tmp_path)
+    assert command.main(['--add', 'mine', '--result', str(result)]) == 0
+    text = (tmp_path / 'README.md').read_text()
+    assert '| b is better | over the set | person | 0.100 (-0.100, 0.300)' in text
+    assert 'suggestive' in text
+    (scores,) = records.read(command.RESULTS)['mine'].tables['scores'].rows
+    assert scores[:3] == ('mine', 'person', '0.309') and scores[-1] == '7, 3'
+    del report['origin']
+    result.write_text(json.dumps(report))
+    with pytest.raises(SystemExit):
+        command.main(['--add', 'mine', '--result', str(result)])
