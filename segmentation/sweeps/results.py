@@ -25,27 +25,35 @@ import matplotlib.pyplot as plt
 _ORDER = ('complete', 'pruned', 'running', 'waiting', 'missing', 'failed')
 
 
-@dataclasses.dataclass(frozen=True)
-class Row(Entry):
-    """The state and the result of one parameter set; what does not exist is None.
+@dataclasses.dataclass
+class Row:
+    """The result of one parameter set; what does not exist is None.
 
     Attributes:
+      key: of the set, which names its run directory.
+      state: see `study.Entry`.
       score: the best evaluation on the selection split.
       step: of that evaluation.
       change: score minus that of the set which leaves the config as it is.
-      seconds: duration of the last worker that began or continued the trial.
+      starts: workers that began or continued the trial.
+      seconds: duration of the last of them.
       overrides: the fields that the set names.
       fields: value of every field that the sweep touches; empty if not chosen yet.
       curve: score by step.
+      reason: of a failure.
     """
 
+    key: str
+    state: str
     score: float | None
     step: int | None
     change: float | None
+    starts: int
     seconds: float | None
     overrides: dict[str, Any] | None
     fields: dict[str, Any]
     curve: dict[int, float]
+    reason: str
 
 
 def result_rows(current: list[Entry], sweep: Sweep) -> list[Row]:
@@ -63,22 +71,25 @@ def result_rows(current: list[Entry], sweep: Sweep) -> list[Row]:
         duration = trial and trial.datetime_start and trial.duration
         rows.append(
             Row(
-                **vars(entry),
+                key=entry.key,
+                state=entry.state,
                 score=None if step is None else curve[step],
                 step=step,
                 change=None,
+                starts=entry.starts,
                 seconds=round(duration.total_seconds(), 1) if duration else None,
                 overrides=overrides,
                 fields={} if overrides is None else unchanged | overrides,
                 curve=dict(sorted(curve.items())),
+                reason=entry.reason,
             )
         )
     complete = [row for row in rows if row.state == 'complete']
     # As JSON, because a set read from the study has lists where the config has tuples.
     same = [row.score for row in complete if json.dumps(row.fields) == json.dumps(unchanged)]
-    for i, row in enumerate(rows):
+    for row in rows:
         if same and same[0] is not None and row.score is not None:
-            rows[i] = dataclasses.replace(row, change=row.score - same[0])
+            row.change = row.score - same[0]
     rows.sort(key=lambda r: (_ORDER.index(r.state), r.score is None, -sign * (r.score or 0)))
     return rows
 

@@ -104,9 +104,9 @@ def test_figures_are_drawn(sweep):
 def test_importance_finds_the_field_that_matters(sweep):
     rows = [
         results.Row(
-            key=f'{i}{j}', state='complete', trial=None, starts=1, reason='', score=0.1 * i,
-            step=1, change=None, seconds=None, overrides={},
-            fields={'seed': i, 'data.flip': bool(j)}, curve={},
+            key=f'{i}{j}', state='complete', score=0.1 * i, step=1, change=None, starts=1,
+            seconds=None, overrides={}, fields={'seed': i, 'data.flip': bool(j)}, curve={},
+            reason='',
         )
         for i in range(6)
         for j in range(2)
