@@ -178,12 +178,14 @@ def smooth_gradient(
     `gradient` takes images, float `[B, H, W, 3]`, and returns ∂s/∂x. `noise` is the standard
     deviation as a share of each image's range of values.
     """
-    deviation = noise * np.ptp(images, (1, 2, 3), keepdims=True)
-    total = jnp.zeros(images.shape, images.dtype)
-    for key in jax.random.split(jax.random.key(seed), samples):
-        noises = jax.random.normal(key, images.shape, images.dtype)
-        total += gradient(images + deviation * noises)
-    return total / samples
+    keys = jax.random.split(jax.random.key(seed), samples)
+    return jnp.asarray(sum(gradient(_add_noise(images, key, noise)) for key in keys)) / samples
+
+
+@jax.jit
+def _add_noise(images: jax.Array, key: jax.Array, noise: float) -> jax.Array:
+    deviation = noise * (images.max((1, 2, 3)) - images.min((1, 2, 3)))[:, None, None, None]
+    return images + deviation * jax.random.normal(key, images.shape, images.dtype)
 
 
 def integrated_gradients(
@@ -200,10 +202,14 @@ def integrated_gradients(
 
     `gradient` takes images, float `[B, H, W, 3]`, and returns ∂s/∂x at each of the steps.
     """
-    path, total = jnp.asarray(images - baseline), jnp.zeros(images.shape, images.dtype)
-    for alpha in (np.arange(steps, dtype=np.float32) + 0.5) / steps:
-        total += gradient(baseline + alpha * path)
-    return path * total / steps
+    shares = (np.arange(steps, dtype=np.float32) + 0.5) / steps
+    total = sum(gradient(_between(images, baseline, share)) for share in shares)
+    return jnp.asarray(images - baseline) * total / steps
+
+
+@jax.jit
+def _between(images: jax.Array, baseline: jax.Array, share: float) -> jax.Array:
+    return baseline + share * (images - baseline)
 
 
 def blur(images: Array, deviation: float) -> jax.Array:

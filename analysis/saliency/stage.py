@@ -94,8 +94,8 @@ def compute_maps(
     kept = jax.tree.map(lambda *each: np.concatenate(each)[back], *parts)
     common: dict[str, np.ndarray] = {}
     agreement: dict[str, np.ndarray] = {}
-    for layer, channels in kept['channels'].items() if clusters else ():
-        shares = channels.astype(np.float64)
+    for layer in LAYERS if clusters else ():
+        shares = kept['channels'][layer].astype(np.float64)
         shares /= np.abs(shares).sum(1, keepdims=True).clip(1e-30)
         members = [shares[label == k] for k in range(label.max() + 1)]
         common[layer] = np.array([each.mean(0) for each in members], np.float32)
@@ -107,8 +107,8 @@ def compute_maps(
         score=np.where(explained, kept['scores'], np.float32(np.nan)),
         gradient=gradient,
         gradient_scale=gradient_scale,
-        layer_maps={layer: maps for layer, (maps, _) in kept['layers'].items()},
-        layer_scale=np.stack([scale for _, scale in kept['layers'].values()], -1),
+        layer_maps={layer: kept['layers'][layer][0] for layer in LAYERS},
+        layer_scale=np.stack([kept['layers'][layer][1] for layer in LAYERS], -1),
         predicted=predicted,
         cluster=label,
         other=clusters.other if clusters else label,

@@ -10,11 +10,14 @@ import pytest
 from analysis.clusters.schema import Cluster, Clusters, Density
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
+from analysis.predictions.schema import Predictions
 from analysis.saliency import examples as saliency_examples
 from analysis.saliency import stage as saliency
 from analysis.saliency import tables as saliency_tables
+from analysis.saliency.methods import pool
 from analysis.saliency.schema import MAPS, SaliencyMaps
 from analysis.saliency.schema import Saliency as SaliencyResult
+from analysis.saliency.scores import Scores, open_clusters
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis
 from segmentation import evaluate
@@ -90,6 +93,21 @@ def test_scores_are_those_of_other_analyses(analysis, maps):
     margin = squared[np.arange(6), 1 - LABEL] - squared[np.arange(6), LABEL]
     np.testing.assert_allclose(maps.score[:, 3], margin, atol=1e-3)
     np.testing.assert_array_equal(maps.other, 1 - LABEL)
+
+
+def test_maps_are_scaled_layer_by_layer(analysis, maps):
+    rows = np.arange(2)
+    label = np.stack([analysis.examples[row]['label'] for row in rows])
+    scores = Scores(analysis, open_clusters(analysis), artifacts.load(analysis, Predictions))
+    x, which = scores.scale(scores.images(rows)), np.full((2, 1), maps.targets.index('loss'))
+    found = scores.explain(x, scores.target(rows, label), which)
+    for i, layer in enumerate(maps.layers):
+        size = maps.layer_maps[layer].shape[-1]
+        expected = pool(found.maps[layer], size)[:, 0]
+        scale = maps.layer_scale[:2, which[0, 0], i, None, None]
+        np.testing.assert_allclose(scale[:, 0, 0], np.abs(expected).max((1, 2)), rtol=1e-4)
+        cells = maps.layer_maps[layer][:2, which[0, 0]] * scale / 127
+        np.testing.assert_allclose(cells, expected, atol=0.51 * scale.max() / 127)
 
 
 def test_maps(maps):
