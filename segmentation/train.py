@@ -38,18 +38,13 @@ _STEPS_BEFORE_PROFILE = 5
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a training ended with.
+    """What a training ended with."""
 
-    Attributes:
-      step: steps done.
-      best_step: step of the best checkpoint on the selection split.
-      images_per_second: speed at the last line of metrics; None if the run was complete before.
-      selection: scores of the last evaluation (see `metrics.summarize`) and `loss`, in nats.
-    """
-
-    step: int
-    best_step: int | None
+    step: int  # steps done
+    best_step: int | None  # step of the best checkpoint on the selection split
+    # Speed at the last line of metrics; None if the run was complete before.
     images_per_second: float | None
+    # Scores of the last evaluation (see `metrics.summarize`) and `loss`, in nats.
     selection: dict[str, Any]
 
 

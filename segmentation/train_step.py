@@ -20,19 +20,12 @@ AXIS = 'batch'
 
 @flax.struct.dataclass
 class TrainState:
-    """What a training step reads and changes.
+    """What a training step reads and changes."""
 
-    Attributes:
-      step: int32, number of steps done.
-      params: nested dict of float32 arrays.
-      batch_stats: running BatchNorm statistics, nested dict of float32 arrays.
-      opt_state: state of the optimizer.
-    """
-
-    step: jax.Array
-    params: Any
-    batch_stats: Any
-    opt_state: Any
+    step: jax.Array  # int32, number of steps done
+    params: Any  # nested dict of float32 arrays
+    batch_stats: Any  # running BatchNorm statistics, nested dict of float32 arrays
+    opt_state: Any  # state of the optimizer
 
 
 def make_optimizer(

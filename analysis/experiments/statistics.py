@@ -44,17 +44,11 @@ def score(confusions: np.ndarray, weights: np.ndarray | None = None) -> dict[str
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """One metric for K columns (classes and their mean). Subtracting two gives paired differences.
+    """One metric for K columns: classes and their mean. Subtracting gives paired differences."""
 
-    Attributes:
-      values: `[S, K]`, each seed on all images.
-      exchanged: `[F, S, K]`, with the training of one fold replaced by that of one seed.
-      resampled: `[R, K]`, means over seeds on resampled images.
-    """
-
-    values: np.ndarray
-    exchanged: np.ndarray
-    resampled: np.ndarray
+    values: np.ndarray  # `[S, K]`, each seed on all images
+    exchanged: np.ndarray  # `[F, S, K]`, with the training of one fold replaced by that of one seed
+    resampled: np.ndarray  # `[R, K]`, means over seeds on resampled images
 
     def __sub__(self, other: 'Scores') -> 'Scores':
         return Scores(
@@ -134,21 +128,14 @@ def seed_scores(
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """Mean over seeds with 95 % confidence intervals in [0, 1]; NaN where a score does not exist.
+    """Mean over seeds, 95 % confidence intervals in [0, 1]; NaN where a score does not exist."""
 
-    Attributes:
-      score: `[K]`.
-      over_images: `[K, 2]`, percentile bootstrap with the trainings fixed.
-      over_seeds: `[K, 2]`, Student's t with the images fixed; NaN with one seed.
-      over_both: `[K, 2]`.
-      over_both_shared: `[K, 2]`, wider: it also holds if the folds of a seed share whatever makes
-        one training better than another. Equal to `over_both` without folds.
-    """
-
-    score: np.ndarray
-    over_images: np.ndarray
-    over_seeds: np.ndarray
-    over_both: np.ndarray
+    score: np.ndarray  # `[K]`
+    over_images: np.ndarray  # `[K, 2]`, percentile bootstrap with the trainings fixed
+    over_seeds: np.ndarray  # `[K, 2]`, Student's t with the images fixed; NaN with one seed
+    over_both: np.ndarray  # `[K, 2]`
+    # `[K, 2]`, wider: it also holds if the folds of a seed share whatever makes one training better
+    # than another. Equal to `over_both` without folds.
     over_both_shared: np.ndarray
 
 
@@ -168,20 +155,13 @@ def intervals(scores: Scores) -> Intervals:
 
 @dataclasses.dataclass(frozen=True)
 class PairedTest:
-    """Test of a paired difference; everything but the verdict is None if it does not exist.
+    """Test of a paired difference; everything but the verdict is None if it does not exist."""
 
-    Attributes:
-      verdict: on the claim that the difference is positive, one of `VERDICTS`.
-      difference: mean over seeds.
-      interval: its 95 % confidence interval.
-      p: two-sided.
-      minimum_detectable: the true difference that this test finds with 80 % power at the 5 % level.
-    """
-
-    verdict: str
-    difference: float | None = None
-    interval: list[float] | None = None
-    p: float | None = None
+    verdict: str  # on the claim that the difference is positive, one of `VERDICTS`
+    difference: float | None = None  # mean over seeds
+    interval: list[float] | None = None  # its 95 % confidence interval
+    p: float | None = None  # two-sided
+    # The true difference that this test finds with 80 % power at the 5 % level.
     minimum_detectable: float | None = None
 
 
@@ -275,23 +255,14 @@ def power_law(law: PowerLaw, sizes: np.ndarray, n_max: float) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """Predicted score at another training-set size; None where no curve can be fitted.
+    """Predicted score at another training-set size; None where no curve can be fitted."""
 
-    Attributes:
-      size: number of training images.
-      not_identifiable: reasons not to trust the fit; empty if there are none.
-      score: predicted score.
-      interval: its 95 % confidence interval.
-      exponent: of the power law.
-      exponent_interval: its 95 % confidence interval.
-    """
-
-    size: float
-    not_identifiable: list[str]
-    score: float | None = None
-    interval: list[float] | None = None
-    exponent: float | None = None
-    exponent_interval: list[float] | None = None
+    size: float  # number of training images
+    not_identifiable: list[str]  # reasons not to trust the fit; empty if there are none
+    score: float | None = None  # predicted score
+    interval: list[float] | None = None  # its 95 % confidence interval
+    exponent: float | None = None  # of the power law
+    exponent_interval: list[float] | None = None  # its 95 % confidence interval
 
 
 def extrapolate(

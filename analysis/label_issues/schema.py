@@ -42,23 +42,17 @@ REGIONS = pyarrow.schema(
 
 @dataclasses.dataclass(frozen=True)
 class LabelIssues(Result):
-    """Suspicious regions of all images.
-
-    Attributes:
-      num_images: N.
-      cleanlab: version of cleanlab, or why it was not used.
-      label_quality: float64 `[N]`, cleanlab's softmin label quality of each image (Lad & Mueller
-        2023), in [0, 1] and low for suspicious labels; NaN without cleanlab.
-      regions: columns of `REGIONS`, most suspicious region first.
-    """
+    """Suspicious regions of all images."""
 
     NAME: ClassVar[str] = 'label_issues'
     VERSION: ClassVar[int] = 4
 
-    num_images: int
-    cleanlab: str
+    num_images: int  # N
+    cleanlab: str  # version of cleanlab, or why it was not used
+    # Float64 `[N]`, cleanlab's softmin label quality of each image (Lad & Mueller 2023), in [0, 1]
+    # and low for suspicious labels; NaN without cleanlab.
     label_quality: np.ndarray
-    regions: pyarrow.Table
+    regions: pyarrow.Table  # columns of `REGIONS`, most suspicious region first
 
     def scores(self, kind: str) -> np.ndarray:
         """Score of each image's most suspicious region of a kind, float64 `[N]`; 0 without one."""

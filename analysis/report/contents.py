@@ -32,16 +32,11 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a report shows.
+    """What a report shows."""
 
-    Attributes:
-      manifest: for JSON, which views and comparisons there are.
-      views: by name.
-      comparisons: for JSON, in the manifest's order: results, with `rows` of the common images.
-    """
-
-    manifest: dict[str, Any]
-    views: dict[str, Shown]
+    manifest: dict[str, Any]  # for JSON, which views and comparisons there are
+    views: dict[str, Shown]  # by name
+    # For JSON, in the manifest's order: results, with `rows` of the common images.
     comparisons: list[dict[str, Any]]
 
 

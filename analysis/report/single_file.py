@@ -28,17 +28,11 @@ _DETAIL_SHARE = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """What went into the file.
+    """What went into the file."""
 
-    Attributes:
-      bytes: size of the file.
-      thumb_size: pixels a side of the thumbnails, 0 for none.
-      details: images with large pictures.
-    """
-
-    bytes: int
-    thumb_size: int
-    details: int
+    bytes: int  # size of the file
+    thumb_size: int  # pixels a side of the thumbnails, 0 for none
+    details: int  # images with large pictures
 
 
 def _resize_sheet(data: bytes, side: int, is_image: bool) -> bytes:

@@ -42,19 +42,12 @@ MOST_REGIONS = 2000
 
 @dataclasses.dataclass(frozen=True)
 class Pieces:
-    """The pieces of a view, for JSON.
+    """The pieces of a view, for JSON."""
 
-    Attributes:
-      view: see the module's docstring.
-      similar: None if that stage was not run.
-      findings: see the module's docstring.
-      files: WebP files by path, besides those of the stage `pictures`.
-    """
-
-    view: dict[str, Any]
-    similar: dict[str, Any] | None
-    findings: dict[str, Any]
-    files: dict[str, bytes]
+    view: dict[str, Any]  # see the module's docstring
+    similar: dict[str, Any] | None  # None if that stage was not run
+    findings: dict[str, Any]  # see the module's docstring
+    files: dict[str, bytes]  # WebP files by path, besides those of the stage `pictures`
 
 
 def to_script(key: str, value: Any) -> str:

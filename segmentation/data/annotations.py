@@ -35,23 +35,15 @@ class Category:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Instance:
-    """One annotated object or crowd region.
+    """One annotated object or crowd region."""
 
-    Attributes:
-      id: annotation id.
-      category_id: id of its category.
-      area: in pixels, from the file (in COCO, the polygon's area) or else of the mask.
-      bbox: (x, y, width, height) in pixels, from the file or else of the mask.
-      is_crowd: whether it is a group of objects.
-      rle: compressed run lengths of the mask (pycocotools' `counts`) at the image's size.
-    """
-
-    id: int
-    category_id: int
-    area: float
+    id: int  # annotation id
+    category_id: int  # id of its category
+    area: float  # in pixels, from the file (in COCO, the polygon's area) or else of the mask
+    # (x, y, width, height) in pixels, from the file or else of the mask
     bbox: tuple[float, float, float, float]
-    is_crowd: bool
-    rle: bytes
+    is_crowd: bool  # whether it is a group of objects
+    rle: bytes  # compressed run lengths of the mask (pycocotools' `counts`) at the image's size
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,19 +80,12 @@ class Skipped:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Annotations:
-    """The checked content of a COCO instances file.
+    """The checked content of a COCO instances file."""
 
-    Attributes:
-      categories: in the order of the file.
-      images: by increasing id.
-      skipped: what was left out or repaired.
-      sha256: hexadecimal digest of the file.
-    """
-
-    categories: tuple[Category, ...]
-    images: list[Image]
-    skipped: Skipped
-    sha256: str
+    categories: tuple[Category, ...]  # in the order of the file
+    images: list[Image]  # by increasing id
+    skipped: Skipped  # what was left out or repaired
+    sha256: str  # hexadecimal digest of the file
 
 
 def parse(data: bytes, name: str, progress: bool = False) -> Annotations:

@@ -33,23 +33,14 @@ def _damaged(path: pathlib.Path, what: str) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CocoSplit:
-    """Random access to one split, ordered by image id; safe to use from many threads.
+    """Random access to one split, ordered by image id; safe to use from many threads."""
 
-    Attributes:
-      path: of the data set.
-      name: of the split.
-      source: its records, as tfds reads them.
-      index: what is known of its images without reading them.
-      categories: of the data set.
-      fingerprint: of the split.
-    """
-
-    path: pathlib.Path
-    name: str
-    source: Sequence[dict[str, Any]]
-    index: CocoIndex
-    categories: tuple[annotations_lib.Category, ...]
-    fingerprint: dict[str, Any]
+    path: pathlib.Path  # of the data set
+    name: str  # of the split
+    source: Sequence[dict[str, Any]]  # its records, as tfds reads them
+    index: CocoIndex  # what is known of its images without reading them
+    categories: tuple[annotations_lib.Category, ...]  # of the data set
+    fingerprint: dict[str, Any]  # of the split
 
     def __len__(self) -> int:
         return len(self.index.image_id)

@@ -35,41 +35,26 @@ _COLUMNS: dict[str, tuple[Any, ...]] = {
 
 @dataclasses.dataclass
 class CocoConfig(tfds.core.BuilderConfig):
-    """The source of a data set.
+    """The source of a data set."""
 
-    Attributes:
-      folder: in COCO's layout; empty for the official zip files of COCO 2014.
-      splits: names of the splits.
-      complete: split → names of the categories or super-categories of which every instance is
-        annotated in every image; unknown for splits that are missing here.
-    """
-
-    folder: str = ''
-    splits: tuple[str, ...] = ()
+    folder: str = ''  # in COCO's layout; empty for the official zip files of COCO 2014
+    splits: tuple[str, ...] = ()  # names of the splits
+    # Split → names of the categories or super-categories of which every instance is annotated in
+    # every image; unknown for splits that are missing here.
     complete: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class CocoIndex:
-    """What is known of the images of a split without reading them, by increasing image id.
+    """What is known of the images of a split without reading them, by increasing image id."""
 
-    Attributes:
-      image_id: int64 `[N]`.
-      file_name: str `[N]`.
-      height: int64 `[N]`, in pixels, as annotated.
-      width: int64 `[N]`, in pixels, as annotated.
-      counts: int32 `[N, K]`, annotations per category, including crowd regions.
-      complete: bool `[N, K]`, whether every instance of the category is annotated.
-      complete_known: bool `[N]`, whether `complete` is known for the image.
-    """
-
-    image_id: np.ndarray
-    file_name: np.ndarray
-    height: np.ndarray
-    width: np.ndarray
-    counts: np.ndarray
-    complete: np.ndarray
-    complete_known: np.ndarray
+    image_id: np.ndarray  # int64 `[N]`
+    file_name: np.ndarray  # str `[N]`
+    height: np.ndarray  # int64 `[N]`, in pixels, as annotated
+    width: np.ndarray  # int64 `[N]`, in pixels, as annotated
+    counts: np.ndarray  # int32 `[N, K]`, annotations per category, including crowd regions
+    complete: np.ndarray  # bool `[N, K]`, whether every instance of the category is annotated
+    complete_known: np.ndarray  # bool `[N]`, whether `complete` is known for the image
 
 
 class _Metadata(tfds.core.Metadata):

@@ -33,23 +33,14 @@ def open_data(config: ConfigDict) -> coco.Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Random access to selected images of one or more splits.
+    """Random access to selected images of one or more splits."""
 
-    Attributes:
-      splits: of the data set.
-      split_of: int64 `[N]`, the split of each image.
-      position: int64 `[N]`, its position in that split.
-      image_ids: int64 `[N]`.
-      draw: draws the class mask of a record (see `masks.class_mask`).
-      config: the experiment's `data` config.
-    """
-
-    splits: tuple[coco.CocoSplit, ...]
-    split_of: np.ndarray
-    position: np.ndarray
-    image_ids: np.ndarray
-    draw: Callable[..., np.ndarray]
-    config: ConfigDict
+    splits: tuple[coco.CocoSplit, ...]  # of the data set
+    split_of: np.ndarray  # int64 `[N]`, the split of each image
+    position: np.ndarray  # int64 `[N]`, its position in that split
+    image_ids: np.ndarray  # int64 `[N]`
+    draw: Callable[..., np.ndarray]  # draws the class mask of a record (see `masks.class_mask`)
+    config: ConfigDict  # the experiment's `data` config
 
     def __len__(self) -> int:
         return len(self.position)

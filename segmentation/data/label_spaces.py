@@ -23,14 +23,10 @@ LABEL_SPACES = {
 
 @dataclasses.dataclass(frozen=True)
 class LabelSpace:
-    """Ordered classes.
+    """Ordered classes."""
 
-    Attributes:
-      class_names: 'background' first.
-      members: names of the categories or super-categories of each class; none for background.
-    """
-
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # 'background' first
+    # Names of the categories or super-categories of each class; none for background.
     members: tuple[tuple[str, ...], ...]
 
     def category_to_class(self, categories: Sequence[Category]) -> dict[int, int]:

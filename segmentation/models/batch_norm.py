@@ -86,17 +86,11 @@ class Activation(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Normalises each channel over batch and pixels.
+    """Normalises each channel over batch and pixels."""
 
-    Attributes:
-      momentum: fraction of the running statistics kept at each training step.
-      epsilon: added to the variance.
-      axis_name: mapped axis over which batch statistics are averaged too.
-    """
-
-    momentum: float
-    epsilon: float = 1e-3
-    axis_name: str | None = None
+    momentum: float  # fraction of the running statistics kept at each training step
+    epsilon: float = 1e-3  # added to the variance
+    axis_name: str | None = None  # mapped axis over which batch statistics are averaged too
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:

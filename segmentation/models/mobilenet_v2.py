@@ -42,17 +42,11 @@ def _multiple_of_8(channels: float) -> int:
 
 
 class Conv(nn.Module):
-    """A convolution of `fast_conv` without bias.
+    """A convolution of `fast_conv` without bias."""
 
-    Attributes:
-      function: maps (x, kernel) to the output.
-      shape: of the kernel.
-      dtype: of input, kernel and output; the parameter is float32.
-    """
-
-    function: Callable[..., jax.Array]
-    shape: tuple[int, ...]
-    dtype: Any = jnp.float32
+    function: Callable[..., jax.Array]  # maps (x, kernel) to the output
+    shape: tuple[int, ...]  # of the kernel
+    dtype: Any = jnp.float32  # of input, kernel and output; the parameter is float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -73,19 +67,15 @@ relu6.defvjp(
 
 
 class MobileNetV2(nn.Module):
-    """The convolutional part of MobileNetV2, up to the last layer in `taps`.
+    """The convolutional part of MobileNetV2, up to the last layer in `taps`."""
 
-    Attributes:
-      width: multiplier of the channel counts (Keras' `alpha`), positive.
-      taps: names of the layers to return; any convolution, BatchNorm, ReLU6 or `block_*_add`.
-      bn_momentum, bn_axis_name: `momentum` and `axis_name` of every `BatchNorm`.
-      dtype: of convolutions and activations; parameters and statistics are float32.
-    """
-
-    width: float = 1.0
+    width: float = 1.0  # multiplier of the channel counts (Keras' `alpha`), positive
+    # Names of the layers to return; any convolution, BatchNorm, ReLU6 or `block_*_add`.
     taps: tuple[str, ...] = PUBLISHED_TAPS
+    # bn_momentum, bn_axis_name: `momentum` and `axis_name` of every `BatchNorm`
     bn_momentum: float = 0.999
     bn_axis_name: str | None = None
+    # Of convolutions and activations; parameters and statistics are float32.
     dtype: Any = jnp.float32
 
     @nn.compact

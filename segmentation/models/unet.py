@@ -32,34 +32,25 @@ def scale_images(images: jax.Array, input_range: str) -> jax.Array:
 
 
 class SegmentationModel(nn.Module):
-    """Computes logits for every pixel.
+    """Computes logits for every pixel."""
 
-    Attributes:
-      num_classes: including background.
-      width: width multiplier of MobileNetV2.
-      encoder_trainable: if False, the encoder's BatchNorm runs in inference mode and no gradient
-        flows into the encoder.
-      encoder_statistics: what a trainable encoder's BatchNorm normalises by in training: 'batch'
-        statistics, or the loaded running ones, kept 'fixed'.
-      norm: of the decoder, 'batch' or 'instance'.
-      dropout: rate in the decoder, 0 for none; needs the 'dropout' random stream in training.
-      upsampling: in the decoder, 'transposed' or 'nearest_conv'.
-      encoder_bn_momentum: fraction of the running statistics kept at each training step.
-      decoder_bn_momentum: the same for the decoder.
-      bn_axis_name: pmap axis over which batch statistics are averaged.
-      dtype: of convolutions and activations; parameters and statistics are float32.
-    """
-
-    num_classes: int
-    width: float = 1.0
+    num_classes: int  # including background
+    width: float = 1.0  # width multiplier of MobileNetV2
+    # If False, the encoder's BatchNorm runs in inference mode and no gradient flows into the
+    # encoder.
     encoder_trainable: bool = True
+    # What a trainable encoder's BatchNorm normalises by in training: 'batch' statistics, or the
+    # loaded running ones, kept 'fixed'.
     encoder_statistics: str = 'batch'
-    norm: str = 'batch'
+    norm: str = 'batch'  # of the decoder, 'batch' or 'instance'
+    # Rate in the decoder, 0 for none; needs the 'dropout' random stream in training.
     dropout: float = 0.0
-    upsampling: str = 'transposed'
+    upsampling: str = 'transposed'  # in the decoder, 'transposed' or 'nearest_conv'
+    # Fraction of the running statistics kept at each training step.
     encoder_bn_momentum: float = 0.999
-    decoder_bn_momentum: float = 0.99
-    bn_axis_name: str | None = None
+    decoder_bn_momentum: float = 0.99  # the same for the decoder
+    bn_axis_name: str | None = None  # pmap axis over which batch statistics are averaged
+    # Of convolutions and activations; parameters and statistics are float32.
     dtype: Any = jnp.float32
 
     @nn.compact

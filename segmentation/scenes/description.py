@@ -35,32 +35,20 @@ CLEAR = 160.0  # metres of visibility without fog
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """One object of a scene.
+    """One object of a scene."""
 
-    Attributes:
-      kind: a COCO category, or a prop that COCO lacks (tree, lamp, frame …).
-      pose: a body pose or the visible side; 'held' is off the ground.
-      x, y: pixel where it meets the ground.
-      scale: pixels per metre.
-      depth: distance in metres.
-      flip: whether it is mirrored.
-      tilt: in radians.
-      colours: two RGB triples.
-      crowd: number of people or cars that are annotated as one region; 0 for a single object.
-      seed: of its details.
-    """
-
-    kind: str
-    pose: str
+    kind: str  # a COCO category, or a prop that COCO lacks (tree, lamp, frame …)
+    pose: str  # a body pose or the visible side; 'held' is off the ground
+    # x, y: pixel where it meets the ground
     x: float
     y: float
-    scale: float
-    depth: float
-    flip: bool
-    tilt: float
-    colours: tuple[Colour, Colour]
-    crowd: int
-    seed: int
+    scale: float  # pixels per metre
+    depth: float  # distance in metres
+    flip: bool  # whether it is mirrored
+    tilt: float  # in radians
+    colours: tuple[Colour, Colour]  # two RGB triples
+    crowd: int  # number of people or cars that are annotated as one region; 0 for a single object
+    seed: int  # of its details
 
     @property
     def category_id(self) -> int | None:
@@ -69,54 +57,35 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """The light of a scene.
+    """The light of a scene."""
 
-    Attributes:
-      brightness: factor of the image.
-      tint: factors of red, green and blue.
-      slant: metres that a shadow falls sideways per metre of height; 0 if overcast or indoors.
-      length: metres that it falls towards the camera per metre of height; 0 likewise.
-      noise: of the sensor, in 8-bit levels.
-    """
-
-    brightness: float
-    tint: tuple[float, float, float]
+    brightness: float  # factor of the image
+    tint: tuple[float, float, float]  # factors of red, green and blue
+    # Metres that a shadow falls sideways per metre of height; 0 if overcast or indoors.
     slant: float
-    length: float
-    noise: float
+    length: float  # metres that it falls towards the camera per metre of height; 0 likewise
+    noise: float  # of the sensor, in 8-bit levels
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """The description of an image. `drawing/canvas.py` defines the camera.
+    """The description of an image. `drawing/canvas.py` defines the camera."""
 
-    Attributes:
-      width, height: in pixels.
-      setting: a name in `BACKDROPS`.
-      horizon: its row in pixels.
-      focal: focal length in pixels.
-      eye: height of the camera in metres.
-      light: see `Light`.
-      grayscale: whether the image has no colours.
-      seed: of the background and the noise.
-      things: from the back to the front.
-      visibility: metres over which haze hides things outdoors; if less than CLEAR, fog, which hides
-        the ground too.
-      wash: colour in 0..255 that tints the whole image, or None.
-    """
-
+    # width, height: in pixels
     width: int
     height: int
-    setting: str
-    horizon: float
-    focal: float
-    eye: float
-    light: Light
-    grayscale: bool
-    seed: int
-    things: tuple[Thing, ...]
+    setting: str  # a name in `BACKDROPS`
+    horizon: float  # its row in pixels
+    focal: float  # focal length in pixels
+    eye: float  # height of the camera in metres
+    light: Light  # see `Light`
+    grayscale: bool  # whether the image has no colours
+    seed: int  # of the background and the noise
+    things: tuple[Thing, ...]  # from the back to the front
+    # Metres over which haze hides things outdoors; if less than CLEAR, fog, which hides the ground
+    # too.
     visibility: float = CLEAR
-    wash: Colour | None = None
+    wash: Colour | None = None  # colour in 0..255 that tints the whole image, or None
 
     @property
     def category_ids(self) -> dict[int, int]:

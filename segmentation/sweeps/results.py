@@ -27,33 +27,19 @@ _ORDER = ('complete', 'pruned', 'running', 'waiting', 'missing', 'failed')
 
 @dataclasses.dataclass
 class Row:
-    """The result of one parameter set; what does not exist is None.
+    """The result of one parameter set; what does not exist is None."""
 
-    Attributes:
-      key: of the set, which names its run directory.
-      state: see `study.Entry`.
-      score: the best evaluation on the selection split.
-      step: of that evaluation.
-      change: score minus that of the set which leaves the config as it is.
-      starts: workers that began or continued the trial.
-      seconds: duration of the last of them.
-      overrides: the fields that the set names.
-      fields: value of every field that the sweep touches; empty if not chosen yet.
-      curve: score by step.
-      reason: of a failure.
-    """
-
-    key: str
-    state: str
-    score: float | None
-    step: int | None
-    change: float | None
-    starts: int
-    seconds: float | None
-    overrides: dict[str, Any] | None
-    fields: dict[str, Any]
-    curve: dict[int, float]
-    reason: str
+    key: str  # of the set, which names its run directory
+    state: str  # see `study.Entry`
+    score: float | None  # the best evaluation on the selection split
+    step: int | None  # of that evaluation
+    change: float | None  # score minus that of the set which leaves the config as it is
+    starts: int  # workers that began or continued the trial
+    seconds: float | None  # duration of the last of them
+    overrides: dict[str, Any] | None  # the fields that the set names
+    fields: dict[str, Any]  # value of every field that the sweep touches; empty if not chosen yet
+    curve: dict[int, float]  # score by step
+    reason: str  # of a failure
 
 
 def result_rows(current: list[Entry], sweep: Sweep) -> list[Row]:

@@ -35,27 +35,19 @@ MAX_DEATHS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """What is trained, where it is stored and how it is judged.
+    """What is trained, where it is stored and how it is judged."""
 
-    Attributes:
-      base: locked config that the sets override.
-      sets: overrides by key; None if TPE chooses them when the trial begins.
-      space: what TPE chooses from (see `sets.read_space`), empty without TPE.
-      workdir: directory of the sweep.
-      storage: URL of a database.
-      metric: of the selection split: 'mean_iou_foreground', 'mean_iou', 'iou/<class>' or 'loss'.
-      prune: '', 'median' or 'hyperband'.
-      grace: seconds without heartbeat after which a worker counts as dead.
-    """
-
-    base: ConfigDict
+    base: ConfigDict  # locked config that the sets override
+    # Overrides by key; None if TPE chooses them when the trial begins.
     sets: Mapping[str, dict[str, Any] | None]
+    # What TPE chooses from (see `sets.read_space`), empty without TPE.
     space: dict[str, BaseDistribution]
-    workdir: pathlib.Path
-    storage: str
+    workdir: pathlib.Path  # directory of the sweep
+    storage: str  # URL of a database
+    # Of the selection split: 'mean_iou_foreground', 'mean_iou', 'iou/<class>' or 'loss'.
     metric: str = 'mean_iou_foreground'
-    prune: str = ''
-    grace: int = 120
+    prune: str = ''  # '', 'median' or 'hyperband'
+    grace: int = 120  # seconds without heartbeat after which a worker counts as dead
 
     def directory(self, key: str) -> pathlib.Path:
         return self.workdir / 'trials' / key
@@ -148,21 +140,13 @@ def _open_study(sweep: Sweep) -> optuna.Study:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """The state of a parameter set.
+    """The state of a parameter set."""
 
-    Attributes:
-      key: of the set.
-      state: 'complete', 'pruned', 'failed', 'running', 'waiting' or 'missing'.
-      trial: the trial that counts, if any.
-      starts: number of workers that began or continued it.
-      reason: of a failure, else ''.
-    """
-
-    key: str
-    state: str
-    trial: FrozenTrial | None
-    starts: int
-    reason: str
+    key: str  # of the set
+    state: str  # 'complete', 'pruned', 'failed', 'running', 'waiting' or 'missing'
+    trial: FrozenTrial | None  # the trial that counts, if any
+    starts: int  # number of workers that began or continued it
+    reason: str  # of a failure, else ''
 
     @property
     def finished(self) -> bool:

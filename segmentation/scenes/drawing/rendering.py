@@ -16,17 +16,11 @@ from segmentation.scenes.drawing.pen import Pen, View, bounds, cover, lay_down, 
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """A drawn scene.
+    """A drawn scene."""
 
-    Attributes:
-      image: uint8 `[H, W, 3]`.
-      owner: int16 `[H, W]`, index of the visible thing of each pixel, -1 for none.
-      count: number of things.
-    """
-
-    image: np.ndarray
-    owner: np.ndarray
-    count: int
+    image: np.ndarray  # uint8 `[H, W, 3]`
+    owner: np.ndarray  # int16 `[H, W]`, index of the visible thing of each pixel, -1 for none
+    count: int  # number of things
 
     @property
     def masks(self) -> np.ndarray:

@@ -39,21 +39,13 @@ _WASHES = ((214, 196, 162), (168, 200, 228), (186, 214, 176), (222, 184, 176))
 
 @dataclasses.dataclass(frozen=True)
 class Planted:
-    """A scene and what was planted in it.
+    """A scene and what was planted in it."""
 
-    Attributes:
-      scene: the description.
-      type: one of TYPES.
-      attributes: some of ATTRIBUTES.
-      hard_slice: one of HARD_SLICES, or None.
-      error: kind of label error that it was chosen for, or None.
-    """
-
-    scene: Scene
-    type: str
-    attributes: tuple[str, ...]
-    hard_slice: str | None
-    error: str | None
+    scene: Scene  # the description
+    type: str  # one of TYPES
+    attributes: tuple[str, ...]  # some of ATTRIBUTES
+    hard_slice: str | None  # one of HARD_SLICES, or None
+    error: str | None  # kind of label error that it was chosen for, or None
 
 
 def _skier(s: Stage, x: float, z: float) -> None:
