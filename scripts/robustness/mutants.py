@@ -4,7 +4,7 @@
     python scripts/robustness/mutants.py --workdir runs/mutants --every 10 --commit COMMIT
 
 mutants.toml names the mutants: the file, the text that is replaced, and the tests that must fail.
-Each is tried in a copy of the tracked files, after its tests have passed without it. A mutant is
+Each is tried in a copy of the project, after its tests have passed without it. A mutant is
 killed if its tests fail, survives if they pass, and is stale if the text is not exactly once in the
 file. The exit status is 1 unless all are killed. Verdicts of code and tests that have not changed
 are kept in --workdir, so the same command continues.
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Collection
 from typing import Any
 
 from harness import ROOT, make_parser, run_campaign
@@ -28,7 +29,7 @@ from segmentation import markdown
 from segmentation.files import write_json
 
 KILLED, SURVIVED, STALE, BROKEN = 'killed', 'survived', 'stale', 'tests fail without it'
-_SECONDS = 900  # for the tests of one mutant; an endless loop is a failure too
+_SECONDS = 900  # for a test; an endless loop is a failure too
 
 
 def read_mutants(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -55,21 +56,34 @@ def choose(mutants: list[dict], every: int, commit: str) -> list[dict]:
     return ordered[: max(1, round(len(mutants) / every))]
 
 
+def list_files() -> list[pathlib.Path]:
+    """Files of the project: what git does not ignore, or without git what is not hidden."""
+    command = ['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard']
+    try:
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        names = list(map(pathlib.Path, filter(None, run.stdout.split('\0'))))
+    except (OSError, subprocess.CalledProcessError):
+        names = []
+    if not names:  # Also in an export that lies in another repository.
+        found = (path.relative_to(ROOT) for path in ROOT.rglob('*'))
+        names = [name for name in found if not any(part.startswith('.') for part in name.parts)]
+    return [name for name in names if (ROOT / name).is_file()]
+
+
 def copy_tree(folder: pathlib.Path) -> pathlib.Path:
-    """Copies the tracked files; what lies beside the project stays reachable from the copy."""
+    """Copies the project; what lies beside it stays reachable from the copy."""
     tree = folder / 'tree'
     shutil.rmtree(tree, ignore_errors=True)
-    names = subprocess.check_output(['git', 'ls-files', '-z'], cwd=ROOT, text=True)
-    for name in filter(None, names.split('\0')):
+    for name in list_files():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, tree / name)
+        shutil.copy(ROOT / name, tree / name)
     for path in ROOT.parent.glob('shared'):
         if not (folder / path.name).exists():
             (folder / path.name).symlink_to(path)
     return tree
 
 
-def passes(tree: pathlib.Path, tests: list[str]) -> bool:
+def passes(tree: pathlib.Path, tests: Collection[str]) -> bool:
     """Whether tests pass in a copy of the project.
 
     Raises:
@@ -80,8 +94,9 @@ def passes(tree: pathlib.Path, tests: list[str]) -> bool:
     environment = os.environ | {'PYTHONPATH': str(tree), 'PYTHONDONTWRITEBYTECODE': '1'}
     try:
         run = subprocess.run(
-            command, cwd=tree, env=environment, timeout=_SECONDS, capture_output=True, text=True
-        )
+            command, cwd=tree, env=environment, timeout=_SECONDS * len(tests), capture_output=True,
+            text=True,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         return False
     if run.returncode not in (0, 1):
@@ -99,19 +114,19 @@ def digest(tree: pathlib.Path) -> str:
     return content.hexdigest()
 
 
-def judge(mutant: dict, tree: pathlib.Path, passed: set[tuple[str, ...]]) -> str:
+def judge(mutant: dict, tree: pathlib.Path, passed: set[str]) -> str:
     """The verdict on a mutant; `passed` collects the tests that pass without any."""
-    path, tests = tree / mutant['file'], tuple(mutant['tests'])
+    path, tests = tree / mutant['file'], mutant['tests']
     code = path.read_text()
     if code.count(mutant['old']) != 1:
         return STALE
-    if tests not in passed:
-        if not passes(tree, list(tests)):
+    if not passed.issuperset(tests):
+        if not passes(tree, tests):
             return BROKEN
-        passed.add(tests)
+        passed.update(tests)
     path.write_text(code.replace(mutant['old'], mutant['new']))
     try:
-        return SURVIVED if passes(tree, list(tests)) else KILLED
+        return SURVIVED if passes(tree, tests) else KILLED
     finally:
         path.write_text(code)
 
@@ -121,18 +136,22 @@ def try_mutants(arguments: argparse.Namespace) -> dict:
     mutants = read_mutants(arguments.mutants)
     chosen = choose(mutants, arguments.every, arguments.commit)
     if arguments.only:
-        chosen = [mutant for mutant in mutants if arguments.only in mutant['name']]
+        chosen = [m for m in mutants if any(text in m['name'] for text in arguments.only)]
     tree, kept = copy_tree(arguments.workdir), arguments.workdir / 'verdicts.json'
     known = json.loads(kept.read_text()) if kept.exists() else {}
-    state, verdicts, passed = digest(tree), {}, set[tuple[str, ...]]()
-    bar = tqdm(chosen, unit='mutant')
+    state = digest(tree)
+    contents = {m['name']: json.dumps([state, m], sort_keys=True).encode() for m in chosen}
+    keys = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    unknown = [mutant for mutant in chosen if keys[mutant['name']] not in known]
+    # All at once, because each start of pytest takes seconds; one by one if any fails.
+    tests = {test for mutant in unknown for test in mutant['tests']}
+    passed = tests if tests and passes(tree, sorted(tests)) else set[str]()
+    bar = tqdm(unknown, unit='mutant')
     for mutant in bar:
         bar.set_postfix_str(mutant['name'])
-        key = hashlib.sha256(json.dumps([state, mutant], sort_keys=True).encode()).hexdigest()
-        if key not in known:
-            known[key] = judge(mutant, tree, passed)
-            write_json(kept, known)
-        verdicts[mutant['name']] = known[key]
+        known[keys[mutant['name']]] = judge(mutant, tree, passed)
+        write_json(kept, known)
+    verdicts = {name: known[key] for name, key in keys.items()}
     return {'named': len(mutants), 'tried': len(chosen), 'verdicts': verdicts}
 
 
@@ -151,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
     here = pathlib.Path(__file__).with_name('mutants.toml')
     add = parser.add_argument
     add('--mutants', type=pathlib.Path, default=here, metavar='FILE', help='the list of mutants')
-    add('--only', metavar='TEXT', help='try only mutants with this text in their name')
+    add('--only', nargs='+', metavar='TEXT', help='try only mutants with such a text in their name')
     add('--every', type=int, default=1, metavar='N', help='try one in N, chosen by --commit')
     add('--commit', default='', metavar='HASH', help='another commit has other mutants tried')
     arguments = parser.parse_args(argv)

@@ -48,6 +48,14 @@ def test_fit_is_the_principal_components():
     np.testing.assert_allclose(cosines[:5], 1, atol=0.01)
     assert fitted.scale[7] == 0 and np.isfinite(fitted.scale).all()
     np.testing.assert_allclose(fitted.components.T @ fitted.components, np.eye(8), atol=1e-5)
+    # Half-whitened: the standard deviation of a component is the fourth root of its variance.
+    scores = standard @ components[:5].T
+    expected = scores / scores.std(0) ** 0.5
+    found = (wide - fitted.mean) * fitted.scale @ fitted.components[:, :5] * fitted.weights[:5]
+    np.testing.assert_allclose(found.std(0), expected.std(0), rtol=0.01)
+    expected = (wide - fitted.mean) * fitted.scale @ fitted.components * fitted.weights
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(fitted.project(wide), expected, rtol=1e-5)
 
 
 def test_fit_does_not_depend_on_blocks_and_repeats():
@@ -84,6 +92,10 @@ def test_features_are_averages_of_the_named_layers(analysis):
     found = features.pooled_features(
         run.model, run.variables, scaled, ('encoder/Conv1', 'decoder/logits')
     )
+    turned = features.pooled_features(
+        run.model, run.variables, scaled, ('decoder/logits', 'encoder/Conv1')
+    )
+    np.testing.assert_array_equal(turned, np.roll(found, 3, axis=1))
     logits = run.model.apply(run.variables, scaled, train=False)
     np.testing.assert_allclose(found[:, -3:], logits.mean((1, 2)), rtol=1e-4, atol=1e-6)
     kernel = run.variables['params']['encoder']['Conv1']['kernel']

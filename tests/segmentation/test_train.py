@@ -121,6 +121,30 @@ def test_saved_statistics_are_those_of_the_recalibration(tiny_config, tmp_path, 
             assert np.allclose(found[name], expected, rtol=1e-3, atol=1e-5) == matches, name
 
 
+def test_statistics_are_those_of_all_devices(tiny_config, tmp_path, monkeypatch):
+    """The running mean of the first layer after a step, of which the pixels are known."""
+    devices = jax.devices()[:2]
+    for name in ('local_device_count', 'device_count'):
+        monkeypatch.setattr(jax, name, lambda: 2)
+    for name in ('devices', 'local_devices'):
+        monkeypatch.setattr(jax, name, lambda: devices)
+    prepared = examples.open_data(tiny_config.data)
+    images, _ = examples.select_examples(prepared, tiny_config.data, 'train')
+    trainer = train.Trainer(tiny_config, tmp_path, images, images, ('background', 'person', 'car'))
+    kernel = np.array(trainer.state.params['encoder']['Conv1']['kernel'])
+    trainer.step()
+    pixels = next(trainer.training_batches())['image']
+    maps = jax.lax.conv_general_dilated(
+        unet.scale_images(pixels, 'imagenet'), kernel, (2, 2), 'SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )  # fmt: skip
+    kept = tiny_config.model.encoder_bn_momentum
+    found = np.asarray(trainer.state.batch_stats['encoder']['bn_Conv1']['mean'])
+    halves = [(1 - kept) * np.asarray(part).mean((0, 1, 2)) for part in (maps[:4], maps[4:])]
+    np.testing.assert_allclose(found, np.mean(halves, 0), rtol=1e-3, atol=1e-6)
+    assert not np.allclose(found, halves[0], rtol=1e-2, atol=1e-6)
+
+
 def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monkeypatch):
     with monkeypatch.context() as patch:
         # A run that is killed just after a checkpoint does not repeat that step.

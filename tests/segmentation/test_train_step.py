@@ -12,6 +12,7 @@ import optax
 import pytest
 from flax import linen as nn
 from jax.experimental import io_callback
+from scipy import special
 
 from configs import default
 from segmentation import train_step as train
@@ -244,15 +245,78 @@ class PixelModel(nn.Module):
         return nn.Dense(CLASSES)(nn.BatchNorm(use_running_average=not train)(images))
 
 
+def pixel_state(model, optimizer=keep_gradients):
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False)
+    return train.TrainState(
+        jnp.zeros((), jnp.int32), **variables, opt_state=optimizer.init(variables['params'])
+    )
+
+
+def test_loss_is_what_the_config_asks_for(config):
+    """Class weights, label smoothing and Dice, written out in NumPy."""
+    config.loss.label_smoothing = 0.1
+    model, batch = PixelModel(), uneven_batch(4)
+    state = pixel_state(model)
+    _, metrics = jax.jit(train.make_train_step(model, keep_gradients, config, CLASSES))(
+        state, batch
+    )
+    scaled = batch['image'] / 127.5 - 1  # as ImageNet's weights expect
+    logits, _ = model.apply(
+        {'params': state.params, 'batch_stats': state.batch_stats},
+        jnp.asarray(scaled, jnp.float32),
+        train=True,
+        mutable=['batch_stats'],
+    )
+    logits, label = np.asarray(logits, np.float64), batch['label']
+    valid = label != masks.IGNORE
+    target = np.eye(CLASSES)[np.where(valid, label, 0)]
+    nats = -((0.9 * target + 0.1 / CLASSES) * special.log_softmax(logits, -1)).sum(-1)
+    weight = np.array([0.5, 1.0, 2.0])[np.where(valid, label, 0)] * valid
+    target, probability = (
+        part * valid[..., None] for part in (target, special.softmax(logits, -1))
+    )
+    overlap, total = (
+        2 * part.sum((1, 2)) for part in (probability * target, (probability + target) / 2)
+    )
+    dice = (1 - (overlap + 1) / (total + 1)).mean()
+    expected = (weight * nats).sum() / weight.sum() + 0.5 * dice
+    assert float(metrics['loss']) == pytest.approx(expected, rel=1e-5)
+
+
+class DroppedPixels(nn.Module):
+    """Keeps what dropout kept, of all devices, among the statistics."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        kept = nn.Dropout(0.5, deterministic=not train)(jnp.ones(images.shape[:-1]))
+        masks = self.variable('batch_stats', 'masks', jnp.zeros, ())
+        if train:
+            masks.value = jax.lax.all_gather(kept, 'batch')
+        return nn.Dense(CLASSES)(images * kept[..., None])
+
+
+def test_dropout_differs_by_step_and_device_and_repeats(config):
+    model, batch = DroppedPixels(), train.split_batch(uneven_batch(4, 16), 2)
+    step = train.make_train_step(model, keep_gradients, config, CLASSES, train.AXIS)
+    step = train.pmap_step(step, jax.devices()[:2], donate=False)
+    state = pixel_state(model)
+    found = []
+    for number in (0, 1, 1):
+        state = state.replace(step=jnp.asarray(number, jnp.int32))
+        new, _ = step(replicate(state, jax.devices()[:2]), batch)
+        found.append(np.asarray(new.batch_stats['masks']))
+    assert found[0].shape == (2, 2, 16, 16) and 0.8 < found[0].mean() < 1.2
+    assert (found[0][0] != found[0][1]).any()
+    assert (found[0] != found[1]).any()
+    np.testing.assert_array_equal(found[1], found[2])
+
+
 def test_steps_that_are_not_finite_are_skipped(config):
     """A weight that makes the loss of one class infinite: batches with and without the class."""
     config.loss.class_weights, config.optimizer.skip_nonfinite = (1.0, 1.0, float('inf')), 1
     model, batch = PixelModel(), uneven_batch(4)
     optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=True)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False)
-    state = train.TrainState(
-        jnp.zeros((), jnp.int32), **variables, opt_state=optimizer.init(variables['params'])
-    )
+    state = pixel_state(model, optimizer)
     step = jax.jit(train.make_train_step(model, optimizer, config, CLASSES))
     skipped, metrics = step(state, batch)
     assert not np.isfinite(metrics['loss'])
@@ -300,6 +364,10 @@ def test_recalibrated_statistics_are_those_of_the_pooled_batches(config):
     pooled = train.pool_statistics(stem)
     for key in ('mean', 'var'):
         np.testing.assert_allclose(pooled[key], whole[key], rtol=1e-4, atol=1e-6)
+    # Nothing is left of the running statistics, in no layer.
+    other = state.replace(batch_stats=jax.tree.map(lambda leaf: leaf + 1, state.batch_stats))
+    again = jax.jit(step)(other, halves[0])
+    jax.tree.map(np.testing.assert_array_equal, again, jax.jit(step)(state, halves[0]))
 
 
 @pytest.mark.parametrize(
@@ -323,3 +391,44 @@ def test_warmup_and_cosine(config):
     _, schedule = train.make_optimizer(config.optimizer, 100, True)
     rates = [float(schedule(step)) for step in (0, 5, 10, 55, 100)]
     np.testing.assert_allclose(rates, [0, 5e-4, 1e-3, 5e-4, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize('name', ['adam', 'adamw'])
+def test_updates_follow_schedule_and_weight_decay(config, name):
+    """A gradient that stays the same: Adam moves by the learning rate."""
+    config.optimizer.name, config.optimizer.weight_decay = name, 0.1
+    config.optimizer.schedule, config.optimizer.warmup_steps = 'cosine', 3
+    optimizer, schedule = train.make_optimizer(config.optimizer, 10, True)
+    params, gradients = {'decoder': np.array([2.0, -4.0])}, {'decoder': np.array([0.5, -0.25])}
+    state = optimizer.init(params)
+    decay = 0.1 * params['decoder'] if name == 'adamw' else 0
+    rates = []
+    for step in range(10):
+        updates, state = optimizer.update(gradients, state, params)
+        rates.append(float(schedule(step)))
+        expected = -rates[-1] * (np.sign(gradients['decoder']) + decay)
+        np.testing.assert_allclose(updates['decoder'], expected, rtol=1e-4, atol=1e-9)
+    assert rates[0] == 0 and max(rates) == rates[3] == pytest.approx(1e-3)
+
+
+def test_the_norm_of_the_whole_gradient_is_clipped(config):
+    gradients = [{'decoder': np.array([3.0, 4.0])}, {'decoder': np.array([0.3, -0.2])}]
+    by_hand = [{'decoder': np.array([0.6, 0.8])}, gradients[1]]  # of norm 1, and below
+    params, found = {'decoder': np.zeros(2)}, []
+    for clip_norm, given in ((1.0, gradients), (0.0, by_hand)):
+        config.optimizer.clip_norm = clip_norm
+        optimizer, _ = train.make_optimizer(config.optimizer, 10, True)
+        state = optimizer.init(params)
+        for gradient in given:
+            updates, state = optimizer.update(gradient, state, params)
+        found.append(updates['decoder'])
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_the_seed_decides_the_initial_weights(config):
+    config.data.image_size = 32
+    states = []
+    for config.seed in (0, 0, 1):
+        states.append(initial_state(config).params)
+    assert relative_difference(states[1], states[0]) == 0
+    assert relative_difference(states[2], states[0]) > 0.1

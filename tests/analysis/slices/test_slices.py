@@ -111,6 +111,15 @@ def test_planted_slices_are_found():
         assert row.interval[0] < row.excess < row.interval[1]
 
 
+def test_means_in_a_slice_and_elsewhere():
+    dark = np.arange(200) % 4 == 0
+    loss = np.where(dark, 3.0, 1.0) + np.random.default_rng(0).normal(0, 0.01, 200)
+    num_tested, [found] = find_slices({'dark': dark}, loss)
+    assert found.text == 'dark' and found.size == 50 and num_tested == 2  # in each half
+    means = found.mean, found.mean_elsewhere, found.excess, found.impact
+    np.testing.assert_allclose(means, [3, 1, 2, 2 * found.share], atol=0.02)
+
+
 def test_conjunction_only_where_both_matter():
     columns, rng = make_table(2000, 2)
     loss = rng.lognormal(0, 0.3, 2000)
@@ -209,6 +218,23 @@ def test_command(workdir, capsys, tmp_path):
     assert 'damaged' in capsys.readouterr().err
 
 
+def write_samples(workdir, columns, loss, iou):
+    """A view of as many images as the arrays have values, with these samples."""
+    columns = columns | {'is_colored': np.ones(len(loss), np.bool_)}
+    fields = [
+        pyarrow.field(name, pyarrow.float64(), metadata={'role': role})
+        for role, names in (('metadata', columns), ('metric', ('loss', 'mean_iou_foreground')))
+        for name in names
+    ]
+    values = [*columns.values(), loss, iou]
+    table = pyarrow.table([value.astype(np.float64) for value in values], pyarrow.schema(fields))
+    names, ids = ('background', 'car'), np.arange(len(loss)) + 5000
+    view = View(workdir, ConfigDict(), names, {'fingerprint': ''}, 'val', 1, ids)
+    view.folder.mkdir(parents=True)
+    artifacts.save(view, Samples(len(loss), {}, {}, table))
+    return view
+
+
 def write_inputs(workdir):
     """Samples of 1,200 images and their clusters: dark images and one cluster are hard."""
     columns, rng = make_table(1200, 6)
@@ -217,18 +243,7 @@ def write_inputs(workdir):
     iou = (0.8 - 0.3 * dark - 0.3 * third + rng.normal(0, 0.05, 1200)).clip(0, 1)
     iou[::10] = np.nan  # images without foreground
     loss = np.where(dark, 2, 1) * rng.lognormal(-1, 0.3, 1200)
-    columns['is_colored'] = np.ones(1200, np.bool_)
-    fields = [
-        pyarrow.field(name, pyarrow.float64(), metadata={'role': role})
-        for role, names in (('metadata', columns), ('metric', ('loss', 'mean_iou_foreground')))
-        for name in names
-    ]
-    values = [*columns.values(), loss, iou]
-    table = pyarrow.table([value.astype(np.float64) for value in values], pyarrow.schema(fields))
-    names = 'background', 'car'
-    view = View(workdir, ConfigDict(), names, {'fingerprint': ''}, 'val', 1, np.arange(1200) + 5000)
-    view.folder.mkdir(parents=True)
-    artifacts.save(view, Samples(1200, {}, {}, table))
+    view = write_samples(workdir, columns, loss, iou)
     label = np.where(third, 3, rng.integers(0, 3, 1200)).astype(np.int32)
     density = Density((), 0, None, None)
     artifacts.save(view, Clusters(1200, (), density, (), label, np.zeros((4, 2)), label))
@@ -261,6 +276,30 @@ def test_what_is_stored(tmp_path):
             np.testing.assert_allclose(-sign * values[list(one.worst)], ordered)
             assert (one.mean - one.mean_elsewhere) * sign == pytest.approx(one.excess)
             assert one.excess > 0
+
+
+def test_what_size_explains_is_no_slice_given_size(tmp_path):
+    columns, rng = make_table(600, 7)
+    del columns['cluster']
+    loss = np.where(columns['percent_car'] > 0, 2, 1) * rng.lognormal(-1, 0.2, 600)
+    result = slices.compute(write_samples(tmp_path, columns, loss, -np.log(loss)))
+    for metric in METRICS:
+        assert bool(result.metrics[metric].slices) != metric.endswith('_given_size'), metric
+
+
+def test_four_searches_share_the_level(tmp_path):
+    """A slice that the level of a single search would confirm."""
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        columns = {'dark': rng.random(160) < 0.3, 'is_grayscale': np.zeros(160, np.bool_)}
+        loss = rng.normal(size=160) + 0.7 * columns['dark']
+        alone, shared = (find_slices(columns, loss, level=level)[1] for level in (0.05, 0.05 / 4))
+        if alone and not shared:
+            break
+    columns['percent_car'] = np.full(160, 10.0)
+    columns['dark'] = columns['dark'].astype(np.float64)
+    result = slices.compute(write_samples(tmp_path, columns, loss, -loss))
+    assert [part.slices for part in result.metrics.values()] == [(), (), (), ()]
 
 
 def test_none_is_stored_where_there_are_none(tmp_path):

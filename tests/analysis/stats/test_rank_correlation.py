@@ -36,6 +36,18 @@ def test_marginal_is_scipys_spearman():
                     assert found['p'][i, j] == pytest.approx(expected.pvalue, rel=0.1, abs=1e-3)
 
 
+def test_all_tests_are_one_family():
+    columns, metrics, confounders = table(2)
+    found = rank_correlation.correlate(columns, metrics, confounders)
+    p, q = (
+        np.concatenate([found[key].ravel() for key in keys])
+        for keys in (('p', 'partial_p'), ('q', 'partial_q'))
+    )
+    tested = ~np.isnan(p)
+    assert 0 < tested.sum() < len(p)  # what cannot be tested does not count
+    np.testing.assert_allclose(q[tested], stats.false_discovery_control(p[tested]))
+
+
 def test_partial_is_that_of_residuals():
     columns, metrics, confounders = table(1)
     found = rank_correlation.correlate(columns, metrics, confounders)

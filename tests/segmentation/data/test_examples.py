@@ -1,5 +1,6 @@
 """The parts of an experiment, and examples whose labels follow their images."""
 
+import hashlib
 import io
 import json
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segmentation.data import transforms
 from segmentation.data.examples import Examples, open_data, select_examples
 
 
@@ -34,6 +36,24 @@ def test_every_image_is_held_out_by_exactly_one_fold(prepared, tiny_config):
         assert not val & train
         held_out += val
     assert sorted(held_out) == sorted(prepared.split('train').index.image_id.tolist())
+
+
+def test_parts_are_those_of_the_published_hashes(prepared, tiny_config):
+    """Written out, so that no other division, nor the same one twice, replaces one in silence."""
+    tiny_config.data.folds, tiny_config.data.fold = 3, 1
+    tiny_config.data.fraction, tiny_config.data.selection_fraction = 0.6, 0.4
+
+    def place(salt, image_id):
+        digest = hashlib.blake2b(f'{salt}/{image_id}'.encode(), digest_size=6).digest()
+        return int.from_bytes(digest, 'little') / 2**48
+
+    everything = prepared.split('train').index.image_id.tolist()
+    val = {i for i in everything if int(3 * place('fold', i)) == 1}
+    used = {i for i in everything if i not in val and place('fraction', i) < 0.6}
+    selection = {i for i in used if place('selection', i) < 0.4}
+    assert val and selection and used - selection
+    expected = {'train': used - selection, 'selection': selection, 'val': val}
+    assert {part: ids(prepared, tiny_config, part) for part in expected} == expected
 
 
 def test_image_in_two_merged_splits_counts_once(prepared, tiny_config):
@@ -119,3 +139,43 @@ def test_labels_follow_the_picture(prepared, tiny_config):
         mirrored.append(np.corrcoef(shown, label[:, ::-1].ravel())[0, 1])
     # Not 1, because the image is interpolated and the label is not.
     assert np.mean(right) > 0.6 and np.mean(right) > np.mean(mirrored) + 0.2
+
+
+def of_pictures(prepared, config, size=(640, 480)):
+    """The training images, with one large photograph-like picture in place of each."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8))
+    file = io.BytesIO()
+    coarse.resize(size, Image.Resampling.BICUBIC).save(file, 'JPEG', quality=95)
+
+    class Pictured(Examples):
+        def record(self, index):
+            return {**super().record(index), 'image': file.getvalue()}
+
+    return Pictured(**vars(select_examples(prepared, config.data, 'train')[0])), file.getvalue()
+
+
+def test_half_of_the_examples_are_mirrored(prepared, tiny_config):
+    tiny_config.data.flip = True
+    examples = select_examples(prepared, tiny_config.data, 'train')[0]
+    plain, mirrored = examples[0], 0
+    for seed in range(40):
+        found = examples.example(0, np.random.default_rng(seed))
+        turned = not np.array_equal(found['image'], plain['image'])
+        mirrored += turned
+        for key in ('image', 'label'):
+            np.testing.assert_array_equal(found[key], plain[key][:, :: -1 if turned else 1])
+    assert 10 <= mirrored <= 30
+
+
+def test_crops_are_as_sharp_as_the_file(prepared, tiny_config):
+    """Decoding at a smaller size saves time, but a crop needs more pixels than the whole."""
+    tiny_config.data.min_crop = 0.02
+    examples, data = of_pictures(prepared, tiny_config)
+    full = transforms.decode_image(data, (0, 0))
+    size = tuple(examples.record(0)[key] for key in ('width', 'height'))
+    boxes = [transforms.random_box(np.random.default_rng(seed), 0.02) for seed in range(300)]
+    small = min(range(300), key=lambda seed: max(np.subtract(boxes[seed][2:], boxes[seed][:2])))
+    found = examples.example(0, np.random.default_rng(small))['image'].astype(int)
+    expected = transforms.resize(full, 32, boxes[small], True)
+    assert np.abs(found - expected).mean() < 3, size

@@ -18,8 +18,8 @@ def augmented(tiny_config):
     return select_examples(open_data(tiny_config.data), tiny_config.data, 'train')[0]
 
 
-def first_batches(examples, count, **options):
-    batches = iter(input_pipeline.training_batches(examples, seed=3, **options))
+def first_batches(examples, count, seed=3, **options):
+    batches = iter(input_pipeline.training_batches(examples, seed=seed, **options))
     return [next(batches) for _ in range(count)]
 
 
@@ -44,6 +44,21 @@ def test_every_pass_sees_every_image_in_another_order(augmented):
     seen = np.concatenate([b['image_id'] for b in first_batches(augmented, 6, batch_size=4)])
     assert sorted(seen[:12]) == sorted(seen[12:]) == sorted(augmented.image_ids)
     assert (seen[:12] != seen[12:]).any()
+
+
+def test_another_seed_is_another_order_and_another_augmentation(augmented):
+    """Each picture is seen in each pass, and each time it is augmented otherwise."""
+    versions, orders = {image_id: [] for image_id in augmented.image_ids.tolist()}, []
+    for seed in (3, 4):
+        batches = first_batches(augmented, 6, seed, batch_size=4)
+        orders.append(np.concatenate([batch['image_id'] for batch in batches]).tolist())
+        for batch in batches:
+            for image_id, image in zip(batch['image_id'].tolist(), batch['image'], strict=True):
+                versions[image_id].append(image.tobytes())
+    assert orders[0] != orders[1]
+    for row, image_id in enumerate(augmented.image_ids.tolist()):
+        # Two passes for each seed, and the picture as it is evaluated.
+        assert len({*versions[image_id], augmented[row]['image'].tobytes()}) == 5
 
 
 @pytest.mark.parametrize('workers', [0, 2])

@@ -131,3 +131,12 @@ def test_color_jitter_of_nothing_changes_nothing():
     np.testing.assert_allclose(same.astype(int), image, atol=1)
     other = transforms.jitter_colors(image, np.random.default_rng(0), 0.5)
     assert np.abs(other.astype(int) - image).mean() > 3
+
+
+def test_samples_of_a_crop_are_those_of_the_crop_alone():
+    """As Pillow's nearest neighbours of pixels 10 … 29 of 40."""
+    pixels = Image.fromarray(np.arange(40, dtype=np.uint8)[None])
+    expected = pixels.crop((10, 0, 30, 1)).resize((8, 1), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(
+        transforms.box_indices(0.25, 0.75, 40, 8), np.asarray(expected)[0]
+    )

@@ -11,7 +11,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from segmentation import files
+from configs import default
+from segmentation import files, train_step
 from segmentation.models import mobilenet_v2, pretrained, unet
 from tests.paths import SHARED
 
@@ -106,6 +107,19 @@ def test_merge_puts_every_array_in_its_place(weights):
     for layer in set(weights) - set(pretrained.UNUSED_LAYERS):
         for name, array in weights[layer].items():
             np.testing.assert_array_equal(after[kinds[name]]['encoder'][layer][name], array)
+
+
+def test_a_training_begins_with_the_file_of_its_config(tmp_path, weights):
+    config = default.get_config()
+    config.data.image_size, config.model.width = 32, WIDTH
+    config.model.pretrained = str(write_keras_file(tmp_path / 'w.h5', weights))
+    network = unet.build_model(config.model, 3)
+    optimizer, _ = train_step.make_optimizer(config.optimizer, 1, True)
+    state = train_step.init_state(network, optimizer, config)
+    for kind in ('params', 'batch_stats'):
+        for layer, arrays in getattr(state, kind)['encoder'].items():
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(array, weights[layer][name], err_msg=layer)
 
 
 def test_merge_names_everything_that_does_not_fit(weights):

@@ -129,6 +129,24 @@ def test_hopeless_trial_is_pruned_and_duplicates_are_dropped(tiny_sweep):
     assert json.loads(lines[-1])['step'] == 2
 
 
+@pytest.mark.parametrize(('metric', 'best'), [('loss', min), ('mean_iou_foreground', max)])
+def test_score_of_a_set_is_its_best_evaluation(tiny_sweep, metric, best):
+    fields = {'train.eval_every': 1, 'optimizer.learning_rate': 0.02}
+    sweep = tiny_sweep([fields], metric=metric)
+    study = sweeps.open_study(sweep)
+    sweeps.refill(study, sweep)
+    sweeps.run_next(study, sweep)
+    [key] = sweep.sets
+    lines = (sweep.directory(key) / 'metrics.jsonl').read_text().splitlines()
+    scores = [json.loads(line).get(f'selection/{metric}') for line in lines]
+    scores = [score for score in scores if score is not None]
+    assert len(scores) == 4 and best(scores) != scores[-1], scores
+    assert study.best_trial.value == best(scores)
+    # TPE and pruning look into the same direction.
+    study.add_trial(optuna.create_trial(value=best(scores) * (2 if best is min else 0.5)))
+    assert study.best_trial.value == best(scores)
+
+
 def test_worker_taken_for_dead_does_not_disturb_its_successor(tiny_sweep):
     sweep = tiny_sweep([{}])
     study = sweeps.open_study(sweep)
