@@ -182,7 +182,7 @@ def smooth_gradient(
     return jnp.asarray(sum(gradient(_add_noise(images, key, noise)) for key in keys)) / samples
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnums=2)
 def _add_noise(images: jax.Array, key: jax.Array, noise: float) -> jax.Array:
     deviation = noise * (images.max((1, 2, 3)) - images.min((1, 2, 3)))[:, None, None, None]
     return images + deviation * jax.random.normal(key, images.shape, images.dtype)
