@@ -241,7 +241,7 @@ def test_representation_against_scikit_learn(analysis, monkeypatch):
     points = save_space(analysis, label)
     types, night = np.array(list('aabbcc')), np.array([True, True, True, False, False, False])
     truth = [
-        entry(type=kind, attributes=['night'] * dark)
+        entry(type=kind, attributes=['night'] * int(dark))
         for kind, dark in zip(types, night, strict=True)
     ]
     index = np.array([[1, 2, 3], [0, 3, 2], [3, 0, 1], [2, 1, 0], [5, 0, 1], [0, 1, 4]], np.int32)
