@@ -157,7 +157,7 @@ def test_exclude_file_is_accepted_by_its_data_only(analysis, summary):
     with config.unlocked():
         config.exclude = str(path)
     _, report = select_examples(prepared, config, 'train')
-    assert report['splits']['train']['excluded'] == len(ids)
+    assert report['excluded'] == len(ids)
     with pytest.raises(ValueError, match='made for another data set'):
         selection.read_exclude(path, 'another')
 
