@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import special
+from sklearn.metrics import log_loss
 
 from segmentation import evaluate, metrics
 from segmentation.data.examples import open_data, select_examples
@@ -38,6 +40,18 @@ def test_scores_are_those_of_each_image_padding_not_counted(examples):
         log_probability = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
         nats = -np.take_along_axis(log_probability, label[..., None].astype(int), -1)
         assert np.isclose(result['loss'][i], nats.mean(), rtol=1e-4)
+
+
+def test_loss_of_an_image_is_the_mean_over_its_counted_pixels():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 8, 8, CLASSES)).astype(np.float32)
+    label = rng.integers(0, CLASSES, (3, 8, 8)).astype(np.uint8)
+    label[1, 2:], label[2] = metrics.IGNORE, metrics.IGNORE
+    expected = [
+        log_loss(labels[labels < CLASSES], seen[labels < CLASSES], labels=range(CLASSES))
+        for labels, seen in zip(label[:2], special.softmax(logits[:2], -1), strict=True)
+    ]
+    np.testing.assert_allclose(evaluate.image_loss(logits, label), [*expected, 0], rtol=1e-5)
 
 
 def test_enlarging_interpolates_before_it_compares():

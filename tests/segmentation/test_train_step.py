@@ -247,40 +247,51 @@ class PixelModel(nn.Module):
 
 def pixel_state(model, optimizer=keep_gradients):
     variables = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False)
-    return train.TrainState(
-        jnp.zeros((), jnp.int32), **variables, opt_state=optimizer.init(variables['params'])
-    )
+    params, batch_stats = variables['params'], variables.get('batch_stats', {})
+    return train.TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
 
 
-def test_loss_is_what_the_config_asks_for(config):
-    """Class weights, label smoothing and Dice, written out in NumPy."""
-    config.loss.label_smoothing = 0.1
-    model, batch = PixelModel(), uneven_batch(4)
-    state = pixel_state(model)
-    _, metrics = jax.jit(train.make_train_step(model, keep_gradients, config, CLASSES))(
-        state, batch
-    )
-    scaled = batch['image'] / 127.5 - 1  # as ImageNet's weights expect
-    logits, _ = model.apply(
-        {'params': state.params, 'batch_stats': state.batch_stats},
-        jnp.asarray(scaled, jnp.float32),
-        train=True,
-        mutable=['batch_stats'],
-    )
-    logits, label = np.asarray(logits, np.float64), batch['label']
+class LinearPixels(nn.Module):
+    """A model that NumPy can follow."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        return nn.Dense(CLASSES)(images)
+
+
+def loss_by_hand(kernel, bias, batch):
+    """With label smoothing 0.1, class weights 0.5, 1, 2, and Dice with weight 0.5."""
+    logits, label = (batch['image'] / 127.5 - 1) @ kernel + bias, batch['label']
     valid = label != masks.IGNORE
     target = np.eye(CLASSES)[np.where(valid, label, 0)]
     nats = -((0.9 * target + 0.1 / CLASSES) * special.log_softmax(logits, -1)).sum(-1)
     weight = np.array([0.5, 1.0, 2.0])[np.where(valid, label, 0)] * valid
-    target, probability = (
-        part * valid[..., None] for part in (target, special.softmax(logits, -1))
-    )
-    overlap, total = (
-        2 * part.sum((1, 2)) for part in (probability * target, (probability + target) / 2)
-    )
+    target, seen = (part * valid[..., None] for part in (target, special.softmax(logits, -1)))
+    overlap, total = (2 * seen * target).sum((1, 2)), (seen + target).sum((1, 2))
     dice = (1 - (overlap + 1) / (total + 1)).mean()
-    expected = (weight * nats).sum() / weight.sum() + 0.5 * dice
-    assert float(metrics['loss']) == pytest.approx(expected, rel=1e-5)
+    return (weight * nats).sum() / weight.sum() + 0.5 * dice
+
+
+@pytest.mark.parametrize('num_devices', [0, 4])
+def test_loss_and_gradient_are_what_the_config_asks_for(config, num_devices):
+    """Against NumPy and its central differences, with unequal parts of a batch on the devices."""
+    config.loss.label_smoothing = 0.1
+    model, batch = LinearPixels(), uneven_batch(8, 16)
+    axis = train.AXIS if num_devices else None
+    state, step = pixel_state(model), train.make_train_step(model, keep_gradients, config, 3, axis)
+    if num_devices:
+        step = train.pmap_step(step, jax.devices()[:num_devices], donate=False)
+    given = train.split_batch(batch, num_devices) if num_devices else batch
+    new, metrics = step(state, given)
+    kernel, bias = (np.asarray(state.params['Dense_0'][k], np.float64) for k in ('kernel', 'bias'))
+    assert float(metrics['loss']) == pytest.approx(loss_by_hand(kernel, bias, batch), rel=1e-5)
+    for i in range(3):
+        for j in range(CLASSES):
+            change = np.zeros((3, CLASSES))
+            change[i, j] = 1e-4
+            above, below = (loss_by_hand(kernel + s * change, bias, batch) for s in (1, -1))
+            found = float(new.opt_state['Dense_0']['kernel'][i, j])
+            assert found == pytest.approx((above - below) / 2e-4, rel=1e-3, abs=1e-5)
 
 
 class DroppedPixels(nn.Module):

@@ -42,6 +42,22 @@ def test_planted_clusters_and_their_number_are_found():
     assert found.density.stability > 0.95
 
 
+def test_the_fewest_clusters_that_are_as_stable_count():
+    """As stable as the most stable number but for a standard deviation over its resamples."""
+    points = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
+    tried = range(4, 12)
+    rand = {k: np.array(partition._k_means(points, k, 0)[2]) for k in tried}
+    highest = max(tried, key=lambda k: rand[k].mean())
+    enough = rand[highest].mean() - rand[highest].std()
+    expected = min(k for k in tried if rand[k].mean() >= enough)
+    assert expected < highest
+    found = partition.cluster(points, tried)
+    assert len(found.centroids) == expected
+    np.testing.assert_allclose(
+        [row.stability for row in found.tried], [*map(np.mean, rand.values())]
+    )
+
+
 def test_exemplars_are_members_and_near():
     points, label = planted()
     found = partition.cluster(points, (5,))
@@ -107,6 +123,18 @@ def test_description_finds_what_was_planted_and_nothing_else():
     assert description.name(described[2]).startswith('bright')
     assert description.name([]) == 'nothing special'
     assert '100% / 0%' in description.to_text(described[1])
+
+
+def test_many_columns_of_chance_describe_nothing():
+    rng = np.random.default_rng(0)
+    columns, label = {f'c{k}': rng.normal(size=80) for k in range(200)}, np.arange(80) % 2
+    one_by_one = [
+        stats.mannwhitneyu(column[label == 0], column[label == 1]).pvalue
+        for column in columns.values()
+    ]
+    assert min(one_by_one) <= description.MOST_Q
+    arrays = {name: pyarrow.array(column) for name, column in columns.items()}
+    assert description.describe(table(**arrays), label) == [[], []]
 
 
 def test_rank_comparison_is_mann_whitney():

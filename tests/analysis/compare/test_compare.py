@@ -116,6 +116,7 @@ def test_scores_are_paired():
     person, car = by_name['iou', 'person'], by_name['iou', 'car']
     assert person.difference == 0 and person.interval is None
     assert car.other == 1 and car.p < 1e-3
+    assert car.difference == pytest.approx(car.other - car.this) and car.difference > 0
     assert car.interval[0] < car.difference < car.interval[1]
     assert car.interval[1] - car.interval[0] < 0.1
 

@@ -194,6 +194,12 @@ def test_minimum_detectable_difference_is_detected_in_four_of_five():
     assert sum(test.verdict == 'supported' for test in tests) >= 0.98 * found * len(tests)
 
 
+@pytest.mark.parametrize(('effect', 'verdict'), [(0.3, 'supported'), (-0.3, 'contradicted')])
+def test_a_claim_is_that_the_second_model_scores_higher(effect, verdict):
+    test = statistics.paired_test(differences(np.random.default_rng(0), effect), 1, 60)
+    assert test.verdict == verdict and test.difference * effect > 0 and test.p < 0.05
+
+
 def test_pairing_removes_what_is_hard_about_an_image():
     rng = np.random.default_rng(0)
     paired = differences(rng, 0.05).resampled[:, 1].std()

@@ -87,6 +87,16 @@ def test_worst_first_and_what_is_suggested(issues):
     assert suggested['sloppy outline'] == (1, 1)
 
 
+def test_what_is_a_little_suspicious_is_an_issue(issues):
+    """Scores begin at 0.2, of sloppy outlines at 0.5."""
+    for kinds, least in (
+        (('missing instance', 'wrong class', 'spurious label'), 0.2),
+        (('sloppy outline',), 0.5),
+    ):
+        lowest = min(issue.score for issue in issues if issue.kind in kinds)
+        assert least < lowest < least + 0.2
+
+
 def test_deterministic(regions, issues):
     again = judging.judge(regions_of(ERRORS), 3)
     assert [(i.kind, i.score, i.region.rle) for i in again] == [

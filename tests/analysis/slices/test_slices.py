@@ -120,6 +120,17 @@ def test_means_in_a_slice_and_elsewhere():
     np.testing.assert_allclose(means, [3, 1, 2, 2 * found.share], atol=0.02)
 
 
+def test_a_slice_has_a_hundredth_of_the_images():
+    """Of the half in which it is tested: 20 of 2,000."""
+    rng = np.random.default_rng(0)
+    for size, reported in ((24, False), (120, True)):
+        group = np.arange(4000) < size
+        loss = rng.lognormal(-1, 0.4, 4000) + 2 * group
+        num_tested, rows = find_slices({'rare': group}, loss)
+        assert [row.text for row in rows] == ['rare'] * reported
+        assert bool(num_tested) == reported
+
+
 def test_conjunction_only_where_both_matter():
     columns, rng = make_table(2000, 2)
     loss = rng.lognormal(0, 0.3, 2000)
