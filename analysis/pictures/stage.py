@@ -247,10 +247,6 @@ def table(result: Pictures) -> str:
     )
 
 
-def _erase(analysis: Analysis) -> None:
-    shutil.rmtree(analysis.folder / 'pictures', ignore_errors=True)
-
-
 STAGE = Stage(
     Pictures,
     __doc__,
@@ -259,6 +255,6 @@ STAGE = Stage(
     reads=(predictions.STAGE, samples.STAGE),
     reads_if_there=(clusters.STAGE, label_issues.STAGE, slices.STAGE),
     add_arguments=command.settings(compute, details='maximum number of images with large pictures'),
-    erase=_erase,
+    parts=('pictures',),
 )
 main = STAGE.main

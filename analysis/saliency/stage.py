@@ -208,6 +208,6 @@ STAGE = Stage(
     reads=(predictions.STAGE,),
     reads_if_there=(embeddings.STAGE, clusters_stage.STAGE),
     add_arguments=_add_arguments,
-    parts=(MAPS,),
+    parts=(f'{MAPS}.json',),
 )
 main = STAGE.main

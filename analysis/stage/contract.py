@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import inspect
 import pathlib
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -33,8 +34,8 @@ class Stage(Generic[R]):
     reads_if_there: tuple['Stage', ...] = ()  # stages whose results it uses if they exist
     # Adds the settings to the command line.
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
-    erase: Callable[[Analysis], None] | None = None  # removes what else it has written, for --force
-    # Names of artifacts that `compute` writes itself, and keeps if only settings change.
+    # Files and folders that `compute` writes itself into the analysis' folder. It keeps what is up
+    # to date; --force removes all.
     parts: tuple[str, ...] = ()
 
     @property
@@ -73,9 +74,10 @@ class Stage(Generic[R]):
         for stage in (*self.reads, *optional):
             stage.prepare(analysis)
         reads = [stage.name for stage in (*self.reads, *self.reads_if_there)]
-        parts = [artifacts.path_of(analysis, self.result, part) for part in self.parts]
+        parts = [analysis.folder / part for part in self.parts]
         if force:
             for path in parts:
+                shutil.rmtree(path, ignore_errors=True)  # leaves files
                 path.unlink(missing_ok=True)
         elif artifacts.is_current(analysis, self.result, reads, settings):
             if all(path.exists() for path in parts):
@@ -99,8 +101,6 @@ class Stage(Generic[R]):
     def _run(self, arguments: argparse.Namespace) -> dict[str, Any]:
         analysis = open_chosen(arguments)
         settings = {name: getattr(arguments, name) for name in self.defaults()}
-        if arguments.force and self.erase:
-            self.erase(analysis)
         result = self.get(analysis, arguments.force, **settings)
         drawn = [str(path) for path in self.draw(analysis, result)]
         print(f'{artifacts.path_of(analysis, self.result)}:', self.table(result), sep='\n\n')
