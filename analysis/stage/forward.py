@@ -34,9 +34,7 @@ def forward(
       `input_pipeline.evaluation_batches`.
     """
     run = analysis.run
-    batches = input_pipeline.evaluation_batches(
-        analysis.examples, batch_size=run.config.eval_batch_size
-    )
+    batches = input_pipeline.evaluation_batches(analysis.examples, batch_size=analysis.batch_size)
     if function:
         variables = jax.device_put(run.variables)
     else:

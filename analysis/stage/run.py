@@ -46,11 +46,13 @@ class Analysis(View):
     def batch_size(self) -> int:
         """Images that the network runs on at once.
 
-        On CPU at most 4: what its layers give for more does not fit into the cache, and an image
-        takes a third longer.
+        On CPU at most 4 per device: what its layers give for more does not fit into the cache, and
+        an image takes a third longer.
         """
         largest = self.config.eval_batch_size
-        return min(_CPU_BATCH, largest) if jax.default_backend() == 'cpu' else largest
+        if jax.default_backend() != 'cpu':
+            return largest
+        return min(_CPU_BATCH * jax.local_device_count(), largest)
 
 
 def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
