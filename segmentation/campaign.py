@@ -248,6 +248,7 @@ def gather(
             trainings += [
                 {
                     'directory': str(t.directory.relative_to(t.directory.parents[1])),
+                    'seed': t.config.seed,
                     'steps': t.config.train.num_steps,
                     'best_step': int(scores['step']),
                     'num_train': t.num_images,

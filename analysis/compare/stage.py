@@ -137,9 +137,13 @@ def compare_slices(
       seed: of the halves.
     """
 
-    def change(text: str, conditions: tuple[Condition, ...], rows: np.ndarray, level: float) -> Any:
-        means = (compare_means(m['this'][rows], m['other'][rows], level) for m in (loss, iou))
-        return SliceChange(text, conditions, len(rows), *means)
+    def change(
+        text: str, conditions: tuple[Condition, ...], rows: np.ndarray, level: float
+    ) -> SliceChange:
+        of_loss, of_iou = (
+            compare_means(m['this'][rows], m['other'][rows], level) for m in (loss, iou)
+        )
+        return SliceChange(text, conditions, len(rows), of_loss, of_iou)
 
     order = np.random.default_rng(seed).permutation(len(loss['this']))
     search, test = np.array_split(order, 2)
@@ -290,10 +294,9 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     common_rows(both)
     if artifacts.exists(this, Clusters):
         clusters.STAGE.prepare(this)
-    for stage in _READS:
-        stage.prepare(this)
-    for stage in _READS:
-        stage.prepare(other)
+    for analysis in both.values():
+        for stage in _READS:
+            stage.prepare(analysis)
     name, reads = artifact_name(other), [stage.name for stage in (*_READS, clusters.STAGE)]
     of_other = artifacts.digests(other, [stage.name for stage in _READS])
     settings = {f'{read} of the other run': digest for read, digest in of_other.items()}

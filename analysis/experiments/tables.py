@@ -25,7 +25,7 @@ def _range(interval: list | None, sign: str = '') -> str:
 
 def to_markdown(report: dict[str, Any]) -> str:
     """The whole report: setup, scores, claims, learning curve and definitions."""
-    setup = report['setup']
+    setup, origin = report['setup'], report['origin']
     if setup['differs_from_published']:
         comparable = (
             '**Not comparable with the published scores: subset and budget.** Differences from the '
@@ -53,9 +53,9 @@ def to_markdown(report: dict[str, Any]) -> str:
         f'{setup["num_images"]} scored images. {held_out}. {setup["seeds"]} seed(s), about '
         f'{setup["num_train"]:.0f} training images (including those held out to choose the '
         f'checkpoint), about {setup["num_steps"]} steps of {setup["batch_size"]} images, on '
-        f'{", ".join(setup["devices"])}. Data fingerprint `{setup["fingerprint"]}`; `images.json` '
-        'lists the image ids. The command, from the root of the project:',
-        '    ' + setup['command'],
+        f'{", ".join(origin["devices"])}. Data fingerprint `{origin["fingerprint"]}`; '
+        '`images.json` lists the image ids. The command, from the root of the project:',
+        '    ' + origin['command'],
         '## Scores',
         comparable,
         'IoU at the resolution of the network, mean over seeds, with 95 % confidence intervals. '

@@ -107,9 +107,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('--add and --result belong together')
     if arguments.add:
         report = json.loads(arguments.result.read_text())
-        tables = of_reproduction(report) if 'scores' in report else of_benchmark(report)
         if 'origin' not in report:
             parser.error(f'{arguments.result} names no origin: an older version wrote it')
+        tables = of_reproduction(report) if 'scores' in report else of_benchmark(report)
         origin = msgspec.convert(report['origin'], Origin)
         records.write(Record(origin, tables), RESULTS / f'{arguments.add}.json')
     known = records.read(RESULTS)

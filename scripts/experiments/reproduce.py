@@ -223,20 +223,16 @@ def make_report(
     main_part = scored[first, 1.0]
     described = json.loads((plan[0].directory / 'run.json').read_text())
     command = shlex.join(['python', 'scripts/experiments/reproduce.py', *argv])
-    seeds = sorted({t.config.seed for t in plan if (t.directory / 'scores.npz').exists()})
+    seeds = sorted({training['seed'] for training in trainings})
     origin = records.Origin.of_run(plan[0].directory, command.replace('\n', ' '), seeds)
     report['origin'] = dataclasses.asdict(origin)
     report['setup'] = {
-        'command': command.replace('\n', ' '),
-        'fingerprint': prepared.fingerprint['id'],
         'folds': arguments.folds,
         'seeds': len(main_part['targets'][first]),
         'num_images': len(main_part['image_id']),
         'num_train': main_part['num_train'],
         'num_steps': plan[0].config.train.num_steps,
         'batch_size': plan[0].config.train.batch_size,
-        'devices': sorted({name.partition(':')[0] for name in described['devices']}),
-        'code': described['code'],
         'packages': described['packages'],
         'differs_from_published': differences(configs[first], first),
         'trainings': trainings,

@@ -58,11 +58,13 @@ def scored():
 @pytest.fixture(scope='module')
 def report(scored):
     report = reproduction.analyse(scored, NAMES, num_resamples=300)
-    report['setup'] = {
+    report['origin'] = {
         'command': 'python scripts/experiments/reproduce.py --workdir=runs/reproduce',
-        'fingerprint': '0123',
+        'fingerprint': '0123', 'devices': ['cpu'],
+    }  # fmt: skip
+    report['setup'] = {
         'folds': 5, 'seeds': 3, 'num_images': NUM_IMAGES, 'num_train': 1200.0, 'num_steps': 500,
-        'batch_size': 16, 'devices': ['cpu'], 'differs_from_published': ['data.source = photos'],
+        'batch_size': 16, 'differs_from_published': ['data.source = photos'],
     }  # fmt: skip
     return report
 
@@ -159,9 +161,10 @@ def test_one_experiment_without_a_curve(scored, tmp_path):
     report = reproduction.analyse(alone, NAMES, num_resamples=20)
     assert report['claims'] == report['learning_curve'] == []
     assert report['scores']['vehicle']['all images']['iou']['vehicle']['score'] is None
+    report['origin'] = {'command': '', 'fingerprint': '', 'devices': []}
     report['setup'] = {
-        'command': '', 'fingerprint': '', 'folds': 0, 'seeds': 1, 'num_images': 4, 'num_train': 9.0,
-        'num_steps': 1, 'batch_size': 1, 'devices': [], 'differs_from_published': [],
+        'folds': 0, 'seeds': 1, 'num_images': 4, 'num_train': 9.0,
+        'num_steps': 1, 'batch_size': 1, 'differs_from_published': [],
     }  # fmt: skip
     assert '| – |' in experiment_tables.to_markdown(report)
     experiment_tables.figure(report, tmp_path / 'report.png')
