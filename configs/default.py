@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     data.scenes.error_rate = 0.02
     # Folder sources: categories or super-categories that are completely annotated in each split, as
     # 'train: person, vehicle; val: person, vehicle'. Images whose annotations are incomplete for a
-    # class of the label space are left out. Empty: as the annotation file says, if it does.
+    # class of the label space are left out. Empty: as marked in the annotation file, if at all.
     data.complete = ''
     # A name in segmentation/data/label_spaces.py, or a label space such as
     # 'person: person; two wheels: bicycle, motorcycle'. Background is always class 0.
@@ -53,7 +53,7 @@ def get_config() -> ConfigDict:
     # Which instance is visible where two overlap: 'annotation' (later ones cover earlier ones),
     # 'class' (classes in the order of the label space, the last on top) or 'area' (small on top).
     data.overlap = 'annotation'
-    # Categories that are drawn last, over all others.
+    # Categories that are drawn last, on top of all others.
     data.draw_last = ()
     # Crowd regions: 'label' (drawn like instances) or 'ignore' (left out of loss and metric).
     data.crowd = 'label'
@@ -65,8 +65,8 @@ def get_config() -> ConfigDict:
     # learning curves.
     data.fraction = 1.0
     # File of image ids to leave out: a JSON list, {"ids": [...]} (as analysis.label_issues writes),
-    # or one id per line. Images that choose the checkpoint ('selection') or are scored ('val') stay
-    # unless `exclude_from` names these parts too, so that scores with and without are comparable.
+    # or one id per line. Only training images are excluded, so that scores with and without it are
+    # comparable. `exclude_from` can also name 'selection' (chooses the checkpoint) and 'val'.
     data.exclude = ''
     data.exclude_from = ('train',)
     # folds > 1: cross-validation. The training pool is divided by image id; fold number `fold`
@@ -92,14 +92,14 @@ def get_config() -> ConfigDict:
     data.threads = 4
     data.prefetch = 8
     # Worker processes of the training input, each with `threads` threads; 0: threads of this
-    # process. One Python process prepares about 1,000 images per second; accelerators train faster.
+    # process. One process prepares about 1,000 images per second, too few for an accelerator.
     data.workers = 0
 
     model = config.model = ConfigDict()
     # Width multiplier of MobileNetV2. ImageNet weights exist for 0.35, 0.5, 0.75, 1, 1.3, 1.4.
     model.width = 1.0
     # 'imagenet': Keras' official file, downloaded at first use; the path of an .h5 file in the same
-    # layout; or '' for random initialisation.
+    # layout; or '' for random initialization.
     model.pretrained = 'imagenet'
     # Resolution the ImageNet weights were trained at: 96, 128, 160, 192 or 224.
     model.pretrained_resolution = 128
@@ -135,8 +135,8 @@ def get_config() -> ConfigDict:
     optimizer.weight_decay = 0.0
     # Gradients are clipped to this global norm; 0 for no clipping.
     optimizer.clip_norm = 0.0
-    # Number of consecutive steps with a NaN or infinite loss or gradient that are skipped: they are
-    # reported and do not change the state. One more stops the run. 0: the first one stops it.
+    # Maximum number of consecutive steps that are skipped because loss or gradient are not finite.
+    # Skipped steps are reported and do not change the state. One more such step stops the run.
     optimizer.skip_nonfinite = 0
 
     train = config.train = ConfigDict()
@@ -155,7 +155,7 @@ def get_config() -> ConfigDict:
     # latest are kept.
     train.keep_every = 0
     # Number of training batches from which BatchNorm statistics are recomputed before each
-    # evaluation, because running averages of a short run are stale; 0 uses the running averages.
+    # evaluation, because running averages of a short run lag behind; 0 uses running averages.
     # published: 0.
     train.recalibrate_batches = 32
     # Number of predictions that are drawn at each evaluation.

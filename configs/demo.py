@@ -1,8 +1,8 @@
-"""Demo: person/car on scenes that the project draws itself, from random initialisation.
+"""Demo: person/car on scenes that the project draws itself, from random initialization.
 
     ./scripts/demo.sh
 
-Needs no download and no accelerator: 2 minutes of training on two CPU cores, 6 on slow ones. IoU
+Needs no download and no accelerator. Training takes 2 minutes on two CPU cores, 6 on slow ones. IoU
 over the 200 validation scenes at 128×128: person 0.350, car 0.423.
 """
 

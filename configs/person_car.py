@@ -5,9 +5,9 @@
 
 COCO 2014, images with a person and a car, at most 6000 for training and 2800 for validation.
 Published IoU: person 0.309, car 0.262 (over the set or per image is not documented). Nobody has run
-it on all of COCO 2014 yet; configs/README.md has results on a subset. Expected run time: 200 epochs
-of 5,400 images, about 8 hours on two shared CPU cores at 36 images per second (an estimate); not
-measured on a GPU or TPU.
+it on all of COCO 2014 yet; configs/README.md has results on a subset. Estimated run time: 8 hours
+on two shared CPU cores (200 epochs of 5,400 images, 36 images per second); not measured on a GPU or
+TPU.
 """
 
 from configs import default
@@ -20,11 +20,11 @@ def get_config():
 
 
 def sweep_protocol():
-    """The unchanged config, then one change at a time of what the published protocol leaves open.
+    """The unchanged config, then one setting at a time that the published protocol leaves open.
 
         python scripts/sweep.py --config configs/person_car.py --sweep protocol --workdir runs/sweep
 
-    `data.overlap` and `data.crowd` change the true classes, so their scores are not comparable with
+    `data.overlap` and `data.crowd` change the ground truth, so their scores are not comparable with
     the others.
     """
     yield {}

@@ -118,7 +118,7 @@ def run_plan(
       plan: trainings in the order in which they run.
       finished: directories of trainings that have been scored.
       score: scores a training that has just ended.
-      on_block: called whenever all trainings of a seed and fraction are finished, except the last.
+      on_block: called when the trainings of a seed and fraction are finished and others follow.
 
     Raises:
       launch.TrainingStopped: SIGTERM or Ctrl-C.
@@ -153,7 +153,7 @@ def run_plan(
                     'budget.'
                 )
             score(training)
-            jax.clear_caches()  # Dozens of trainings in one process would pile up programs.
+            jax.clear_caches()  # Compiled programs of dozens of trainings add up.
         done += training.work
         show()
         block = training.seed, training.fraction
@@ -167,7 +167,7 @@ def excluded(config: ConfigDict) -> set[int]:
 
 
 def choose(train_ids: np.ndarray, listed: Iterable[int], seed: int) -> tuple[list[int], list[int]]:
-    """Chooses the listed training images, and as many random others.
+    """Returns the listed training images and equally many random others, as ids.
 
     Raises:
       ValueError: no listed image is a training image, or there are too few others.
@@ -194,11 +194,11 @@ def exclude_from_training(
     """Excludes training images only: neither those that choose the checkpoint nor those scored.
 
     Args:
-      config: of a training; its `data.exclude` is replaced by a file that also lists the former
-        images. The name of that file is a hash, so that another content is another config.
+      config: of a training; `data.exclude` is set to a new file, which also lists the images that
+        were excluded before. A hash names the file, so that another list is another config.
       prepared: the data set.
       file: image ids, see `selection.read_exclude`.
-      at_random: excludes as many random images, which are not listed, instead.
+      at_random: excludes equally many random images that are not listed instead.
       folder: for the new file.
 
     Raises:
@@ -232,7 +232,7 @@ def gather(
         ]
         for experiment in targets:
             mine = [(t, scores) for t, scores in block if t.experiment == experiment]
-            # Claims need all experiments; a learning curve can be that of one.
+            # Claims compare experiments, so they need all; a learning curve needs one.
             if any(scores is None for _, scores in (block if fraction == 1 else mine)):
                 continue
             pooled: dict[str, Any] = {

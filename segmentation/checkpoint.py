@@ -39,7 +39,7 @@ def _score(metrics: dict) -> float:
 
 
 def _crc32(state: Any, data_state: dict) -> int:
-    # In sorted order, because arrays that are read without their structure are in another order.
+    # Sorted, because Orbax returns arrays in another order if it does not get their structure.
     arrays = map(np.asarray, jax.tree.leaves(state))
     parts = sorted((str(a.dtype), a.shape, zlib.crc32(a.tobytes())) for a in arrays)
     return zlib.crc32(json.dumps([parts, data_state], sort_keys=True).encode())
@@ -56,7 +56,7 @@ def _check_crc(state: Any, data_state: dict) -> dict:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences Orbax' warnings that a manager is read only or that a save has no metrics."""
+    """Silences Orbax' warnings that a manager is read-only or that a save has no metrics."""
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     try:
@@ -66,7 +66,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _Manager(ocp.CheckpointManager):
-    """Errors of background writes that appear only when it is closed also name the folder."""
+    """A manager that adds the folder to errors of background writes that `close` raises."""
 
     def close(self) -> None:
         with _writing(self):
@@ -78,10 +78,9 @@ def open_manager(
 ) -> ocp.CheckpointManager:
     """Opens the checkpoints of a run.
 
-    Kept are the two latest (the second in case the newest is unreadable), the best by
-    `BEST_METRIC`, and every multiple of `keep_every` steps.
-
-    A checkpoint whose scores cannot be read is reported and its folder renamed.
+    Keeps the two latest (the second in case the newest is unreadable), the best by `BEST_METRIC`,
+    and every multiple of `keep_every` steps. Reports a checkpoint whose scores cannot be read, and
+    renames its folder.
 
     Raises:
       ValueError: there is such a checkpoint, and the manager is `read_only`.
@@ -197,8 +196,8 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
 def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any, dict] | None:
     """Reads the newest checkpoint that can be read.
 
-    Newer ones are reported, and renamed so that the training can write these steps again. They are
-    kept, as the disk or the network may have failed and not the file.
+    Unreadable newer ones are reported, and renamed so that the training can write these steps
+    again. They are not deleted: the disk or the network may have failed, not the file.
 
     Args:
       manager: of the run.

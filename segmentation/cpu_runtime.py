@@ -47,9 +47,9 @@ def configure() -> None:
 def settle(batch: Any) -> Any:
     """Puts a batch on the device, so that a program on it runs on the calling thread.
 
-    On CPU another thread copies large arrays to the device. A program that waits for them runs on
-    that thread too, where its temporary arrays are not kept. On other platforms, and with several
-    devices, where programs have their own threads anyway, the batch is returned unchanged and sent
+    On CPU another thread copies large arrays to the device. A program that waits for them also runs
+    on that thread, where its temporary arrays are not kept. On other platforms, and with several
+    devices, programs have their own threads anyway. The batch is then returned unchanged and sent
     while the device works.
 
     Args:
@@ -74,9 +74,9 @@ def release_memory() -> None:
 def compile_ahead(function: Any, *arguments: Any) -> None:
     """Compiles a pmapped function for such arguments without running it.
 
-    The memory that compiling leaves is returned to the system before the first run allocates its
-    temporary arrays. The first call then does not compile again. With several processes it would,
-    so nothing is done.
+    Memory left by the compiler is returned to the system before the first run allocates its
+    temporary arrays. The first call does not compile again. With several processes it would, so
+    nothing is done then.
     """
     if jax.process_count() == 1:
         function.lower(*arguments).compile()

@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         yield partial
         os.replace(partial, path)
-    except OSError as error:  # of a full disk, it does not name the file
+    except OSError as error:  # on a full disk, it does not name the file
         raise OSError(f'{path} cannot be written: {error}') from error
     finally:
         partial.unlink(missing_ok=True)

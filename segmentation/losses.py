@@ -1,7 +1,7 @@
 """Losses of pixels and images for labels `[B, H, W]`, in which 255 means "ignore".
 
-They are not averaged over a batch here, so that several devices can divide by the global count. The
-mean of per-device means is not the global mean if devices have different numbers of ignored pixels.
+They are not averaged over a batch here, so that several devices can divide by the global count. If
+devices have different numbers of ignored pixels, the mean of their means is not the global mean.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""Markdown tables, in which any text shows as it is."""
+"""Markdown tables that show any text literally."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ def printable(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """One line of text that Markdown, and a terminal, shows as it is."""
+    """Escapes text so that Markdown and terminals show it literally, in one line."""
     text = html.escape(printable(text), quote=False)
     return ''.join(f'\\{char}' if char in '\\|`*_[]' else char for char in text)
 
@@ -45,7 +45,7 @@ def iou_table(summary: dict[str, Any]) -> str:
         text = f'{value:.3f}'
         return f'{text} [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else text
 
-    rows = ['| class | IoU over the set | mean IoU per image | images | effective |']
+    rows = ['| class | IoU over the set | mean IoU per image | images | effective sample size |']
     rows.append('|---|---|---|---|---|')
     for name in summary['iou']:
         rows.append(
@@ -57,5 +57,5 @@ def iou_table(summary: dict[str, Any]) -> str:
     rows.append(f'| **mean, foreground** | {foreground} | {summary["num_images"]} | |')
     rows.append(f'| **mean, all classes** | {cell("mean_iou")} | | {summary["num_images"]} | |')
     baseline = cell('mean_iou_background_only')
-    rows.append(f'| all classes, if everything were background | {baseline} | | | |')
+    rows.append(f'| all classes, predicting background everywhere | {baseline} | | | |')
     return '\n'.join(rows)

@@ -162,7 +162,7 @@ def summarize(
 def effective_images(confusions: np.ndarray) -> np.ndarray:
     """Effective sample size of each class: (Σ n)² / Σ n² over its true pixels n per image (Kish).
 
-    N if all images have equally many pixels of the class, 1 if one image has all of them.
+    It is N if all images have equally many pixels of the class, and 1 if one image has all of them.
 
     Args:
       confusions: `[N, C, C]` counts.

@@ -178,7 +178,7 @@ def make_train_step(
 def pmap_step(
     step: Callable, devices: list[jax.Device] | None = None, donate: bool = True
 ) -> Callable:
-    """Runs a step on all devices: the state is replicated, the batch has a leading device axis."""
+    """Maps a step over all devices: replicated state, batches with a leading device axis."""
     return jax.pmap(
         step,
         axis_name=AXIS,

@@ -21,8 +21,8 @@ class MetricWriter:
             kept = [line for line in path.read_text().splitlines() if _step(line) <= resume_step]
             write_text(path, ''.join(f'{line}\n' for line in kept))
         self._file = path.open('a')
-        # Flushed often: a killed process loses the rest, and does not repeat steps before its
-        # checkpoint.
+        # Flushed often: a killed process loses what is not written, and the continued run does
+        # not repeat steps before the checkpoint.
         self._tensorboard = tensorboardX.SummaryWriter(
             str(workdir / 'tensorboard'), purge_step=resume_step + 1, flush_secs=1
         )

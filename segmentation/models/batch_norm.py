@@ -86,7 +86,7 @@ class Activation(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Normalises each channel over batch and pixels."""
+    """Normalizes each channel over batch and pixels."""
 
     momentum: float  # fraction of the running statistics kept at each training step
     epsilon: float = 1e-3  # added to the variance
@@ -96,8 +96,8 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps [B, H, W, C] to the same shape and dtype; statistics and parameters are float32.
 
-        In training, normalises by the statistics of the batch and updates the running ones, by
-        which it normalises otherwise.
+        In training, normalizes by the statistics of the batch and updates the running ones. At
+        inference, normalizes by the running ones.
         """
         shape = x.shape[-1:]
         scale = self.param('scale', nn.initializers.ones_init(), shape)

@@ -41,7 +41,7 @@ def _plain(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax
 def _with_fast_forms(
     plain: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """A function of (x, kernel) equal to `plain`; on CPU it runs `forward` and `backward`."""
+    """The function `plain(x, kernel)`; on CPU, `forward` and `backward` compute it faster."""
 
     def plain_backward(x: Any, kernel: jax.Array, g: jax.Array) -> Any:
         return jax.vjp(plain, x, kernel)[1](g)
@@ -80,7 +80,7 @@ def _unpad(y: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def _zero_after(x: jax.Array) -> jax.Array:
-    """A zero that is known only when `x` is (README.md, "What helped")."""
+    """A zero that depends on `x`: what uses it runs after `x` (README.md, "What helped")."""
     return (x.ravel()[0] > jnp.inf).astype(x.dtype)
 
 
@@ -102,7 +102,7 @@ def _patches(x: jax.Array, stride: int) -> jax.Array:
     if stride == 1 or h % 2 or w % 2:
         return jnp.concatenate(_windows(x, stride), axis=-1)
     # Even sizes are padded only below and on the right, so that two pixels of a window are adjacent
-    # in memory: a third of the copies.
+    # in memory: a third as many copies.
     pairs = x.reshape(b, h // 2, 2, w // 2, 2 * c)
     rows = [pairs[:, :, 0], pairs[:, :, 1], jnp.pad(pairs[:, 1:, 0], _after(1))]
     pieces = [(row, jnp.pad(row[:, :, 1:, :c], _after(2))) for row in rows]
@@ -267,7 +267,7 @@ def _split(array: jax.Array, xs: Sequence[jax.Array]) -> list[jax.Array]:
 def _joined(xs: Sequence[jax.Array], kernel: jax.Array) -> Sequence[jax.Array]:
     """The inputs as one array, unless their products with the kernel are smaller.
 
-    Then summing the products moves less memory than concatenating the inputs.
+    In that case, summing the products moves less memory than concatenating the inputs.
     """
     if sum(x.shape[-1] for x in xs) > 9 * kernel.shape[2]:
         return xs

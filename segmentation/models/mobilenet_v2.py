@@ -88,7 +88,7 @@ class MobileNetV2(nn.Module):
           Layer name → `[B, ceil(H / s), ceil(W / s), C]`, with s a power of 2 up to 32.
 
         Raises:
-          ValueError: a tap is no layer, the width is not positive, or the input is invalid.
+          ValueError: an unknown layer in `taps`, a width that is not positive, or an invalid input.
         """
         if not self.width > 0:
             raise ValueError(f'width must be positive, got {self.width}')

@@ -114,8 +114,8 @@ def merge(
 def official_file(width: float, resolution: int) -> pathlib.Path:
     """Path of Keras' official weight file in `CACHE_DIR`, downloaded at first use.
 
-    If there is none for this resolution, the file trained at 224 is used, as Keras does. The
-    SHA-256 recorded next to the file at its first use is enforced from then on.
+    If there is none for this resolution, the file trained at 224 is used, as Keras does. The first
+    use records the file's SHA-256 next to it; later uses check it.
 
     Raises:
       ValueError, ConnectionError: see `load_weights`.
@@ -193,7 +193,7 @@ def _read_h5(path: pathlib.Path, width: float) -> dict[str, np.ndarray]:
             for name, shape in shapes.items():
                 if 'depthwise/' in name and len(shape) == 4:  # Keras: [3, 3, C, 1]
                     shapes[name] = (*shape[:2], shape[3], shape[2])
-            # Compared before anything is read, so that no file makes us allocate what it claims.
+            # Shapes are compared before reading: a file may claim arrays larger than memory.
             problem = f'{path} does not hold MobileNetV2 of width {width}'
             _require_same(problem, _shapes(variables), shapes)
             return {
@@ -212,7 +212,7 @@ def _keras_datasets(path: pathlib.Path, file: h5py.File) -> Iterator[tuple[str, 
         group = _member(path, file, layer)
         for weight in _strings(group.attrs['weight_names']):
             data = _member(path, group, weight)
-            # Both could make reading this file read others.
+            # Either could make h5py read other files.
             if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
                 raise ValueError(f'{path}: {layer}/{weight} is not stored in the file itself')
             name = weight.rsplit('/', 1)[-1].removesuffix(':0')

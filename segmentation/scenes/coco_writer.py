@@ -41,12 +41,12 @@ def write_scenes(
 ) -> None:
     """Draws a folder in COCO's format: `<split>/*.jpg` and `annotations/instances_<split>.json`.
 
-    The same arguments give the same bytes for any number of workers, and scene i of a split is the
-    same for every count. An interrupted call can be repeated: finished images are kept. As with
+    The same arguments give the same bytes, whatever the number of workers. Scene i of a split does
+    not depend on the count. An interrupted call can be repeated: finished images are kept. As with
     every process pool, a script that calls this needs `if __name__ == '__main__'`.
 
     Args:
-      folder: to write to; new, empty, or of an interrupted call with the same arguments.
+      folder: new, empty, or that of an interrupted call with the same arguments.
       counts: number of scenes per split.
       seed: >= 0; another seed gives other scenes.
       progress: whether to show a progress bar.
@@ -147,8 +147,8 @@ def _claim(folder: pathlib.Path, wanted: dict) -> None:
 def _write(folder: pathlib.Path, path: pathlib.Path, data: bytes) -> None:
     """Writes a file atomically, by way of `.parts`, which is removed in the end.
 
-    `files.replacing` would look for abandoned files beside thousands of others each time. The
-    process id separates a worker that outlived a killed run from one of the next run.
+    Not by `files.replacing`, which searches the folder of thousands of files for abandoned ones
+    each time. The process id keeps a worker that outlived a killed run apart from the next run's.
     """
     temporary = folder / '.parts' / f'{path.name}.{os.getpid()}.tmp'
     temporary.write_bytes(data)

@@ -20,7 +20,7 @@ def annotate(scene: Scene, rendered: Rendered, number: int) -> list[dict]:
 def annotate_as(
     scene: Scene, rendered: Rendered, number: int, categories: dict[int, int]
 ) -> dict[int, dict]:
-    """COCO annotations by index of the visible part of some things, in random order.
+    """COCO annotations of the visible parts of some things: index → annotation, in random order.
 
     `number` is the id of the image; `categories` maps indices, ascending, to category ids.
     """

@@ -80,11 +80,11 @@ class Stage:
         return self.rng.uniform(-1, 1) * half * (1 - 2 * margin)
 
     def depth(self, near: float, far: float) -> float:
-        """A random distance, log-uniform: as many things near as far."""
+        """A random distance, log-uniform."""
         return math.exp(self.rng.uniform(math.log(near), math.log(far)))
 
     def maybe(self, p: float, kind: str, visible: float, z: float, pose: str = '') -> None:
-        """With probability p, a thing at distance z whose x is in the image at `visible` metres."""
+        """With probability p, a thing at distance z; its x is in view at distance `visible`."""
         if self.chance(p):
             self.put(kind, self.at(visible), z, pose)
 
@@ -184,7 +184,7 @@ class Stage:
             self.put('sports ball', x, z, lift=lift, size=0.5, colours=yellow)
 
     def furnish(self, *kinds: tuple[str, float]) -> None:
-        """With a probability each, things on the floor of a room."""
+        """Puts each kind on the floor of a room with its probability."""
         for kind, p in kinds:
             if self.chance(p):
                 self.scatter((kind,), 3.0, 4.9)

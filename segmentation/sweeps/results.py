@@ -27,13 +27,13 @@ _ORDER = ('complete', 'pruned', 'running', 'waiting', 'missing', 'failed')
 
 @dataclasses.dataclass
 class Row:
-    """The result of one parameter set; what does not exist is None."""
+    """The result of one parameter set; None where there is no value."""
 
     key: str  # of the set, which names its run directory
     state: str  # see `study.Entry`
     score: float | None  # the best evaluation on the selection split
     step: int | None  # of that evaluation
-    change: float | None  # score minus that of the set which leaves the config as it is
+    change: float | None  # score minus that of the unchanged config
     starts: int  # workers that began or continued the trial
     seconds: float | None  # duration of the last of them
     overrides: dict[str, Any] | None  # the fields that the set names
@@ -93,7 +93,7 @@ def _field_names(rows: list[Row]) -> list[str]:
 
 
 def write_csv(rows: list[Row], path: pathlib.Path) -> None:
-    """Writes the rows, a column per field; no text in it is a formula to a spreadsheet."""
+    """Writes the rows, a column per field; spreadsheets take no text in it as a formula."""
     names = _field_names(rows)
     columns = ['key', 'state', 'score', 'step', 'change', 'starts', 'seconds']
     file = io.StringIO()
@@ -130,9 +130,9 @@ def to_markdown(rows: list[Row], metric: str, importance: dict[str, float]) -> s
     ]
     text = markdown.table(list(map(markdown.escape, header)), cells)
     text += (
-        '\n\nChange: from the set that leaves the config as it is, if the sweep has it. All scores '
-        'are the best of several evaluations on the selection split: use them to choose, not to '
-        'report.'
+        '\n\nChange: score minus that of the unchanged config, if the sweep trains it. Each score '
+        'is the best of several evaluations on the selection split: use it to choose settings, '
+        'not to report results.'
     )
     if importance:
         shares = [f'{markdown.escape(name)} {share:.2f}' for name, share in importance.items()]
@@ -153,7 +153,7 @@ def _study(rows: list[Row], metric: str) -> optuna.Study:
             log = min(values) > 0 and max(values) >= 10 * min(values)
             distributions[name] = FloatDistribution(min(values), max(values), log=log)
         else:
-            # matplotlib would typeset what is between dollar signs as a formula.
+            # matplotlib would typeset text between dollar signs as a formula.
             values = [_label(value).replace('$', r'\$') for value in values]
             distributions[name] = CategoricalDistribution(list(dict.fromkeys(values)))
         for chosen, value in zip(params, values, strict=True):

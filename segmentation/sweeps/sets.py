@@ -97,7 +97,7 @@ def draw_sets(space: Mapping[str, Any], count: int, base: ConfigDict) -> dict[st
 
 
 def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
-    """Lets the sampler of the trial's study choose a value for every field of `read_space`."""
+    """The values that the study's sampler chooses for the fields of `read_space`, by field."""
     overrides: dict[str, Any] = {}
     for field, given in space.items():
         if isinstance(given, distributions.CategoricalDistribution):

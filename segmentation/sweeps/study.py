@@ -25,11 +25,11 @@ from segmentation import launch, train, workdir
 from segmentation.config import differences, flat, with_overrides
 from segmentation.sweeps.sets import suggest
 
-# The supervisor reports how trials end; heartbeats have been "experimental" for years.
+# The supervisor reports how trials end. Optuna has called heartbeats experimental for years.
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings('ignore', category=optuna.exceptions.ExperimentalWarning)
 
-# How often the worker of one set may die before the set counts as failed.
+# Number of workers of one set that may die before the set counts as failed.
 MAX_DEATHS = 5
 
 
@@ -179,9 +179,9 @@ def _entry(key: str, trials: list[FrozenTrial]) -> Entry:
 
 
 def refill(study: optuna.Study, sweep: Sweep, retry_failed: bool = False) -> list[Entry]:
-    """Queues every parameter set that is neither finished nor with a living worker.
+    """Queues every unfinished parameter set that has no living worker.
 
-    Several processes may do so at once: `run_next` drops duplicates.
+    Several processes may do this at once: `run_next` drops duplicates.
     """
     optuna.storages.fail_stale_trials(study)
     current = entries(study, sweep)
@@ -210,7 +210,7 @@ class _Superseded(Exception):
 
 
 def worker_name(pid: int) -> str:
-    """How trials name the process that runs them."""
+    """The name under which a trial records the process that runs it."""
     return f'{socket.gethostname()}/{pid}'
 
 
@@ -238,7 +238,7 @@ def run_next(study: optuna.Study, sweep: Sweep) -> None:
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
         if not taken or not study.trials[taken[0]].state.is_finished():
             raise
-        # After too long without a heartbeat the trial was queued again. The new trial continues
+        # After too long without a heartbeat, the trial was queued again. The new trial continues
         # from the checkpoints in the run directory.
         print('This worker was considered dead; another one has its trial.', file=sys.stderr)
 
@@ -281,7 +281,7 @@ def _run(trial: optuna.Trial, sweep: Sweep) -> float:
         trial.set_user_attr('stopped', True)
         raise
     except optuna.exceptions.OptunaError:
-        raise  # pruned, or the database is out of reach: not the fault of the set
+        raise  # pruned, or the database is unreachable: the set has not failed
     except Exception as error:
         trial.set_user_attr('reason', f'{type(error).__name__}: {error}'[:1000])
         raise _Failed from error

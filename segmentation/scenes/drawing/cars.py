@@ -19,7 +19,7 @@ def wheel(
     pen: Pen, x: float, r: float, rim: Colour = (165, 168, 172), spokes: int = 5,
     arch: tuple[float, float, float] | None = None,
 ) -> None:  # fmt: skip
-    """A wheel, in front of an arch given by its height and half axes."""
+    """A wheel, in front of a wheel arch with the given height and half axes."""
     if arch:
         pen.ellipse(x, *arch, ARCH)
     pen.ellipse(x, r, r, r, TYRE)

@@ -45,7 +45,7 @@ def _crowd(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None
 
 
 def _simple(draw: Callable[..., None]) -> Callable[..., None]:
-    """Adapts a function of `things`, which only needs the pen, two colours and random numbers."""
+    """Adapts a function of `things`: it needs only the pen, two colors and random numbers."""
     return lambda pen, thing, rng, view: draw(pen, *thing.colours, rng)
 
 
@@ -69,15 +69,15 @@ def render(
 ) -> Rendered:
     """Draws a scene, or the same scene without some things or in front of another background.
 
-    Camera, light, haze and sensor noise stay the same. So the only pixels that change are those
-    that a removed thing, its shadow or its lamps covered and, with another background, those that
-    no thing covers fully.
+    Camera, light, haze and sensor noise stay the same. Removing a thing changes only the pixels of
+    the thing, its shadow and its lamps. Another background changes only pixels that no thing covers
+    fully.
 
     Args:
       scene: its description.
       without: indices of things to leave out; the others keep theirs.
-      setting: None for the scene's own background, else a name in `BACKDROPS`; the scene's own
-        setting gives another place of that kind.
+      setting: None for the scene's own background, else a name in `BACKDROPS`. The name of the
+        scene's own setting gives another background of that kind.
       seed: selects among the backgrounds of a setting.
     """
     height, width = scene.height, scene.width

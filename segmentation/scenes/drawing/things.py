@@ -1,7 +1,7 @@
 """Animals, furniture, sports gear, street furniture, boats, what people carry, and props.
 
-Props, such as trees and lamps, are never annotated, but they stand in front of things. Every public
-function draws the kind of thing of its name with a pen, in two colours.
+Props, such as trees and lamps, are never annotated, but can stand in front of things. Every public
+function draws the kind of thing that it is named after, in two colors.
 """
 
 import math

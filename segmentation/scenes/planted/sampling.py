@@ -1,7 +1,7 @@
 """Scenes with planted truth: known properties that an analysis of a trained model should find.
 
 README.md explains the design. The generator is frozen: a change of the scenes increases VERSION,
-and tests hold hashes. An analysis is developed on other seeds than HELD_OUT_SEEDS, which score it.
+and tests compare hashes. HELD_OUT_SEEDS are for scoring an analysis; develop it on other seeds.
 """
 
 import dataclasses
@@ -159,7 +159,7 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     """Describes planted scene `index` of a split; depends on the arguments only.
 
     `error_rate` is the fraction of scenes with a label error of each kind, in [0, MOST_ERRORS]. It
-    changes nothing in the image except whether the thing that the error needs is there.
+    changes nothing in the image, except that an error may need a thing (such as a suitcase) in it.
     """
     number = split_number(split)
     rng = np.random.default_rng([seed, number, index, 1])
@@ -193,7 +193,7 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     light, scene_seed = _light(s, night, hard), int(rng.integers(1 << 31))
     visibility = rng.uniform(1.2, 2.2) if hard == 'fog' else CLEAR
     wash = pick(rng, _WASHES) if colour == 'low hue variation' else None
-    # Last, so that scenes with another error rate differ in nothing else.
+    # Last, so that the error rate changes no other random choice.
     if error in HOSTS and HOSTS[error] not in {thing.kind for thing in s.things}:
         _put_host(s, HOSTS[error])
     scene = s.scene(light, colour == 'grayscale', scene_seed, visibility=visibility, wash=wash)

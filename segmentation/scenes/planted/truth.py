@@ -1,4 +1,4 @@
-"""The planted truth of a folder of drawn scenes, to score an analysis with.
+"""The planted truth of a folder of drawn scenes, against which an analysis is scored.
 
 Next to each annotation file is a manifest, `annotations/planted_<split>.jsonl`: a header, then one
 line per scene, in the order of the images. The README.md of `segmentation/scenes` has the schema.
@@ -37,7 +37,7 @@ def describe(
     annotations: dict[int, dict],
     error: dict | None,
 ) -> dict[str, Any]:
-    """A scene's line of the manifest, without image id, file name, index and size."""
+    """The manifest entry of a scene, without image id, file name, index and size."""
     objects = [
         {
             'kind': thing.kind,
