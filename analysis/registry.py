@@ -1,4 +1,4 @@
-"""The list of all stages of the analysis, in the order in which they need each other."""
+"""The list of all stages of the analysis; a stage comes after those that it reads."""
 
 import contextlib
 import dataclasses
@@ -47,7 +47,7 @@ def run(name: str) -> None:
 
 
 def graph() -> str:
-    """The stages, a line each, with what each reads; in brackets what it uses if it is there."""
+    """One line per stage with the stages that it reads; those in brackets are optional."""
     lines = []
     for stage in map(load, STAGES):
         reads = [other.name for other in stage.reads]
@@ -70,8 +70,8 @@ class Measured:
 def measure(name: str, argv: list[str], report: pathlib.Path) -> Measured | None:
     """Runs `python -m analysis.<name>`, also 'compare' or 'report', in this process.
 
-    Its arguments are `argv`. What it prints is written to `report`. None if it failed; the error
-    was printed to standard error.
+    `argv` are its arguments. Its output goes to `report`. Returns None if it failed; the error is
+    on standard error.
     """
     start, began, printed = time.perf_counter(), time.process_time(), io.StringIO()
     with tempfile.NamedTemporaryFile('r', suffix='.json') as file:

@@ -29,7 +29,7 @@ def _desaturate(batch: Batch) -> Batch:
 def desaturated_metrics(analysis: Analysis, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Metrics of the desaturated copy of every image, float64 `[N]` each, NaN where there is none.
 
-    In the copy each channel of the network's input is its luma (Rec. 601), so brightness stays.
+    Each channel of a copy is the luma (Rec. 601) of the network's input, which keeps brightness.
 
     Args:
       analysis: its network is run on the copies of its images.
@@ -60,7 +60,7 @@ def compare_copies(
       counted: by metric, bool `[N]`, the images to compare.
 
     Returns:
-      `grayscale_copies` of the result, without metrics that fewer than 2 images have.
+      `grayscale_copies` of the result; metrics that fewer than 2 images have are left out.
     """
     rows = []
     for metric, values in color.items():

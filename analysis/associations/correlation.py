@@ -12,7 +12,7 @@ NUM_BINS = 5
 
 
 def confounder(metric: str) -> str:
-    """The metadata column that confounds a metric: how much there is of what the metric scores."""
+    """The metadata column that confounds a metric: the percentage of its class or of background."""
     name = metric.removeprefix('iou_')
     return 'percent_background' if name == metric else f'percent_{name}'
 
@@ -77,7 +77,7 @@ def bin_numbers(values: np.ndarray) -> np.ndarray:
 def compare_bins(
     values: np.ndarray, metric: np.ndarray
 ) -> tuple[float | None, Interval | None, float | None, tuple[Bin, ...]]:
-    """The last four fields of an `Association`: difference, its interval, effect and bins.
+    """The last four fields of an `Association`: difference, its confidence interval, effect, bins.
 
     Args:
       values: of a column, `[N]`, NaN where unknown.

@@ -73,7 +73,7 @@ class GrayscaleComparison:
     interval: Interval
     # p, q: of Wilcoxon's signed-rank test, and the same adjusted over the metrics.
     p: float
-    worse: float  # share of the images whose copy scores worse
+    worse: float  # share of the pairs in which the copy scores worse
     q: float
 
 

@@ -4,9 +4,9 @@
 
 Tests each metadata column of `analysis.samples` against each metric by Spearman's rank correlation,
 with and without adjustment for object size, and compares the metric's means in bins of the column.
-Of the associations with q <= 0.05, an expected 5 % at most are due to chance. The network also runs
-on a desaturated copy of each color image, which is compared with the original. See
-analysis/README.md for the tests.
+Among the associations with q <= 0.05, at most 5 % are expected to be due to chance. The network
+also runs on a desaturated copy of each color image, and both are compared. See analysis/README.md
+for the tests.
 """
 
 import pathlib
@@ -77,7 +77,7 @@ def table(result: Associations) -> str:
     seen: dict[str, list[tuple[Bin, ...]]] = {}
     for row in result.associations:
         same = seen.setdefault(row.metric, [])
-        # Columns such as num_person and count_person repeat each other: one is enough.
+        # Columns such as num_person and count_person are nearly the same: one is enough.
         if row.num_significant and len(same) < _SHOWN and row.bins not in same:
             same.append(row.bins)
             strongest.append(row)

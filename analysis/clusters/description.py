@@ -1,9 +1,9 @@
 """Finds how the metadata of a group of images differ from those of all others.
 
-A column of counts of a category, or of yes and no, is compared by the share of images that have
-any: two-sided Fisher's exact test; effect: difference of the shares. Other columns are compared by
-rank: two-sided Mann-Whitney test; effect: rank-biserial correlation, P(inside > outside) - P(inside
-< outside). Images in which a column is null do not count. P-values are adjusted for all groups and
+Boolean columns, and counts of a category, are compared by the share of images with a value above 0:
+two-sided Fisher's exact test, effect: difference of the shares. Other columns are compared by rank:
+two-sided Mann-Whitney test, effect: rank-biserial correlation, P(inside > outside) - P(inside <
+outside). Images in which a column is null do not count. P-values are adjusted for all groups and
 columns (Benjamini and Hochberg 1995). They are valid only for groups not made from these columns.
 """
 
@@ -21,7 +21,7 @@ from analysis.stats.rank_correlation import adjust
 MOST_Q = 0.01
 # Names and texts leave out smaller effects.
 _LEAST = {'share': 0.1, 'rank': 0.3}
-# Words for more and for less of a column.
+# Words for high and for low values of a column.
 _WORDS = {
     'aspect_ratio': ('wide', 'tall'),
     'brightness': ('bright', 'dark'),
@@ -96,7 +96,7 @@ def notable(description: Sequence[Difference]) -> list[Difference]:
 
 
 def name(description: Sequence[Difference]) -> str:
-    """A few words for a group: up to two frequent categories, filled up with other columns."""
+    """A name for a group: up to two frequent categories, then other columns if there is room."""
     worth = notable(description)
     categories = [
         row.column.removeprefix('count_')

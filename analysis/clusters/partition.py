@@ -21,8 +21,7 @@ def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> 
 
     Args:
       points: embeddings.
-      tried: numbers of clusters to choose from; those above N / 3 are lowered to it (but not below
-        2).
+      tried: numbers of clusters to choose from; those above N / 3 are lowered to max(2, N / 3).
       seed: of starts and resamples.
 
     Raises:
@@ -33,7 +32,7 @@ def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> 
     if min(tried) < 2:
         raise ValueError(f'--tried {min(tried)}: at least 2 clusters.')
     numbers = sorted({min(k, max(2, len(points) // 3)) for k in tried})
-    # One thread: the sums, and so the result, do not depend on the number of processors.
+    # One thread, so that the result does not depend on the number of processors.
     with threadpool_limits(1):
         found = [_k_means(points, k, seed) for k in tqdm(numbers, desc='k-means', unit='k')]
         rand = np.array([rand for _, _, rand, _ in found])  # [T, bootstrap samples]

@@ -13,9 +13,9 @@ class Difference:
     """How the images of a cluster differ from all others in a column of the samples."""
 
     column: str  # name
-    # 'share' for columns of counts of a category, or of yes and no; 'rank' for other numbers.
+    # 'share' for boolean columns and counts of a category; 'rank' for other numbers.
     kind: str
-    inside: float  # share of the cluster's images that have any, or median over them
+    inside: float  # share of the cluster's images with a value above 0, or median over them
     outside: float  # the same for all other images
     effect: float  # difference of the shares, or rank-biserial correlation; in -1 … 1
     p: float  # of the test
@@ -33,8 +33,8 @@ class Cluster:
     # 2007).
     stability: float | None = None
     exemplars: tuple[int, ...] = ()  # at most 8 rows, nearest to the centroid first
-    # At most 8 rows; the first is nearest to the centroid, each other is farthest from those before
-    # it.
+    # At most 8 rows: the member nearest to the centroid, then each time the one farthest from
+    # those before.
     diverse: tuple[int, ...] = ()
     name: str = ''  # a few words about what is over-represented
     description: tuple[Difference, ...] = ()  # differences from all other images, the largest first

@@ -60,7 +60,7 @@ def describe(view: View, found: Clusters) -> Clusters:
 
 
 def table(result: Clusters) -> str:
-    """What was tried, and what the clusters are."""
+    """The numbers of clusters that were tried, and the clusters."""
     chosen, density = len(result.clusters), result.density
     stability = '–' if density.stability is None else f'{density.stability:.2f}'
     tried = []

@@ -25,7 +25,7 @@ _LAYER_IMAGES = 2000  # maximum number for layers, which bounds memory and time
 
 
 def _with_interval(values: np.ndarray) -> tuple[float, Interval]:
-    """The first value, and the 95 % interval of the others, which are resampled."""
+    """The first value, and the 95 % interval of the others, its bootstrap resamples."""
     low, high = metrics.percentile_interval(values[1:]).tolist()
     return float(values[0]), (low, high)
 
@@ -33,8 +33,8 @@ def _with_interval(values: np.ndarray) -> tuple[float, Interval]:
 def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
     """Linear centred kernel alignment of `[N, F]` and `[N, G]`, N >= 4, with unbiased HSIC.
 
-    Kornblith et al. 2019 with Song et al. 2012, equation 5. The plain estimate is high for any
-    features that are many compared with the images; this one is not. At most about 1; NaN if one of
+    Kornblith et al. 2019 with Song et al. 2012, equation 5. The plain estimate is biased upward if
+    there are many features compared with images; this one is not. At most about 1; NaN if one of
     them is constant.
     """
     grams = []
@@ -99,9 +99,9 @@ def separation(
 ) -> list[Separation]:
     """How well two groups of images separate in the spaces of two networks.
 
-    The points of 'this' and 'other', `[n, D]` each, are of the same images. `second`, `[n]`, is
-    true for images of the second group. Each group has at least `FEWEST` images. `target` and
-    `space` are those of `Separation`. The seed is of folds and bootstrap.
+    `points` are those of 'this' and 'other', `[n, D]` each, for the same images. `second`, bool
+    `[n]`, marks the second group. Each group has at least `FEWEST` images. `target` and `space` are
+    those of `Separation`. The seed is that of folds and bootstrap.
     """
     weights = np.vstack(
         [np.ones(len(second)), bootstrap.bootstrap_weights(len(second), NUM_RESAMPLES, seed)]
@@ -143,7 +143,7 @@ def layer_features(
 ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
     """Pooled activations of all layers that both networks have, 'this' and 'other'.
 
-    The seed is of the choice of images, if there are more than `_LAYER_IMAGES`.
+    The seed chooses the images, if there are more than `_LAYER_IMAGES`.
 
     Returns:
       Rows of the images, `[n]`, and 'this' and 'other': layer → float32 `[n, F]`.

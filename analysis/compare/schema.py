@@ -24,7 +24,7 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A number of both runs and their difference, with its 95 % interval; None where undefined."""
+    """A measure of both runs and its difference, with 95 % CI; None where undefined."""
 
     this: float | None = None
     other: float | None = None
@@ -49,9 +49,10 @@ class Score(Change):
 
 @dataclasses.dataclass(frozen=True)
 class SliceChange:
-    """n images, all or those of a slice in its held-out half, against the labels of this run.
+    """Both metrics in all images, or in a slice (its held-out half), with the labels of this run.
 
-    The intervals hold for all slices and both metrics together; those of all images are 95 %.
+    The intervals of slices are simultaneous: with 95 % probability all of them, for both metrics,
+    hold the true difference. Those of all images are plain 95 % intervals.
     """
 
     text: str  # the conditions in words, or 'all images'
@@ -63,10 +64,10 @@ class SliceChange:
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """Agreement of both embeddings about the k nearest images, with 95 % bootstrap intervals."""
+    """Agreement of both embeddings on the k nearest images, with 95 % bootstrap CIs."""
 
     k: int
-    overlap: float  # mean share that is the same
+    overlap: float  # mean share of common neighbors
     overlap_interval: Interval
     jaccard: float  # mean Jaccard index
     jaccard_interval: Interval
@@ -90,15 +91,15 @@ class Layer:
 class Separation:
     """How well images of the first and of the second foreground class separate in a space.
 
-    The method 'linear probe' is the AUROC of cross-validated logistic regression; 'neighbours' that
-    of the share among the 10 nearest other images; 'silhouette' (Rousseeuw 1987) the mean of both
-    groups' means, in -1 … 1. Intervals are paired bootstraps over images (95 %); the probes are not
-    fitted again.
+    Methods: 'linear probe' is the AUROC of cross-validated logistic regression. 'neighbours' is the
+    AUROC of the share of the second class among the 10 nearest other images. 'silhouette'
+    (Rousseeuw 1987) is the mean of both groups' mean silhouettes, in -1 … 1. Intervals are 95 %
+    paired bootstraps over images; the probes are not refitted.
     """
 
     target: str  # whose labels and classes, 'this' or 'other'
-    # 'embeddings', of encoder and decoder; 'decoder', its layers alone, standardised, which is all
-    # that differs between networks with the same frozen encoder.
+    # 'embeddings' of encoder and decoder, or 'decoder': its standardized layers alone, because
+    # networks with the same frozen encoder differ only there.
     space: str
     method: str
     # Number of images in which the class has at least 1 % of the pixels and twice as many as the

@@ -3,10 +3,10 @@
     python -m analysis.compare --workdir runs/person_car --other runs/vehicle
 
 Both runs must have the same data set. The comparison covers the images that their parts `--split`
-have in common. Differences are the other run minus this run, paired by image. Confidence intervals
-(95 %) are over images and do not cover other trainings; for those see
+have in common. Differences are the other run minus this run, paired by image. 95 % confidence
+intervals are over images and do not cover other trainings; for those use
 scripts/experiments/reproduce.py. If the label spaces differ, each network is scored against the
-labels of both runs. Classes are then matched by their number.
+labels of both runs, and classes are matched by their number.
 """
 
 import argparse
@@ -65,8 +65,8 @@ def compare_scores(
 ) -> list[Score]:
     """Scores of both runs against the labels of one (`target`).
 
-    The counts of 'this' and 'other', `[N, C, C]`, are on the same images and labels. The names are
-    those of the foreground classes, and 'mean'.
+    `confusions` are the counts of 'this' and 'other', `[N, C, C]`, on the same images and labels.
+    `names` are the foreground classes, and 'mean'.
     """
     num_images = len(confusions['this'])
     weights = bootstrap.bootstrap_weights(num_images, representations.NUM_RESAMPLES)
@@ -125,10 +125,10 @@ def compare_slices(
 ) -> list[SliceChange]:
     """Both metrics of 'this' and 'other' in all images, and in slices where both runs fail.
 
-    Slices that are chosen by the loss of one run favor the other: that loss is high there partly
-    by chance. So the mean loss of both chooses them, in one half of the images, and the runs are
-    compared in the other half. Over all slices and both metrics, an interval misses the true
-    difference in at most 5 % of the comparisons (Bonferroni).
+    Slices chosen by the loss of one run favor the other, because that loss is high there partly by
+    chance. So the mean loss of both runs chooses them in one half of the images, and the runs are
+    compared in the other half. The intervals are simultaneous: with 95 % probability, those of all
+    slices and both metrics hold the true difference (Bonferroni).
 
     Args:
       loss: `[N]` of each run, finite.
@@ -217,7 +217,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     """Compares two runs, 'this' and 'other'.
 
     Both networks run over the images once, for the activations of their layers. If the labels
-    differ, the other network runs once more, for its loss against the labels of this run.
+    differ, the other network runs again, for its loss against the labels of this run.
 
     Raises:
       ValueError: they cannot be compared, or an artifact is missing or damaged.

@@ -34,13 +34,13 @@ def to_markdown(result: Comparison) -> str:
     targets = {name: ', '.join(side.class_names[1:]) for name, side in sides.items()}
     near = result.neighbours
     others = [row for row in result.layers if row.cka is None or row.cka <= 0.9995]
-    difference = 'other - this (95 %)'
+    difference = 'other - this (95 % CI)'
     metadata = [row for row in result.metadata if row.q <= LEVEL][:10]
     parts = [
         f'this: {markdown.escape(result.this.workdir)}, '
         f'other: {markdown.escape(result.other.workdir)}; {result.num_images} common images of '
         f'{result.this.num_images} and {result.other.num_images}. Confidence intervals are over '
-        'images, for these two trainings.',
+        'images and do not cover other trainings.',
         markdown.table(
             (
                 *('labels', 'score', 'class', 'this', 'other', difference),
@@ -56,8 +56,8 @@ def to_markdown(result: Comparison) -> str:
             ),
         ),
         'By slice, against the labels of this run. The mean loss of both runs chose the slices in '
-        'one half of the images; counts and means are of the other half. Intervals hold for all '
-        'slices together:',
+        'one half of the images; counts and means are of the other half. Intervals are '
+        'simultaneous over all slices:',
         markdown.table(
             ('slice', 'images', 'loss', difference, 'IoU', difference),
             (

@@ -20,8 +20,8 @@ class Counts:
     """Integer counts of an image, or of N images (`[N, ...]` each), for K categories, C classes."""
 
     pixels: np.ndarray  # `[K, C]`, pixels of the category by predicted class
-    # `[K, C + 1]`, instances of the category by the class of most of their pixels; the last column
-    # counts those without a majority.
+    # `[K, C + 1]`, instances of the category by the class that more than half of their pixels are
+    # predicted as; the last column counts those without such a class.
     instances: np.ndarray
     unlabelled: np.ndarray  # `[C]`, background pixels under no annotation, by predicted class
     wrong: np.ndarray  # `[C]`, pixels wrongly predicted as each class
@@ -31,7 +31,7 @@ class Counts:
 def combine(
     parts: Sequence[Counts], how: Callable[[list[np.ndarray]], np.ndarray] = np.concatenate
 ) -> Counts:
-    """One array of each kind from those of several sets of images, or with `np.stack` images."""
+    """Joins the counts of several sets of images; with `np.stack`, those of single images."""
     names = [field.name for field in dataclasses.fields(Counts)]
     return Counts(*(how([getattr(part, name) for part in parts]) for name in names))
 

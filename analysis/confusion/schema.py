@@ -17,7 +17,7 @@ class ClassErrors:
     share: float | None
     interval: Interval | None
     wrong: int  # number of pixels wrongly predicted as the class
-    # wrong_unlabelled, wrong_unlabelled_interval: share of them that is under no annotation.
+    # wrong_unlabelled, wrong_unlabelled_interval: share of these pixels under no annotation.
     wrong_unlabelled: float | None
     wrong_unlabelled_interval: Interval | None
 
@@ -42,14 +42,14 @@ class Confused:
     # share, interval: share of the category's pixels that is predicted as the class.
     share: float | None
     interval: Interval | None
-    # excess, excess_interval: the share minus that of the background under no annotation.
+    # excess, excess_interval: `share` minus that of the background under no annotation.
     excess: float | None
     excess_interval: Interval | None
     # instance_share, instance_interval: share of the instances that is predicted as the class.
     instance_share: float | None
     instance_interval: Interval | None
-    # wrong_share, wrong_interval: of all pixels wrongly predicted as the class, the share that is
-    # on the category.
+    # wrong_share, wrong_interval: share of the category in all pixels wrongly predicted as the
+    # class.
     wrong_share: float | None
     wrong_interval: Interval | None
 
@@ -58,8 +58,8 @@ class Confused:
 class Confusion(Result):
     """Confusion of the data set's categories with the label space's classes.
 
-    All at the network's resolution. Intervals are 95 % percentile bootstraps over images. None
-    where a number does not exist.
+    All at the network's resolution. Intervals are 95 % percentile bootstraps over images; None
+    where a share has no pixels or instances.
     """
 
     NAME: ClassVar[str] = 'confusion'

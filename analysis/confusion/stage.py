@@ -4,7 +4,7 @@
     python -m analysis.confusion --workdir runs/fold0 --pool runs/fold1 runs/fold2
 
 The data set has more categories than the label space: a truck is background to a network trained on
-persons and cars. This analysis counts the predicted classes on the annotated objects of every
+persons and cars. This stage counts the predicted classes of the pixels and instances of every
 category, at the network's resolution. --pool adds the images of the other folds of an experiment,
 each predicted by the network of its own fold. See analysis/README.md for what is counted.
 """
@@ -195,7 +195,7 @@ def table(result: Confusion) -> str:
     percent = functools.partial(markdown.number, spec='.1%')
     header = (
         'category', 'label', 'images (effective)', 'pixels', 'predicted so',
-        'more than background', 'instances', 'predicted so', 'share of the wrong',
+        'minus background', 'instances', 'predicted so', 'share of the errors',
     )  # fmt: skip
     parts = [
         f'{result.num_images} images, at the network’s resolution. In brackets: 95 % bootstrap '
@@ -218,7 +218,7 @@ def table(result: Confusion) -> str:
         )
         parts.append(
             f'Predicted as **{markdown.escape(name)}**: '
-            f'{percent(base.share, base.interval)} of the unlabelled background. Of '
+            f'{percent(base.share, base.interval)} of the unlabeled background. Of '
             f'{base.wrong} pixels wrongly predicted as this class, '
             f'{percent(base.wrong_unlabelled, base.wrong_unlabelled_interval)} are under no '
             f'annotation.\n\n{markdown.table(header, rows)}'

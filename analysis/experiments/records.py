@@ -26,7 +26,7 @@ VERDICTS = 'holds', 'suggestive', 'not resolvable', 'fails'
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """A figure, with its 95 % confidence interval and what is claimed of it, if anything."""
+    """A figure with its 95 % confidence interval and, if there is one, the claim about it."""
 
     value: float | None
     interval: tuple[float, float] | None = None
@@ -35,8 +35,8 @@ class Measure:
     def verdict(self) -> str:
         """What the figure says about its claim, one of `VERDICTS`.
 
-        'suggestive': the value is above, but the interval is not; 'not resolvable': neither is, but
-        part of the interval is, or there is no interval.
+        'suggestive': the value is above the claim, but not the whole interval; 'not resolvable':
+        only part of the interval is above, or there is no interval.
         """
         if self.value is None or self.interval is None or self.above is None:
             return VERDICTS[2]
@@ -83,7 +83,7 @@ class Origin:
 
     @classmethod
     def of_run(cls, directory: pathlib.Path, command: str, seeds: Iterable[int]) -> 'Origin':
-        """The origin of a result that `command` made of a run and of others like it."""
+        """The origin of a result of `command`, from one of its run directories."""
         run = read_description(directory)
         return cls(
             command=command,

@@ -11,7 +11,7 @@ from analysis.experiments import statistics
 from analysis.stats import bootstrap
 from segmentation import metrics
 
-# Mean IoU as published; the text does not say whether over the set or per image.
+# Published mean IoU; the text does not say whether over the set or per image.
 PUBLISHED = {
     'person_car': {'person': 0.309, 'car': 0.262},
     'vehicle': {'person': 0.319, 'vehicle': 0.312},
@@ -32,8 +32,8 @@ def image_sets(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Sets of images to report scores for, bool `[N]` each: all, and those with every class.
 
     The published selection is images with a person and a car. Here an image counts if each class
-    has pixels at the network's resolution. The second set is missing if it is empty or equal to
-    the first.
+    has pixels at the network's resolution. The second set is left out if it is empty or has all
+    images.
 
     Args:
       targets: counts `[S, N, C, C]` by target; the first one defines "every class".

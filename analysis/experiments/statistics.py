@@ -5,9 +5,9 @@ is scored once per seed; all images of a fold are scored by the same training. S
 images and with the trainings. The bootstrap resamples images, the same ones for all seeds and for
 both models of a comparison, and averages the score over seeds. The variance due to trainings is
 measured by replacing one fold's training by that of another seed. It enters as Student's t, because
-two or three seeds are too few to resample. With one seed it is unknown, and the confidence
-intervals do not cover other trainings. They never cover other training images: every training of a
-fold has the same ones.
+two or three seeds are too few to resample. With one seed it is unknown, and confidence intervals do
+not cover other trainings. They never cover other training images: all trainings of a fold share
+these.
 """
 
 import dataclasses
@@ -65,8 +65,8 @@ class Scores:
         (1946), with variances that have the correlation r². `[K]` each, NaN with one seed.
 
         Args:
-          shared: r, in [0, 1]: 0 if each fold's training has its own seed, 1 if the folds of a
-            seed share whatever makes one training better than another.
+          shared: r, in [0, 1]: 0 if each fold's training has its own seed, 1 if everything that
+            makes one training better than another is common to the folds of a seed.
         """
         num_seeds = self.exchanged.shape[1]
         if num_seeds < 2:
@@ -134,8 +134,8 @@ class Intervals:
     over_images: np.ndarray  # `[K, 2]`, percentile bootstrap with the trainings fixed
     over_seeds: np.ndarray  # `[K, 2]`, Student's t with the images fixed; NaN with one seed
     over_both: np.ndarray  # `[K, 2]`
-    # `[K, 2]`, wider: it also holds if the folds of a seed share whatever makes one training better
-    # than another. Equal to `over_both` without folds.
+    # `[K, 2]`, wider: also valid if everything that makes one training better than another is
+    # common to the folds of a seed. Equal to `over_both` without folds.
     over_both_shared: np.ndarray
 
 
@@ -174,8 +174,8 @@ def paired_test(differences: Scores, column: int, num_images: float) -> PairedTe
     Args:
       differences: scores of the second model minus scores of the first.
       column: class to test, or the mean.
-      num_images: number of images with this class; the effective sample size if few images hold
-        most of its pixels.
+      num_images: number of images with this class, or the effective sample size if a few images
+        hold most of its pixels.
     """
     difference = float(differences.values[:, column].mean())
     resampled = differences.resampled[:, column]

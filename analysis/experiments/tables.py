@@ -86,8 +86,9 @@ def to_markdown(report: dict[str, Any]) -> str:
         ]
         parts += [f'{name.capitalize()}:', markdown.table(header, rows)]
     parts.append(
-        'Effective sample size: number of equally large images that would hold the class as '
-        'evenly; below about 30 the confidence intervals over images are too narrow. The published '
+        'Effective sample size (Kish): equal to the number of images if all hold equally many '
+        'pixels of the class; below about 30 the intervals over images are too narrow. The '
+        'published '
         'text does not say whether its scores are over the set or per image. '
         + report['absent_class_rule']
     )
@@ -101,12 +102,12 @@ def to_markdown(report: dict[str, Any]) -> str:
 def _claims_markdown(claims: list[dict]) -> list[str]:
     parts = [
         '## Claims',
-        'Differences are second model minus first, paired over images and seeds. Both models are '
-        'compared by the same class number and, on identical pixels, against the same true '
-        'classes. Published comparisons are different: each model had its own true classes. A '
-        'claim is supported if every test on identical pixels supports it, and contradicted if '
-        'one contradicts it (Bonferroni). Minimum detectable: the true difference that the test '
-        'finds with 80 % power (two-sided, 5 %).',
+        'Differences are second model minus first, paired over images and seeds. Classes are '
+        'matched by number. Tests on identical pixels score both models against the same true '
+        'classes; in the published comparison each model had its own. A claim is supported if '
+        'every test on identical pixels supports it, and contradicted if one contradicts it '
+        '(Bonferroni). Minimum detectable effect: the true difference that the test finds with '
+        '80 % power (two-sided, 5 %).',
     ]
     for claim in claims:
         published = claim['published_difference']

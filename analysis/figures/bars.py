@@ -9,7 +9,7 @@ from analysis.figures import palette
 
 
 def plain(text: str) -> str:
-    """Text in which matplotlib finds no formulas."""
+    """Escapes text so that matplotlib reads no formula in it."""
     return text.replace('$', r'\$')
 
 
@@ -25,8 +25,8 @@ def draw(
 ) -> None:
     """Draws bars of the lengths `values` with their intervals, from top to bottom.
 
-    A value of None is left out. The distance of the bars is 1; `shift` moves them down, for several
-    bars with the same text. `label` is for the legend.
+    A value of None is left out. Bars are 1 apart; `shift` moves them down, for several bars with
+    the same text. `label` is for the legend.
     """
     places = np.arange(len(values))
     lengths = [np.nan if value is None else value for value in values]

@@ -26,7 +26,7 @@ def draw(
     figure = Figure(figsize=(1.3 * columns, 1.62 * len(rows)), dpi=100, layout='constrained')
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for number, (title, images) in enumerate(rows):
-        # A title would widen its column: an empty one reserves only the height.
+        # An empty title only reserves the height: a real one would widen its column.
         first = axes[number, 0]
         first.set_title(' ', fontsize=9)
         heading = first.text(

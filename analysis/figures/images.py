@@ -71,8 +71,8 @@ def color_evidence(cells: np.ndarray) -> np.ndarray:
     fine = np.asarray(
         Image.fromarray(cells).resize((_HEAT_SIDE, _HEAT_SIDE), Image.Resampling.BICUBIC)
     )
-    # A percentile, as one cell that stands out would leave the rest dark. 16 levels, so that the
-    # files are small.
+    # A percentile, because one extreme cell would leave the rest dark. 16 levels, so that the files
+    # are small.
     share = (fine / max(np.percentile(np.abs(fine), 99), 1e-12)).clip(-1, 1)
     opacity = (np.abs(share) * 16).round() / 16 * 230
     colors = np.where(share[..., None] > 0, *map(palette.rgb, (palette.FOR, palette.AGAINST)))
@@ -95,5 +95,5 @@ def draw_outline(mask: np.ndarray) -> np.ndarray:
 
 
 def _shrink(mask: np.ndarray) -> np.ndarray:
-    """A mask without the pixels beside its border; the image's edge is no border."""
+    """A mask without the pixels at its border; the edge of the image is no border."""
     return ndimage.binary_erosion(mask, border_value=1)

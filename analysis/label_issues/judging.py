@@ -5,8 +5,9 @@ components of its activations) what its label usually is. They are cross-fitted:
 by models that were fitted to other images. So the usual errors of the network raise no suspicion,
 and images that are merely hard do not fill the list.
 
-For missing instances, models tell regions in which one labelled instance was left out from regions
-where really nothing is labelled. One of the latter that looks like the former is suspicious.
+For missing instances, models separate two kinds of predicted regions: those in which the label of
+an instance was removed, and those where nothing is labeled. A region of the second kind that looks
+like one of the first is suspicious.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ from analysis.label_issues.regions import JUDGED, Region
 
 _COMPONENTS, _AROUND = 32, 16  # of the activations in a region and around it
 _BLOCK = 4096  # regions whose activations are reduced at once
-_STRENGTH = 0.1  # inverse, of the regressions' penalty
+_STRENGTH = 0.1  # inverse of the regressions' L2 penalty
 _FOLDS = 5
 _LEAST = 0.2  # score of an issue
 
@@ -115,8 +116,8 @@ def judge(regions: list[Region], num_classes: int) -> list[Issue]:
     """
     if not regions:
         return []
-    # One thread: the arrays are small, and waiting threads of BLAS and OpenMP took half of the
-    # processor time, and a hundred times as long where other processes are busy.
+    # One thread: the arrays are small. Waiting threads of BLAS and OpenMP took half of the
+    # processor time, and a hundred times as long on a busy machine.
     with threadpool_limits(1):
         issues = [
             *_wrong_labels(regions, num_classes),
@@ -130,8 +131,8 @@ def judge(regions: list[Region], num_classes: int) -> list[Issue]:
 def _wrong_labels(regions: list[Region], num_classes: int) -> Iterator[Issue]:
     """Instances whose label is usually another one.
 
-    The regressions know annotated and mirrored instances, and what is predicted elsewhere. The last
-    features are left out: they would tell the latter apart.
+    Regressions are fitted to annotated instances, mirrored ones, and regions predicted elsewhere.
+    The last three features are left out: they differ from 0 only in the last kind.
     """
     features = np.array([region.features for region in regions])[:, : 2 * num_classes + 6]
     described = np.hstack([features, _reduce([r.activations for r in regions], _COMPONENTS)])
@@ -153,8 +154,8 @@ def _wrong_labels(regions: list[Region], num_classes: int) -> Iterator[Issue]:
 def _missing_instances(regions: list[Region], num_classes: int) -> Iterator[Issue]:
     """Predicted regions that look as if one labelled instance had been left out, by class.
 
-    Three kinds of models are averaged: trees see interactions that regressions do not, and err
-    elsewhere.
+    Three kinds of models are averaged: trees find interactions that regressions miss, and their
+    errors differ.
     """
     beside = [region for region in regions if region.source in ('unlabelled', 'left out')]
     if not beside:
@@ -191,8 +192,8 @@ def _missing_instances(regions: list[Region], num_classes: int) -> Iterator[Issu
 def _sloppy_outlines(regions: list[Region], num_classes: int) -> Iterator[Issue]:
     """Outlines that are unusually short and far from the edges of the image.
 
-    The residuals of length and alignment given class, size and crowding, in standard deviations,
-    are summed and compared with Student's t with 4 degrees of freedom, as they have heavy tails.
+    Length and alignment are regressed on class, size and crowding. Their standardized residuals are
+    summed and compared with Student's t with 4 degrees of freedom, because of heavy tails.
     """
     outlined = [region for region in regions if not np.isnan(region.outline).any()]
     if not outlined:

@@ -1,8 +1,8 @@
 """Finds the regions of an image whose labels are compared, and describes them by numbers.
 
-Regions are annotated instances of all categories, the same shapes mirrored onto unlabelled
-background, what the network predicts where nothing is labelled, and what it would predict there if
-one instance were not labelled. `judging` compares the regions of all images.
+There are four main kinds of regions: annotated instances of all categories; the same shapes
+mirrored onto unlabeled background; what the network predicts where nothing is labeled; and the same
+after the label of one instance is removed. `judging` compares the regions of all images.
 """
 
 import dataclasses
@@ -39,9 +39,9 @@ class Instance(NamedTuple):
 class Region:
     """A region of an image.
 
-    Its source is 'annotated'; 'mirrored', an annotated shape on the other side of the image, on
-    unlabelled background; 'unlabelled', where a class is predicted and nothing is labelled; 'left
-    out', the same if one instance were not labelled; or 'ambiguous'.
+    Sources: 'annotated'; 'mirrored', an annotated shape on the other side of the image, on
+    unlabeled background; 'unlabelled', a class is predicted and nothing is labeled; 'left out', the
+    same after the label of one instance is removed; 'ambiguous'.
     """
 
     image: int  # row of the image
@@ -144,7 +144,7 @@ def _smallest(side: int) -> float:
 
 
 def _spill(side: int) -> int:
-    """Pixels by which predictions extend beyond an object; they say nothing about the label."""
+    """Pixels by which predictions extend beyond an object, whether or not its label is correct."""
     return max(1, round(_SPILL * side))
 
 
@@ -161,7 +161,7 @@ def _annotated(label: np.ndarray, instances: Sequence[Instance]) -> Iterator[_Ca
         if instance.crowd or np.count_nonzero(mask) < _smallest(len(label)):
             continue
         yield _Candidate('annotated', instance.label, mask, instance.annotation_id)
-        # So that background is known even without other categories.
+        # So that there are examples of background even without other categories.
         mirrored = mask[:, ::-1] & counted
         if instance.label and mirrored.any() and not label[mirrored].any():
             yield _Candidate('mirrored', 0, mirrored)
@@ -170,7 +170,7 @@ def _annotated(label: np.ndarray, instances: Sequence[Instance]) -> Iterator[_Ca
 def _predicted(
     label: np.ndarray, probability: np.ndarray, instances: Sequence[Instance]
 ) -> Iterator[_Candidate]:
-    """Where a class is predicted outside of all labels, as they are and without one instance.
+    """Regions predicted outside of all labels: with all labels, then with one instance removed.
 
     The label is uint8 `[S, S]`, the probability float32 `[C, S, S]`.
     """
@@ -217,8 +217,8 @@ def _averages(masks: Sequence[np.ndarray], layers: Sequence[np.ndarray]) -> np.n
     for layer in layers:
         weights = np.asarray(pool(np.array(masks, np.float32), len(layer))).reshape(len(masks), -1)
         flat = layer.reshape(weights.shape[1], -1)
-        # One region at a time: the product with all of them is rounded in another order, by which
-        # a decision tree may put a region on the other side.
+        # One region at a time: the product with all of them rounds differently, and a decision tree
+        # may then put a region on the other side of a threshold.
         parts.append([weight @ flat / weight.sum() for weight in weights])
     return np.concatenate(parts, 1).astype(np.float16)
 
@@ -273,9 +273,9 @@ def edge_strength(image: np.ndarray) -> np.ndarray:
 def outline_of(mask: np.ndarray, edges: np.ndarray) -> tuple[float, float]:
     """Length and alignment of the outline of a mask `[S, S]`; NaN if it has no pixels.
 
-    The length is relative to the square root of the area. Alignment is the share of the outline's
-    pixels (those next to the border, inside and outside) that have a stronger edge (edges are of
-    `edge_strength`) than three quarters of the pixels up to 5 from it.
+    The length is relative to the square root of the area. `edges` are those of `edge_strength`. The
+    outline's pixels are those next to the border, inside and outside. Alignment is the share of
+    them with a stronger edge than three quarters of the pixels up to 5 away from the outline.
     """
     crop = box(mask, 5)
     mask, edges = mask[crop], edges[crop]

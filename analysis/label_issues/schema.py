@@ -48,7 +48,7 @@ class LabelIssues(Result):
     VERSION: ClassVar[int] = 4
 
     num_images: int  # N
-    cleanlab: str  # version of cleanlab, or why it was not used
+    cleanlab: str  # version of cleanlab, or the reason why it was not used
     # Float64 `[N]`, cleanlab's softmin label quality of each image (Lad & Mueller 2023), in [0, 1]
     # and low for suspicious labels; NaN without cleanlab.
     label_quality: np.ndarray

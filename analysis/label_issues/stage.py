@@ -63,8 +63,8 @@ def instances_of(
 ) -> list[Instance]:
     """The annotated objects of an image at the network's resolution, as far as they are visible.
 
-    That is where the label, uint8 `[S, S]`, has their class, whatever the order of drawing was. The
-    record is of a `coco.CocoSplit`; `classes` is the class by category id.
+    A pixel is visible where the label, uint8 `[S, S]`, has the class of the object, in any drawing
+    order. The record is of a `coco.CocoSplit`; `classes` is the class by category id.
     """
     height, width = int(record['height']), int(record['width'])
     rows, columns = (nearest_indices(length, len(label)) for length in (height, width))
@@ -135,7 +135,7 @@ def compute(analysis: Analysis) -> LabelIssues:
                     [layer[i] for layer in layers],
                 )  # fmt: skip
                 if quality:
-                    # Pixels that do not count agree with any prediction.
+                    # Ignored pixels agree with any prediction.
                     filled = np.where(label == IGNORE, probability.argmax(-1), label)
                     planes = np.moveaxis(probability, -1, 0)
                     score, _ = quality(filled[None].astype(np.int64), planes[None], verbose=False)
@@ -216,7 +216,7 @@ STAGE = Stage(LabelIssues, __doc__, compute, table, figure, reads=(predictions.S
 
 
 def _pool(results: Sequence[LabelIssues]) -> LabelIssues:
-    """The issues of several runs; rows count on from run to run."""
+    """The issues of several runs; rows are numbered consecutively over the runs."""
     tables, first = [], 0
     for result in results:
         rows = pyarrow.array(result.regions['row'].to_numpy() + first)

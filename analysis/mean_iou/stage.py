@@ -43,14 +43,13 @@ def compute(analysis: Analysis) -> MeanIou:
 
 
 def table(result: MeanIou) -> str:
-    """Both tables with what their numbers mean."""
+    """Both tables, with definitions of their columns."""
     return '\n\n'.join(
         [
             f'Split {result.split}, checkpoint at step {result.step}, {result.num_images} images, '
             f'loss {result.loss:.4f} nats per pixel. In brackets: 95 % bootstrap confidence '
-            'interval over images. Effective: effective sample size, the number of images with '
-            'equally many pixels of the class that would hold it as evenly; below about 30 the '
-            'interval is too narrow.',
+            'interval over images. The effective sample size (Kish) is the number of images if all '
+            'hold equally many pixels of the class; below about 30 the interval is too narrow.',
             f"At the network's resolution, {result.image_size}×{result.image_size}:",
             markdown.iou_table(result.network),
             "At the images' own resolution:",

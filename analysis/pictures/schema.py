@@ -1,8 +1,8 @@
 """Pictures of images for the report: the result of `analysis.pictures`, and where its files are.
 
-They are in `pictures/` of the analysis' folder, all WebP. All but the images themselves have
-transparent parts and are laid over the image: ground truth and prediction in the classes' colors,
-where pixels that do not count are white.
+They are WebP files in `pictures/` of the analysis' folder. All but the images themselves have
+transparent parts and are laid over the image. Ground truth and prediction have the classes' colors;
+ignored pixels are white.
 """
 
 import dataclasses

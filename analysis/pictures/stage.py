@@ -124,7 +124,7 @@ def write_details(
 
 
 def interesting(view: View, most: int) -> list[int]:
-    """The most interesting rows of the stages that were run; `samples` is needed."""
+    """The most interesting rows according to the stages that were run; `samples` is needed."""
     table = artifacts.load(view, Samples).table
     loss, iou = numbers(table, 'loss'), numbers(table, 'mean_iou_foreground')
     queues: list[Sequence[int]] = [np.argsort(-loss, kind='stable').tolist()]
@@ -225,7 +225,7 @@ def compute(analysis: Analysis, details: int = 400) -> Pictures:
 def describe(
     num_sheets: int, details: list[int], bytes_per_thumbnail: float, bytes_per_detail: float
 ) -> Pictures:
-    """The artifact; the arguments are its fields."""
+    """Makes the artifact; the arguments are its fields."""
     colors = images.heat_colors()
     scales = {
         'loss': Scale(colors, 0, HIGHEST_LOSS, 'nats'),

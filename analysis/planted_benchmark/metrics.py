@@ -33,9 +33,9 @@ def precision_at_k(neighbours: np.ndarray, kinds: np.ndarray) -> float:
 
 
 def neighbour_auroc(neighbours: np.ndarray, positive: np.ndarray) -> float | None:
-    """Area under the ROC curve of recognising bool `[N]` by its share among the neighbours.
+    """AUROC of predicting `positive`, bool `[N]`, by its share among the neighbours `[N, k]`.
 
-    None if all images are positive, or none.
+    None if all images are positive or all are negative.
     """
     if positive.all() or not positive.any():
         return None
@@ -43,7 +43,7 @@ def neighbour_auroc(neighbours: np.ndarray, positive: np.ndarray) -> float | Non
 
 
 def slice_overlap(inside: np.ndarray, planted: np.ndarray) -> dict[str, float | bool]:
-    """How well a slice bool `[N]` is a planted group bool `[N]`, neither of them empty.
+    """How well a slice, bool `[N]`, matches a planted group, bool `[N]`; neither is empty.
 
     Returns:
       `precision`, `recall`, and whether both reach SLICE_PRECISION and SLICE_RECALL: `found`.
@@ -55,10 +55,9 @@ def slice_overlap(inside: np.ndarray, planted: np.ndarray) -> dict[str, float | 
 
 
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
-    """Mean precision at the place of each positive bool `[N]` in a ranking, highest score first.
+    """Average precision of a ranking by score `[N]`, highest first; `positive` is bool `[N]`.
 
-    A score of -inf is for what is not ranked at all. Equal scores count as one place. None without
-    positives.
+    Items with score -inf are not ranked. Equal scores share one rank. None without positives.
     """
     if not positive.any():
         return None
@@ -67,9 +66,9 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
 
 
 def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:
-    """Share of the P positives that are among the first P by score, which -inf never is.
+    """Recall at P: share of the P positives among the P highest scores, which -inf never is.
 
-    Where scores are equal at the border, the expectation over their orders. None without positives.
+    Ties at rank P count by their expectation over all orders. None without positives.
     """
     count = int(positive.sum())
     if not count:
@@ -92,7 +91,7 @@ def softmin_quality(probability: np.ndarray, temperature: float = 0.1) -> float:
 def matched_regions(
     image: np.ndarray, overlap: np.ndarray, score: np.ndarray, planted_images: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A ranking of reported regions in which each planted error is a positive once.
+    """A ranking of reported regions in which each planted error is one positive.
 
     Args:
       image: int `[R]`, the image of each region.
@@ -101,8 +100,8 @@ def matched_regions(
       planted_images: images with one planted error each.
 
     Returns:
-      `score` `[Q]` and `positive` bool `[Q]` for `average_precision`: the regions without those
-      that find an error again, and the errors that no region finds with score -inf.
+      `score` `[Q]` and `positive` bool `[Q]` for `average_precision`. Further hits of an error that
+      was found are dropped; errors that no region hits are added with score -inf.
     """
     hit = overlap & np.isin(image, planted_images)
     order = np.argsort(-score, kind='stable')
@@ -122,7 +121,7 @@ def coverage(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, float]:
-    """How often the intervals of `metrics.summarize` contain what they are about.
+    """Coverage of the confidence intervals of `metrics.summarize`.
 
     The images count as the population. Samples of the same size are drawn from it with replacement,
     and their intervals are compared with the scores of the population.
@@ -135,8 +134,8 @@ def coverage(
       seed: of the samples.
 
     Returns:
-      Shares of the samples: of `iou/<class>`, `image_iou/<class>`, `mean_iou_foreground` and
-      `mean_image_iou`. A score that the population does not have is left out.
+      Share of the samples whose interval covers the score: `iou/<class>`, `image_iou/<class>`,
+      `mean_iou_foreground` and `mean_image_iou`. Scores that the population lacks are left out.
     """
     rng = np.random.default_rng(seed)
     truth = _flat(metrics.summarize(population, class_names, num_resamples=0))
@@ -171,11 +170,11 @@ def share_interval(count: int, number: int) -> tuple[float, float]:
 def false_findings(
     find: Callable[[np.ndarray, int], Any], num_images: int, num_tables: int, seed: int = 0
 ) -> int:
-    """Number of permuted tables in which anything is found: each such finding is false.
+    """Number of permuted tables in which anything is found, which is a false alarm.
 
     Args:
-      find: finds something, or nothing, after permuting the performance by an order of the images,
-        int `[N]`; its other argument is a seed.
+      find: takes an order of the images, int `[N]`, by which it permutes the performance, and a
+        seed; returns what it finds.
       num_images: N.
       num_tables: number of permuted tables.
       seed: of the permutations.

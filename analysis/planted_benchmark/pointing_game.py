@@ -80,14 +80,14 @@ def most_lowering(
 
 
 def shuffle_weights(analysis: Analysis, seed: int = 0) -> Analysis:
-    """The same with a network whose parameters are shuffled in all layers."""
+    """The same analysis with the parameters of all layers shuffled."""
     layers = list(find_layers(analysis.run, ('*',)))
     *_, (_, variables) = faithfulness.cascade(analysis.run.variables, layers, seed)
     return dataclasses.replace(analysis, run=dataclasses.replace(analysis.run, variables=variables))
 
 
 def judge(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
-    """Whether maps point at objects, and how much of them lies there.
+    """Whether maps point at objects, and the share of their positive part inside the objects.
 
     Maps are `[J, g, g]`, positive where a place is evidence; masks bool `[J, S, S]`, none empty.
 
@@ -114,10 +114,10 @@ def score(
     """Judges heat-maps of cluster membership on a fixed random sample of the images.
 
     Returns:
-      `images` (that have such an object), `share` (of those sampled), and `pointing <method>` and
-      `energy <method>`, means over them: of 'membership' (see `membership_maps`), of the same with
-      'shuffled weights' (what such maps show anyway) and of the baselines 'random', 'centre' and
-      'edges'. None if no image has such an object or there is a single cluster.
+      `images` (their number, with such an object), `share` (of the sample), and the means over them
+      `pointing <method>` and `energy <method>`. Methods are 'membership' (see `membership_maps`),
+      'shuffled weights' (the same maps after `shuffle_weights`) and the baselines 'random',
+      'centre' and 'edges'. None if no image has such an object or there is a single cluster.
 
     Raises:
       ValueError: an artifact is missing or does not fit.

@@ -1,8 +1,8 @@
 """Scores the artifacts of an analysis of planted scenes against what was planted in them.
 
-Each function takes an analysis whose stages were run (`scripts/analyze.py`), most also the planted
-truth of its images, and returns measures by name, `<group>/<measure>`: numbers, or None where there
-is nothing to measure. `shares` are (count, number).
+Each function takes an analysis whose stages were run (`scripts/analyze.py`), and most take the
+planted truth of its images. They return measures by name, `<group>/<measure>`: numbers, or None
+where there is nothing to measure. Shares are (count, number).
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ NEIGHBOURS = 10
 # Where a hard slice shows in the metadata, and whether the loss rises (1) or falls (-1) with it.
 ASSOCIATIONS = {'dark': ('brightness', -1), 'fog': ('contrast', -1), 'noise': ('sharpness', 1)}
 LEVEL = 0.05
-# Effective sample size (`metrics.effective_images`) from which intervals of a class are trusted.
+# Effective sample size (`metrics.effective_images`) from which intervals of a class are valid.
 ENOUGH_IMAGES = 30
 # Planted errors and the kind of issue that each should be reported as.
 ISSUES = {
@@ -164,9 +164,9 @@ def heat_maps(analysis: Analysis, folder: pathlib.Path, num_images: int) -> dict
 def label_issues(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
     """Label issues against planted errors, by kind of issue and by kind of error.
 
-    Average precision ranks images by their score for the kind; images with another kind of error
-    are left out, so that the baseline, which knows no kinds, is not put at a disadvantage. That of
-    regions ranks all regions of the kind in all images, and each must lie on what was planted.
+    Average precision ranks images by their score for the kind. Images with another kind of error
+    are left out, because the baseline does not distinguish kinds. Average precision of regions
+    ranks all regions of the kind in all images; a hit must lie on what was planted.
     """
     found = artifacts.load(analysis, LabelIssues)
     errors = np.array([(entry['error'] or {}).get('kind', '') for entry in truth])
@@ -228,7 +228,7 @@ def _label_quality(analysis: Analysis) -> np.ndarray:
 
 
 def performance(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
-    """Whether planted hard slices are hard, and found by associations and by slices."""
+    """Whether planted hard slices are hard, and whether associations and slices find them."""
     table = artifacts.load(analysis, Samples).table
     hard = np.array([entry['hard_slice'] or '' for entry in truth])
     tests = {

@@ -47,7 +47,7 @@ class Report:
 class Target:
     """The mean of a measure must lie within [low, high].
 
-    With `surely` its 95 % interval must lie above `low`; with `most`, below that.
+    With `surely`, its 95 % interval must lie above `low`; with `most`, the interval below `most`.
     """
 
     low: float = -math.inf

@@ -35,7 +35,7 @@ def encode(array: np.ndarray, **more: Any) -> dict[str, Any]:
 
 
 def _number(values: np.ndarray) -> dict[str, Any]:
-    """Numbers `[N]`, NaN for null, in as few bytes as possible."""
+    """Encodes numbers `[N]`, NaN for null, in as few bytes as possible."""
     known = values[~np.isnan(values)]
     for dtype in (np.uint8, np.uint16):
         most = np.iinfo(dtype).max

@@ -97,7 +97,7 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
         'fingerprint': chosen.data['fingerprint']['id'],
         'class_names': list(chosen.class_names),
         'class_colors': ['#' + bytes(rgb.tolist()).hex() for rgb in colors],
-        # Of the artifacts, so that the same artifacts make the same report.
+        # Time of the newest artifact, so that the same artifacts give the same report.
         'created': datetime.datetime.fromtimestamp(int(newest), datetime.UTC).isoformat(),
         'compare': [
             {'this': this, 'other': that, 'name': f'{this} and {that}', 'file': f'compare-{i}.js'}
@@ -121,7 +121,7 @@ def _comparisons(
                 continue
             _, *rows = np.intersect1d(this.image_ids, that.image_ids, return_indices=True)
             content = storage.to_json(artifacts.load(this, compare.Comparison, artifact))
-            # As given to this command: the runs may have been moved since.
+            # Paths as given to this command: the runs may have been moved since.
             for side, view in (('this', this), ('other', that)):
                 content[side] |= {'workdir': str(view.workdir)}
             content['rows'] = {

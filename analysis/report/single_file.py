@@ -22,7 +22,7 @@ from segmentation.files import write_text
 SOURCES = pathlib.Path(__file__).parents[1] / 'explorer'
 # Sides of thumbnails: the largest that fits is taken, or none.
 _THUMBS = (96, 80, 64, 48, 32)
-# What large pictures get of the file if the thumbnails are as large as they may be.
+# Share of the file that thumbnails leave for large pictures.
 _DETAIL_SHARE = 0.25
 
 
@@ -51,7 +51,7 @@ def _read(shown: Shown, path: str) -> bytes:
 def _choose_thumbs(contents: Contents, room: float) -> int:
     """The largest side of thumbnails for which all of them fit into `room` bytes; 0 for none.
 
-    Judged by every 20th sheet.
+    Estimated from every 20th sheet.
     """
     for side in _THUMBS:
         total = 0.0
@@ -68,7 +68,7 @@ def _choose_thumbs(contents: Contents, room: float) -> int:
 
 
 def write(output: pathlib.Path, contents: Contents, limit: int) -> Written:
-    """Writes the report as one file of at most `limit` bytes. The contents are changed by this.
+    """Writes the report as one file of at most `limit` bytes; changes `contents`.
 
     Raises:
       ValueError: even without pictures it would be larger, or `output` is another file.

@@ -3,10 +3,10 @@
     python -m analysis.report --workdir runs/person_car
     python -m analysis.report --workdir runs/person_car --other runs/vehicle --single_file
 
-Reads only the artifacts of the splits and steps that were analysed; it needs neither the network
-nor the images. The artifact `samples` is required. The report also shows the others that exist;
-`pictures`, `similarity_map` and `clusters` matter most. --other adds the analyses of another run.
-If python -m analysis.compare was run on both, the report compares the two models.
+Reads only artifacts, those of all analyzed splits and steps; it needs neither the network nor the
+images. `samples` is required. The report also shows the other artifacts that exist; `pictures`,
+`similarity_map` and `clusters` matter most. --other adds the analyses of another run. If
+python -m analysis.compare was run on both, the report compares the two models.
 
 Writes <workdir>/report/ (--output), whose index.html opens in any browser without a server or a
 network and requests nothing outside its folder. An older report is replaced; another folder that is
@@ -46,7 +46,8 @@ def write_folder(output: pathlib.Path, contents: Contents) -> dict[str, int]:
         shutil.rmtree(folder, ignore_errors=True)
     try:
         sizes = _fill(partial, contents)
-        if output.exists():  # Renamed first: half of it would no longer count as a report.
+        # Renamed first: a half-deleted report is not recognized as one.
+        if output.exists():
             output.rename(old)
         partial.rename(output)
     finally:

@@ -56,8 +56,8 @@ def describe_image(pixels: np.ndarray) -> dict[str, float | bool | None]:
 def _hue_deviation(channels: np.ndarray) -> float:
     """Chroma-weighted circular standard deviation of hue in degrees.
 
-    A pixel is a vector in the plane across the gray axis; its angle is its hue, its length its
-    chroma. So the weighted mean direction is the mean of these vectors over that of their lengths.
+    A pixel is a vector in the plane perpendicular to the gray axis: its angle is the hue, its
+    length the chroma. So the weighted mean direction is the mean vector over the mean length.
     """
     red, green, blue = channels.astype(np.float32)
     chroma = (red - (green + blue) / 2) + 1j * np.sqrt(np.float32(0.75)) * (green - blue)
@@ -140,7 +140,7 @@ def image_metrics(
 
 
 def compute(analysis: Analysis) -> Samples:
-    """Describes every image; what the network says of it is in `predictions`."""
+    """Describes every image; the network's outputs come from `predictions`."""
     examples = analysis.examples
     known = examples.splits[0].categories
     categories = {category.id: category.name for category in known}
@@ -168,7 +168,7 @@ def compute(analysis: Analysis) -> Samples:
     with concurrent.futures.ThreadPoolExecutor(analysis.config.data.threads) as pool:
         found = pool.map(describe, range(len(examples)))
         rows = iter(tqdm(found, total=len(examples), desc=title, unit='img'))
-        # In blocks, so that few rows are dictionaries at a time.
+        # In blocks: rows are large while they are dictionaries.
         blocks = iter(lambda: list(itertools.islice(rows, 256)), [])
         parts = [pyarrow.RecordBatch.from_pylist(block, schema=fields) for block in blocks]
     return schema.summarize(pyarrow.Table.from_batches(parts, fields))

@@ -1,10 +1,10 @@
-"""Finds the images that are most similar for the network, for every image or for a given one.
+"""Finds the images most similar to each image, or to a given one, in embedding space.
 
     python -m analysis.similar --workdir runs/person_car --split val
     python -m analysis.similar --workdir runs/person_car --image_id 139
     python -m analysis.similar --workdir runs/person_car --image photo.jpg
 
-Similar images are close in embedding space; their distance is Euclidean, from 0 to 2. The first
+Distances between embeddings are Euclidean, from 0 to 2. The first
 form writes the neighbours of all images. The others print the neighbours of one image, and draw
 them with predictions (above) and ground truth (below) into similar-<id or name>.png.
 """
@@ -38,7 +38,7 @@ def compute(analysis: Analysis, k: int = K) -> Similar:
 
 
 def table(result: Similar) -> str:
-    """Numbers and distances."""
+    """Numbers of images and neighbors, and median distances."""
     distance = result.median_distance
     return (
         f'{result.k} neighbours of {result.num_images} images; median distance of the nearest '

@@ -2,9 +2,9 @@
 
     python -m analysis.similarity_map --workdir runs/person_car --split val
 
-The maps are t-SNE of the embeddings. Distances between far groups, and sizes of groups, mean
-nothing on such a map. Draws the images as dots in the colors of their clusters into
-similarity_map.png, and an image for every place of the map into similarity_map_images.png. See
+The maps are t-SNE of the embeddings. Sizes of groups, and distances between distant groups, have no
+meaning on such a map. Draws the images as dots in the colors of their clusters into
+similarity_map.png, and a grid of example images into similarity_map_images.png. See
 analysis/README.md for how the quality of a map is measured.
 """
 
@@ -51,7 +51,7 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
             f'{len(points)} images in {points.shape[1]} dimensions are too few for a map in '
             f'{dimensions} dimensions.'
         )
-    # Sorted by place: what neighbours need of the tree is then in the processor's cache.
+    # Sorted by position: neighbors then use the same part of the tree, which is in the cache.
     order = KDTree(points[:, :dimensions]).indices
     projected = np.empty((len(points), dimensions), np.float32)
     # One thread: the same map on any number of processors.

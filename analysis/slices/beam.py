@@ -21,13 +21,13 @@ _MAX_CONDITIONS = 3
 _ROUNDS, _CANDIDATES = 30, 12  # maximum numbers in a search
 _BEAM = 128
 _STRONG = 3.0  # standard errors by which a slice must stand out
-# Standard errors by which a longer slice must be worse than each of its parts, as the best of
-# thousands.
+# Standard errors by which a slice of several conditions must be worse than each of its parts. Many,
+# because it is the best of thousands.
 _CLEARLY = 3.5
 
 
 def candidates(masks: np.ndarray, named: np.ndarray, loss: np.ndarray) -> list[list[Conjunction]]:
-    """The conjunctions that stand out in each search; the search with clusters is the last.
+    """The conjunctions that stand out, by search; the search with clusters comes last.
 
     `named` is bool `[L]`, False for conditions on the cluster.
     """
@@ -46,7 +46,7 @@ def candidates(masks: np.ndarray, named: np.ndarray, loss: np.ndarray) -> list[l
 
 
 def simpler(numbers: Conjunction, masks: np.ndarray, loss: np.ndarray) -> list[Conjunction]:
-    """A conjunction and ever shorter parts of it: each time the part that stands out most."""
+    """A conjunction, then shorter and shorter parts, each the one that stands out most."""
     z, chain = (loss - loss.mean()) / max(loss.std(), 1e-12), [numbers]
     while shorter := parts(chain[-1]):
         members = np.array([inside(masks, part) for part in shorter], np.float64)

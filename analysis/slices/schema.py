@@ -32,7 +32,7 @@ class Slice:
     conditions: tuple[Condition, ...]  # one to three, all of which its images fulfil
     text: str  # the conditions in words
     size: int  # images in the slice that have the metric, in both halves
-    share: float  # of the images of the half in which it was tested, like the following
+    share: float  # of the images; this and the following are of the half that tested the slice
     # mean, mean_elsewhere: of the metric, in the slice and in all other images.
     mean: float
     mean_elsewhere: float
@@ -68,8 +68,8 @@ class Slices(Result):
     seed: int  # of the halves and permutations
     uses_clusters: bool  # whether there were clusters, which are columns then
     metrics: dict[str, MetricSlices]  # by name, see `METRICS`
-    # uint8 `[M, ceil(N / 8)]`, which images fulfil the conditions of each of the M slices in order,
-    # as packed bits. They need not have the metric.
+    # uint8 `[M, ceil(N / 8)]`, packed bits: which images fulfill the conditions of each of the M
+    # slices, in order, whether or not they have the metric.
     members: np.ndarray
 
     def each(self) -> Iterator[tuple[str, Slice, np.ndarray]]:

@@ -12,8 +12,8 @@ from analysis.slices.conditions import CLUSTER, describe, make_conditions
 from analysis.slices.schema import Condition, Slice
 
 LEVEL = 0.05
-# Standard errors by which a longer slice must be worse than each of its parts in the half in which
-# it is tested (one-sided 5 %).
+# Standard errors by which a slice must be worse than each of its parts in the half in which it is
+# tested (one-sided 5 %).
 _AGAIN = 1.645
 _PERMUTATIONS, _BLOCK = 4999, 250
 
@@ -24,9 +24,9 @@ def find_slices(
     """Searches one half of the images for slices with a high loss, and tests them on the other.
 
     Then the halves are swapped; each direction has half of the level. Conditions on the cluster
-    come last, for what no metadata account for: the number of a cluster explains nothing. The test
-    is exact for any distribution of the loss, and for all slices together. Of a conjunction and its
-    parts, the longest is reported that is confirmed and needs all of its conditions.
+    come last, for what metadata do not explain, because the number of a cluster explains nothing.
+    The test is exact for any distribution of the loss, and for all slices together. Of a
+    conjunction and its parts, it reports the longest that is confirmed and needs all conditions.
 
     Args:
       columns: see `make_conditions`, `[N]` each.
@@ -49,7 +49,7 @@ def find_slices(
     confirmed: list[Slice] = []
     for search, test in (halves, halves[::-1]):
         searches = beam.candidates(masks[:, search], named, loss[search])
-        # If a slice turns out to be longer than necessary, its parts have been tested too.
+        # The parts are tested too, in case a slice turns out to be longer than necessary.
         chains = {
             numbers: beam.simpler(numbers, masks[:, search], loss[search])
             for numbers in itertools.chain(*searches)
@@ -152,9 +152,9 @@ def _permutation_test(
 ) -> dict[Conjunction, float]:
     """One-sided p-values of slices, bool `[n]` each, for their mean rank of the loss, adjusted.
 
-    The share of the permutations of the loss in which any slice stands out as much, in standard
-    errors (single-step max-T, Westfall & Young 1993). The test ends when no p-value can be at most
-    `level` any more; p-values above it are then lower bounds.
+    A p-value is the share of permutations of the loss in which any slice stands out as much, in
+    standard errors (single-step max-T, Westfall & Young 1993). The test stops early when all
+    p-values must exceed `level`; p-values above it are lower bounds then.
     """
     if not tested:
         return {}

@@ -37,7 +37,7 @@ def correlate(
     shape = len(columns), len(metrics)
     result = {'n': np.zeros(shape)}
     result |= {key: np.full(shape, np.nan) for key in ('rho', 'p', 'partial_rho', 'partial_p')}
-    # Ranks depend on the images that a test uses: columns known for the same images go together.
+    # Ranks depend on the images that a test uses, so columns known for the same images are grouped.
     column_groups = _by_known(columns, dict.fromkeys(columns))
     for (_, confounder), metric_numbers, y in _by_known(metrics, confounders):
         given = np.asarray(columns[confounder], np.float64)
@@ -115,7 +115,7 @@ def _test(
     # With variance 1, x and y have √n times these third moments; ρ has their product over √n.
     skewness = np.sqrt(n) * np.outer((x * x * x).sum(0), (y * y * y).sum(0))
     z = rho / np.sqrt(variance)
-    # The thinner tail is replaced by a normal one: it may end before an approximate quantile.
+    # The thinner tail of Pearson III is bounded and may end too early: a normal one replaces it.
     towards = np.maximum(skewness * np.sign(z), 0)
     p = np.minimum(2 * stats.pearson3.sf(np.abs(z), towards), 1)
     return rho, np.where(np.isnan(rho), np.nan, p)
