@@ -29,9 +29,9 @@ def main() -> None:
     add('--seed', type=int, default=0, help='another seed gives other scenes')
     add(
         '--planted', type=float, nargs='?', const=0.02, metavar='RATE',
-        help='draw scenes with planted truth (types, attributes, hard slices, label errors), which '
-        'is written to annotations/planted_SPLIT.jsonl; a fraction RATE (default: %(const)s) of '
-        'the images has each of the six kinds of label error',
+        help='draw scenes with planted truth (types, attributes, hard slices, label errors) and '
+        'write the truth to annotations/planted_SPLIT.jsonl; each of the six kinds of label error '
+        'is in a fraction RATE (default: %(const)s) of the images',
     )  # fmt: skip
     add('--workers', type=int, help='processes; default: one per processor')
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """Draws a scene again, without some objects or in front of another background.
 
-Pixels that neither a removed object nor its shadow nor its lamps covered stay the same. Without
+Removing an object changes only the pixels of the object, its shadow and its lamps. Without
 --without and --background, the objects are listed.
 
     python scripts/redraw_scene.py FOLDER 385000001
@@ -23,7 +23,7 @@ def main() -> None:
     add('image_id', type=int, help='COCO image id, the number in the file name')
     add('--without', type=int, nargs='+', default=[], metavar='OBJECT', help='objects to leave out')
     add('--background', choices=scenes.BACKDROPS, help='another background')
-    add('--seed', type=int, default=0, help='selects among such backgrounds')
+    add('--seed', type=int, default=0, help='selects among the backgrounds of that kind')
     add('--output', type=pathlib.Path, help='PNG file to write')
     args = parser.parse_args()
 

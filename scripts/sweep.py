@@ -15,9 +15,9 @@ The same command continues; trials of killed workers continue from their checkpo
 written to WORKDIR (results.csv, results.md, curves.png, parallel.png, importance.png), and the
 command that trains the best set again is printed.
 
-Workers share the cores and GPUs of the machine evenly: each sees only its part. More machines join
-with the same command, --storage, and a --workdir that all of them see (otherwise a trial that moves
-to another machine starts from the beginning).
+Workers share the cores and GPUs of the machine evenly: each sees only its part. Other machines join
+with the same command and --storage. Give all machines a shared --workdir; otherwise a trial that
+moves to another machine starts from the beginning.
 """
 
 import dataclasses
@@ -70,7 +70,7 @@ def parse_arguments(argv=None):
         help='a worker on another machine without heartbeat for this time counts as dead',
     )
     add('--retry_failed', action='store_true', help='run failed trials again')
-    add('--collate', action='store_true', help='only write the results so far')
+    add('--collate', action='store_true', help='train nothing; write the results so far')
     # fmt: on
     arguments, overrides = parser.parse_known_args(argv)
     if bool(arguments.search) != bool(arguments.trials):

@@ -5,8 +5,8 @@
 
 The command draws planted scenes once, as many as the largest size. For each size it trains a narrow
 network for a few steps at 32×32 pixels; then each stage of the analysis runs in its own process. A
-small network takes little time itself, which shows how the rest grows. `compare` compares the run
-with itself. A first run on 64 images fills the compilation cache.
+small network takes little time, which shows how the rest grows. `compare` compares the run with
+itself. A first run on 64 images fills the compilation cache.
 
 For each stage the table has the wall time, the processor time (of all threads and children; more
 reliable on a busy machine), the peak resident memory, and the ratios of the largest to the smallest
@@ -45,7 +45,7 @@ FIELDS = {
 # Targets: ratio of times for eight times the images, and of memory for any sizes.
 MOST_TIME, MOST_TIME_OF_MAP, MOST_MEMORY = 9, 12, 1.5
 
-# Linux counts the memory of the parent as the least that a process took: start it from a small one.
+# On Linux the peak memory of a process is at least that of its parent: start it from a small one.
 _LAUNCHER = """
 import json, os, sys
 actions = [(os.POSIX_SPAWN_DUP2, 2, 1)]

@@ -1,7 +1,7 @@
 """Contenders of a benchmark: each is a process of its own, and they take turns.
 
-Each builds its network, warms up and waits (see `peers/protocol.py`). One is busy at a time, in
-another order each round, all with the same number of threads.
+Each builds its network, warms up and waits (see `peers/protocol.py`). One works at a time, in
+another order each round, and all have the same number of threads.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable
 
 PEERS = pathlib.Path(__file__).resolve().parent / 'peers'
-PATIENCE = 900  # seconds until a worker that does not answer is given up
-PAUSE = 0.5  # seconds between turns: thread pools spin and pipelines fill their buffers for a while
+PATIENCE = 900  # seconds after which a worker that does not answer counts as failed
+PAUSE = 0.5  # seconds between turns, because thread pools spin and pipelines fill buffers
 
 
 class WorkerFailed(RuntimeError):

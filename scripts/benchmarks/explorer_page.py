@@ -1,4 +1,4 @@
-"""Measures the report's page in headless Chromium, with as many samples as a large data set has.
+"""Measures speed and memory of the report's page in headless Chromium, with 40,000 samples.
 
     python scripts/benchmarks/explorer_page.py
     python scripts/benchmarks/explorer_page.py --report runs/person_car/report
@@ -65,7 +65,7 @@ def open_report(browser: playwright.Browser, index: pathlib.Path) -> tuple[playw
     page = browser.new_context(viewport=WINDOW).new_page()
     page.add_init_script(_NOTICE_READY)
     page.goto(index.resolve().as_uri())
-    # Not wait_for_function: the page forbids the eval that it needs.
+    # Not wait_for_function: it needs eval, which the page's policy forbids.
     page.wait_for_selector('body[data-ready]', timeout=120_000)
     return page, page.evaluate(_WHEN_READY) / 1000
 

@@ -28,7 +28,7 @@ def compute_ratios(result: dict) -> dict:
     Returns:
       `training`, `inference`, `pipeline`: our median rate over that of the fastest peer. Of the
       pipelines with and without worker processes, the faster one counts on either side.
-      `memory_training`, `memory_inference`: peak memory of the leanest peer over ours, compilation
+      `memory_training`, `memory_inference`: least peak memory of a peer over ours, compilation
       included. `pipeline_over_training`: rate of our pipeline over that of our training.
       `against`: the peer of each ratio. Parts that were not measured or had no peer are missing.
     """

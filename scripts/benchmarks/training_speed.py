@@ -7,15 +7,15 @@
 training   one optimiser step: same architecture, batch and precision (float32) for all
 inference  logits of a batch
 pipeline   decode, resize, draw the classes, batch, from a folder in COCO's layout
-waiting    fraction of a training run that is spent waiting for data
+waiting    share of a training run that is spent waiting for data
 startup    from starting scripts/train.py to the end of its first step
 layers     every convolution of our network alone, forward and backward, beside matrix products
 scale      cost per image at 1,000 to 40,000 images (15 minutes; only on request)
 
 The table goes to standard output, progress to standard error. The first run installs each peer into
-an environment of its own, from scripts/benchmarks/peers/requirements-*.txt; a peer that cannot be
+an environment of its own, from scripts/benchmarks/peers/requirements-*.txt. A peer that cannot be
 installed or does not run is reported as absent. Ctrl-C ends all workers and prints the results so
-far; --parts runs the rest later.
+far; --parts measures the rest later.
 """
 
 import argparse
@@ -158,7 +158,7 @@ class Benchmark:
                 ('DataLoader, 2 workers', 'torch', {'workers': 2}),
             )
         ]
-        # Neither the first pass counts nor batches that are buffered when a turn begins.
+        # The first pass, and batches that are buffered when a turn begins, do not count.
         _, result = self._alternate(contenders, 'pipeline', warm_up=steps, skip=32)
         return {**result, 'preparation': self.result['preparation']}
 
@@ -257,7 +257,7 @@ class Benchmark:
                 'split': 'train',
                 'data_dir': str(folder / 'prepared'),
                 'form': 'project',
-                # The smallest network: the question is whether the curve is flat.
+                # The smallest network, so that the cost of the data shows.
                 'image_size': 32,
                 'width': 0.35,
                 'batch_size': 32,

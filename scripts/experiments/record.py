@@ -1,4 +1,4 @@
-"""Records results with their origin, and puts their tables into the READMEs.
+"""Records results with their origin, and fills the tables of the READMEs with them.
 
     python scripts/experiments/record.py                         # fill the tables of all READMEs
     python scripts/experiments/record.py --add five_folds --result runs/reproduce/report.json
@@ -100,7 +100,7 @@ def published_score(report: dict[str, Any], experiment: str, name: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = launch.make_parser(__doc__, workdir='')
-    parser.add_argument('--add', metavar='NAME', help='record this result')
+    parser.add_argument('--add', metavar='NAME', help='record the result under this name')
     parser.add_argument('--result', type=pathlib.Path, help='the report.json to record')
     arguments = parser.parse_args(argv)
     if (arguments.add is None) != (arguments.result is None):
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.add:
         report = json.loads(arguments.result.read_text())
         if 'origin' not in report:
-            parser.error(f'{arguments.result} names no origin: an older version wrote it')
+            parser.error(f'{arguments.result} has no origin: an older version wrote it')
         tables = of_reproduction(report) if 'scores' in report else of_benchmark(report)
         origin = msgspec.convert(report['origin'], Origin)
         records.write(Record(origin, tables), RESULTS / f'{arguments.add}.json')

@@ -1,4 +1,4 @@
-"""Trains experiments over seeds and folds, scores them and tests what is claimed about them.
+"""Trains experiments over seeds and folds, scores them and tests claims about them.
 
 The published experiments, person/car and person/vehicle, with cross-validation:
 
@@ -11,7 +11,7 @@ Three encoders: ImageNet weights frozen (the config), ImageNet weights trained, 
         --variant trained model.encoder_trainable=True \\
         --variant random model.encoder_trainable=True model.pretrained=
 
-Does training without suspicious images help more than training without random ones?
+Does excluding suspicious images help more than excluding random ones?
 
     python scripts/experiments/reproduce.py --workdir runs/exclude --experiments person_car \\
         --exclude runs/fold0/analysis/val-600/exclude-pooled.json --seeds 5
@@ -209,7 +209,7 @@ def make_report(
     configs: dict[str, ConfigDict],
     argv: list[str],
 ) -> str | None:
-    """Writes the report on what is complete; returns it as Markdown, or None if nothing is."""
+    """Reports the complete seeds; returns the report as Markdown, None if no seed is complete."""
     first, *others = configs
     scored, trainings = campaign.gather(plan, prepared, list(configs))
     if (first, 1.0) not in scored:
@@ -284,7 +284,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         type=pathlib.Path,
         metavar='FILE',
         help='two more experiments: the first one trained without the images listed here (see '
-        'selection.read_exclude), and without as many random ones',
+        'selection.read_exclude), and without equally many random ones',
     )
     add('--seeds', type=int, default=3, help='number of trainings of each experiment and fold')
     add(
@@ -301,7 +301,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         'the number of steps of the whole set',
     )
     add('--curve_seeds', type=int, help='number of seeds for the smaller fractions; default: all')
-    add('--report_only', action='store_true', help='train nothing; report what is complete')
+    add('--report_only', action='store_true', help='train nothing; report complete seeds')
     arguments, overrides = parser.parse_known_args(argv)
     arguments.experiments = [
         (pathlib.Path(name).stem, name if '.' in name else str(ROOT / f'configs/{name}.py'))

@@ -10,9 +10,9 @@ the analysis on its best checkpoint and the validation scenes, and compares thei
 planted truth, which neither training nor analysis reads. The analysis was developed on seed 0.
 analysis/planted_benchmark/README.md describes metrics, settings and results.
 
---short takes minutes: a few small scenes of seed 0 and a narrow network. It notices that something
-broke, but does not measure quality. It skips heat-maps and coverage, has lower targets, and ends
-with status 1 if one is missed.
+--short is a smoke test of minutes: few small scenes of seed 0 and a narrow network. It does not
+measure quality. It skips heat-maps and coverage, has lower targets, and ends with status 1 if one
+is missed.
 
 Started again, the command continues. Writes report.md, report.json and report.png into WORKDIR.
 """
@@ -69,7 +69,7 @@ SHORT_TARGETS = {
     'map/trustworthiness, 2-D': Target(0.8),
     'label issues/average precision, wrong class': Target(0.5),
     'label issues/average precision, sloppy outline': Target(0.3),
-    # 99.9 % of 20 tables of which 5 % have one.
+    # 99.9th percentile for 20 tables if 5 % of tables have one.
     'null tables/share with a discovery': Target(high=0.25),
     'null tables/share with a slice': Target(high=0.25),
 }
@@ -131,7 +131,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     add('--seeds', type=int, default=3, help=f'number of seeds, taken from {held_out}')
     add('--scene_seeds', nargs='+', type=int, metavar='SEED', help='these scene seeds instead')
     add('--short', action='store_true', help='run the short form (see above)')
-    add('--force', action='store_true', help='score again what was scored before')
+    add('--force', action='store_true', help='score again seeds that were scored before')
     arguments, overrides = parser.parse_known_args(argv)
     if fixed := {text.partition('=')[0].removeprefix('--config.') for text in overrides} & FIXED:
         parser.error(f'{", ".join(sorted(fixed))} cannot be overridden: this command sets it')

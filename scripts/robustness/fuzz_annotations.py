@@ -2,8 +2,8 @@
 
     python scripts/robustness/fuzz_annotations.py --workdir runs/fuzz --count 10000 --json fuzz.json
 
-hypothesis generates small COCO files and damages them; the printed table lists the ways. A separate
-process, which may crash, reads each file within --timeout seconds. Three outcomes are fine:
+hypothesis generates small COCO files and damages them; the printed table lists the kinds of damage.
+A separate process, which may crash, reads each file within --timeout seconds. Fine outcomes are:
 
     unchanged   every entry was read
     skipped     entries were left out or repaired, and counted with the reason

@@ -1,4 +1,4 @@
-"""What the robustness campaigns share: processes to kill, contents to compare, ends of commands."""
+"""Shared by the robustness campaigns: start and kill processes, compare files, end a command."""
 
 import argparse
 import contextlib
@@ -74,7 +74,7 @@ def started(command: list[str], folder: pathlib.Path) -> Iterator[subprocess.Pop
 
     The output is appended to a log beside the folder, see `log_of`.
     """
-    # Killed processes leave their mark in the compilation cache too.
+    # A cache of its own: killed processes may damage the compilation cache.
     cache = {'JAX_COMPILATION_CACHE_DIR': str(folder.parent / 'compiled')}
     with log_of(folder).open('a') as output:
         process = subprocess.Popen(

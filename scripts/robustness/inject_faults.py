@@ -4,17 +4,17 @@
 
 On a tiny data set, checkpoint and analysis that take no training:
 
-    killed       SIGKILL before each change that the writing of a checkpoint, an artifact or
-                 prepared data makes to the file system; then the same is written again
+    killed       SIGKILL before each change of the file system while a checkpoint, an artifact or
+                 prepared data are written; then they are written again
     bit flip     one bit at a random place of a file
     cut short    only the first half of a file is left
     full disk    a file system with too little room, and a read-only one (mounted by root only;
                  otherwise skipped, with the reason)
     images       damaged files of many formats, in a data set and for prediction
 
-Four outcomes are fine: done (the fault did no harm), noticed (an error names the file or what it
-belongs to), recovered (writing again succeeds, and other results are intact), and left out
-(counted, with the reason). Every other outcome is printed in capitals, and the exit status is 1.
+Four outcomes are fine: done (no effect), noticed (an error names the file or what it belongs to),
+recovered (writing again succeeds, and other results are intact), and left out (counted, with the
+reason). Every other outcome is printed in capitals, and the exit status is 1.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def damaged_files(folder: pathlib.Path, count: int, rng: random.Random) -> Outco
         return checkpoint.restore_variables(folder, '2')[1]
 
     for name in [file.relative_to(kept) for file in sorted(kept.rglob('*')) if file.is_file()]:
-        # Many small files hold nothing but the layout.
+        # Many small files describe only the layout of the arrays.
         for fault, change in changes[-1 - count // 10 :]:
             file = newest / name
             outcome = damage(file, change, read_best, STATE, newest)

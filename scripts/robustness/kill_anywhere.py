@@ -4,7 +4,7 @@
 
 First a chain of commands (data, training, analysis, report) runs undisturbed. Then the chain runs
 again, and SIGKILL ends its commands at random moments. A killed command is started again until it
-ends. Then every file must have the same contents as in the undisturbed chain. At last a sweep of
+ends. Then every file must have the same contents as in the undisturbed chain. Last, a sweep of
 many tiny trials runs on two workers. The whole sweep or one worker is killed at random moments, and
 each parameter set must still be completed once. README.md describes how the moments are chosen.
 
@@ -142,7 +142,7 @@ def kill_chain(workdir: pathlib.Path, state: dict, save: Callable[[], object]) -
 
 
 def summarize(state: dict) -> dict:
-    """What is reported; `differences` and the like are empty if all is well."""
+    """What is reported; `differences` and similar entries are empty if all is well."""
     result: dict = {'commands': {}}
     for name, ended in state['ended'].items():
         kills = [kill for kill in state['kills'] if kill['command'] == name]

@@ -1,13 +1,13 @@
-"""Breaks the code one line at a time, and reports which breaks no test notices.
+"""Mutation testing: changes the code one line at a time; reports what no test detects.
 
     python scripts/robustness/mutants.py --workdir runs/mutants --json mutants.json
     python scripts/robustness/mutants.py --workdir runs/mutants --every 10 --commit COMMIT
 
 mutants.toml names the mutants: the file, the text that is replaced, and the tests that must fail.
-Each is tried in a copy of the project, after its tests have passed without it. A mutant is
-killed if its tests fail, survives if they pass, and is stale if the text is not exactly once in the
-file. The exit status is 1 unless all are killed. Verdicts of code and tests that have not changed
-are kept in --workdir, so the same command continues.
+Each is tried in a copy of the project, after its tests have passed without it. A mutant is killed
+if its tests fail, survives if they pass, and is stale if the text does not occur exactly once in
+the file. The exit status is 1 unless all are killed. --workdir keeps the verdicts until code or
+tests change, so the same command continues.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def list_files() -> list[pathlib.Path]:
         names = list(map(pathlib.Path, filter(None, run.stdout.split('\0'))))
     except (OSError, subprocess.CalledProcessError):
         names = []
-    if not names:  # Also in an export that lies in another repository.
+    if not names:  # Also if the project lies unversioned inside another repository.
         found = (path.relative_to(ROOT) for path in ROOT.rglob('*'))
         names = [name for name in found if not any(part.startswith('.') for part in name.parts)]
     return [name for name in names if (ROOT / name).is_file()]
@@ -100,7 +100,7 @@ def passes(tree: pathlib.Path, tests: Collection[str]) -> bool:
     except subprocess.TimeoutExpired:
         return False
     if run.returncode not in (0, 1):
-        # An import that fails is a failure; a test that does not exist is a mistake.
+        # A failing import is a failure of the test; a test that does not exist is an error here.
         if 'not found' in run.stderr or run.returncode == 5:
             raise ValueError(f'{" ".join(tests)}: {run.stderr.strip() or "no test is selected"}')
     return run.returncode == 0
@@ -170,9 +170,9 @@ def main(argv: list[str] | None = None) -> int:
     here = pathlib.Path(__file__).with_name('mutants.toml')
     add = parser.add_argument
     add('--mutants', type=pathlib.Path, default=here, metavar='FILE', help='the list of mutants')
-    add('--only', nargs='+', metavar='TEXT', help='try only mutants with such a text in their name')
+    add('--only', nargs='+', metavar='TEXT', help='try only mutants whose name has such a text')
     add('--every', type=int, default=1, metavar='N', help='try one in N, chosen by --commit')
-    add('--commit', default='', metavar='HASH', help='another commit has other mutants tried')
+    add('--commit', default='', metavar='HASH', help='chooses the mutants that --every tries')
     arguments = parser.parse_args(argv)
     if arguments.every < 1:
         parser.error('--every must be at least 1')

@@ -1,4 +1,4 @@
-"""Trains for an hour to check that nothing grows; stops and resumes a training many times.
+"""Trains for an hour to find leaks; stops and resumes a training many times.
 
     python scripts/robustness/soak.py --workdir runs/soak --json soak.json
 
@@ -66,7 +66,7 @@ MEMORY = {
     'rss_mb': 'resident memory of all, MB',
 }
 COUNTS = {'threads': 'threads', 'files': 'open files', 'processes': 'processes'}
-# No verdict: checkpoints come and go with the best one, the other files are meant to grow.
+# No verdict: the number of checkpoints varies, and the other files grow by design.
 DISK = {'checkpoints_mb': 'checkpoints, MB', 'other_files_mb': 'metrics and pictures, MB'}
 MOST_CHECKPOINTS = 3  # the latest two and the best one
 
@@ -167,7 +167,7 @@ def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
     Args:
       minutes: float `[N]`, times of the samples, rising.
       values: float `[N]`.
-      allowed: growth per hour that is no leak; infinite for no verdict.
+      allowed: growth per hour that does not count as a leak; infinite for no verdict.
 
     Returns:
       Level of the `first` and `last` window, growth `per_hour`, its 95 % `interval` and `verdict`.

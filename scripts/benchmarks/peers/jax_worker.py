@@ -232,7 +232,7 @@ def layers(spec):
     return run, {'layers': [{k: v for k, v in row.items() if k != 'module'} for row in found]}
 
 
-# Tasks that work once, and have their result in their description ---------------------------------
+# Tasks that run once; their description holds the result ------------------------------------------
 
 
 def prepare(spec):

@@ -54,10 +54,10 @@ def serve(
     """Runs a worker.
 
     Args:
-      tasks: name → function of the argument's object. It returns `run(steps)`, which finishes the
-        work and returns something JSON or None; and a description of itself. A task that has done
-        its work by then, and has its result in the description, returns None instead of `run`.
-      setup: function of the argument's object that comes first; its result is described too.
+      tasks: name → function of the argument's object. It returns `run(steps)` and a description of
+        itself. `run` finishes the work and returns JSON or None. A task that runs only once returns
+        None instead of `run`, and its result in the description.
+      setup: function of the argument's object that is called first; the description has its result.
     """
     # Output of libraries must not be mistaken for an answer.
     channel = os.fdopen(os.dup(1), 'w', buffering=1)

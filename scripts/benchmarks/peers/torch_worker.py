@@ -11,8 +11,8 @@ from torch.nn import functional
 
 
 def _conv_bn(inputs, outputs, kernel=1, stride=1, groups=1, relu=True):
-    # Padding is symmetric, as usual in PyTorch, where ours pads strided convolutions on one side.
-    # The number of operations is the same.
+    # Padding is symmetric, as usual in PyTorch; ours pads strided convolutions on one side. The
+    # number of operations is the same.
     layers = [
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, EPSILON, 1 - MOMENTUM[0]),
