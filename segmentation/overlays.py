@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Colours of the classes, background first (Okabe and Ito 2008: distinguishable by colour-blind
+# Colors of the classes, background first (Okabe and Ito 2008: distinguishable by color-blind
 # people). An overlay leaves the background unchanged.
 CLASS_COLORS = np.array(
     [[0, 0, 0], [230, 159, 0], [86, 180, 233], [0, 158, 115], [240, 228, 66], [0, 114, 178],
@@ -12,7 +12,7 @@ _IGNORE_COLOR = np.array([255, 255, 255], np.uint8)
 
 
 def colorize(label: np.ndarray) -> np.ndarray:
-    """Colours of classes: background black, ignored pixels white.
+    """Colors of classes: background black, ignored pixels white.
 
     Args:
       label: integer of any shape, classes or 255.
@@ -21,18 +21,18 @@ def colorize(label: np.ndarray) -> np.ndarray:
       uint8 `[..., 3]`.
     """
     classes = np.where(label == 255, 0, label)
-    # Classes from 8 on reuse the seven foreground colours.
+    # Classes from 8 on reuse the seven foreground colors.
     colors = CLASS_COLORS[np.where(classes == 0, 0, (classes - 1) % 7 + 1)]
     return np.where((label == 255)[..., None], _IGNORE_COLOR, colors)
 
 
 def overlay(image: np.ndarray, label: np.ndarray, opacity: float = 0.55) -> np.ndarray:
-    """Colours the foreground of an image.
+    """Colors the foreground of an image.
 
     Args:
       image: uint8 `[H, W, 3]`.
       label: integer `[H, W]`, classes or 255.
-      opacity: of the colour, in [0, 1].
+      opacity: of the color, in [0, 1].
 
     Returns:
       uint8 `[H, W, 3]`.

@@ -68,7 +68,7 @@ class GrayscaleComparison:
     # colour, gray: means of the color images and of the copies.
     colour: float
     gray: float
-    # difference, interval: gray - colour, with 95 % bootstrap confidence interval over images.
+    # difference, interval: `gray` - `colour`, with 95 % bootstrap confidence interval over images.
     difference: float
     interval: Interval
     # p, q: of Wilcoxon's signed-rank test, and the same adjusted over the metrics.

@@ -1,4 +1,4 @@
-"""What two networks represent: agreement of layers and of neighbourhoods, separation of groups."""
+"""What two networks represent: agreement of layers and of neighborhoods, separation of groups."""
 
 from collections.abc import Mapping
 
@@ -31,7 +31,7 @@ def _with_interval(values: np.ndarray) -> tuple[float, Interval]:
 
 
 def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
-    """Linear centred kernel alignment of `[N, F]` and `[N, G]`, N >= 4, with unbiased HSIC.
+    """Linear centered kernel alignment of `[N, F]` and `[N, G]`, N >= 4, with unbiased HSIC.
 
     Kornblith et al. 2019 with Song et al. 2012, equation 5. The plain estimate is biased upward if
     there are many features compared with images; this one is not. At most about 1; NaN if one of

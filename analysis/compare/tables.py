@@ -89,7 +89,7 @@ def to_markdown(result: Comparison) -> str:
         f'{len(result.layers) - len(others)} of {len(result.layers)} layers are the same up to '
         'rotation and scale (CKA above 0.9995). The others:',
         markdown.table(
-            ('layer', 'CKA', 'same neighbours'),
+            ('layer', 'CKA', 'same neighbors'),
             ((row.layer, number(row.cka), number(row.overlap)) for row in others),
         ),
     ]

@@ -252,7 +252,7 @@ def draw(analysis: Analysis, result: Confusion) -> list[pathlib.Path]:
             if not rows:
                 axis.text(0.5, 0.5, 'no category', ha='center', transform=axis.transAxes)
         if (share := result.base[name].share) is not None:
-            left.axvline(share, color=palette.BLACK, linestyle=':', label='unlabelled background')
+            left.axvline(share, color=palette.BLACK, linestyle=':', label='unlabeled background')
         left.set_xlabel(bars.plain(f'of the category, predicted as {name}'))
         right.set_xlabel(bars.plain(f'of the pixels wrongly predicted as {name}'))
         if rows:

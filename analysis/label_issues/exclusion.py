@@ -51,11 +51,11 @@ def reason(region: Mapping[str, Any]) -> str:
     """What is wrong in a region (a row of `LabelIssues.regions`); explorer/core has the same."""
     place = f'{region["area"]:.1f} % of the image'
     if region['kind'] == 'missing instance':
-        return f'{region["suggested"]} seen in {place} where {region["given"]} is labelled'
+        return f'{region["suggested"]} seen in {place} where {region["given"]} is labeled'
     if region['kind'] == 'sloppy outline':
         return f'outline of annotation {region["annotation_id"]} ({region["given"]}, {place})'
     return (
-        f'annotation {region["annotation_id"]} ({place}) is labelled {region["given"]} and looks '
+        f'annotation {region["annotation_id"]} ({place}) is labeled {region["given"]} and looks '
         f'like {region["suggested"]}'
     )
 

@@ -47,7 +47,7 @@ class Issue:
 
 
 def _reduce(vectors: Sequence[np.ndarray], components: int) -> np.ndarray:
-    """Principal components of standardised vectors `[F]`, float32 `[n, min(F, components)]`.
+    """Principal components of standardized vectors `[F]`, float32 `[n, min(F, components)]`.
 
     Works block by block: a copy of all vectors would be the largest array in memory.
     """
@@ -68,7 +68,7 @@ def _reduce(vectors: Sequence[np.ndarray], components: int) -> np.ndarray:
 
 
 def linear_model() -> ClassifierMixin:
-    """Logistic regression on standardised features."""
+    """Logistic regression on standardized features."""
     return make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, max_iter=500))
 
 
@@ -108,7 +108,7 @@ def judge(regions: list[Region], num_classes: int) -> list[Issue]:
       several. The score is for
 
       missing instance: the probability that a predicted region like this, in its class, is
-        labelled; it is not.
+        labeled; it is not.
       wrong class: the probability that an instance like this has another foreground class.
       spurious label: the probability that it is background.
       sloppy outline: 1 - the share of outlines that would be as short and as far from edges.
@@ -152,7 +152,7 @@ def _wrong_labels(regions: list[Region], num_classes: int) -> Iterator[Issue]:
 
 
 def _missing_instances(regions: list[Region], num_classes: int) -> Iterator[Issue]:
-    """Predicted regions that look as if one labelled instance had been left out, by class.
+    """Predicted regions that look as if one labeled instance had been left out, by class.
 
     Three kinds of models are averaged: trees find interactions that regressions miss, and their
     errors differ.

@@ -1,7 +1,7 @@
 """Dilation, distance, opening and components of masks, bool `[H, W]`.
 
 Dilation and opening shift whole arrays. For small images this is five to ten times as fast as
-`scipy.ndimage`, which visits the neighbours of each pixel. No pixel outside the image is in a mask.
+`scipy.ndimage`, which visits the neighbors of each pixel. No pixel outside the image is in a mask.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def _slide(mask: np.ndarray, side: int, combine: Callable[..., Any]) -> np.ndarr
 
 
 def components(mask: np.ndarray, smallest: float) -> list[np.ndarray]:
-    """The connected parts (4 neighbours) of at least `smallest` pixels, bool `[H, W]` each."""
+    """The connected parts (4 neighbors) of at least `smallest` pixels, bool `[H, W]` each."""
     if not mask.any():
         return []
     crop, found = box(mask), []

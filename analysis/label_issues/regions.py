@@ -47,7 +47,7 @@ class Region:
     image: int  # row of the image
     source: str
     given: int  # class of its label
-    # Most probable class over the region; of unlabelled and left out regions, of each pixel.
+    # Most probable class over the region; of unlabeled and left out regions, of each pixel.
     predicted: int
     annotation_id: int  # of the instance that is annotated or left out, else -1
     rle: bytes  # the mask [S, S] as compressed RLE (pycocotools)
@@ -55,11 +55,11 @@ class Region:
     seen: np.ndarray  # float32 [C], mean probability of each class
     entropy: float  # mean over its pixels, as a share of the maximum
     # Float64 [2C + 9]: log-odds of the mean probability of each class, and of its maximum; size,
-    # place and shape, see `_shape`. The last three are 0 except in unlabelled and left out regions:
+    # place and shape, see `_shape`. The last three are 0 except in unlabeled and left out regions:
     # share on annotated objects of other categories, and `_position`.
     features: np.ndarray
     activations: np.ndarray  # float16 [F], averaged over the region
-    # Float16 [F], averaged over the surroundings of an unlabelled or left out region; else empty.
+    # Float16 [F], averaged over the surroundings of an unlabeled or left out region; else empty.
     surroundings: np.ndarray
     outline: tuple[float, float]  # length and alignment, see `outline_of`; NaN if it is not judged
 
@@ -72,7 +72,7 @@ class _Candidate(NamedTuple):
     mask: np.ndarray  # bool [S, S]
     annotation_id: int = -1
     predicted: int | None = None  # None: see Region
-    labelled: np.ndarray | None = None  # bool [S, S], of unlabelled and left out regions
+    labelled: np.ndarray | None = None  # bool [S, S], of unlabeled and left out regions
 
 
 def find_regions(
@@ -154,7 +154,7 @@ def _union(label: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _annotated(label: np.ndarray, instances: Sequence[Instance]) -> Iterator[_Candidate]:
-    """The instances, and their shapes mirrored onto unlabelled background."""
+    """The instances, and their shapes mirrored onto unlabeled background."""
     counted = label != IGNORE
     for instance in instances:
         mask = instance.mask & counted
@@ -233,7 +233,7 @@ def _around(mask: np.ndarray) -> np.ndarray:
 
 
 def _position(mask: np.ndarray, labelled: np.ndarray) -> tuple[float, float]:
-    """Logarithm of a region's half-width as a share of the side; labelled share next to it."""
+    """Logarithm of a region's half-width as a share of the side; labeled share next to it."""
     spill = _spill(len(mask))
     crop = box(mask, spill + 1)
     ring = dilate(mask[crop], spill + 1) & ~mask[crop]

@@ -22,7 +22,7 @@ REGIONS = pyarrow.schema(
             ('file_name', _TEXT, 'of the image'),
             ('kind', _TEXT, f'one of {", ".join(KINDS)}'),
             ('score', _NUMBER, 'how suspicious the region is, 0–1'),
-            ('given', _TEXT, 'class that is labelled there'),
+            ('given', _TEXT, 'class that is labeled there'),
             ('suggested', _TEXT, 'class that the network suggests'),
             ('confidence', _NUMBER, 'mean probability of the suggested class in the region'),
             ('annotation_id', _INTEGER, 'of the instance in question; null if there is none'),

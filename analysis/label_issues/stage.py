@@ -8,7 +8,7 @@ A network finds label errors only in images that it was not trained on. For a wh
 train the folds of an experiment (`data.folds`; scripts/experiments/reproduce.py does that) and pool
 them with --pool: each network scores its own fold. Kinds of issues:
 
-    missing instance  the network sees an object of a class where nothing is labelled
+    missing instance  the network sees an object of a class where nothing is labeled
     wrong class       an instance looks like one of another foreground class
     spurious label    an instance looks like background
     sloppy outline    an outline is unusually short and far from the edges of the image

@@ -28,12 +28,12 @@ def colour_histograms(images: np.ndarray, bins: int = 4) -> np.ndarray:
 
 
 def precision_at_k(neighbours: np.ndarray, kinds: np.ndarray) -> float:
-    """Mean share of the neighbours `[N, k]` that are of the same kind `[N]` as the query."""
+    """Mean share of the neighbors `[N, k]` that are of the same kind `[N]` as the query."""
     return float((kinds[neighbours] == kinds[:, None]).mean())
 
 
 def neighbour_auroc(neighbours: np.ndarray, positive: np.ndarray) -> float | None:
-    """AUROC of predicting `positive`, bool `[N]`, by its share among the neighbours `[N, k]`.
+    """AUROC of predicting `positive`, bool `[N]`, by its share among the neighbors `[N, k]`.
 
     None if all images are positive or all are negative.
     """

@@ -90,7 +90,7 @@ def read_truth(analysis: Analysis, folder: pathlib.Path) -> list[dict]:
     if missing := [number for number in ids if number not in by_id]:
         raise ValueError(
             f'The manifest in {folder} has no entry for image {missing[0]} of {analysis.folder}: '
-            'the scenes are not those that were analysed.'
+            'the scenes are not those that were analyzed.'
         )
     return [by_id[number] for number in ids]
 
@@ -105,9 +105,9 @@ def random_network(analysis: Analysis, seed: int = 0) -> Analysis:
 
 
 def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
-    """Clusters, neighbours and map against scene types and attributes.
+    """Clusters, neighbors and map against scene types and attributes.
 
-    The baselines are two embeddings that do not depend on the training: colour histograms, and the
+    The baselines are two embeddings that do not depend on the training: color histograms, and the
     same embedding of an untrained network.
     """
     types = np.array([entry['type'] for entry in truth])

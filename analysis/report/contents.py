@@ -60,7 +60,7 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
       first: view that is shown first, `<split>-<step>`; empty for the newest of validation.
 
     Raises:
-      ValueError: a run was not analysed, or an artifact does not fit.
+      ValueError: a run was not analyzed, or an artifact does not fit.
     """
     names = _names(workdir, other)
     views = {view.folder.name: view for view in find_views(workdir)}

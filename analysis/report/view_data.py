@@ -1,6 +1,6 @@
 """What the report's page shows of an analysis, read from its artifacts alone.
 
-A view is one analysed checkpoint and split. Its pieces, each a JSON document:
+A view is one analyzed checkpoint and split. Its pieces, each a JSON document:
 
 view      what map, charts and table need: run, split, step, n, fingerprint, class_names, columns
           (`columns`), map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, missing (stages that

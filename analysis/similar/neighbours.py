@@ -1,4 +1,4 @@
-"""Exact nearest neighbours of points."""
+"""Exact nearest neighbors of points."""
 
 import numpy as np
 from tqdm import tqdm
@@ -13,7 +13,7 @@ def neighbours(
 
     Args:
       points: float `[N, D]`.
-      k: number of neighbours; if there are fewer points, all of them are returned.
+      k: number of neighbors; if there are fewer points, all of them are returned.
       queries: float `[M, D]`; default: the points, each without itself.
 
     Returns:
@@ -26,7 +26,7 @@ def neighbours(
     distance = np.zeros((len(queries), k), np.float32)
     points = points.astype(np.float64)
     squares = np.square(points).sum(1)
-    for start in tqdm(range(0, len(queries), _BLOCK), desc='neighbours', unit='block', delay=2):
+    for start in tqdm(range(0, len(queries), _BLOCK), desc='neighbors', unit='block', delay=2):
         block = queries[start : start + _BLOCK].astype(np.float64)
         squared = squares - 2 * block @ points.T + np.square(block).sum(1, keepdims=True)
         squared = np.maximum(squared, 0)

@@ -35,7 +35,7 @@ def find(
     """Finds the k images most similar to one image: an id of the analysis, or an image file.
 
     Returns:
-      The image, uint8 `[S, S, 3]`, and its neighbours, nearest first.
+      The image, uint8 `[S, S, 3]`, and its neighbors, nearest first.
 
     Raises:
       ValueError: there is no such image in the analysis, or the file is not a readable image.

@@ -12,7 +12,7 @@ from analysis.stage.artifacts import Result
 class Distances:
     """Medians over the images."""
 
-    nearest: float  # distance of the nearest neighbour
+    nearest: float  # distance of the nearest neighbor
     farthest: float  # distance of the last of the k
 
 
@@ -24,7 +24,7 @@ class Similar(Result):
     VERSION: ClassVar[int] = 2
 
     num_images: int  # N
-    k: int  # neighbours of each
+    k: int  # neighbors of each
     median_distance: Distances  # Euclidean, 0 … 2; the square is 2 - 2 · cosine similarity
     index: np.ndarray  # int32 `[N, k]`, rows
     distance: np.ndarray  # float32 `[N, k]`

@@ -5,7 +5,7 @@
     python -m analysis.similar --workdir runs/person_car --image photo.jpg
 
 Distances between embeddings are Euclidean, from 0 to 2. The first
-form writes the neighbours of all images. The others print the neighbours of one image, and draw
+form writes the neighbors of all images. The others print the neighbors of one image, and draw
 them with predictions (above) and ground truth (below) into similar-<id or name>.png.
 """
 
@@ -41,7 +41,7 @@ def table(result: Similar) -> str:
     """Numbers of images and neighbors, and median distances."""
     distance = result.median_distance
     return (
-        f'{result.k} neighbours of {result.num_images} images; median distance of the nearest '
+        f'{result.k} neighbors of {result.num_images} images; median distance of the nearest '
         f'{distance.nearest:.3f}, of the last {distance.farthest:.3f}.'
     )
 
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     image = arguments.image_id if arguments.image is None else arguments.image
     k = arguments.k if arguments.k is not None else K if image is None else 8
     if k < 1:
-        raise ValueError(f'--k={k}: at least one neighbour.')
+        raise ValueError(f'--k={k}: at least one neighbor.')
     analysis = open_chosen(arguments)
     if image is None:
         result = STAGE.get(analysis, arguments.force, k=k)
@@ -73,10 +73,10 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     parser = make_parser('similar', __doc__)
     which = parser.add_mutually_exclusive_group()
-    text = 'find the neighbours of this image'
+    text = 'find the neighbors of this image'
     which.add_argument('--image_id', type=int, metavar='ID', help=f'{text} of the split')
     which.add_argument('--image', type=pathlib.Path, metavar='FILE', help=f'{text} file')
-    text = f'number of neighbours; default: {K} for all images, 8 for one image'
+    text = f'number of neighbors; default: {K} for all images, 8 for one image'
     parser.add_argument('--k', type=int, help=text)
     add_force(parser)
     return run_command(parser.parse_args(argv), _run)

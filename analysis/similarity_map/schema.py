@@ -10,13 +10,13 @@ from analysis.stage.artifacts import Result
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """How well a map keeps neighbourhoods."""
+    """How well a map keeps neighborhoods."""
 
     dimensions: int  # 2 or 3
-    # 1 minus a penalty for neighbours on the map that are far in the embedding, by rank (Venna and
+    # 1 minus a penalty for neighbors on the map that are far in the embedding, by rank (Venna and
     # Kaski 2001); 1 is perfect, about 0.5 is chance.
     trustworthiness: float
-    recall: float  # share of the neighbours in the embedding that are neighbours on the map
+    recall: float  # share of the neighbors in the embedding that are neighbors on the map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SimilarityMap(Result):
     VERSION: ClassVar[int] = 2
 
     num_images: int  # N
-    neighbours: int  # number of neighbours that quality is measured with
+    neighbours: int  # number of neighbors that quality is measured with
     maps: tuple[Quality, ...]  # quality of both
     map_2d: np.ndarray  # float32 `[N, 2]`
     map_3d: np.ndarray  # float32 `[N, 3]`

@@ -71,7 +71,7 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
 def judge(
     points: np.ndarray, projected: np.ndarray, k: int = NEIGHBOURS, seed: int = 0
 ) -> tuple[float, float]:
-    """Trustworthiness and recall of k neighbours, at most (N - 1) / 2, see `schema.Quality`.
+    """Trustworthiness and recall of k neighbors, at most (N - 1) / 2, see `schema.Quality`.
 
     The seed is that of the random sample of images, if there are more than 2,000.
     """
@@ -170,8 +170,8 @@ def table(result: SimilarityMap) -> str:
         (str(row.dimensions), f'{row.trustworthiness:.3f}', f'{row.recall:.3f}')
         for row in result.maps
     ]
-    header = ('dimensions', 'trustworthiness', 'recall of neighbours')
-    text = f'{result.num_images} images; quality measured on {result.neighbours} neighbours:'
+    header = ('dimensions', 'trustworthiness', 'recall of neighbors')
+    text = f'{result.num_images} images; quality measured on {result.neighbours} neighbors:'
     return f'{text}\n\n{markdown.table(header, rows)}'
 
 

@@ -1,6 +1,6 @@
 """Beam search for conjunctions of conditions whose images have a high loss.
 
-In all functions `masks` is bool `[L, n]`, which of n images fulfil each of L conditions; `loss` is
+In all functions `masks` is bool `[L, n]`, which of n images fulfill each of L conditions; `loss` is
 float `[n]`; sets of images (`here`, `part`) are bool `[n]`; a conjunction is a tuple of numbers of
 conditions.
 """

@@ -34,7 +34,7 @@ def load_columns(view: View) -> dict[str, np.ndarray]:
 
 
 def membership(columns: Mapping[str, np.ndarray], conditions: Sequence[Condition]) -> np.ndarray:
-    """Which images fulfil all conditions, bool `[N]`; an unknown value (NaN) fulfils none."""
+    """Which images fulfill all conditions, bool `[N]`; an unknown value (NaN) fulfills none."""
     fulfilled = [_RELATIONS[relation](columns[name], value) for name, relation, value in conditions]
     return np.all(fulfilled, axis=0)
 
@@ -50,13 +50,13 @@ def describe(conditions: Sequence[Condition]) -> str:
 
 
 def make_conditions(columns: Mapping[str, np.ndarray]) -> tuple[list[Condition], np.ndarray]:
-    """Single conditions on columns `[N]` that some images fulfil and others do not.
+    """Single conditions on columns `[N]` that some images fulfill and others do not.
 
     Floating point (NaN where unknown) is cut near quantiles and above its smallest value; in bool
     and integer columns each value is a category.
 
     Returns:
-      L conditions that differ in at least one image, and the images that fulfil them, bool
+      L conditions that differ in at least one image, and the images that fulfill them, bool
       `[L, N]`.
     """
     found: list[Condition] = []
@@ -101,7 +101,7 @@ def _places(values: np.ndarray) -> list[int]:
 
 
 def _between(below: float, above: float) -> tuple[float, float]:
-    """Short numbers near two neighbouring values, for `<=` and `>=`; three digits at most."""
+    """Short numbers near two neighboring values, for `<=` and `>=`; three digits at most."""
     cuts = []
     for value, other in ((below, above), (above, below)):
         rounded = [float(f'{value:.{digits}g}') for digits in (1, 2, 3)]

@@ -29,7 +29,7 @@ class Condition(NamedTuple):
 class Slice:
     """A confirmed slice, by a metric."""
 
-    conditions: tuple[Condition, ...]  # one to three, all of which its images fulfil
+    conditions: tuple[Condition, ...]  # one to three, all of which its images fulfill
     text: str  # the conditions in words
     size: int  # images in the slice that have the metric, in both halves
     share: float  # of the images; this and the following are of the half that tested the slice
@@ -73,7 +73,7 @@ class Slices(Result):
     members: np.ndarray
 
     def each(self) -> Iterator[tuple[str, Slice, np.ndarray]]:
-        """Metric, slice, and which images fulfil its conditions, bool `[N]`, for all slices."""
+        """Metric, slice, and which images fulfill its conditions, bool `[N]`, for all slices."""
         members = np.unpackbits(self.members, axis=1, count=self.num_images).view(np.bool_)
         found = [(metric, one) for metric, part in self.metrics.items() for one in part.slices]
         for (metric, one), inside in zip(found, members, strict=True):

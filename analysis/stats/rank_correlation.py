@@ -90,7 +90,7 @@ def _by_known(values: Mapping[str, np.ndarray], keys: Mapping[str, str | None]) 
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Centred mid-ranks of each column, over n; all 0 for a column that is nearly constant."""
+    """Centered mid-ranks of each column, over n; all 0 for a column that is nearly constant."""
     ranks, n = stats.rankdata(values, axis=0), len(values)
     ranks[:, n - stats.mode(values, axis=0).count < MIN_DIFFERENT] = (n + 1) / 2
     return (ranks - (n + 1) / 2) / n

@@ -4,7 +4,7 @@
     python scripts/benchmarks/training_speed.py --parts pipeline --coco FOLDER --split val
     python scripts/benchmarks/training_speed.py --parts scale
 
-training   one optimiser step: same architecture, batch and precision (float32) for all
+training   one optimizer step: same architecture, batch and precision (float32) for all
 inference  logits of a batch
 pipeline   decode, resize, draw the classes, batch, from a folder in COCO's layout
 waiting    share of a training run that is spent waiting for data

@@ -119,7 +119,7 @@ def damaged_files(folder: pathlib.Path, count: int, rng: random.Random) -> Outco
         for fault, change in changes[-1 - count // 10 :]:
             file = newest / name
             outcome = damage(file, change, read_best, STATE, newest)
-            yield f'{fault}: a file of the checkpoint to be analysed', outcome
+            yield f'{fault}: a file of the checkpoint to be analyzed', outcome
             file.write_bytes(change(file.read_bytes()))
             outcome, step = outcome_of(lambda: continue_from(folder), folder, ())
             outcome = 'recovered' if step == 1 else outcome

@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe and Szegedy, 2015, arXiv:1502.03167) with a gradient in closed form.
+"""Batch normalization (Ioffe and Szegedy, 2015, arXiv:1502.03167) with a gradient in closed form.
 
 Automatic differentiation would keep several arrays of the size of the input and make more passes
 over them (see README.md). Variables have the names and meaning of `flax.linen.BatchNorm`.
@@ -22,7 +22,7 @@ def _average(values: Any, axis_name: str | None) -> Any:
 def normalize(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises `x` [B, H, W, C] by the statistics of the batch; `scale` and `bias` are [C].
+    """Normalizes `x` [B, H, W, C] by the statistics of the batch; `scale` and `bias` are [C].
 
     The statistics are averaged over the mapped axis `axis_name` too.
 
@@ -60,7 +60,7 @@ def _normalize_backward(
     scale_gradient = ((g * wide).sum((0, 1, 2)) - mean * bias_gradient) * inverse
     pixels = x.size // x.shape[-1]
     mean_g, mean_gx = _average((bias_gradient / pixels, scale_gradient / pixels), axis_name)
-    # scale · inverse · (g - mean_g - normalised x · mean_gx), as g · a - x · b + c
+    # scale · inverse · (g - mean_g - normalized x · mean_gx), as g · a - x · b + c
     a = scale * inverse
     b = a * inverse * mean_gx
     gx = g * a - wide * b + (mean * b - a * mean_g)

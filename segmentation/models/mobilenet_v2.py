@@ -82,7 +82,7 @@ class MobileNetV2(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         """Maps images `[B, H, W, 3]` to activations; in [-1, 1] for ImageNet weights.
 
-        In training, normalises by batch statistics and updates the running ones.
+        In training, normalizes by batch statistics and updates the running ones.
 
         Returns:
           Layer name → `[B, ceil(H / s), ceil(W / s), C]`, with s a power of 2 up to 32.

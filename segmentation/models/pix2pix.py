@@ -24,7 +24,7 @@ def require_one_of(name: str, value: str, options: Sequence[str]) -> None:
 
 
 class Upsample2x(nn.Module):
-    """Doubles height and width with a learnt 3×3 convolution.
+    """Doubles height and width with a learned 3×3 convolution.
 
     'transposed' is a transposed convolution with stride 2 (kernel [3, 3, out, in], as in Keras);
     'nearest_conv' repeats every pixel 2×2 and convolves (kernel [3, 3, in, out]).
@@ -54,9 +54,9 @@ class Upsample2x(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Normalises each channel of each image over its pixels (Ulyanov et al., 2016).
+    """Normalizes each channel of each image over its pixels (Ulyanov et al., 2016).
 
-    The scale is initialised from N(1, 0.02) and the bias with 0, as in pix2pix.
+    The scale is initialized from N(1, 0.02) and the bias with 0, as in pix2pix.
     """
 
     epsilon: float = 1e-5
@@ -76,7 +76,7 @@ class InstanceNorm(nn.Module):
 class Decoder(nn.Module):
     """Maps encoder features at five scales to logits at twice the finest scale.
 
-    Each block upsamples, normalises, applies dropout and ReLU, and concatenates the skip connection
+    Each block upsamples, normalizes, applies dropout and ReLU, and concatenates the skip connection
     of the next finer scale. A last upsampling gives the logits. If a feature map has an odd size,
     the last row or column of the upsampled map is cut off.
 
@@ -95,7 +95,7 @@ class Decoder(nn.Module):
     def __call__(self, features: Sequence[jax.Array], *, train: bool) -> jax.Array:
         """Maps [B, ceil(H / s), ceil(W / s), C_s] for s = 2, 4, 8, 16, 32 to logits.
 
-        In training, normalises by batch statistics, updates the running ones, and applies dropout.
+        In training, normalizes by batch statistics, updates the running ones, and applies dropout.
 
         Returns:
           [B, 2 ceil(H / 2), 2 ceil(W / 2), num_classes] in `dtype`.

@@ -79,7 +79,7 @@ def weight_file(source: str | os.PathLike, width: float, resolution: int) -> pat
 
 
 def file_of(config: ConfigDict) -> pathlib.Path | None:
-    """The weight file that a `model` config names; None for random initialisation."""
+    """The weight file that a `model` config names; None for random initialization."""
     source = config.pretrained
     return weight_file(source, config.width, config.pretrained_resolution) if source else None
 

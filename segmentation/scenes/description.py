@@ -30,7 +30,7 @@ CATEGORIES: list[dict[str, Any]] = [
 ]
 CATEGORY_ID: dict[str, int] = {c['name']: c['id'] for c in CATEGORIES}
 INDOORS = ('living room', 'office')  # settings
-CLEAR = 160.0  # metres of visibility without fog
+CLEAR = 160.0  # meters of visibility without fog
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Thing:
     # x, y: pixel where it meets the ground
     x: float
     y: float
-    scale: float  # pixels per metre
-    depth: float  # distance in metres
+    scale: float  # pixels per meter
+    depth: float  # distance in meters
     flip: bool  # whether it is mirrored
     tilt: float  # in radians
     colours: tuple[Colour, Colour]  # two RGB triples
@@ -61,9 +61,9 @@ class Light:
 
     brightness: float  # factor of the image
     tint: tuple[float, float, float]  # factors of red, green and blue
-    # Metres that a shadow falls sideways per metre of height; 0 if overcast or indoors.
+    # Meters that a shadow falls sideways per meter of height; 0 if overcast or indoors.
     slant: float
-    length: float  # metres that it falls towards the camera per metre of height; 0 likewise
+    length: float  # meters that it falls towards the camera per meter of height; 0 likewise
     noise: float  # of the sensor, in 8-bit levels
 
 
@@ -77,15 +77,15 @@ class Scene:
     setting: str  # a name in `BACKDROPS`
     horizon: float  # its row in pixels
     focal: float  # focal length in pixels
-    eye: float  # height of the camera in metres
+    eye: float  # height of the camera in meters
     light: Light  # see `Light`
-    grayscale: bool  # whether the image has no colours
+    grayscale: bool  # whether the image has no colors
     seed: int  # of the background and the noise
     things: tuple[Thing, ...]  # from the back to the front
-    # Metres over which haze hides things outdoors; if less than CLEAR, fog, which hides the ground
+    # Meters over which haze hides things outdoors; if less than CLEAR, fog, which hides the ground
     # too.
     visibility: float = CLEAR
-    wash: Colour | None = None  # colour in 0..255 that tints the whole image, or None
+    wash: Colour | None = None  # color in 0..255 that tints the whole image, or None
 
     @property
     def category_ids(self) -> dict[int, int]:

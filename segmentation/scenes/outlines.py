@@ -63,7 +63,7 @@ def _outline(mask: np.ndarray, top: int, left: int, bottom: int, right: int) -> 
     polygons = []
     lines: Any = contourpy.contour_generator(z=part.astype(np.float32)).lines(0.5)
     for closed in lines:
-        # Pixel centres are at half integers in COCO coordinates; the padding shifts by one.
+        # Pixel centers are at half integers in COCO coordinates; the padding shifts by one.
         line = _simplify(closed[:-1] - 0.5)
         x, y = line.T
         signed = 0.5 * (x @ np.roll(y, -1) - y @ np.roll(x, -1))

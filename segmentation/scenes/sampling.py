@@ -14,7 +14,7 @@ _SIZES = ((400, 300), (400, 267), (384, 288), (360, 270), (300, 400), (267, 400)
 
 def _street(s: Stage) -> None:
     rng = s.rng
-    for side in (-1, 1):  # parked at the kerb
+    for side in (-1, 1):  # parked at the curb
         z = rng.uniform(4, 12)
         while z < 45 and s.chance(0.72):
             s.put('car', side * 3.35, z, 'front' if side < 0 else 'back')

@@ -1,4 +1,4 @@
-"""A stage on which the things of a scene are placed, in metres."""
+"""A stage on which the things of a scene are placed, in meters."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ _STANDING = ('stand', 'stand', 'back', 'walk', 'walk', 'walk', 'phone', 'wave')
 
 
 class Stage:
-    """Collects the things of one scene. Positions are in metres: x to the right, z away."""
+    """Collects the things of one scene. Positions are in meters: x to the right, z away."""
 
     def __init__(
         self,

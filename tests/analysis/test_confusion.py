@@ -143,7 +143,7 @@ def test_command(workdir, capsys, tmp_path):
     arguments = ['--workdir', str(workdir)]
     assert confusion.main([*arguments, '--json', str(tmp_path / 'result.json')]) == 0
     first = capsys.readouterr().out
-    assert 'of the unlabelled background' in first
+    assert 'of the unlabeled background' in first
     result = json.loads((tmp_path / 'result.json').read_text())
     assert {row['category'] for row in result['rows']} >= {'bus', 'handbag'}
     assert confusion.main(arguments) == 0  # as it was

@@ -164,11 +164,11 @@ const Decisions = (() => {
     const place = `${area.toFixed(1)} % of the image`;
     /** @type {Record<string, string>} */
     const reasons = {
-      'missing instance': `${suggested} seen in ${place} where ${given} is labelled`,
+      'missing instance': `${suggested} seen in ${place} where ${given} is labeled`,
       'sloppy outline': `outline of annotation ${annotation} (${given}, ${place})`,
       ambiguous: `the network is undecided on ${place}`,
     };
-    const other = `annotation ${annotation} (${place}) is labelled ${given} and looks like`;
+    const other = `annotation ${annotation} (${place}) is labeled ${given} and looks like`;
     return reasons[kind] ?? `${other} ${suggested}`;
   }
 

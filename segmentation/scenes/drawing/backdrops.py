@@ -1,7 +1,7 @@
 """Backgrounds of the drawn scenes: sky, ground in perspective, houses, rooms.
 
-Backgrounds are not annotated, so they show nothing that could be recognised as a COCO category:
-shelves hold binders, and a stand is full of coloured dots.
+Backgrounds are not annotated, so they show nothing that could be recognized as a COCO category:
+shelves hold binders, and a stand is full of colored dots.
 """
 
 import functools

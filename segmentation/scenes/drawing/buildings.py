@@ -37,7 +37,7 @@ def _bricks(h: int, w: int, colour: Colour, rng: np.random.Generator, course: in
 
 
 def facade(rng: np.random.Generator, w: int, h: int, metre: float, dim: float) -> np.ndarray:
-    """The front of one house, uint8 `[h, w, 3]`, with `metre` pixels per metre."""
+    """The front of one house, uint8 `[h, w, 3]`, with `metre` pixels per meter."""
     brick = rng.random() < 0.5
     colour = some(rng, BRICKS if brick else PLASTER, 12)
     if brick:
@@ -105,7 +105,7 @@ def _shop(wall: np.ndarray, rng: np.random.Generator, top: int, metre: float, di
 
 
 def row_of_houses(b: Backdrop, z: float, height: float) -> None:
-    """House fronts that face the camera, `z` metres away."""
+    """House fronts that face the camera, `z` meters away."""
     metre = b.focal / z
     foot = int(min(b.row(z), b.height))
     x = -int(b.rng.integers(0, 60))

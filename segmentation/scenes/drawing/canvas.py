@@ -1,7 +1,7 @@
 """The canvas for backgrounds, with its camera.
 
-The camera is a horizontal pinhole at height `eye` metres, with the horizon at row `horizon` and the
-focal length `focal` in pixels. A point on the ground, X metres to the right and Z metres away, has
+The camera is a horizontal pinhole at height `eye` meters, with the horizon at row `horizon` and the
+focal length `focal` in pixels. A point on the ground, X meters to the right and Z meters away, has
 the column width / 2 + focal * X / Z and the row horizon + focal * eye / Z.
 """
 
@@ -29,11 +29,11 @@ class Backdrop:
         self.pixels = np.zeros((self.height, self.width, 3), np.float32)
 
     def row(self, z: float) -> float:
-        """Image row of the ground `z` metres away."""
+        """Image row of the ground `z` meters away."""
         return self.horizon + self.focal * self.eye / z
 
     def project(self, x: float, z: float, y: float = 0.0) -> tuple[float, float]:
-        """Column and row of a point, `y` metres above the ground."""
+        """Column and row of a point, `y` meters above the ground."""
         s = self.focal / z
         return self.width / 2 + x * s, self.horizon + (self.eye - y) * s
 
@@ -42,7 +42,7 @@ class Backdrop:
         self.fill([np.asarray(points, float)], colour)
 
     def quad(self, places: Sequence[tuple[float, float, float]], x: float) -> np.ndarray:
-        """A polygon in pixels, from points (x, z, y) in metres that are shifted right by `x`."""
+        """A polygon in pixels, from points (x, z, y) in meters that are shifted right by `x`."""
         return np.array([self.project(x + dx, z, y) for dx, z, y in places])
 
     def strip(self, top: float, bottom: float, colour: Colour) -> None:
@@ -69,7 +69,7 @@ class Backdrop:
     def on_ground(
         self, rectangles: Sequence[tuple[float, float, float, float]], colour: Colour
     ) -> None:
-        """Fills rectangles on the ground, (x0, z0, x1, z1) in metres."""
+        """Fills rectangles on the ground, (x0, z0, x1, z1) in meters."""
         near = 0.8 * self.focal * self.eye / max(self.height - self.horizon, 1)
         polygons = []
         for x0, z0, x1, z1 in rectangles:
@@ -80,11 +80,11 @@ class Backdrop:
         self.fill(polygons, colour)
 
     def across(self, strips: Sequence[tuple[float, float]], colour: Colour) -> None:
-        """Fills strips of ground across the whole view, (z0, z1) in metres."""
+        """Fills strips of ground across the whole view, (z0, z1) in meters."""
         self.on_ground([(-400, z0, 400, z1) for z0, z1 in strips], colour)
 
     def grid(self, wide: float, far: float, step: float, width: float, colour: Colour) -> None:
-        """Joints of paving, up to `far` metres away and `wide` metres to both sides."""
+        """Joints of paving, up to `far` meters away and `wide` meters to both sides."""
         self.on_ground([(x, 0.3, x + width, far) for x in np.arange(-wide, wide, step)], colour)
         self.across([(z, z + width) for z in np.arange(0.7, far, step)], colour)
 
@@ -111,7 +111,7 @@ class Backdrop:
         self.texture(grain, blotches, density)
 
     def texture(self, grain: float, blotches: float, density: float, far: float = math.inf) -> None:
-        """Adds texture to the ground up to `far` metres away; it gets finer with the distance."""
+        """Adds texture to the ground up to `far` meters away; it gets finer with the distance."""
         top, bottom = max(int(self.row(far)), 0), self.height
         rows = np.arange(top, bottom, dtype=np.float32)
         if not len(rows) or not (grain or blotches):

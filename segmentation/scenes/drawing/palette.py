@@ -1,4 +1,4 @@
-"""Colours and textures of the drawn scenes, and random variations of them."""
+"""Colors and textures of the drawn scenes, and random variations of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ BRICKS = ((150, 78, 60), (170, 110, 84), (124, 62, 54), (188, 160, 130))
 PLASTER = ((214, 200, 172), (196, 188, 180), (222, 206, 190), (168, 178, 186), (206, 170, 140),
            (232, 226, 214), (150, 160, 140), (190, 120, 100))  # fmt: skip
 GREENS = ((88, 128, 58), (110, 140, 70), (74, 112, 60), (128, 140, 76))
-# Choices for the two colours of each kind of thing.
+# Choices for the two colors of each kind of thing.
 COLOURS: dict[str, tuple[tuple[Colour, ...], tuple[Colour, ...]]] = {
     'person': (CLOTHES, TROUSERS),
     'car': (PAINT, PAINT),
@@ -74,12 +74,12 @@ def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
 
 
 def tone(colour: Colour, factor: float) -> Colour:
-    """A lighter (factor > 1) or darker colour with the same alpha."""
+    """A lighter (factor > 1) or darker color with the same alpha."""
     return tuple(int(min(255, c * factor)) for c in colour[:3]) + tuple(colour[3:])
 
 
 def vary(rng: np.random.Generator, colour: Colour, amount: int = 14) -> Colour:
-    """The colour with each channel shifted by up to `amount`."""
+    """The color with each channel shifted by up to `amount`."""
     shift = rng.integers(-amount, amount + 1, 3).tolist()
     return tuple(min(255, max(0, c + d)) for c, d in zip(colour, shift, strict=True))
 

@@ -1,7 +1,7 @@
-"""Draws objects: filled polygons in metres, rasterised and shaded.
+"""Draws objects: filled polygons in meters, rasterized and shaded.
 
 The origin is where the object meets the ground, with x to the right and y up. Polygons are
-rasterised with supersampling, so that edges are antialiased, and then get shading and grain.
+rasterized with supersampling, so that edges are antialiased, and then get shading and grain.
 """
 
 import copy
@@ -26,20 +26,20 @@ _CAP = np.stack([-np.sin(np.linspace(0, math.pi, 6)), np.cos(np.linspace(0, math
 
 
 class View(NamedTuple):
-    """The camera relative to an object: vanishing point and distance, in metres."""
+    """The camera relative to an object: vanishing point and distance, in meters."""
 
     x: float
     y: float
     distance: float
 
     def recede(self, p: Point, length: float) -> Point:
-        """The point after a move of `length` metres away from the camera."""
+        """The point after a move of `length` meters away from the camera."""
         t = length / (self.distance + length)
         return p[0] + (self.x - p[0]) * t, p[1] + (self.y - p[1]) * t
 
 
 class Pen:
-    """Collects polygons, given in metres, as polygons in image pixels."""
+    """Collects polygons, given in meters, as polygons in image pixels."""
 
     def __init__(self, x: float, y: float, scale: float, flip: bool = False, tilt: float = 0.0):
         c, s, f = math.cos(tilt), math.sin(tilt), -1 if flip else 1
@@ -51,14 +51,14 @@ class Pen:
         self.glows: list[tuple[float, float, float, Colour]] = []
 
     def moved(self, x: float, y: float, size: float = 1.0) -> 'Pen':
-        """A pen that draws the same object, shifted by metres and scaled."""
+        """A pen that draws the same object, shifted by meters and scaled."""
         pen = copy.copy(self)
         pen.matrix, pen.origin = self.matrix * size, self.origin + np.array([x, y]) @ self.matrix
         pen.scale *= size
         return pen
 
     def at(self, *xs: float, y: float = 0.0) -> 'Pen':
-        """A pen that draws every shape of the same object at each x, shifted up by `y` metres."""
+        """A pen that draws every shape of the same object at each x, shifted up by `y` meters."""
         pen = copy.copy(self)
         pen.copies = [(x, y) for x in xs]
         return pen
@@ -76,7 +76,7 @@ class Pen:
     def box(
         self, x0: float, y0: float, x1: float, y1: float, colour: Colour, round: float = 0.0
     ) -> None:
-        """A rectangle with corners rounded by `round` metres."""
+        """A rectangle with corners rounded by `round` meters."""
         r = min(round, abs(x1 - x0) / 2, abs(y1 - y0) / 2)
         if r * self.scale < 0.7:
             self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
@@ -136,13 +136,13 @@ def rasterise(
     """Draws the shapes in order, the last on top.
 
     Returns:
-      float32 `[4, h, w]`: colour times alpha in 0..255, and alpha in [0, 1]. Channels come first
+      float32 `[4, h, w]`: color times alpha in 0..255, and alpha in [0, 1]. Channels come first
       because NumPy is several times faster that way.
     """
     left, top, right, bottom = box
     size = max(right - left, bottom - top)
     factor = 4 if size < 48 else 3 if size < 100 else 2
-    # Premultiplied colours need plain averages of four channels; Pillow would convert RGBA.
+    # Premultiplied colors need plain averages of four channels; Pillow would convert RGBA.
     layer = Image.new('CMYK', ((right - left) * factor, (bottom - top) * factor))
     draw = ImageDraw.Draw(layer)
     for points, colour in shapes:

@@ -10,7 +10,7 @@ from segmentation.scenes.drawing.palette import CLOTHES, HAIR, SKIN, Colour, pic
 from segmentation.scenes.drawing.pen import CIRCLES, Pen, Point, View
 
 # Degrees from hanging straight down, forward positive: lean of the trunk; (upper arm, forearm) of
-# the far and the near side; (thigh, shin) of both; last, half the shoulder width in metres.
+# the far and the near side; (thigh, shin) of both; last, half the shoulder width in meters.
 _POSES: dict[str, tuple[Any, ...]] = {
     'stand': (0, (-10, -4), (10, 6), (-4, -2), (4, 2), 0.17),
     'back': (0, (-12, -6), (12, 5), (-5, -2), (5, 2), 0.17),
@@ -48,7 +48,7 @@ def _bend(a: Point, target: Point, upper: float, lower: float, sign: float) -> t
 
 
 def joints(pose: str, seed: int) -> dict[str, Point]:
-    """Joint positions in metres (far side 0, near side 1) of a person 1.75 m tall."""
+    """Joint positions in meters (far side 0, near side 1) of a person 1.75 m tall."""
     rng = np.random.default_rng([seed, 1])
     lean, *limbs, spread = _POSES[pose]
 
@@ -88,7 +88,7 @@ def figure(
     pen: Pen, pose: str, seed: int, shirt: Colour, trousers: Colour, rng: np.random.Generator,
     skin: Colour | None = None,
 ) -> None:  # fmt: skip
-    """A person; with `skin`, one colour for skin and hair, a statue."""
+    """A person; with `skin`, one color for skin and hair, a statue."""
     j = joints(pose, seed)
     statue = skin is not None
     skin = skin or some(rng, SKIN, 8)

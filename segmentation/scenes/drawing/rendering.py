@@ -125,7 +125,7 @@ def render(
 
 
 def _fog(pixels: np.ndarray, scene: Scene) -> None:
-    """Blends the background `[3, H, W]` into grey with increasing distance, in place."""
+    """Blends the background `[3, H, W]` into gray with increasing distance, in place."""
     below = np.maximum(np.arange(scene.height) - scene.horizon, 0.1)
     haze = 1 - np.exp(-scene.focal * scene.eye / below / scene.visibility)
     haze = haze.astype(np.float32)[:, None]

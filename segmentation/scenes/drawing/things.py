@@ -216,7 +216,7 @@ def pine(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None
         c = tone(leaf, rng.uniform(0.75, 1.15))
         pen.polygon([(-w, y), (-w * 0.6, y + 0.15), (-w * 0.2, y - 0.1), (w * 0.3, y + 0.12),
                      (w, y), (0, y + 1.7)], c)  # fmt: skip
-        if bark[2] > 80:  # a grey trunk marks a snowy tree
+        if bark[2] > 80:  # a gray trunk marks a snowy tree
             cap = [(-w * 0.6, y + 0.6), (0, y + 0.75), (w * 0.5, y + 0.6), (0, y + 1.7)]
             pen.polygon(cap, (236, 241, 248))
 
@@ -258,7 +258,7 @@ def fence(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> N
 
 
 def frame(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
-    """A door or window frame right before the camera, one metre for the whole image side."""
+    """A door or window frame right before the camera, one meter for the whole image side."""
     w = rng.uniform(0.05, 0.1)
     pen.box(-0.5, -0.1, -0.5 + w, 1.1, paint)
     pen.box(-0.5 + w, -0.1, -0.488 + w, 1.1, tone(paint, 0.7))

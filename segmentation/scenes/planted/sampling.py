@@ -31,7 +31,7 @@ _IMPOSSIBLE = {
     'office': ('close-up car', 'fog'),
 }
 MOST_ERRORS = (1 - sum(HARD_SLICES.values())) / len(KINDS)
-DECOYS = 0.1  # fraction of scenes with a suitcase, picture or toy car that is labelled correctly
+DECOYS = 0.1  # fraction of scenes with a suitcase, picture or toy car that is labeled correctly
 # About half the pixels of the plain scenes: faster, and still twice the network's input size.
 _SIZES = ((288, 216), (216, 288), (288, 192), (256, 256), (272, 204), (204, 272))
 _WASHES = ((214, 196, 162), (168, 200, 228), (186, 214, 176), (222, 184, 176))
@@ -136,7 +136,7 @@ class _Type(NamedTuple):
     subject: Callable[[Stage, float, float], None]  # draws what the type is about, at (x, z)
     depths: tuple[float, float]  # range of its z
     rest: Callable[[Stage], None]
-    crowd: float | None  # metres to a crowd region
+    crowd: float | None  # meters to a crowd region
 
 
 _TYPES = {

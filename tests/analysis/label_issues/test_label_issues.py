@@ -142,8 +142,8 @@ def test_worst_images():
     assert [(r.image_id, r.file_name, r.kind, r.score) for r in chosen] == [
         (101, '1.jpg', 'missing instance', 0.9), (102, '2.jpg', 'wrong class', 0.7),
     ]  # fmt: skip
-    assert chosen[0].reason == 'person seen in 3.0 % of the image where background is labelled'
-    assert 'annotation 5 (3.0 % of the image) is labelled car' in chosen[1].reason
+    assert chosen[0].reason == 'person seen in 3.0 % of the image where background is labeled'
+    assert 'annotation 5 (3.0 % of the image) is labeled car' in chosen[1].reason
     assert exclusion.worst(ids, found, 0, ERRORS) == []
     assert [r.image_id for r in exclusion.worst(ids, found, 1, ['ambiguous'])] == [104]
 
