@@ -1,6 +1,6 @@
 'use strict';
 /* global d3, Filters, Format, Statistics */
-// Columns in bins, and what the samples that pass have in each bin.
+// Bins of columns, with counts and means of the samples that pass.
 
 const Bins = (() => {
   const WANTED = 20; // bins of a number

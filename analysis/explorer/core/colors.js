@@ -1,12 +1,12 @@
 'use strict';
 /* global d3, Bins, State, Statistics */
-// Colours and sizes of dots. The colours themselves are in ui/palette.css: eight for categories,
-// which remain distinct without full colour vision (Okabe and Ito 2008), one for all others and for
-// missing values. Numbers get viridis, without the end that is lost against the background.
+// Colors and sizes of dots. The colors themselves are in ui/palette.css: eight for categories,
+// distinct for color-blind people (Okabe and Ito 2008), and one for all others and missing values.
+// Numbers get viridis, without the end that is lost against the background.
 
 const Colors = (() => {
-  const SHOWN = 8; // categories with a colour of their own
-  const STEPS = 64; // colours of numbers
+  const SHOWN = 8; // categories with a color of their own
+  const STEPS = 64; // colors of numbers
   const SIZES = 8; // sizes of dots
   /** @type {Map<string, string>} */
   const known = new Map();
@@ -15,7 +15,7 @@ const Colors = (() => {
   function css(name) {
     const root = document.documentElement;
     const key = `${root.dataset.theme} ${name}`;
-    // Kept, since asking makes the browser compute all styles.
+    // Cached: reading a variable makes the browser compute all styles.
     if (!known.has(key)) {
       const text = getComputedStyle(root).getPropertyValue(name).trim();
       const [, light, dark] = /^light-dark\((.*), (.*)\)$/.exec(text) ?? [text, text, text];

@@ -1,6 +1,6 @@
 'use strict';
 /* global Bins, Format */
-// Which columns lists, selects and tables show, and in which order.
+// The columns that lists, selects and tables show, and their order.
 
 const Columns = (() => {
   /** @type {[string, string[]][]} */

@@ -1,8 +1,8 @@
 'use strict';
 /* global Format */
 /* exported explorer */
-// Reads the report's data. A piece of it is a script with one call explorer.provide(key, value):
-// scripts, unlike fetch, work from file://. In a single file all pieces are there from the start.
+// Reads the report's data. A piece of it is a script with one call explorer.provide(key, value),
+// because scripts, unlike fetch, work from file://. A single file holds all pieces from the start.
 
 const Data = (() => {
   /** @type {Map<string, any>} */

@@ -123,14 +123,14 @@ const Decisions = (() => {
   /** The decision on the image of a row. @param {number} row */
   const of = (row) => decisions.get(idOf(row)) ?? null;
 
-  /** Excludes an image from training, or takes that back.
+  /** Excludes an image from training, or undoes that.
    * @param {number} row @param {boolean} exclude
    * @param {Partial<Decision>} [because] reason, kind, score; those left out stay as they are */
   function exclude(row, exclude, because = {}) {
     change(row, (entry) => Object.assign(entry, exclude ? because : BLANK, { exclude }));
   }
 
-  /** @param {Region} region @param {string | null} verdict null takes it back */
+  /** @param {Region} region @param {string | null} verdict null removes it */
   function judge(region, verdict) {
     change(region.row, (entry) => {
       if (verdict) entry.regions[regionKey(region)] = verdict;
@@ -166,7 +166,7 @@ const Decisions = (() => {
     const reasons = {
       'missing instance': `${suggested} seen in ${place} where ${given} is labeled`,
       'sloppy outline': `outline of annotation ${annotation} (${given}, ${place})`,
-      ambiguous: `the network is undecided on ${place}`,
+      ambiguous: `the network is uncertain on ${place}`,
     };
     const other = `annotation ${annotation} (${place}) is labeled ${given} and looks like`;
     return reasons[kind] ?? `${other} ${suggested}`;

@@ -1,6 +1,6 @@
 'use strict';
-// Events by name: view (another one is shown, or its findings have arrived), filters, sort, sample
-// (opened or closed), hover, appearance (colours, overlay, theme), decisions, page, saved (the
+// Events by name: view (another one is shown, or its findings have loaded), filters, sort, sample
+// (opened or closed), hover, appearance (colors, overlay, theme), decisions, page, saved (the
 // state of a page), step (the back button returns to the state before it).
 
 const Events = (() => {

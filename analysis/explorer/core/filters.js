@@ -5,7 +5,7 @@
 //   {kind: 'range', column, low, high}        low <= value <= high; missing values do not pass
 //   {kind: 'set', column, values}             one of these values; null: missing
 //   {kind: 'rows', rows, label}
-//   {kind: 'polygon', points, label, turn}    on the map; with `turn`, on the 3-D map so rotated
+//   {kind: 'polygon', points, label, turn}    on the map; `turn`: rotation of a 3-D map
 //   {kind: 'search', text}                    in texts and category names, or an image id
 
 const Filters = (() => {
@@ -104,7 +104,7 @@ const Filters = (() => {
     Events.emit('filters');
   }
 
-  // A link may contain anything: a filter needs what belongs to its kind.
+  // A link may contain anything, so check that a filter has the properties of its kind.
   /** @type {Record<string, (filter: Filter) => boolean>} */
   const complete = {
     range: ({ low, high }) => Number.isFinite(low) && Number.isFinite(high),

@@ -1,5 +1,5 @@
 'use strict';
-// Where samples lie on the map: in two dimensions, or as one sees it in three.
+// Where samples lie on the map: in two dimensions, or projected from three.
 
 const Geometry = (() => {
   /** The rotation by yaw about the vertical axis, then by pitch about the horizontal one: rows are

@@ -1,6 +1,6 @@
 'use strict';
 /* global d3, Events, Filters, Messages, State, Views */
-// The state in the URL's fragment, so that a link shows the same again.
+// The state in the URL's fragment, so that a link restores it.
 
 const Link = (() => {
   const KNOWN = 'view page color size overlay opacity theme sort filters sample'.split(' ');

@@ -86,7 +86,7 @@
  */
 
 /**
- * The piece `findings`: what was analysed, undefined if it was not.
+ * The piece `findings`: what was analyzed, undefined if it was not.
  * @typedef {object} Findings
  * @property {Cluster[]} [clusters]
  * @property {Cluster[]} [density_clusters]
@@ -148,13 +148,13 @@
  * @typedef {{ text: string, conditions: [string, string, number][], n: number, iou?: Compared,
  *   loss?: Compared }} SliceChange
  *
- * A measure of both models; which of the optional properties it has depends on the measure.
+ * A measure of both models; each measure has some of the optional properties.
  * @typedef {{ this: number, other: number, difference: number, interval: Interval,
  *   difference_interval: Interval, target: 'this' | 'other', metric: string, class_name: string,
  *   p: number, minimum_detectable: number, space: string, method: string, first: number,
  *   second: number }} Compared
  *
- * How much the representations of a layer agree: CKA, and the share of common nearest neighbours.
+ * How much the representations of a layer agree: CKA, and the share of common nearest neighbors.
  * @typedef {{ layer: string, cka: number, overlap: number }} Agreement
  */
 
@@ -171,14 +171,14 @@
  * @property {boolean} whole   all values are whole
  * @property {boolean} open    a few values are far out: the last bin has all from its lower edge on
  *
- * How a column is coloured: `colors[code(row)]` is the colour of a row, the last one that of other
- * and missing values.
+ * How a column is colored: `colors[code(row)]` is the color of a row. The last color is that of
+ * other and missing values.
  * @typedef {object} Scale
  * @property {string[]} colors
  * @property {(row: number) => number} code
  * @property {{ value: Value, label: string, code: number }[]} [values]  of categories, most
  *   frequent first
- * @property {number} [low]   of numbers: 2nd percentile, below which the colour stays the same
+ * @property {number} [low]   of numbers: 2nd percentile, below which the color stays the same
  * @property {number} [high]  of numbers: 98th percentile, above which it stays the same
  *
  * What can lie over a picture; path is null for the image alone, and for overlays that only
@@ -221,8 +221,8 @@
  * A section of the page Findings.
  * @typedef {object} Section
  * @property {string} title
- * @property {string} command  the module that analyses it
- * @property {(view: View) => any} of  its data; undefined if it was not analysed
+ * @property {string} command  the module that computes it
+ * @property {(view: View) => any} of  its data; undefined if it was not analyzed
  * @property {(view: View) => number} [count]  shown beside its title
  * @property {(view: View, redraw: () => void) => any[]} draw
  */

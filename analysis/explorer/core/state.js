@@ -1,6 +1,6 @@
 'use strict';
 /* global Events */
-// What is shown: the view, the page, the open sample, the sort order, colours and sizes.
+// What is shown: the view, the page, the open sample, the sort order, colors and sizes.
 
 const State = (() => {
   const dark = matchMedia('(prefers-color-scheme: dark)');

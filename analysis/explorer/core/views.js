@@ -3,8 +3,8 @@
 // Shows a view.
 
 const Views = (() => {
-  /** Keeps the filters of columns that the view has; filters of rows and of places on the map
-   * belong to the view before. The open sample stays open if the view has its image.
+  /** Keeps the filters of columns that the view has, and drops those of rows and of places on the
+   * map, which belong to the view before. The open sample stays open if the view has its image.
    * @param {string} name */
   async function show(name) {
     const view = await Data.load(name);

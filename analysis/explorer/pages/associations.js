@@ -94,7 +94,7 @@ const Associations = (() => {
       Dom.note(`${significant} of ${tests} tests are significant (false discovery rate 5 %).`),
       h('div.page-tools.line', [
         Dom.select('Metric', options, metric, save('metric')),
-        Dom.check('include insignificant ones', showsAll, (on) =>
+        Dom.check('include non-significant ones', showsAll, (on) =>
           save('insignificant')(on ? 'shown' : null),
         ),
       ]),

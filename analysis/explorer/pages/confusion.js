@@ -13,7 +13,7 @@ const Confusion = (() => {
     Plots.intervalTable(rows, {
       columns: [
         Plots.texts('category', ({ category }) => category),
-        { head: 'labelled as', cell: ({ label }) => label },
+        { head: 'labeled as', cell: ({ label }) => label },
         Plots.numbers(
           'images (effective)',
           (row) => `${row.images} (${Format.short(row.effective_images)})`,
@@ -49,7 +49,7 @@ const Confusion = (() => {
       return [
         Dom.note(
           'Pixels of other categories that are predicted as a class, over images in which the ' +
-            'category is exhaustively annotated. Dashed: the rate on background without any ' +
+            'category is completely annotated. Dashed: the rate on background without any ' +
             `annotation. Faint: effective sample size below ${FEW}, so that the interval is too ` +
             'narrow. Click a category to show its images.',
         ),

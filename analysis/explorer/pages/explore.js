@@ -11,7 +11,7 @@ const Explore = (() => {
   const legend = h('div.legend', { role: 'group', 'aria-label': 'Legend' });
   const quality = h('div.map-note', {
     title:
-      'How many neighbours on the map are neighbours in embedding space; at most 1 ' +
+      'How well neighbors on the map are neighbors in embedding space; at most 1 ' +
       '(trustworthiness, Venna and Kaski 2001)',
   });
   /** @type {ReturnType<typeof SampleMap.create>} */

@@ -1,6 +1,6 @@
 'use strict';
 /* global Associations, Confusion, Dom, Format, Grayscale, HeatMaps, Review, Slices, State */
-// The page of findings: what was analysed, each finding a click away from its samples.
+// The page of findings: what was analyzed, each finding a click away from its samples.
 
 /** @type {Page} */
 const Findings = (() => {
@@ -44,7 +44,7 @@ const Findings = (() => {
       if (of(view) && count) tab.append(h('span.muted', Format.count(count(view))));
     }
     const section = SECTIONS[chosen()];
-    // Who reviews label issues by keyboard stays on the button that was pressed.
+    // Redrawing must not move the keyboard focus away from the button that was pressed.
     const active = /** @type {HTMLElement?} */ (document.activeElement)?.dataset.key;
     if (section.of(view)) content.replaceChildren(...section.draw(view, draw).filter(Boolean));
     else content.replaceChildren(Dom.missing(section.command, view));

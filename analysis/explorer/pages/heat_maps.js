@@ -7,8 +7,8 @@ const HeatMaps = (() => {
   const { h } = Dom;
   const BASELINES = ['random', 'centre', 'edges', 'prediction'];
   const CURVES = {
-    deletion: 'Deletion: score left as the highest values are blurred first (lower is better)',
-    insertion: 'Insertion: score regained as they are revealed first (higher is better)',
+    deletion: 'Deletion: remaining score while cells are blurred, highest first (lower is better)',
+    insertion: 'Insertion: regained score while they are revealed, highest first (higher is better)',
   };
   const KINDS = { class: 'the class', cluster: 'cluster membership' };
 
@@ -36,10 +36,9 @@ const HeatMaps = (() => {
     of: (view) => view.saliency,
     draw: (view) => [
       Dom.note(
-        'Faithfulness of heat-maps: how much of the score is left, or regained, on average while ' +
-          'pixels are blurred or revealed in the order of the map. Faint: baselines, which ' +
-          'ignore the network or use only its prediction. Do not trust a map that does not beat ' +
-          'them.',
+        'Faithfulness of heat-maps: mean score that remains, or is regained, while cells are ' +
+          'blurred or revealed in the order of the map. Faint: baselines, which ignore the ' +
+          'network or use only its prediction. Do not trust a map that does not beat them.',
       ),
       ...Object.entries(KINDS).map(([kind, name]) => {
         const judged = view.saliency?.[kind];

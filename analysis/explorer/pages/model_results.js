@@ -47,7 +47,7 @@ const ModelResults = (() => {
         .map(([target, rows]) => [
           Dom.note(
             `Against the labels ${labelsOf(result, target)}. Intervals are over images, for ` +
-              'these two trained models; they exclude the variation between training seeds.',
+              'these two trained models; they do not cover the variation between trainings.',
           ),
           Plots.intervalTable(rows, {
             columns: [
@@ -90,7 +90,7 @@ const ModelResults = (() => {
     const tables = h('div.halves', table('iou', 'mean foreground IoU'), table('loss', 'loss'));
     const note =
       'The mean loss of both models chose the slices in one half of the images. Counts and means ' +
-      'are of the other half. The intervals hold for all slices together.';
+      'are of the other half. The intervals are simultaneous over all slices.';
     const title = 'In slices where both models fail';
     return section(title, rows.length > 1 ? Dom.note(note) : '', tables);
   }
@@ -154,7 +154,7 @@ const ModelResults = (() => {
       'Separation of the classes',
       Dom.note(
         'Images dominated by the first class against images dominated by the second: AUROC of a ' +
-          'linear probe and of the nearest neighbours, and the silhouette.',
+          'linear probe and of the nearest neighbors, and the silhouette.',
       ),
       Plots.intervalTable(result.separation, {
         columns: [

@@ -86,7 +86,7 @@ const Models = (() => {
     return partner;
   }
 
-  /** The images are the same, so metadata of one label space can colour both maps.
+  /** The images are the same, so metadata of one label space can color both maps.
    * @param {Which} side */
   function lendColumns(side) {
     const view = pair.views[side];
@@ -133,7 +133,7 @@ const Models = (() => {
     State.openSample(shown ?? row);
   }
 
-  /** A lasso on the map of the shown view is a filter; on the other map its images are.
+  /** A lasso on the map of the shown view is a filter; one on the other map filters by its images.
    * @param {Which} side @param {Filter | null} polygon */
   async function lasso(side, polygon) {
     for (const id of [LASSO, ROWS]) Filters.remove(id);

@@ -125,7 +125,7 @@ const Sample = (() => {
     next.disabled = neighbor(1) === undefined;
   }
 
-  /** The row before or after in the order. A removed row has left its place to the next.
+  /** The row before or after in the order. The next row has taken the place of a removed one.
    * @param {number} direction */
   function neighbor(direction) {
     const order = Order.rows();
@@ -188,7 +188,7 @@ const Sample = (() => {
     issues.replaceChildren();
     const mine = State.view.label_issues?.filter(({ row }) => row === sample?.row) ?? [];
     if (!mine.length) return;
-    // The last of a long list are hardly suspicious.
+    // The end of a long list is hardly suspicious.
     const shown = expanded === sample?.row ? mine : mine.slice(0, FIRST_ISSUES);
     const showAll = () => {
       expanded = State.selected;

@@ -1,6 +1,6 @@
 'use strict';
 /* global Data, Dom, Filters, Format, Plots, State, Statistics, Thumbnail */
-// What the panel says about a sample: its cluster, slices, metrics and metadata, similar samples.
+// The facts about a sample: its cluster, slices, metrics, metadata and similar samples.
 
 const SampleFacts = (() => {
   const { h } = Dom;

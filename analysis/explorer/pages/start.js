@@ -1,5 +1,5 @@
 'use strict';
 /* global Clusters, Explore, Findings, Models, Samples, Shell */
-// The last script: everything is there.
+// The last script: all others have been loaded.
 
 Shell.start([Explore, Samples, Clusters, Findings, Models]);

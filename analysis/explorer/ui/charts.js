@@ -1,7 +1,7 @@
 'use strict';
 /* global Bins, CategoryChart, Columns, Dom, Filters, Histogram, State */
-// A chart for each column: how many samples have which values, of those that pass and of all, and
-// the mean of a chosen metric in each bin. Only visible charts are drawn.
+// A chart for each column: the distribution of its values, over the samples that pass and over all,
+// and the mean of a chosen metric in each bin. Only visible charts are drawn.
 
 const Charts = (() => {
   const { h } = Dom;
@@ -96,7 +96,7 @@ const Charts = (() => {
       let seen = false;
       let stale = true;
       /** @type {(() => void) | null} */
-      let draw = null; // made when the chart is first seen, since then it has its width
+      let draw = null; // made when the chart is first seen, because only then it has a width
 
       function update() {
         stale = true;

@@ -136,9 +136,9 @@ const Dom = (() => {
   /** @param {string} text of a paragraph that explains */
   const note = (text) => h('p.note', text);
 
-  /** @param {string} command the module that analyses what is missing @param {View} view */
+  /** @param {string} command the module that computes what is missing @param {View} view */
   function missing(command, view) {
-    const text = `Not analysed yet: run python -m analysis.${command}`;
+    const text = `Not analyzed yet: run python -m analysis.${command}`;
     return h('p.empty', view.loaded ? text : 'Loading …');
   }
 

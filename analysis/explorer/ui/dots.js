@@ -1,7 +1,7 @@
 'use strict';
 /* global d3, Colors */
-// Dots blended into an array of pixels: without a graphics card, tens of thousands take a tenth of
-// the time that a canvas needs.
+// Dots blended into an array of pixels: without a graphics card, tens of thousands of dots take a
+// tenth of the time of a canvas.
 
 const Dots = (() => {
   /** Lays a disc over an image for each row.
@@ -13,7 +13,7 @@ const Dots = (() => {
    * @param {Pick<Scale, 'colors' | 'code'>} options.scale
    * @param {((row: number) => number) | null} [options.sizes] see Colors.sizes; null: all the same
    * @param {Uint32Array | null} [options.mask] 0 for the rows to draw; null: all
-   * @param {string | null} [options.halo] colour of a thin ring around each dot
+   * @param {string | null} [options.halo] color of a thin ring around each dot
    * @param {number} [options.opacity] */
   function blend(image, options) {
     const { xs, ys, order, density, radius, scale } = options;
@@ -36,7 +36,7 @@ const Dots = (() => {
     }
   }
 
-  /** A colour as a pixel of ImageData on a little-endian machine. @param {string} color */
+  /** A color as a pixel of ImageData on a little-endian machine. @param {string} color */
   function pixelOf(color) {
     const { r, g, b } = d3.rgb(color);
     return (255 << 24) | (b << 16) | (g << 8) | r;

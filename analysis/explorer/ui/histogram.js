@@ -20,7 +20,7 @@ const Histogram = (() => {
     const bins = Bins.of(view, name);
     const { edges, size, whole } = bins;
     const width = Math.max(200, (body.clientWidth || 296) - 4);
-    const isCurved = name !== metric; // the means of a metric in its own bins say nothing
+    const isCurved = name !== metric; // a metric's means in its own bins are trivial
     const top = isCurved ? CURVE + GAP : 0;
     const bottom = top + BARS;
     const [left, right] = [2, width - 34];

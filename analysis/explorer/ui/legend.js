@@ -1,6 +1,6 @@
 'use strict';
 /* global Bins, Colors, Columns, Dom, Filters, Format, State, Thumbnail */
-// Beside the dots: what colours and sizes mean, and the card of one sample.
+// Beside the dots: what colors and sizes mean, and the card of one sample.
 
 const Legend = (() => {
   const { h } = Dom;
@@ -75,7 +75,7 @@ const Legend = (() => {
     return h('ul', entries, left > 0 && h('li.legend-more.soft', `and ${left} more`));
   }
 
-  /** Selects for the columns that colour and size the dots.
+  /** Selects for the columns that color and size the dots.
    * @param {ReturnType<typeof Columns.options>} options */
   function selects(options) {
     const { color, size } = State.appearance;

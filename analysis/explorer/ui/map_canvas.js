@@ -1,7 +1,7 @@
 'use strict';
 /* global Colors, Dom, Dots, State */
-// The pixels of a map: all dots lie there in grey; that picture is kept, and a filter blends only
-// the dots that pass over it. Rings and outlines have a canvas of their own.
+// The pixels of a map. An image of all dots in gray is kept, and a filter blends only the dots that
+// pass over it. Rings and outlines have a canvas of their own.
 
 class MapCanvas {
   static CROWD = 5000; // dots, from which on they are translucent and have no halo
@@ -10,7 +10,7 @@ class MapCanvas {
   marks = Dom.h('canvas.fill', { 'aria-hidden': 'true' });
   #density = 1;
   #image = new ImageData(1, 1);
-  /** @type {Uint32Array | null} pixels with all dots in grey, until something moves */
+  /** @type {Uint32Array | null} pixels with all dots in gray, until something moves */
   #ground = null;
 
   /** Returns whether the size has changed.

@@ -1,6 +1,6 @@
 'use strict';
 /* global d3, Bins, Dom, Geometry */
-// Names of clusters on a map, where they cover neither each other nor the edge.
+// Names of clusters on a map, placed so that they cover neither each other nor the edge.
 
 class MapNames {
   static MOST = 24;
@@ -12,7 +12,7 @@ class MapNames {
   #onName;
   /** @type {Column | null} the column whose names are there */
   #column = null;
-  /** @type {{ button: HTMLElement, flat: number[], solid: number[] | null }[]} with both centres */
+  /** @type {{ button: HTMLElement, flat: number[], solid: number[] | null }[]} with both centers */
   #labels = [];
   /** @type {Box[]} */
   #sizes = [];

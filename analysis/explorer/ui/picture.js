@@ -79,7 +79,7 @@ const Picture = (() => {
   const key = (color, label, title) =>
     h('span.key.inline-flex', { title }, h('span.swatch', { style: { background: color } }), label);
 
-  /** What the colours of a layer mean. @param {View} view @param {Layer} layer */
+  /** What the colors of a layer mean. @param {View} view @param {Layer} layer */
   function legend(view, layer) {
     const { pictures } = view;
     /** @type {any[]} */
@@ -90,9 +90,9 @@ const Picture = (() => {
     } else if (layer.id === 'error') {
       /** @type {Record<string, string>} */
       const meanings = {
-        missed: 'labelled as a class, predicted as background',
-        invented: 'labelled as background, predicted as a class',
-        confused: 'labelled as one class, predicted as another',
+        missed: 'labeled as a class, predicted as background',
+        invented: 'labeled as background, predicted as a class',
+        confused: 'labeled as one class, predicted as another',
       };
       const colors = Object.entries(pictures?.error_colors ?? {});
       parts = colors.map(([name, color]) => key(color, name, meanings[name]));

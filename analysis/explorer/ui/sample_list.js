@@ -16,7 +16,7 @@ const SampleList = (() => {
   /** Draws the samples; returns {update(events)}.
    * @param {HTMLElement} container @param {object} options
    * @param {string} options.name in the URL's fragment
-   * @param {'table' | 'gallery'} options.first what is shown before one chooses
+   * @param {'table' | 'gallery'} options.first what is shown at first
    * @param {Node | null} [options.overlay] an element for the head */
   function create(container, { name, first, overlay = null }) {
     const scroll = h('div.samples-scroll.grow', {
@@ -37,7 +37,7 @@ const SampleList = (() => {
     container.classList.add('samples', 'stack', 'grow');
     container.append(head.element, nothing, scroll);
 
-    // Kept, since asking for them after a change makes the browser compute the layout.
+    // Cached: reading them after a change makes the browser compute the layout.
     let [width, height, scrolled] = [0, 0, 0];
     /** @type {string} */
     let mode = first;
@@ -174,8 +174,8 @@ const SampleList = (() => {
       );
     }
 
-    // Frames are filled at once if nothing has happened for a moment, else when it is calm again:
-    // each step of a drag shows other samples, and would read and decode as many sheets.
+    // Frames are filled at once, or after a pause if changes come quickly: otherwise each step of a
+    // drag would read and decode the sheets of other samples.
     let lastChange = 0;
     /** @type {number | undefined} */
     let timer;

@@ -89,7 +89,7 @@ const SampleMap = (() => {
       surface.dataset.mode = mode;
     }
 
-    /** Everything, as after a change of the view, colours, zoom or size. */
+    /** Everything, as after a change of the view, colors, zoom or size. */
     function draw() {
       nothing.hidden = Boolean(options.view().map_2d);
       if (!camera.width || !nothing.hidden) return;
@@ -310,7 +310,7 @@ const SampleMap = (() => {
     };
   }
 
-  /** The column whose names are on the map: its colours if they are clusters. @param {View} view */
+  /** The column whose names are on the map: its colors if they are clusters. @param {View} view */
   function namedColumn(view) {
     const color = view.column(State.appearance.color);
     return color?.role === 'cluster' ? color : (view.column('cluster') ?? null);

@@ -1,7 +1,7 @@
 'use strict';
 /* global Data, Dom, Events, State */
-// Thumbnails, which CSS cuts out of sheets of many, with masks as a layer of their own. (A canvas
-// could not: it must not read back what it draws from files.)
+// Thumbnails: CSS cuts them out of sheets of many; masks are a layer of their own. A canvas cannot
+// do that, because it must not read back images from file://.
 
 const Thumbnail = (() => {
   const { h } = Dom;
@@ -17,7 +17,7 @@ const Thumbnail = (() => {
   /** An empty frame; fill shows a row in it. */
   const frame = () => h('span.thumbnail', { role: 'img' });
 
-  /** A square with the thumbnail of a row, in the image's own shape; grey without pictures.
+  /** A square with the thumbnail of a row, in the image's own shape; gray without pictures.
    * @param {number} row
    * @param {Options} [options] size in CSS pixels; overlay and opacity as chosen by default */
   function make(row, options = {}) {
