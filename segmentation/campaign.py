@@ -167,7 +167,7 @@ def excluded(config: ConfigDict) -> set[int]:
 
 
 def choose(train_ids: np.ndarray, listed: Iterable[int], seed: int) -> tuple[list[int], list[int]]:
-    """Returns the listed training images and equally many random others, as ids.
+    """Returns the listed ids among `train_ids` `[N]`, and equally many random others of these.
 
     Raises:
       ValueError: no listed image is a training image, or there are too few others.

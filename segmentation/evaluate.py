@@ -26,7 +26,8 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
     Returns:
       `predict(variables, images)`. `variables` are {'params', 'batch_stats'}, on the host or the
       devices. `images` are uint8 `[B, S, S, 3]`, with B a multiple of the number of local devices.
-      It returns float32 logits `[B, S, S, C]`, which are computed asynchronously.
+      It returns float32 logits `[B, S, S, C]`, computed asynchronously, or raises ValueError for
+      another B.
     """
     devices, compiled = jax.local_devices(), set()
 
@@ -93,7 +94,7 @@ def enlarge_and_classify(logits: np.ndarray, height: int, width: int) -> np.ndar
 def predictions(
     predict: Callable, variables: Any, batches: Iterator[dict[str, np.ndarray]]
 ) -> Iterator[tuple[dict[str, np.ndarray], jax.Array]]:
-    """Yields (batch, logits); the devices are one batch ahead of the caller."""
+    """Yields (batch, logits `[B, S, S, C]`); the devices are one batch ahead of the caller."""
     waiting = None
     for batch in batches:
         result = batch, predict(variables, batch['image'])

@@ -190,7 +190,7 @@ def pmap_step(
 
 
 def split_batch(batch: dict[str, np.ndarray], num_devices: int) -> dict[str, np.ndarray]:
-    """Gives `image` and `label` a leading axis over the devices of this process."""
+    """Splits `image` and `label` `[B, ...]` over D devices of this process: `[D, B / D, ...]`."""
     return cpu_runtime.settle(
         {
             key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:])
@@ -221,7 +221,7 @@ def make_statistics_step(
 def measure_statistics(
     statistics_step: Callable, state: TrainState, batches: Iterable[dict[str, np.ndarray]]
 ) -> dict[str, Any]:
-    """Runs a pmapped `make_statistics_step` on batches and pools the results on the host."""
+    """Runs a pmapped `make_statistics_step` on batches; returns the result of `pool_statistics`."""
     num_devices = jax.local_device_count()
     measured = [
         jax.device_get(statistics_step(state, split_batch(batch, num_devices))) for batch in batches

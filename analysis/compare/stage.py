@@ -179,24 +179,25 @@ def _separation(
 
 
 def common_rows(both: Mapping[str, View]) -> dict[str, np.ndarray]:
-    """Rows of the images that both runs have, in the order of this run.
+    """Rows of the common images in each run, int64 `[n]`, in the order of this run.
 
     Raises:
-      ValueError: the runs cannot be compared.
+      ValueError: the runs cannot be compared: other data, classes, resolution or images.
     """
     this, other = both.values()
     if this.data['fingerprint'] != other.data['fingerprint']:
         raise ValueError(
             f'{other.workdir} was trained on another data set than {this.workdir}: their image ids '
-            'do not mean the same images.'
+            'do not refer to the same images.'
         )
     if len(this.class_names) != len(other.class_names):
         raise ValueError(
             f'{this.workdir} has {len(this.class_names)} classes and {other.workdir} '
-            f'{len(other.class_names)}: classes are compared number by number.'
+            f'{len(other.class_names)} classes; only runs with equally many can be compared.'
         )
     if this.config.data.image_size != other.config.data.image_size:
-        raise ValueError('The networks have different resolutions (data.image_size).')
+        sizes = ' and '.join(str(run.config.data.image_size) for run in both.values())
+        raise ValueError(f'The networks differ in data.image_size ({sizes}); train both with one.')
     _, *rows = np.intersect1d(this.image_ids, other.image_ids, return_indices=True)
     if len(rows[0]) < 2 * representations.FEWEST:
         raise ValueError(

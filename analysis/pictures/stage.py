@@ -79,7 +79,7 @@ def _write(path: pathlib.Path, pixels: np.ndarray, quality: int | None) -> None:
 
 
 def write_sheet(folder: pathlib.Path, number: int, tiles: list[dict[str, np.ndarray]]) -> None:
-    """Writes the sheets of up to PER_SHEET images; if the last kind exists, all do."""
+    """Writes the sheets of up to PER_SHEET results of `thumbnails`; if the last exists, all do."""
     side, columns = schema.THUMB, schema.COLUMNS
     lines = -(-len(tiles) // columns)
     for kind in schema.SHEET_KINDS:

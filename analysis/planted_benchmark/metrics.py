@@ -68,7 +68,8 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
 def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:
     """Recall at P: share of the P positives among the P highest scores, which -inf never is.
 
-    Ties at rank P count by their expectation over all orders. None without positives.
+    `score` is float `[N]`, `positive` bool `[N]`. Ties at rank P count by their expectation over
+    all orders. None without positives.
     """
     count = int(positive.sum())
     if not count:
@@ -193,8 +194,8 @@ def false_discoveries(
 ) -> int:
     """Number of permuted tables in which `rank_correlation.correlate` discovers anything.
 
-    The metrics are permuted together, so no column is associated with any of them. A discovery has
-    an adjusted p-value, marginal or conditional, of at most `level`.
+    Columns and metrics are float `[N]` by name. The metrics are permuted together, so no column is
+    associated with any of them. A discovery is a `q` or `partial_q` of at most `level`.
     """
 
     def find(order: np.ndarray, _: int) -> bool:

@@ -28,7 +28,7 @@ _NO_CODE = 65535
 
 
 def encode(array: np.ndarray, **more: Any) -> dict[str, Any]:
-    """An array for JSON."""
+    """Encodes an array of any shape for JSON, see above; `more` is added."""
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder('<'))
     text = base64.b64encode(plain.tobytes()).decode()
     return {'dtype': array.dtype.name, 'shape': list(array.shape), 'base64': text, **more}

@@ -124,7 +124,7 @@ def write(output: pathlib.Path, contents: Contents, limit: int) -> Written:
 
 
 def inline(data: str) -> str:
-    """The page with its scripts, styles and `data` in it; nothing else may run."""
+    """The page with its scripts, styles and `data` inlined; its policy lets no other script run."""
     page, hashes = (SOURCES / 'index.html').read_text(), []
 
     def script(text: str) -> str:

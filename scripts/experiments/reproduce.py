@@ -159,8 +159,8 @@ def make_plan(
 def score(training: Training, prepared: coco.Prepared, configs: dict[str, ConfigDict]) -> None:
     """Scores the best checkpoint against the true classes of every experiment.
 
-    Writes `scores.npz`: `image_id` `[N]`, by experiment the confusion matrices `[N, C, C]` against
-    its classes, `step` of the checkpoint, and `state`.
+    Writes `scores.npz`: `image_id` `[N]`, for each experiment the confusion matrices `[N, C, C]`
+    against its classes, `step` of the checkpoint, and `state`.
     """
     run = restore_run(training.directory, 'best')
     predict = evaluate.make_predict(run.model, run.config.data.input_range)
@@ -181,7 +181,7 @@ def score(training: Training, prepared: coco.Prepared, configs: dict[str, Config
             )
             image_ids = counted['image_id']
             if not np.array_equal(result.setdefault('image_id', image_ids), image_ids):
-                raise ValueError(f'{target} does not select the images of {next(iter(configs))}.')
+                raise ValueError(f'{target} selects other images than {next(iter(configs))}.')
             by_truth[truth] = counted['network']
         result[target] = by_truth[truth]
     campaign.save_scores(training.directory, state_of(training.config, prepared), result)

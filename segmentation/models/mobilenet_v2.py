@@ -56,7 +56,7 @@ class Conv(nn.Module):
 
 @jax.custom_vjp
 def relu6(x: jax.Array) -> jax.Array:
-    """min(max(x, 0), 6). The gradient only needs the output, which the next layer keeps anyway."""
+    """min(max(x, 0), 6), any shape. Its gradient needs only the output, which is kept anyway."""
     return jnp.clip(x, 0, 6)
 
 
