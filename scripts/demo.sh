@@ -10,7 +10,7 @@ python scripts/train.py --config configs/demo.py --workdir "$workdir"
 python -m analysis.mean_iou --workdir "$workdir" --split val
 python scripts/predict.py --workdir "$workdir" --output "$workdir/predictions" \
     data/scenes-*/val/*[05].jpg
-# All stages but associations and saliency, which take minutes.
+# Without associations and saliency, which take minutes.
 python scripts/analyze.py --workdir "$workdir" --split val --stages \
     samples,embeddings,clusters,similarity_map,similar,confusion,slices,label_issues,pictures,report
 echo

@@ -1,5 +1,5 @@
 # Sourced by demo.sh and test.sh: goes to the project's root and installs the project into .venv.
-# PYTHON chooses the interpreter (3.11 or later), VENV another place for the environment.
+# PYTHON chooses the interpreter (3.11 or later), VENV the folder of the environment.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || return 1
 venv="${VENV:-.venv}"
 [ "${venv#/}" != "$venv" ] || venv="$PWD/$venv"
@@ -7,12 +7,12 @@ python="${PYTHON:-python3}"
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     echo "Python 3.11 or later is needed; $python is $("$python" --version 2>&1)." >&2
-    echo "Name another one with PYTHON=/path/to/python3.11" >&2
+    echo "Set PYTHON=/path/to/python3.11 to use another one." >&2
     return 1
 fi
 if [ -n "${PYTHON:-}" ] && [ -e "$venv/bin/python" ] &&
     [ "$("$python" --version)" != "$("$venv/bin/python" --version)" ]; then
-    echo "$venv holds $("$venv/bin/python" --version). Delete it, or name another place with VENV." >&2
+    echo "$venv holds $("$venv/bin/python" --version). Delete it, or set VENV to another folder." >&2
     return 1
 fi
 # Installed already, from the same requirements?

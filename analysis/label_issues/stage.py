@@ -260,11 +260,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.label_issues`; returns the exit status."""
     parser = make_parser('label_issues', __doc__)
     add = parser.add_argument
-    about = 'other folds of the experiment, whose images are added'
+    about = 'run directories of the other folds, whose images are added'
     add('--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR', help=about)
     about = 'maximum share of the images to exclude; default: %(default)s'
     add('--share', type=float, default=0.02, help=about)
-    about = f'that count for the exclusion: {", ".join(KINDS)}; default: all but the last'
+    about = f'kinds that count for the exclusion: {", ".join(KINDS)}; default: all but the last'
     add('--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND', help=about)
     add('--force', action='store_true', help='compute the results again')
     return run_command(parser.parse_args(argv), _run)
