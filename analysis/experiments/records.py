@@ -1,4 +1,4 @@
-"""Recorded results: small JSON files with the origin of each figure, and tables made of them.
+"""Recorded results: small JSON files with the origin of each number, and tables made of them.
 
 A record is `configs/results/<name>.json`. A README shows its tables between two comments:
 
@@ -26,14 +26,14 @@ VERDICTS = 'holds', 'suggestive', 'not resolvable', 'fails'
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """A figure with its 95 % confidence interval and, if there is one, the claim about it."""
+    """A number with its 95 % confidence interval and, if there is one, the claim about it."""
 
     value: float | None
     interval: tuple[float, float] | None = None
     above: float | None = None  # the claim: the true value is above this
 
     def verdict(self) -> str:
-        """What the figure says about its claim, one of `VERDICTS`.
+        """Whether the number supports its claim: one of `VERDICTS`.
 
         'suggestive': the value is above the claim, but not the whole interval; 'not resolvable':
         only part of the interval is above, or there is no interval.
@@ -50,11 +50,11 @@ class Measure:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of texts and figures; claims have a column of their own."""
+    """A table of texts and numbers; verdicts on claims have a column of their own."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str | Measure, ...], ...]
-    spec: str = '.3f'  # of the figures
+    spec: str = '.3f'  # format of the numbers
 
     def to_markdown(self) -> str:
         claimed = any(isinstance(c, Measure) and c.above is not None for r in self.rows for c in r)

@@ -137,7 +137,7 @@ def to_markdown(report: Report, targets: Mapping[str, Target]) -> str:
     if seen := [str(seed) for seed in report.seeds if seed not in scenes.HELD_OUT_SEEDS]:
         parts.insert(
             2,
-            f'**These figures flatter the analysis:** scene seed(s) {", ".join(seen)} are not held '
+            f'**These scores may be too optimistic:** scene seed(s) {", ".join(seen)} are not held '
             'out, and the analysis may have been developed on them.',
         )
     groups: dict[str, list[str]] = {}

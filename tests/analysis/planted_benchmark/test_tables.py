@@ -72,9 +72,9 @@ def test_report_says_what_is_missed(tmp_path):
     report = Report(origin, (1,), 10, 5, measures, {}, met)
     text = truth_tables.to_markdown(report, targets)
     assert '1 of 3 targets are met' in text
-    assert 'flatter the analysis:** scene seed(s) 1 are not held out' in text
+    assert 'too optimistic:** scene seed(s) 1 are not held out' in text
     held_out = dataclasses.replace(report, seeds=scenes.HELD_OUT_SEEDS)
-    assert 'flatter' not in truth_tables.to_markdown(held_out, targets)
+    assert 'optimistic' not in truth_tables.to_markdown(held_out, targets)
     assert r'| x | 0.700 (0.600, 0.800) | 0.700 | ≥ 0.5 | met |' in text
     assert r'| y\|z | 0.150 (0.100, 0.300) | 0.150 | ≤ 0.1, interval ≤ 0.2 | **missed** |' in text
     assert '| never | – |  | ≥ 1 | **missed** |' in text
