@@ -28,9 +28,9 @@ def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> 
       ValueError: fewer than 4 points, or a number of clusters below 2.
     """
     if len(points) < 4:
-        raise ValueError(f'{len(points)} images are too few to be clustered: at least 4.')
+        raise ValueError(f'{len(points)} images are too few to cluster; at least 4 are needed.')
     if min(tried) < 2:
-        raise ValueError(f'--tried {min(tried)}: at least 2 clusters.')
+        raise ValueError(f'--tried {min(tried)}: numbers of clusters must be at least 2.')
     numbers = sorted({min(k, max(2, len(points) // 3)) for k in tried})
     # One thread, so that the result does not depend on the number of processors.
     with threadpool_limits(1):

@@ -66,7 +66,7 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
     views = {view.folder.name: view for view in find_views(workdir)}
     first = first or next(iter(views))
     if first not in views:
-        raise ValueError(f'There is no analysis {first!r}; there are {", ".join(views)}.')
+        raise ValueError(f'--first {first}: there is no such view; there are {", ".join(views)}.')
     files = [path for view in views.values() for path in view.folder.iterdir() if path.is_file()]
     newest = max(path.stat().st_mtime for path in files)
     if other:

@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     image = arguments.image_id if arguments.image is None else arguments.image
     k = arguments.k if arguments.k is not None else K if image is None else 8
     if k < 1:
-        raise ValueError(f'--k={k}: at least one neighbor.')
+        raise ValueError(f'--k={k} must be at least 1.')
     analysis = open_chosen(arguments)
     if image is None:
         result = STAGE.get(analysis, arguments.force, k=k)

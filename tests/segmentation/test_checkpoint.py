@@ -143,6 +143,6 @@ def test_a_place_that_cannot_be_written_to_is_named(workdir, monkeypatch):
 
         monkeypatch.setattr(manager, 'save', no_room)
         with pytest.raises(
-            OSError, match=r'checkpoints: No space left .* steps \[1, 2\] are whole'
+            OSError, match=r'checkpoints: No space left .* steps \[1, 2\] are complete'
         ):
             checkpoint.save(manager, 3, STATE, {})
