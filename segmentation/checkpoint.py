@@ -188,8 +188,8 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
         names = [path.name for path in manager.directory.iterdir()]
         steps = sorted(int(name) for name in names if name.isdecimal())
         raise OSError(
-            f'A checkpoint cannot be written in {manager.directory}: {error}. Those of steps {steps} '
-            'are complete: if the disk is full, free some space, and the same command continues.'
+            f'A checkpoint cannot be written in {manager.directory}: {error}. Those of steps '
+            f'{steps} are complete. Free disk space if there is none; the same command continues.'
         ) from error
 
 
