@@ -52,7 +52,7 @@ class SliceChange:
     """Both metrics in all images, or in a slice (its held-out half), with the labels of this run.
 
     The intervals of slices are simultaneous: with 95 % probability all of them, for both metrics,
-    hold the true difference. Those of all images are plain 95 % intervals.
+    contain the true difference. Those of all images are plain 95 % intervals.
     """
 
     text: str  # the conditions in words, or 'all images'

@@ -128,7 +128,7 @@ def compare_slices(
     Slices chosen by the loss of one run favor the other, because that loss is high there partly by
     chance. So the mean loss of both runs chooses them in one half of the images, and the runs are
     compared in the other half. The intervals are simultaneous: with 95 % probability, those of all
-    slices and both metrics hold the true difference (Bonferroni).
+    slices and both metrics contain the true difference (Bonferroni).
 
     Args:
       loss: `[N]` of each run, finite.
