@@ -88,8 +88,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     parts.append(
         'Effective sample size (Kish): equal to the number of images if all hold equally many '
         'pixels of the class; below about 30 the intervals over images are too narrow. The '
-        'published '
-        'text does not say whether its scores are over the set or per image. '
+        'published text does not say whether its scores are over the set or per image. '
         + report['absent_class_rule']
     )
     if report['claims']:

@@ -4,9 +4,9 @@
     python -m analysis.similar --workdir runs/person_car --image_id 139
     python -m analysis.similar --workdir runs/person_car --image photo.jpg
 
-Distances between embeddings are Euclidean, from 0 to 2. The first
-form writes the neighbors of all images. The others print the neighbors of one image, and draw
-them with predictions (above) and ground truth (below) into similar-<id or name>.png.
+Distances between embeddings are Euclidean, from 0 to 2. The first form writes the neighbors of all
+images. The others print the neighbors of one image, and draw them with predictions (above) and
+ground truth (below) into similar-<id or name>.png.
 """
 
 import argparse
