@@ -26,8 +26,7 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
     Returns:
       `predict(variables, images)`. `variables` are {'params', 'batch_stats'}, on the host or the
       devices. `images` are uint8 `[B, S, S, 3]`, with B a multiple of the number of local devices.
-      It returns float32 logits `[B, S, S, C]`, computed asynchronously, or raises ValueError for
-      another B.
+      It returns float32 logits `[B, S, S, C]`, which are computed asynchronously.
     """
     devices, compiled = jax.local_devices(), set()
 

@@ -218,7 +218,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     """Compares two runs, 'this' and 'other'.
 
     Both networks run over the images once, for the activations of their layers. If the labels
-    differ, the other network runs again, for its loss against the labels of this run.
+    differ, the other network runs once more, for its loss against the labels of this run.
 
     Raises:
       ValueError: they cannot be compared, or an artifact is missing or damaged.

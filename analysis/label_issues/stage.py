@@ -135,7 +135,7 @@ def compute(analysis: Analysis) -> LabelIssues:
                     [layer[i] for layer in layers],
                 )  # fmt: skip
                 if quality:
-                    # Ignored pixels agree with any prediction.
+                    # Pixels that do not count agree with any prediction.
                     filled = np.where(label == IGNORE, probability.argmax(-1), label)
                     planes = np.moveaxis(probability, -1, 0)
                     score, _ = quality(filled[None].astype(np.int64), planes[None], verbose=False)

@@ -193,7 +193,7 @@ def _read_h5(path: pathlib.Path, width: float) -> dict[str, np.ndarray]:
             for name, shape in shapes.items():
                 if 'depthwise/' in name and len(shape) == 4:  # Keras: [3, 3, C, 1]
                     shapes[name] = (*shape[:2], shape[3], shape[2])
-            # Shapes are compared before reading: a file may claim arrays larger than memory.
+            # Compared before anything is read, so that no file makes us allocate what it claims.
             problem = f'{path} does not hold MobileNetV2 of width {width}'
             _require_same(problem, _shapes(variables), shapes)
             return {
