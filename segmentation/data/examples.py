@@ -163,7 +163,7 @@ def _restarts(first: coco.CocoSplit, second: coco.CocoSplit) -> bool:
     _, here, there = np.intersect1d(
         first.index.image_id, second.index.image_id, return_indices=True
     )
-    for key in ('height', 'width'):
+    for key in ('file_name', 'height', 'width'):
         if (getattr(first.index, key)[here] != getattr(second.index, key)[there]).any():
             return True
     tried = np.unique(np.linspace(0, max(len(here) - 1, 0), min(_COMPARED, len(here))).astype(int))
