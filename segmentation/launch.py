@@ -96,7 +96,11 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
 
 def start_logging() -> None:
     """Prints this package's messages, and the warnings of others, on standard error."""
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        # Some package has made one with another format; those of tests are of subclasses.
+        if type(handler) is logging.StreamHandler:
+            handler.setFormatter(logging.Formatter('%(message)s'))
     for package in ('segmentation', 'analysis'):
         logging.getLogger(package).setLevel(logging.INFO)
 

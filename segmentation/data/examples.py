@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 
 from segmentation.data import coco, label_spaces, masks, selection, transforms
 
+_TRAINED_ON = 'used for training'
+
 PARTS = ('train', 'selection', 'val')
 
 
@@ -190,10 +192,16 @@ def _nothing_left(
         )
         for label in range(1, len(space.class_names))
     ]  # fmt: skip
+    remedy = 'Change a field in parentheses.'
+    if report['left_out'].get(f'{_TRAINED_ON} (data.selection_fraction)') == 1:
+        remedy = (
+            'With data.selection_fraction=0, the only image is trained on and also chooses the '
+            'checkpoint.'
+        )
     classes = ', '.join(f'{n} {c}' for n, c in zip(space.class_names[1:], shown, strict=True))
     return (
         f'No image is left for {part!r} of {prepared.path}. {selection.describe(part, report)}. '
-        'Change a field in parentheses. Images with an annotation of each class of '
+        f'{remedy} Images with an annotation of each class of '
         f'data.label_space: {classes}.'
     )
 
@@ -286,7 +294,7 @@ def select_examples(
         if config.selection_fraction > 0:
             aside = selection.held_out(image_id[keep], config.selection_fraction)
             if part == 'selection':
-                leave_out('used for training (data.selection_fraction)', ~aside)
+                leave_out(f'{_TRAINED_ON} (data.selection_fraction)', ~aside)
             else:
                 leave_out('held out to choose the checkpoint (data.selection_fraction)', aside)
     if config.exclude and part in config.exclude_from:

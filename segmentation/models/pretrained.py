@@ -34,8 +34,8 @@ CACHE_DIR = pathlib.Path('~/.cache/coco-segmentation')
 UNUSED_LAYERS = ('block_16_project_BN', 'Conv_1', 'Conv_1_bn')
 
 _CHOICES = (
-    "'imagenet', the path of an .h5 file in Keras' layout, or '' for random weights (with "
-    'model.encoder_trainable=True)'
+    "'imagenet', the path of an .h5 file in Keras' layout, or '' for random weights (together with "
+    '--config.model.encoder_trainable=True)'
 )
 _URL = 'https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/'
 _KERAS_NAMES = {
@@ -161,7 +161,7 @@ def _download(url: str, path: pathlib.Path) -> None:
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(
             f'could not download {url}: {error}. Without a connection, put that file '
-            f'at {path}, or set model.pretrained to another of {_CHOICES}.'
+            f'at {path}, or set --config.model.pretrained= to another of {_CHOICES}.'
         ) from error
     with replacing(path) as partial:
         partial.write_bytes(content)
