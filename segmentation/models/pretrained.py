@@ -126,8 +126,8 @@ def official_file(width: float, resolution: int) -> pathlib.Path:
     """
     if width not in WIDTHS:
         raise ValueError(
-            f'model.width={width}: there are ImageNet weights for the widths {WIDTHS} only. Choose '
-            f'one, or set model.pretrained to another of {_CHOICES}.'
+            f'model.width: there are ImageNet weights for the widths {WIDTHS} only, not {width}. '
+            f'Choose one, or set model.pretrained to another of {_CHOICES}.'
         )
     if resolution not in RESOLUTIONS:
         resolution = 224
