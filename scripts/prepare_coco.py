@@ -3,8 +3,11 @@
 A data set that exists is not prepared again. An interrupted preparation starts again.
 """
 
+import pathlib
+
 from segmentation import launch
 from segmentation.data import coco, label_spaces, selection
+from segmentation.data.inspection import inspect
 from segmentation.files import write_json
 from segmentation.markdown import table
 
@@ -60,6 +63,15 @@ def main(argv: list[str] | None = None) -> None:
         'seed=0); planted=1 for planted truth, with a fraction error_rate=RATE of the scenes with '
         'each kind of label error',
     )
+    add(
+        '--inspect',
+        nargs='?',
+        type=pathlib.Path,
+        const=pathlib.Path(),
+        metavar='PAGE',
+        help='look at the data before training: class frequencies, sizes, copies, and a page with '
+        'masks over images (default: inspection.html in the folder of the data set)',
+    )
     args = parser.parse_args(argv)
     try:
         prepared = coco.prepare(
@@ -83,12 +95,21 @@ def main(argv: list[str] | None = None) -> None:
         rows.append([name, *('–' if cell is None else str(cell) for cell in cells)])
     print('Last columns: images with every class of the label space.')
     print(table(['split', 'images', 'instances', 'skipped', *label_spaces.LABEL_SPACES], rows))
+    inspection = None
+    if args.inspect is not None:
+        page = None if args.inspect == pathlib.Path() else args.inspect
+        try:
+            text, inspection = inspect(prepared, page)
+        except (ValueError, OSError) as error:
+            parser.exit(1, f'{parser.prog}: {error}\n')
+        print(f'\n{text}')
     if args.json:
         summary = {
             'path': str(prepared.path),
             'fingerprint': prepared.fingerprint,
             'images_with_every_class': counts,
             'skipped': prepared.skipped,
+            'inspection': inspection,
         }
         write_json(args.json, summary)
 

@@ -4,6 +4,7 @@ import ast
 import difflib
 import json
 import pathlib
+import re
 import runpy
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -20,12 +21,15 @@ NEUTRAL_FIELDS = frozenset({
     'train.log_every', 'train.checkpoint_every', 'train.keep_every', 'train.num_pictures',
 })  # fmt: skip
 
+# A tuple of names without quotes, such as train,valid.
+_NAMES = re.compile(r'[A-Za-z_][\w-]*(,[A-Za-z_][\w-]*)*')
+
 _WANTED = {
     bool: 'True or False',
     int: 'a whole number',
     float: 'a number',
     str: 'text',
-    tuple: "a tuple such as (1.0, 2.0) or ('a', 'b')",
+    tuple: "a tuple such as '(1.0, 2.0)' or a,b",
 }
 
 
@@ -55,7 +59,7 @@ def load_config(path: str, overrides: list[str]) -> ConfigDict:
         raise ValueError(f'Unknown arguments {strangers}; overrides look like --config.seed=1.')
     for override in overrides:
         name, _, text = override.removeprefix('--config.').partition('=')
-        set_fields(config, {name: _parse(text, kind_of(config, name))})
+        set_fields(config, {name: _parse(text, kind_of(config, name), name.startswith('data.'))})
     return config
 
 
@@ -177,11 +181,16 @@ def _find(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
     return group, path[-1]
 
 
-def _parse(text: str, kind: type) -> Any:
-    """Parses a value of the command line; returns invalid text, which `set_fields` refuses."""
+def _parse(text: str, kind: type, texts: bool) -> Any:
+    """Parses a value of the command line; returns invalid text, which `set_fields` refuses.
+
+    `texts`: a tuple of this field has texts, which need no quotes.
+    """
     try:
         if kind is bool:
             return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
+        if kind is tuple and texts and _NAMES.fullmatch(text):
+            return tuple(text.split(','))
         if kind is tuple:
             value = ast.literal_eval(text)
             return value if isinstance(value, tuple | list) else (value,)

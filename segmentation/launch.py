@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any
 
 import absl.logging
-import jax
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +39,27 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return text if none or 'default' in text else f'{text}; default: %(default)s'
 
 
+class Parser(argparse.ArgumentParser):
+    """Also checks the folder of --json, so that no work is lost because of it."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse documents it; ends the process if there is no folder for the result."""
+        found, strangers = super().parse_known_args(args, namespace)
+        file: pathlib.Path | None = getattr(found, 'json', None)
+        # The folder may also be one that the command makes, such as --workdir.
+        if file and not any(file.parent == value for value in vars(found).values()):
+            if not file.parent.is_dir():
+                self.error(f'--json {file}: there is no folder {file.parent}; make it first')
+            if file.is_dir():
+                self.error(f'--json {file} is a folder; name a file')
+        return found, strangers
+
+
 def make_parser(
     description: str | None, workdir: str = 'folder for all that this command writes'
 ) -> argparse.ArgumentParser:
     """A parser with --json and, if `workdir` describes it, a required --workdir."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=_HelpFormatter)
+    parser = Parser(description=description, formatter_class=_HelpFormatter)
     if workdir:
         parser.add_argument('--workdir', required=True, type=pathlib.Path, help=workdir)
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
@@ -81,8 +96,13 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
 
 def start_logging() -> None:
     """Prints this package's messages, and the warnings of others, on standard error."""
-    logging.basicConfig(level=logging.WARNING, format='%(message)s')
-    logging.getLogger('segmentation').setLevel(logging.INFO)
+    logging.basicConfig(level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        # Some package has made one with another format; those of tests are of subclasses.
+        if type(handler) is logging.StreamHandler:
+            handler.setFormatter(logging.Formatter('%(message)s'))
+    for package in ('segmentation', 'analysis'):
+        logging.getLogger(package).setLevel(logging.INFO)
 
 
 def _report_unraisable(error: Any) -> None:
@@ -122,6 +142,8 @@ def initialize_processes(coordinator: str, num_processes: int, process_id: int) 
     interfaces. On CPU every process also listens (gloo) at the address that the host's name
     resolves to; JAX has no option for that one.
     """
+    import jax  # here, as commands that only read artifacts do without it
+
     if process_id == 0:
         logger.info('Listening at %s only.', coordinator)
     if os.environ.get('JAX_PLATFORMS') == 'cpu' or jax.config.values['jax_platforms'] == 'cpu':

@@ -20,12 +20,20 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from segmentation import checkpoint, cpu_runtime, evaluate, metrics, overlays, train_step, workdir
-from segmentation.config import check_effects
-from segmentation.data import input_pipeline, label_spaces
-from segmentation.data.examples import Examples, open_data, select_examples
+from segmentation import (
+    checkpoint,
+    checks,
+    cpu_runtime,
+    evaluate,
+    metrics,
+    overlays,
+    train_step,
+    workdir,
+)
+from segmentation.data import input_pipeline
+from segmentation.data.examples import Examples
 from segmentation.launch import TrainingDiverged, TrainingStopped, stop_requested
-from segmentation.models import pretrained, unet
+from segmentation.models import unet
 from segmentation.writers import MetricWriter
 
 logger = logging.getLogger(__name__)
@@ -78,24 +86,13 @@ def train(
         steps than `optimizer.skip_nonfinite`). Such a state is never saved.
       OSError: a file cannot be written; the same command continues once it can.
     """
-    if config.train.batch_size < 1 or config.train.batch_size % jax.device_count():
-        raise ValueError(
-            f'train.batch_size={config.train.batch_size} is the global batch size; it must be a '
-            f'multiple of the number of devices, {jax.device_count()} '
-            f'({jax.process_count()} processes).'
-        )
-    if not (directory / 'run.json').exists():  # Older versions trained with such settings.
-        check_effects(config)
-    prepared = open_data(config.data)
-    class_names = label_spaces.parse_label_space(config.data.label_space).class_names
-    examples, train_report = select_examples(prepared, config.data, 'train')
-    selection, selection_report = select_examples(prepared, config.data, 'selection')
-    # Before anything is written: a directory whose config is invalid could not be continued.
-    trainer = Trainer(config, directory, examples, selection, class_names)
+    inputs = checks.open_inputs(config, directory)
+    examples, selection = inputs.examples, inputs.selection
+    # Before anything is written: invalid values and missing weights leave no directory behind.
+    trainer = Trainer(config, directory, examples, selection, inputs.class_names)
 
     directory.mkdir(parents=True, exist_ok=True)
-    reports = {'train': train_report, 'selection': selection_report}
-    run = workdir.describe_run(prepared, reports, class_names, pretrained.file_of(config.model))
+    run = workdir.describe_run(inputs.prepared, inputs.reports, inputs.class_names, inputs.weights)
     with contextlib.ExitStack() as stack:
         if trainer.primary:
             stack.enter_context(workdir.claim(directory))

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
+import logging
 import pathlib
 import platform
 import subprocess
@@ -18,6 +19,8 @@ from segmentation.files import sha256, write_json
 
 if TYPE_CHECKING:
     from segmentation.data import coco
+
+logger = logging.getLogger(__name__)
 
 # Fields that may also differ when a run is continued: they only affect the remaining steps. (The
 # length of a training also affects the steps before if the learning rate decays to its end.)
@@ -79,14 +82,28 @@ def describe_run(
 
 
 def write_description(workdir: pathlib.Path, config: ConfigDict, run: dict) -> None:
-    """Writes `config.json` and `run.json`.
+    """Writes `config.json` and `run.json`, also over those of a start without a checkpoint.
 
     Raises:
       ValueError: the directory holds a run of another config or other data; nothing is changed.
     """
-    _check_same_run(workdir, config, run)
+    if holds_run(workdir):
+        _check_same_run(workdir, config, run)
+    elif (workdir / 'run.json').exists():
+        logger.info('%s has no checkpoint: starting at step 0 with this config.', workdir)
     save_config(config, workdir / 'config.json')
     write_json(workdir / 'run.json', run)
+
+
+def holds_run(workdir: pathlib.Path) -> bool:
+    """Whether a directory holds a run, which has a checkpoint, be it damaged.
+
+    A start that ended before its first checkpoint leaves nothing to continue.
+    """
+    return (workdir / 'run.json').exists() and any(
+        path.name.partition('.')[0].isdecimal() and 'orbax-checkpoint-tmp' not in path.name
+        for path in (workdir / 'checkpoints').glob('*')
+    )
 
 
 def read_description(workdir: pathlib.Path) -> dict:
@@ -107,8 +124,6 @@ def read_description(workdir: pathlib.Path) -> dict:
 
 
 def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> None:
-    if not (workdir / 'run.json').exists():
-        return
     old = flat(read_config(workdir / 'config.json'))
     future = _FUTURE_FIELDS - (_LENGTH_FIELDS if config.optimizer.schedule != 'constant' else set())
     differing = differences(old, flat(config), NEUTRAL_FIELDS | future)

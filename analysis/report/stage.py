@@ -29,7 +29,7 @@ from analysis.report import export, single_file
 from analysis.report.contents import Contents
 from analysis.report.single_file import SOURCES
 from analysis.stage.command import run_command
-from segmentation import markdown
+from segmentation import launch, markdown
 
 
 def write_folder(output: pathlib.Path, contents: Contents) -> dict[str, int]:
@@ -116,7 +116,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = launch.Parser(
         prog='python -m analysis.report',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from segmentation import launch
 from segmentation.files import write_json
 
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_parser(name: str, description: str) -> argparse.ArgumentParser:
     """The parser of `python -m analysis.<name>`, to which its own arguments are added."""
-    parser = argparse.ArgumentParser(
+    parser = launch.Parser(
         prog=f'python -m analysis.{name}',
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -82,6 +83,7 @@ def run_command(
     Returns:
       The exit status: 1 for invalid arguments or data, with the error on standard error.
     """
+    launch.start_logging()
     try:
         result = work(arguments)
         if arguments.json:

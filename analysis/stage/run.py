@@ -2,6 +2,8 @@
 
 import argparse
 import dataclasses
+import functools
+import logging
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +15,12 @@ from ml_collections import ConfigDict
 from analysis.stage.view import View
 from segmentation import checkpoint
 from segmentation.config import read_config
-from segmentation.data import coco
+from segmentation.data import coco, selection
 from segmentation.data.examples import Examples, select_examples
 from segmentation.models.unet import SegmentationModel, build_model
 from segmentation.workdir import read_description
+
+logger = logging.getLogger(__name__)
 
 _CPU_BATCH = 4
 
@@ -92,7 +96,15 @@ def open_examples(run: Run, part: str, data_path: str = '') -> tuple[Examples, d
             f'{path} is not the data set that {run.workdir} was trained on: fingerprint '
             f'{prepared.fingerprint} instead of {run.data["fingerprint"]}.'
         )
-    return select_examples(prepared, run.config.data, part)
+    examples, report = select_examples(prepared, run.config.data, part)
+    _say_once(selection.describe(part, report))
+    return examples, report
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    # Each stage of scripts/analyze.py opens the images.
+    logger.info(text)
 
 
 def open_analysis(

@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 
 from segmentation.data import coco, label_spaces, masks, selection, transforms
 
+_TRAINED_ON = 'used for training'
+
 PARTS = ('train', 'selection', 'val')
 
 
@@ -39,6 +41,7 @@ class Examples:
     split_of: np.ndarray  # int64 `[N]`, the split of each image
     position: np.ndarray  # int64 `[N]`, its position in that split
     image_ids: np.ndarray  # int64 `[N]`
+    category_to_class: dict[int, int]  # see `LabelSpace.category_to_class`
     draw: Callable[..., np.ndarray]  # draws the class mask of a record (see `masks.class_mask`)
     config: ConfigDict  # the experiment's `data` config
 
@@ -91,6 +94,118 @@ class Examples:
         }
 
 
+def from_pool(config: ConfigDict, part: str) -> bool:
+    """Whether a part of an experiment is taken from `data.train_splits`."""
+    return part != 'val' or config.folds > 0
+
+
+def split_names(prepared: coco.Prepared, config: ConfigDict, part: str) -> tuple[str, ...]:
+    """The splits of the data set that a part of an experiment is taken from.
+
+    Raises:
+      ValueError: the data set lacks one of them, or there is none; names the splits there are.
+    """
+    field = 'train_splits' if from_pool(config, part) else 'val_splits'
+    names = tuple(config[field])
+    missing = [name for name in names if name not in prepared.splits]
+    if not missing and names:
+        return names
+    what = f'there is no split {missing[0]!r}' if names else 'no split is named'
+    if part == 'val':
+        others = [name for name in prepared.splits if name not in config.train_splits]
+        others.sort(key=lambda name: not name.startswith(('val', 'dev')))
+        value = f'data.{field}={others[0]}' if others else 'data.folds=5 (cross-validation)'
+        remedy = f'--config.{value}'
+        if field == 'val_splits':
+            remedy += ', or --config.data.val_splits=() to train without validation'
+    else:
+        first = next((s for s in prepared.splits if s.startswith('train')), prepared.splits[0])
+        remedy = f'--config.data.{field}={first}'
+    raise ValueError(
+        f'data.{field}={names}: {what}. The data set {prepared.path} has the splits '
+        f'{", ".join(prepared.splits)}. Set {remedy}'
+    )
+
+
+# Images of two splits with the same id that are compared to see whether they are the same.
+_COMPARED = 20
+
+
+def _distinct_ids(
+    splits: tuple[coco.CocoSplit, ...],
+) -> tuple[list[np.ndarray], dict[str, int]]:
+    """Image ids of splits, of which equal ones mean the same image.
+
+    COCO numbers its images over all splits; most other tools start again in each split. There, a
+    power of ten is added to the ids of every later split.
+
+    Returns:
+      The ids, int64 `[N]` by split, and what was added, by name of the split.
+
+    Raises:
+      ValueError: the ids are too large for that.
+    """
+    ids, added = [split.index.image_id for split in splits], {}
+    step = 10 ** len(str(max(int(of.max(initial=0)) for of in ids)))
+    for number, split in enumerate(splits):
+        if any(_restarts(earlier, split) for earlier in splits[:number]):
+            added[split.name] = number * step
+            if number * step + step > np.iinfo(np.int64).max:
+                raise ValueError(
+                    f'The splits {splits[0].name!r} and {split.name!r} of {split.path} give the '
+                    'same ids to different images, and the ids are too large to tell them apart: '
+                    'give the images smaller ids.'
+                )
+            ids[number] = ids[number] + number * step
+    return ids, added
+
+
+def _restarts(first: coco.CocoSplit, second: coco.CocoSplit) -> bool:
+    """Whether two splits give the same ids to different images."""
+    _, here, there = np.intersect1d(
+        first.index.image_id, second.index.image_id, return_indices=True
+    )
+    for key in ('file_name', 'height', 'width'):
+        if (getattr(first.index, key)[here] != getattr(second.index, key)[there]).any():
+            return True
+    tried = np.unique(np.linspace(0, max(len(here) - 1, 0), min(_COMPARED, len(here))).astype(int))
+    return any(
+        first[int(here[i])]['image'] != second[int(there[i])]['image'] for i in tried.tolist()
+    )
+
+
+def _nothing_left(
+    prepared: coco.Prepared,
+    splits: tuple[coco.CocoSplit, ...],
+    space: label_spaces.LabelSpace,
+    part: str,
+    report: dict[str, Any],
+) -> str:
+    """Says why no image is left."""
+    mapping = space.category_to_class(prepared.categories)
+    columns = {c.id: k for k, c in enumerate(prepared.categories)}
+    shown = [
+        sum(
+            int((split.index.counts[:, [columns[c] for c, v in mapping.items() if v == label]] > 0)
+            .any(axis=1).sum())
+            for split in splits
+        )
+        for label in range(1, len(space.class_names))
+    ]  # fmt: skip
+    remedy = 'Change a field in parentheses.'
+    if report['left_out'].get(f'{_TRAINED_ON} (data.selection_fraction)') == 1:
+        remedy = (
+            'With data.selection_fraction=0, the only image is trained on and also chooses the '
+            'checkpoint.'
+        )
+    classes = ', '.join(f'{n} {c}' for n, c in zip(space.class_names[1:], shown, strict=True))
+    return (
+        f'No image is left for {part!r} of {prepared.path}. {selection.describe(part, report)}. '
+        f'{remedy} Images with an annotation of each class of '
+        f'data.label_space: {classes}.'
+    )
+
+
 def select_examples(
     prepared: coco.Prepared, config: ConfigDict, part: str
 ) -> tuple[Examples, dict[str, Any]]:
@@ -104,8 +219,10 @@ def select_examples(
 
     Returns:
       The examples, ordered by split and image id; and a report: `splits` (see `selection.select`),
-      `duplicates` (images in several splits), `after_cap`, `excluded` (only if the config excludes
-      images) and `images` are numbers of images; `sha256` is of the image ids.
+      `left_out` (how many images each rule left out, with the field of the rule in parentheses),
+      `added_to_ids` (by split, where image ids start again in each split),
+      `duplicates` (images that an earlier split has too), `after_cap`, `excluded` (only if the
+      config excludes images) and `images` are numbers of images; `sha256` is of the image ids.
 
     Raises:
       ValueError: unknown part, split, category or option, or no image is left.
@@ -124,54 +241,74 @@ def select_examples(
             f'data.fraction={config.fraction}: the fraction of the training images that is used '
             'must be above 0 and at most 1.'
         )
-    from_pool = part != 'val' or config.folds > 0
-    names = tuple(config.train_splits if from_pool else config.val_splits)
+    if not 0 <= config.selection_fraction < 1:
+        raise ValueError(
+            f'data.selection_fraction={config.selection_fraction}: the fraction of the training '
+            'images that chooses the checkpoint must be at least 0 and below 1.'
+        )
+    names = split_names(prepared, config, part)
     splits = tuple(prepared.split(name) for name in names)
     space = label_spaces.parse_label_space(config.label_space)
     category_to_class = space.category_to_class(prepared.categories)
 
     report: dict[str, Any] = {'splits': {}}
+    left_out: dict[str, int] = {}
+    report['left_out'] = left_out
     numbers, positions, image_ids = [], [], []
+    own_ids, report['added_to_ids'] = _distinct_ids(splits)
     for number, (name, split) in enumerate(zip(names, splits, strict=True)):
-        chosen, report['splits'][name] = selection.select(
+        chosen, rules = selection.select(
             split.index, prepared.categories, category_to_class, require=config.require,
             require_of=tuple(config.require_of),
         )  # fmt: skip
+        report['splits'][name] = rules
+        for rule, field in zip(list(rules)[1:-1], ('complete', 'require'), strict=True):
+            key = f'{rule} (data.{field})'
+            left_out[key] = left_out.get(key, 0) + rules[rule]
         numbers.append(np.full(len(chosen), number))
         positions.append(chosen)
-        image_ids.append(split.index.image_id[chosen])
+        image_ids.append(own_ids[number][chosen])
     split_of, position, image_id = map(np.concatenate, (numbers, positions, image_ids))
     # An image in two merged splits must not be in two folds or count twice.
     _, first = np.unique(image_id, return_index=True)
     keep = np.sort(first)
     report['duplicates'] = len(image_id) - len(keep)
-    cap = config.max_train if from_pool else config.max_val
-    keep = keep[:cap] if cap else keep
+    left_out['also in an earlier split'] = report['duplicates']
+
+    def leave_out(rule: str, out: np.ndarray) -> None:
+        nonlocal keep
+        left_out[rule] = int(out.sum())
+        keep = keep[~out]
+
+    kind = 'max_train' if from_pool(config, part) else 'max_val'
+    if cap := config[kind]:
+        leave_out(f'over the cap (data.{kind})', np.arange(len(keep)) >= cap)
     report['after_cap'] = len(keep)
     if config.folds:
         in_fold = selection.fold_of(image_id[keep], config.folds) == config.fold
-        keep = keep[in_fold if part == 'val' else ~in_fold]
+        leave_out('in other folds (data.fold)', ~in_fold if part == 'val' else in_fold)
     if part != 'val':
-        keep = keep[selection.id_fraction(image_id[keep], 'fraction') < config.fraction]
-        aside = selection.id_fraction(image_id[keep], 'selection') < config.selection_fraction
+        place = selection.id_fraction(image_id[keep], 'fraction')
+        leave_out('beyond the fraction used (data.fraction)', place >= config.fraction)
         # 0, as published: the best checkpoint is chosen on the training images.
         if config.selection_fraction > 0:
-            keep = keep[aside if part == 'selection' else ~aside]
+            aside = selection.held_out(image_id[keep], config.selection_fraction)
+            if part == 'selection':
+                leave_out(f'{_TRAINED_ON} (data.selection_fraction)', ~aside)
+            else:
+                leave_out('held out to choose the checkpoint (data.selection_fraction)', aside)
     if config.exclude and part in config.exclude_from:
         # Last, so that every other image keeps its part: scores with and without are comparable.
         exclude = selection.read_exclude(config.exclude, prepared.fingerprint['id'])
         excluded = np.isin(image_id[keep], np.fromiter(exclude, np.int64))
-        report['excluded'], keep = int(excluded.sum()), keep[~excluded]
+        report['excluded'] = int(excluded.sum())
+        leave_out('listed (data.exclude)', excluded)
     report['images'] = len(keep)
     report['sha256'] = selection.id_digest(image_id[keep])
     if len(keep) == 0:
-        raise ValueError(
-            f'No image left for {part!r} of {prepared.path}; data.label_space, data.require, '
-            'data.exclude, folds, fraction, selection_fraction and caps left out all of them: '
-            f'{report}'
-        )
+        raise ValueError(_nothing_left(prepared, splits, space, part, report))
 
-    draw_last = label_spaces.category_ids(config.draw_last, prepared.categories)
+    draw_last = label_spaces.category_ids(config.draw_last, prepared.categories, 'data.draw_last')
 
     def draw(record: dict[str, Any], **samples: np.ndarray) -> np.ndarray:
         return masks.class_mask(
@@ -179,4 +316,7 @@ def select_examples(
             crowd=config.crowd, **samples,
         )  # fmt: skip
 
-    return Examples(splits, split_of[keep], position[keep], image_id[keep], draw, config), report
+    examples = Examples(
+        splits, split_of[keep], position[keep], image_id[keep], category_to_class, draw, config
+    )
+    return examples, report

@@ -7,10 +7,15 @@ order, 0 is background, and 255 marks pixels to ignore.
 
 import dataclasses
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 
 from segmentation.data.annotations import Category
 from segmentation.data.masks import IGNORE
+from segmentation.markdown import printable
+
+_FIELD = 'data.label_space'
+_LISTED = 30  # categories that an error message names
 
 LABEL_SPACES = {
     'person_car': 'person: person; car: car',
@@ -37,7 +42,7 @@ class LabelSpace:
         """
         result: dict[int, int] = {}
         for label, names in enumerate(self.members):
-            for key in category_ids(names, categories):
+            for key in category_ids(names, categories, _FIELD):
                 if result.setdefault(key, label) != label:
                     name = next(c.name for c in categories if c.id == key)
                     raise ValueError(
@@ -88,11 +93,18 @@ def parse_groups(text: str) -> dict[str, tuple[str, ...]]:
     return groups
 
 
-def category_ids(names: Iterable[str], categories: Sequence[Category]) -> list[int]:
+def category_ids(
+    names: Iterable[str], categories: Sequence[Category], field: str = ''
+) -> list[int]:
     """Ids of the named categories; a super-category stands for all of its categories.
 
+    Args:
+      names: of categories or super-categories.
+      categories: of the data set.
+      field: of the config that has the names, for the error message.
+
     Raises:
-      ValueError: the data set has no category or super-category of this name.
+      ValueError: the data set has no category or super-category of this name; lists those it has.
     """
     result = []
     for name in names:
@@ -101,10 +113,38 @@ def category_ids(names: Iterable[str], categories: Sequence[Category]) -> list[i
         if not ids:
             known = [c.name for c in categories] + [c.supercategory for c in categories]
             raise ValueError(
-                f'The data set has no category or super-category {name!r}{_near(name, known)}'
+                f'{field}{": " if field else ""}The data set has no category or super-category '
+                f'{name!r}{_near(name, known)}. {_describe(categories, field == _FIELD)}'
             )
         result += ids
     return list(dict.fromkeys(result))
+
+
+def one_class_each(categories: Sequence[Category]) -> str:
+    """The label space in which each category is a class of its own.
+
+    Categories whose names a label space cannot express are left out.
+    """
+    names = [c.name for c in categories if not set(c.name) & set(':;,') and c.name != 'background']
+    return '; '.join(f'{name}: {name}' for name in names[: IGNORE - 1])
+
+
+def _describe(categories: Sequence[Category], as_classes: bool) -> str:
+    """The categories of a data set and, if asked, how to make classes of them."""
+    groups = sorted({c.supercategory for c in categories if c.supercategory})
+    text = f'It has the categories {_listed([c.name for c in categories])}'
+    text += f' and the super-categories {_listed(groups)}.' if groups else '.'
+    if as_classes and len(categories) <= _LISTED:
+        space = shlex.quote(one_class_each(categories))
+        text += f' To make each category a class: --config.{_FIELD}={space}'
+    elif as_classes:
+        text += f" To choose classes: --config.{_FIELD}='class: category, category; class: …'"
+    return text
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f' and {len(names) - _LISTED} more' if len(names) > _LISTED else ''
+    return printable(', '.join(names[:_LISTED])) + more
 
 
 def _near(name: str, known: Iterable[str]) -> str:

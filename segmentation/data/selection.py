@@ -4,12 +4,14 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from segmentation.data import label_spaces
 from segmentation.data.annotations import Category
 from segmentation.data.coco_builder import CocoIndex
+from segmentation.markdown import printable
 
 
 def id_fraction(image_ids: Iterable[int], salt: str) -> np.ndarray:
@@ -32,6 +34,20 @@ def id_fraction(image_ids: Iterable[int], salt: str) -> np.ndarray:
 def fold_of(image_ids: Iterable[int], folds: int) -> np.ndarray:
     """Assigns images to folds by their ids: int64 `[N]` in [0, folds)."""
     return (id_fraction(image_ids, 'fold') * folds).astype(np.int64)
+
+
+def held_out(image_ids: np.ndarray, fraction: float) -> np.ndarray:
+    """Which images choose the checkpoint, bool `[N]`: a fraction of them, chosen by their ids.
+
+    Of two or more images, at least one is held out and at least one is not, however small the set.
+    """
+    place = id_fraction(image_ids, 'selection')
+    aside = place < fraction
+    if len(place) > 1 and not aside.any():
+        aside[place.argmin()] = True
+    if len(place) > 1 and aside.all():
+        aside[place.argmax()] = False
+    return aside
 
 
 def id_digest(image_ids: np.ndarray) -> str:
@@ -72,7 +88,8 @@ def select(
             f"require must be 'every_class', 'any_class' or 'nothing', not {require!r}"
         )
     column = {c.id: k for k, c in enumerate(categories)}
-    groups = [label_spaces.category_ids([name], categories) for name in require_of] or [
+    field = 'data.require_of'
+    groups = [label_spaces.category_ids([name], categories, field) for name in require_of] or [
         [key for key, value in category_to_class.items() if value == label]
         for label in sorted(set(category_to_class.values()))
     ]
@@ -95,6 +112,22 @@ def select(
         kept &= ~left_out
     report['selected'] = int(kept.sum())
     return np.flatnonzero(kept), report
+
+
+def describe(part: str, report: Mapping[str, Any]) -> str:
+    """One line: how many images a part has, and how many each rule left out.
+
+    Args:
+      part: 'train', 'selection' or 'val'.
+      report: of `examples.select_examples`.
+    """
+    total = sum(split['images'] for split in report['splits'].values())
+    splits = ', '.join(report['splits'])
+    rules = [f'{count} {rule}' for rule, count in report['left_out'].items() if count]
+    left_out = f'; left out: {", ".join(rules)}' if rules else ''
+    added = [f'{number} to those of {split}' for split, number in report['added_to_ids'].items()]
+    ids = f'; image ids start again in each split: added {", ".join(added)}' if added else ''
+    return printable(f'{part}: {report["images"]} of {total} images ({splits}){left_out}{ids}')
 
 
 def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> set[int]:

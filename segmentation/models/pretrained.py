@@ -33,6 +33,10 @@ CACHE_DIR = pathlib.Path('~/.cache/coco-segmentation')
 # Layers of the ImageNet network after the last of `mobilenet_v2.PUBLISHED_TAPS`.
 UNUSED_LAYERS = ('block_16_project_BN', 'Conv_1', 'Conv_1_bn')
 
+_CHOICES = (
+    "'imagenet', the path of an .h5 file in Keras' layout, or '' for random weights (together with "
+    '--config.model.encoder_trainable=True)'
+)
 _URL = 'https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/'
 _KERAS_NAMES = {
     'kernel': 'kernel', 'depthwise_kernel': 'kernel', 'gamma': 'scale', 'beta': 'bias',
@@ -73,7 +77,7 @@ def weight_file(source: str | os.PathLike, width: float, resolution: int) -> pat
     path = pathlib.Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
-            f"no weight file {path}; give 'imagenet' or the path of an .h5 file"
+            f'model.pretrained: there is no weight file {path}. Give {_CHOICES}.'
         )
     return path
 
@@ -99,7 +103,7 @@ def merge(
     """
     used = {layer: arrays for layer, arrays in weights.items() if layer not in unused}
     encoder = {kind: variables[kind]['encoder'] for kind in ('params', 'batch_stats')}
-    problem = 'pretrained weights do not fit the encoder'
+    problem = 'model.pretrained: the weights do not fit the encoder'
     _require_same(problem, _shapes(encoder), _shapes({'weights': used}))
     merged = dict(variables)
     for kind, tree in encoder.items():
@@ -121,7 +125,10 @@ def official_file(width: float, resolution: int) -> pathlib.Path:
       ValueError, ConnectionError: see `load_weights`.
     """
     if width not in WIDTHS:
-        raise ValueError(f'there are ImageNet weights for the widths {WIDTHS} only, not {width}')
+        raise ValueError(
+            f'model.width: there are ImageNet weights for the widths {WIDTHS} only, not {width}. '
+            f'Choose one, or set model.pretrained to another of {_CHOICES}.'
+        )
     if resolution not in RESOLUTIONS:
         resolution = 224
     name = f'mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(width)}_{resolution}_no_top.h5'
@@ -153,8 +160,8 @@ def _download(url: str, path: pathlib.Path) -> None:
             raise ConnectionError(f'got {len(content)} of {length} bytes')
     except (OSError, http.client.HTTPException) as error:
         raise ConnectionError(
-            f'could not download {url}: {error}. Without a connection, put that file at {path}, '
-            f"or give the path of a local .h5 file instead of 'imagenet'."
+            f'could not download {url}: {error}. Without a connection, put that file '
+            f'at {path}, or set --config.model.pretrained= to another of {_CHOICES}.'
         ) from error
     with replacing(path) as partial:
         partial.write_bytes(content)
@@ -194,20 +201,24 @@ def _read_h5(path: pathlib.Path, width: float) -> dict[str, np.ndarray]:
                 if 'depthwise/' in name and len(shape) == 4:  # Keras: [3, 3, C, 1]
                     shapes[name] = (*shape[:2], shape[3], shape[2])
             # Compared before anything is read, so that no file makes us allocate what it claims.
-            problem = f'{path} does not hold MobileNetV2 of width {width}'
+            problem = f'model.pretrained: {path} does not hold MobileNetV2 of width {width}'
             _require_same(problem, _shapes(variables), shapes)
             return {
                 name: data[()].astype(np.float32).reshape(shapes[name])
                 for name, data in datasets.items()
             }
     except (OSError, KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(f'{path} is no HDF5 file or is damaged: {error}') from error
+        raise ValueError(
+            f'model.pretrained: {path} is no HDF5 file or is damaged: {error}'
+        ) from error
 
 
 def _keras_datasets(path: pathlib.Path, file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
     """Yields 'layer/name' in our names and the data set of every weight that the file lists."""
     if 'layer_names' not in file.attrs:
-        raise ValueError(f'{path} is not in the layout of Keras weight files (no layer_names)')
+        raise ValueError(
+            f'model.pretrained: {path} is not in the layout of Keras weight files (no layer_names)'
+        )
     for layer in _strings(file.attrs['layer_names']):
         group = _member(path, file, layer)
         for weight in _strings(group.attrs['weight_names']):

@@ -179,3 +179,21 @@ def test_crops_are_as_sharp_as_the_file(prepared, tiny_config):
     found = examples.example(0, np.random.default_rng(small))['image'].astype(int)
     expected = transforms.resize(full, 32, boxes[small], True)
     assert np.abs(found - expected).mean() < 3, size
+
+
+def test_case_none_kept_aside_of_a_small_set(prepared, tiny_config):
+    """Sets of 2 to 12 images, with the fraction at which none of them was held out."""
+    tiny_config.data.selection_fraction = 0.001
+    for count in range(2, 13):
+        tiny_config.data.max_train = count
+        train, held_out = (ids(prepared, tiny_config, part) for part in ('train', 'selection'))
+        assert len(held_out) == 1 and len(train) == count - 1 and not train & held_out
+    tiny_config.data.max_train = 1
+    with pytest.raises(ValueError, match='With data.selection_fraction=0, the only image'):
+        for part in ('train', 'selection'):
+            ids(prepared, tiny_config, part)
+    tiny_config.data.selection_fraction = 0.0
+    assert ids(prepared, tiny_config, 'train') == ids(prepared, tiny_config, 'selection')
+    tiny_config.data.selection_fraction = 1.0
+    with pytest.raises(ValueError, match='at least 0 and below 1'):
+        ids(prepared, tiny_config, 'train')

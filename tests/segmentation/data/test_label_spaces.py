@@ -1,5 +1,7 @@
 """Label spaces: names, their one-line form, and mistakes in it."""
 
+import shlex
+
 import pytest
 
 from segmentation.data import annotations, label_spaces
@@ -71,3 +73,26 @@ def test_unknown_and_doubled_categories_raise():
         label_spaces.category_ids([''], [annotations.Category(1, 'a', '')])
     with pytest.raises(ValueError, match="'bus' is in two classes, 'a' and 'b'"):
         label_spaces.parse_label_space('a: bus; b: vehicle').category_to_class(CATEGORIES)
+
+
+def test_the_error_lists_the_categories_and_proposes_a_label_space():
+    categories = [
+        annotations.Category(1, 'worker', 'people'),
+        annotations.Category(2, 'delivery van', ''),
+        annotations.Category(3, 'a: b', ''),  # cannot be written in a label space
+    ]
+    with pytest.raises(ValueError) as error:
+        label_spaces.parse_label_space('person_car').category_to_class(categories)
+    text = str(error.value)
+    assert text.startswith("data.label_space: The data set has no category or super-category 'pers")
+    assert 'the categories worker, delivery van, a: b and the super-categories people.' in text
+    (argument,) = shlex.split(text[text.index('--config.') :])
+    space = label_spaces.parse_label_space(argument.partition('=')[2])
+    assert space.category_to_class(categories) == {1: 1, 2: 2}
+
+    many = [annotations.Category(i, f'c{i:03}', '') for i in range(200)]
+    with pytest.raises(ValueError, match='c029 and 170 more. To choose classes'):
+        label_spaces.parse_label_space('a: x').category_to_class(many)
+    with pytest.raises(ValueError, match='data.require_of: ') as error:
+        label_spaces.category_ids(['x'], categories, 'data.require_of')
+    assert '--config' not in str(error.value)

@@ -130,3 +130,31 @@ def test_read_exclude_explains_mistakes(tmp_path, data, message):
     with pytest.raises(ValueError, match=message) as error:
         selection.read_exclude(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize('fraction', [0.01, 0.1, 0.5, 0.99])
+def test_however_small_a_set_is_one_image_chooses_the_checkpoint(fraction):
+    for count in range(2, 30):
+        for first in range(20):
+            ids = np.arange(first, first + count)
+            aside = selection.held_out(ids, fraction)
+            assert 0 < aside.sum() < count
+            # The others are where they would be in a large set.
+            moved = aside != (selection.id_fraction(ids, 'selection') < fraction)
+            assert moved.sum() <= 1
+            np.testing.assert_array_equal(selection.held_out(ids[::-1], fraction), aside[::-1])
+    everything = selection.held_out(np.arange(5000), fraction)
+    assert abs(everything.mean() - fraction) < 0.02
+
+
+def test_report_in_words():
+    report = {
+        'splits': {'train': {'images': 20}, 'more\x1b': {'images': 4}},
+        'left_out': {'without every class (data.require)': 15, 'listed (data.exclude)': 0},
+        'added_to_ids': {'more\x1b': 100},
+        'images': 9,
+    }
+    assert selection.describe('train', report) == (
+        'train: 9 of 24 images (train, more\\x1b); left out: 15 without every class '
+        '(data.require); image ids start again in each split: added 100 to those of more\\x1b'
+    )

@@ -1,0 +1,60 @@
+"""Arguments that all commands share."""
+
+import importlib
+import pathlib
+import shlex
+
+import pytest
+
+from analysis import registry
+from analysis.stage import command
+from segmentation import launch
+from tests.paths import SHARED
+
+
+@pytest.mark.parametrize(
+    'parser', [launch.make_parser(''), command.make_parser('samples', '')], ids=['script', 'stage']
+)
+def test_json_into_a_missing_folder_is_refused_at_the_start(parser, tmp_path, capsys):
+    run = tmp_path / 'run'
+    for good in (tmp_path / 'x.json', run / 'x.json', pathlib.Path('x.json')):
+        # The command makes the run directory.
+        found = parser.parse_args(['--workdir', str(run), '--json', str(good)])
+        assert found.json == good
+    for bad, message in (
+        (tmp_path / 'nowhere' / 'x.json', 'there is no folder'),
+        (run / 'deeper' / 'x.json', 'there is no folder'),
+        (tmp_path, 'is a folder'),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            parser.parse_args(['--workdir', str(run), '--json', str(bad)])
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+        assert f'--json {bad}' in line and message in line
+
+
+@pytest.mark.parametrize(
+    'module',
+    [
+        *(f'scripts.{name}' for name in ('train', 'analyze', 'predict', 'sweep', 'prepare_coco')),
+        *(f'analysis.{name}.__main__' for name in (*registry.STAGES, 'report')),
+    ],
+)
+def test_every_command_uses_that_parser(module):
+    source = importlib.util.find_spec(module).origin
+    package = pathlib.Path(source).parent if module.startswith('analysis') else None
+    texts = [p.read_text() for p in package.glob('*.py')] if package else []
+    text = '\n'.join([pathlib.Path(source).read_text(), *texts])
+    assert 'argparse.ArgumentParser(' not in text.replace('parser: argparse.ArgumentParser', '')
+
+
+def test_case_json_into_missing_folder(tmp_path, capsys, monkeypatch):
+    folder = SHARED / 'cases' / 'json_into_missing_folder'
+    if not folder.exists():
+        pytest.skip('the cases of ../shared are absent')
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split((folder / 'command.sh').read_text())
+    parser = launch.make_parser('')
+    with pytest.raises(SystemExit):
+        parser.parse_known_args(words[words.index('--workdir') :])
+    assert 'there is no folder nowhere' in capsys.readouterr().err
