@@ -39,7 +39,7 @@ def write(run: Run, path: pathlib.Path, images: Iterable[np.ndarray], logits: bo
     """
     with tempfile.TemporaryDirectory() as scratch:
         source = pathlib.Path(scratch) / 'float32.onnx'
-        model = onnx_network.build(run, logits, subpixel=True)
+        model = onnx_network.build(run, logits, for_int8=True)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         source.write_bytes(model.SerializeToString())
         target = pathlib.Path(scratch) / 'int8.onnx'
