@@ -12,7 +12,6 @@ from segmentation.export import onnx_network
 from segmentation.files import replacing
 from segmentation.trained import Run
 
-# The resizes around the network stay in float32.
 _OPERATORS = ['Conv', 'Add', 'Clip', 'Relu', 'Concat', 'DepthToSpace', 'Resize']
 
 
@@ -41,12 +40,15 @@ def write(run: Run, path: pathlib.Path, images: Iterable[np.ndarray], logits: bo
         source = pathlib.Path(scratch) / 'float32.onnx'
         model = onnx_network.build(run, logits, for_int8=True)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
+        # Not the resizes before and after it.
+        layers = [n.name for n in model.graph.node if n.name.startswith(onnx_network.SCOPE)]
         source.write_bytes(model.SerializeToString())
         target = pathlib.Path(scratch) / 'int8.onnx'
         quantization.quantize_static(
             source, target, _Images(images),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=_OPERATORS,
+            nodes_to_quantize=layers,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
