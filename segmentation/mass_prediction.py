@@ -1,0 +1,121 @@
+"""Segments many image files on all cores and devices."""
+
+import concurrent.futures
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from segmentation import evaluate, overlays
+from segmentation.data import transforms
+from segmentation.prediction_files import Found, OutputFolder
+from segmentation.predictor import Input, Model
+
+
+class FilePredictor:
+    """Threads that each read, segment and write one batch of images after the other.
+
+    So all cores are busy on CPU, where the network alone does not use them fully, and accelerators
+    compute for one thread while the others read and write.
+    """
+
+    def __init__(self, model: Model, output: OutputFolder, flip: bool, threads: int):
+        self.model, self.output, self.flip, self.threads = model, output, flip, threads
+        self.skipped: list[dict[str, str]] = []
+
+    def run(self, images: Sequence[Found]) -> Iterator[int]:
+        """Predicts images; yields how many more are done or skipped."""
+        size = self.model.batch_size
+        starts = iter(range(0, len(images), size))
+        # Compiles before several threads do.
+        side = self.model.run.config.data.image_size
+        list(self.model.logits([np.zeros((side, side, 3), np.uint8)], flip=self.flip))
+        pending: set[concurrent.futures.Future] = set()
+        with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
+            try:
+                while True:
+                    for start in itertools.islice(starts, 2 * self.threads - len(pending)):
+                        pending.add(pool.submit(self._predict, images[start : start + size]))
+                    if not pending:
+                        return
+                    done, pending = concurrent.futures.wait(
+                        pending, return_when=concurrent.futures.FIRST_COMPLETED
+                    )
+                    for future in done:
+                        entries, skipped = future.result()
+                        for entry in entries:
+                            self.output.note(entry)
+                        self.skipped += skipped
+                        yield len(entries) + len(skipped)
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _predict(self, images: Sequence[Found]) -> tuple[list[dict], list[dict]]:
+        """The entries of a batch of images in `predictions.jsonl`, and the skipped ones."""
+        read, skipped = [], []
+        for found in images:
+            try:
+                read.append((found, self.model.read(found.path)))
+            except ValueError as error:
+                skipped.append({'file': str(found.path), 'reason': str(error)})
+        logits = self.model.logits((image.pixels for _, image in read), flip=self.flip)
+        entries = [
+            self._finish(found, image, values)
+            for (found, image), values in zip(read, logits, strict=True)
+        ]
+        return entries, skipped
+
+    def _finish(self, found: Found, image: Input, logits: np.ndarray) -> dict[str, Any]:
+        """Writes what is wanted of an image; returns its entry in `predictions.jsonl`."""
+        label = evaluate.enlarge_and_classify(logits, image.height, image.width)
+        counts = [np.count_nonzero(label == number) for number in range(logits.shape[-1])]
+        entry: dict[str, Any] = {
+            'image': found.name,
+            'source': found.version,
+            'height': image.height,
+            'width': image.width,
+            'share_of_pixels': [count / label.size for count in counts],
+        }
+        if 'masks' in self.output.wanted:
+            mask = Image.fromarray(label).convert('P')
+            mask.putpalette(overlays.colorize(np.arange(256, dtype=np.uint8)).tobytes())
+            with self.output.writing(found.name, 'masks') as path:
+                mask.save(path, 'PNG', compress_level=1)
+        if 'overlays' in self.output.wanted:
+            pixels = np.asarray(transforms.decode_image(found.path.read_bytes(), (0, 0)))
+            with self.output.writing(found.name, 'overlays') as path:
+                picture = Image.fromarray(overlays.overlay(pixels, label))
+                picture.save(path, 'PNG', compress_level=1)
+        if 'coco_json' in self.output.wanted:
+            entry['masks'] = encode_classes(label, logits)
+        return entry
+
+
+def encode_classes(label: np.ndarray, logits: np.ndarray) -> list[dict[str, Any]]:
+    """Run lengths of each foreground class in COCO's form, with a score.
+
+    The score is the mean probability of the class over the pixels, at the network's resolution,
+    that are predicted as this class.
+    """
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities, coarse = powers / powers.sum(-1, keepdims=True), logits.argmax(-1)
+    masks = []
+    for number in np.unique(label[label > 0]).tolist():
+        run_lengths = mask_utils.encode(np.asfortranarray(label == number, np.uint8))
+        mine = probabilities[..., number]
+        score = mine[coarse == number].mean() if (coarse == number).any() else mine.max()
+        masks.append(
+            {
+                'category_id': number,
+                'segmentation': {
+                    'size': list(label.shape),
+                    'counts': run_lengths['counts'].decode('ascii'),
+                },
+                'score': round(float(score), 4),
+            }
+        )
+    return masks
