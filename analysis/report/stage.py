@@ -25,15 +25,18 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from analysis.report import contents as contents_lib
-from analysis.report import export, single_file
+from analysis.report import browser_model, export, single_file
+from analysis.report.browser_model import BrowserModel
 from analysis.report.contents import Contents
 from analysis.report.single_file import SOURCES
 from analysis.stage.command import run_command
 from segmentation import markdown
 
 
-def write_folder(output: pathlib.Path, contents: Contents) -> dict[str, int]:
-    """Writes the report as a folder; returns bytes by part.
+def write_folder(
+    output: pathlib.Path, contents: Contents, model: BrowserModel | None = None
+) -> dict[str, int]:
+    """Writes the report as a folder, with the network if it is given; returns bytes by part.
 
     Raises:
       ValueError: the folder is not empty and not a report, or a picture is missing.
@@ -45,7 +48,7 @@ def write_folder(output: pathlib.Path, contents: Contents) -> dict[str, int]:
     for folder in (partial, old):
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        sizes = _fill(partial, contents)
+        sizes = _fill(partial, contents, model)
         if output.exists():  # Renamed first: half of it would no longer count as a report.
             output.rename(old)
         partial.rename(output)
@@ -55,11 +58,14 @@ def write_folder(output: pathlib.Path, contents: Contents) -> dict[str, int]:
     return sizes
 
 
-def _fill(folder: pathlib.Path, contents: Contents) -> dict[str, int]:
+def _fill(
+    folder: pathlib.Path, contents: Contents, model: BrowserModel | None
+) -> dict[str, int]:
     copied = shutil.ignore_patterns('index.html', '__pycache__')
     shutil.copytree(SOURCES, folder / 'explorer', ignore=copied)
-    shutil.copyfile(SOURCES / 'index.html', folder / 'index.html')
-    sizes = dict.fromkeys(('data', 'thumbnails', 'details'), 0)
+    page = (SOURCES / 'index.html').read_text()
+    (folder / 'index.html').write_text(browser_model.allow(page) if model else page)
+    sizes = dict.fromkeys(('data', 'thumbnails', 'details'), 0) | ({'model': 0} if model else {})
 
     def write(part: str, path: str, source: bytes | pathlib.Path) -> None:
         target = folder / 'data' / path
@@ -79,6 +85,8 @@ def _fill(folder: pathlib.Path, contents: Contents) -> dict[str, int]:
         for path, source in tqdm(files, desc=f'pictures of {name}', unit='file'):
             part = 'thumbnails' if path.startswith('sheets/') else 'details'
             write(part, f'{name}/{path}', source)
+    for path, data in model.files() if model else ():
+        write('model', path, data)
     return sizes
 
 
