@@ -1,84 +1,106 @@
 """Segments image files with a trained model.
 
-    python scripts/predict.py --workdir runs/person_car --output predictions photo.jpg folder/*.png
+    python scripts/predict.py --workdir runs/mine --output predictions photo.jpg folder '*.bmp'
 
-Writes at each image's own resolution <name>-mask.png (one byte per pixel, the class) and
-<name>-overlay.png (the colours of the classes over the image). Images that cannot be read are
-skipped and named, and the exit status is 2.
+Takes files, folders (with all folders in them) and patterns such as 'photos/**/*.jpg'. Writes at
+each image's own size, under the path of the image below the deepest folder that holds all images:
+
+    <path>-mask.png      one byte per pixel, the class; a palette has the colors (--masks)
+    <path>-overlay.png   the colors of the classes over the image (--overlays)
+    results.json         COCO results, one run-length encoded mask per image and class; images.json
+                         has the images and categories that its ids mean (--coco_json)
+    predictions.jsonl    one line per finished image
+
+Without a flag, masks and overlays. The same command continues after a stop: images that are done
+with the same checkpoint and settings, and have not changed, are not predicted again. Images that
+cannot be read are skipped and named, and the exit status is 2.
 """
 
+import argparse
+import os
 import pathlib
 import sys
 
 import jax
-import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from analysis.stage.run import restore_run
-from segmentation import cpu_runtime, evaluate, launch, overlays
-from segmentation.data import transforms
+import segmentation
+from segmentation import cpu_runtime, launch
 from segmentation.files import write_json
 from segmentation.markdown import printable
+from segmentation.mass_prediction import FilePredictor
+from segmentation.prediction_files import (
+    Found,
+    OutputFolder,
+    find_images,
+    identify,
+    write_coco_results,
+)
+from segmentation.predictor import Model
+
+_SHOWN = 20  # images that are listed on standard output
 
 
-def predict_files(
-    workdir: pathlib.Path, which: str, files: list[pathlib.Path], output: pathlib.Path
-) -> dict:
-    """Writes mask and overlay of each file; returns the predicted and the skipped files."""
-    run = restore_run(workdir, which)
-    data = run.config.data
-    predict = evaluate.make_predict(run.model, data.input_range)
-    variables = evaluate.replicate(run.variables)
-    output.mkdir(parents=True, exist_ok=True)
-    batch = np.zeros((jax.local_device_count(), data.image_size, data.image_size, 3), np.uint8)
-    pictures, skipped, names = [], [], set()
-    for path in tqdm(files, unit='img', desc='predict'):
-        try:
-            image, batch[0] = transforms.read_image_file(path, data.image_size, data.antialias)
-        except ValueError as error:
-            skipped.append({'file': str(path), 'reason': str(error)})
-            continue
-        logits = np.asarray(predict(variables, batch)[0])
-        label = evaluate.enlarge_and_classify(logits, image.height, image.width)
-        name = path.stem
-        while name in names:  # a.jpg and a.png, or two folders' a.jpg
-            name += '_'
-        names.add(name)
-        mask, overlay = output / f'{name}-mask.png', output / f'{name}-overlay.png'
-        Image.fromarray(label).save(mask)
-        Image.fromarray(overlays.overlay(np.asarray(image), label)).save(overlay)
-        shares = np.bincount(label.ravel(), minlength=len(run.class_names)) / label.size
-        pictures.append(
-            {
-                'file': str(path),
-                'mask': str(mask),
-                'overlay': str(overlay),
-                'share_of_pixels': dict(zip(run.class_names, shares.tolist(), strict=True)),
-            }
-        )
-    return {'step': run.step, 'pictures': pictures, 'skipped': skipped}
+def summarize(model: Model, output: OutputFolder, images: list[Found], skipped: list) -> dict:
+    """The result for people and for --json."""
+    pictures = []
+    for found in images:
+        if entry := output.entries.get(found.name):
+            shares = dict(zip(model.class_names, entry['share_of_pixels'], strict=True))
+            files = {kind[:-1]: str(path) for kind, path in output.files(found.name).items()}
+            pictures.append({'file': str(found.path), **files, 'share_of_pixels': shares})
+    return {'step': model.run.step, 'pictures': pictures, 'skipped': skipped}
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = launch.make_parser(__doc__, workdir='run directory')
+    add = parser.add_argument
+    add('files', nargs='+', metavar='IMAGES', help='image files, folders and patterns')
+    add('--checkpoint', default='best', help="'best', 'latest' or a step")
+    add('--output', type=pathlib.Path, default='predictions', help='folder for the results')
+    add('--masks', action='store_true', help='write <path>-mask.png')
+    add('--overlays', action='store_true', help='write <path>-overlay.png')
+    add('--coco_json', action='store_true', help='write results.json and images.json')
+    add('--tta', action='store_true', help='also predict mirrored images; average the logits')
+    add('--threads', type=int, default=os.cpu_count(), help='that read, and as many that write')
+    arguments = parser.parse_args(argv)
+    if arguments.threads < 1:
+        parser.error(f'--threads: {arguments.threads} is not a positive number')
+    return arguments
 
 
 @launch.command
-def main():
-    parser = launch.make_parser(__doc__, workdir='run directory')
-    add = parser.add_argument
-    add('files', nargs='+', type=pathlib.Path, help='image files')
-    add('--checkpoint', default='best', help="'best', 'latest' or a step")
-    add('--output', type=pathlib.Path, default='predictions', help='folder for the results')
-    arguments = parser.parse_args()
-    result = predict_files(
-        arguments.workdir, arguments.checkpoint, arguments.files, arguments.output
-    )
-    for picture in result['pictures']:
-        shares = ', '.join(
-            f'{name} {share:.1%}' for name, share in picture['share_of_pixels'].items()
-        )
-        print(printable(f'{picture["file"]}: {shares} -> {picture["overlay"]}'))
+def main() -> int:
+    arguments = parse_arguments()
+    kinds = [k for k in ('masks', 'overlays', 'coco_json') if getattr(arguments, k)]
+    images, others = find_images(arguments.files, arguments.output)
+    if others:
+        print(f'{others} files in these folders are no images by their names.', file=sys.stderr)
+    model = segmentation.load(arguments.workdir, arguments.checkpoint)
+    settings = identify(model.run, arguments.tta)
+    with OutputFolder(arguments.output, kinds or ['masks', 'overlays'], settings) as output:
+        todo = [found for found in images if not output.has(found)]
+        predictor = FilePredictor(model, output, arguments.tta, arguments.threads)
+        bar = tqdm(total=len(images), initial=len(images) - len(todo), unit='img', desc='predict')
+        with bar, launch.stop_requested() as stop:
+            for count in predictor.run(todo):
+                bar.update(count)
+                if stop.is_set():
+                    raise launch.TrainingStopped(f'Stopped after {bar.n} of {len(images)} images.')
+        result = summarize(model, output, images, predictor.skipped)
+        if 'coco_json' in output.wanted:
+            write_coco_results(output, images, model.class_names)
+    for picture in result['pictures'][:_SHOWN]:
+        shares = ', '.join(f'{name} {x:.1%}' for name, x in picture['share_of_pixels'].items())
+        print(printable(f'{picture["file"]}: {shares}'))
+    if len(result['pictures']) > _SHOWN:
+        print(f'… and {len(result["pictures"]) - _SHOWN} more')
     for skipped in result['skipped']:
         print(printable(f'skipped {skipped["file"]}: {skipped["reason"]}'), file=sys.stderr)
-    print(f'{len(result["pictures"])} predicted, {len(result["skipped"])} skipped')
+    print(
+        f'{len(result["pictures"])} predicted ({len(images) - len(todo)} of them before), '
+        f'{len(result["skipped"])} skipped: {arguments.output} ({jax.local_device_count()} devices)'
+    )
     if arguments.json:
         write_json(arguments.json, result)
     return 2 if result['skipped'] else 0

@@ -16,26 +16,23 @@ from segmentation.data.examples import Examples
 from segmentation.models.unet import SegmentationModel, scale_images
 
 
-def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, np.ndarray], Any]:
-    """Makes a function that computes logits on the devices of this process.
+def on_local_devices(
+    apply: Callable[[Any, jax.Array], jax.Array],
+) -> Callable[[Any, np.ndarray], jax.Array]:
+    """Spreads a function of a batch over the devices of this process.
 
     Args:
-      model: the network.
-      input_range: see `unet.scale_images`.
+      apply: maps variables and images `[b, ...]` to an array `[b, ...]`; is compiled.
 
     Returns:
-      `predict(variables, images)`. `variables` are {'params', 'batch_stats'}, on the host or the
-      devices. `images` are uint8 `[B, S, S, 3]`, with B a multiple of the number of local devices.
-      It returns float32 logits `[B, S, S, C]`, which are computed asynchronously.
+      `spread(variables, images)`, with the variables on the host or the devices, and images
+      `[B, ...]` with B a multiple of the number of local devices. The result `[B, ...]` is computed
+      asynchronously.
     """
     devices, compiled = jax.local_devices(), set()
-
-    def apply(variables: Any, images: jax.Array) -> Any:
-        return model.apply(variables, scale_images(images, input_range), train=False)
-
     forward = jax.pmap(apply, axis_name='batch', in_axes=(None, 0), devices=devices)
 
-    def predict(variables: Any, images: np.ndarray) -> jax.Array:
+    def spread(variables: Any, images: np.ndarray) -> jax.Array:
         if len(images) % len(devices):
             raise ValueError(
                 f'{len(images)} images do not divide evenly over {len(devices)} devices; choose an '
@@ -46,10 +43,28 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
         if per_device.shape not in compiled:
             cpu_runtime.compile_ahead(forward, variables, per_device)
             compiled.add(per_device.shape)
-        logits = forward(variables, per_device)
-        return logits.reshape(len(images), *logits.shape[2:])
+        result = forward(variables, per_device)
+        return result.reshape(len(images), *result.shape[2:])
 
-    return predict
+    return spread
+
+
+def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, np.ndarray], Any]:
+    """Makes a function that computes logits on the devices of this process.
+
+    Args:
+      model: the network.
+      input_range: see `unet.scale_images`.
+
+    Returns:
+      `predict(variables, images)`, see `on_local_devices`. `variables` are {'params',
+      'batch_stats'}, `images` uint8 `[B, S, S, 3]`; the result is float32 logits `[B, S, S, C]`.
+    """
+
+    def apply(variables: Any, images: jax.Array) -> Any:
+        return model.apply(variables, scale_images(images, input_range), train=False)
+
+    return on_local_devices(apply)
 
 
 def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
@@ -74,20 +89,40 @@ def image_loss(logits: jax.Array, label: jax.Array) -> jax.Array:
     return total / valid.sum((1, 2)).clip(1)
 
 
+def _enlarge(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def enlarge(logits: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinearly interpolates logits `[S, S, C]`, float32, to `[height, width, C]`."""
+    planes = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
+    return np.stack([_enlarge(plane, height, width) for plane in planes], axis=-1)
+
+
 def enlarge_and_classify(logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Predicted classes at another resolution, from bilinearly interpolated logits.
+    """Predicted classes at another resolution: the argmax of `enlarge`, in a third of its time.
 
     Args:
-      logits: float32 `[S, S, C]`.
+      logits: float32 `[S, S, C]`, without NaN.
       height: of the result, in pixels.
       width: of the result, in pixels.
 
     Returns:
       uint8 `[height, width]`.
     """
-    channels = map(Image.fromarray, np.ascontiguousarray(np.moveaxis(logits, -1, 0)))
-    resized = [c.resize((width, height), Image.Resampling.BILINEAR) for c in channels]
-    return np.argmax([np.asarray(channel) for channel in resized], axis=0).astype(np.uint8)
+    planes = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
+    classes, best = np.zeros((height, width), np.uint8), None
+    for number, plane in enumerate(planes):
+        # A class that another one before it beats everywhere wins nowhere in between.
+        if any((earlier >= plane).all() for earlier in planes[:number]):
+            continue
+        enlarged = _enlarge(plane, height, width)
+        if best is None:
+            best = enlarged
+        else:
+            np.putmask(classes, enlarged > best, number)
+            best = np.maximum(best, enlarged)
+    return classes
 
 
 def predictions(

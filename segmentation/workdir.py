@@ -27,7 +27,7 @@ _LENGTH_FIELDS = {'train.num_steps', 'train.num_epochs'}
 
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path) -> Iterator[None]:
-    """Locks a run directory.
+    """Locks a run directory, or another folder.
 
     Raises:
       ValueError: another process has the lock.
@@ -37,7 +37,7 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ValueError(
-                f'Another process is training in {workdir}; choose another --workdir.'
+                f'Another process is writing into {workdir}; choose another folder.'
             ) from error
         yield
 

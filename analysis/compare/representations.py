@@ -10,12 +10,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from analysis.compare.schema import Interval, Layer, Neighbours, Separation
-from analysis.embeddings.features import LAYERS, stream_features
+from analysis.embeddings.features import stream_features
 from analysis.similar.neighbours import neighbours
-from analysis.stage.activations import find_layers
 from analysis.stage.run import Analysis, restrict
 from analysis.stats import bootstrap
 from segmentation import metrics
+from segmentation.activations import LAYERS, find_layers
 
 METHODS = 'linear probe', 'neighbours', 'silhouette'  # of `Separation`
 K = 10

@@ -4,45 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from analysis.embeddings.schema import Reduction
-from analysis.stage.activations import activations
 from analysis.stage.forward import forward
 from analysis.stage.run import Analysis, Run
+from segmentation.activations import pooled_features
 from segmentation.models.unet import scale_images
-
-# Not the inputs of batch normalization: once standardized, their means are the same features as
-# those of its outputs.
-LAYERS = (
-    'encoder/*_relu',
-    'encoder/*_project_BN',
-    'encoder/block_16_project',
-    'decoder/*_relu',
-    'decoder/logits',
-)
-
-
-def pooled_features(
-    model: nn.Module, variables: Any, images: jax.Array, layers: Sequence[str]
-) -> jax.Array:
-    """Activations of the channels of layers, averaged over the pixels; differentiable.
-
-    Args:
-      model: the run's.
-      variables: {'params', 'batch_stats'}.
-      images: float32 `[B, S, S, 3]` as scaled by `scale_images`.
-      layers: names, see `activations.find_layers`.
-
-    Returns:
-      float32 `[B, F]`, layer by layer.
-    """
-    found = activations(model, variables, images, set(layers).__contains__)
-    return jnp.concatenate(
-        [found[layer].astype(jnp.float32).mean((1, 2)) for layer in layers], axis=-1
-    )
 
 
 def _make_extract(run: Run, layers: Sequence[str]) -> Callable[[Any, Any], jax.Array]:

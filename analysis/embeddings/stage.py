@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from analysis.embeddings.features import LAYERS, stream_features
+from analysis.embeddings.features import stream_features
 from analysis.embeddings.reduction import fit
 from analysis.embeddings.schema import Embeddings
 from analysis.stage import command
-from analysis.stage.activations import find_layers
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
+from segmentation.activations import LAYERS, find_layers
 
 DIMENSIONS = 24
 _BLOCK = 256  # rows of the features that are in memory at once

@@ -43,12 +43,12 @@ from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
 from analysis.stage import artifacts, storage
-from analysis.stage.activations import activations
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.contract import Stage
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis, Run, check_pool, open_chosen
 from segmentation import evaluate, markdown, overlays
+from segmentation.activations import activations
 from segmentation.data import input_pipeline, label_spaces
 from segmentation.data.masks import IGNORE, nearest_indices
 from segmentation.files import replacing

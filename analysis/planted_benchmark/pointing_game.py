@@ -21,10 +21,10 @@ from tqdm import tqdm
 from analysis.saliency import faithfulness, membership_maps
 from analysis.saliency.methods import pool
 from analysis.saliency.scores import Clusters, Scores, open_clusters
-from analysis.stage.activations import find_layers
 from analysis.stage.layers import GRID
 from analysis.stage.run import Analysis
 from segmentation import scenes
+from segmentation.activations import find_layers
 from segmentation.data import transforms
 from segmentation.data.masks import nearest_indices
 

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from analysis.saliency import faithfulness, methods
 from analysis.saliency.schema import METHODS_UNSIGNED, Explained, ShuffledWeights
 from analysis.saliency.scores import Scores
-from analysis.stage.activations import find_layers
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis
+from segmentation.activations import find_layers
 
 METHODS = (
     *METHODS_UNSIGNED,

@@ -19,8 +19,8 @@ import numpy as np
 
 from analysis.saliency.methods import enlarge
 from analysis.saliency.scores import MEMBERSHIP_LAYERS, Clusters, Scores
-from analysis.stage.activations import activations
 from analysis.stage.run import Analysis
+from segmentation.activations import activations
 
 _MEAN_OVER = 256  # images, at most
 

@@ -28,10 +28,10 @@ from analysis.predictions.schema import Predictions
 from analysis.saliency import methods
 from analysis.saliency.methods import Array
 from analysis.stage import artifacts
-from analysis.stage.activations import activations
 from analysis.stage.layers import DEEP, FINE, GRID
 from analysis.stage.run import Analysis
 from segmentation import cpu_runtime, evaluate
+from segmentation.activations import activations
 from segmentation.models.unet import scale_images
 
 # Whose maps are kept of every image.

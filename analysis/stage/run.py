@@ -8,30 +8,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from analysis.stage.view import View
-from segmentation import checkpoint
-from segmentation.config import read_config
 from segmentation.data import coco
 from segmentation.data.examples import Examples, select_examples
-from segmentation.models.unet import SegmentationModel, build_model
-from segmentation.workdir import read_description
+from segmentation.trained import Run, restore_run
 
 _CPU_BATCH = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A checkpoint of a run, ready for inference."""
-
-    workdir: pathlib.Path
-    config: ConfigDict
-    class_names: tuple[str, ...]
-    model: SegmentationModel
-    variables: dict[str, Any]  # {'params', 'batch_stats'}, numpy arrays
-    step: int
-    data: dict[str, Any]  # 'path' and 'fingerprint' of the prepared data set
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +36,6 @@ class Analysis(View):
         if jax.default_backend() != 'cpu':
             return largest
         return min(_CPU_BATCH * jax.local_device_count(), largest)
-
-
-def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
-    """Restores a checkpoint, 'best', 'latest' or a step number, with its config.
-
-    Raises:
-      ValueError: the directory holds no run, or no such checkpoint.
-    """
-    described = read_description(workdir)
-    config = read_config(workdir / 'config.json')
-    step, variables = checkpoint.restore_variables(workdir, which)
-    class_names = tuple(described['class_names'])
-    model = build_model(config.model, len(class_names))
-    return Run(workdir, config, class_names, model, variables, step, described['data'])
 
 
 def open_examples(run: Run, part: str, data_path: str = '') -> tuple[Examples, dict]:

@@ -4,7 +4,7 @@ import io
 import pathlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from segmentation.data import coco_files, masks
 
@@ -33,13 +33,32 @@ def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image
     turn = file.size != size
     if at_least:
         file.draft('RGB', (at_least, at_least))
-    image: Image.Image = ImageOps.exif_transpose(file) if turn else file
+    return to_rgb(ImageOps.exif_transpose(file) if turn else file)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts an image of any mode to RGB, see `decode_image`.
+
+    Raises:
+      OSError: its file is truncated.
+    """
     if image.mode.startswith('I;16') or image.mode == 'I':
         image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
     if image.mode == 'RGB':
         image.load()  # raises if the file is truncated; `convert` would copy
         return image
     return image.convert('RGB')
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Height and width of an image file, as its EXIF orientation turns it; reads the header only.
+
+    Raises:
+      OSError: the bytes are not an image that Pillow can read.
+    """
+    with Image.open(io.BytesIO(data), formats=coco_files.IMAGE_FORMATS) as file:
+        turned = file.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        return file.size if turned else file.size[::-1]
 
 
 def resize(

@@ -10,8 +10,9 @@ import pytest
 from analysis.embeddings import features, reduction
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
-from analysis.stage import activations, artifacts
+from analysis.stage import artifacts
 from analysis.stage.run import open_analysis
+from segmentation import activations
 from segmentation.models.unet import scale_images
 
 

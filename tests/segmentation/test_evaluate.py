@@ -63,6 +63,20 @@ def test_enlarging_interpolates_before_it_compares():
     np.testing.assert_array_equal(label[0], [0, 0, 0, 0, 0, 1, 1, 1])
 
 
+@pytest.mark.parametrize('height', [5, 16, 61])
+def test_classes_are_the_argmax_of_enlarged_logits(height):
+    rng = np.random.default_rng(height)
+    for number in range(20):
+        logits = rng.normal(size=(16, 16, 5)).astype(np.float32)
+        logits[..., rng.integers(5)] -= rng.choice([0, 3, 9])  # of a class that wins nowhere, too
+        if number % 2:
+            logits = logits.round()  # ties
+        classes = evaluate.enlarge_and_classify(logits, height, 40)
+        enlarged = evaluate.enlarge(logits, height, 40)
+        assert enlarged.shape == (height, 40, 5)
+        np.testing.assert_array_equal(classes, enlarged.argmax(-1))
+
+
 def test_same_size_is_argmax():
     logits = np.random.default_rng(0).normal(size=(16, 16, 3)).astype(np.float32)
     np.testing.assert_array_equal(evaluate.enlarge_and_classify(logits, 16, 16), logits.argmax(-1))

@@ -6,8 +6,8 @@ from flax import linen as nn
 from analysis.embeddings import stage as embeddings
 from analysis.saliency import membership_maps
 from analysis.saliency import scores as saliency_scores
-from analysis.stage import activations
 from analysis.stage.run import open_analysis
+from segmentation import activations
 from segmentation.models.unet import scale_images
 
 

@@ -9,7 +9,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from analysis.stage.run import Run
+from segmentation.trained import Run
+
+# Not the inputs of batch normalization: once standardized, their means are the same features as
+# those of its outputs.
+LAYERS = (
+    'encoder/*_relu',
+    'encoder/*_project_BN',
+    'encoder/block_16_project',
+    'decoder/*_relu',
+    'decoder/logits',
+)
 
 
 def find_layers(run: Run, patterns: Sequence[str]) -> dict[str, int]:
@@ -74,3 +84,23 @@ def activations(
         for part, layers in state['intermediates'].items()
         for layer, calls in layers.items()
     }
+
+
+def pooled_features(
+    model: nn.Module, variables: Any, images: jax.Array, layers: Sequence[str]
+) -> jax.Array:
+    """Activations of the channels of layers, averaged over the pixels; differentiable.
+
+    Args:
+      model: the run's.
+      variables: {'params', 'batch_stats'}.
+      images: float32 `[B, S, S, 3]` as scaled by `scale_images`.
+      layers: names, see `find_layers`.
+
+    Returns:
+      float32 `[B, F]`, layer by layer.
+    """
+    found = activations(model, variables, images, set(layers).__contains__)
+    return jnp.concatenate(
+        [found[layer].astype(jnp.float32).mean((1, 2)) for layer in layers], axis=-1
+    )

@@ -1,0 +1,232 @@
+"""Files of a prediction: which images are meant, and a folder of results that can be continued."""
+
+import contextlib
+import dataclasses
+import glob
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from segmentation.files import write_json, write_text
+from segmentation.trained import Run
+from segmentation.workdir import claim
+
+# Of image files in folders. Those that cannot be read are then reported by name.
+_IMAGE_SUFFIXES = frozenset(
+    '.jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .heic .heif .avif .jp2 .jxl'.split()
+)
+_KINDS = {'masks': '-mask.png', 'overlays': '-overlay.png'}
+_JOURNAL = 'predictions.jsonl'
+_UNFINISHED = '.unfinished'
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """An image file."""
+
+    path: pathlib.Path
+    name: str  # path below the deepest folder that holds all images
+
+    @property
+    def version(self) -> list[int]:
+        """Size in bytes and time of the last change in ns; zeros if there is no such file."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return [0, 0]
+        return [status.st_size, status.st_mtime_ns]
+
+
+def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Found], int]:
+    """Expands files, folders and patterns.
+
+    Args:
+      arguments: files, which need not exist; folders, in which images are found by their suffix;
+        and patterns with *, ? and **.
+      output: a folder in which no images are looked for.
+
+    Returns:
+      The images, sorted and each once, and the number of other files in the folders.
+
+    Raises:
+      ValueError: there is no image.
+    """
+    files: set[pathlib.Path] = set()
+    bases, others, excluded = set(), 0, output.absolute()
+    for argument in arguments:
+        if pathlib.Path(argument).exists() or not glob.has_magic(argument):
+            matches = [argument]
+        else:
+            matches = sorted(glob.glob(argument, recursive=True))
+        for match in matches:
+            # Not resolved: a link to a file has its own name.
+            path = pathlib.Path(os.path.abspath(match))
+            if not path.is_dir():
+                files.add(path)
+                bases.add(path.parent)
+                continue
+            bases.add(path)
+            for folder, names, listed in os.walk(path):
+                inside = pathlib.Path(folder)
+                names[:] = [name for name in names if inside / name != excluded]
+                chosen = [n for n in listed if pathlib.Path(n).suffix.lower() in _IMAGE_SUFFIXES]
+                others += len(listed) - len(chosen)
+                files.update(inside / name for name in chosen)
+    if not files:
+        raise ValueError(f'No images in {", ".join(map(str, arguments))}.')
+    base = os.path.commonpath(bases)
+    return [Found(path, path.relative_to(base).as_posix()) for path in sorted(files)], others
+
+
+def identify(run: Run, flip: bool) -> dict[str, Any]:
+    """What a prediction depends on besides the image: parameters, preprocessing, mirroring."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(run.variables):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    data, model = run.config.data, run.config.model
+    return {
+        'step': run.step,
+        'variables': digest.hexdigest(),
+        'classes': list(run.class_names),
+        'image_size': data.image_size,
+        'antialias': data.antialias,
+        'input_range': data.input_range,
+        'dtype': model.dtype,
+        'upsampling': model.upsampling,
+        'norm': model.norm,
+        'flip': flip,
+    }
+
+
+class OutputFolder:
+    """Results of many images; one process at a time writes into it.
+
+    `predictions.jsonl` has the settings in its first line, and one line for each finished image. An
+    image is finished when its line is written, after its files.
+    """
+
+    def __init__(self, folder: pathlib.Path, wanted: Sequence[str], settings: dict[str, Any]):
+        self.folder, self.wanted, self.settings = folder, tuple(wanted), settings
+        self.entries: dict[str, dict[str, Any]] = {}  # by name of the image
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Locks the folder and reads what is finished with the same settings.
+
+        Raises:
+          ValueError: another process has the lock.
+          OSError: the folder cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._stack.enter_context(claim(self.folder))
+        shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
+        self.entries = self._read()
+        lines = [self.settings, *self.entries.values()]
+        write_text(self.folder / _JOURNAL, ''.join(json.dumps(line) + '\n' for line in lines))
+        self._journal = self._stack.enter_context((self.folder / _JOURNAL).open('a'))
+        (self.folder / _UNFINISHED).mkdir()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
+        self._stack.close()
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            lines = (self.folder / _JOURNAL).read_text().splitlines()
+        except FileNotFoundError:
+            return {}
+        entries = []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # the last line of a killed process
+                entries.append(json.loads(line))
+        if not entries or entries[0] != self.settings:
+            return {}
+        return {entry['image']: entry for entry in entries[1:]}
+
+    def files(self, name: str) -> dict[str, pathlib.Path]:
+        """The files of an image that are wanted, by kind."""
+        kinds = {kind: end for kind, end in _KINDS.items() if kind in self.wanted}
+        return {kind: self.folder / f'{name}{end}' for kind, end in kinds.items()}
+
+    def has(self, found: Found) -> bool:
+        """Whether all that is wanted of an image is there, and the image has not changed."""
+        entry = self.entries.get(found.name)
+        return (
+            entry is not None
+            and entry['source'] == found.version
+            and ('coco_json' not in self.wanted or 'masks' in entry)
+            and all(path.is_file() for path in self.files(found.name).values())
+        )
+
+    @contextlib.contextmanager
+    def writing(self, name: str, kind: str) -> Iterator[pathlib.Path]:
+        """Yields a temporary path that becomes the file of an image when the block ends.
+
+        May be used by several threads.
+
+        Raises:
+          OSError: the file cannot be written; names it.
+        """
+        path = self.files(name)[kind]
+        partial = self.folder / _UNFINISHED / hashlib.sha256(str(path).encode()).hexdigest()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            os.replace(partial, path)
+        except OSError as error:  # of a full disk, it does not name the file
+            raise OSError(f'{path} cannot be written: {error}') from error
+
+    def note(self, entry: dict[str, Any]) -> None:
+        """Records that an image is finished."""
+        self.entries[entry['image']] = entry
+        self._journal.write(json.dumps(entry) + '\n')
+        self._journal.flush()
+
+
+def image_ids(names: Sequence[str]) -> list[int]:
+    """Ids of images: the number at the end of a name, as COCO names files, if all are different.
+
+    Otherwise 1, 2, … in the order of the names.
+    """
+    numbers = [re.search(r'\d+$', pathlib.PurePosixPath(name).stem) for name in names]
+    ids = [int(number.group()) for number in numbers if number]
+    distinct = len(ids) == len(set(ids)) == len(names) and all(i < 2**53 for i in ids)
+    return ids if distinct else list(range(1, len(names) + 1))
+
+
+def write_coco_results(
+    output: OutputFolder, images: Sequence[Found], class_names: Sequence[str]
+) -> None:
+    """Writes `results.json`, results in COCO's format, and `images.json`, to which its ids refer.
+
+    The latter has COCO's `images` and `categories`. Category ids are the numbers of the classes.
+    """
+    entries = [output.entries[found.name] for found in images if found.name in output.entries]
+    ids = image_ids([entry['image'] for entry in entries])
+    results = [
+        {'image_id': number, **mask}
+        for number, entry in zip(ids, entries, strict=True)
+        for mask in entry['masks']
+    ]
+    described = [
+        {
+            'id': number,
+            'file_name': entry['image'],
+            'height': entry['height'],
+            'width': entry['width'],
+        }
+        for number, entry in zip(ids, entries, strict=True)
+    ]
+    categories = [{'id': i, 'name': name} for i, name in enumerate(class_names) if i]
+    write_text(output.folder / 'results.json', json.dumps(results) + '\n')
+    write_json(output.folder / 'images.json', {'images': described, 'categories': categories})
