@@ -13,15 +13,18 @@ network   network (uint8, gzip): an ONNX file that maps image uint8 `[1, H, W, 3
 import dataclasses
 import gzip
 import hashlib
-import importlib.util
 import pathlib
 from collections.abc import Iterator
 
 import numpy as np
 
+from analysis.embeddings.schema import Embeddings
 from analysis.report import view_data
 from analysis.report.columns import encode
+from analysis.stage import artifacts
+from analysis.stage.view import View
 
+PRECISIONS = 'int8', 'float16'
 VERSION = '1.30.0'  # of ONNX Runtime Web; npm calls it onnxruntime-web
 PACKAGE = pathlib.Path('node_modules/onnxruntime-web')
 # SHA-256 of the files that are taken from the package: the API, its loader, and the runtime.
@@ -67,7 +70,7 @@ class BrowserModel:
 
 def _pack(data: bytes) -> dict:
     # Without a time stamp: the same content makes the same report.
-    return encode(np.frombuffer(gzip.compress(data, 9, mtime=0), np.uint8))
+    return encode(np.frombuffer(gzip.compress(data, 6, mtime=0), np.uint8))
 
 
 def read_runtime(package: pathlib.Path = PACKAGE) -> dict[str, bytes]:
@@ -77,7 +80,7 @@ def read_runtime(package: pathlib.Path = PACKAGE) -> dict[str, bytes]:
       ValueError: it is not there, or a file is not the one of the pinned version.
     """
     how = (
-        f'Install it with  npm install onnxruntime-web@{VERSION}  here, or say with '
+        f'Install it with  npm install --no-save onnxruntime-web@{VERSION}  here, or say with '
         '--onnxruntime_web where it is.'
     )
     if not package.is_dir():
@@ -86,7 +89,9 @@ def read_runtime(package: pathlib.Path = PACKAGE) -> dict[str, bytes]:
     for name, digest in _FILES.items():
         path = package / 'dist' / name
         if not path.is_file():
-            raise ValueError(f'{path} is missing: {package} is not onnxruntime-web {VERSION}. {how}')
+            raise ValueError(
+                f'{path} is missing: {package} is not onnxruntime-web {VERSION}. {how}'
+            )
         found[name] = path.read_bytes()
         if hashlib.sha256(found[name]).hexdigest() != digest:
             raise ValueError(
@@ -95,19 +100,36 @@ def read_runtime(package: pathlib.Path = PACKAGE) -> dict[str, bytes]:
     return found
 
 
-def read_licenses() -> dict[str, bytes]:
-    """License and notices of ONNX Runtime, from the Python package; npm's package lacks them.
+def prepare(name: str, view: View, precision: str, package: pathlib.Path = PACKAGE) -> BrowserModel:
+    """Reads the runtime and exports the network of a view.
+
+    Args:
+      name: of the view in the report.
+      view: whose checkpoint and samples.
+      precision: see `browser_network.build`.
+      package: see `read_runtime`.
 
     Raises:
-      ValueError: the package is not installed.
+      ValueError: see `read_runtime` and `browser_network.build`; or the view has no embeddings, or
+        a package is not installed.
     """
-    found = importlib.util.find_spec('onnxruntime')
-    if found is None or found.origin is None:
+    runtime = read_runtime(package)
+    if not artifacts.exists(view, Embeddings):
+        raise ValueError(f'{view.folder} has no embeddings: run python -m analysis.embeddings.')
+    try:
+        import onnxruntime  # an extra, which other reports do without
+
+        from analysis.report import browser_network
+    except ImportError as error:
         raise ValueError(
-            "--with_model needs the packages of the extra 'export': pip install -e '.[export]'"
-        )
-    folder = pathlib.Path(found.origin).parent
-    return {name: (folder / name).read_bytes() for name in _LICENSES}
+            f"--with_model needs the package {error.name}: pip install -e '.[onnx]'"
+        ) from error
+    # npm's package lacks the license and the notices; the one for Python has them.
+    folder = pathlib.Path(onnxruntime.__file__).parent
+    licenses = {name: (folder / name).read_bytes() for name in _LICENSES}
+    embeddings = artifacts.load(view, Embeddings)
+    network = browser_network.build(view, embeddings, precision)
+    return BrowserModel(name, precision, runtime, licenses, network, embeddings.points)
 
 
 def allow(page: str) -> str:

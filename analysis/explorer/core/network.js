@@ -36,13 +36,21 @@ const Network = (() => {
     const session = await ort.InferenceSession.create(graph, { executionProviders: ['wasm'] });
 
     /** @param {Photo} photo @returns {Promise<Answer>} */
-    async function run({ pixels, width, height }) {
+    async function compute({ pixels, width, height }) {
       const began = performance.now();
       const image = new ort.Tensor('uint8', pixels, [1, height, width, 3]);
       const { classes, embedding } = await session.run({ image });
       const seconds = (performance.now() - began) / 1000;
       return { classes: classes.data, size: classes.dims[1], embedding: embedding.data, seconds };
     }
+    /** @type {Promise<unknown>} */
+    let before = Promise.resolve();
+    // One photograph after the other: a session refuses a second one while it runs.
+    const run = (/** @type {Photo} */ photo) => {
+      const answer = before.then(() => compute(photo));
+      before = answer.catch(() => {});
+      return answer;
+    };
     return { run, points: Data.decode(points) };
   }
 

@@ -9,7 +9,7 @@ const Photograph = (() => {
   const { h } = Dom;
   const NEAREST = 12;
   // A photograph that is nearer than this to a sample is the same one, but for its compression.
-  const SAME = 0.1;
+  const SAME = 0.3;
 
   const input = h('input', {
     type: 'file',
@@ -198,7 +198,7 @@ const Photograph = (() => {
       overlay(found, strength),
     ]);
     place.replaceChildren(stage);
-    time.textContent = `${found.seconds.toFixed(2)} s`;
+    time.textContent = `computed in ${found.seconds.toFixed(2)} s`;
     shares.replaceChildren(...sharesOf(found));
     answer.hidden = false;
     drawNear();
