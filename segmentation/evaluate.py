@@ -120,8 +120,10 @@ def enlarge_and_classify(logits: np.ndarray, height: int, width: int) -> np.ndar
         if best is None:
             best = enlarged
         else:
-            np.putmask(classes, enlarged > best, number)
-            best = np.maximum(best, enlarged)
+            won = enlarged > best
+            # Numbers ascend, so the maximum is the class that won last.
+            classes = np.maximum(classes, won.view(np.uint8) * np.uint8(number))
+            best = np.maximum(best, enlarged) if number < len(planes) - 1 else best
     return classes
 
 

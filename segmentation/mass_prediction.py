@@ -83,13 +83,13 @@ class FilePredictor:
         """Writes what is wanted of an image; returns its entry in `predictions.jsonl`."""
         found, image, logits = job
         label = evaluate.enlarge_and_classify(logits, image.height, image.width)
-        counts = np.bincount(label.ravel(), minlength=logits.shape[-1])
+        counts = [np.count_nonzero(label == number) for number in range(logits.shape[-1])]
         entry: dict[str, Any] = {
             'image': found.name,
             'source': found.version,
             'height': image.height,
             'width': image.width,
-            'share_of_pixels': (counts / label.size).tolist(),
+            'share_of_pixels': [count / label.size for count in counts],
         }
         if 'masks' in self.output.wanted:
             mask = Image.fromarray(label).convert('P')

@@ -4,16 +4,19 @@ XLA's CPU backend runs depthwise and transposed convolutions and their gradients
 of magnitude below the speed of its matrix products. Each function here is defined by a plain `lax`
 convolution, which GPU and TPU lower to. On CPU the same sums are written as matrix products and
 shifted multiply-adds. `lax.platform_dependent` chooses when the program is lowered, so one model
-definition serves every platform. README.md has measurements.
+definition serves every platform. README.md has measurements. Under `plain_convolutions`
+every platform gets the plain form, for programs that leave this project.
 
 All arrays are NHWC and floating point, padding is SAME (TensorFlow's rule), and results have the
 dtype of `x`. bfloat16 products are accumulated in float32. Functions are differentiable once, in
 reverse mode.
 """
 
+import contextlib
+import contextvars
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +29,19 @@ _conv = functools.partial(lax.conv_general_dilated, padding='SAME', dimension_nu
 _conv_transpose = functools.partial(lax.conv_transpose, padding='SAME', dimension_numbers=_LAYOUT)
 # Images whose products are summed in one loop for the kernel gradient of a depthwise convolution.
 _UNROLLED_IMAGES = 16
+
+
+_plain_only = contextvars.ContextVar('plain_only', default=False)
+
+
+@contextlib.contextmanager
+def plain_convolutions() -> Iterator[None]:
+    """Traces convolutions in their plain form on every platform, without the forms for CPU."""
+    token = _plain_only.set(True)
+    try:
+        yield
+    finally:
+        _plain_only.reset(token)
 
 
 def _accumulator(x: jax.Array) -> jnp.dtype:
@@ -42,6 +58,8 @@ def _with_fast_forms(
     plain: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any]
 ) -> Callable[..., Any]:
     """A function of (x, kernel) equal to `plain`; on CPU it runs `forward` and `backward`."""
+    if _plain_only.get():
+        return plain
 
     def plain_backward(x: Any, kernel: jax.Array, g: jax.Array) -> Any:
         return jax.vjp(plain, x, kernel)[1](g)

@@ -26,7 +26,7 @@ PUBLISHED_TAPS = (
 )
 
 # (channels at width 1, stride) of blocks 0 to 16; Table 2 of the paper.
-_BLOCKS = (
+BLOCKS = (
     (16, 1), (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2), (64, 1), (64, 1), (64, 1),
     (96, 1), (96, 1), (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
 )  # fmt: skip
@@ -127,7 +127,7 @@ class MobileNetV2(nn.Module):
         names = ['Conv1', 'bn_Conv1', 'Conv1_relu']
         kernel = 3, 3, 3, _multiple_of_8(32 * self.width)
         x = yield from conv_bn(x, names, functools.partial(fast_conv.conv, stride=2), *kernel)
-        for i, (channels, stride) in enumerate(_BLOCKS):
+        for i, (channels, stride) in enumerate(BLOCKS):
             prefix = f'block_{i}' if i else 'expanded_conv'
             inputs = x
             wide = _EXPANSION * x.shape[-1] if i else x.shape[-1]

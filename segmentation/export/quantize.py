@@ -1,0 +1,57 @@
+"""Quantizes an exported network to int8: weights per channel, activations uint8 (static, QDQ)."""
+
+import pathlib
+import tempfile
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from onnxruntime import quantization
+
+from segmentation.export import onnx_network
+from segmentation.files import replacing
+from segmentation.trained import Run
+
+# The resizes around the network stay in float32.
+_OPERATORS = ['Conv', 'Add', 'Clip', 'Relu', 'Concat', 'DepthToSpace', 'Resize']
+
+
+class _Images(quantization.CalibrationDataReader):
+    def __init__(self, images: Iterable[np.ndarray]):
+        self._images = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._images, None)
+        return None if image is None else {'image': image[None]}
+
+
+def write(run: Run, path: pathlib.Path, images: Iterable[np.ndarray], logits: bool = False) -> None:
+    """Writes the quantized network.
+
+    Args:
+      run: the trained network.
+      path: of the file.
+      images: uint8 `[H, W, 3]`, of the training; the ranges of the activations are theirs.
+      logits: see `onnx_network.build`.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        source = pathlib.Path(scratch) / 'float32.onnx'
+        model = onnx_network.build(run, logits, subpixel=True)
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        source.write_bytes(model.SerializeToString())
+        target = pathlib.Path(scratch) / 'int8.onnx'
+        quantization.quantize_static(
+            source, target, _Images(images),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=_OPERATORS,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )  # fmt: skip
+        quantized = onnx.load(target)
+        onnx.helper.set_model_props(quantized, {**metadata, 'quantization': 'int8, static, QDQ'})
+        with replacing(path) as partial:
+            partial.write_bytes(quantized.SerializeToString())

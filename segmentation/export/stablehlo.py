@@ -1,0 +1,89 @@
+"""Exports a network as StableHLO, a program for CPU, CUDA and TPU.
+
+`jax.export.deserialize(file).call(images)` runs it without this project. Batch, height and
+width are symbolic: one file serves all sizes.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export
+
+from segmentation.export.metadata import describe
+from segmentation.files import replacing, write_json
+from segmentation.models.fast_conv import plain_convolutions
+from segmentation.models.unet import scale_images
+from segmentation.trained import Run
+
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+_EXACT = jax.lax.Precision.HIGHEST
+
+
+def interpolation(n_in: Any, n_out: Any, antialias: bool) -> jax.Array:
+    """Weights of a bilinear resize of one axis, float32 `[n_out, n_in]`; rows sum to 1.
+
+    Half-pixel centers, as in Pillow. Antialiasing widens the triangle where the axis shrinks. The
+    distances are computed in integers, so they are exact.
+    """
+    size_in, size_out = (jnp.asarray(n, jnp.int32) for n in (n_in, n_out))
+    source, target = jnp.arange(n_in, dtype=jnp.int32), jnp.arange(n_out, dtype=jnp.int32)
+    distance = jnp.abs((2 * source + 1) * size_out - (2 * target[:, None] + 1) * size_in)
+    support = jnp.maximum(size_in, size_out) if antialias else size_out
+    weights = jnp.maximum(0, 1 - distance.astype(jnp.float32) / (2 * support).astype(jnp.float32))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def shrink(images: jax.Array, size: int, antialias: bool) -> jax.Array:
+    """Resizes uint8 `[B, H, W, 3]` to `[B, size, size, 3]` as `transforms.resize` does.
+
+    Pillow rounds after each axis if it antialiases, and cuts the fraction off if not. Few values
+    differ, and by 1.
+    """
+    _, height, width, _ = images.shape
+    across = interpolation(width, size, antialias)
+    down = interpolation(height, size, antialias)
+    wide = images.astype(jnp.float32)
+    x = jnp.einsum('bhwc,sw->bhsc', wide, across, precision=_EXACT)
+    x = jnp.floor(x + 0.5) if antialias else x
+    x = jnp.einsum('bhsc,rh->brsc', x, down, precision=_EXACT)
+    return jnp.floor(x + (0.5 if antialias else 1e-3)).astype(jnp.uint8)
+
+
+def enlarge_and_classify(logits: jax.Array, height: Any, width: Any) -> jax.Array:
+    """Classes at another resolution, see `evaluate.enlarge_and_classify`, of `[B, S, S, C]`."""
+    _, rows, columns, _ = logits.shape
+    across, down = interpolation(columns, width, True), interpolation(rows, height, True)
+    x = jnp.einsum('brsc,ws->brwc', logits, across, precision=_EXACT)
+    x = jnp.einsum('brwc,hr->bhwc', x, down, precision=_EXACT)
+    return x.argmax(-1).astype(jnp.uint8)
+
+
+def write(run: Run, path: pathlib.Path, logits: bool = False) -> None:
+    """Writes the program, and its metadata to `<path>.json`.
+
+    Args:
+      run: the trained network.
+      path: of the file.
+      logits: whether to stop at the logits, at the network's resolution.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    data = run.config.data
+
+    def program(images: jax.Array) -> jax.Array:
+        small = shrink(images, data.image_size, data.antialias)
+        scaled = scale_images(small, data.input_range)
+        found: Any = run.model.apply(run.variables, scaled, train=False)
+        return found if logits else enlarge_and_classify(found, *images.shape[1:3])
+
+    shape = export.symbolic_shape('b, h, w, 3')
+    with plain_convolutions():
+        exported = export.export(jax.jit(program), platforms=PLATFORMS)(
+            jax.ShapeDtypeStruct(shape, jnp.uint8)
+        )
+    with replacing(path) as partial:
+        partial.write_bytes(exported.serialize())
+    write_json(f'{path}.json', describe(run, logits))
