@@ -1,5 +1,6 @@
 """The network of a run as an ONNX file for the page: a photograph to classes and embedding."""
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -44,8 +45,9 @@ def build(view: View, embeddings: Embeddings, precision: str) -> bytes:
 def _add_outputs(model: onnx.ModelProto, run: Run, reduction: Reduction) -> list[str]:
     """Replaces the output by `classes` and `embedding`; returns the names of the new nodes."""
     graph, first = model.graph, len(model.graph.node)
-    there = {name for node in graph.node for name in node.output}
-    if strangers := [layer for layer in reduction.layers if layer not in there]:
+    (layers,) = (entry.value for entry in model.metadata_props if entry.key == 'layers')
+    tensors = json.loads(layers)  # names by layer
+    if strangers := [layer for layer in reduction.layers if layer not in tensors]:
         raise ValueError(
             f'The embeddings use layers that the exported network lacks ({", ".join(strangers)}): '
             'compute them again with the default --layers.'
@@ -62,7 +64,7 @@ def _add_outputs(model: onnx.ModelProto, run: Run, reduction: Reduction) -> list
 
     # See `Reduction.project`.
     pixels = constant('pixel_axes', np.array([2, 3]))
-    pooled = [op('ReduceMean', layer, pixels, keepdims=0) for layer in reduction.layers]
+    pooled = [op('ReduceMean', tensors[layer], pixels, keepdims=0) for layer in reduction.layers]
     x = op('Sub', op('Concat', *pooled, axis=1), constant('feature_mean', reduction.mean))
     x = op('Mul', x, constant('feature_scale', reduction.scale))
     x = op('MatMul', x, constant('components', reduction.components * reduction.weights))

@@ -2,7 +2,7 @@
 
 import pathlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -25,33 +25,46 @@ class _Images(quantization.CalibrationDataReader):
         return None if image is None else {'image': image[None]}
 
 
+def quantize(
+    model: onnx.ModelProto, images: Iterable[np.ndarray], leave: Sequence[str] = ()
+) -> onnx.ModelProto:
+    """Quantizes an exported network, `onnx_network.build` with `subpixel`.
+
+    Args:
+      model: the network.
+      images: uint8 `[H, W, 3]`, of the training; the ranges of the activations are theirs.
+      leave: names of nodes that stay in float32.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        source, target = (pathlib.Path(scratch) / f'{name}.onnx' for name in ('float32', 'int8'))
+        source.write_bytes(model.SerializeToString())
+        quantization.quantize_static(
+            source, target, _Images(images),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=_OPERATORS,
+            nodes_to_exclude=list(leave),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )  # fmt: skip
+        quantized = onnx.load(target)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(quantized, {**metadata, 'quantization': 'int8, static, QDQ'})
+    return quantized
+
+
 def write(run: Run, path: pathlib.Path, images: Iterable[np.ndarray], logits: bool = False) -> None:
     """Writes the quantized network.
 
     Args:
       run: the trained network.
       path: of the file.
-      images: uint8 `[H, W, 3]`, of the training; the ranges of the activations are theirs.
+      images: see `quantize`.
       logits: see `onnx_network.build`.
 
     Raises:
       OSError: the file cannot be written.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        source = pathlib.Path(scratch) / 'float32.onnx'
-        model = onnx_network.build(run, logits, subpixel=True)
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        source.write_bytes(model.SerializeToString())
-        target = pathlib.Path(scratch) / 'int8.onnx'
-        quantization.quantize_static(
-            source, target, _Images(images),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=_OPERATORS,
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-        )  # fmt: skip
-        quantized = onnx.load(target)
-        onnx.helper.set_model_props(quantized, {**metadata, 'quantization': 'int8, static, QDQ'})
-        with replacing(path) as partial:
-            partial.write_bytes(quantized.SerializeToString())
+    quantized = quantize(onnx_network.build(run, logits, subpixel=True), images)
+    with replacing(path) as partial:
+        partial.write_bytes(quantized.SerializeToString())

@@ -33,7 +33,9 @@ const Photograph = (() => {
   ]);
   const title = h('h3.cut', { dir: 'auto' });
   const place = h('div.stage-place');
-  const time = h('span.muted');
+  const time = h('span.muted', {
+    title: 'int8: a few pixels differ from the predictions in this report; float16: hardly any',
+  });
   const opacity = Dom.slider('Overlay opacity', { min: 0, max: 1, step: 0.05 }, (value) =>
     State.setAppearance({ opacity: value }),
   );
@@ -198,7 +200,8 @@ const Photograph = (() => {
       overlay(found, strength),
     ]);
     place.replaceChildren(stage);
-    time.textContent = `computed in ${found.seconds.toFixed(2)} s`;
+    const { precision } = State.manifest.model ?? {};
+    time.textContent = `computed in ${found.seconds.toFixed(2)} s (${precision})`;
     shares.replaceChildren(...sharesOf(found));
     answer.hidden = false;
     drawNear();
