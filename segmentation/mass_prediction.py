@@ -1,8 +1,8 @@
-"""Segments many image files: threads read and write while the devices compute."""
+"""Segments many image files on all cores and devices."""
 
-import collections
 import concurrent.futures
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,73 +15,62 @@ from segmentation.prediction_files import Found, OutputFolder
 from segmentation.predictor import Input, Model
 
 
-def in_order(
-    pool: concurrent.futures.Executor, function: Any, items: Iterable[Any], ahead: int
-) -> Iterator[tuple[Any, Any]]:
-    """Yields (item, function(item)) in order, while a pool works on the next `ahead` items."""
-    pending: collections.deque = collections.deque()
-    try:
-        for item in items:
-            pending.append((item, pool.submit(function, item)))
-            if len(pending) > ahead:
-                item, future = pending.popleft()
-                yield item, future.result()
-        while pending:
-            item, future = pending.popleft()
-            yield item, future.result()
-    finally:
-        for _, future in pending:
-            future.cancel()
-
-
 class FilePredictor:
-    """Reads, segments and writes images, each in its own threads."""
+    """Threads that each read, segment and write one batch of images after the other.
+
+    So all cores are busy on CPU, where the network alone does not use them fully, and accelerators
+    compute for one thread while the others read and write.
+    """
 
     def __init__(self, model: Model, output: OutputFolder, flip: bool, threads: int):
         self.model, self.output, self.flip, self.threads = model, output, flip, threads
         self.skipped: list[dict[str, str]] = []
 
-    def run(self, images: list[Found]) -> Iterator[int]:
+    def run(self, images: Sequence[Found]) -> Iterator[int]:
         """Predicts images; yields how many more are done or skipped."""
-        skipped = len(self.skipped)
-        with (
-            concurrent.futures.ThreadPoolExecutor(self.threads) as readers,
-            concurrent.futures.ThreadPoolExecutor(self.threads) as writers,
-        ):
-            predicted = self._predictions(readers, images)
-            for _, entry in in_order(writers, self._finish, predicted, 4 * self.threads):
-                self.output.note(entry)
-                yield 1 + len(self.skipped) - skipped
-                skipped = len(self.skipped)
-        yield len(self.skipped) - skipped
+        size = self.model.batch_size
+        starts = iter(range(0, len(images), size))
+        # Compiles before several threads do.
+        side = self.model.run.config.data.image_size
+        list(self.model.logits([np.zeros((side, side, 3), np.uint8)], flip=self.flip))
+        pending: set[concurrent.futures.Future] = set()
+        with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
+            try:
+                while True:
+                    for start in itertools.islice(starts, 2 * self.threads - len(pending)):
+                        pending.add(pool.submit(self._predict, images[start : start + size]))
+                    if not pending:
+                        return
+                    done, pending = concurrent.futures.wait(
+                        pending, return_when=concurrent.futures.FIRST_COMPLETED
+                    )
+                    for future in done:
+                        entries, skipped = future.result()
+                        for entry in entries:
+                            self.output.note(entry)
+                        self.skipped += skipped
+                        yield len(entries) + len(skipped)
+            finally:
+                for future in pending:
+                    future.cancel()
 
-    def _read(self, found: Found) -> Input | str:
-        """The network's input, or why there is none."""
-        try:
-            return self.model.read(found.path)
-        except ValueError as error:
-            return str(error)
+    def _predict(self, images: Sequence[Found]) -> tuple[list[dict], list[dict]]:
+        """The entries of a batch of images in `predictions.jsonl`, and the skipped ones."""
+        read, skipped = [], []
+        for found in images:
+            try:
+                read.append((found, self.model.read(found.path)))
+            except ValueError as error:
+                skipped.append({'file': str(found.path), 'reason': str(error)})
+        logits = self.model.logits((image.pixels for _, image in read), flip=self.flip)
+        entries = [
+            self._finish(found, image, values)
+            for (found, image), values in zip(read, logits, strict=True)
+        ]
+        return entries, skipped
 
-    def _predictions(
-        self, readers: concurrent.futures.Executor, images: list[Found]
-    ) -> Iterator[tuple[Found, Input, np.ndarray]]:
-        waiting: collections.deque[tuple[Found, Input]] = collections.deque()
-        ahead = 2 * self.model.batch_size + self.threads
-
-        def inputs() -> Iterator[np.ndarray]:
-            for found, result in in_order(readers, self._read, images, ahead):
-                if isinstance(result, str):
-                    self.skipped.append({'file': str(found.path), 'reason': result})
-                    continue
-                waiting.append((found, result))
-                yield result.pixels
-
-        for logits in self.model.logits(inputs(), flip=self.flip):
-            yield *waiting.popleft(), logits
-
-    def _finish(self, job: tuple[Found, Input, np.ndarray]) -> dict[str, Any]:
+    def _finish(self, found: Found, image: Input, logits: np.ndarray) -> dict[str, Any]:
         """Writes what is wanted of an image; returns its entry in `predictions.jsonl`."""
-        found, image, logits = job
         label = evaluate.enlarge_and_classify(logits, image.height, image.width)
         counts = [np.count_nonzero(label == number) for number in range(logits.shape[-1])]
         entry: dict[str, Any] = {

@@ -110,9 +110,9 @@ def test_predict_any_picture(workdir, tmp_path):
         photo, note,
     )  # fmt: skip
     assert result.returncode == 2 and 'note.jpg' in result.stderr
-    mask = Image.open(output / 'photo-mask.png')
+    mask = Image.open(output / 'photo.png-mask.png')
     assert mask.size == (70, 50) and np.asarray(mask).max() < 3
-    assert Image.open(output / 'photo-overlay.png').size == (70, 50)
+    assert Image.open(output / 'photo.png-overlay.png').size == (70, 50)
     written = json.loads(summary.read_text())
     assert len(written['pictures']) == len(written['skipped']) == 1
     assert sum(written['pictures'][0]['share_of_pixels'].values()) == pytest.approx(1)

@@ -32,7 +32,7 @@ def build(view: View, embeddings: Embeddings, precision: str) -> bytes:
         or, for int8, the prepared data set of the run is not there.
     """
     run = restore_run(view.workdir, str(view.step))
-    model = onnx_network.build(run, logits=True, subpixel=precision == 'int8')
+    model = onnx_network.build(run, logits=True, for_int8=precision == 'int8')
     head = _add_outputs(model, run, embeddings.reduction)
     if precision == 'int8':
         model = quantize.quantize(model, _training_images(run), head)

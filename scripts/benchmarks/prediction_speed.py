@@ -68,7 +68,7 @@ def main() -> int:
     add('--images', required=True, help='folder of images')
     add('--count', type=int, default=320, help='images per turn')
     add('--rounds', type=int, default=5, help='turns of each')
-    add('--threads', type=int, default=2, help='that read, and as many that write')
+    add('--threads', type=int, default=2, help='that read, predict and write')
     arguments = parser.parse_args()
     model = segmentation.load(arguments.workdir)
     rates: dict[str, list[float]] = {'network': [], 'files': []}

@@ -4,6 +4,7 @@ The resizes are products with weight matrices that the graph computes from the s
 `Resize` antialiases differently from Pillow in ONNX Runtime, and not at all in OpenVINO.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
+        self._count = 0
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:
         array = np.ascontiguousarray(value, dtype)
@@ -35,10 +37,28 @@ class Graph:
 
     def op(self, kind: str, *inputs: str, name: str = '', **attributes: Any) -> str:
         """Adds a node with one output; returns the name of the output."""
-        output = name or f'{kind}_{len(self._nodes)}'
+        self._count += 1
+        output = name or f'{kind}_{self._count}'
         node = helper.make_node(kind, list(inputs), [output], name=output, **attributes)
         self._nodes.append(node)
         return output
+
+    def choose(
+        self,
+        condition: str,
+        shape: list[str | int],
+        then: Callable[[], str],
+        otherwise: Callable[[], str],
+    ) -> str:
+        """Adds an `If` of two functions that add nodes and return a float32 of this shape."""
+        outer, branches = self._nodes, []
+        for build in (then, otherwise):
+            self._nodes = []
+            output = build()
+            result = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
+            branches.append(helper.make_graph(self._nodes, 'branch', [], [result]))
+        self._nodes = outer
+        return self.op('If', condition, then_branch=branches[0], else_branch=branches[1])
 
     def model(
         self, output: str, kind: int, shape: list[str | int], metadata: dict[str, str]
@@ -91,27 +111,81 @@ def _interpolation(graph: Graph, n_in: str, n_out: str, antialias: bool) -> str:
     return graph.op('Div', weights, graph.op('ReduceSum', weights, integers(1)))
 
 
-def shrink(graph: Graph, images: str, size: int, antialias: bool) -> str:
-    """See `stablehlo.shrink`; uint8 `[B, H, W, 3]` to float32 `[B, 3, size, size]` of integers."""
+def _across(graph: Graph, images: str, weights: str, integer: bool) -> str:
+    """Resizes uint8 `[B, 3, H, W]` to float32 `[B, 3, H, n]` with weights `[n, W]`.
+
+    In integers, weights have 8 bits and are normalized again, so that a constant stays a constant.
+    """
+    if not integer:
+        wide = graph.op('Cast', images, to=TensorProto.FLOAT)
+        return graph.op('MatMul', wide, graph.op('Transpose', weights, perm=[1, 0]))
+    unit = graph.op('Div', weights, graph.op('ReduceMax', weights, keepdims=1))
+    rounded = graph.op('Round', graph.op('Mul', unit, graph.constant(255.0)))
+    total = graph.op('ReduceSum', rounded, graph.constant([1], np.int64), keepdims=0)
+    narrow = graph.op('Cast', rounded, to=TensorProto.UINT8)
+    x = graph.op('MatMulInteger', images, graph.op('Transpose', narrow, perm=[1, 0]))
+    return graph.op('Div', graph.op('Cast', x, to=TensorProto.FLOAT), total)
+
+
+def shrink(graph: Graph, images: str, size: int, antialias: bool, integer: bool) -> str:
+    """See `stablehlo.shrink`; uint8 `[B, H, W, 3]` to float32 `[B, 3, size, size]` of integers.
+
+    In integers it is faster, always begins with the rows, and about 1 value in 10 differs by 1.
+    """
     small = graph.constant([size], np.int64)
-    across = _interpolation(graph, _size(graph, images, 2), small, antialias)
-    down = _interpolation(graph, _size(graph, images, 1), small, antialias)
+    height, width = _size(graph, images, 1), _size(graph, images, 2)
+    across = _interpolation(graph, width, small, antialias)
+    down = _interpolation(graph, height, small, antialias)
     x = graph.op('Transpose', images, perm=[0, 3, 1, 2])
-    x = graph.op('Cast', x, to=TensorProto.FLOAT)
-    x = graph.op('MatMul', x, graph.op('Transpose', across, perm=[1, 0]))
-    half = graph.constant(0.5)
-    if antialias:
-        x = graph.op('Floor', graph.op('Add', x, half))
-    x = graph.op('MatMul', down, x)
-    return graph.op('Floor', graph.op('Add', x, half if antialias else graph.constant(1e-3)))
+
+    def rounded(y: str) -> str:
+        return graph.op('Floor', graph.op('Add', y, graph.constant(0.5)))
+
+    if not antialias:
+        x = graph.op('MatMul', down, _across(graph, x, across, integer))
+        return graph.op('Floor', graph.op('Add', x, graph.constant(1e-3)))
+    if integer:
+        return rounded(graph.op('MatMul', down, rounded(_across(graph, x, across, True))))
+    wide = graph.op('Cast', x, to=TensorProto.FLOAT)
+    transposed = graph.op('Transpose', across, perm=[1, 0])
+    tall = graph.op(
+        'Greater',
+        graph.op('Add', height, small),
+        graph.op('Mul', width, graph.constant([2], np.int64)),
+    )
+    tall = graph.op('And', tall, graph.op('Greater', height, small))
+    x = graph.choose(
+        graph.op('Squeeze', tall, graph.constant([0], np.int64)),
+        ['batch', 3, size, size],
+        lambda: graph.op('MatMul', rounded(graph.op('MatMul', down, wide)), transposed),
+        lambda: graph.op('MatMul', down, rounded(graph.op('MatMul', wide, transposed))),
+    )
+    return rounded(x)
 
 
-def enlarge_and_classify(graph: Graph, logits: str, size: int, images: str) -> str:
-    """See `stablehlo.enlarge_and_classify`; float32 `[B, C, size, size]` to uint8 `[B, H, W]`."""
+def enlarge_and_classify(graph: Graph, logits: str, size: int, classes: int, images: str) -> str:
+    """See `stablehlo.enlarge_and_classify`; float32 `[B, C, size, size]` to uint8 `[B, H, W]`.
+
+    The first class is subtracted from the others, so that one class less is enlarged. Comparing one
+    class after the other takes half the time of ArgMax in ONNX Runtime.
+    """
     small = graph.constant([size], np.int64)
     across = _interpolation(graph, small, _size(graph, images, 2), True)
+    across = graph.op('Transpose', across, perm=[1, 0])
     down = _interpolation(graph, small, _size(graph, images, 1), True)
-    x = graph.op('MatMul', down, logits)
-    x = graph.op('MatMul', x, graph.op('Transpose', across, perm=[1, 0]))
-    x = graph.op('ArgMax', x, axis=1, keepdims=0)
-    return graph.op('Cast', x, to=TensorProto.UINT8, name='classes')
+
+    def plane(number: int) -> str:
+        return graph.op('Gather', logits, graph.constant(number, np.int64), axis=1)
+
+    first, best, result = plane(0), graph.constant(0.0), ''
+    for number in range(1, classes):
+        x = graph.op('Sub', plane(number), first)
+        x = graph.op('MatMul', graph.op('MatMul', down, x), across)
+        won = graph.op('Greater', x, best)
+        if not result:
+            result = graph.op('Cast', won, to=TensorProto.UINT8)
+        else:
+            result = graph.op('Where', won, graph.constant(number, np.uint8), result)
+        if number < classes - 1:
+            best = graph.op('Max', x, best)
+    return graph.op('Identity', result, name='classes')

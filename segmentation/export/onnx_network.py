@@ -25,7 +25,7 @@ _INSTANCE_EPSILON = 1e-5  # of `pix2pix.InstanceNorm`
 
 # From this number of weights on, a transposed convolution becomes four convolutions instead of one
 # with zeros: smaller, and a little slower.
-_LARGE = 1_000_000
+_LARGE = 100_000
 
 
 class _Network:
@@ -89,24 +89,33 @@ class _Network:
                     x = self.graph.op('Add', inputs, x)
         return [found[tap] for tap in mobilenet_v2.PUBLISHED_TAPS]
 
-    def _upsample(self, x: str, kernel: np.ndarray, bias: np.ndarray) -> str:
-        """`pix2pix.Upsample2x`; the kernel is `[3, 3, O, I]` if transposed, else `[3, 3, I, O]`."""
+    def _upsample(self, x: str, kernel: np.ndarray, bias: np.ndarray, relu: bool) -> str:
+        """`pix2pix.Upsample2x`, and a ReLU.
+
+        The kernel is `[3, 3, O, I]` if transposed, else `[3, 3, I, O]`.
+        """
         graph = self.graph
+
+        def activated(y: str) -> str:
+            return graph.op('Relu', y) if relu else y
+
         if self.model.upsampling == 'nearest_conv':
             scales = graph.constant([1, 1, 2, 2])
             x = graph.op(
                 'Resize', x, '', scales, mode='nearest', nearest_mode='floor',
                 coordinate_transformation_mode='asymmetric',
             )  # fmt: skip
-            return self._conv(x, kernel, bias)
+            return activated(self._conv(x, kernel, bias))
         if not self.subpixel:
             weights = graph.constant(kernel.transpose(3, 2, 0, 1)), graph.constant(bias)
-            return graph.op(
+            x = graph.op(
                 'ConvTranspose', x, *weights, kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]
             )
+            return activated(x)
+        # The activation precedes the rearrangement, which then stays in int8.
         if kernel.size < _LARGE:
             weights = graph.constant(_subpixel(kernel)), graph.constant(np.tile(bias, 4))
-            x = graph.op('Conv', x, *weights, kernel_shape=[2, 2], pads=[1, 1, 0, 0])
+            x = activated(graph.op('Conv', x, *weights, kernel_shape=[2, 2], pads=[1, 1, 0, 0]))
         else:
             parities = []
             for part in _parities(kernel):
@@ -116,7 +125,7 @@ class _Network:
                     'Conv', x, *weights, kernel_shape=[height, width],
                     pads=[height - 1, width - 1, 0, 0],
                 )  # fmt: skip
-                parities.append(y)
+                parities.append(activated(y))
             x = graph.op('Concat', *parities, axis=1)
         return graph.op('DepthToSpace', x, blocksize=2, mode='DCR')
 
@@ -128,7 +137,7 @@ class _Network:
         return self.graph.op('Slice', x, starts, ends, axes)
 
     def _normalized(self, xs: list[str], number: int) -> str:
-        """Concatenates, upsamples and normalizes."""
+        """Concatenates, upsamples, normalizes and rectifies."""
         x = self.graph.op('Concat', *xs, axis=1) if len(xs) > 1 else xs[0]
         parameters = self.parameters['decoder']
         kernel, norm = parameters[f'up_{number}']['kernel'], f'up_{number}_norm'
@@ -136,10 +145,12 @@ class _Network:
         features = kernel.shape[2 if transposed else 3]
         if self.model.norm == 'batch':
             factor, bias = self._folded('decoder', norm)
-            return self._upsample(x, kernel * (factor[:, None] if transposed else factor), bias)
-        x = self._upsample(x, kernel, np.zeros(features, np.float32))
+            kernel = kernel * (factor[:, None] if transposed else factor)
+            return self._upsample(x, kernel, bias, relu=True)
+        x = self._upsample(x, kernel, np.zeros(features, np.float32), relu=False)
         weights = (self.graph.constant(parameters[norm][name]) for name in ('scale', 'bias'))
-        return self.graph.op('InstanceNormalization', x, *weights, epsilon=_INSTANCE_EPSILON)
+        x = self.graph.op('InstanceNormalization', x, *weights, epsilon=_INSTANCE_EPSILON)
+        return self.graph.op('Relu', x)
 
     def decoder(self, features: list[str], size: int) -> str:
         """Logits `[B, C, S, S]`."""
@@ -150,12 +161,11 @@ class _Network:
             x, side = self._normalized(xs, number), sizes[len(pix2pix.FILTERS) + 1 - number]
             if side % 2:
                 x = self._cut(x, side, side)
-            x = self.graph.op('Relu', x)
             self.layers[f'decoder/up_{number}_relu'] = x
             xs = [x, skip]
         parameters = self.parameters['decoder']['logits']
         x = self.graph.op('Concat', *xs, axis=1)
-        x = self._upsample(x, parameters['kernel'], parameters['bias'])
+        x = self._upsample(x, parameters['kernel'], parameters['bias'], relu=False)
         self.layers['decoder/logits'] = x
         return self._cut(x, size, size) if size % 2 else x
 
@@ -186,31 +196,31 @@ def _parities(kernel: np.ndarray) -> list[np.ndarray]:
     return [kernel[np.ix_(down, right)].transpose(2, 3, 0, 1) for down in taps for right in taps]
 
 
-def build(run: Run, logits: bool = False, subpixel: bool = False) -> onnx.ModelProto:
+def build(run: Run, logits: bool = False, for_int8: bool = False) -> onnx.ModelProto:
     """The network of a run from uint8 `[B, H, W, 3]` of any size to classes uint8 `[B, H, W]`.
 
     Args:
       run: the trained network; is computed in float32 whatever its dtype.
       logits: whether to stop at the logits, float32 `[B, S, S, C]`.
-      subpixel: whether to write transposed convolutions as ordinary ones, which the int8 kernels
-        of ONNX Runtime cover. They are slower in float32.
+      for_int8: whether to write transposed convolutions as ordinary ones, which the int8 kernels
+        of ONNX Runtime cover, and the first resize in integers.
     """
     data, graph = run.config.data, Graph()
     size, antialias = data.image_size, data.antialias
     images = graph.input('image', TensorProto.UINT8, ['batch', 'height', 'width', 3])
-    x = onnx_graph.shrink(graph, images, size, antialias)
+    x = onnx_graph.shrink(graph, images, size, antialias, for_int8)
     if data.input_range == 'imagenet':
         x = graph.op('Sub', graph.op('Div', x, graph.constant(127.5)), graph.constant(1.0))
     else:
         x = graph.op('Div', x, graph.constant(255.0))
-    network = _Network(graph, run, subpixel)
+    network = _Network(graph, run, for_int8)
     x = network.decoder(network.encoder(x), size)
     metadata = describe(run, logits) | {'layers': json.dumps(network.layers)}
     if logits:
         x = graph.op('Transpose', x, perm=[0, 2, 3, 1], name='logits')
         shape: list[str | int] = ['batch', size, size, len(run.class_names)]
         return graph.model(x, TensorProto.FLOAT, shape, metadata)
-    x = onnx_graph.enlarge_and_classify(graph, x, size, images)
+    x = onnx_graph.enlarge_and_classify(graph, x, size, len(run.class_names), images)
     shape = ['batch', 'height', 'width']
     return graph.model(x, TensorProto.UINT8, shape, metadata)
 

@@ -28,7 +28,7 @@ class _Images(quantization.CalibrationDataReader):
 def quantize(
     model: onnx.ModelProto, images: Iterable[np.ndarray], leave: Sequence[str] = ()
 ) -> onnx.ModelProto:
-    """Quantizes an exported network, `onnx_network.build` with `subpixel`.
+    """Quantizes an exported network, `onnx_network.build` with `for_int8`.
 
     Args:
       model: the network.
@@ -65,6 +65,6 @@ def write(run: Run, path: pathlib.Path, images: Iterable[np.ndarray], logits: bo
     Raises:
       OSError: the file cannot be written.
     """
-    quantized = quantize(onnx_network.build(run, logits, subpixel=True), images)
+    quantized = quantize(onnx_network.build(run, logits, for_int8=True), images)
     with replacing(path) as partial:
         partial.write_bytes(quantized.SerializeToString())

@@ -1,0 +1,150 @@
+"""Prediction of many files: names, resuming, unreadable files, COCO results."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+import segmentation
+from segmentation import prediction_files
+from segmentation.mass_prediction import FilePredictor
+from segmentation.prediction_files import OutputFolder, find_images, image_ids
+
+RNG = np.random.default_rng(0)
+ALL = ['masks', 'overlays', 'coco_json']
+
+
+@pytest.fixture(scope='module')
+def model(tiny_run):
+    return segmentation.load(tiny_run)
+
+
+def write(path, height=30, width=40):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def names(*arguments, output='nothing'):
+    found, others = find_images(list(map(str, arguments)), pathlib.Path(output))
+    return [image.name for image in found], others
+
+
+def predict(model, images, output, wanted=('masks',), settings=None):
+    with OutputFolder(output, wanted, settings or {}) as folder:
+        todo = [found for found in images if not folder.has(found)]
+        predictor = FilePredictor(model, folder, False, 2)
+        assert sum(predictor.run(todo)) == len(todo)
+    return todo, predictor.skipped, folder
+
+
+def test_folders_patterns_and_files_give_each_image_once(tmp_path):
+    for name in ('a.jpg', 'a.png', 'deep/er/b.jpg', 'deep/c.JPG', 'deep/broken.heic'):
+        write(tmp_path / name) if 'heic' not in name else (tmp_path / name).write_text('x')
+    (tmp_path / 'notes.txt').write_text('no image')
+    everything = ['a.jpg', 'a.png', 'deep/broken.heic', 'deep/c.JPG', 'deep/er/b.jpg']
+    assert names(tmp_path) == (everything, 1)
+    assert names(tmp_path / '**/*.jpg') == (['a.jpg', 'deep/er/b.jpg'], 0)
+    assert names(tmp_path, tmp_path / 'a.jpg', tmp_path / 'deep/../a.jpg') == (everything, 1)
+    assert names(tmp_path / 'a.jpg', tmp_path / 'deep' / 'c.JPG') == (['a.jpg', 'deep/c.JPG'], 0)
+    assert names(tmp_path, output=tmp_path / 'deep') == (['a.jpg', 'a.png'], 1)
+    write(tmp_path / 'odd [1].png')  # a name that looks like a pattern
+    assert names(tmp_path / 'odd [1].png') == (['odd [1].png'], 0)
+    with pytest.raises(ValueError, match='No images'):
+        names(tmp_path / '*.webp')
+
+
+def test_results_are_the_models_and_names_do_not_collide(model, tmp_path):
+    for name in ('a.jpg', 'a.png', 'sub/a.jpg'):
+        write(tmp_path / 'in' / name, 33, 41)
+    (tmp_path / 'in' / 'sub' / 'broken.jpg').write_text('not an image')
+    images, _ = find_images([str(tmp_path / 'in')], tmp_path / 'out')
+    _, skipped, folder = predict(model, images, tmp_path / 'out', ALL)
+    assert [entry['file'] for entry in skipped] == [str(tmp_path / 'in/sub/broken.jpg')]
+    assert 'none of JPEG' in skipped[0]['reason']
+    for name in ('a.jpg', 'a.png', 'sub/a.jpg'):
+        expected = model.predict(tmp_path / 'in' / name)[0].classes
+        with Image.open(tmp_path / 'out' / f'{name}-mask.png') as mask:
+            np.testing.assert_array_equal(np.asarray(mask), expected)
+        with Image.open(tmp_path / 'out' / f'{name}-overlay.png') as overlay:
+            assert overlay.size == (41, 33)
+        entry = folder.entries[name]
+        shares = np.bincount(expected.ravel(), minlength=3) / expected.size
+        np.testing.assert_allclose(entry['share_of_pixels'], shares)
+        restored = np.zeros_like(expected)
+        for part in entry['masks']:
+            assert 0 < part['score'] <= 1
+            restored[mask_utils.decode(part['segmentation']) > 0] = part['category_id']
+        np.testing.assert_array_equal(restored, expected)
+
+
+def test_a_second_time_only_what_is_missing_or_changed_is_predicted(model, tmp_path):
+    for number in range(5):
+        write(tmp_path / 'in' / f'{number}.png')
+    output = tmp_path / 'out'
+
+    def todo(wanted=('masks',), settings=None):
+        images, _ = find_images([str(tmp_path / 'in')], output)
+        return [found.name for found in predict(model, images, output, wanted, settings)[0]]
+
+    everything = [f'{number}.png' for number in range(5)]
+    assert todo() == everything
+    assert todo() == []
+    (output / '1.png-mask.png').unlink()
+    write(tmp_path / 'in' / '2.png', 20, 20)
+    journal = output / 'predictions.jsonl'
+    lines = journal.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if '"3.png"' not in line]
+    journal.write_text(''.join(kept) + '{"image": "3.pn')  # killed while it wrote
+    assert todo() == ['1.png', '2.png', '3.png']
+    assert todo(('masks', 'coco_json')) == everything  # the journal lacks the run lengths
+    assert todo(settings={'step': 2}) == everything  # another checkpoint
+
+
+def test_a_failed_write_leaves_no_file_and_names_it(model, tmp_path):
+    images, _ = find_images([str(write(tmp_path / 'in' / 'a.png'))], tmp_path)
+    output = tmp_path / 'out'
+    (output / 'a.png-mask.png').mkdir(parents=True)  # where a file should go
+    with pytest.raises(OSError, match='a.png-mask.png cannot be written'):
+        predict(model, images, output)
+    assert not (output / '.unfinished').exists()
+    assert len((output / 'predictions.jsonl').read_text().splitlines()) == 1
+
+
+def test_a_folder_has_one_writer(tmp_path):
+    with OutputFolder(tmp_path, ['masks'], {}), pytest.raises(ValueError, match='Another process'):
+        OutputFolder(tmp_path, ['masks'], {}).__enter__()
+
+
+def test_image_ids_are_the_numbers_of_coco_file_names():
+    assert image_ids(['a/000000000285.jpg', 'COCO_val2014_000000000042.jpg']) == [285, 42]
+    assert image_ids(['a/1.jpg', 'b/1.jpg']) == [1, 2]
+    assert image_ids(['photo.jpg', '7.jpg']) == [1, 2]
+
+
+def test_coco_results_refer_to_their_images(model, tmp_path):
+    for name in ('in/000012.png', 'in/sub/000007.png'):
+        write(tmp_path / name)
+    images, _ = find_images([str(tmp_path / 'in')], tmp_path / 'out')
+    folder = predict(model, images, tmp_path / 'out', ALL)[2]
+    prediction_files.write_coco_results(folder, images, model.class_names)
+    described = json.loads((tmp_path / 'out/images.json').read_text())
+    assert [image['id'] for image in described['images']] == [12, 7]
+    assert described['images'][1]['file_name'] == 'sub/000007.png'
+    assert described['categories'] == [{'id': 1, 'name': 'person'}, {'id': 2, 'name': 'car'}]
+    results = json.loads((tmp_path / 'out/results.json').read_text())
+    assert results and {r['image_id'] for r in results} <= {12, 7}
+    assert all(r['segmentation']['size'] == [30, 40] for r in results)
+
+
+def test_the_identity_of_a_checkpoint_is_that_of_its_parameters(model, tmp_path):
+    first = prediction_files.identify(model.run, False)
+    assert first == prediction_files.identify(model.run, False)
+    assert first != prediction_files.identify(model.run, True)
+    kernel = model.run.variables['params']['decoder']['logits']['kernel']
+    kernel[0, 0, 0, 0] += 1
+    assert first != prediction_files.identify(model.run, False)
+    kernel[0, 0, 0, 0] -= 1
