@@ -48,7 +48,8 @@ def quantize(
             weight_type=quantization.QuantType.QInt8,
         )  # fmt: skip
         quantized = onnx.load(target)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    # Without the names of the layers' tensors, some of which are gone.
+    metadata = {e.key: e.value for e in model.metadata_props if e.key != 'layers'}
     onnx.helper.set_model_props(quantized, {**metadata, 'quantization': 'int8, static, QDQ'})
     return quantized
 
