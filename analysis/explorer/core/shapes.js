@@ -89,9 +89,11 @@
  */
 
 /**
- * A photograph that the reader has given to the page; `pixels` are RGB, row by row.
- * @typedef {{ name: string, width: number, height: number, pixels: Uint8Array,
- *   canvas: HTMLCanvasElement }} Photo
+ * RGB, row by row.
+ * @typedef {{ width: number, height: number, pixels: Uint8Array }} Pixels
+ *
+ * A photograph that the reader has given to the page.
+ * @typedef {Pixels & { name: string, canvas: HTMLCanvasElement }} Photo
  *
  * What the network says of it: the most probable class of each pixel, row by row, `size` pixels a
  * side whatever the shape of the photograph; its embedding; and how long that took.

@@ -254,8 +254,8 @@ const Photograph = (() => {
       h('div.thumbs', thumbs),
     );
     placed.textContent = view.map_2d
-      ? 'The cross is the mean of the places of these samples, weighted by nearness: the map has ' +
-        'no formula for new images. If the rings lie apart, the cross says little.'
+      ? 'The cross is the mean of the places with rings, weighted by nearness: the map has no ' +
+        'formula for new images. If the rings lie apart, the cross says little.'
       : '';
   }
 

@@ -1,5 +1,6 @@
 """The network in a report: the runtime is the pinned one, and the exported network agrees."""
 
+import dataclasses
 import hashlib
 import shutil
 
@@ -40,8 +41,9 @@ def package(tmp_path, monkeypatch):
     return tmp_path / 'web'
 
 
-def test_without_the_runtime_the_error_says_how_to_get_it(analysis, tmp_path, capsys):
-    command = ['--workdir', str(analysis.workdir), '--with_model', '--output', str(tmp_path / 'r')]
+def test_without_the_runtime_the_error_says_how_to_get_it(tmp_path, capsys):
+    report_fixture.write_run(tmp_path / 'run', 40, only=())
+    command = ['--workdir', str(tmp_path / 'run'), '--with_model', '--output', str(tmp_path / 'r')]
     assert report.main([*command, '--onnxruntime_web', str(tmp_path / 'none')]) == 1
     text = capsys.readouterr().err
     assert f'npm install --no-save onnxruntime-web@{browser_model.VERSION}' in text
@@ -108,13 +110,12 @@ def _arrays(tree):
         yield tree
 
 
-def test_embeddings_of_layers_that_the_export_lacks(analysis, tmp_path):
+def test_embeddings_of_layers_that_the_export_lacks(analysis):
     pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
     from analysis.report import browser_network
 
-    shutil.copytree(analysis.workdir, tmp_path / 'run')
-    copy = open_analysis(tmp_path / 'run', 'val')
-    found = registry.load('embeddings').get(copy, layers=('encoder/block_2_expand',))
+    embeddings = artifacts.load(analysis, Embeddings)
+    changed = dataclasses.replace(embeddings, layers={'encoder/block_2_expand': 16})
     with pytest.raises(ValueError, match='lacks .*block_2_expand'):
-        browser_network.build(copy, found, 'float16')
+        browser_network.build(analysis, changed, 'float16')
