@@ -74,9 +74,11 @@ def test_the_file_runs_in_a_process_without_this_project(exported, tmp_path):
 def test_it_has_the_plain_convolutions(exported):
     _, path = exported
     text = jax.export.deserialize(bytearray(path.read_bytes())).mlir_module()
-    assert text.count('stablehlo.convolution') >= 51 + 5  # encoder up to block 16, and decoder
+    platforms = len(stablehlo.PLATFORMS)
+    # The encoder up to block 16, and the decoder.
+    assert text.count('stablehlo.convolution') == platforms * (51 + 5)
     # Of the two resizes, the first in two orders; on CPU, the project's forms have dozens more.
-    assert text.count('stablehlo.dot_general') == 6
+    assert text.count('stablehlo.dot_general') == platforms * 6
 
 
 def test_its_metadata_describe_classes_and_scaling(exported):
