@@ -104,6 +104,7 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
             for i, (this, that) in enumerate(comparisons)
         ],
         'single_file': False,
+        'model': None,  # or what `BrowserModel.describe` says
     }
     return Contents(manifest, shown, list(comparisons.values()))
 

@@ -13,6 +13,14 @@ network and requests nothing outside its folder. An older report is replaced; an
 not empty is refused. --single_file writes one file of at most --megabytes instead, with smaller
 thumbnails and the most interesting large pictures only. --parquet also writes
 samples-<view>.parquet for other tools.
+
+--with_model also puts the network into the folder, so that readers can try their own photographs:
+the page shows the segmentation, the place on the map and the nearest samples. It needs the
+checkpoint, the packages of `pip install -e '.[onnx]'`, and ONNX Runtime Web:
+
+    npm install --no-save onnxruntime-web@1.30.0
+
+int8, the default, is calibrated on training images of the run, so it also needs these.
 """
 
 import argparse
@@ -24,16 +32,19 @@ from typing import Any
 from pyarrow import parquet
 from tqdm import tqdm
 
+from analysis.report import browser_model, export, single_file
 from analysis.report import contents as contents_lib
-from analysis.report import export, single_file
+from analysis.report.browser_model import BrowserModel
 from analysis.report.contents import Contents
 from analysis.report.single_file import SOURCES
 from analysis.stage.command import run_command
 from segmentation import launch, markdown
 
 
-def write_folder(output: pathlib.Path, contents: Contents) -> dict[str, int]:
-    """Writes the report as a folder; returns bytes by part.
+def write_folder(
+    output: pathlib.Path, contents: Contents, model: BrowserModel | None = None
+) -> dict[str, int]:
+    """Writes the report as a folder, with the network if it is given; returns bytes by part.
 
     Raises:
       ValueError: the folder is not empty and not a report, or a picture is missing.
@@ -45,7 +56,7 @@ def write_folder(output: pathlib.Path, contents: Contents) -> dict[str, int]:
     for folder in (partial, old):
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        sizes = _fill(partial, contents)
+        sizes = _fill(partial, contents, model)
         # Renamed first: a half-deleted report is not recognized as one.
         if output.exists():
             output.rename(old)
@@ -56,11 +67,12 @@ def write_folder(output: pathlib.Path, contents: Contents) -> dict[str, int]:
     return sizes
 
 
-def _fill(folder: pathlib.Path, contents: Contents) -> dict[str, int]:
+def _fill(folder: pathlib.Path, contents: Contents, model: BrowserModel | None) -> dict[str, int]:
     copied = shutil.ignore_patterns('index.html', '__pycache__')
     shutil.copytree(SOURCES, folder / 'explorer', ignore=copied)
-    shutil.copyfile(SOURCES / 'index.html', folder / 'index.html')
-    sizes = dict.fromkeys(('data', 'thumbnails', 'details'), 0)
+    page = (SOURCES / 'index.html').read_text()
+    (folder / 'index.html').write_text(browser_model.allow(page) if model else page)
+    sizes = dict.fromkeys(('data', 'thumbnails', 'details'), 0) | ({'model': 0} if model else {})
 
     def write(part: str, path: str, source: bytes | pathlib.Path) -> None:
         target = folder / 'data' / path
@@ -80,6 +92,8 @@ def _fill(folder: pathlib.Path, contents: Contents) -> dict[str, int]:
         for path, source in tqdm(files, desc=f'pictures of {name}', unit='file'):
             part = 'thumbnails' if path.startswith('sheets/') else 'details'
             write(part, f'{name}/{path}', source)
+    for path, data in model.files() if model else ():
+        write('model', path, data)
     return sizes
 
 
@@ -87,6 +101,13 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     name = 'report.html' if arguments.single_file else 'report'
     output = arguments.output or arguments.workdir / name
     contents = contents_lib.read(arguments.workdir, arguments.other, arguments.first)
+    model = None
+    if arguments.with_model:
+        first = contents.manifest['default']
+        model = browser_model.prepare(
+            first, contents.views[first].view, arguments.with_model, arguments.onnxruntime_web
+        )
+        contents.manifest['model'] = model.describe()
     output.parent.mkdir(parents=True, exist_ok=True)
     written: dict[str, Any]
     if arguments.single_file:
@@ -97,7 +118,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
             f'none), large pictures of {file.details} images.\n'
         )
     else:
-        written = {'bytes': write_folder(output, contents)}
+        written = {'bytes': write_folder(output, contents, model)}
         if arguments.parquet:
             for name, shown in contents.views.items():
                 parquet.write_table(export.to_table(shown.view), output / f'samples-{name}.parquet')
@@ -111,6 +132,9 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     ]
     print(markdown.table(('view', 'split', 'step', 'images', 'stages not run'), rows))
     page = output if arguments.single_file else output / 'index.html'
+    if model:
+        megabytes = written['bytes']['model'] / 1e6
+        print(f'\nThe report contains the network in {model.precision}: {megabytes:.1f} MB.')
     print(f'\nOpen {page.resolve()} in a browser.')
     return {'page': str(page), 'written': written, 'manifest': contents.manifest}
 
@@ -137,5 +161,17 @@ def main(argv: list[str] | None = None) -> int:
         help='maximum size of the single file; default: %(default)s',
     )  # fmt: skip
     parser.add_argument('--parquet', action='store_true', help='also write tables of the samples')
+    parser.add_argument(
+        '--with_model', nargs='?', const='int8', choices=browser_model.PRECISIONS,
+        help='put the network of the first view into the report; int8 (the default) is smaller, '
+        'float16 predicts exactly what the report shows',
+    )  # fmt: skip
+    parser.add_argument(
+        '--onnxruntime_web', type=pathlib.Path, metavar='FOLDER', default=browser_model.PACKAGE,
+        help='where npm has installed it, for --with_model; default: %(default)s',
+    )  # fmt: skip
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
-    return run_command(parser.parse_args(argv), _run)
+    arguments = parser.parse_args(argv)
+    if arguments.single_file and arguments.with_model:
+        parser.error('--with_model needs a folder: leave --single_file out')
+    return run_command(arguments, _run)

@@ -6,6 +6,7 @@ transpose around each convolution, and the one that is maintained cannot be inst
 version of Orbax.
 """
 
+import json
 import pathlib
 
 import numpy as np
@@ -34,6 +35,7 @@ class _Network:
     def __init__(self, graph: Graph, run: Run, subpixel: bool):
         self.graph, self.model, self.subpixel = graph, run.model, subpixel
         self.parameters, self.statistics = run.variables['params'], run.variables['batch_stats']
+        self.layers: dict[str, str] = {}  # names of tensors by layer, as in `activations`
 
     def _folded(self, part: str, norm: str) -> tuple[np.ndarray, np.ndarray]:
         """Factor and bias of a batch normalization."""
@@ -54,28 +56,32 @@ class _Network:
 
     def _conv_bn(self, x: str, conv: str, norm: str, stride: int = 1, groups: int = 1) -> str:
         factor, bias = self._folded('encoder', norm)
-        return self._conv(
-            x, self.parameters['encoder'][conv]['kernel'] * factor, bias, stride, groups
-        )
+        x = self._conv(x, self.parameters['encoder'][conv]['kernel'] * factor, bias, stride, groups)
+        self.layers[f'encoder/{norm}'] = x
+        return x
 
-    def _relu6(self, x: str) -> str:
-        return self.graph.op('Clip', x, self.graph.constant(0.0), self.graph.constant(6.0))
+    def _relu6(self, x: str, name: str) -> str:
+        x = self.graph.op('Clip', x, self.graph.constant(0.0), self.graph.constant(6.0))
+        self.layers[f'encoder/{name}_relu'] = x
+        return x
 
     def encoder(self, x: str) -> list[str]:
         """The activations of `mobilenet_v2.PUBLISHED_TAPS`."""
         parameters, found = self.parameters['encoder'], {}
-        x = self._relu6(self._conv_bn(x, 'Conv1', 'bn_Conv1', stride=2))
+        x = self._relu6(self._conv_bn(x, 'Conv1', 'bn_Conv1', stride=2), 'Conv1')
         for number, (_, stride) in enumerate(mobilenet_v2.BLOCKS):
             block, inputs = f'block_{number}' if number else 'expanded_conv', x
             if number:
-                x = self._relu6(self._conv_bn(x, f'{block}_expand', f'{block}_expand_BN'))
-                found[f'{block}_expand_relu'] = x
+                name = f'{block}_expand'
+                x = self._relu6(self._conv_bn(x, name, f'{name}_BN'), name)
+                found[f'{name}_relu'] = x
             name = f'{block}_depthwise'
             channels = parameters[name]['kernel'].shape[-1]
-            x = self._relu6(self._conv_bn(x, name, f'{name}_BN', stride, channels))
+            x = self._relu6(self._conv_bn(x, name, f'{name}_BN', stride, channels), name)
             name = f'{block}_project'
             if name == mobilenet_v2.PUBLISHED_TAPS[-1]:
                 found[name] = self._conv(x, parameters[name]['kernel'], None)
+                self.layers[f'encoder/{name}'] = found[name]
                 break
             x = self._conv_bn(x, name, f'{name}_BN')
             if number and stride == 1:
@@ -156,10 +162,12 @@ class _Network:
             x, side = self._normalized(xs, number), sizes[len(pix2pix.FILTERS) + 1 - number]
             if side % 2:
                 x = self._cut(x, side, side)
+            self.layers[f'decoder/up_{number}_relu'] = x
             xs = [x, skip]
         parameters = self.parameters['decoder']['logits']
         x = self.graph.op('Concat', *xs, axis=1)
         x = self._upsample(x, parameters['kernel'], parameters['bias'], relu=False)
+        self.layers['decoder/logits'] = x
         return self._cut(x, size, size) if size % 2 else x
 
 
@@ -210,13 +218,14 @@ def build(run: Run, logits: bool = False, for_int8: bool = False) -> onnx.ModelP
     network = _Network(graph, run, for_int8)
     x = network.decoder(network.encoder(x), size)
     graph.scope = ''
+    metadata = describe(run, logits) | {'layers': json.dumps(network.layers)}
     if logits:
         x = graph.op('Transpose', x, perm=[0, 2, 3, 1], name='logits')
         shape: list[str | int] = ['batch', size, size, len(run.class_names)]
-        return graph.model(x, TensorProto.FLOAT, shape, describe(run, logits))
+        return graph.model(x, TensorProto.FLOAT, shape, metadata)
     x = onnx_graph.enlarge_and_classify(graph, x, size, len(run.class_names), images)
     shape = ['batch', 'height', 'width']
-    return graph.model(x, TensorProto.UINT8, shape, describe(run, logits))
+    return graph.model(x, TensorProto.UINT8, shape, metadata)
 
 
 def write(run: Run, path: pathlib.Path, logits: bool = False) -> None:

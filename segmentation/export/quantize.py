@@ -24,26 +24,17 @@ class _Images(quantization.CalibrationDataReader):
         return None if image is None else {'image': image[None]}
 
 
-def write(run: Run, path: pathlib.Path, images: Iterable[np.ndarray], logits: bool = False) -> None:
-    """Writes the quantized network.
+def quantize(model: onnx.ModelProto, images: Iterable[np.ndarray]) -> onnx.ModelProto:
+    """Quantizes an exported network; the resizes before and after it stay in float32.
 
     Args:
-      run: the trained network.
-      path: of the file.
+      model: of `onnx_network.build` with `for_int8`.
       images: uint8 `[H, W, 3]`, of the training; the ranges of the activations are theirs.
-      logits: see `onnx_network.build`.
-
-    Raises:
-      OSError: the file cannot be written.
     """
+    layers = [n.name for n in model.graph.node if n.name.startswith(onnx_network.SCOPE)]
     with tempfile.TemporaryDirectory() as scratch:
-        source = pathlib.Path(scratch) / 'float32.onnx'
-        model = onnx_network.build(run, logits, for_int8=True)
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        # Not the resizes before and after it.
-        layers = [n.name for n in model.graph.node if n.name.startswith(onnx_network.SCOPE)]
+        source, target = (pathlib.Path(scratch) / f'{name}.onnx' for name in ('float32', 'int8'))
         source.write_bytes(model.SerializeToString())
-        target = pathlib.Path(scratch) / 'int8.onnx'
         quantization.quantize_static(
             source, target, _Images(images),
             quant_format=quantization.QuantFormat.QDQ,
@@ -54,6 +45,24 @@ def write(run: Run, path: pathlib.Path, images: Iterable[np.ndarray], logits: bo
             weight_type=quantization.QuantType.QInt8,
         )  # fmt: skip
         quantized = onnx.load(target)
-        onnx.helper.set_model_props(quantized, {**metadata, 'quantization': 'int8, static, QDQ'})
-        with replacing(path) as partial:
-            partial.write_bytes(quantized.SerializeToString())
+    # Without the names of the layers' tensors, some of which are gone.
+    metadata = {e.key: e.value for e in model.metadata_props if e.key != 'layers'}
+    onnx.helper.set_model_props(quantized, {**metadata, 'quantization': 'int8, static, QDQ'})
+    return quantized
+
+
+def write(run: Run, path: pathlib.Path, images: Iterable[np.ndarray], logits: bool = False) -> None:
+    """Writes the quantized network.
+
+    Args:
+      run: the trained network.
+      path: of the file.
+      images: see `quantize`.
+      logits: see `onnx_network.build`.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+    quantized = quantize(onnx_network.build(run, logits, for_int8=True), images)
+    with replacing(path) as partial:
+        partial.write_bytes(quantized.SerializeToString())

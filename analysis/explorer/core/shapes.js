@@ -82,7 +82,25 @@
  * The piece `manifest`; `default` is the name of the first view to show.
  * @typedef {{ title: string, default: string, class_colors: string[],
  *   views: { name: string, run_name: string, split: string, step: number, n: number }[],
- *   compare: { name: string, this: string, other: string, file: string }[] }} Manifest
+ *   compare: { name: string, this: string, other: string, file: string }[],
+ *   model: { view: string, precision: string } | null }} Manifest
+ *
+ * `model` is there if the report contains the network; it finds samples of that view.
+ */
+
+/**
+ * RGB, row by row.
+ * @typedef {{ width: number, height: number, pixels: Uint8Array }} Pixels
+ *
+ * A photograph that the reader has given to the page.
+ * @typedef {Pixels & { name: string, canvas: HTMLCanvasElement }} Photo
+ *
+ * What the network says of it: the most probable class of each pixel, row by row, `size` pixels a
+ * side whatever the shape of the photograph; its embedding; and how long that took.
+ * @typedef {{ classes: Uint8Array, size: number, embedding: Float32Array, seconds: number }} Answer
+ *
+ * Samples near to a new image, nearest first; distances are Euclidean, 0 to 2.
+ * @typedef {{ rows: number[], distances: number[] }} Near
  */
 
 /**

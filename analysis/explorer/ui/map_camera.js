@@ -120,6 +120,14 @@ class MapCamera {
     return (filter.points ?? []).map(([a, b]) => [x + a * scale, y - b * scale]);
   }
 
+  /** Where a point of the map is seen, in pixels. @param {number[]} point x, y (and z in 3-D)
+   * @returns {Point} */
+  see([a, b, c]) {
+    const { scale, x, y } = this.toPixels();
+    const [right, up] = Geometry.projector(this.turn)(a, b, c);
+    return [x + right * scale, y - up * scale];
+  }
+
   /** Turns the 3-D map by angles in radians.
    * @param {number} yaw @param {number} pitch @param {Turn} [from] */
   rotate(yaw, pitch, from = this.turn) {

@@ -58,10 +58,12 @@ class MapCanvas {
     this.dots.getContext('2d')?.putImageData(image, 0, 0);
   }
 
-  /** An outline, and rings around the hovered sample, the open one and those similar to it.
+  /** An outline; rings around the hovered sample, the open one, those similar to it and those near
+   * to a new image; and a cross where that image would be.
    * @param {View} view @param {MapCamera} camera
-   * @param {{ selected: number | null, hovered: number | null, outline: Point[] | null }} marks */
-  drawMarks(view, camera, { selected, hovered, outline }) {
+   * @param {{ selected: number | null, hovered: number | null, outline: Point[] | null,
+   *   near?: number[], cross?: Point | null }} marks in pixels */
+  drawMarks(view, camera, { selected, hovered, outline, near = [], cross = null }) {
     const drawing = /** @type {CanvasRenderingContext2D} */ (this.marks.getContext('2d'));
     drawing.setTransform(this.#density, 0, 0, this.#density, 0, 0);
     drawing.clearRect(0, 0, camera.width, camera.height);
@@ -95,9 +97,23 @@ class MapCanvas {
       ring(selected, 4);
       stroke(2.5, accent);
     }
+    for (const row of near) {
+      ring(row, 2);
+      stroke(1.5, text);
+    }
     if (hovered !== null) {
       ring(hovered, 3);
       stroke(2, text);
+    }
+    if (cross) {
+      const [x, y] = cross;
+      drawing.beginPath();
+      drawing.moveTo(x - 12, y);
+      drawing.lineTo(x + 12, y);
+      drawing.moveTo(x, y - 12);
+      drawing.lineTo(x, y + 12);
+      stroke(8, Colors.css('--surface'));
+      stroke(3.5, text);
     }
   }
 }

@@ -20,6 +20,8 @@ const SampleMap = (() => {
    * @property {(filter: Filter | null) => void} onLasso a polygon was drawn; null: it is removed
    * @property {() => Filter | null} polygon the polygon filter in force
    * @property {(column: string, value: Value) => void} onName the name of a group was clicked
+   * @property {() => number[]} [near] rows with rings
+   * @property {(turn: Turn) => number[] | null} [cross] where a cross is drawn, x, y (and z in 3-D)
    */
 
   /** Draws a map. @param {HTMLElement} container @param {MapOptions} options */
@@ -108,7 +110,10 @@ const SampleMap = (() => {
 
     /** What hovering, opening and selecting change. */
     function drawMarks() {
+      const cross = options.cross?.(camera.turn);
       canvas.drawMarks(options.view(), camera, {
+        near: options.near?.(),
+        cross: cross && camera.see(cross),
         selected: options.selected(),
         hovered: options.hovered(),
         outline: path ?? camera.outline(options.polygon()),
