@@ -2,17 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import pyarrow
 from scipy import stats
 
 from analysis.associations.schema import GrayscaleComparison
-from analysis.predictions.schema import Predictions
-from analysis.predictions.stage import describe_batch
+from analysis.predictions.stage import describe_changed
 from analysis.samples.stage import image_metrics
-from analysis.stage.forward import Batch, forward
+from analysis.stage.forward import Batch
 from analysis.stage.run import Analysis
 from analysis.stats import bootstrap, rank_correlation
 from segmentation import metrics
@@ -35,13 +32,7 @@ def desaturated_metrics(analysis: Analysis, names: Sequence[str]) -> dict[str, n
       analysis: its network is run on the copies of its images.
       names: columns of `samples` with the role 'metric'.
     """
-    num_classes = len(analysis.class_names)
-    described: list[dict[str, Any]] = []
-    for rows, batch, logits in forward(analysis, 'desaturated copies', change=_desaturate):
-        described += describe_batch(logits, batch['label'], num_classes)[: len(rows)]
-    predicted = Predictions(
-        analysis.config.data.image_size, num_classes, pyarrow.Table.from_pylist(described)
-    )
+    predicted = describe_changed(analysis, 'desaturated copies', _desaturate)
     scores = image_metrics(predicted, analysis.class_names)
     # None becomes NaN.
     return {name: np.array([row.get(name) for row in scores], np.float64) for name in names}

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from analysis.embeddings.schema import Reduction
 from analysis.stage.activations import activations
-from analysis.stage.forward import forward
+from analysis.stage.forward import foreign_forward, forward
 from analysis.stage.run import Analysis, Run
 from segmentation.models.unet import scale_images
 
@@ -66,12 +66,17 @@ def stream_features(
       layers: names, see `activations.find_layers`.
       progress: label of the progress bar.
     """
+    if analysis.run.foreign:
+        for _, _, _, made in foreign_forward(analysis, progress):
+            features = [each.features for each in made if each.features is not None]
+            yield np.stack(features)
+        return
     for rows, _, features in forward(analysis, progress, _make_extract(analysis.run, layers)):
         yield np.asarray(features)[: len(rows)]
 
 
 def embed(run: Run, reduction: Reduction, images: np.ndarray) -> np.ndarray:
-    """Embeds new images.
+    """Embeds new images. A foreign model must be one that can be run.
 
     Args:
       run: the one that the reduction was fitted for.
@@ -81,5 +86,8 @@ def embed(run: Run, reduction: Reduction, images: np.ndarray) -> np.ndarray:
     Returns:
       float32 `[B, D]` of unit length.
     """
+    if run.foreign:
+        made = [each.features for each in run.foreign.of_images(images)]
+        return reduction.project(np.stack([each for each in made if each is not None]))
     features = _make_extract(run, reduction.layers)(run.variables, images)
     return reduction.project(np.asarray(features))

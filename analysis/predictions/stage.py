@@ -9,6 +9,8 @@ some numbers. Logits are not kept: in float32 they would take 200 KB per image.
 
 import concurrent.futures
 import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +18,7 @@ import pyarrow
 
 from analysis.predictions.schema import Predictions
 from analysis.stage.contract import Stage
-from analysis.stage.forward import forward
+from analysis.stage.forward import Batch, foreign_forward, forward
 from analysis.stage.run import Analysis
 from segmentation import evaluate, markdown, metrics
 from segmentation.data.masks import IGNORE
@@ -85,14 +87,22 @@ def compute(analysis: Analysis) -> Predictions:
     """One pass over the images, in bounded memory but for the result."""
     config, num_classes, parts = analysis.config, len(analysis.class_names), []
 
+    passes: Iterator[tuple[list[int], Batch, Any, Any]]
+    if analysis.run.foreign:
+        # At the image's own resolution, a foreign model is judged by what it returned itself.
+        found = foreign_forward(analysis, 'predictions', fresh=True)
+        passes = ((i, batch, logits, [p.logits for p in made]) for i, batch, logits, made in found)
+    else:
+        passes = ((*each, np.asarray(each[-1])) for each in forward(analysis, 'predictions'))
+
     def original(index: int, logits: np.ndarray) -> np.ndarray:
         label = analysis.examples.full_label(index)
         predicted = evaluate.enlarge_and_classify(logits, *label.shape)
         return metrics.confusion_matrix(label, predicted, num_classes).ravel()
 
     with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
-        for indices, batch, logits in forward(analysis, 'predictions'):
-            enlarged = pool.map(original, indices, np.asarray(logits))
+        for indices, batch, logits, own in passes:
+            enlarged = pool.map(original, indices, own)
             described = describe_batch(logits, batch['label'], num_classes)
             rows = [
                 {**row, 'confusion_original': counts}
@@ -101,6 +111,20 @@ def compute(analysis: Analysis) -> Predictions:
             parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=_SCHEMA))
     images = pyarrow.Table.from_batches(parts, _SCHEMA)
     return Predictions(config.data.image_size, num_classes, images)
+
+
+def describe_changed(
+    analysis: Analysis, title: str, change: Callable[[Batch], Batch] | None = None
+) -> Predictions:
+    """As `compute`, of changed images or other labels; without `confusion_original`, not written.
+
+    Arguments are those of `forward`.
+    """
+    num_classes, described = len(analysis.class_names), list[dict[str, Any]]()
+    for rows, batch, logits in forward(analysis, title, change=change):
+        described += describe_batch(logits, batch['label'], num_classes)[: len(rows)]
+    table = pyarrow.Table.from_pylist(described)
+    return Predictions(analysis.config.data.image_size, num_classes, table)
 
 
 def table(result: Predictions) -> str:

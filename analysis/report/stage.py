@@ -104,11 +104,14 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = [
         (
             *(str(view[key]) for key in ('name', 'split', 'step', 'n')),
-            ', '.join(view['missing']) or '–',
+            ', '.join(name for name in view['missing'] if name not in view['unavailable']) or '–',
+            ', '.join(view['unavailable']) or '–',
         )
         for view in views
     ]
-    print(markdown.table(('view', 'split', 'step', 'images', 'stages not run'), rows))
+    print(
+        markdown.table(('view', 'split', 'step', 'images', 'stages not run', 'not available'), rows)
+    )
     page = output if arguments.single_file else output / 'index.html'
     print(f'\nOpen {page.resolve()} in a browser.')
     return {'page': str(page), 'written': written, 'manifest': contents.manifest}

@@ -4,12 +4,13 @@ import argparse
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from analysis.foreign.model import ForeignModel, Kept, NoNetwork
 from analysis.stage.view import View
 from segmentation import checkpoint
 from segmentation.config import read_config
@@ -28,10 +29,11 @@ class Run:
     workdir: pathlib.Path
     config: ConfigDict
     class_names: tuple[str, ...]
-    model: SegmentationModel
+    model: SegmentationModel  # of a foreign model: an object that refuses to be used
     variables: dict[str, Any]  # {'params', 'batch_stats'}, numpy arrays
     step: int
     data: dict[str, Any]  # 'path' and 'fingerprint' of the prepared data set
+    foreign: ForeignModel | None = None  # somebody else's model, see `analysis.foreign`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Analysis(View):
     run: Run  # the checkpoint
     examples: Examples  # the images and their labels
     selection: dict[str, Any]  # how many images each rule left out, see `examples.select_examples`
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Why a stage cannot be run for a foreign model, by its name."""
+        return self.run.foreign.unavailable if self.run.foreign else {}
+
+    @property
+    def kept(self) -> Kept:
+        """Where predictions of a foreign model are kept."""
+        return Kept(self.workdir / 'outputs')
 
     @property
     def batch_size(self) -> int:
@@ -61,6 +73,9 @@ def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
     """
     described = read_description(workdir)
     config = read_config(workdir / 'config.json')
+    if 'foreign' in described:
+        names, nothing = tuple(described['class_names']), cast(Any, NoNetwork())
+        return Run(workdir, config, names, nothing, {}, 0, described['data'])
     step, variables = checkpoint.restore_variables(workdir, which)
     class_names = tuple(described['class_names'])
     model = build_model(config.model, len(class_names))
@@ -109,6 +124,10 @@ def open_analysis(
     """
     run = restore_run(workdir, which)
     examples, selection = open_examples(run, split, data_path)
+    if described := read_description(workdir).get('foreign'):
+        from analysis.foreign.run_directory import open_model  # its packages may be missing
+
+        run = dataclasses.replace(run, foreign=open_model(described, run.class_names, examples))
     analysis = Analysis(
         run.workdir, run.config, run.class_names, run.data, split, run.step,
         examples.image_ids.astype(np.int64), run, examples, selection,

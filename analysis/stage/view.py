@@ -30,6 +30,11 @@ class View:
         return len(self.image_ids)
 
     @property
+    def foreign(self) -> dict[str, Any]:
+        """What run.json says of somebody else's model (`analysis.foreign`); empty for our own."""
+        return read_description(self.workdir).get('foreign', {})
+
+    @property
     def folder(self) -> pathlib.Path:
         """Where the artifacts are."""
         return self.workdir / 'analysis' / f'{self.split}-{self.step}'
