@@ -10,12 +10,13 @@ from analysis.associations.schema import GrayscaleComparison
 from analysis.predictions.stage import describe_changed
 from analysis.samples.stage import image_metrics
 from analysis.stage.forward import Batch
-from analysis.stage.run import Analysis
+from analysis.stage.run import Analysis, restrict
 from analysis.stats import bootstrap, rank_correlation
 from segmentation import metrics
 from segmentation.data import transforms
 
 _NUM_RESAMPLES = 2000
+_FOREIGN_IMAGES = 300  # maximum number of copies that a foreign model is run on
 
 
 def _desaturate(batch: Batch) -> Batch:
@@ -26,16 +27,24 @@ def _desaturate(batch: Batch) -> Batch:
 def desaturated_metrics(analysis: Analysis, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Metrics of the desaturated copy of every image, float64 `[N]` each, NaN where there is none.
 
-    In the copy each channel of the network's input is its luma (Rec. 601), so brightness stays.
+    In the copy each channel of the network's input is its luma (Rec. 601), so brightness stays. A
+    foreign model is run on an even sample of the images; the others have no values.
 
     Args:
       analysis: its network is run on the copies of its images.
       names: columns of `samples` with the role 'metric'.
     """
-    predicted = describe_changed(analysis, 'desaturated copies', _desaturate)
+    rows = np.arange(len(analysis))
+    if analysis.run.foreign:  # these may be slow: an even sample
+        rows = np.unique(np.linspace(0, len(rows) - 1, _FOREIGN_IMAGES).astype(np.int64))
+    some = restrict(analysis, rows)
+    predicted = describe_changed(some, 'desaturated copies', _desaturate)
     scores = image_metrics(predicted, analysis.class_names)
     # None becomes NaN.
-    return {name: np.array([row.get(name) for row in scores], np.float64) for name in names}
+    result = {name: np.full(len(analysis), np.nan) for name in names}
+    for name, values in result.items():
+        values[rows] = np.array([row.get(name) for row in scores], np.float64)
+    return result
 
 
 def compare_copies(

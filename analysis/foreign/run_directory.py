@@ -131,7 +131,7 @@ def create(
     class_names = label_spaces.parse_label_space(space).class_names
     described: dict[str, Any] = {
         'kind': 'onnx' if source.onnx else 'predictions',
-        'adapter': msgspec.to_builtins(adapter),
+        'adapter': msgspec.json.decode(msgspec.json.encode(adapter)),  # lists, no tuples
     }
     for name in ('onnx', 'predictions', 'embeddings', 'embedding_ids'):
         if path := getattr(source, name):

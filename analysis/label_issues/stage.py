@@ -111,14 +111,13 @@ def _look_at(
         for _, batch, logits in forward(analysis, title):
             # Nothing is known of what the model sees in a region but its probabilities.
             nothing = np.zeros((len(logits), 1, 1, 1), np.float32)
-            probability: Any = jax.nn.softmax(logits)
-            yield batch, (probability, *([nothing] * len(LAYERS)))
+            found: tuple[Any, ...] = (jax.nn.softmax(logits), *([nothing] * len(LAYERS)))
+            yield batch, found
         return
     batches = input_pipeline.evaluation_batches(analysis.examples, batch_size=analysis.batch_size)
+    results = evaluate.predictions(make_look(run), jax.device_put(run.variables), batches)
     with tqdm(total=len(analysis), desc=title, unit='img') as bar:
-        for batch, found in evaluate.predictions(
-            make_look(run), jax.device_put(run.variables), batches
-        ):
+        for batch, found in results:
             yield batch, found
             bar.update(int((batch['index'] >= 0).sum()))
 

@@ -21,8 +21,8 @@ _LEAST = 4  # images
 
 
 def affordable(number: int) -> int:
-    """Images that can be explained for what one more pass over a number of images costs."""
-    return max(_LEAST, number // GRID**2)
+    """Images that can be explained for what half a pass over a number of images costs."""
+    return max(_LEAST, number // (2 * GRID**2))
 
 
 def scores(logits: np.ndarray, regions: np.ndarray, label: np.ndarray) -> np.ndarray:
