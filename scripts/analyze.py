@@ -100,7 +100,7 @@ def _add_foreign_arguments(parser: argparse.ArgumentParser) -> None:
     add('--image_size', type=int, metavar='PIXELS', help=about)
     about = (
         'config file for the data, or the config.json of a run to compare with; default: '
-        'configs/foreign.py. Its fields can be set as --config.data.val_splits=test'
+        'configs/foreign.py. Its fields can be set as --config.data.crowd=label'
     )
     add('--config', default='', metavar='FILE', help=about)
     add('--embeddings', type=pathlib.Path, metavar='FILE', help='with --predictions: .npy [N, D]')

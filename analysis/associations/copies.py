@@ -35,7 +35,7 @@ def desaturated_metrics(analysis: Analysis, names: Sequence[str]) -> dict[str, n
       names: columns of `samples` with the role 'metric'.
     """
     rows = np.arange(len(analysis))
-    if analysis.run.foreign:  # these may be slow: an even sample
+    if analysis.foreign:  # these may be slow: an even sample
         rows = np.unique(np.linspace(0, len(rows) - 1, _FOREIGN_IMAGES).astype(np.int64))
     some = restrict(analysis, rows)
     predicted = describe_changed(some, 'desaturated copies', _desaturate)

@@ -42,7 +42,7 @@ def compute(analysis: Analysis) -> Associations:
         for name in performance
     }
     counted['mean_iou_foreground'] = colored & (metadata['percent_background'] < 100)
-    copies, can_run = performance, analysis.run.foreign is None or analysis.run.foreign.can_run
+    copies, can_run = performance, analysis.foreign is None or analysis.foreign.can_run
     if colored.any() and can_run:
         copies = desaturated_metrics(analysis, list(performance))
     return Associations(

@@ -236,7 +236,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
             name: artifacts.load(view, Embeddings).points[rows[name]] for name, view in both.items()
         }
     chosen, features = np.zeros(0, np.int64), dict[str, dict[str, np.ndarray]]()
-    if not any(analysis.run.foreign for analysis in both.values()):
+    if not any(analysis.foreign for analysis in both.values()):
         chosen, features = representations.layer_features(common)
     decoders = {
         name: representations.standardised(

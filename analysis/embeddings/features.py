@@ -66,7 +66,7 @@ def stream_features(
       layers: names, see `activations.find_layers`.
       progress: label of the progress bar.
     """
-    if analysis.run.foreign:
+    if analysis.foreign:
         for _, _, _, made in foreign_forward(analysis, progress):
             features = [each.features for each in made if each.features is not None]
             yield np.stack(features)
@@ -76,7 +76,7 @@ def stream_features(
 
 
 def embed(run: Run, reduction: Reduction, images: np.ndarray) -> np.ndarray:
-    """Embeds new images. A foreign model must be one that can be run.
+    """Embeds new images.
 
     Args:
       run: the one that the reduction was fitted for.
@@ -86,8 +86,5 @@ def embed(run: Run, reduction: Reduction, images: np.ndarray) -> np.ndarray:
     Returns:
       float32 `[B, D]` of unit length.
     """
-    if run.foreign:
-        made = [each.features for each in run.foreign.of_images(images)]
-        return reduction.project(np.stack([each for each in made if each is not None]))
     features = _make_extract(run, reduction.layers)(run.variables, images)
     return reduction.project(np.asarray(features))

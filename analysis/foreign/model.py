@@ -32,12 +32,14 @@ class ForeignModel(abc.ABC):
       layers: number of features by tensor; empty if images cannot be embedded.
       unavailable: why a stage cannot be run, by its name.
       can_run: whether it predicts any image, not only those of the data set.
+      certain: whether its predictions are classes without probabilities.
       side: side of the images that it is fed with, in pixels; 0 for the analysis' resolution.
     """
 
     layers: dict[str, int]
     unavailable: dict[str, str]
     can_run: bool
+    certain: bool = False
     side: int
 
     @abc.abstractmethod

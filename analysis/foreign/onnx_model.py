@@ -225,6 +225,7 @@ class OnnxModel(ForeignModel):
                 f'{path} has other inputs besides {self._input.name}: {", ".join(others)}. Only '
                 'models with one input can be run.'
             )
+        self.certain = self._output.form == 'class map'
         self._shape = described[self._input.name].shape
         kind = model.graph.input[0].type.tensor_type.elem_type
         kinds = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
@@ -236,9 +237,10 @@ class OnnxModel(ForeignModel):
         size = self._input.size
         self.side = 0 if size == 'any' else size if isinstance(size, int) else max(size)
         self._mapping: np.ndarray | None = None
-        # One image, so that a wrong adapter is an error now, and the widths are known.
+        # An image of noise, so that a wrong adapter is an error now, and the widths are known.
         side = self.side or 64
-        first = self.of_images(np.zeros((1, side, side, 3), np.uint8))[0]
+        noise = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), np.uint8)
+        first = self.of_images(noise)[0]
         self.layers, self.unavailable = {}, {}
         if first.features is None:
             self.unavailable = dict.fromkeys(NEED_EMBEDDINGS, NO_EMBEDDINGS)

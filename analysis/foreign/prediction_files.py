@@ -71,7 +71,7 @@ class PredictionFiles(ForeignModel):
             raise ValueError(
                 f'{path} is neither a folder of predictions nor a .json file of COCO results.'
             )
-        self._path = path
+        self._path, self.certain = path, self.kind != 'npy'
         if self.kind == 'coco' and adapter.classes is not None:
             mapping = adapters.class_of_channel(adapter, class_names, None)
             self._category_to_class = {k: int(v) for k, v in enumerate(mapping) if v}

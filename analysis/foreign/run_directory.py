@@ -92,7 +92,7 @@ def choose_split(config: ConfigDict, splits: Sequence[str]) -> ConfigDict:
     if len(splits) > 1:
         raise ValueError(
             f'The data have the splits {", ".join(splits)}: choose those to analyze with '
-            f'--config.data.val_splits={splits[0]}'
+            f'--config.data.val_splits="(\'{splits[0]}\',)"'
         )
     return with_overrides(config, {'data.val_splits': tuple(splits)})
 

@@ -107,15 +107,16 @@ def _look_at(
 ) -> Iterator[tuple[dict[str, np.ndarray], tuple[Any, ...]]]:
     """Batches and what `make_look` returns for them, in order, with a progress bar."""
     run = analysis.run
-    if run.foreign:
+    if analysis.foreign:
         for _, batch, logits in forward(analysis, title):
             # Nothing is known of what the model sees in a region but its probabilities.
             nothing = np.zeros((len(logits), 1, 1, 1), np.float32)
-            found: tuple[Any, ...] = (jax.nn.softmax(logits), *([nothing] * len(LAYERS)))
-            yield batch, found
+            yield batch, (jax.nn.softmax(logits), *(nothing for _ in LAYERS))
         return
     batches = input_pipeline.evaluation_batches(analysis.examples, batch_size=analysis.batch_size)
-    results = evaluate.predictions(make_look(run), jax.device_put(run.variables), batches)
+    results: Iterator[Any] = evaluate.predictions(
+        make_look(run), jax.device_put(run.variables), batches
+    )
     with tqdm(total=len(analysis), desc=title, unit='img') as bar:
         for batch, found in results:
             yield batch, found

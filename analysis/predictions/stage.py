@@ -25,6 +25,7 @@ from segmentation.data.masks import IGNORE
 
 _BINS = 15  # of confidence, for the calibration error
 
+_OF_PROBABILITIES = 'confidence', 'entropy', 'calibration_error'
 _COUNTS = pyarrow.list_(pyarrow.int32())
 # Columns of numbers, and their units.
 _NUMBERS = {
@@ -55,7 +56,7 @@ def image_scores(
     """
     valid = label != IGNORE
     if not valid.any():
-        return dict.fromkeys(('confidence', 'entropy', 'calibration_error'))
+        return dict.fromkeys(_OF_PROBABILITIES)
     right, confidence = (predicted == label)[valid], confidence[valid].astype(np.float64)
     bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
     excess = np.bincount(bins, right - confidence, _BINS)  # n_b · (accuracy_b - confidence_b)
@@ -87,8 +88,11 @@ def compute(analysis: Analysis) -> Predictions:
     """One pass over the images, in bounded memory but for the result."""
     config, num_classes, parts = analysis.config, len(analysis.class_names), []
 
+    unknown: dict[str, None] = {}
+    if analysis.foreign and analysis.foreign.certain:
+        unknown = dict.fromkeys(_OF_PROBABILITIES)
     passes: Iterator[tuple[list[int], Batch, Any, Any]]
-    if analysis.run.foreign:
+    if analysis.foreign:
         # At the image's own resolution, a foreign model is judged by what it returned itself.
         found = foreign_forward(analysis, 'predictions', fresh=True)
         passes = ((i, batch, logits, [p.logits for p in made]) for i, batch, logits, made in found)
@@ -105,7 +109,7 @@ def compute(analysis: Analysis) -> Predictions:
             enlarged = pool.map(original, indices, own)
             described = describe_batch(logits, batch['label'], num_classes)
             rows = [
-                {**row, 'confusion_original': counts}
+                {**row, **unknown, 'confusion_original': counts}
                 for row, counts in zip(described, enlarged, strict=False)
             ]
             parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=_SCHEMA))
@@ -132,8 +136,9 @@ def table(result: Predictions) -> str:
     rows = []
     for name, unit in _NUMBERS.items():
         values = result.column(name)
-        spread = np.nanpercentile(values, [5, 50, 95]) if len(values) else []
-        rows.append((name, unit, f'{np.nanmean(values):.4g}', *(f'{x:.4g}' for x in spread)))
+        values = values[~np.isnan(values)]
+        numbers = [values.mean(), *np.percentile(values, [5, 50, 95])] if len(values) else []
+        rows.append((name, unit, *(f'{x:.4g}' for x in numbers), *['–'] * (4 - len(numbers))))
     header = ('number', 'unit', 'mean', '5 %', 'median', '95 %')
     size = sum(map(len, result.images['class_map'].to_pylist())) / max(1, len(result.images))
     text = f'{len(result.images)} images; {size:.0f} bytes per class map.'

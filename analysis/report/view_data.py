@@ -185,7 +185,7 @@ def read_view(view: View) -> Pieces:
         'fingerprint': view.data['fingerprint']['id'],
         'class_names': list(view.class_names),
         'columns': list(columns.of_samples(table)),
-        'unavailable': dict(view.foreign.get('unavailable', {})),
+        'unavailable': dict(view.unavailable),
     }
     near, label, files = None, None, {}
     if shown := read(Pictures):

@@ -90,7 +90,7 @@ def compute(
       label: int64 `[J]`, a class of each, of which `Saliency` keeps the map.
       predicted: of all images.
     """
-    model, number = analysis.run.foreign, len(analysis)
+    model, number = analysis.foreign, len(analysis)
     assert model is not None
     classes = len(analysis.class_names)
     score = np.full((number, classes), np.nan, np.float32)

@@ -159,7 +159,7 @@ def compute(
         raise ValueError(f'--{small[0]} must be at least 1.')
     groups = pointing.category_groups(analysis, categories)
     predicted = artifacts.load(analysis, Predictions)
-    if analysis.run.foreign:
+    if analysis.foreign:
         return _occlude(analysis, predicted, images)
     clusters = open_clusters(analysis)
     scores = Scores(analysis, clusters, predicted)

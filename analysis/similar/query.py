@@ -54,10 +54,11 @@ def find(
     else:
         data = analysis.config.data
         _, pixels = transforms.read_image_file(image, data.image_size, data.antialias)
-        # A foreign model may be fed at another resolution.
-        side = analysis.run.foreign.side if analysis.run.foreign else 0
-        fed = transforms.read_image_file(image, side, data.antialias)[1] if side else pixels
-        point = features.embed(analysis.run, embeddings.reduction, fed[None])
+        if model := analysis.foreign:  # which may be fed at another resolution
+            fed = transforms.read_image_file(image, model.side or len(pixels), data.antialias)[1]
+            point = embeddings.reduction.project(model.of_images(fed[None])[0].features)[None]
+        else:
+            point = features.embed(analysis.run, embeddings.reduction, pixels[None])
     # One more, as the image itself is among them.
     (near,), (distances,) = neighbours(embeddings.points, k + (row >= 0), point)
     found = [
@@ -90,7 +91,7 @@ def _classify(
 ) -> np.ndarray:
     """Predicted classes, `[B, S, S]`, of the query and of images of the analysis (`rows`)."""
     run = analysis.run
-    if run.foreign is None:
+    if analysis.foreign is None:
 
         @jax.jit  # not make_predict: the number of images need not be a multiple of the devices
         def classify(variables: Any, images: jax.Array) -> jax.Array:
@@ -103,5 +104,5 @@ def _classify(
     if isinstance(image, int):
         rows = [int(np.flatnonzero(analysis.image_ids == image)[0]), *rows]
         return np.stack([predicted.class_map(row) for row in rows])
-    query = resize_logits(run.foreign.of_images(images[:1])[0].logits, *images.shape[1:3])
+    query = resize_logits(analysis.foreign.of_images(images[:1])[0].logits, *images.shape[1:3])
     return np.stack([query.argmax(-1), *map(predicted.class_map, rows)])

@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         print(f'{artifacts.path_of(analysis, Similar)}:', table(result), sep='\n\n')
         return storage.to_json(result)
     embeddings.STAGE.prepare(analysis)
-    if analysis.run.foreign:
+    if analysis.foreign:
         predictions.STAGE.prepare(analysis)
     pixels, found = query.find(analysis, k, image)
     rows = [(str(each.image_id), each.file_name, f'{each.distance:.3f}') for each in found]

@@ -15,8 +15,6 @@ from analysis.stage.run import Run
 def find_layers(run: Run, patterns: Sequence[str]) -> dict[str, int]:
     """Layers by name, as `encoder/<layer>` or `decoder/<layer>`, in order of computation.
 
-    Of a foreign model they are the tensors that embed images, whatever the patterns.
-
     Args:
       run: a restored run.
       patterns: shell-style wildcards; a layer that matches one of them is taken. `*` for all.
@@ -27,8 +25,6 @@ def find_layers(run: Run, patterns: Sequence[str]) -> dict[str, int]:
     Raises:
       ValueError: a pattern matches no layer.
     """
-    if run.foreign:
-        return dict(run.foreign.layers)
     names = []
 
     def note(name: str) -> bool:

@@ -37,7 +37,7 @@ def forward(
       `input_pipeline.evaluation_batches`.
     """
     run = analysis.run
-    if run.foreign:
+    if analysis.foreign:
         for rows, batch, logits, _ in foreign_forward(analysis, title, change):
             yield rows, batch, logits
         return
@@ -70,7 +70,7 @@ def foreign_forward(
       Numbers of the images of a batch, the batch, logits and the predictions as the model made
       them; kept ones have the resolution of the labels, unless `fresh` ones are asked for.
     """
-    model = analysis.run.foreign
+    model = analysis.foreign
     assert model is not None
     batches = input_pipeline.evaluation_batches(analysis.examples, batch_size=analysis.batch_size)
     kept = analysis.kept if model.can_run else None

@@ -29,11 +29,10 @@ class Run:
     workdir: pathlib.Path
     config: ConfigDict
     class_names: tuple[str, ...]
-    model: SegmentationModel  # of a foreign model: an object that refuses to be used
+    model: SegmentationModel
     variables: dict[str, Any]  # {'params', 'batch_stats'}, numpy arrays
     step: int
     data: dict[str, Any]  # 'path' and 'fingerprint' of the prepared data set
-    foreign: ForeignModel | None = None  # somebody else's model, see `analysis.foreign`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +43,12 @@ class Analysis(View):
     examples: Examples  # the images and their labels
     selection: dict[str, Any]  # how many images each rule left out, see `examples.select_examples`
 
+    # Somebody else's model (`analysis.foreign`); the run then has a network that refuses all use.
+    foreign: ForeignModel | None = None
+
     @property
     def unavailable(self) -> dict[str, str]:
-        """Why a stage cannot be run for a foreign model, by its name."""
-        return self.run.foreign.unavailable if self.run.foreign else {}
+        return self.foreign.unavailable if self.foreign else {}
 
     @property
     def kept(self) -> Kept:
@@ -73,9 +74,6 @@ def restore_run(workdir: pathlib.Path, which: str = 'best') -> Run:
     """
     described = read_description(workdir)
     config = read_config(workdir / 'config.json')
-    if 'foreign' in described:
-        names, nothing = tuple(described['class_names']), cast(Any, NoNetwork())
-        return Run(workdir, config, names, nothing, {}, 0, described['data'])
     step, variables = checkpoint.restore_variables(workdir, which)
     class_names = tuple(described['class_names'])
     model = build_model(config.model, len(class_names))
@@ -122,15 +120,20 @@ def open_analysis(
     Raises:
       ValueError: no such run, checkpoint, split or data set.
     """
-    run = restore_run(workdir, which)
+    described, foreign = read_description(workdir), None
+    if 'foreign' in described:
+        config, names = read_config(workdir / 'config.json'), tuple(described['class_names'])
+        run = Run(workdir, config, names, cast(Any, NoNetwork()), {}, 0, described['data'])
+    else:
+        run = restore_run(workdir, which)
     examples, selection = open_examples(run, split, data_path)
-    if described := read_description(workdir).get('foreign'):
-        from analysis.foreign.run_directory import open_model  # its packages may be missing
+    if 'foreign' in described:
+        from analysis.foreign.run_directory import open_model
 
-        run = dataclasses.replace(run, foreign=open_model(described, run.class_names, examples))
+        foreign = open_model(described['foreign'], run.class_names, examples)
     analysis = Analysis(
         run.workdir, run.config, run.class_names, run.data, split, run.step,
-        examples.image_ids.astype(np.int64), run, examples, selection,
+        examples.image_ids.astype(np.int64), run, examples, selection, foreign,
     )  # fmt: skip
     analysis.folder.mkdir(parents=True, exist_ok=True)
     return analysis

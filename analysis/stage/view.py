@@ -30,9 +30,9 @@ class View:
         return len(self.image_ids)
 
     @property
-    def foreign(self) -> dict[str, Any]:
-        """What run.json says of somebody else's model (`analysis.foreign`); empty for our own."""
-        return read_description(self.workdir).get('foreign', {})
+    def unavailable(self) -> dict[str, str]:
+        """Why a stage cannot be run for somebody else's model (`analysis.foreign`), by its name."""
+        return read_description(self.workdir).get('foreign', {}).get('unavailable', {})
 
     @property
     def folder(self) -> pathlib.Path:

@@ -76,7 +76,7 @@ def test_without_embeddings_the_stages_that_need_them_are_not_available(tmp_path
         ({'input__mean': [1, 2]}, 'input.mean'),
         ({'output__layout': 'NHW'}, 'which is not NHW'),
         ({'output__form': 'single logit'}, 'has 4 channels'),
-        ({'output__form': 'probabilities'}, 'these are no probabilities'),
+        ({'output__form': 'probabilities', 'input__divide_by': 1}, 'these are no probabilities'),
         ({'output__stride': 8}, 'no stride of 8'),
         ({'channels': ['a', 'b']}, 'names 2 channels, but the model returns 4'),
         ({'classes': {'person': ['red']}}, 'does not cover car'),

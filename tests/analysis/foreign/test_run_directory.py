@@ -18,7 +18,7 @@ from scripts import analyze
 from segmentation import metrics
 from tests import coco_fixtures, onnx_models
 
-COMMON = ('--config.data.val_splits=train', '--image_size=32')
+COMMON = ("--config.data.val_splits=('train',)", '--image_size=32')
 
 
 def command(coco_folder, output, *more):
@@ -116,7 +116,7 @@ def masks(folder, coco_folder, tmp_path_factory):
     where = tmp_path_factory.mktemp('masks')
     (where / 'masks').mkdir()
     analysis = open_analysis(folder / 'run')
-    model = analysis.run.foreign
+    model = analysis.foreign
     for row in range(len(analysis)):
         # At the image's own size, as somebody's program would write them.
         record = analysis.examples.record(row)
@@ -157,6 +157,8 @@ def test_stored_predictions_score_as_the_model(folder, masks):
     # The labels and masks were scaled to the image's size and back.
     for row in range(12):
         assert np.mean(this.class_map(row) == that.class_map(row)) > 0.9
+    assert np.isnan(that.column('confidence')).all() and not np.isnan(that.column('loss')).any()
+    assert 'confidence | 0–1 | –' in registry.load('predictions').table(that)
     points = [artifacts.load(run, registry.load('embeddings').result).points for run in runs]
     np.testing.assert_allclose(points[0], points[1], atol=1e-4)
 
@@ -244,6 +246,6 @@ def test_arguments_that_do_not_go_together(arguments, message, capsys):
 
 def test_several_splits_have_to_be_chosen(folder, coco_folder, tmp_path, capsys):
     arguments = ['--onnx', str(folder / 'colors.onnx'), '--source', str(coco_folder)]
-    arguments += ['--output', str(tmp_path / 'run'), '--config.data.val_splits=test']
+    arguments += ['--output', str(tmp_path / 'run'), "--config.data.val_splits=('test',)"]
     assert analyze.main(arguments) == 1
     assert 'have the splits train, val: choose' in capsys.readouterr().err
