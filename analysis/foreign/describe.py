@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.foreign.onnx_model import load_graph, shapes
+from analysis.foreign.onnx_graph import load_graph, output_shapes, shapes
 
 # Of which embeddings are made, in this order: if a graph has none of the first, the second.
 _ACTIVATIONS = (
@@ -16,6 +16,7 @@ _ACTIVATIONS = (
     ('BatchNormalization', 'LayerNormalization', 'InstanceNormalization'),
     ('Conv', 'Add', 'Gemm'),
 )
+_SIDE = 256  # of the image that a model of any size is tried on
 _TENSORS = 16  # maximum number of those for embeddings
 _NAMES = ('names', 'classes', 'class_names', 'labels', 'categories')  # of metadata
 _UPSAMPLED = ('Resize', 'Upsample', 'Transpose', 'Identity', 'Cast', 'Squeeze', 'Slice', 'Reshape')
@@ -34,16 +35,27 @@ def draft(path: pathlib.Path) -> Draft:
     """Drafts the adapter of an ONNX file.
 
     Raises:
-      ValueError, OSError: see `onnx_model.load_graph`.
+      ValueError, OSError: see `onnx_graph.load_graph`.
     """
     model = load_graph(path)
     known = shapes(model)
     unknown: list[str] = []
     assumed: list[str] = []
-    adapter: dict[str, Any] = {
-        'input': _input(model, known, unknown, assumed),
-        'output': _output(model, known, unknown, assumed),
-    }
+    fed = _input(model, known, unknown, assumed)
+    size = (_SIDE, _SIDE) if fed['size'] == 'any' else fed['size']
+    height, width = (size, size) if isinstance(size, int) else size
+    if fed['layout']:
+        axes = {'N': 1, 'C': 1 if fed['channels'] == 'gray' else 3, 'H': height, 'W': width}
+        shape = [axes[axis] for axis in fed['layout']]
+        batch = known[fed['name']][0]
+        if fed['layout'].startswith('N') and isinstance(batch, int):
+            shape[0] = max(batch, 1)
+        known |= output_shapes(model, shape)
+    adapter: dict[str, Any] = {'input': fed, 'output': _output(model, known, unknown, assumed)}
+    if layout := adapter['output']['layout']:
+        rows = dict(zip(layout, known[adapter['output']['name']], strict=True))['H']
+        if isinstance(rows, int) and rows and rows != height:
+            adapter['output']['stride'] = 2.0 ** round(np.log2(height / rows))
     if adapter['output']['form'] is None:
         unknown.append('output.form: no output looks like a segmentation')
     names = _channel_names(model)

@@ -13,7 +13,8 @@ from analysis.foreign import adapter as adapters
 from analysis.foreign.adapter import Adapter
 from analysis.foreign.describe import draft, embedding_tensors
 from analysis.foreign.model import ForeignModel
-from analysis.foreign.onnx_model import OnnxModel, load_graph
+from analysis.foreign.onnx_graph import load_graph
+from analysis.foreign.onnx_model import OnnxModel
 from analysis.foreign.prediction_files import PredictionFiles, read_embeddings
 from segmentation import workdir as workdirs
 from segmentation.config import with_overrides

@@ -7,7 +7,8 @@ import pytest
 
 from analysis.foreign import adapter as adapters
 from analysis.foreign.describe import draft
-from analysis.foreign.onnx_model import OnnxModel, load_graph
+from analysis.foreign.onnx_graph import load_graph
+from analysis.foreign.onnx_model import OnnxModel
 from tests import onnx_models
 
 NAMES = ('background', 'person', 'car')
