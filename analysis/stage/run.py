@@ -53,7 +53,7 @@ class Analysis(View):
     @property
     def kept(self) -> Kept:
         """Where predictions of a foreign model are kept."""
-        return Kept(self.workdir / 'outputs')
+        return Kept(self.workdir / 'outputs' / self.split)
 
     @property
     def batch_size(self) -> int:

@@ -88,7 +88,7 @@ def test_a_model_that_has_changed_is_noticed(folder, tmp_path):
 def test_kept_predictions_can_be_damaged_or_deleted(folder, tmp_path):
     analysis = open_analysis(shutil.copytree(folder / 'run', tmp_path / 'run'))
     first = artifacts.load(analysis, registry.load('embeddings').result).points
-    kept = sorted((tmp_path / 'run' / 'outputs').iterdir())
+    kept = sorted((tmp_path / 'run' / 'outputs' / 'val').iterdir())
     assert len(kept) == 12
     kept[0].write_bytes(b'damaged')
     kept[1].unlink()
@@ -183,14 +183,14 @@ def test_a_foreign_run_is_compared_with_ours(folder, tiny_run, tmp_path, monkeyp
     config = json.loads((ours / 'config.json').read_text())
     config['data'] |= {'val_splits': ['train']}
     (ours / 'config.json').write_text(json.dumps(config))
-    for pair in ((folder / 'run', ours), (ours, folder / 'run')):
-        assert compare.main(['--workdir', str(pair[0]), '--other', str(pair[1])]) == 0
-        both = [open_analysis(path) for path in pair]
-        found = artifacts.load(both[0], compare.Comparison, compare.artifact_name(both[1]))
-        # The crowds of ours are labelled, those of the foreign run ignored: scored again.
-        assert found.neighbours is not None and found.layers == ()
-        loss = found.slices[0].loss
-        assert loss.this is not None and loss.other is not None
+    # Ours first: the other network, which then runs again, is the foreign one.
+    assert compare.main(['--workdir', str(ours), '--other', str(folder / 'run')]) == 0
+    this, other = open_analysis(ours), open_analysis(folder / 'run')
+    found = artifacts.load(this, compare.Comparison, compare.artifact_name(other))
+    assert found.neighbours is not None and found.layers == ()
+    # The crowds of ours are labelled, those of the foreign run ignored.
+    before = artifacts.load(other, Predictions).column('loss').mean()
+    assert found.slices[0].loss.other is not None and found.slices[0].loss.other != before
 
 
 def test_label_spaces_are_found(tmp_path):
