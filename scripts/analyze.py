@@ -31,6 +31,7 @@ import pathlib
 import sys
 
 from analysis import registry
+from analysis.compare.stage import common_rows
 from analysis.registry import STAGES
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
@@ -127,8 +128,9 @@ def _open_foreign(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.config or foreign.__file__, arguments.overrides)
     output = arguments.output
     fields = {'data.image_size': arguments.image_size, 'data.source': arguments.source}
-    # Of a folder the data set is prepared in the output, unless the config says where.
-    if arguments.source and not arguments.config:
+    # Of a folder the data set is prepared in the output, unless it was said where.
+    said = any(each.startswith('--config.data.data_dir=') for each in arguments.overrides)
+    if arguments.source and not arguments.config and not said:
         fields['data.data_dir'] = str(output / 'data')
     config = with_overrides(config, {name: value for name, value in fields.items() if value})
     source = run_directory.Source(
@@ -161,6 +163,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.other:
             that = open_analysis(arguments.other, arguments.split, data_path=arguments.data_path)
             other_folder, not_of_other = that.folder, that.unavailable
+            common_rows({'this': this, 'other': that})  # an error now, not after all stages
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
