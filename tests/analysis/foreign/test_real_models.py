@@ -20,7 +20,7 @@ MODELS, PHOTOS = SHARED / 'models', SHARED / 'coco'
 if not (MODELS.is_dir() and PHOTOS.is_dir()):
     pytest.skip(f'{MODELS} or {PHOTOS} is absent', allow_module_level=True)
 
-# What is drafted and what its README adds, and the least IoU of a person who fills half of an image.
+# What is drafted, what its README adds, and the least IoU of a person who fills half of an image.
 CASES = {
     'deeplabv3_mnv2_voc_nchw': (
         {'layout': 'NCHW', 'size': 513, 'form': 'logits', 'name': 'logits', 'stride': None},
