@@ -1,12 +1,14 @@
 """What a model returns as logits of the label space, and adapters that do not fit."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from analysis.foreign import adapter as adapters
 from analysis.foreign.adapter import Adapter, Input, to_logits
+from analysis.foreign.onnx_graph import load_graph
 
 NAMES = ('background', 'person', 'car')
 
@@ -116,3 +118,9 @@ def test_adapters_that_are_not_valid(tmp_path, text, message):
 def test_a_draft_that_was_filled_in_is_read():
     text = {'label_space': None, 'classes': None, 'embeddings': ['a']}
     assert adapters.parse(json.dumps(text), 'x').embeddings == ('a',)
+
+
+def test_without_onnx_runtime_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(ValueError, match=r'pip install .*\[onnx\]'):
+        load_graph(tmp_path / 'm.onnx')
