@@ -1,6 +1,9 @@
-"""Runs every analysis of a checkpoint, in the order in which they need each other.
+"""Runs every analysis of a model, in the order in which they need each other.
 
     python scripts/analyze.py --workdir runs/person_car --split val
+    python scripts/analyze.py --onnx model.onnx --source my_data --output analyzed
+    python scripts/analyze.py --predictions masks --source my_data --output analyzed
+    python scripts/analyze.py --describe model.onnx > model.adapter.json
     python scripts/analyze.py --list
 
 Each stage is also a command of its own, `python -m analysis.<stage>`; its --help says what it
@@ -11,19 +14,29 @@ the command with its error; the results of the stages before it stay.
 With --other, the run is compared with another one on the same images: first come the stages of the
 other run that the comparison and the report show. The report, to open in a browser, comes last.
 
+Somebody else's model is an ONNX file or its predictions: a folder of index PNGs or of arrays of
+probabilities (.npy), or COCO results (.json). An adapter says how to feed the model and which of
+its channels are which class; --describe drafts one from the graph. The data are a folder (--source)
+or a prepared data set (--data_path). --output becomes a run directory, which --workdir, --other and
+the commands of the stages take. A stage that is not available for such a model is left out, and the
+report says why. See analysis/README.md.
+
 --json FILE has the results of all stages, with their time and the peak memory of the process.
 """
 
 import argparse
 import dataclasses
+import json
 import pathlib
 import sys
 
 from analysis import registry
+from analysis.compare.stage import common_rows
 from analysis.registry import STAGES
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
 from segmentation import cpu_runtime, launch, markdown
+from segmentation.config import load_config, with_overrides
 from segmentation.files import write_json
 
 # What the report shows of the other run.
@@ -38,7 +51,8 @@ class _List(argparse.Action):
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser, known = launch.make_parser(__doc__, workdir=''), (*STAGES, 'report')
-    add_arguments(parser)
+    add_arguments(parser, required=False)
+    _add_foreign_arguments(parser)
     parser.add_argument(
         '--list', action=_List, nargs=0, help='print the stages and what each of them reads'
     )
@@ -51,7 +65,17 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--other', type=pathlib.Path, metavar='WORKDIR', help='run to compare this one with'
     )
-    arguments = parser.parse_args(argv)
+    arguments, arguments.overrides = parser.parse_known_args(argv)
+    sources = [arguments.workdir, arguments.onnx, arguments.predictions, arguments.describe]
+    if sum(source is not None for source in sources) != 1:
+        parser.error('give one of --workdir, --onnx, --predictions and --describe')
+    foreign = arguments.onnx or arguments.predictions
+    if foreign and not arguments.output:
+        parser.error('--output is missing: the folder for all results')
+    if foreign and not (arguments.source or arguments.data_path or arguments.config):
+        parser.error('--source is missing: the folder with the images and annotations')
+    if arguments.overrides and not (foreign and all('.' in each for each in arguments.overrides)):
+        parser.error(f'unknown arguments: {" ".join(arguments.overrides)}')
     chosen = arguments.stages.split(',')
     if unknown := set(chosen) - set(known):
         parser.error(f'unknown stages {", ".join(sorted(unknown))}; there are {", ".join(known)}')
@@ -59,22 +83,96 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
+def _add_foreign_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("somebody else's model").add_argument
+    add('--onnx', type=pathlib.Path, metavar='FILE', help='an ONNX model')
+    about = 'predictions: a folder of .png or .npy files, or a .json file of COCO results'
+    add('--predictions', type=pathlib.Path, metavar='PATH', help=about)
+    about = 'how to use the model; default: <model>.adapter.json beside it, or a draft if complete'
+    add('--adapter', type=pathlib.Path, metavar='FILE', help=about)
+    about = 'print a draft of the adapter of this ONNX model, and what is not known'
+    add('--describe', type=pathlib.Path, metavar='FILE', help=about)
+    add('--output', type=pathlib.Path, metavar='DIR', help='folder for all results')
+    about = 'folder of images with annotations; prepared into --output at first use'
+    add('--source', default='', metavar='FOLDER', help=about)
+    about = "classes, as 'class: category, category; class: …'; default: the adapter's"
+    add('--label_space', default='', help=about)
+    about = 'side of the label maps and pictures of the analysis; default: that of --config'
+    add('--image_size', type=int, metavar='PIXELS', help=about)
+    about = (
+        'config file for the data, or the config.json of a run to compare with; default: '
+        'configs/foreign.py. Its fields can be set as --config.data.crowd=label'
+    )
+    add('--config', default='', metavar='FILE', help=about)
+    add('--embeddings', type=pathlib.Path, metavar='FILE', help='with --predictions: .npy [N, D]')
+    about = 'image ids of the embeddings, .npy or a JSON list; default: one row per image, by id'
+    add('--embedding_ids', type=pathlib.Path, metavar='FILE', help=about)
+
+
+def _describe(path: pathlib.Path) -> None:
+    """Prints the draft of an adapter, and on standard error what is not known."""
+    from analysis.foreign.describe import draft
+
+    drafted = draft(path)
+    print(json.dumps(drafted.adapter, indent=2))
+    for title, lines in (('Fill in', drafted.unknown), ('Assumed', drafted.assumed)):
+        for line in lines:
+            print(f'{title}: {line}', file=sys.stderr)
+
+
+def _open_foreign(arguments: argparse.Namespace) -> None:
+    """Makes the run directory of a foreign model, which then is the --workdir."""
+    from analysis.foreign import run_directory
+    from configs import foreign
+
+    config = load_config(arguments.config or foreign.__file__, arguments.overrides)
+    output = arguments.output
+    fields = {'data.image_size': arguments.image_size, 'data.source': arguments.source}
+    # Of a folder the data set is prepared in the output, unless it was said where.
+    said = any(each.startswith('--config.data.data_dir=') for each in arguments.overrides)
+    if arguments.source and not arguments.config and not said:
+        fields['data.data_dir'] = str(output / 'data')
+    config = with_overrides(config, {name: value for name, value in fields.items() if value})
+    source = run_directory.Source(
+        arguments.onnx, arguments.predictions, arguments.adapter, arguments.embeddings,
+        arguments.embedding_ids,
+    )  # fmt: skip
+    space = arguments.label_space or (config.data.label_space if arguments.config else '')
+    notes = run_directory.create(output, source, config, space, arguments.data_path)
+    print('\n'.join(notes), file=sys.stderr, flush=True)
+    arguments.workdir = output
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     launch.start_logging()
+    try:
+        if arguments.describe:
+            _describe(arguments.describe)
+            return 0
+        if arguments.workdir is None:
+            _open_foreign(arguments)
+    except (ValueError, OSError) as error:
+        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        return 1
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
     data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
     common += ['--checkpoint', arguments.checkpoint, *data_path]
     try:
-        folder = open_chosen(arguments).folder
+        this = open_chosen(arguments)
+        folder, unavailable, not_of_other = this.folder, this.unavailable, dict[str, str]()
         if arguments.other:
-            other_folder = open_analysis(
-                arguments.other, arguments.split, data_path=arguments.data_path
-            ).folder
+            that = open_analysis(arguments.other, arguments.split, data_path=arguments.data_path)
+            other_folder, not_of_other = that.folder, that.unavailable
+            common_rows({'this': this, 'other': that})  # an error now, not after all stages
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
     other = ['--other', str(arguments.other)] if arguments.other else []
+    for stage in arguments.stages:
+        if stage in unavailable:
+            print(f'=== {stage} is not available: {unavailable[stage]}', file=sys.stderr)
+    arguments.stages = [stage for stage in arguments.stages if stage not in unavailable]
     plan = [(stage, stage, common, folder) for stage in arguments.stages if stage != 'report']
     if other:
         # The best checkpoint of the other run, as for `compare`.
@@ -82,6 +180,7 @@ def main(argv: list[str] | None = None) -> int:
         plan += [
             (f'{stage} of {arguments.other.name}', stage, of_other, other_folder)
             for stage in OTHER_STAGES
+            if stage not in not_of_other
         ]
         plan.append(('compare', 'compare', [*common, *other], folder))
     if 'report' in arguments.stages:
@@ -109,7 +208,10 @@ def main(argv: list[str] | None = None) -> int:
     if 'report' in done:
         print(f'Open {done["report"].result["page"]} in a browser.')
     if arguments.json:
-        write_json(arguments.json, {name: dataclasses.asdict(row) for name, row in done.items()})
+        results = {name: dataclasses.asdict(row) for name, row in done.items()}
+        if unavailable:
+            results['unavailable'] = unavailable
+        write_json(arguments.json, results)
     return 0
 
 

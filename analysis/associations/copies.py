@@ -2,23 +2,21 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import pyarrow
 from scipy import stats
 
 from analysis.associations.schema import GrayscaleComparison
-from analysis.predictions.schema import Predictions
-from analysis.predictions.stage import describe_batch
+from analysis.predictions.stage import describe_changed
 from analysis.samples.stage import image_metrics
-from analysis.stage.forward import Batch, forward
-from analysis.stage.run import Analysis
+from analysis.stage.forward import Batch
+from analysis.stage.run import Analysis, restrict
 from analysis.stats import bootstrap, rank_correlation
 from segmentation import metrics
 from segmentation.data import transforms
 
 _NUM_RESAMPLES = 2000
+_FOREIGN_IMAGES = 300  # maximum number of copies that a foreign model is run on
 
 
 def _desaturate(batch: Batch) -> Batch:
@@ -29,22 +27,24 @@ def _desaturate(batch: Batch) -> Batch:
 def desaturated_metrics(analysis: Analysis, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Metrics of the desaturated copy of every image, float64 `[N]` each, NaN where there is none.
 
-    Each channel of a copy is the luma (Rec. 601) of the network's input, which keeps brightness.
+    Each channel of a copy is the luma (Rec. 601) of the network's input, which keeps brightness. A
+    foreign model is run on an even sample of the images; the others have no values.
 
     Args:
       analysis: its network is run on the copies of its images.
       names: columns of `samples` with the role 'metric'.
     """
-    num_classes = len(analysis.class_names)
-    described: list[dict[str, Any]] = []
-    for rows, batch, logits in forward(analysis, 'desaturated copies', change=_desaturate):
-        described += describe_batch(logits, batch['label'], num_classes)[: len(rows)]
-    predicted = Predictions(
-        analysis.config.data.image_size, num_classes, pyarrow.Table.from_pylist(described)
-    )
+    rows = np.arange(len(analysis))
+    if analysis.foreign:  # these may be slow: an even sample
+        rows = np.unique(np.linspace(0, len(rows) - 1, _FOREIGN_IMAGES).astype(np.int64))
+    some = restrict(analysis, rows)
+    predicted = describe_changed(some, 'desaturated copies', _desaturate)
     scores = image_metrics(predicted, analysis.class_names)
     # None becomes NaN.
-    return {name: np.array([row.get(name) for row in scores], np.float64) for name in names}
+    result = {name: np.full(len(analysis), np.nan) for name in names}
+    for name, values in result.items():
+        values[rows] = np.array([row.get(name) for row in scores], np.float64)
+    return result
 
 
 def compare_copies(

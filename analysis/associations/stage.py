@@ -42,14 +42,16 @@ def compute(analysis: Analysis) -> Associations:
         for name in performance
     }
     counted['mean_iou_foreground'] = colored & (metadata['percent_background'] < 100)
-    copies = desaturated_metrics(analysis, list(performance)) if colored.any() else performance
+    copies, can_run = performance, analysis.foreign is None or analysis.foreign.can_run
+    if colored.any() and can_run:
+        copies = desaturated_metrics(analysis, list(performance))
     return Associations(
         num_images=len(analysis),
         num_tests=sum(1 + (row.partial_p is not None) for row in rows),
         significant=sum(row.num_significant for row in rows),
         associations=rows,
         not_tested=not_tested,
-        grayscale_copies=compare_copies(performance, copies, counted),
+        grayscale_copies=compare_copies(performance, copies, counted) if can_run else (),
     )
 
 

@@ -127,8 +127,8 @@ class Comparison(Result):
     scores: tuple[Score, ...]  # for the labels of this run, and of the other if its space differs
     slices: tuple[SliceChange, ...]  # all images, and slices chosen by the mean loss of both runs
     metadata: tuple[Association, ...]  # with the difference of loss and of IoU
-    neighbours: Neighbours  # in the embeddings
-    layers: tuple[Layer, ...]  # that both networks have
+    neighbours: Neighbours | None  # in the embeddings; None if a foreign model has none
+    layers: tuple[Layer, ...]  # that both networks have; none of a foreign model
     num_images_layers: int  # on which layers are compared
     separation: tuple[Separation, ...]  # empty if there are too few images of a class
 

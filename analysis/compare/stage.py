@@ -10,6 +10,7 @@ labels of both runs, and classes are matched by their number.
 """
 
 import argparse
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,15 +44,21 @@ from analysis.slices.schema import Condition
 from analysis.slices.search import find_slices
 from analysis.stage import artifacts, storage
 from analysis.stage.command import make_parser, run_command
+from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis, open_analysis, open_chosen, restrict
 from analysis.stage.view import View
 from analysis.stats import bootstrap
-from segmentation import evaluate, metrics
+from segmentation import metrics
 
 _HEAVY, _DOMINANT = 1.0, 2.0  # percent of the pixels, and times the other class
 # Fields of the config's `data` on which labels depend.
 _LABEL_FIELDS = 'label_space', 'overlap', 'draw_last', 'crowd'
 _READS = predictions.STAGE, samples.STAGE, embeddings.STAGE  # of both runs
+
+
+def _reads(analysis: Analysis) -> list[Stage]:
+    """The stages that are compared; a foreign model may have no embeddings."""
+    return [stage for stage in _READS if stage.name not in analysis.unavailable]
 
 
 def class_names(both: Mapping[str, View]) -> list[str]:
@@ -217,8 +224,9 @@ def _cross_confusions(labelled: Analysis, predicted: Predictions, rows: np.ndarr
 def compute(both: Mapping[str, Analysis]) -> Comparison:
     """Compares two runs, 'this' and 'other'.
 
-    Both networks run over the images once, for the activations of their layers. If the labels
-    differ, the other network runs once more, for its loss against the labels of this run.
+    Both networks run over the images once, for the activations of their layers; a foreign model
+    has no layers to compare, only embeddings. If the labels differ, the other network runs once
+    more, for its loss against the labels of this run.
 
     Raises:
       ValueError: they cannot be compared, or an artifact is missing or damaged.
@@ -227,10 +235,14 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     this, other = both.values()
     common = {name: restrict(analysis, rows[name]) for name, analysis in both.items()}
     found = {name: artifacts.load(analysis, Predictions) for name, analysis in both.items()}
-    points = {
-        name: artifacts.load(view, Embeddings).points[rows[name]] for name, view in both.items()
-    }
-    chosen, features = representations.layer_features(common)
+    points: dict[str, np.ndarray] = {}
+    if all(embeddings.STAGE in stages for stages in map(_reads, both.values())):
+        points = {
+            name: artifacts.load(view, Embeddings).points[rows[name]] for name, view in both.items()
+        }
+    chosen, features = np.zeros(0, np.int64), dict[str, dict[str, np.ndarray]]()
+    if not any(analysis.foreign for analysis in both.values()):
+        chosen, features = representations.layer_features(common)
     decoders = {
         name: representations.standardised(
             np.hstack([part for layer, part in layers.items() if layer.startswith('decoder/')])
@@ -243,16 +255,10 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     loss = {name: predicted.column('loss')[rows[name]] for name, predicted in found.items()}
     against = {'this': confusions}
     if not all(same.values()):
-        of_this = evaluate.evaluate(
-            evaluate.make_predict(other.run.model, other.config.data.input_range),
-            other.run.variables,
-            common['this'].examples,
-            num_classes=len(other.class_names),
-            batch_size=other.config.eval_batch_size,
-            progress='other run, labels of this',
-        )
-        against['this'] = {'this': confusions['this'], 'other': of_this['network']}
-        loss['other'] = of_this['loss'].astype(np.float64)
+        relabelled = dataclasses.replace(common['other'], examples=common['this'].examples)
+        of_this = predictions.describe_changed(relabelled, 'other run, labels of this')
+        against['this'] = {'this': confusions['this'], 'other': of_this.confusions()}
+        loss['other'] = of_this.column('loss')
     if not same['label_space']:
         crossed = _cross_confusions(common['other'], found['this'], rows['this'])
         against['other'] = {'this': crossed, 'other': confusions['other']}
@@ -263,8 +269,11 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     for target, counts in against.items():
         scores += compare_scores(counts, class_names(both), target)
         table = artifacts.load(both[target], Samples).table.take(rows[target])
-        separation += _separation(both[target], table, target, 'embeddings', points)
-        separation += _separation(both[target], table.take(chosen), target, 'decoder', decoders)
+        if points:
+            separation += _separation(both[target], table, target, 'embeddings', points)
+        if decoders:
+            some = table.take(chosen)
+            separation += _separation(both[target], some, target, 'decoder', decoders)
     columns = {name: column[rows['this']] for name, column in load_columns(this).items()}
     metadata, _ = associate(
         {name: column.astype(np.float64) for name, column in columns.items()},
@@ -281,8 +290,8 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         scores=tuple(scores),
         slices=tuple(compare_slices(loss, iou, columns)),
         metadata=metadata,
-        neighbours=representations.compare_neighbours(points['this'], points['other']),
-        layers=representations.compare_layers(features),
+        neighbours=representations.compare_neighbours(*points.values()) if points else None,
+        layers=representations.compare_layers(features) if features else (),
         num_images_layers=len(chosen),
         separation=tuple(separation),
     )
@@ -296,7 +305,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     if artifacts.exists(this, Clusters):
         clusters.STAGE.prepare(this)
     for analysis in both.values():
-        for stage in _READS:
+        for stage in _reads(analysis):
             stage.prepare(analysis)
     name, reads = artifact_name(other), [stage.name for stage in (*_READS, clusters.STAGE)]
     of_other = artifacts.digests(other, [stage.name for stage in _READS])

@@ -83,16 +83,23 @@ def to_markdown(result: Comparison) -> str:
         ]
     else:
         parts.append('No metadata are associated with the difference (false discovery rate 5 %).')
+    if near:
+        parts.append(
+            f'Of the {near.k} nearest images in embedding space, '
+            f'{_estimate(near, "overlap")} are the same (by chance {near.chance:.3f}).'
+        )
+    else:
+        parts.append('A model without embeddings: neighborhoods and separation are not compared.')
+    if not result.layers:
+        parts.append('A foreign model: layers are not compared.')
     parts += [
-        f'Of the {near.k} nearest images in embedding space, '
-        f'{_estimate(near, "overlap")} are the same (by chance {near.chance:.3f}).',
         f'{len(result.layers) - len(others)} of {len(result.layers)} layers are the same up to '
         'rotation and scale (CKA above 0.9995). The others:',
         markdown.table(
             ('layer', 'CKA', 'same neighbors'),
             ((row.layer, number(row.cka), number(row.overlap)) for row in others),
         ),
-    ]
+    ] * bool(result.layers)
     if result.separation:
         parts += [
             'How well images of the first and of the second class separate (AUROC; silhouette in '
@@ -135,7 +142,7 @@ def figure(result: Comparison, path: pathlib.Path) -> None:
     places = np.arange(len(result.layers))
     cka = [np.nan if row.cka is None else row.cka for row in result.layers]
     layers.plot(places, cka, '.-', color=palette.GREEN, label='CKA (debiased)')
-    label = f'same among {result.neighbours.k} nearest'
+    label = f'same among {result.neighbours.k if result.neighbours else 0} nearest'
     overlap = [row.overlap for row in result.layers]
     layers.plot(places, overlap, '.-', color=palette.PURPLE, label=label)
     step = max(1, len(places) // 12)

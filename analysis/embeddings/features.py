@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from analysis.embeddings.schema import Reduction
-from analysis.stage.forward import forward
+from analysis.stage.forward import foreign_forward, forward
 from analysis.stage.run import Analysis, Run
 from segmentation.activations import pooled_features
 from segmentation.models.unet import scale_images
@@ -34,6 +34,11 @@ def stream_features(
       layers: names, see `activations.find_layers`.
       progress: label of the progress bar.
     """
+    if analysis.foreign:
+        for _, _, _, made in foreign_forward(analysis, progress):
+            features = [each.features for each in made if each.features is not None]
+            yield np.stack(features)
+        return
     for rows, _, features in forward(analysis, progress, _make_extract(analysis.run, layers)):
         yield np.asarray(features)[: len(rows)]
 

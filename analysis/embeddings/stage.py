@@ -37,7 +37,7 @@ def compute(
     Raises:
       ValueError: a pattern matches no layer, or no feature varies.
     """
-    found = find_layers(analysis.run, layers)
+    found = analysis.foreign.layers if analysis.foreign else find_layers(analysis.run, layers)
     width = sum(found.values())
     with tempfile.TemporaryFile(dir=analysis.folder) as file:
         for block in stream_features(analysis, tuple(found), 'activations'):

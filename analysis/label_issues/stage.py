@@ -24,7 +24,7 @@ which `data.exclude` reads.
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -45,6 +45,7 @@ from analysis.predictions.schema import Predictions
 from analysis.stage import artifacts, storage
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.contract import Stage
+from analysis.stage.forward import forward
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis, Run, check_pool, open_chosen
 from segmentation import evaluate, markdown, overlays
@@ -101,6 +102,27 @@ def make_look(run: Run) -> Callable[[Any, np.ndarray], tuple[jax.Array, ...]]:
     return look
 
 
+def _look_at(
+    analysis: Analysis, title: str
+) -> Iterator[tuple[dict[str, np.ndarray], tuple[Any, ...]]]:
+    """Batches and what `make_look` returns for them, in order, with a progress bar."""
+    run = analysis.run
+    if analysis.foreign:
+        for _, batch, logits in forward(analysis, title):
+            # Nothing is known of what the model sees in a region but its probabilities.
+            nothing = np.zeros((len(logits), 1, 1, 1), np.float32)
+            yield batch, (jax.nn.softmax(logits), *(nothing for _ in LAYERS))
+        return
+    batches = input_pipeline.evaluation_batches(analysis.examples, batch_size=analysis.batch_size)
+    results: Iterator[Any] = evaluate.predictions(
+        make_look(run), jax.device_put(run.variables), batches
+    )
+    with tqdm(total=len(analysis), desc=title, unit='img') as bar:
+        for batch, found in results:
+            yield batch, found
+            bar.update(int((batch['index'] >= 0).sum()))
+
+
 def _cleanlab() -> tuple[Callable[..., Any] | None, str]:
     """cleanlab's scoring function and version, or None and why not."""
     try:
@@ -113,34 +135,30 @@ def _cleanlab() -> tuple[Callable[..., Any] | None, str]:
 
 def compute(analysis: Analysis) -> LabelIssues:
     """Finds the regions of all images in one pass, then scores them together."""
-    run, examples = analysis.run, analysis.examples
+    examples = analysis.examples
     space = label_spaces.parse_label_space(analysis.config.data.label_space)
     classes = space.category_to_class(examples.splits[0].categories)
     quality, version = _cleanlab()
-    batches = input_pipeline.evaluation_batches(examples, batch_size=analysis.batch_size)
-    results = evaluate.predictions(make_look(run), jax.device_put(run.variables), batches)
     regions: list[Region] = []
     names = []
     label_quality = np.full(len(analysis), np.nan)
     title = f'label issues, {analysis.split} at step {analysis.step}'
-    with tqdm(total=len(analysis), desc=title, unit='img') as bar:
-        for batch, found in results:
-            probabilities, *layers = map(np.asarray, found)
-            for i, row in enumerate(batch['index'][batch['index'] >= 0].tolist()):
-                image, label, probability = batch['image'][i], batch['label'][i], probabilities[i]
-                record = examples.record(row)
-                names.append(record['file_name'])
-                regions += find_regions(
-                    row, image, label, probability, instances_of(record, classes, label),
-                    [layer[i] for layer in layers],
-                )  # fmt: skip
-                if quality:
-                    # Pixels that do not count agree with any prediction.
-                    filled = np.where(label == IGNORE, probability.argmax(-1), label)
-                    planes = np.moveaxis(probability, -1, 0)
-                    score, _ = quality(filled[None].astype(np.int64), planes[None], verbose=False)
-                    label_quality[row] = score[0]
-                bar.update()
+    for batch, found in _look_at(analysis, title):
+        probabilities, *layers = map(np.asarray, found)
+        for i, row in enumerate(batch['index'][batch['index'] >= 0].tolist()):
+            image, label, probability = batch['image'][i], batch['label'][i], probabilities[i]
+            record = examples.record(row)
+            names.append(record['file_name'])
+            regions += find_regions(
+                row, image, label, probability, instances_of(record, classes, label),
+                [layer[i] for layer in layers],
+            )  # fmt: skip
+            if quality:
+                # Pixels that do not count agree with any prediction.
+                filled = np.where(label == IGNORE, probability.argmax(-1), label)
+                planes = np.moveaxis(probability, -1, 0)
+                score, _ = quality(filled[None].astype(np.int64), planes[None], verbose=False)
+                label_quality[row] = score[0]
     issues = judge(regions, len(analysis.class_names))
     rows = [dict(zip(REGIONS.names, _row(analysis, issue, names), strict=True)) for issue in issues]
     table = pyarrow.Table.from_pylist(rows, REGIONS)

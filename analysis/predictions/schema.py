@@ -26,7 +26,8 @@ class Predictions(Result):
           numbers, row by row
         confusion_original: the same at the image's own resolution, to which the logits are enlarged
         class_map: most probable class of each pixel, uint8 `[S, S]`, compressed by zlib
-        (null where no pixel counts: confidence, entropy, calibration_error)
+        (null where no pixel counts, and for a foreign model without probabilities: confidence,
+        entropy, calibration_error)
     """
 
     NAME: ClassVar[str] = 'predictions'

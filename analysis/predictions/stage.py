@@ -9,6 +9,8 @@ some numbers. Logits are not kept: in float32 they would take 200 KB per image.
 
 import concurrent.futures
 import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,13 +18,14 @@ import pyarrow
 
 from analysis.predictions.schema import Predictions
 from analysis.stage.contract import Stage
-from analysis.stage.forward import forward
+from analysis.stage.forward import Batch, foreign_forward, forward
 from analysis.stage.run import Analysis
 from segmentation import evaluate, markdown, metrics
 from segmentation.data.masks import IGNORE
 
 _BINS = 15  # of confidence, for the calibration error
 
+_OF_PROBABILITIES = 'confidence', 'entropy', 'calibration_error'
 _COUNTS = pyarrow.list_(pyarrow.int32())
 # Columns of numbers, and their units.
 _NUMBERS = {
@@ -53,7 +56,7 @@ def image_scores(
     """
     valid = label != IGNORE
     if not valid.any():
-        return dict.fromkeys(('confidence', 'entropy', 'calibration_error'))
+        return dict.fromkeys(_OF_PROBABILITIES)
     right, confidence = (predicted == label)[valid], confidence[valid].astype(np.float64)
     bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
     excess = np.bincount(bins, right - confidence, _BINS)  # n_b · (accuracy_b - confidence_b)
@@ -85,17 +88,28 @@ def compute(analysis: Analysis) -> Predictions:
     """One pass over the images, in bounded memory but for the result."""
     config, num_classes, parts = analysis.config, len(analysis.class_names), []
 
+    unknown: dict[str, None] = {}
+    if analysis.foreign and analysis.foreign.certain:
+        unknown = dict.fromkeys(_OF_PROBABILITIES)
+    passes: Iterator[tuple[list[int], Batch, Any, Any]]
+    if analysis.foreign:
+        # At the image's own resolution, a foreign model is judged by what it returned itself.
+        found = foreign_forward(analysis, 'predictions', fresh=True)
+        passes = ((i, batch, logits, [p.logits for p in made]) for i, batch, logits, made in found)
+    else:
+        passes = ((*each, np.asarray(each[-1])) for each in forward(analysis, 'predictions'))
+
     def original(index: int, logits: np.ndarray) -> np.ndarray:
         label = analysis.examples.full_label(index)
         predicted = evaluate.enlarge_and_classify(logits, *label.shape)
         return metrics.confusion_matrix(label, predicted, num_classes).ravel()
 
     with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
-        for indices, batch, logits in forward(analysis, 'predictions'):
-            enlarged = pool.map(original, indices, np.asarray(logits))
+        for indices, batch, logits, own in passes:
+            enlarged = pool.map(original, indices, own)
             described = describe_batch(logits, batch['label'], num_classes)
             rows = [
-                {**row, 'confusion_original': counts}
+                {**row, **unknown, 'confusion_original': counts}
                 for row, counts in zip(described, enlarged, strict=False)
             ]
             parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=_SCHEMA))
@@ -103,13 +117,28 @@ def compute(analysis: Analysis) -> Predictions:
     return Predictions(config.data.image_size, num_classes, images)
 
 
+def describe_changed(
+    analysis: Analysis, title: str, change: Callable[[Batch], Batch] | None = None
+) -> Predictions:
+    """As `compute`, of changed images or other labels; without `confusion_original`, not written.
+
+    Arguments are those of `forward`.
+    """
+    num_classes, described = len(analysis.class_names), list[dict[str, Any]]()
+    for rows, batch, logits in forward(analysis, title, change=change):
+        described += describe_batch(logits, batch['label'], num_classes)[: len(rows)]
+    table = pyarrow.Table.from_pylist(described)
+    return Predictions(analysis.config.data.image_size, num_classes, table)
+
+
 def table(result: Predictions) -> str:
     """How the numbers are distributed over the images."""
     rows = []
     for name, unit in _NUMBERS.items():
         values = result.column(name)
-        spread = np.nanpercentile(values, [5, 50, 95]) if len(values) else []
-        rows.append((name, unit, f'{np.nanmean(values):.4g}', *(f'{x:.4g}' for x in spread)))
+        values = values[~np.isnan(values)]
+        numbers = [values.mean(), *np.percentile(values, [5, 50, 95])] if len(values) else []
+        rows.append((name, unit, *(f'{x:.4g}' for x in numbers), *['–'] * (4 - len(numbers))))
     header = ('number', 'unit', 'mean', '5 %', 'median', '95 %')
     size = sum(map(len, result.images['class_map'].to_pylist())) / max(1, len(result.images))
     text = f'{len(result.images)} images; {size:.0f} bytes per class map.'

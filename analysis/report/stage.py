@@ -126,11 +126,14 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = [
         (
             *(str(view[key]) for key in ('name', 'split', 'step', 'n')),
-            ', '.join(view['missing']) or '–',
+            ', '.join(name for name in view['missing'] if name not in view['unavailable']) or '–',
+            ', '.join(view['unavailable']) or '–',
         )
         for view in views
     ]
-    print(markdown.table(('view', 'split', 'step', 'images', 'stages not run'), rows))
+    print(
+        markdown.table(('view', 'split', 'step', 'images', 'stages not run', 'not available'), rows)
+    )
     page = output if arguments.single_file else output / 'index.html'
     if model:
         megabytes = written['bytes']['model'] / 1e6

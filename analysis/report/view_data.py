@@ -4,7 +4,7 @@ A view is one analyzed checkpoint and split. Its pieces, each a JSON document:
 
 view      what map, charts and table need: run, split, step, n, fingerprint, class_names, columns
           (`columns`), map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, missing (stages that
-          were not run)
+          were not run), unavailable (why a stage cannot be run for a foreign model, by its name)
 similar   index int32 and distance float32 `[N, k]`
 findings  clusters, density_clusters, slices, associations, grayscale_copies, confusion,
           label_issues, saliency: as in the schemas of these stages, images by row
@@ -28,7 +28,7 @@ from analysis.pictures import schema as pictures
 from analysis.pictures.schema import Pictures
 from analysis.report import columns
 from analysis.report.columns import encode
-from analysis.saliency.schema import MAPS, Saliency, SaliencyMaps
+from analysis.saliency.schema import MAPS, OCCLUSION, Saliency, SaliencyMaps
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Similar
 from analysis.similarity_map.schema import SimilarityMap
@@ -121,6 +121,9 @@ def _heat_maps(
     targets = list(found.targets)
     if label is None or not np.array_equal(label, found.cluster):
         targets = [target for target in targets if target != 'cluster']  # always the last
+    occluded = None
+    if OCCLUSION in found.layers:
+        occluded = [f'{target} ({OCCLUSION})' for target in targets]
     files = {}
     for row, paths in details.items():
         paths['saliency'] = {}
@@ -128,8 +131,9 @@ def _heat_maps(
             if np.isfinite(found.score[int(row), t]):
                 # Clusters are explained by the deep encoder, classes by the end of the decoder.
                 layer = DEEP if target == 'cluster' else FINE
+                layer, name = (layer, target) if occluded is None else (OCCLUSION, occluded[t])
                 cells = found.layer_maps[layer][int(row), t]
-                path = paths['saliency'][target] = f'saliency/{row}-{t}.webp'
+                path = paths['saliency'][name] = f'saliency/{row}-{t}.webp'
                 files[path] = images.encode(images.color_evidence(cells))
     if label is not None and 'cluster' in targets:
         maps = found.layer_maps[DEEP][:, targets.index('cluster')]
@@ -181,6 +185,7 @@ def read_view(view: View) -> Pieces:
         'fingerprint': view.data['fingerprint']['id'],
         'class_names': list(view.class_names),
         'columns': list(columns.of_samples(table)),
+        'unavailable': dict(view.unavailable),
     }
     near, label, files = None, None, {}
     if shown := read(Pictures):
@@ -213,7 +218,13 @@ def read_view(view: View) -> Pieces:
     if confused := read(confusion.Confusion, confusion.POOLED if pooled else ''):
         findings['confusion'] = storage.to_json(confused) | {'pooled': len(confused.pooled)}
     if saliency := read(Saliency):
-        findings['saliency'] = _short_saliency(saliency)
+        if saliency.methods == (OCCLUSION,):
+            page['unavailable']['saliency'] = (
+                'the model has no gradients. The large pictures of some samples have occlusion '
+                'maps, whose faithfulness is not measured'
+            )
+        else:
+            findings['saliency'] = _short_saliency(saliency)
         if shown:
             maps = artifacts.load(view, SaliencyMaps, MAPS)
             details = page['pictures']['details']

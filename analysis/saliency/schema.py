@@ -8,11 +8,14 @@ import numpy as np
 from analysis.stage.artifacts import Result
 
 METHODS_UNSIGNED = ('gradient', 'SmoothGrad')
+OCCLUSION = 'occlusion'  # the only method, and the name of its maps, for models without gradients
 
 
 @dataclasses.dataclass(frozen=True)
 class SaliencyMaps(Result):
-    """Plain gradients and layer maps of every image.
+    """Plain gradients and layer maps of every image; for models without gradients, occlusion maps.
+
+    Occlusion maps are in `layer_maps`, of the images that have a score; the gradients are then 0.
 
     G = 32 cells per side, or the image's side if that is less. Scores are explained for the classes
     but background, for 'loss', and for 'cluster' if there are clusters.

@@ -8,6 +8,10 @@ gradients and Grad-CAM are computed for a fixed sample of images with classes an
 the clusters. All methods are judged on these: by deletion and insertion against random, centre and
 edge maps, by shuffled weights, and by instances of categories.
 
+A foreign model (analysis/README.md) has no gradients: occlusion maps of a sample of images show
+what its classes and its loss depend on. By default these are as many images as take half of a pass
+over all of them, at least 4.
+
 Figures are a sheet per class and per cluster, an overview of the clusters and the curves.
 """
 
@@ -23,7 +27,7 @@ from analysis.clusters import stage as clusters_stage
 from analysis.embeddings import stage as embeddings
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
-from analysis.saliency import examples, membership_maps, pointing, tables
+from analysis.saliency import examples, membership_maps, occlusion, pointing, tables
 from analysis.saliency.methods import pool
 from analysis.saliency.schema import MAPS, Channel, CommonFeatures, Saliency, SaliencyMaps
 from analysis.saliency.scores import LAYERS, Clusters, Scores, open_clusters
@@ -155,6 +159,8 @@ def compute(
         raise ValueError(f'--{small[0]} must be at least 1.')
     groups = pointing.category_groups(analysis, categories)
     predicted = artifacts.load(analysis, Predictions)
+    if analysis.foreign:
+        return _occlude(analysis, predicted, images)
     clusters = open_clusters(analysis)
     scores = Scores(analysis, clusters, predicted)
     reads = [stage.name for stage in (*STAGE.reads, *(STAGE.reads_if_there if clusters else ()))]
@@ -181,6 +187,16 @@ def compute(
         common_features=common_features(found),
         **result,
     )
+
+
+def _occlude(analysis: Analysis, predicted: Predictions, images: int) -> Saliency:
+    """The maps of a model without gradients, of as many images as is said."""
+    if images == STAGE.defaults()['images']:
+        images = min(images, occlusion.affordable(len(analysis)))
+    rows, label = examples.sample_rows(_shares(predicted), images)
+    found, result = occlusion.compute(analysis, rows, label, predicted)
+    artifacts.save(analysis, found, [stage.name for stage in STAGE.reads], name=MAPS)
+    return result
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from analysis.predictions.schema import Predictions
 from analysis.saliency.faithfulness import BASELINES, FRACTIONS
 from analysis.saliency.schema import (
     METHODS_UNSIGNED,
+    OCCLUSION,
     Examples,
     Explained,
     Mean,
@@ -221,6 +222,13 @@ _MISSING = {
 
 def to_markdown(result: Saliency) -> str:
     """The tables that the command prints."""
+    if result.methods == (OCCLUSION,):
+        made = result.examples('class')
+        return (
+            f'Occlusion maps of {len(made.rows) if made else 0} images: the probability of a class '
+            'that is lost when a part of the image is blurred. Based on perturbations, as the '
+            'model has no gradients; their faithfulness is not measured.'
+        )
     explained = _explained(result)
     parts = [text for kind, text in _MISSING.items() if kind not in explained]
     for kind, judged in explained.items():

@@ -11,6 +11,8 @@ import numpy as np
 from analysis.embeddings import features
 from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet
+from analysis.foreign.model import resize_logits
+from analysis.predictions.schema import Predictions
 from analysis.similar.neighbours import neighbours
 from analysis.stage import artifacts
 from analysis.stage.run import Analysis
@@ -52,7 +54,11 @@ def find(
     else:
         data = analysis.config.data
         _, pixels = transforms.read_image_file(image, data.image_size, data.antialias)
-        point = features.embed(analysis.run, embeddings.reduction, pixels[None])
+        if model := analysis.foreign:  # which may be fed at another resolution
+            fed = transforms.read_image_file(image, model.side or len(pixels), data.antialias)[1]
+            point = embeddings.reduction.project(model.of_images(fed[None])[0].features)[None]
+        else:
+            point = features.embed(analysis.run, embeddings.reduction, pixels[None])
     # One more, as the image itself is among them.
     (near,), (distances,) = neighbours(embeddings.points, k + (row >= 0), point)
     found = [
@@ -67,17 +73,9 @@ def draw(
     analysis: Analysis, image: int | pathlib.Path, pixels: np.ndarray, found: list[Neighbour]
 ) -> pathlib.Path:
     """Draws what `find` returned, with predictions and ground truth; returns the file."""
-    run, examples = analysis.run, analysis.examples
-    shown = [examples[neighbour.row] for neighbour in found]
+    shown = [analysis.examples[neighbour.row] for neighbour in found]
     images = [pixels, *(example['image'] for example in shown)]
-
-    @jax.jit  # not make_predict: the number of images need not be a multiple of the devices
-    def classify(variables: Any, images: jax.Array) -> jax.Array:
-        scaled = scale_images(images, run.config.data.input_range)
-        logits: Any = run.model.apply(variables, scaled, train=False)
-        return logits.argmax(-1)
-
-    classes = np.asarray(classify(run.variables, np.stack(images)))
+    classes = _classify(analysis, image, np.stack(images), [each.row for each in found])
     predicted = [overlays.overlay(*pair) for pair in zip(images, classes, strict=True)]
     labels = [pixels, *(overlays.overlay(e['image'], e['label']) for e in shown)]
     captions = ['query', *(f'{each.image_id}  {each.distance:.2f}' for each in found)]
@@ -86,3 +84,25 @@ def draw(
     rows = [('predicted', predicted), ('ground truth; id and distance', labels)]
     contact_sheet.draw(rows, path, [[''] * len(captions), captions])
     return path
+
+
+def _classify(
+    analysis: Analysis, image: int | pathlib.Path, images: np.ndarray, rows: list[int]
+) -> np.ndarray:
+    """Predicted classes, `[B, S, S]`, of the query and of images of the analysis (`rows`)."""
+    run = analysis.run
+    if analysis.foreign is None:
+
+        @jax.jit  # not make_predict: the number of images need not be a multiple of the devices
+        def classify(variables: Any, images: jax.Array) -> jax.Array:
+            scaled = scale_images(images, run.config.data.input_range)
+            logits: Any = run.model.apply(variables, scaled, train=False)
+            return logits.argmax(-1)
+
+        return np.asarray(classify(run.variables, images))
+    predicted = artifacts.load(analysis, Predictions)
+    if isinstance(image, int):
+        rows = [int(np.flatnonzero(analysis.image_ids == image)[0]), *rows]
+        return np.stack([predicted.class_map(row) for row in rows])
+    query = resize_logits(analysis.foreign.of_images(images[:1])[0].logits, *images.shape[1:3])
+    return np.stack([query.argmax(-1), *map(predicted.class_map, rows)])

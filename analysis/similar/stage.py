@@ -18,6 +18,7 @@ import numpy as np
 
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
+from analysis.predictions import stage as predictions
 from analysis.similar import query
 from analysis.similar.neighbours import neighbours
 from analysis.similar.schema import Distances, Similar
@@ -60,6 +61,8 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         print(f'{artifacts.path_of(analysis, Similar)}:', table(result), sep='\n\n')
         return storage.to_json(result)
     embeddings.STAGE.prepare(analysis)
+    if analysis.foreign:
+        predictions.STAGE.prepare(analysis)
     pixels, found = query.find(analysis, k, image)
     rows = [(str(each.image_id), each.file_name, f'{each.distance:.3f}') for each in found]
     print(markdown.table(('image id', 'file', 'distance'), rows), end='\n\n')

@@ -11,9 +11,9 @@ from segmentation import launch
 from segmentation.files import write_json
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """The arguments by which commands say which checkpoint and images they are about."""
-    parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
+    parser.add_argument('--workdir', required=required, type=pathlib.Path, help='run directory')
     parser.add_argument(
         '--split',
         default='val',

@@ -70,6 +70,8 @@ class Stage(Generic[R]):
 
     def _refresh(self, analysis: Analysis, force: bool, settings: dict[str, Any]) -> R | None:
         """Computes and writes the result unless it is up to date; then returns None."""
+        if reason := analysis.unavailable.get(self.name):
+            raise ValueError(f'{self.name} is not available for {analysis.workdir}: {reason}.')
         optional = [s for s in self.reads_if_there if artifacts.exists(analysis, s.result)]
         for stage in (*self.reads, *optional):
             stage.prepare(analysis)

@@ -6,15 +6,18 @@ import functools
 import logging
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
+from analysis.foreign.model import ForeignModel, Kept, NoNetwork
 from analysis.stage.view import View
+from segmentation.config import read_config
 from segmentation.data import coco, selection
 from segmentation.data.examples import Examples, select_examples
 from segmentation.trained import Run, restore_run
+from segmentation.workdir import read_description
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,18 @@ class Analysis(View):
     run: Run  # the checkpoint
     examples: Examples  # the images and their labels
     selection: dict[str, Any]  # how many images each rule left out, see `examples.select_examples`
+
+    # Somebody else's model (`analysis.foreign`); the run then has a network that refuses all use.
+    foreign: ForeignModel | None = None
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        return self.foreign.unavailable if self.foreign else {}
+
+    @property
+    def kept(self) -> Kept:
+        """Where predictions of a foreign model are kept."""
+        return Kept(self.workdir / 'outputs' / self.split)
 
     @property
     def batch_size(self) -> int:
@@ -90,11 +105,20 @@ def open_analysis(
     Raises:
       ValueError: no such run, checkpoint, split or data set.
     """
-    run = restore_run(workdir, which)
+    described, foreign = read_description(workdir), None
+    if 'foreign' in described:
+        config, names = read_config(workdir / 'config.json'), tuple(described['class_names'])
+        run = Run(workdir, config, names, cast(Any, NoNetwork()), {}, 0, described['data'])
+    else:
+        run = restore_run(workdir, which)
     examples, selection = open_examples(run, split, data_path)
+    if 'foreign' in described:
+        from analysis.foreign.run_directory import open_model
+
+        foreign = open_model(described['foreign'], run.class_names, examples)
     analysis = Analysis(
         run.workdir, run.config, run.class_names, run.data, split, run.step,
-        examples.image_ids.astype(np.int64), run, examples, selection,
+        examples.image_ids.astype(np.int64), run, examples, selection, foreign,
     )  # fmt: skip
     analysis.folder.mkdir(parents=True, exist_ok=True)
     return analysis

@@ -30,6 +30,11 @@ class View:
         return len(self.image_ids)
 
     @property
+    def unavailable(self) -> dict[str, str]:
+        """Why a stage cannot be run for somebody else's model (`analysis.foreign`), by its name."""
+        return read_description(self.workdir).get('foreign', {}).get('unavailable', {})
+
+    @property
     def folder(self) -> pathlib.Path:
         """Where the artifacts are."""
         return self.workdir / 'analysis' / f'{self.split}-{self.step}'

@@ -62,7 +62,7 @@
  * @typedef {{ n: number, run: string, run_name?: string, split: string, step: number,
  *   fingerprint: string, class_names: string[], class_colors?: string[], pictures?: Pictures,
  *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
- *   similar?: { index: Decoded, distance: Decoded },
+ *   similar?: { index: Decoded, distance: Decoded }, unavailable?: Record<string, string>,
  *   pieces?: { key: string, file: string }[] }} ViewPiece
  *
  * A view as the page uses it; findings are there once `loaded` is true.

@@ -138,7 +138,10 @@ const Dom = (() => {
 
   /** @param {string} command the module that computes what is missing @param {View} view */
   function missing(command, view) {
-    const text = `Not analyzed yet: run python -m analysis.${command}`;
+    const reason = view.unavailable?.[command];
+    const text = reason
+      ? `Not available for this model: ${reason}.`
+      : `Not analyzed yet: run python -m analysis.${command}`;
     return h('p.empty', view.loaded ? text : 'Loading …');
   }
 

@@ -1,0 +1,371 @@
+"""Predictions that somebody's model has written: index PNGs, COCO results, or arrays."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from analysis.foreign import adapter as adapters
+from analysis.foreign.adapter import Adapter
+from analysis.foreign.model import (
+    NEED_EMBEDDINGS,
+    NO_EMBEDDINGS,
+    NO_MODEL,
+    ForeignModel,
+    Prediction,
+)
+from segmentation.data import annotations
+from segmentation.data.examples import Examples
+
+_INDEX_MODES = ('L', 'P', '1', 'I', 'I;16')  # of PNG files
+_NAMED = 3  # examples in an error
+
+
+class PredictionFiles(ForeignModel):
+    """Stored predictions, and embeddings if there are any."""
+
+    can_run = False
+    side = 0
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        adapter: Adapter,
+        class_names: Sequence[str],
+        category_to_class: Mapping[int, int],
+        embeddings: Mapping[int, np.ndarray] | None = None,
+    ):
+        """Opens predictions.
+
+        Args:
+          path: a folder of `.png` or `.npy` files, named as the images or by image id; or COCO
+            results, a `.json` file.
+          adapter: its `classes` say which numbers or channels are which class.
+          class_names: of the label space, background first.
+          category_to_class: class by category id, for COCO results.
+          embeddings: by image id, see `read_embeddings`.
+
+        Raises:
+          ValueError: the path holds no predictions, or they are damaged.
+        """
+        self._adapter, self._class_names = adapter, tuple(class_names)
+        self._embeddings = embeddings
+        self._files: dict[str, pathlib.Path] = {}
+        self._instances: dict[int, list[dict[str, Any]]] = {}
+        self._category_to_class = dict(category_to_class)
+        self.unavailable = {'saliency': NO_MODEL}
+        self.layers = {}
+        if embeddings:
+            self.layers = {'given embeddings': len(next(iter(embeddings.values())))}
+        else:
+            self.unavailable |= dict.fromkeys(NEED_EMBEDDINGS, NO_EMBEDDINGS)
+        if path.is_dir():
+            self.kind, self._files = _list_files(path)
+        elif path.suffix == '.json' and path.is_file():
+            self.kind, self._instances = 'coco', _read_results(path)
+        else:
+            raise ValueError(
+                f'{path} is neither a folder of predictions nor a .json file of COCO results.'
+            )
+        self._path, self.certain = path, self.kind != 'npy'
+        if self.kind == 'coco' and adapter.classes is not None:
+            mapping = adapters.class_of_channel(adapter, class_names, None)
+            self._category_to_class = {k: int(v) for k, v in enumerate(mapping) if v}
+        elif self.kind == 'png':
+            self._mapping = adapters.class_of_channel(adapter, class_names, None)
+
+    def check(self, examples: Examples) -> str:
+        """Checks that the predictions are of these images; returns what is left over, or ''.
+
+        Raises:
+          ValueError: predictions or embeddings of images are missing.
+        """
+        ids = examples.image_ids.tolist()
+        if self._embeddings is not None:
+            if missing := [key for key in ids if key not in self._embeddings]:
+                raise ValueError(
+                    f'The embeddings lack {len(missing)} of the {len(ids)} images, such as image '
+                    f'{_some(missing)}.'
+                )
+        if self.kind == 'coco':
+            known = self._instances.keys() & set(ids)
+            if not known:
+                raise ValueError(
+                    f'{self._path} has results for {len(self._instances)} images (ids '
+                    f'{_some(sorted(self._instances))}), but for none of the {len(ids)} images of '
+                    f'the data (ids {_some(ids)}).'
+                )
+            empty, others = len(ids) - len(known), len(self._instances) - len(known)
+            notes = [f'{empty} images have no predicted instance: background'] if empty else []
+            notes += [f'results of {others} images that are not of this split are ignored'] * (
+                others > 0
+            )
+            return '; '.join(notes)
+        used = set()
+        absent = []
+        for row in range(len(ids)):
+            record = examples.record(row)
+            name = self._find(ids[row], record['file_name'])
+            if name is None:
+                absent.append(record['file_name'])
+            else:
+                used.add(name)
+        if absent:
+            raise ValueError(
+                f'{self._path} has no prediction for {len(absent)} of the {len(ids)} images, such '
+                f'as {_some(absent)}. Files are named as the image, or by its id: '
+                f'{pathlib.PurePath(absent[0]).stem}.{self.kind}.'
+            )
+        left = len(self._files) - len(used)
+        return f'{left} files that are of no image of this split are ignored' if left else ''
+
+    def of_examples(
+        self, examples: Examples, rows: Sequence[int], images: np.ndarray | None
+    ) -> list[Prediction]:
+        del images
+        return [self._of_row(examples, row) for row in rows]
+
+    def _of_row(self, examples: Examples, row: int) -> Prediction:
+        record, key = examples.record(row), int(examples.image_ids[row])
+        size = int(record['height']), int(record['width'])
+        if self.kind == 'coco':
+            logits = self._draw(self._instances.get(key, []), key, size)
+        else:
+            name = self._find(key, record['file_name'])
+            if name is None:
+                raise ValueError(f'{self._path} has no prediction for {record["file_name"]}.')
+            read = self._read_png if self.kind == 'png' else self._read_array
+            logits = read(self._files[name], size)
+        features = self._embeddings[key] if self._embeddings else None
+        return Prediction(logits, features)
+
+    def _find(self, key: int, file_name: str) -> str | None:
+        path = pathlib.PurePosixPath(file_name)
+        names = (
+            str(path.with_suffix('')),
+            str(path),
+            path.stem,
+            path.name,
+            str(key),
+            f'{key:012d}',
+        )
+        return next((name for name in names if name in self._files), None)
+
+    def _read_png(self, path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
+        try:
+            with Image.open(path, formats=['PNG']) as file:
+                mode, numbers = file.mode, np.asarray(file)
+        except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
+            raise ValueError(f'{path} cannot be read as a PNG file: {error}') from error
+        if mode not in _INDEX_MODES:
+            raise ValueError(
+                f'{path} has the mode {mode}: a prediction is an index PNG, with one channel that '
+                'holds the number of a class.'
+            )
+        _check_size(path, numbers.shape[:2], size)
+        return adapters.from_class_map(
+            numbers.astype(np.int64), self._mapping, len(self._class_names)
+        )
+
+    def _read_array(self, path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
+        try:
+            values = np.load(path, allow_pickle=False)
+        except Exception as error:  # What NumPy raises on damage is not documented.
+            raise ValueError(f'{path} cannot be read as an array: {error}') from error
+        output, number = self._adapter.output, len(self._class_names)
+        whole = np.issubdtype(values.dtype, np.integer)
+        if not whole and not np.issubdtype(values.dtype, np.floating):
+            raise ValueError(f'{path} holds {values.dtype}, not numbers.')
+        if not np.isfinite(values).all():
+            raise ValueError(f'{path} has NaN or infinity.')
+        if values.ndim == 2 or 1 in values.shape[:: max(values.ndim - 1, 1)]:
+            values = values.reshape([side for side in values.shape if side != 1] or [1])
+        if values.ndim == 2:
+            form = output.form if output else 'class map' if whole else 'single probability'
+        elif values.ndim == 3:
+            form = output.form if output else 'probabilities'
+            if output and output.layout.endswith('HWC'):
+                first = False
+            elif output and output.layout.endswith('CHW'):
+                first = True
+            else:
+                # Whichever axes have the proportions of the image.
+                first = _fits(values.shape[1:], size)
+                if first and _fits(values.shape[:2], size):
+                    raise ValueError(
+                        f'{path} has the shape {values.shape}, which may be [classes, height, '
+                        'width] or [height, width, classes]: give "output.layout" in an adapter.'
+                    )
+            values = np.moveaxis(values, 0, -1) if first else values
+        else:
+            raise ValueError(f'{path} has the shape {values.shape}, not [classes, height, width].')
+        if not _fits(values.shape[:2], size):
+            _check_size(path, values.shape[:2], size)
+        probable = form in ('probabilities', 'single probability')
+        if probable and (values.min() < -1e-3 or values.max() > 1.001):
+            raise ValueError(
+                f'{path} has values {values.min():.3g} … {values.max():.3g}: these are no '
+                'probabilities. For logits, give "output.form" in an adapter.'
+            )
+        channels = {'class map': None, 'single logit': 2, 'single probability': 2}.get(
+            form, values.shape[-1]
+        )
+        mapping = adapters.class_of_channel(self._adapter, self._class_names, channels)
+        threshold = output.threshold if output else None
+        return adapters.to_logits(values, form, threshold, mapping, number)
+
+    def _draw(
+        self, instances: Sequence[dict[str, Any]], key: int, size: tuple[int, int]
+    ) -> np.ndarray:
+        """The instances of an image above the score threshold, the most certain on top."""
+        classes = np.zeros(size, np.int64)
+        for entry in sorted(instances, key=lambda entry: entry['score']):
+            value = self._category_to_class.get(entry['category_id'], 0)
+            if not value or entry['score'] < self._adapter.score_threshold:
+                continue
+            segmentation = entry['segmentation']
+            given = segmentation.get('size') if isinstance(segmentation, dict) else None
+            if given is not None and list(given) != list(size):
+                raise ValueError(
+                    f'{self._path} has a mask of {given} [height, width] for image {key}, which is '
+                    f'{list(size)}: these are predictions for another size.'
+                )
+            try:
+                rle, _ = annotations.encode_segmentation(segmentation, *size)
+            except Exception as error:  # The parser has no class of its own for callers.
+                raise ValueError(
+                    f'{self._path} has a mask for image {key} that cannot be read: {error}'
+                ) from error
+            mask = mask_utils.decode({'size': list(size), 'counts': rle}).astype(np.bool_)
+            classes[mask] = value
+        number = len(self._class_names)
+        return adapters.from_class_map(classes, np.arange(number), number)
+
+
+def _some(values: Sequence[Any]) -> str:
+    return ', '.join(map(str, values[:_NAMED])) + (', …' if len(values) > _NAMED else '')
+
+
+def _check_size(path: pathlib.Path, found: Sequence[int], size: Sequence[int]) -> None:
+    if tuple(found) != tuple(size):
+        raise ValueError(
+            f'{path} is {found[0]}×{found[1]} (height × width), but the image is '
+            f'{size[0]}×{size[1]}: these are predictions for another size.'
+        )
+
+
+def _fits(shape: Sequence[int], size: Sequence[int]) -> bool:
+    """Whether an array has an image's size, or a smaller one of its proportions."""
+    steps = [whole / part for whole, part in zip(size, shape, strict=True)]
+    return (
+        min(steps) >= 1
+        and max(abs(part - whole / min(steps)) for whole, part in zip(size, shape, strict=True))
+        <= 1
+    )
+
+
+def _list_files(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
+    """The kind of predictions in a folder, and its files by relative name without suffix."""
+    root = folder.resolve()
+    files: dict[str, dict[str, pathlib.Path]] = {'png': {}, 'npy': {}}
+    for path in sorted(folder.rglob('*')):
+        kind = path.suffix[1:].lower()
+        if kind in files and path.is_file() and path.resolve().is_relative_to(root):
+            files[kind][path.relative_to(folder).with_suffix('').as_posix()] = path
+    found = [kind for kind, paths in files.items() if paths]
+    if len(found) != 1:
+        what = 'both .png and .npy files' if found else 'neither .png nor .npy files'
+        raise ValueError(
+            f'{folder} has {what}: predictions are index PNGs, or arrays of probabilities.'
+        )
+    return found[0], files[found[0]]
+
+
+def _read_results(path: pathlib.Path) -> dict[int, list[dict[str, Any]]]:
+    """COCO results by image id.
+
+    Raises:
+      ValueError: the file is not a list of results.
+    """
+    try:
+        entries = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} is not valid JSON: {error}') from error
+    if isinstance(entries, dict):
+        entries = entries.get('annotations')
+    if not isinstance(entries, list):
+        raise ValueError(
+            f'{path} is not in the format of COCO results: a list of image_id, category_id, '
+            'segmentation and score.'
+        )
+    result: dict[int, list[dict[str, Any]]] = {}
+    for place, entry in enumerate(entries):
+        try:
+            key, category = entry['image_id'], entry['category_id']
+            score, mask = entry.get('score', 1.0), entry['segmentation']
+            good = type(key) is int and type(category) is int and isinstance(score, int | float)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f'Entry {place} of {path} is no COCO result ({error!r}): it needs image_id, '
+                'category_id and segmentation.'
+            ) from error
+        if not good:
+            raise ValueError(f'Entry {place} of {path} has an id or score that is not a number.')
+        result.setdefault(key, []).append(
+            {'category_id': category, 'segmentation': mask, 'score': float(score)}
+        )
+    return result
+
+
+def read_embeddings(
+    path: pathlib.Path, ids_path: pathlib.Path | None, image_ids: np.ndarray
+) -> dict[int, np.ndarray]:
+    """Reads embeddings of images.
+
+    Args:
+      path: `.npy`, float `[N, D]`.
+      ids_path: image ids of the rows, `.npy` `[N]` or a JSON list; None: one row per image of the
+        data, in the order of their ids.
+      image_ids: of the data.
+
+    Returns:
+      float32 `[D]` by image id.
+
+    Raises:
+      ValueError: the files do not fit each other or the data.
+    """
+    points = _load_array(path)
+    if points.ndim != 2 or not np.issubdtype(points.dtype, np.floating):
+        raise ValueError(f'{path} has the shape {points.shape}, not float [images, dimensions].')
+    if not np.isfinite(points).all():
+        raise ValueError(f'{path} has NaN or infinity.')
+    if ids_path is None:
+        if len(points) != len(image_ids):
+            raise ValueError(
+                f'{path} has {len(points)} rows, but there are {len(image_ids)} images: say with '
+                '--embedding_ids which image each row is.'
+            )
+        ids = np.sort(image_ids)
+    elif ids_path.suffix == '.npy':
+        ids = _load_array(ids_path)
+    else:
+        try:
+            ids = np.array(json.loads(ids_path.read_bytes()))
+        except ValueError as error:
+            raise ValueError(f'{ids_path} is not a JSON list of image ids: {error}') from error
+    if ids.shape != (len(points),) or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(
+            f'The ids of the embeddings must be {len(points)} whole numbers, one per row of {path}.'
+        )
+    return dict(zip(ids.tolist(), points.astype(np.float32), strict=True))
+
+
+def _load_array(path: pathlib.Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except Exception as error:  # What NumPy raises on damage is not documented.
+        raise ValueError(f'{path} cannot be read as an array: {error}') from error

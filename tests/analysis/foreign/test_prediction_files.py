@@ -1,0 +1,252 @@
+"""Stored predictions give the classes that they say; those of other images or sizes are errors."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from analysis.foreign.adapter import Adapter
+from analysis.foreign.prediction_files import PredictionFiles, read_embeddings
+from configs import foreign
+from segmentation.config import with_overrides
+from segmentation.data import examples as examples_lib
+
+NAMES = ('background', 'person', 'car')
+CATEGORIES = {1: 1, 3: 2}
+
+
+@pytest.fixture(scope='module')
+def selected(coco_folder, data_dir):
+    fields = {
+        'data.source': str(coco_folder),
+        'data.data_dir': str(data_dir),
+        'data.image_size': 32,
+    }
+    config = with_overrides(foreign.get_config().lock(), fields)
+    found, _ = examples_lib.select_examples(examples_lib.open_data(config.data), config.data, 'val')
+    return found
+
+
+def truth(selected, row):
+    """Its labels as predictions."""
+    label = selected.full_label(row)
+    return np.where(label == 255, 0, label)
+
+
+def name_of(selected, row, how):
+    record = selected.record(row)
+    number = int(record['image/id'])
+    return {'file': record['file_name'][:-4], 'id': str(number), 'long': f'{number:012d}'}[how]
+
+
+def write_pngs(selected, folder, how='file', change=lambda labels: labels):
+    folder.mkdir()
+    for row in range(len(selected)):
+        picture = Image.fromarray(change(truth(selected, row)).astype(np.uint8))
+        picture.save(folder / f'{name_of(selected, row, how)}.png')
+    return folder
+
+
+def classes_of(model, selected):
+    made = model.of_examples(selected, range(len(selected)), None)
+    return [each.logits.argmax(-1) for each in made]
+
+
+def check_equal(model, selected):
+    for row, classes in enumerate(classes_of(model, selected)):
+        np.testing.assert_array_equal(classes, truth(selected, row))
+
+
+@pytest.mark.parametrize('how', ['file', 'id', 'long'])
+def test_index_pngs(selected, tmp_path, how):
+    folder = write_pngs(selected, tmp_path / 'masks', how)
+    model = PredictionFiles(folder, Adapter(), NAMES, CATEGORIES)
+    assert model.check(selected) == ''
+    check_equal(model, selected)
+    assert not model.can_run and 'saliency' in model.unavailable
+
+
+def test_index_pngs_with_other_numbers(selected, tmp_path):
+    numbers = np.array([7, 15, 40])
+    folder = write_pngs(selected, tmp_path / 'masks', change=lambda labels: numbers[labels])
+    adapter = Adapter(classes={'person': (15, 16), 'car': (40,)})
+    check_equal(PredictionFiles(folder, adapter, NAMES, CATEGORIES), selected)
+
+
+@pytest.mark.parametrize('channels_first', [True, False])
+def test_probabilities(selected, tmp_path, channels_first):
+    for row in range(len(selected)):
+        planes = np.eye(3, dtype=np.float32)[truth(selected, row)] * 0.8 + 0.1
+        planes = np.moveaxis(planes, -1, 0) if channels_first else planes
+        np.save(tmp_path / f'{name_of(selected, row, "file")}.npy', planes)
+    check_equal(PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES), selected)
+
+
+def results(selected):
+    """COCO results of the labels, one instance per class; RLE as pycocotools and as lists."""
+    entries = []
+    for row in range(len(selected)):
+        labels = truth(selected, row)
+        for category, value in CATEGORIES.items():
+            rle = mask_utils.encode(np.asfortranarray(labels == value, np.uint8))
+            entries.append(
+                {
+                    'image_id': int(selected.image_ids[row]),
+                    'category_id': category,
+                    'segmentation': {'size': rle['size'], 'counts': rle['counts'].decode()},
+                    'score': 0.9,
+                }
+            )
+    return entries
+
+
+def coco_model(tmp_path, entries, adapter=None):
+    path = tmp_path / 'results.json'
+    path.write_text(json.dumps(entries))
+    return PredictionFiles(path, adapter or Adapter(), NAMES, CATEGORIES)
+
+
+def test_coco_results(selected, tmp_path):
+    entries = results(selected)
+    model = coco_model(tmp_path, entries)
+    assert model.check(selected) == ''
+    check_equal(model, selected)
+    # The most certain instance is on top; uncertain ones and other categories do not count.
+    whole = {'size': entries[0]['segmentation']['size'], 'counts': None}
+    height, width = whole['size']
+    whole['counts'] = [0, height * width]
+    common = {'image_id': entries[0]['image_id'], 'segmentation': whole}
+    more = [
+        {**common, 'category_id': 3, 'score': 0.4},
+        {**common, 'category_id': 31, 'score': 0.99},
+    ]
+    check_equal(coco_model(tmp_path, [*more, *entries]), selected)
+    covered = coco_model(tmp_path, [{**common, 'category_id': 3, 'score': 0.95}, *entries])
+    assert (classes_of(covered, selected)[0] == 2).all()
+
+
+def test_predictions_that_are_missing_or_left_over(selected, tmp_path):
+    folder = write_pngs(selected, tmp_path / 'masks')
+    (folder / 'holiday.png').write_bytes(next(folder.iterdir()).read_bytes())
+    model = PredictionFiles(folder, Adapter(), NAMES, CATEGORIES)
+    assert model.check(selected).startswith('1 files')
+    (folder / f'{name_of(selected, 2, "file")}.png').unlink()
+    model = PredictionFiles(folder, Adapter(), NAMES, CATEGORIES)
+    with pytest.raises(ValueError, match='no prediction for 1 of the 6 images'):
+        model.check(selected)
+    entries = results(selected)
+    assert '1 images have no predicted instance' in coco_model(tmp_path, entries[2:]).check(
+        selected
+    )
+    others = [{**entry, 'image_id': entry['image_id'] + 10**6} for entry in entries]
+    with pytest.raises(ValueError, match='for none of the 6 images'):
+        coco_model(tmp_path, others).check(selected)
+
+
+def broken_png(selected, folder, pixels, mode=None):
+    path = folder / f'{name_of(selected, 0, "file")}.png'
+    picture = Image.fromarray(pixels)
+    (picture.convert(mode) if mode else picture).save(path)
+
+
+def test_predictions_of_other_sizes_or_kinds(selected, tmp_path):
+    folder = write_pngs(selected, tmp_path / 'masks')
+    model = PredictionFiles(folder, Adapter(), NAMES, CATEGORIES)
+    height, width = truth(selected, 0).shape
+    broken_png(selected, folder, np.zeros((height, width - 1), np.uint8))
+    with pytest.raises(ValueError, match='predictions for another size'):
+        classes_of(model, selected)
+    broken_png(selected, folder, np.zeros((height, width, 3), np.uint8))
+    with pytest.raises(ValueError, match='mode RGB'):
+        classes_of(model, selected)
+    next(folder.glob(f'{name_of(selected, 0, "file")}.png')).write_bytes(b'not a picture')
+    with pytest.raises(ValueError, match='cannot be read as a PNG'):
+        classes_of(model, selected)
+    entries = results(selected)
+    entries[0]['segmentation'] = {**entries[0]['segmentation'], 'size': [3, 4]}
+    with pytest.raises(ValueError, match=r'a mask of \[3, 4\]'):
+        classes_of(coco_model(tmp_path, entries), selected)
+    entries[0]['segmentation'] = 'nonsense'
+    with pytest.raises(ValueError, match='cannot be read'):
+        classes_of(coco_model(tmp_path, entries), selected)
+
+
+@pytest.mark.parametrize(
+    'make, message',
+    [
+        (lambda size: np.zeros((3, size[0], size[1] - 3)), 'another size'),
+        (lambda size: np.zeros((2, *size)), 'does not say which of the 2 channels'),
+        (lambda size: np.full((3, *size), 7.0), 'no probabilities'),
+        (lambda size: np.full((3, *size), np.nan), 'NaN'),
+        (lambda size: np.zeros((3, *size), np.complex64), 'not numbers'),
+        (lambda size: np.zeros((2, 3, *size)), 'shape'),
+    ],
+)
+def test_arrays_that_do_not_fit(selected, tmp_path, make, message):
+    size = truth(selected, 0).shape
+    np.save(tmp_path / f'{name_of(selected, 0, "file")}.npy', make(size))
+    model = PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES)
+    with pytest.raises(ValueError, match=message):
+        model.of_examples(selected, [0], None)
+
+
+def test_pickled_arrays_are_refused(selected, tmp_path):
+    path = tmp_path / f'{name_of(selected, 0, "file")}.npy'
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
+    path.write_bytes(b'\x93NUMPY\x01\x00v\x00' + header.ljust(117) + b'\n')
+    model = PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES)
+    with pytest.raises(ValueError, match='cannot be read as an array'):
+        model.of_examples(selected, [0], None)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{', 'not valid JSON'),
+        ('{"images": []}', 'not in the format of COCO results'),
+        ('[3]', 'Entry 0'),
+        ('[{"image_id": 1, "category_id": 1}]', "KeyError\\('segmentation'\\)"),
+        ('[{"image_id": "a", "category_id": 1, "segmentation": []}]', 'not a number'),
+    ],
+)
+def test_results_that_are_damaged(tmp_path, text, message):
+    path = tmp_path / 'results.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        PredictionFiles(path, Adapter(), NAMES, CATEGORIES)
+
+
+def test_a_folder_without_predictions(tmp_path):
+    with pytest.raises(ValueError, match='neither .png nor .npy'):
+        PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES)
+    with pytest.raises(ValueError, match='neither a folder'):
+        PredictionFiles(tmp_path / 'nothing', Adapter(), NAMES, CATEGORIES)
+    # Files behind links are outside.
+    (tmp_path / 'out.png').write_bytes(b'')
+    inside = tmp_path / 'inside'
+    inside.mkdir()
+    (inside / 'out.png').symlink_to(tmp_path / 'out.png')
+    with pytest.raises(ValueError, match='neither .png nor .npy'):
+        PredictionFiles(inside, Adapter(), NAMES, CATEGORIES)
+
+
+def test_embeddings(tmp_path):
+    points, path, ids = np.arange(6.0).reshape(3, 2), tmp_path / 'e.npy', np.array([30, 10, 20])
+    np.save(path, points)
+    found = read_embeddings(path, None, ids)
+    assert {key: value.tolist() for key, value in found.items()} == {
+        10: [0, 1], 20: [2, 3], 30: [4, 5],
+    }  # fmt: skip
+    (tmp_path / 'ids.json').write_text('[30, 10, 5]')
+    found = read_embeddings(path, tmp_path / 'ids.json', ids)
+    assert found[30].tolist() == [0, 1] and 20 not in found
+    with pytest.raises(ValueError, match='3 rows, but there are 2 images'):
+        read_embeddings(path, None, ids[:2])
+    (tmp_path / 'ids.json').write_text('[30, 10]')
+    with pytest.raises(ValueError, match='must be 3 whole numbers'):
+        read_embeddings(path, tmp_path / 'ids.json', ids)
+    np.save(path, points[0])
+    with pytest.raises(ValueError, match=r'not float \[images, dimensions\]'):
+        read_embeddings(path, None, ids)
