@@ -115,11 +115,17 @@ def main(argv: list[str] | None = None) -> None:
     print(f'Train on it with {shlex.quote(f"--config.data.source={prepared.path}")}\n')
     rows = []
     for name, entry in prepared.fingerprint['splits'].items():
-        skipped = sum(entry['skipped'].values())
-        cells = [entry['images'], entry['instances'], skipped, *counts[name].values()]
+        repaired = sum(n for why, n in entry['skipped'].items() if why.startswith('repaired'))
+        left_out = sum(entry['skipped'].values()) - repaired
+        cells = [entry['images'], entry['instances'], left_out, repaired, *counts[name].values()]
         rows.append([name, *('–' if cell is None else str(cell) for cell in cells)])
     print('Last columns: images with every class of the label space.')
-    print(table(['split', 'images', 'instances', 'skipped', *label_spaces.LABEL_SPACES], rows))
+    print(
+        table(
+            ['split', 'images', 'instances', 'left out', 'repaired', *label_spaces.LABEL_SPACES],
+            rows,
+        )
+    )
     if args.json:
         summary = {
             'path': str(prepared.path),

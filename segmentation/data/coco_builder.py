@@ -94,7 +94,7 @@ def metadata_sha256(metadata: Mapping[str, Any]) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Source:
+class Source:
     """One split before it is read."""
 
     title: str  # what error messages call its annotations
@@ -104,13 +104,38 @@ class _Source:
     read: Callable[[str], bytes]  # reads an image file that was found
 
 
-def _folder_source(found: layouts.Found, split: layouts.Split, exif: str) -> _Source:
+def folder_source(found: layouts.Found, split: layouts.Split, exif: str) -> Source:
+    """One split of a recognized folder."""
     images = layouts.Images(found.folder, split.folders, exif)
     document = functools.partial(split.load, found.folder, split, images)
     title = str(found.folder.root / split.title()) if len(split.files) == 1 else split.title()
-    return _Source(
+    return Source(
         title, split.digest(found.folder), document, images.source.find, images.source.read
     )
+
+
+def read_source(
+    source: Source, document: Mapping[str, Any], split: str, exif: str, crowds_as_instances: bool
+) -> Annotations:
+    """Checks the image files and the annotations of a split.
+
+    Args:
+      source: of the split.
+      document: which `source.document()` returned.
+      split: its name, for the progress bar.
+      exif: see `image_files.fit`.
+      crowds_as_instances: whether crowd regions are read as instances.
+
+    Raises:
+      ValueError: see `annotations.read`.
+    """
+    names = map(annotations_lib.file_name, document['images'])
+    found = source.find(dict.fromkeys(name for name in names if name))
+    files = coco_files.check_files(found, source.read, split)
+    return annotations_lib.read(
+        document, source.title, source.sha256, files, exif=exif,
+        crowds_as_instances=crowds_as_instances, progress=True,
+    )  # fmt: skip
 
 
 class CocoInstances(tfds.core.GeneratorBasedBuilder):
@@ -156,14 +181,9 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         documents = {split: source.document() for split, source in sources.items()}
         parsed = {}
         for split, source in sources.items():
-            document = documents.pop(split)
-            names = map(annotations_lib.file_name, document['images'])
-            files = source.find(dict.fromkeys(name for name in names if name))
-            parsed[split] = annotations_lib.read(
-                document, source.title, source.sha256,
-                coco_files.check_files(files, source.read, split), exif=config.exif,
-                crowds_as_instances=config.crowds_as_instances, progress=True,
-            )  # fmt: skip
+            parsed[split] = read_source(
+                source, documents.pop(split), split, config.exif, config.crowds_as_instances
+            )
             data_loss.check(split, source.title, parsed[split], config.accept_loss)
         categories = merging.merge_categories(parsed)
         merging.separate_image_ids(parsed)
@@ -181,11 +201,11 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
             for split, source in sources.items()
         }
 
-    def _sources(self, dl_manager: Any) -> 'dict[str, _Source]':
+    def _sources(self, dl_manager: Any) -> dict[str, Source]:
         config = self.builder_config
         if config.found:
             pairs = zip(config.splits, config.found.splits, strict=True)
-            return {name: _folder_source(config.found, split, config.exif) for name, split in pairs}
+            return {name: folder_source(config.found, split, config.exif) for name, split in pairs}
         urls = {split: f'{URL}zips/{split}2014.zip' for split in config.splits}
         urls['annotations'] = f'{URL}annotations/annotations_trainval2014.zip'
         files = dl_manager.download(urls)
@@ -193,7 +213,7 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         for split in config.splits:
             zipped = coco_files.ZipSource(files['annotations'], files[split], f'{split}2014')
             data, title = zipped.annotations(), zipped.annotations_name
-            sources[split] = _Source(
+            sources[split] = Source(
                 title, hashlib.sha256(data).hexdigest(),
                 functools.partial(annotations_lib.load, data, title), zipped.find, zipped.read,
             )  # fmt: skip

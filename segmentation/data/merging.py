@@ -6,7 +6,7 @@ Exporters count both for each split on its own.
 import dataclasses
 from collections.abc import Mapping
 
-from segmentation.data.entries import Annotations, Category, Image
+from segmentation.data.entries import MAX_ID, Annotations, Category, Image, free_ids
 
 
 def merge_categories(parsed: Mapping[str, Annotations]) -> tuple[Category, ...]:
@@ -50,32 +50,31 @@ def merge_categories(parsed: Mapping[str, Annotations]) -> tuple[Category, ...]:
 def separate_image_ids(parsed: Mapping[str, Annotations]) -> None:
     """Gives images new ids if their split counts again, so that an id means one image.
 
-    An image keeps its id if an earlier split has the same file under this id. If another file has
-    it, the split counts on its own: its other images get ids above all ids of earlier splits.
+    An image keeps its id if an earlier split has the same file, of the same name, under this id. If
+    another image has it, the split counts on its own: its other images get higher ids. Adds a note.
     """
     seen: dict[int, Image] = {}
     for annotations in parsed.values():
         images = annotations.images
-        repeated = {i.id for i in images if i.id in seen and seen[i.id].sha256 == i.sha256}
+        repeated = {i.id for i in images if i.id in seen and _is_same(i, seen[i.id])}
         clashing = [i for i in images if i.id in seen and i.id not in repeated]
         if clashing:
-            # A round number: the old id can be read off the new one.
-            largest = max(*seen, *(image.id for image in images))
-            step = 10 ** len(str(largest))
-            step *= max(seen) // step + 1
-            if largest + step < 2**63:
-                images[:] = [
-                    i if i.id in repeated else dataclasses.replace(i, id=i.id + step)
-                    for i in images
-                ]
-            else:
-                first = max(seen) + 1
-                images[:] = [
-                    i if i.id in repeated else dataclasses.replace(i, id=first + k)
-                    for k, i in enumerate(images)
-                ]
+            new_ids = _raised([i.id for i in images if i.id not in repeated], max(seen))
+            images[:] = [dataclasses.replace(i, id=new_ids.get(i.id, i.id)) for i in images]
             images.sort(key=lambda image: image.id)
             for image in clashing:
-                reason = f'image id of another image in an earlier split, raised by {step}'
-                annotations.notes.add(reason, image.file_name, image.id)
+                reason = 'image id of another image in an earlier split, changed'
+                annotations.notes.add(reason, image.file_name, f'{image.id} to {new_ids[image.id]}')
         seen |= {image.id: image for image in images}
+
+
+def _is_same(image: Image, other: Image) -> bool:
+    return (image.sha256, image.file_name) == (other.sha256, other.file_name)
+
+
+def _raised(ids: list[int], largest: int) -> dict[int, int]:
+    """New ids above `largest`, if int64 has them: the old ones plus a power of ten."""
+    step = 10 ** len(str(max(largest, *ids)))
+    if max(ids) + step <= MAX_ID:
+        return {key: key + step for key in ids}
+    return dict(zip(ids, free_ids([largest, *ids], len(ids)), strict=False))

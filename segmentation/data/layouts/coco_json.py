@@ -71,7 +71,9 @@ def _named(pattern: str, needs: tuple[str, ...] = ()) -> Callable[[Folder], list
             tops = [
                 f'{top}/{need}'.strip('/') for top in (here, base.parent(here)) for need in needs
             ]
-            if not is_coco(folder, path) or (needs and not base.existing(folder, *tops)):
+            # A damaged file is not passed over: reading it says what is wrong.
+            is_other = folder.keys(path)[0] and not is_coco(folder, path)
+            if is_other or (needs and not base.existing(folder, *tops)):
                 continue
             match = re.fullmatch(pattern + _JSON, path, re.IGNORECASE)
             groups = match.groupdict() if match else {}
