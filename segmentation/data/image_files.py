@@ -157,7 +157,8 @@ def to_rgb(image: PIL.Image.Image, strict: bool = True) -> PIL.Image.Image:
       OSError: the file is truncated.
     """
     # Before loading: how the pixels are stored, e.g. ('zip', …, 'RGB;16B').
-    is_deep = any(';16' in str(tile) for tile in getattr(image, 'tile', ()))
+    tiles = getattr(image, 'tile', ())
+    is_deep = image.mode[0] not in 'IF' and any(';16' in str(tile) for tile in tiles)
     image.load()
     if image.mode.startswith('I'):
         values = np.asarray(image)

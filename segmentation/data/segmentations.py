@@ -39,8 +39,9 @@ def normalize(segmentation: Any) -> tuple[Any, str]:
         return segmentation, ''
     if not isinstance(segmentation, list) or not segmentation:
         return segmentation, ''
-    if len(segmentation) == 1 and isinstance(segmentation[0], dict):
-        return normalize(segmentation[0])[0], 'run lengths are in a list'
+    first = segmentation[0]
+    if len(segmentation) == 1 and isinstance(first, dict) and 'counts' in first:
+        return normalize(first)[0], 'run lengths are in a list'
     if all(_has_numbers(part) for part in segmentation):
         if len(segmentation) < 3 or any(len(part) != 2 for part in segmentation):
             return segmentation, ''

@@ -51,7 +51,8 @@ def _regions(entry: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     regions = entry.get('regions')
     # Version 1 numbers them in an object.
     regions = list(regions.values()) if isinstance(regions, Mapping) else regions
-    yield from (r for r in regions or () if isinstance(r, Mapping))
+    regions = regions if isinstance(regions, list) else []
+    yield from (r for r in regions if isinstance(r, Mapping))
 
 
 def _class_attribute(name: str, entries: list[Mapping[str, Any]]) -> str:

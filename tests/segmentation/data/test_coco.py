@@ -195,7 +195,7 @@ def test_bad_image_files_are_skipped_and_counted(tmp_path, capsys):
     (images / 'empty.jpg').write_bytes(b'')
     (images / 'text.jpg').write_text('not a picture')
     (images / 'program.jpg').write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n')
-    (images / 'other_size.jpg').write_bytes(coco_fixtures.picture(41, 30))
+    (images / 'other_size.jpg').write_bytes(coco_fixtures.picture(43, 30))
     (images / 'cut.webp').write_bytes(coco_fixtures.picture(40, 30, 0, 'WEBP')[:-200])
     (images / 'transposed.jpg').write_bytes(coco_fixtures.picture(30, 40))
     PIL.Image.new('1', (20_000, 10_000)).save(images / 'bomb.png')
@@ -420,10 +420,10 @@ def test_split_names_of_other_tools(tmp_path):
         path.write_text(json.dumps(documents['valid']))
         (folder / split).symlink_to('valid')
     prepared = coco.prepare(str(folder), tmp_path / 'data')
-    assert prepared.splits == ('training', 'valid', 'val_2', 'all_images')
+    assert prepared.splits == ('training', 'val_2', 'valid', 'all_images')
     assert prepared.split('train').name == 'training'
     assert prepared.split('valid').name == 'valid'
-    with pytest.raises(ValueError, match="no split 'validation'.* valid, val_2 could be meant"):
+    with pytest.raises(ValueError, match="no split 'validation'.* val_2, valid could be meant"):
         prepared.split('validation')
     with pytest.raises(ValueError, match="no split 'test', only"):
         prepared.split('test')

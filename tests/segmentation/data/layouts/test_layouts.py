@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pycocotools import mask as mask_utils
 
-from segmentation.data import coco_builder, data_loss, layouts
-from segmentation.data.entries import Annotations, Image, Instance
+from segmentation.data import data_loss, layouts
 from tests import layout_fixtures
-from tests.layout_fixtures import DataSet
+from tests.layout_fixtures import DataSet, masks_of, read
 
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
 
@@ -51,40 +49,6 @@ def write(exporter: str, folder: pathlib.Path, seed: int = 0, **size: int) -> Da
     folder.mkdir(parents=True, exist_ok=True)
     getattr(layout_fixtures, exporter)(folder, data)
     return data
-
-
-def read(folder: pathlib.Path, layout: str | None = None, **options) -> dict[str, Annotations]:
-    """All splits of a folder, as `coco.prepare` reads them."""
-    found = layouts.recognize(folder, layout)
-    result = {}
-    for split in found.splits:
-        exif = options.get('exif', 'displayed')
-        source = coco_builder.folder_source(found, split, exif)
-        crowds = options.get('crowds_as_instances', False)
-        read_split = coco_builder.read_source(source, source.document(), split.name, exif, crowds)
-        data_loss.check(split.name, source.title, read_split, accept=False)
-        result[split.name] = read_split
-    return result
-
-
-def mask_of(image: Image, instance: Instance) -> np.ndarray:
-    return mask_utils.decode({'size': [image.height, image.width], 'counts': instance.rle}) > 0
-
-
-def masks_of(annotations: Annotations) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """Image name → (category, mask) of its instances."""
-    names = {category.id: category.name for category in annotations.categories}
-    return {
-        pathlib.PurePath(image.file_name).stem: [
-            (
-                names[instance.category_id],
-                mask_utils.decode({'size': [image.height, image.width], 'counts': instance.rle})
-                > 0,
-            )
-            for instance in image.instances
-        ]
-        for image in annotations.images
-    }
 
 
 def expected_masks(exporter: str, data: DataSet) -> dict[str, list[tuple[str, np.ndarray]]]:
