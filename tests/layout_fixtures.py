@@ -15,10 +15,6 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from segmentation.data import coco_builder, data_loss, layouts
-from segmentation.data.entries import Annotations, Instance
-from segmentation.data.entries import Image as ImageEntry
-
 NAMES = ('worker', 'van', 'traffic cone')
 
 
@@ -455,37 +451,3 @@ def cityscapes_polygons(folder, data):
             write_json(path, content)
             renamed = dataclasses.replace(picture, name=f'ulm_{picture.name}_leftImg8bit')
             save_image(folder / 'leftImg8bit' / split / 'ulm', renamed)
-
-
-def read(folder: pathlib.Path, layout: str | None = None, **options) -> dict[str, Annotations]:
-    """All splits of a folder, as `coco.prepare` reads them."""
-    found = layouts.recognize(folder, layout)
-    result = {}
-    for split in found.splits:
-        exif = options.get('exif', 'displayed')
-        source = coco_builder.folder_source(found, split, exif)
-        crowds = options.get('crowds_as_instances', False)
-        read_split = coco_builder.read_source(source, source.document(), split.name, exif, crowds)
-        data_loss.check(split.name, source.title, read_split, accept=False)
-        result[split.name] = read_split
-    return result
-
-
-def mask_of(image: ImageEntry, instance: Instance) -> np.ndarray:
-    return mask_utils.decode({'size': [image.height, image.width], 'counts': instance.rle}) > 0
-
-
-def masks_of(annotations: Annotations) -> dict[str, list[tuple[str, np.ndarray]]]:
-    """Image name → (category, mask) of its instances."""
-    names = {category.id: category.name for category in annotations.categories}
-    return {
-        pathlib.PurePath(image.file_name).stem: [
-            (
-                names[instance.category_id],
-                mask_utils.decode({'size': [image.height, image.width], 'counts': instance.rle})
-                > 0,
-            )
-            for instance in image.instances
-        ]
-        for image in annotations.images
-    }

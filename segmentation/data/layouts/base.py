@@ -333,6 +333,11 @@ def numbers(value: Any) -> list[float] | None:
     return flat if set(map(type, flat)) <= {int, float} else None
 
 
+def are_small(values: Iterable[float]) -> bool:
+    """Whether numbers of the data can be computed with: JSON has infinite and enormous ones."""
+    return all(abs(value) < 1e9 for value in values)  # a comparison with NaN is false
+
+
 def get(mapping: Any, key: str, kind: type) -> Any:
     """A field of a JSON object if it is there and of a type; else an empty value of this type."""
     value = mapping.get(key) if isinstance(mapping, Mapping) else None

@@ -1,7 +1,6 @@
 """LabelMe: one JSON file per image, beside it. Pixels that are stored in the JSON are ignored."""
 
 import base64
-import binascii
 import math
 import os
 import pathlib
@@ -83,6 +82,8 @@ def _outline(shape: Any, size: tuple[int, int] | None) -> Any:
         xs, ys = points[::2], points[1::2]
         left, right, top, bottom = min(xs), max(xs), min(ys), max(ys)
         return [[left, top, right, top, right, bottom, left, bottom]]
+    if not base.are_small(points):
+        return [[None]]
     if kind == 'circle' and len(points) == 4:
         x, y, edge_x, edge_y = points
         radius = math.hypot(edge_x - x, edge_y - y)
@@ -99,7 +100,7 @@ def _mask(text: str, box: list[float], size: tuple[int, int]) -> Any:
             if not annotations.is_bounded(*image.size) or not annotations.is_bounded(*size):
                 return []
             part = np.asarray(image.convert('L')) > 0
-    except (binascii.Error, ValueError, image_files.UnusableImage, OSError):
+    except Exception:  # noqa: BLE001 - Pillow raises almost anything on damaged files
         return []
     left, top = round(box[0]), round(box[1])
     height, width = part.shape

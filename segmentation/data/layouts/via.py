@@ -92,14 +92,15 @@ def _outline(shape: Mapping[str, Any]) -> Any:
         'circle': ('cx', 'cy', 'r', 'r'),
         'ellipse': ('cx', 'cy', 'rx', 'ry'),
     }.get(str(kind))
-    values = [shape.get(key) for key in keys or ()]
-    if not keys or not set(map(type, values)) <= {int, float}:
+    values: list[Any] = [shape.get(key) for key in keys or ()]
+    if not keys or not set(map(type, values)) <= {int, float} or not base.are_small(values):
         return []
-    x, y, a, b = map(float, values)  # type: ignore[arg-type]
+    x, y, a, b = map(float, values)
     if kind == 'rect':
         return [[x, y, x + a, y, x + a, y + b, x, y + b]]
     theta = shape.get('theta', 0) if kind == 'ellipse' else 0
-    return [ellipse(x, y, a, b, theta if isinstance(theta, int | float) else 0.0)]
+    is_angle = isinstance(theta, int | float) and base.are_small([theta])
+    return [ellipse(x, y, a, b, float(theta) if is_angle else 0.0)]
 
 
 def ellipse(x: float, y: float, a: float, b: float, angle: float = 0.0) -> list[float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segmentation.data import coco, data_loss, examples, transforms
-from tests import layout_fixtures
+from tests import layout_fixtures, layout_reading
 from tests.paths import SHARED
 
 CASES = SHARED / 'cases'
@@ -47,7 +47,7 @@ REFUSED = {
 @pytest.mark.parametrize('case', READ)
 def test_inputs_that_can_be_read_lose_nothing(case):
     expected, reasons = READ[case]
-    result = layout_fixtures.read(CASES / case)
+    result = layout_reading.read(CASES / case)
     found = set()
     for name, annotations in result.items():
         images = annotations.images
@@ -67,7 +67,7 @@ def test_inputs_that_can_be_read_lose_nothing(case):
 @pytest.mark.parametrize('case', REFUSED)
 def test_inputs_that_cannot_be_read_are_explained(case):
     with pytest.raises(ValueError, match=f'(?s){REFUSED[case]}'):
-        layout_fixtures.read(CASES / case)
+        layout_reading.read(CASES / case)
 
 
 def test_ids_count_per_split(tmp_path, tiny_config):
