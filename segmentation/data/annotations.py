@@ -31,10 +31,6 @@ from segmentation.data.entries import (
 )  # fmt: skip
 from segmentation.data.segmentations import Broken, encode_segmentation
 
-# Larger images are left out. README.md explains the limits.
-MAX_SIDE = 16_384
-MAX_PIXELS = 2**26
-
 
 def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
     """Checks the bytes of a COCO instances file, which error messages call `name`.
@@ -216,11 +212,6 @@ def file_name(entry: Any) -> str | None:
     return next((name for name in names if is_text(name)), None)
 
 
-def is_bounded(width: int, height: int) -> bool:
-    """Whether an image of this size (in pixels) is within MAX_SIDE and MAX_PIXELS."""
-    return max(width, height) <= MAX_SIDE and width * height <= MAX_PIXELS
-
-
 class _Images:
     """Reads image entries; `images` by id, and `annotated`: (height, width) where it was wrong."""
 
@@ -266,7 +257,7 @@ class _Images:
         if fit is None and size is None:
             return add('image: width and height are not positive whole numbers', key, raw)
         width, height = fit.size if fit else size or (0, 0)
-        if not is_bounded(width, height):
+        if not image_files.is_bounded(width, height):
             return add('image: too large', key)
         if file.header and size and not fit:
             sizes = f'annotated {_by(size)}, file {_by(file.header.size)}'
@@ -281,10 +272,8 @@ class _Images:
             add('repaired: size is a float or text', file.name)
         if file.is_repaired:
             add('repaired: file name', given, file.name)
-        if fit and fit.is_ambiguous:
-            orientation = file.header.orientation if file.header else 1
-            reason = f'EXIF orientation fits both ways, used as {self.exif}'
-            self.notes.add(reason, file.name, f'orientation {orientation}')
+        if fit and file.header:
+            self._add_notes(file.name, file.header, fit)
         license: Any = entry.get('license')
         license = self.licenses.get(license, str(license)) if is_id(license) else license
         license = license if is_text(license) else ''
@@ -294,6 +283,17 @@ class _Images:
         self.images[key] = Image(
             key, file.name, height, width, license, complete, [], apply_exif, digest
         )
+
+    def _add_notes(self, name: str, header: image_files.Header, fit: image_files.Fit) -> None:
+        orientation = f'orientation {header.orientation}'
+        meant = 'displayed' if fit.apply_exif else 'stored'
+        if fit.is_ambiguous:
+            self.notes.add(f'EXIF orientation fits both ways, used as {meant}', name, orientation)
+        elif header.orientation != 1 and meant != self.exif:
+            # So the choice may be wrong for the images whose size does not tell.
+            self.notes.add(f'size says that it is annotated as {meant}', name, orientation)
+        if header.gray_bits and header.gray_bits < 16:
+            self.notes.add(f'gray values use {header.gray_bits} of 16 bits, scaled to 8', name)
 
 
 def _size(width: Any, height: Any) -> tuple[int, int] | None:

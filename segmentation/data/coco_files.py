@@ -2,9 +2,11 @@
 
 import collections
 import concurrent.futures
+import dataclasses
 import hashlib
 import os
 import pathlib
+import re
 import stat
 import urllib.parse
 import zipfile
@@ -15,7 +17,6 @@ from typing import Any
 import PIL.Image
 import tqdm
 
-from segmentation.data import annotations as annotations_lib
 from segmentation.data import image_files
 from segmentation.data.entries import File
 from segmentation.data.image_files import IMAGE_FORMATS, UnusableImage
@@ -58,7 +59,7 @@ class FolderSource:
             else:
                 stored = self._stored_name(path)
                 self._paths[stored] = path
-                plain = is_exact and '\\' not in name
+                plain = is_exact and not re.search(r'\\|://|^/|^[A-Za-z]:', name)
                 result[name] = File(stored, is_repaired=not plain)
         return result
 
@@ -235,10 +236,12 @@ def check_image(data: bytes) -> image_files.Header:
     """
     try:
         with image_files.open_image(data) as image:
-            if not annotations_lib.is_bounded(*image.size):
+            if not image_files.is_bounded(*image.size):
                 raise UnusableImage('too large')
             image_files.to_rgb(image)  # before the header: PNG has EXIF after its pixels
-            return image_files.header_of(image, hashlib.sha256(data).hexdigest())
+            bits = image_files.gray_bits(image) if image.mode.startswith('I') else 0
+            digest = hashlib.sha256(data).hexdigest()
+            return dataclasses.replace(image_files.header_of(image), sha256=digest, gray_bits=bits)
     except UnusableImage:
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:

@@ -27,6 +27,10 @@ TRANSPOSE = {
     7: PIL.Image.Transpose.TRANSVERSE,
     8: PIL.Image.Transpose.ROTATE_90,
 }
+# Larger images are left out. README.md explains the limits.
+MAX_SIDE = 16_384
+MAX_PIXELS = 2**26
+
 _ORIENTATION = 0x0112
 # First bytes (at an offset) of formats that are not read, and their names.
 _OTHER_FORMATS = (
@@ -54,6 +58,7 @@ class Header:
     size: tuple[int, int]  # (width, height) in pixels, as stored
     orientation: int = 1  # EXIF orientation, 1 … 8; 1 is upright
     sha256: str = ''  # of the file
+    gray_bits: int = 0  # bits that hold its gray values, if they are stored with more than 8
 
     @property
     def displayed(self) -> tuple[int, int]:
@@ -61,9 +66,15 @@ class Header:
         return self.size[::-1] if self.orientation >= 5 else self.size
 
 
-def header_of(image: PIL.Image.Image, sha256: str = '') -> Header:
+def header_of(image: PIL.Image.Image) -> Header:
     """What an opened image says of itself."""
-    return Header(image.size, orientation_of(image), sha256)
+    return Header(image.size, orientation_of(image))
+
+
+def gray_bits(image: PIL.Image.Image) -> int:
+    """The smallest of 8, 10, 12, 14 and 16 bits that hold the values of an image of mode 'I'."""
+    high = int(np.asarray(image).max())
+    return next((bits for bits in (8, 10, 12, 14) if high < 2**bits), 16)
 
 
 def orientation_of(image: PIL.Image.Image) -> int:
@@ -111,6 +122,11 @@ def fit(header: Header, annotated: tuple[int, int] | None, exif: str = 'displaye
             size = header.displayed if apply_exif else header.size
             return Fit(size, apply_exif, ambiguous, tolerance > 0)
     return None
+
+
+def is_bounded(width: int, height: int) -> bool:
+    """Whether an image of this size (in pixels) is within MAX_SIDE and MAX_PIXELS."""
+    return max(width, height) <= MAX_SIDE and width * height <= MAX_PIXELS
 
 
 def name_format(data: bytes) -> str:
@@ -165,7 +181,7 @@ def to_rgb(image: PIL.Image.Image, strict: bool = True) -> PIL.Image.Image:
         low, high = int(values.min()), int(values.max())
         if strict and (low < 0 or high >= 2**16):
             raise UnusableImage('gray values of 32 bits: convert to 8 bits')
-        bits = next((bits for bits in (8, 10, 12, 14) if high < 2**bits), 16)
+        bits = gray_bits(image)
         image = PIL.Image.fromarray((values / ((2**bits - 1) / 255)).clip(0, 255).astype(np.uint8))
     elif image.mode == 'F':
         values = np.nan_to_num(np.asarray(image))

@@ -89,7 +89,7 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> tuple[byt
     Args:
       segmentation: list of polygons [x0, y0, x1, y1, …] in pixels, or an object with `size`
         [height, width] and `counts` (list of run lengths, or COCO's compressed string).
-      height: of the image in pixels (see `annotations.is_bounded`).
+      height: of the image in pixels (see `image_files.is_bounded`).
       width: of the image in pixels.
 
     Returns:

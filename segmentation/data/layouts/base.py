@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from segmentation.data import annotations, coco_files, image_files
+from segmentation.data import coco_files, image_files
 
 MAX_FILES = 5_000_000  # more files make a folder of something else
 _MAX_DEPTH = 8  # folders below the data set
@@ -306,7 +306,7 @@ def read_indexes(folder: Folder, name: str, apply_palette: bool = False) -> np.n
         with image_files.open_image(data) as image:
             if image.format == 'JPEG':
                 raise ValueError('JPEG changes class numbers; use PNG')
-            if not annotations.is_bounded(*image.size):
+            if not image_files.is_bounded(*image.size):
                 raise ValueError('too large')
             if (
                 image.mode == 'P'

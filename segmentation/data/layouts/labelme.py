@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segmentation.data import annotations, image_files
+from segmentation.data import image_files
 from segmentation.data.layouts import base, via
 from segmentation.data.layouts.base import Document, Folder, Images, Layout, Split
 
@@ -97,7 +97,7 @@ def _mask(text: str, box: list[float], size: tuple[int, int]) -> Any:
     """A PNG of the part of the mask inside a box, whose last column and row belong to it."""
     try:
         with image_files.open_image(base64.b64decode(text, validate=True)) as image:
-            if not annotations.is_bounded(*image.size) or not annotations.is_bounded(*size):
+            if not image_files.is_bounded(*image.size) or not image_files.is_bounded(*size):
                 return []
             part = np.asarray(image.convert('L')) > 0
     except Exception:  # noqa: BLE001 - Pillow raises almost anything on damaged files

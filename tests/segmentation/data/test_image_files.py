@@ -216,6 +216,19 @@ def test_masks_lie_on_their_images_for_all_orientations(tmp_path, tiny_config, s
             np.testing.assert_array_equal(inputs, chosen[i]['image'])
 
 
+def test_notes_tell_what_was_decided(tmp_path):
+    """Sizes that tell contradict the choice for the others; gray values that were scaled."""
+    folder = folder_of_orientations(tmp_path / 'a', upright(), as_stored=True)
+    dark = Image.fromarray((GRAY * 1000).astype(np.uint16))
+    (folder / 'train' / '1.png').write_bytes(encoded(dark, 'PNG'))
+    notes = coco.prepare(str(folder), tmp_path / 'data').notes['train']
+    assert {note: entry['count'] for note, entry in notes.items()} == {
+        'size says that it is annotated as stored': 4,
+        'EXIF orientation fits both ways, used as displayed': 3,
+        'gray values use 10 of 16 bits, scaled to 8': 1,
+    }
+
+
 @pytest.mark.parametrize('orientation', STORE)
 def test_which_sizes_fit(orientation):
     header = image_files.Header((48, 32), orientation)
