@@ -7,7 +7,6 @@ is no COCO annotation file raises one `ValueError` that names it.
 
 import hashlib
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
@@ -22,9 +21,11 @@ from segmentation.data.entries import (
     Image,
     Instance,
     Skipped,
+    file_name,
     free_ids,
     id_key,
     is_id,
+    is_safe_name,
     is_text,
     short,
     whole_number,
@@ -193,23 +194,6 @@ def _licenses(entries: Any) -> dict[int, str]:
         for entry in entries
         if isinstance(entry, dict) and is_id(entry.get('id')) and is_text(entry.get('name'))
     }
-
-
-def is_safe_name(name: Any) -> bool:
-    """Whether a file name stays inside its folder, on any operating system."""
-    if not is_text(name) or '\\' in name:
-        return False
-    windows = pathlib.PureWindowsPath(name)
-    return not (windows.drive or windows.root or '..' in windows.parts or name.endswith('/'))
-
-
-def file_name(entry: Any) -> str | None:
-    """The file name of an image entry as its tool writes it, perhaps with a path or an address."""
-    if not isinstance(entry, dict):
-        return None
-    # LVIS has only addresses.
-    names = (entry.get(key) for key in ('file_name', 'coco_url', 'path'))
-    return next((name for name in names if is_text(name)), None)
 
 
 class _Images:

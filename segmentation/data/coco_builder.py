@@ -17,7 +17,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from segmentation.data import annotations as annotations_lib
 from segmentation.data import coco_files, data_loss, label_spaces, layouts, merging
-from segmentation.data.entries import Annotations, File, Image, Skipped
+from segmentation.data.entries import Annotations, File, Image, Skipped, file_name
 from segmentation.files import sha256
 
 VERSION = '1.0.0'
@@ -129,7 +129,7 @@ def read_source(
     Raises:
       ValueError: see `annotations.read`.
     """
-    names = map(annotations_lib.file_name, document['images'])
+    names = map(file_name, document['images'])
     found = source.find(dict.fromkeys(name for name in names if name))
     files = coco_files.check_files(found, source.read, split)
     return annotations_lib.read(

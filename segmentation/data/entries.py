@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import pathlib
 from collections.abc import Collection, Iterator
 from typing import Any, TypeGuard
 
@@ -58,6 +59,23 @@ def whole_number(value: Any) -> int | None:
     if type(value) is float and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return value if type(value) is int else None
+
+
+def is_safe_name(name: Any) -> bool:
+    """Whether a file name stays inside its folder, on any operating system."""
+    if not is_text(name) or '\\' in name:
+        return False
+    windows = pathlib.PureWindowsPath(name)
+    return not (windows.drive or windows.root or '..' in windows.parts or name.endswith('/'))
+
+
+def file_name(entry: Any) -> str | None:
+    """The file name of an image entry as its tool writes it, perhaps with a path or an address."""
+    if not isinstance(entry, dict):
+        return None
+    # LVIS has only addresses.
+    names = (entry.get(key) for key in ('file_name', 'coco_url', 'path'))
+    return next((name for name in names if is_text(name)), None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
