@@ -312,6 +312,9 @@ def labelme(folder, data):
             save_image(folder / split, picture)
 
 
+labelme_masks, datumaro_masks = labelme, datumaro
+
+
 def yolo(folder, data):
     """As Roboflow writes it: paths lead to another place."""
     lines = ['train: ../train/images', 'val: /content/set/valid/images', 'nc: 3']

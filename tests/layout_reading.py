@@ -28,6 +28,8 @@ EXPORTERS = {
     'via_regions': ('polygons', 'VGG Image Annotator (VIA)', BOTH),
     'via_project': ('polygons', 'VGG Image Annotator (VIA)', ('train',)),
     'datumaro': ('polygons', 'Datumaro export', BOTH),
+    'labelme_masks': ('masks', 'LabelMe', BOTH),
+    'datumaro_masks': ('masks', 'Datumaro export', BOTH),
     'labelme': ('polygons', 'LabelMe', BOTH),
     'yolo': ('polygons', 'YOLO segmentation', BOTH),
     'yolo_ultralytics': ('polygons', 'YOLO segmentation', BOTH),

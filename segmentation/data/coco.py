@@ -103,13 +103,21 @@ class Prepared:
         # Shards have checksums of their own. Older data sets have no digests.
         self._digests: dict[str, str] = metadata.get('files', {})
 
+    def resolve(self, name: str) -> str:
+        """The split that a name means: itself, or 'valid' for 'val', 'train2017' for 'train' …
+
+        Raises:
+          ValueError: there is no such split; names those that there are.
+        """
+        return _resolve(name, self.splits, str(self.path))
+
     def split(self, name: str) -> CocoSplit:
-        """Opens a split; 'val' also finds one called 'valid', and so on.
+        """Opens a split, also by another usual name (see `resolve`).
 
         Raises:
           ValueError: there is no such split, or its files are damaged.
         """
-        name = _resolve(name, self.splits, str(self.path))
+        name = self.resolve(name)
         fingerprint = self.fingerprint['splits'][name]
         try:
             for file in ('features.json', f'index_{name}.npz'):
