@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from segmentation.data import annotations as annotations_lib
-from segmentation.data import coco_builder, coco_files, image_files, layouts
+from segmentation.data import coco_builder, coco_files, entries, image_files, layouts
 from segmentation.data.coco_builder import METADATA, VERSION, CocoConfig, CocoIndex
 from segmentation.files import sha256
 
@@ -275,7 +275,8 @@ def _config_folder(
     crowds_as_instances: bool,
 ) -> CocoConfig:
     if not folder.is_dir():
-        raise ValueError(f"{folder} is neither a folder nor one of '2014', 'scenes'")
+        hint = '; give the folder that holds it, unpacked' if folder.is_file() else ''
+        raise ValueError(f"{folder} is neither a folder nor one of '2014', 'scenes'{hint}")
     found = layouts.recognize(folder, layout, ignore=[data_dir])
     by_name = _usable_names(found.splits)
     names = [_resolve(name, list(by_name), str(folder)) for name in splits or by_name]
@@ -385,8 +386,7 @@ def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> No
 def skip_report(prepared: Prepared) -> str:
     """One line per split and reason for which something was left out, repaired or noted."""
     lines = [
-        f'{split}: {mark}{entry["count"]} × {reason} '
-        f'(e.g. {", ".join(map(str, entry["examples"]))})'
+        f'{split}: {mark}{entry["count"]} × {reason} (e.g. {entries.show_examples(entry)})'
         for mark, report in (('', prepared.skipped), ('NOTE: ', prepared.notes))
         for split, reasons in report.items()
         for reason, entry in reasons.items()

@@ -1,6 +1,7 @@
 """Stops a preparation that would lose most of a split, and says why in words."""
 
-from segmentation.data.entries import Annotations
+from segmentation.data.entries import Annotations, show_examples
+from segmentation.data.layouts import usual_name
 
 MAX_LOST = 0.5  # fraction of the annotations or of the images of a split
 
@@ -101,7 +102,7 @@ def _explain(annotations: Annotations, given: int) -> list[str]:
     for reason, entry in list(reasons.items())[:4]:
         known = ((c, r) for start, c, r in _CAUSES if reason.startswith(start))
         cause, remedy = next(known, (reason, ''))
-        examples = ', '.join(map(str, entry['examples'][:3]))
+        examples = show_examples(entry, 3)
         label = 'Main cause' if not lines else 'Also'
         text = f'{label}: {cause}. {entry["count"]} × {reason} (e.g. {examples})'
         lines.append(f'{text}; {remedy}.' if remedy else f'{text}.')
@@ -115,7 +116,10 @@ def _explain(annotations: Annotations, given: int) -> list[str]:
 def _remedy(split: str, any_image: bool) -> str:
     if not any_image:
         return 'Nothing is prepared.'
-    return (
-        f'Nothing is prepared. --accept_loss of scripts/prepare_coco.py goes on with what is left; '
+    text = (
+        'Nothing is prepared. --accept_loss of scripts/prepare_coco.py goes on with what is left; '
         f'--splits leaves out {split!r}.'
     )
+    if usual_name(split) == 'val':
+        text += ' Without it, data.val_splits or data.folds say what to validate on.'
+    return text

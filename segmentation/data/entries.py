@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from segmentation.data import image_files
@@ -133,12 +133,21 @@ class Skipped:
         entry['count'] += 1
         if len(entry['examples']) < 5:
             # Names come from data: control characters must not reach a terminal.
-            shown = example if is_id(example) else ascii(example)[:80]
-            entry['examples'].append(shown if value is None else f'{shown}: {short(value)}')
+            entry['examples'].append(example if is_id(example) else ascii(example)[:80])
+            if value is not None:
+                entry.setdefault('values', []).append(short(value))
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """Returns reason → {'count', 'examples'}, the most frequent first."""
+        """Returns reason → {'count', 'examples', perhaps 'values'}, the most frequent first."""
         return dict(sorted(self._reasons.items(), key=lambda item: (-item[1]['count'], item[0])))
+
+
+def show_examples(entry: Mapping[str, Any], most: int = 5) -> str:
+    """The examples of an entry of `Skipped.as_dict` for a message, with what is wrong with them."""
+    values = [*map(': {}'.format, entry.get('values', ()))]
+    values += [''] * (len(entry['examples']) - len(values))
+    pairs = zip(entry['examples'], values, strict=True)
+    return ', '.join(f'{example}{value}' for example, value in list(pairs)[:most])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -323,12 +323,12 @@ def test_sizes_off_by_a_pixel_or_two_are_those_of_the_file(change):
         rle = {'size': [real[1], real[0]], 'counts': result.images[0].instances[0].rle}
         mask = mask_utils.decode(rle)
         np.testing.assert_array_equal(mask[:height, :width], plain[:height, :width])
-        (examples,) = [e['examples'] for e in result.skipped.as_dict().values()]
-        assert examples == [f"'a.jpg': annotated 10x12, file {real[0]}x{real[1]}"]
+        (entry,) = result.skipped.as_dict().values()
+        sizes = f"'a.jpg': annotated 10x12, file {real[0]}x{real[1]}"
+        assert entries.show_examples(entry) == sizes
     far = with_file(document(), (WIDTH + 3, HEIGHT))
-    assert far.skipped.as_dict()['image: size mismatch']['examples'] == [
-        "'a.jpg': annotated 10x12, file 13x12"
-    ]
+    mismatch = far.skipped.as_dict()['image: size mismatch']
+    assert entries.show_examples(mismatch) == "'a.jpg': annotated 10x12, file 13x12"
 
 
 def test_a_part_inside_another_is_noted_and_filled():

@@ -452,7 +452,8 @@ def test_ids_that_start_again_in_each_split_are_changed(tmp_path, tiny_config):
     assert prepared.notes['valid'] == {
         'image id of another image in an earlier split, changed': {
             'count': 3,
-            'examples': [f"'other{i:012d}.jpg': {i} to {10_000 + i}" for i in (986, 993, 1000)],
+            'examples': [f"'other{i:012d}.jpg'" for i in (986, 993, 1000)],
+            'values': [f'{i} to {10_000 + i}' for i in (986, 993, 1000)],
         }
     }
     tiny_config.data.train_splits = ('train', 'valid')
