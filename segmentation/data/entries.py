@@ -135,7 +135,8 @@ class Skipped:
             # Names come from data: control characters must not reach a terminal.
             entry['examples'].append(example if is_id(example) else ascii(example)[:80])
             if value is not None:
-                entry.setdefault('values', []).append(short(value))
+                values = entry.setdefault('values', [])
+                values += [''] * (len(entry['examples']) - 1 - len(values)) + [short(value)]
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Returns reason → {'count', 'examples', perhaps 'values'}, the most frequent first."""
@@ -144,10 +145,9 @@ class Skipped:
 
 def show_examples(entry: Mapping[str, Any], most: int = 5) -> str:
     """The examples of an entry of `Skipped.as_dict` for a message, with what is wrong with them."""
-    values = [*map(': {}'.format, entry.get('values', ()))]
-    values += [''] * (len(entry['examples']) - len(values))
-    pairs = zip(entry['examples'], values, strict=True)
-    return ', '.join(f'{example}{value}' for example, value in list(pairs)[:most])
+    pairs = itertools.zip_longest(entry['examples'], entry.get('values', ()))
+    shown = [f'{example}: {value}' if value else str(example) for example, value in pairs]
+    return ', '.join(shown[:most])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

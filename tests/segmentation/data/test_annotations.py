@@ -341,6 +341,14 @@ def test_a_part_inside_another_is_noted_and_filled():
     assert parse(document([outer, outer])).notes.as_dict() == {}
 
 
+def test_what_is_wrong_stands_beside_its_example():
+    content = document(annotation={'image_id': 8})
+    content['annotations'] += [{'id': i, 'image_id': i} for i in (None, 11)]
+    (entry,) = parse(content).skipped.as_dict().values()
+    assert entry == {'count': 3, 'examples': [9, 'None', 11], 'values': ['8', '', '11']}
+    assert entries.show_examples(entry) == '9: 8, None, 11: 11'
+
+
 def test_crowds_alone_are_noted_and_can_be_read_as_instances():
     content = document(annotation={'iscrowd': 1})
     (note,) = parse(content).notes.as_dict()
