@@ -123,7 +123,10 @@ def read(
     kept = [instance for image in reader.images.values() for instance in image.instances]
     if kept and all(instance.is_crowd for instance in kept):
         for instance in kept:
-            notes.add('crowd region, like all annotations (--crowds_as_instances?)', instance.id)
+            notes.add(
+                'crowd region, as all annotations are (--crowds_as_instances reads instances)',
+                instance.id,
+            )
     by_id = [reader.images[key] for key in sorted(reader.images)]
     counts = len(document['images']), len(document['annotations'])
     return Annotations(categories, by_id, skipped, notes, sha256, *counts)

@@ -110,13 +110,25 @@ def _order(split: Split) -> tuple[int, str]:
     return order.index(usual) if usual else len(order), split.name
 
 
+# Files that are not read, and what to do with them.
+_HINTS = (
+    (r'.*\.(zip|tar|tar\.gz|tgz|7z|rar)', 'Unpack the archive first'),
+    (r'(.*/)?annotations\.xml', 'annotations.xml is of "CVAT for images": export "COCO 1.0"'),
+    (r'(.*/)?annotations/[^/]+\.xml', 'XML files of Pascal VOC hold boxes: masks are needed'),
+    (r'.*\.tfrecords?(-.*)?', 'TFRecord files are not read'),
+    (r'.*\.csv', 'Tables hold boxes or their own outlines and are not read'),
+)
+
+
 def _nothing_fits(folder: Folder, layout: str | None) -> str:
     shown = [ascii(name)[1:-1][:80] for name in folder.files[:6]]
     more = len(folder.files) - len(shown)
     there = ', '.join(shown) + (f' and {more} more files' if more > 0 else '')
+    hints = [hint for pattern, hint in _HINTS if folder.matching(pattern)]
     wanted = f'is not laid out as {layout}' if layout else 'is no data set of a known layout'
     return (
-        f'{folder.root} {wanted}. It has {there or "no files"}. Export it as COCO instance '
-        'segmentation: annotations/instances_train.json, and the images in train/ or images/ '
+        f'{folder.root} {wanted}. It has {there or "no files"}. '
+        + ''.join(f'{hint}. ' for hint in hints[:2])
+        + 'Export it as COCO instance segmentation: annotations/instances_train.json, and the images in train/ or images/ '
         '(segmentation/data/README.md lists all layouts)'
     )

@@ -54,7 +54,8 @@ def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
                 crowd = base.get(base.get(annotation, 'attributes', dict), 'is_crowd', bool)
                 document.add(key, text, base.get(annotation, 'rle', dict), iscrowd=int(crowd))
             elif kind not in ('label', 'caption'):
-                document.add(key, text, [])  # a box or points: counted as without an outline
+                box = base.get(annotation, 'bbox', list)
+                document.add(key, text, [], bbox=box)  # counted as without an outline
     return document.finish()
 
 

@@ -138,7 +138,8 @@ class _Loader:
                 f'{label} uses the class {number:g}, but the classes are 0 … {len(self._names) - 1}'
             )
         if len(values) == 4 or size is None:  # a box; without the image there is no size
-            return document.add(image, name, [])
+            document.add(image, name, [], bbox=values)
+            return
         if values and (min(values) < -1 or max(values) > 2):
             raise ValueError(
                 f'{label} has coordinates up to {max(values):g}: they must be fractions of the '

@@ -80,6 +80,21 @@ def test_what_fits_no_layout_is_named(tmp_path):
         layouts.recognize(tmp_path, 'voc')
 
 
+@pytest.mark.parametrize(
+    ('name', 'hint'),
+    [
+        ('export.zip', 'Unpack the archive first'),
+        ('annotations.xml', 'export "COCO 1.0"'),
+        ('Annotations/1.xml', 'XML files of Pascal VOC hold boxes: masks are needed'),
+    ],
+)
+def test_what_to_do_with_other_files(tmp_path, name, hint):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('<xml>')
+    with pytest.raises(ValueError, match=hint):
+        layouts.recognize(tmp_path)
+
+
 def test_an_archive_unpacked_into_a_folder_of_its_own_is_found(tmp_path):
     write('voc', tmp_path / 'a' / 'b')
     assert layouts.recognize(tmp_path).layout.name == 'voc'

@@ -79,14 +79,14 @@ def test_polygons_of_one_group_are_one_object_in_datumaro(tmp_path):
     result = read(tmp_path)['train']
     ((label, mask),) = masks_of(result)['a']
     assert label == 'van' and mask[1, 4] and mask[21, 24]
-    assert result.skipped.as_dict()['annotation: no segmentation']['count'] == 1
+    assert result.skipped.as_dict()['annotation: no segmentation, only a box']['count'] == 1
 
 
 def test_boxes_of_yolo_are_refused_as_such(tmp_path):
     write('yolo', tmp_path)
     for path in tmp_path.glob('*/labels/*.txt'):
         path.write_text('0 0.5 0.5 0.2 0.2\n' * 4)
-    with pytest.raises(data_loss.DataLoss, match='no outlines: masks are needed'):
+    with pytest.raises(data_loss.DataLoss, match='boxes but no outlines: masks are needed'):
         read(tmp_path)
 
 
