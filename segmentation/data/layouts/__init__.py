@@ -129,6 +129,7 @@ def _nothing_fits(folder: Folder, layout: str | None) -> str:
     return (
         f'{folder.root} {wanted}. It has {there or "no files"}. '
         + ''.join(f'{hint}. ' for hint in hints[:2])
-        + 'Export it as COCO instance segmentation: annotations/instances_train.json, and the images in train/ or images/ '
+        + 'Export it as COCO instance segmentation: annotations/instances_train.json, and the '
+        'images in train/ or images/ '
         '(segmentation/data/README.md lists all layouts)'
     )
