@@ -291,7 +291,7 @@ def _config_folder(
     for name in chosen:
         split = by_name[name]
         places = [found.folder.root / place for place in split.folders]
-        state.append([name, split.digest(found.folder), _files(places)])
+        state.append([name, split.digest(found.folder), _files(places, data_dir)])
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:8]
     base = re.sub(r'[^A-Za-z0-9_]+', '-', folder.resolve().name)[:40]
     return CocoConfig(
@@ -336,12 +336,12 @@ def _resolve(name: str, splits: Sequence[str], where: str) -> str:
     raise ValueError(f'{where} has no split {name!r}, only {", ".join(splits)}{several}; {remedy}')
 
 
-def _files(folders: Sequence[pathlib.Path]) -> list[tuple[str, int]]:
+def _files(folders: Sequence[pathlib.Path], ignore: pathlib.Path) -> list[tuple[str, int]]:
     """Names and sizes of all files below folders, which may be links."""
     return sorted(
         (os.path.relpath(path, folder.resolve()), os.lstat(path).st_size)
         for folder in folders
-        for path in coco_files.files_below([folder.resolve()])
+        for path in coco_files.files_below([folder.resolve()], ignore)
     )
 
 

@@ -130,9 +130,14 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
-def files_below(folders: Iterable[pathlib.Path]) -> Iterator[pathlib.Path]:
-    """All files below folders, each once, in a fixed order; folders that are links are left out."""
-    seen = set()
+def files_below(
+    folders: Iterable[pathlib.Path], ignore: pathlib.Path | None = None
+) -> Iterator[pathlib.Path]:
+    """All files below folders, each once, in a fixed order.
+
+    Left out are folders that are links or hidden, and the one to ignore.
+    """
+    seen = {os.fspath(ignore.resolve())} if ignore else set()
     for folder in folders:
         for parent, children, names in os.walk(folder):
             if parent in seen:

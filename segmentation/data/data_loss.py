@@ -13,8 +13,6 @@ _CAUSES = (
      'export the data as instance segmentation (polygons or masks)'),
     ('annotation: unknown image', 'annotations refer to images that the file does not list',
      'export images and annotations together'),
-    ('annotation: its image is left out', 'the images of annotations cannot be used',
-     'see the reasons of the images'),
     ('annotation: unknown category', 'annotations use categories that the file does not list',
      "add them to the list 'categories'"),
     ('annotation: iscrowd', 'iscrowd has values other than 0 and 1', 'set it to 0 for objects'),
@@ -96,9 +94,10 @@ def _explain(annotations: Annotations, given: int) -> list[str]:
         if reason.startswith(('annotation: ', 'image: ')) and reason not in _HARMLESS
     }
     # Why images are left out explains why their annotations are.
-    follows = 'annotation: its image is left out'
-    if any(reason.startswith('image: ') for reason in reasons):
-        reasons = {r: e for r, e in reasons.items() if r != follows}
+    follows = reasons.pop('annotation: its image is left out', {'count': 0})
+    own = [e['count'] for reason, e in reasons.items() if reason.startswith('annotation: ')]
+    if follows['count'] >= max(own, default=0):
+        reasons = dict(sorted(reasons.items(), key=lambda item: item[0].startswith('annotation: ')))
     for reason, entry in list(reasons.items())[:4]:
         known = ((c, r) for start, c, r in _CAUSES if reason.startswith(start))
         cause, remedy = next(known, (reason, ''))

@@ -77,7 +77,8 @@ def _named(pattern: str, needs: tuple[str, ...] = ()) -> Callable[[Folder], list
                 continue
             match = re.fullmatch(pattern + _JSON, path, re.IGNORECASE)
             groups = match.groupdict() if match else {}
-            name = groups.get('split') or base.split_in(here) or 'train'
+            name = groups.get('split') or base.split_in(here) or here.rpartition('/')[2]
+            name = name or 'train'
             splits.append(_split(folder, path, name))
         return splits
 

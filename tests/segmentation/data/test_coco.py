@@ -524,6 +524,27 @@ def test_most_images_must_be_there(tmp_path, missing, stops):
         assert len(coco.prepare(str(folder), tmp_path / 'data').split('train')) == 2
 
 
+def test_a_main_cause_in_the_images_comes_first(tmp_path):
+    content = coco_fixtures.document(4)
+    for entry in content['annotations'][-3:]:
+        entry['segmentation'] = []
+    folder = coco_fixtures.write_folder(tmp_path / 'a', {'train': content})
+    for path in sorted((folder / 'train').iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(data_loss.DataLoss, match='Main cause: image files are missing. 3 × '):
+        coco.prepare(str(folder), tmp_path / 'data')
+
+
+def test_data_prepared_inside_of_their_folder_do_not_belong_to_it(tmp_path):
+    content = coco_fixtures.document(3)
+    folder = coco_fixtures.write_folder(tmp_path / 'a', {'train': content})
+    for path in (*(folder / 'train').iterdir(), folder / 'annotations/instances_train.json'):
+        path.rename(folder / path.name)
+    first = coco.prepare(str(folder), folder / 'data')
+    assert coco.prepare(str(folder), folder / 'data').path == first.path
+    assert len(first.split('train')) == 3
+
+
 def test_outlines_in_fractions_of_the_image_are_not_taken_for_pixels(tmp_path):
     content = coco_fixtures.document(2)
     for entry in content['annotations']:
