@@ -65,7 +65,7 @@ def recognize(
         close = difflib.get_close_matches(layout, names)
         hint = f' (did you mean {close[0]}?)' if close else ''
         raise ValueError(f'There is no layout {layout!r}{hint}: use one of {", ".join(names)}')
-    folder = Folder(root, ignore)
+    folder = whole = Folder(root, ignore)
     fitting = _fitting(folder, layout)
     while not fitting and len(folder.folders) > 1 and not [f for f in folder.files if '/' not in f]:
         # An archive unpacked into a folder of its own.
@@ -75,7 +75,7 @@ def recognize(
         folder = Folder(folder.root / tops[0], ignore)
         fitting = _fitting(folder, layout)
     if not fitting:
-        raise ValueError(_nothing_fits(folder, layout))
+        raise ValueError(_nothing_fits(whole, layout))
     if len(fitting) > 1:
         readings = '; '.join(
             f'{found.layout.name} ({found}, from {found.splits[0].files[0]})'.replace('\n', ' ')
