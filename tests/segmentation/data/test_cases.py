@@ -54,9 +54,8 @@ def test_inputs_that_can_be_read_lose_nothing(case):
         count = len(images), sum(len(image.instances) for image in images)
         assert count == expected[name]
         for image in images:
-            ((_, mask),) = layout_fixtures.masks_of(annotations)[image.file_name[-6:-4]] or (
-                (0, 0),
-            )
+            (instance,) = image.instances
+            mask = layout_reading.mask_of(image, instance)
             true = layout_fixtures.polygon_mask(OUTLINE, image.height, image.width)
             np.testing.assert_array_equal(mask, true)
         found |= {*annotations.skipped.as_dict(), *annotations.notes.as_dict()}
