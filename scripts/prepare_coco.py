@@ -13,7 +13,7 @@ A data set that exists is not prepared again. An interrupted preparation starts 
 import shlex
 
 from segmentation import launch
-from segmentation.data import coco, image_files, label_spaces, layouts, selection
+from segmentation.data import coco, data_loss, image_files, label_spaces, layouts, selection
 from segmentation.files import write_json
 from segmentation.markdown import table
 
@@ -116,7 +116,8 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for name, entry in prepared.fingerprint['splits'].items():
         repaired = sum(n for why, n in entry['skipped'].items() if why.startswith('repaired'))
-        left_out = sum(entry['skipped'].values()) - repaired
+        harmless = sum(entry['skipped'].get(why, 0) for why in data_loss.HARMLESS)
+        left_out = sum(entry['skipped'].values()) - repaired - harmless
         cells = [entry['images'], entry['instances'], left_out, repaired, *counts[name].values()]
         rows.append([name, *('–' if cell is None else str(cell) for cell in cells)])
     print('Last columns: images with every class of the label space.')

@@ -32,6 +32,9 @@ from segmentation.data.entries import (
 )  # fmt: skip
 from segmentation.data.segmentations import Broken, encode_segmentation
 
+# A document of a format without boxes and areas has this key.
+COMPUTED = 'boxes_are_computed'
+
 
 def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
     """Checks the bytes of a COCO instances file, which error messages call `name`.
@@ -109,7 +112,7 @@ def read(
     reader = _Images(files, exif, _licenses(document.get('licenses')), skipped, notes)
     reader.read(document['images'])
     options: dict[str, Any] = {'unit': '', 'disable': not progress, 'leave': False}
-    entries = _Instances(reader, category_keys, crowds_as_instances, document['annotations'])
+    entries = _Instances(reader, category_keys, crowds_as_instances, document)
     for position, entry in enumerate(
         tqdm.tqdm(document['annotations'], 'annotations', mininterval=1, **options)
     ):
@@ -297,12 +300,20 @@ def _by(size: tuple[int, int]) -> str:
 class _Instances:
     """Reads annotation entries."""
 
-    def __init__(self, images: _Images, categories: dict, crowds_as_instances: bool, entries: list):
-        self.images, self.categories, self.entries = images, categories, entries
+    def __init__(
+        self,
+        images: _Images,
+        categories: dict,
+        crowds_as_instances: bool,
+        document: Mapping[str, Any],
+    ):
+        self.images, self.categories, self.entries = images, categories, document['annotations']
         self.crowds_as_instances = crowds_as_instances
+        self.has_boxes = not document.get(COMPUTED)
         self.seen: dict[int, int] = {}  # id → position of its first entry
-        given = (id_key(entry.get('id')) for entry in entries if isinstance(entry, dict))
-        self.free_ids = free_ids({key for key in given if isinstance(key, int)}, len(entries))
+        given = (id_key(entry.get('id')) for entry in self.entries if isinstance(entry, dict))
+        used = {key for key in given if isinstance(key, int)}
+        self.free_ids = free_ids(used, len(self.entries))
 
     def _id(self, position: int, entry: dict) -> int:
         key: Any = id_key(entry.get('id'))
@@ -347,10 +358,12 @@ class _Instances:
         bbox: Any = entry.get('bbox')
         area: Any = entry.get('area')
         if not _are_numbers(bbox) or len(bbox) != 4 or not all(-1e6 < x < 1e6 for x in bbox):
-            add('repaired: bbox taken from the mask', key)
+            if self.has_boxes:
+                add('repaired: bbox taken from the mask', key)
             bbox = mask_utils.toBbox(mask).tolist()
         if not _are_numbers([area]) or not 0 <= area < 1e9:
-            add('repaired: area taken from the mask', key)
+            if self.has_boxes:
+                add('repaired: area taken from the mask', key)
             area = mask_utils.area(mask)
         x, y, box_width, box_height = map(float, bbox)
         box = x, y, box_width, box_height

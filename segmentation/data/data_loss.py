@@ -34,7 +34,7 @@ _CAUSES = (
     ('image: ', 'image files cannot be used', 'see the reason'),
 )  # fmt: skip
 # The entry is not needed.
-_HARMLESS = ('annotation: the same entry again', 'image: id used before', 'category: listed twice')
+HARMLESS = ('annotation: the same entry again', 'image: id used before', 'category: listed twice')
 
 
 class DataLoss(ValueError):
@@ -56,9 +56,9 @@ def check(split: str, title: str, annotations: Annotations, accept: bool) -> Non
     images = annotations.images
     instances = [instance for image in images for instance in image.instances]
     skipped = annotations.skipped.as_dict()
-    harmless = {reason: skipped.get(reason, {'count': 0})['count'] for reason in _HARMLESS}
-    given = annotations.num_annotations - harmless[_HARMLESS[0]]
-    listed = annotations.num_images - harmless[_HARMLESS[1]]
+    harmless = {reason: skipped.get(reason, {'count': 0})['count'] for reason in HARMLESS}
+    given = annotations.num_annotations - harmless[HARMLESS[0]]
+    listed = annotations.num_images - harmless[HARMLESS[1]]
     if accept and images:
         return
     problem = ''
@@ -91,7 +91,7 @@ def _explain(annotations: Annotations, given: int) -> list[str]:
     reasons = {
         reason: entry
         for reason, entry in annotations.skipped.as_dict().items()
-        if reason.startswith(('annotation: ', 'image: ')) and reason not in _HARMLESS
+        if reason.startswith(('annotation: ', 'image: ')) and reason not in HARMLESS
     }
     # Why images are left out explains why their annotations are.
     follows = reasons.pop('annotation: its image is left out', {'count': 0})

@@ -288,9 +288,9 @@ class Document:
         self.content['annotations'].append(entry)
 
     def finish(self) -> dict[str, Any]:
-        """The document."""
+        """The document. Its boxes and areas are computed, which is no repair (see `annotations`)."""
         categories = [{'id': i, 'name': name} for name, i in self._ids.items()]
-        return {**self.content, 'categories': categories}
+        return {**self.content, 'categories': categories, annotations.COMPUTED: True}
 
 
 def read_indexes(folder: Folder, name: str, apply_palette: bool = False) -> np.ndarray:
