@@ -15,6 +15,7 @@ from pycocotools import mask as mask_utils
 
 from segmentation.data import image_files, segmentations
 from segmentation.data.entries import (
+    COMPUTED,
     Annotations,
     Category,
     File,
@@ -31,9 +32,6 @@ from segmentation.data.entries import (
     whole_number,
 )  # fmt: skip
 from segmentation.data.segmentations import Broken, encode_segmentation
-
-# A document of a format without boxes and areas has this key.
-COMPUTED = 'boxes_are_computed'
 
 
 def parse(data: bytes, name: str, progress: bool = False) -> Annotations:

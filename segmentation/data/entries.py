@@ -9,6 +9,8 @@ from typing import Any, TypeGuard
 from segmentation.data import image_files
 
 MAX_ID = 2**63 - 1
+# A document of a format without boxes and areas has this key.
+COMPUTED = 'boxes_are_computed'
 
 
 def is_id(value: Any) -> TypeGuard[int]:

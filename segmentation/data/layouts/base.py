@@ -21,6 +21,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from segmentation.data import coco_files, image_files
+from segmentation.data.entries import COMPUTED
 
 MAX_FILES = 5_000_000  # more files make a folder of something else
 _MAX_DEPTH = 8  # folders below the data set
@@ -288,9 +289,9 @@ class Document:
         self.content['annotations'].append(entry)
 
     def finish(self) -> dict[str, Any]:
-        """The document. Its boxes and areas are computed, which is no repair (see `annotations`)."""
+        """The document. Its boxes and areas are computed later, which is no repair."""
         categories = [{'id': i, 'name': name} for name, i in self._ids.items()]
-        return {**self.content, 'categories': categories, annotations.COMPUTED: True}
+        return {**self.content, 'categories': categories, COMPUTED: True}
 
 
 def read_indexes(folder: Folder, name: str, apply_palette: bool = False) -> np.ndarray:
