@@ -375,8 +375,8 @@ def voc(folder, data):
         for picture in pictures:
             save_image(top / 'JPEGImages', picture, '.bmp')
             classes, objects = _numbers(picture)
-            if objects[0, 0] == 0:
-                classes[0, 0] = objects[0, 0] = 255
+            rows, columns = np.nonzero(objects == 0)
+            classes[rows[:9], columns[:9]] = objects[rows[:9], columns[:9]] = 255
             _palette(classes).save(top / 'SegmentationClass' / f'{picture.name}.png')
             _palette(objects).save(top / 'SegmentationObject' / f'{picture.name}.png')
         text = '\n'.join(picture.name for picture in pictures)

@@ -11,6 +11,8 @@ from segmentation.data import image_files
 MAX_ID = 2**63 - 1
 # A document of a format without boxes and areas has this key.
 COMPUTED = 'boxes_are_computed'
+# File names of images with pixels that nobody labeled.
+UNLABELED = 'images_with_unlabeled_pixels'
 
 
 def is_id(value: Any) -> TypeGuard[int]:

@@ -42,11 +42,11 @@ def normalize(segmentation: Any) -> tuple[Any, str]:
     first = segmentation[0]
     if len(segmentation) == 1 and isinstance(first, dict) and 'counts' in first:
         return normalize(first)[0], 'run lengths are in a list'
-    if all(_has_numbers(part) for part in segmentation):
+    if all(has_numbers(part) for part in segmentation):
         if len(segmentation) < 3 or any(len(part) != 2 for part in segmentation):
             return segmentation, ''
         return [list(itertools.chain(*segmentation))], 'polygon is a list of points'
-    if _has_numbers(segmentation):
+    if has_numbers(segmentation):
         return [segmentation], 'polygon is not in a list of its own'
     kinds = set(map(type, segmentation))
     if kinds <= {int, float, str}:
@@ -54,7 +54,7 @@ def normalize(segmentation: Any) -> tuple[Any, str]:
         return ([numbers], 'numbers are text') if None not in numbers else (segmentation, '')
     if kinds != {list}:
         return segmentation, ''
-    if all(part and all(_has_numbers(p) and len(p) == 2 for p in part) for part in segmentation):
+    if all(part and all(has_numbers(p) and len(p) == 2 for p in part) for part in segmentation):
         return [
             list(itertools.chain(*part)) for part in segmentation
         ], 'polygon is a list of points'
@@ -74,7 +74,8 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _has_numbers(values: Any) -> TypeGuard[list[float]]:
+def has_numbers(values: Any) -> TypeGuard[list[float]]:
+    """Whether a value is a list of numbers alone."""
     # Much faster than a test per number; and here, unlike for isinstance, bool is not int.
     return isinstance(values, list) and set(map(type, values)) <= {int, float}
 
@@ -175,7 +176,7 @@ def has_nested_parts(segmentation: Any, height: int, width: int) -> bool:
 
 def _points(polygon: Any, height: int, width: int) -> np.ndarray:
     """Corners (x, y) of a polygon in pixels, float64 `[n, 2]`."""
-    if not _has_numbers(polygon):
+    if not has_numbers(polygon):
         raise Broken('a polygon is not a list of numbers')
     if len(polygon) % 2:
         raise Broken('a polygon has an odd number of coordinates')

@@ -21,7 +21,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from segmentation.data import coco_files, image_files
-from segmentation.data.entries import COMPUTED
+from segmentation.data.entries import COMPUTED, UNLABELED
 
 MAX_FILES = 5_000_000  # more files make a folder of something else
 _MAX_DEPTH = 8  # folders below the data set
@@ -271,7 +271,7 @@ class Document:
 
     def __init__(self, names: Iterable[str]):
         self._ids = {name: i for i, name in enumerate(dict.fromkeys(names), 1)}
-        self.content: dict[str, Any] = {'images': [], 'annotations': []}
+        self.content: dict[str, Any] = {'images': [], 'annotations': [], UNLABELED: []}
 
     def add_image(self, file_name: str, size: tuple[int, int] | None = None) -> int:
         """Adds an image with its (width, height), if known; returns its id."""
@@ -287,6 +287,10 @@ class Document:
         entry = {'id': len(self.content['annotations']) + 1, 'image_id': image_id}
         entry |= {'category_id': category, 'segmentation': segmentation, **fields}
         self.content['annotations'].append(entry)
+
+    def note_unlabeled(self, image_id: int) -> None:
+        """Notes that an image has pixels that nobody labeled, which are read as background."""
+        self.content[UNLABELED].append(self.content['images'][image_id - 1]['file_name'])
 
     def finish(self) -> dict[str, Any]:
         """The document. Its boxes and areas are computed later, which is no repair."""

@@ -55,6 +55,8 @@ def _add_numbers(document: Document, image: str, mask: np.ndarray, name: str) ->
     if mask.ndim != 2:
         raise ValueError(f'{name} is not an image of numbers')
     key = document.add_image(image, (mask.shape[1], mask.shape[0]))
+    if (mask < 4).any() or (mask == 255).any():  # the labels of _LEFT_OUT
+        document.note_unlabeled(key)
     for number in np.unique(mask).tolist():
         label = number // 1000 if number >= 1000 else number
         if not 0 <= label < len(_NAMES):

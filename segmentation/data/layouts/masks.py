@@ -77,6 +77,8 @@ class _Loader:
             numbers = classes.numbers(mask, str(folder.root / path))
             place = next(p for p in split.folders if base.parent(image) == p)
             key = document.add_image(image.removeprefix(f'{place}/'), numbers.shape[::-1])
+            if (numbers == mask_images.VOID).any() and mask_images.VOID not in classes.names:
+                document.note_unlabeled(key)
             mask_images.add_classes(document, key, numbers, classes)
         return document.finish()
 

@@ -68,6 +68,8 @@ class _Loader:
                 continue
             mask = self._read(folder, path, classes)
             key = document.add_image(found.get(stem, stem), mask.shape[::-1])
+            if (mask == mask_images.VOID).any():
+                document.note_unlabeled(key)
             instances = f'{self._prefix}SegmentationObject/{stem}.png'
             if instances in files:
                 numbers = mask_images.object_numbers(base.read_indexes(folder, instances))

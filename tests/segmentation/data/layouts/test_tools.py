@@ -132,6 +132,19 @@ def test_class_lists_say_what_numbers_mean(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize('exporter', ['voc', 'index_masks', 'cityscapes'])
+def test_pixels_that_nobody_labeled_are_noted(tmp_path, exporter):
+    write(exporter, tmp_path)
+    if exporter == 'index_masks':
+        path = next((tmp_path / 'masks/train').iterdir())
+        numbers = np.array(layout_fixtures.Image.open(path))
+        numbers[0] = 255
+        layout_fixtures.Image.fromarray(numbers).save(path)
+    reason = 'pixels without a label are read as background'
+    counts = [split.notes.as_dict().get(reason, {'count': 0}) for split in read(tmp_path).values()]
+    assert sum(entry['count'] for entry in counts) >= 1
+
+
 def test_groups_of_cityscapes_are_crowds(tmp_path):
     write('cityscapes_polygons', tmp_path)
     path = next(tmp_path.glob('gtFine/train/*/*_polygons.json'))
