@@ -524,6 +524,18 @@ def test_most_images_must_be_there(tmp_path, missing, stops):
         assert len(coco.prepare(str(folder), tmp_path / 'data').split('train')) == 2
 
 
+def test_images_without_annotations_count_as_lost_too(tmp_path):
+    content = coco_fixtures.document(3)
+    kept = content['images'][0]
+    content['annotations'] = [a for a in content['annotations'] if a['image_id'] == kept['id']]
+    folder = coco_fixtures.write_folder(tmp_path / 'a', {'train': content})
+    for path in (folder / 'train').iterdir():
+        if path.name != kept['file_name']:
+            path.unlink()
+    with pytest.raises(data_loss.DataLoss, match='2 of its 3 images cannot be used'):
+        coco.prepare(str(folder), tmp_path / 'data')
+
+
 def test_a_main_cause_in_the_images_comes_first(tmp_path):
     content = coco_fixtures.document(4)
     for entry in content['annotations'][-3:]:
