@@ -22,7 +22,15 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from segmentation.data import annotations as annotations_lib
-from segmentation.data import coco_builder, coco_files, entries, image_files, layouts
+from segmentation.data import (
+    coco_builder,
+    coco_files,
+    entries,
+    image_files,
+    label_spaces,
+    layouts,
+    split_names,
+)
 from segmentation.data.coco_builder import METADATA, VERSION, CocoConfig, CocoIndex
 from segmentation.files import sha256
 
@@ -109,7 +117,7 @@ class Prepared:
         Raises:
           ValueError: there is no such split; names those that there are.
         """
-        return _resolve(name, self.splits, str(self.path))
+        return split_names.resolve(name, self.splits, str(self.path))
 
     def split(self, name: str) -> CocoSplit:
         """Opens a split, also by another usual name (see `resolve`).
@@ -210,9 +218,7 @@ def prepare(
         raise ValueError(f'exif must be one of {image_files.EXIF_CHOICES}, not {exif!r}')
     given = pathlib.Path(source).expanduser()
     if source not in ('2014', 'scenes') and (given / METADATA).is_file():
-        if complete or splits or layout or crowds_as_instances:
-            raise ValueError(f'{source} is prepared already: options are for its folder')
-        return open_prepared(given)
+        return _open_as_source(given, complete or {}, bool(splits or layout or crowds_as_instances))
     if source == 'scenes':
         source = _draw_scenes(data_dir, scenes or {})
         given = pathlib.Path(source)
@@ -222,9 +228,8 @@ def prepare(
         config = _config_2014(splits)
     else:
         config = _config_folder(
-            given, data_dir, splits, complete or {}, layout, exif,
-            crowds_as_instances,
-        )  # fmt: skip
+            given, data_dir, splits, complete or {}, layout, exif, crowds_as_instances
+        )
         config.accept_loss = accept_loss
     path = data_dir / coco_builder.NAME / config.name / VERSION
     if not path.exists():
@@ -236,6 +241,19 @@ def prepare(
     prepared = open_prepared(path)
     if report := skip_report(prepared):
         print(report)
+    return prepared
+
+
+def _open_as_source(
+    path: pathlib.Path, complete: Mapping[str, Sequence[str]], has_options: bool
+) -> Prepared:
+    prepared = open_prepared(path)
+    for name, groups in complete.items():
+        ids = sorted(label_spaces.category_ids(groups, prepared.categories))
+        known = prepared.fingerprint['splits'][prepared.resolve(name)]['complete']
+        has_options |= known is None or sorted(known) != ids
+    if has_options:
+        raise ValueError(f'{path} is prepared already, with other options: prepare its folder')
     return prepared
 
 
@@ -278,10 +296,10 @@ def _config_folder(
         hint = '; give the folder that holds it, unpacked' if folder.is_file() else ''
         raise ValueError(f"{folder} is neither a folder nor one of '2014', 'scenes'{hint}")
     found = layouts.recognize(folder, layout, ignore=[data_dir])
-    by_name = _usable_names(found.splits)
-    names = [_resolve(name, list(by_name), str(folder)) for name in splits or by_name]
+    by_name = split_names.usable(found.splits)
+    names = [split_names.resolve(name, list(by_name), str(folder)) for name in splits or by_name]
     complete = {
-        _resolve(name, names, f'complete: {folder}'): sorted(groups)
+        split_names.resolve(name, names, f'complete: {folder}'): sorted(groups)
         for name, groups in complete.items()
     }
     chosen = tuple(dict.fromkeys(names))
@@ -298,42 +316,6 @@ def _config_folder(
         name=f'{base}-{digest}', found=found, splits=chosen, complete=complete, exif=exif,
         crowds_as_instances=crowds_as_instances,
     )  # fmt: skip
-
-
-def _usable_names(splits: Sequence[layouts.Split]) -> dict[str, layouts.Split]:
-    """Split by a name of letters, digits and '_' that no other split has; tfds needs such names."""
-    result: dict[str, layouts.Split] = {}
-    for split in splits:
-        plain = re.sub(r'[^A-Za-z0-9_]+', '_', split.name).strip('_') or 'split'
-        plain = 'all_images' if plain == 'all' else plain
-        name, number = plain, 2
-        while name in result:
-            name, number = f'{plain}_{number}', number + 1
-        result[name] = split
-    return result
-
-
-def _resolve(name: str, splits: Sequence[str], where: str) -> str:
-    """The split that a name means: itself, or 'valid' for 'val' if that is the only such name.
-
-    If there is only one split, it is also called 'train'.
-
-    Raises:
-      ValueError: there is no such split.
-    """
-    if name in splits:
-        return name
-    usual = layouts.usual_name(name)
-    same = [split for split in splits if usual and layouts.usual_name(split) == usual]
-    if not same and usual == 'train' and len(splits) == 1 and not layouts.usual_name(splits[0]):
-        same = list(splits)
-    if len(same) == 1:
-        return same[0]
-    several = f'; {", ".join(same)} could be meant' if same else ''
-    remedy = 'data.train_splits and data.val_splits say which splits to use'
-    if usual == 'val' and not same:
-        remedy += ', or data.folds=5 holds out a fifth of the training images for validation'
-    raise ValueError(f'{where} has no split {name!r}, only {", ".join(splits)}{several}; {remedy}')
 
 
 def _files(folders: Sequence[pathlib.Path], ignore: pathlib.Path) -> list[tuple[str, int]]:

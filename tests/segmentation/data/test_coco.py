@@ -169,7 +169,10 @@ def test_completeness(tmp_path):
     folder = coco_fixtures.write_folder(tmp_path / 'a', {'train': content})
     flagged = content['images'][1]['id']
     for complete, others in ((None, None), ({'train': ['vehicle', 'person']}, [1, 3, 6])):
-        split = coco.prepare(str(folder), tmp_path / 'data', complete=complete).split('train')
+        prepared = coco.prepare(str(folder), tmp_path / 'data', complete=complete)
+        # Opened as a source, it is the same; the option may be repeated.
+        prepared = coco.prepare(str(prepared.path), tmp_path, complete=complete)
+        split = prepared.split('train')
         for i, record in enumerate(split):
             expected = [1, 3, 6, 31] if record['image/id'] == flagged else others
             assert record['complete_known'] == (expected is not None)
@@ -275,7 +278,8 @@ def test_mistakes_are_explained(folder, tmp_path):
     fails('needs scenes=', 'scenes')
     fails('exif must be one of', exif='upright')
     prepared = coco.prepare(str(folder), data)
-    fails('is prepared already: options are for its folder', prepared.path, splits=['train'])
+    fails('is prepared already, with other options', prepared.path, splits=['train'])
+    fails('is prepared already, with other options', prepared.path, complete={'train': ['car']})
     assert coco.prepare(str(prepared.path), data).fingerprint == prepared.fingerprint
     shutil.rmtree(prepared.path)
     (folder / 'annotations' / 'instances_train.json').write_text('{"images": 1')
