@@ -24,7 +24,8 @@ def get_config() -> ConfigDict:
     data = config.data = ConfigDict()
     # '2014': the official COCO 2014 zip files, downloaded on first use (19 GB).
     # 'scenes': scenes drawn by this project (see `data.scenes`).
-    # Anything else: a folder in COCO's layout, <split>/*.jpg + annotations/instances_<split>.json.
+    # Anything else: a folder with your own data (segmentation/data/README.md lists the layouts), or
+    # the path of a prepared data set, which scripts/prepare_coco.py prints.
     data.source = '2014'
     # Folder of the prepared data set (tfds, array_record) and of downloads.
     data.data_dir = '~/tensorflow_datasets'

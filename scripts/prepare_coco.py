@@ -1,12 +1,20 @@
-"""Prepares COCO 2014, a folder in COCO's layout, or drawn scenes as a tfds data set.
+"""Prepares COCO 2014, a folder with your own data, or drawn scenes as a tfds data set.
+
+    python scripts/prepare_coco.py --source my_data --data_dir data
+
+The layout of a folder is recognized: COCO, Roboflow, CVAT, Label Studio, FiftyOne, Datumaro, VIA,
+LabelMe, YOLO segmentation, Pascal VOC, Cityscapes, or images and PNG masks with a list of classes
+(segmentation/data/README.md). Nothing needs to be renamed. Whatever is left out or repaired is
+counted. If most of a split would be lost, nothing is prepared and the exit status is 1.
 
 A data set that exists is not prepared again. An interrupted preparation starts again.
 """
 
 import pathlib
+import shlex
 
 from segmentation import launch
-from segmentation.data import coco, label_spaces, selection
+from segmentation.data import coco, data_loss, image_files, label_spaces, layouts, selection
 from segmentation.data.inspection import inspect
 from segmentation.files import write_json
 from segmentation.markdown import table
@@ -41,11 +49,34 @@ def main(argv: list[str] | None = None) -> None:
         '--source',
         required=True,
         help="'2014' (downloads 20 GB; zip files that you already have go into "
-        "DATA_DIR/downloads/manual), 'scenes', or a folder with <split>/*.jpg and "
-        'annotations/instances_<split>.json',
+        "DATA_DIR/downloads/manual), 'scenes', or a folder",
     )
     add('--data_dir', default='~/tensorflow_datasets', help='folder of the prepared data sets')
     add('--splits', nargs='+', metavar='SPLIT', help='which splits; default: all')
+    add(
+        '--layout',
+        metavar='NAME',
+        help='layout of the folder, if several fit: '
+        + ', '.join(layout.name for layout in layouts.LAYOUTS),
+    )
+    add(
+        '--accept_loss',
+        action='store_true',
+        help='go on if a split has no instance left, or loses most of its annotations or images',
+    )
+    add(
+        '--exif',
+        choices=image_files.EXIF_CHOICES,
+        default='displayed',
+        help='how images are annotated whose EXIF orientation fits their annotations with and '
+        'without it (square, mirrored or turned by 180 degrees): as viewers display them, or as '
+        'they are stored',
+    )
+    add(
+        '--crowds_as_instances',
+        action='store_true',
+        help='read crowd regions (iscrowd 1) as instances; some tools export all masks as crowds',
+    )
     add(
         '--complete',
         default='',
@@ -78,6 +109,10 @@ def main(argv: list[str] | None = None) -> None:
             args.source,
             args.data_dir,
             splits=args.splits,
+            layout=args.layout,
+            exif=args.exif,
+            crowds_as_instances=args.crowds_as_instances,
+            accept_loss=args.accept_loss,
             complete=label_spaces.parse_groups(args.complete) if args.complete else None,
             scenes={
                 key: float(value) if key == 'error_rate' else int(value)
@@ -87,14 +122,22 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         parser.exit(1, f'{parser.prog}: {error}\n')
     counts = count_images(prepared)
-    print(f'Prepared in {prepared.path}\nfingerprint {prepared.fingerprint["id"]}\n')
+    print(f'Prepared in {prepared.path}\nfingerprint {prepared.fingerprint["id"]}')
+    print(f'Train on it with {shlex.quote(f"--config.data.source={prepared.path}")}\n')
     rows = []
     for name, entry in prepared.fingerprint['splits'].items():
-        skipped = sum(entry['skipped'].values())
-        cells = [entry['images'], entry['instances'], skipped, *counts[name].values()]
+        repaired = sum(n for why, n in entry['skipped'].items() if why.startswith('repaired'))
+        harmless = sum(entry['skipped'].get(why, 0) for why in data_loss.HARMLESS)
+        left_out = sum(entry['skipped'].values()) - repaired - harmless
+        cells = [entry['images'], entry['instances'], left_out, repaired, *counts[name].values()]
         rows.append([name, *('–' if cell is None else str(cell) for cell in cells)])
     print('Last columns: images with every class of the label space.')
-    print(table(['split', 'images', 'instances', 'skipped', *label_spaces.LABEL_SPACES], rows))
+    print(
+        table(
+            ['split', 'images', 'instances', 'left out', 'repaired', *label_spaces.LABEL_SPACES],
+            rows,
+        )
+    )
     inspection = None
     if args.inspect is not None:
         page = None if args.inspect == pathlib.Path() else args.inspect
@@ -108,8 +151,10 @@ def main(argv: list[str] | None = None) -> None:
             'path': str(prepared.path),
             'fingerprint': prepared.fingerprint,
             'images_with_every_class': counts,
+            'layout': prepared.layout,
             'skipped': prepared.skipped,
             'inspection': inspection,
+            'notes': prepared.notes,
         }
         write_json(args.json, summary)
 

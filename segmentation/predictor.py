@@ -10,11 +10,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from segmentation import evaluate
 from segmentation.activations import LAYERS, find_layers, pooled_features
-from segmentation.data import coco_files, transforms
+from segmentation.data import image_files, transforms
 from segmentation.models.unet import scale_images
 from segmentation.trained import Run, restore_run
 
@@ -66,18 +66,15 @@ def read_input(image: ImageLike, size: int, antialias: bool) -> Input:
         height, width = image.shape[:2]
     elif isinstance(image, Image.Image):
         try:
-            upright = transforms.to_rgb(ImageOps.exif_transpose(image))
+            upright = image_files.to_rgb(ImageOps.exif_transpose(image))
         except Exception as error:  # Pillow reads the file now, and raises almost anything.
             raise ValueError(f'Cannot read the image {image!r}: {error}') from error
         width, height = upright.size
     else:
         try:
             data = pathlib.Path(image).read_bytes()
-            height, width = transforms.upright_size(data)
-            upright = transforms.decode_image(data, (0, 0), size if antialias else 0)
-        except UnidentifiedImageError as error:
-            formats = ', '.join(coco_files.IMAGE_FORMATS)
-            raise ValueError(f'Cannot read {image}: it is none of {formats}.') from error
+            width, height = image_files.header_of(image_files.open_image(data)).displayed
+            upright = transforms.decode_image(data, (0, 0), size if antialias else 0, strict=True)
         except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
             raise ValueError(f'Cannot read {image} as an image: {error}') from error
     return Input(transforms.resize(upright, size, (0.0, 0.0, 1.0, 1.0), antialias), height, width)

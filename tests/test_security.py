@@ -20,7 +20,6 @@ _UNSAFE_MODULES = {
     'joblib',
     'shelve',
     'marshal',
-    'yaml',
 }
 _UNSAFE_CALLS = {
     'eval', 'exec', 'os.system', 'os.popen', 'torch.load', 'pandas.read_pickle', 'tempfile.mktemp',
@@ -34,6 +33,8 @@ def findings(source: str) -> list[str]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
             modules = [node.module or ''] if isinstance(node, ast.ImportFrom) else names
+            if isinstance(node, ast.ImportFrom) and node.module == 'yaml':
+                found.append(f'{node.lineno}: hides which function of yaml is called')
             found += [
                 f'{node.lineno}: imports {module}'
                 for module in modules
@@ -43,7 +44,7 @@ def findings(source: str) -> list[str]:
             continue
         name, options = ast.unparse(node.func), {word.arg: word.value for word in node.keywords}
         pickles = options.get('allow_pickle')
-        if name in _UNSAFE_CALLS:
+        if name in _UNSAFE_CALLS or (name.startswith('yaml.') and name != 'yaml.safe_load'):
             found.append(f'{node.lineno}: {name}')
         if name.rpartition('.')[2] in ('extractall', 'extract', 'unpack_archive'):
             found.append(f'{node.lineno}: {name}, where the archive chooses the file names')
@@ -66,6 +67,8 @@ def test_no_data_are_unpickled_or_run(path):
     [
         'import pickle',
         'from joblib import load',
+        'import yaml; yaml.load(text)',
+        'from yaml import load',
         'import numpy as np; np.load("x")',
         'import numpy as np; np.load("x", allow_pickle=True)',
         'eval(text)',

@@ -212,9 +212,7 @@ def compute(analysis: Analysis, details: int = 400) -> Pictures:
     ]
     for row, label, probability, loss in _network_output(analysis, np.array(missing, np.int64)):
         record = analysis.examples.record(row)
-        image = transforms.decode_image(
-            record['image'], (int(record['width']), int(record['height']))
-        )
+        image = transforms.decode_record(record)
         write_details(folder, row, names, image, label, probability, loss)
     return describe(
         num_sheets, chosen, _size(folder / 'sheets') / total,

@@ -151,7 +151,6 @@ def compute(analysis: Analysis) -> Samples:
 
     def describe(index: int) -> dict[str, Any]:
         record = examples.record(index)
-        size = int(record['width']), int(record['height'])
         mode = Image.open(io.BytesIO(record['image']), formats=coco_files.IMAGE_FORMATS).mode
         return {
             'image_id': int(examples.image_ids[index]),
@@ -159,7 +158,7 @@ def compute(analysis: Analysis) -> Samples:
             'split': analysis.split,
             'source_split': examples.splits[examples.split_of[index]].name,
             'is_colored': mode not in _SINGLE_CHANNEL,
-            **describe_image(np.asarray(transforms.decode_image(record['image'], size))),
+            **describe_image(np.asarray(transforms.decode_record(record))),
             **describe_annotations(record, categories, classes, analysis.class_names),
             **measured[index],
         }

@@ -10,7 +10,7 @@ from fault_subjects import SIZE, outcome_of
 from harness import damage_bytes
 from PIL import Image
 
-from segmentation.data import coco_files, transforms
+from segmentation.data import coco_files, image_files, transforms
 
 
 def whole_files() -> list[bytes]:
@@ -42,21 +42,20 @@ def whole_files() -> list[bytes]:
 
 def read_in_data_set(data: bytes) -> str:
     """Outcome of an annotated image: one that a data set accepts must be readable later."""
-    for size in (SIZE, SIZE[::-1]):
-        try:
-            coco_files.check_image(data, *size)
-        except coco_files.UnusableImage:
-            continue
-        except Exception as error:  # noqa: BLE001 - any other error is wrong
-            return f'RAISED {type(error).__name__}'
-        try:
+    try:
+        header = coco_files.check_image(data)
+    except image_files.UnusableImage:
+        return 'left out'
+    except Exception as error:  # noqa: BLE001 - any other error is wrong
+        return f'RAISED {type(error).__name__}'
+    try:
+        for size in (header.size, header.displayed):
             for at_least in (0, 16):
                 image = transforms.decode_image(data, size, at_least)
                 transforms.resize(image, 32, (0.0, 0.0, 1.0, 1.0), antialias=True)
-        except Exception as error:  # noqa: BLE001 - accepted files must be readable
-            return f'TAKEN, BUT RAISED {type(error).__name__}'
-        return 'done'
-    return 'left out'
+    except Exception as error:  # noqa: BLE001 - accepted files must be readable
+        return f'TAKEN, BUT RAISED {type(error).__name__}'
+    return 'done'
 
 
 def damaged(folder: pathlib.Path, count: int, rng: random.Random) -> Iterator[tuple[str, str]]:

@@ -39,6 +39,8 @@ from tqdm import tqdm
 
 from segmentation import markdown
 from segmentation.data import annotations
+from segmentation.data.entries import Image, Instance, id_key
+from segmentation.data.segmentations import decode_counts, encode_segmentation, normalize
 
 FINE = ('unchanged', 'skipped', 'refused')
 FILE_NAME = 'instances_fuzzed.json'
@@ -159,10 +161,10 @@ def read_file(data: bytes) -> str:
         return 'refused' if text.isprintable() else f'UNPRINTABLE ERROR: {ascii(text[:200])}'
     skipped = {reason: entry['count'] for reason, entry in result.skipped.as_dict().items()}
     document = json.loads(data)
-    given = {}  # Entries by id, for the masks; the first of equal ids counts.
+    given = collections.defaultdict(list)  # Entries by id, for the masks.
     for entry in document['annotations']:
-        if isinstance(entry, dict) and type(entry.get('id')) is int:
-            given.setdefault(entry['id'], entry)
+        if isinstance(entry, dict):
+            given[id_key(entry.get('id'))].append(entry)
     taken = [(image, instance) for image in result.images for instance in image.instances]
     for what, entries, kept in (
         ('annotation', document['annotations'], len(taken)),
@@ -173,20 +175,33 @@ def read_file(data: bytes) -> str:
         if kept + left_out != len(entries):
             return f'NOT COUNTED: {len(entries)} × {what}, {kept} taken, {left_out} left out'
     for image, instance in taken:
-        if wrong := wrong_pixels(instance, given[instance.id], image.height, image.width):
+        # An entry whose id is missing or used before has got another one, and is not compared.
+        candidates = [entry for entry in given[instance.id] if fits(entry, image)]
+        wrong = min((wrong_pixels(instance, e, image) for e in candidates), default=0)
+        if wrong:
             return f'WRONG MASK: annotation {instance.id} by {wrong} pixels'
     return 'skipped' if skipped else 'unchanged'
 
 
-def wrong_pixels(instance: annotations.Instance, entry: dict, height: int, width: int) -> int:
+def fits(entry: dict, image: Image) -> bool:
+    """Whether an entry can be the one that was read."""
+    try:
+        encode_segmentation(normalize(entry.get('segmentation'))[0], image.height, image.width)
+    except ValueError:
+        return False
+    return id_key(entry.get('image_id')) == image.id
+
+
+def wrong_pixels(instance: Instance, entry: dict, image: Image) -> int:
     """Number of pixels in which a mask differs from one drawn without pycocotools."""
+    height, width = image.height, image.width
     mask = mask_utils.decode({'size': [height, width], 'counts': instance.rle}) > 0
     if entry.get('bbox') is None and list(instance.bbox) != box_of(mask):
         return mask.size
-    form = entry['segmentation']
+    form, _ = normalize(entry['segmentation'])
     if isinstance(form, dict):
         counts = form['counts']
-        runs = annotations.decode_counts(counts) if isinstance(counts, str) else counts
+        runs = decode_counts(counts) if isinstance(counts, str) else counts
         drawn = np.repeat(np.arange(len(runs)) % 2 > 0, runs).reshape(width, height).T
         return int((mask != drawn).sum())
     polygons = [np.reshape(polygon, (-1, 2)) for polygon in form if len(polygon) >= 6]

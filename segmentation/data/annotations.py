@@ -1,91 +1,38 @@
 """Reads and checks COCO instance annotations.
 
-Everything is checked before the C code of pycocotools sees it (README.md has the reasons). A broken
-entry is left out and counted by reason. A file that is no COCO annotation file raises one
-`ValueError` that names it.
+Everything is checked before the C code of pycocotools sees it (README.md has the reasons). What can
+mean only one thing is repaired. A broken entry is left out. Both are counted by reason. A file that
+is no COCO annotation file raises one `ValueError` that names it.
 """
 
-import dataclasses
 import hashlib
 import json
-import pathlib
-from typing import Any, TypeGuard
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import tqdm
 from pycocotools import mask as mask_utils
 
-# Larger images are left out. README.md explains the limits.
-MAX_SIDE = 16_384
-MAX_PIXELS = 2**26
-MAX_OUTLINE = 100  # longest outline, in units of the image's width + height
-
-_MAX_ID = 2**63 - 1
-_FAR_OUT = 'a coordinate is not finite or far outside the image'
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Category:
-    """One object category, e.g. `Category(3, 'car', 'vehicle')`."""
-
-    id: int
-    name: str
-    supercategory: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Instance:
-    """One annotated object or crowd region."""
-
-    id: int  # annotation id
-    category_id: int  # id of its category
-    area: float  # in pixels, from the file (in COCO, the polygon's area) or else of the mask
-    # (x, y, width, height) in pixels, from the file or else of the mask
-    bbox: tuple[float, float, float, float]
-    is_crowd: bool  # whether it is a group of objects
-    rle: bytes  # compressed run lengths of the mask (pycocotools' `counts`) at the image's size
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Image:
-    """One image entry; `instances` are in the order of the file."""
-
-    id: int
-    file_name: str
-    height: int
-    width: int
-    license: str
-    all_categories_annotated: bool
-    instances: list[Instance]
-
-
-class Skipped:
-    """Counts what was left out or repaired, by reason, with a few examples of each."""
-
-    def __init__(self) -> None:
-        self._reasons: dict[str, dict[str, Any]] = {}
-
-    def add(self, reason: str, example: Any) -> None:
-        """Counts one more case of `reason`; `example` is an id or a file name."""
-        entry = self._reasons.setdefault(reason, {'count': 0, 'examples': []})
-        entry['count'] += 1
-        if len(entry['examples']) < 5:
-            # Names come from data: control characters must not reach a terminal.
-            entry['examples'].append(example if _is_id(example) else ascii(example)[:80])
-
-    def as_dict(self) -> dict[str, dict[str, Any]]:
-        """Returns reason → {'count', 'examples'}, the most frequent first."""
-        return dict(sorted(self._reasons.items(), key=lambda item: (-item[1]['count'], item[0])))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Annotations:
-    """The checked content of a COCO instances file."""
-
-    categories: tuple[Category, ...]  # in the order of the file
-    images: list[Image]  # by increasing id
-    skipped: Skipped  # what was left out or repaired
-    sha256: str  # hexadecimal digest of the file
+from segmentation.data import image_files, segmentations
+from segmentation.data.entries import (
+    COMPUTED,
+    UNLABELED,
+    Annotations,
+    Category,
+    File,
+    Image,
+    Instance,
+    Skipped,
+    file_name,
+    free_ids,
+    id_key,
+    is_id,
+    is_safe_name,
+    is_text,
+    short,
+    whole_number,
+)  # fmt: skip
+from segmentation.data.segmentations import Broken, encode_segmentation, has_numbers
 
 
 def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
@@ -94,65 +41,158 @@ def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
     Raises:
       ValueError: this is not a COCO instances file.
     """
+    return read(load(data, name), name, hashlib.sha256(data).hexdigest(), progress=progress)
+
+
+def load(data: bytes, name: str) -> dict[str, Any]:
+    """Reads the JSON of a COCO instances file, which has the lists that `read` needs.
+
+    Raises:
+      ValueError: this is not a COCO instances file; says what it is instead, if that is known.
+    """
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{name} cannot be read as JSON: {error}') from error
+    if isinstance(document, list) and document and isinstance(document[0], dict):
+        if {'image_id', 'score'} <= document[0].keys():
+            raise ValueError(
+                f'{name} is a list of predictions (image_id, score), not a COCO instances file'
+            )
     if not isinstance(document, dict):
         raise ValueError(
             f'{name} is not a COCO file: expected a JSON object, got a {type(document).__name__}'
         )
+    entries = document.get('annotations')
+    first = entries[0] if isinstance(entries, list) and entries else None
+    if isinstance(first, dict) and 'segments_info' in first:
+        raise ValueError(
+            f'{name} is a panoptic file, whose masks are PNG files: give the instances file '
+            '(instances_<split>.json)'
+        )
+    if isinstance(first, dict) and 'caption' in first:
+        raise ValueError(f'{name} has captions, no masks: give the instances file')
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(document.get(key), list):
-            raise ValueError(f'{name} is not a COCO instances file: it has no list {key!r}')
-    skipped = Skipped()
-    categories = _categories(document['categories'], skipped)
-    if not categories:
-        raise ValueError(f'{name} has no usable category (problems: {skipped.as_dict()})')
-    images = _images(document['images'], _licenses(document.get('licenses')), skipped)
-    category_ids = {category.id for category in categories}
-    seen: set[int] = set()
+            keys = ', '.join(short(k) for k in list(document)[:8])
+            raise ValueError(
+                f'{name} is not a COCO instances file: it has no list {key!r} (but: {keys})'
+            )
+    return document
+
+
+def read(
+    document: Mapping[str, Any],
+    name: str,
+    sha256: str,
+    files: Mapping[str, File] | None = None,
+    *,
+    exif: str = 'displayed',
+    crowds_as_instances: bool = False,
+    progress: bool = False,
+) -> Annotations:
+    """Checks the content of a COCO instances file.
+
+    Args:
+      document: with the lists `images`, `annotations` and `categories`.
+      name: what error messages call it.
+      sha256: hexadecimal digest of the file.
+      files: what was found for each file name (see `file_name`). If None, names and sizes in the
+        document are taken as they are.
+      exif: see `image_files.fit`.
+      crowds_as_instances: whether crowd regions are read as instances.
+      progress: whether to show a progress bar.
+
+    Raises:
+      ValueError: no category is usable, or two have the same id.
+    """
+    skipped, notes = Skipped(), Skipped()
+    categories, category_keys = _categories(document, name, skipped)
+    reader = _Images(files, exif, _licenses(document.get('licenses')), skipped, notes)
+    reader.read(document['images'])
     options: dict[str, Any] = {'unit': '', 'disable': not progress, 'leave': False}
-    for entry in tqdm.tqdm(document['annotations'], 'annotations', mininterval=1, **options):
+    entries = _Instances(reader, category_keys, crowds_as_instances, document)
+    for position, entry in enumerate(
+        tqdm.tqdm(document['annotations'], 'annotations', mininterval=1, **options)
+    ):
         try:
-            image, instance = _instance(entry, images, category_ids, seen, skipped)
-        except _Broken as broken:
+            image, instance = entries.read(position, entry)
+        except Broken as broken:
             example = entry.get('id') if isinstance(entry, dict) else entry
-            skipped.add(f'annotation: {broken}', example)
+            skipped.add(f'annotation: {broken}', example, broken.value)
         else:
             image.instances.append(instance)
-    by_id = [images[key] for key in sorted(images)]
-    return Annotations(categories, by_id, skipped, hashlib.sha256(data).hexdigest())
+    kept = [instance for image in reader.images.values() for instance in image.instances]
+    if kept and all(instance.is_crowd for instance in kept):
+        for instance in kept:
+            notes.add(
+                'crowd region, as all annotations are (--crowds_as_instances reads instances)',
+                instance.id,
+            )
+    unlabeled = document.get(UNLABELED)
+    for given in unlabeled if isinstance(unlabeled, list) else ():
+        notes.add('pixels without a label are read as background', given)
+    by_id = [reader.images[key] for key in sorted(reader.images)]
+    counts = len(document['images']), len(document['annotations'])
+    return Annotations(categories, by_id, skipped, notes, sha256, *counts)
 
 
-class _Broken(ValueError):
-    """An entry that is left out; the message is the reason that it is counted under."""
-
-
-def _is_id(value: Any) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value <= _MAX_ID
-
-
-def _is_text(value: Any) -> TypeGuard[str]:
-    # Unprintable text could forge terminal output, and a lone surrogate cannot be stored.
-    return isinstance(value, str) and 0 < len(value) <= 1000 and value.isprintable()
-
-
-def _categories(entries: list, skipped: Skipped) -> tuple[Category, ...]:
-    by_id, names = {}, set()
-    for entry in entries:
-        if not isinstance(entry, dict) or not _is_id(entry.get('id')):
+def _categories(
+    document: Mapping[str, Any], name: str, skipped: Skipped
+) -> tuple[tuple[Category, ...], dict[int | str, int]]:
+    """The categories, and the id of each by what entries may call it."""
+    found: dict[int | str, tuple[str, str]] = {}
+    for entry in document['categories']:
+        key = id_key(entry.get('id')) if isinstance(entry, dict) else None
+        if key is None:
             skipped.add('category: no usable id', entry)
-        elif not _is_text(entry.get('name')):
-            skipped.add('category: no usable name', entry['id'])
-        elif entry['id'] in by_id or entry['name'] in names:
-            skipped.add('category: id or name used before', entry['id'])
+            continue
+        text = entry.get('name')
+        text = str(text) if type(text) is int else text
+        if not is_text(text) or not text.strip():
+            skipped.add('category: no usable name', key)
+            continue
+        text, group = text.strip(), entry.get('supercategory')
+        if key not in found:
+            found[key] = text, group if is_text(group) else ''
+        elif found[key][0] == text:
+            skipped.add('category: listed twice', key)
         else:
-            group: Any = entry.get('supercategory')
-            group = group if _is_text(group) else ''
-            by_id[entry['id']] = Category(entry['id'], entry['name'], group)
-            names.add(entry['name'])
-    return tuple(by_id.values())
+            raise ValueError(
+                f'{name}: the category id {ascii(key)} means both {ascii(found[key][0])} and '
+                f'{ascii(text)}; give each category an id of its own'
+            )
+    if not found:
+        raise ValueError(_no_category(document, name, skipped))
+    ids_of = _numbered(found)
+    if any(isinstance(key, str) for key in found):
+        skipped.add('repaired: ids of categories are text', next(iter(found)))
+    return tuple(Category(ids_of[key], *entry) for key, entry in found.items()), ids_of
+
+
+def _no_category(document: Mapping[str, Any], name: str, skipped: Skipped) -> str:
+    used = {e.get('category_id') for e in document['annotations'] if _has_scalar(e, 'category_id')}
+    ids = sorted(map(ascii, used - {None}))
+    what = f'has none (problems: {skipped.as_dict()})' if document['categories'] else 'is empty'
+    if ids:
+        remedy = f'but annotations use the ids {", ".join(ids)[:80]}: add their names to the list'
+    else:
+        remedy = (
+            'and the annotations name none: define the classes in the tool that exported the file, '
+            'and export again'
+        )
+    return f"{name} has no usable category: its list 'categories' {what}, {remedy}"
+
+
+def _has_scalar(entry: Any, key: str) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get(key), int | float | str)
+
+
+def _numbered(keys: Mapping[int | str, Any]) -> dict[int | str, int]:
+    """Gives ids that are text the numbers after the largest id."""
+    texts = [key for key in keys if isinstance(key, str)]
+    numbers = dict(zip(texts, free_ids(keys.keys(), len(texts)), strict=False))
+    return {key: key if isinstance(key, int) else numbers[key] for key in keys}
 
 
 def _licenses(entries: Any) -> dict[int, str]:
@@ -160,184 +200,199 @@ def _licenses(entries: Any) -> dict[int, str]:
     return {
         entry['id']: entry['name']
         for entry in entries
-        if isinstance(entry, dict) and _is_id(entry.get('id')) and _is_text(entry.get('name'))
+        if isinstance(entry, dict) and is_id(entry.get('id')) and is_text(entry.get('name'))
     }
 
 
-def is_safe_name(name: Any) -> bool:
-    """Whether a file name stays inside its folder, on any operating system."""
-    if not _is_text(name) or '\\' in name:
-        return False
-    windows = pathlib.PureWindowsPath(name)
-    return not (windows.drive or windows.root or '..' in windows.parts or name.endswith('/'))
+class _Images:
+    """Reads image entries; `images` by id, and `annotated`: (height, width) where it was wrong."""
+
+    def __init__(
+        self,
+        files: Mapping[str, File] | None,
+        exif: str,
+        licenses: dict[int, str],
+        skipped: Skipped,
+        notes: Skipped,
+    ):
+        self.files, self.exif, self.licenses = files, exif, licenses
+        self.skipped, self.notes = skipped, notes
+        self.images: dict[int, Image] = {}
+        self.annotated: dict[int, tuple[int, int]] = {}
+        self.ids: dict[int | str, int] = {}  # what entries may call an image → its id
+
+    def read(self, entries: list) -> None:
+        keys = [id_key(entry.get('id')) if isinstance(entry, dict) else None for entry in entries]
+        self.ids = _numbered({key: None for key in keys if key is not None})
+        for entry, key in zip(entries, keys, strict=True):
+            if key is None:
+                value = entry.get('id') if isinstance(entry, dict) else None
+                self.skipped.add('image: no usable id', file_name(entry) or entry, value)
+            elif self.ids[key] in self.images:
+                self.skipped.add('image: id used before', key)
+            else:
+                if isinstance(key, str):
+                    self.skipped.add('repaired: image id is text', key, self.ids[key])
+                self._read_one(entry, self.ids[key])
+
+    def _read_one(self, entry: dict, key: int) -> None:
+        add, given = self.skipped.add, file_name(entry)
+        plain = given.replace('\\', '/') if given else None
+        file = File(plain or '') if self.files is None else self.files.get(given or '')
+        if given is None or file is None or (self.files is None and not is_safe_name(plain)):
+            return add('image: unsafe or missing file name', entry.get('file_name'))
+        if file.reason:
+            return add(f'image: {file.reason}', given)
+        raw = entry.get('width'), entry.get('height')
+        size = _size(*raw)
+        fit = image_files.fit(file.header, size, self.exif) if file.header else None
+        if fit is None and size is None:
+            return add('image: width and height are not positive whole numbers', key, raw)
+        width, height = fit.size if fit else size or (0, 0)
+        if not image_files.is_bounded(width, height):
+            return add('image: too large', key)
+        if file.header and size and not fit:
+            sizes = f'annotated {_by(size)}, file {_by(file.header.size)}'
+            return add('image: size mismatch', file.name, sizes)
+        if size is None:
+            add('repaired: size taken from the image file', file.name)
+        elif (width, height) != size:
+            sizes = f'annotated {_by(size)}, file {_by((width, height))}'
+            add('repaired: size off by at most 2 pixels', file.name, sizes)
+            self.annotated[key] = size[::-1]
+        elif set(map(type, raw)) != {int}:
+            add('repaired: size is a float or text', file.name)
+        if file.is_repaired:
+            add('repaired: file name', given, file.name)
+        if fit and file.header:
+            self._add_notes(file.name, file.header, fit)
+        license: Any = entry.get('license')
+        license = self.licenses.get(license, str(license)) if is_id(license) else license
+        license = license if is_text(license) else ''
+        complete = entry.get('all_categories_annotated') is True
+        digest = file.header.sha256 if file.header else ''
+        apply_exif = fit is not None and fit.apply_exif
+        self.images[key] = Image(
+            key, file.name, height, width, license, complete, [], apply_exif, digest
+        )
+
+    def _add_notes(self, name: str, header: image_files.Header, fit: image_files.Fit) -> None:
+        orientation = f'orientation {header.orientation}'
+        meant = 'displayed' if fit.apply_exif else 'stored'
+        if fit.is_ambiguous:
+            self.notes.add(f'EXIF orientation fits both ways, used as {meant}', name, orientation)
+        elif header.orientation != 1 and meant != self.exif:
+            # So the choice may be wrong for the images whose size does not tell.
+            self.notes.add(f'size says that it is annotated as {meant}', name, orientation)
+        if header.gray_bits and header.gray_bits < 16:
+            self.notes.add(f'gray values use {header.gray_bits} of 16 bits, scaled to 8', name)
 
 
-def _images(entries: list, licenses: dict[int, str], skipped: Skipped) -> dict[int, Image]:
-    images = {}
-    for entry in entries:
-        if not isinstance(entry, dict) or not _is_id(entry.get('id')):
-            skipped.add('image: no usable id', entry)
-            continue
-        key, width, height = entry['id'], entry.get('width'), entry.get('height')
-        if key in images:
-            skipped.add('image: id used before', key)
-        elif not is_safe_name(entry.get('file_name')):
-            skipped.add('image: unsafe or missing file name', entry.get('file_name'))
-        elif type(width) is not int or type(height) is not int or width < 1 or height < 1:
-            skipped.add('image: width and height are not positive whole numbers', key)
-        elif not is_bounded(width, height):
-            skipped.add('image: too large', key)
+def _size(width: Any, height: Any) -> tuple[int, int] | None:
+    """Width and height in pixels, if both are positive whole numbers."""
+    width, height = whole_number(width), whole_number(height)
+    usable = width is not None and height is not None and width > 0 and height > 0
+    return (width, height) if usable else None
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f'{size[0]}x{size[1]}'
+
+
+class _Instances:
+    """Reads annotation entries."""
+
+    def __init__(
+        self,
+        images: _Images,
+        categories: dict,
+        crowds_as_instances: bool,
+        document: Mapping[str, Any],
+    ):
+        self.images, self.categories, self.entries = images, categories, document['annotations']
+        self.crowds_as_instances = crowds_as_instances
+        self.has_boxes = not document.get(COMPUTED)
+        self.seen: dict[int, int] = {}  # id → position of its first entry
+        given = (id_key(entry.get('id')) for entry in self.entries if isinstance(entry, dict))
+        used = {key for key in given if isinstance(key, int)}
+        self.free_ids = free_ids(used, len(self.entries))
+
+    def _id(self, position: int, entry: dict) -> int:
+        key: Any = id_key(entry.get('id'))
+        if not isinstance(key, int):
+            self.images.skipped.add('repaired: annotation id missing or text', entry.get('id'))
+        elif key not in self.seen:
+            self.seen[key] = position
+            return key
+        elif self.entries[self.seen[key]] == entry:
+            raise Broken('the same entry again')
         else:
-            given: Any = entry.get('license')
-            given = licenses.get(given, str(given)) if _is_id(given) else given
-            given = given if _is_text(given) else ''
-            complete = entry.get('all_categories_annotated') is True
-            images[key] = Image(key, entry['file_name'], height, width, given, complete, [])
-    return images
+            self.images.skipped.add('repaired: annotation id used before', key)
+        return next(self.free_ids)
+
+    def read(self, position: int, entry: Any) -> tuple[Image, Instance]:
+        """Raises `Broken` with a reason and, if it explains more, the value."""
+        if not isinstance(entry, dict):
+            raise Broken('not an object')
+        image_key, category_key = id_key(entry.get('image_id')), id_key(entry.get('category_id'))
+        image_id = self.images.ids.get(image_key) if image_key is not None else None
+        if image_id is None:
+            raise Broken('unknown image', entry.get('image_id'))
+        if image_id not in self.images.images:
+            raise Broken('its image is left out', entry.get('image_id'))
+        if category_key is None or category_key not in self.categories:
+            raise Broken('unknown category', entry.get('category_id'))
+        given = entry.get('iscrowd')
+        crowd = int(bool(given)) if isinstance(given, bool | None) else whole_number(given)
+        if crowd not in (0, 1):
+            raise Broken('iscrowd is neither 0 nor 1', given)
+        key = self._id(position, entry)
+        image, add = self.images.images[image_id], self.images.skipped.add
+        segmentation, repaired = segmentations.normalize(entry.get('segmentation'))
+        if not segmentation:
+            raise Broken(_why_no_outline(entry))
+        rle = self._encode(segmentation, image, key)
+        if repaired:
+            add(f'repaired: {repaired}', key)
+        if type(given) is not int and 'iscrowd' in entry:
+            add('repaired: iscrowd is true, false, null or text', key)
+        mask: Any = {'size': [image.height, image.width], 'counts': rle}
+        bbox: Any = entry.get('bbox')
+        area: Any = entry.get('area')
+        if not has_numbers(bbox) or len(bbox) != 4 or not all(-1e6 < x < 1e6 for x in bbox):
+            if self.has_boxes:
+                add('repaired: bbox taken from the mask', key)
+            bbox = mask_utils.toBbox(mask).tolist()
+        if not has_numbers([area]) or not 0 <= area < 1e9:
+            if self.has_boxes:
+                add('repaired: area taken from the mask', key)
+            area = mask_utils.area(mask)
+        x, y, box_width, box_height = map(float, bbox)
+        box = x, y, box_width, box_height
+        is_crowd = bool(crowd) and not self.crowds_as_instances
+        category = self.categories[category_key]
+        return image, Instance(key, category, float(area), box, is_crowd, rle)
+
+    def _encode(self, segmentation: Any, image: Image, key: int) -> bytes:
+        height, width = image.height, image.width
+        annotated = self.images.annotated.get(image.id)
+        in_runs = isinstance(segmentation, dict)
+        if in_runs and annotated and segmentation.get('size') == list(annotated):
+            rle, dropped = encode_segmentation(segmentation, *annotated)
+            rle = segmentations.move_to(rle, annotated, (height, width))
+        else:
+            rle, dropped = encode_segmentation(segmentation, height, width)
+        if dropped:
+            self.images.skipped.add('polygon part: fewer than 3 points', key)
+        if segmentations.has_nested_parts(segmentation, height, width):
+            self.images.notes.add('polygon part inside another, filled as in COCO (a hole?)', key)
+        if not mask_utils.area({'size': [height, width], 'counts': rle}):
+            self.images.notes.add('mask without a pixel', key)
+        return rle
 
 
-def is_bounded(width: int, height: int) -> bool:
-    """Whether an image of this size (in pixels) is within MAX_SIDE and MAX_PIXELS."""
-    return max(width, height) <= MAX_SIDE and width * height <= MAX_PIXELS
-
-
-def _instance(
-    entry: Any, images: dict[int, Image], category_ids: set[int], seen: set[int], skipped: Skipped
-) -> tuple[Image, Instance]:
-    if not isinstance(entry, dict):
-        raise _Broken('not an object')
-    key: Any = entry.get('id')
-    if not _is_id(key):
-        raise _Broken('no usable id')
-    if key in seen:
-        raise _Broken('id used before')
-    seen.add(key)
-    image_id, category_id = entry.get('image_id'), entry.get('category_id')
-    if not _is_id(image_id) or image_id not in images:
-        raise _Broken('unknown image')
-    if not _is_id(category_id) or category_id not in category_ids:
-        raise _Broken('unknown category')
-    is_crowd = entry.get('iscrowd', 0)
-    if type(is_crowd) is not int or is_crowd not in (0, 1):
-        raise _Broken('iscrowd is neither 0 nor 1')
-    image = images[image_id]
-    rle, dropped = encode_segmentation(entry.get('segmentation'), image.height, image.width)
-    if dropped:
-        skipped.add('polygon part: fewer than 3 points', key)
-    mask: Any = {'size': [image.height, image.width], 'counts': rle}
-    bbox: Any = entry.get('bbox')
-    area: Any = entry.get('area')
-    if not _are_numbers(bbox) or len(bbox) != 4 or not all(-1e6 < x < 1e6 for x in bbox):
-        skipped.add('repaired: bbox taken from the mask', key)
-        bbox = mask_utils.toBbox(mask).tolist()
-    if not _are_numbers([area]) or not 0 <= area < 1e9:
-        skipped.add('repaired: area taken from the mask', key)
-        area = mask_utils.area(mask)
-    x, y, box_width, box_height = map(float, bbox)
-    box = x, y, box_width, box_height
-    return image, Instance(key, category_id, float(area), box, bool(is_crowd), rle)
-
-
-def _are_numbers(values: Any) -> TypeGuard[list[float]]:
-    # Much faster than a test per number; and here, unlike for isinstance, bool is not int.
-    return isinstance(values, list) and set(map(type, values)) <= {int, float}
-
-
-def encode_segmentation(segmentation: Any, height: int, width: int) -> tuple[bytes, int]:
-    """Encodes a COCO segmentation as compressed run lengths.
-
-    Coordinates may lie outside the image by up to its own size, as in real files; pycocotools clips
-    them. Coordinates further out make the annotation unusable. Polygons of fewer than three points
-    have no area and are dropped.
-
-    Args:
-      segmentation: list of polygons [x0, y0, x1, y1, …] in pixels, or an object with `size`
-        [height, width] and `counts` (list of run lengths, or COCO's compressed string).
-      height: of the image in pixels (see `is_bounded`).
-      width: of the image in pixels.
-
-    Returns:
-      The bytes that pycocotools calls `counts`, and the number of dropped polygons.
-
-    Raises:
-      ValueError: with the reason, which quotes nothing of the data.
-    """
-    if isinstance(segmentation, dict):
-        if segmentation.get('size') != [height, width]:
-            raise _Broken('size of the run lengths is not the size of the image')
-        counts = segmentation.get('counts')
-        if not isinstance(counts, str | list):
-            raise _Broken('run lengths are neither a list nor a string')
-        runs = decode_counts(counts) if isinstance(counts, str) else counts
-        if not set(map(type, runs)) <= {int}:
-            raise _Broken('a run length is not a whole number')
-        if min(runs, default=0) < 0:
-            raise _Broken('a run length is negative')
-        if sum(runs) != height * width:
-            raise _Broken('run lengths do not add up to the image')
-        rle: Any = {'size': [height, width], 'counts': counts}
-        if isinstance(counts, list):
-            rle = mask_utils.frPyObjects(rle, height, width)
-        if 0 in runs[1:]:
-            # The mask is correct, but pycocotools would return a random box for it.
-            rle = mask_utils.encode(mask_utils.decode(rle))
-        encoded = rle['counts']
-        return encoded.encode('ascii') if isinstance(encoded, str) else encoded, 0
-    if not isinstance(segmentation, list) or not segmentation:
-        raise _Broken('no segmentation')
-    parts = [_points(polygon, height, width) for polygon in segmentation]
-    parts = [points for points in parts if len(points) >= 3]
-    if not parts:
-        raise _Broken('no polygon has 3 points')
-    if sum(map(_outline, parts)) > MAX_OUTLINE * (height + width):
-        raise _Broken('outline too long')
-    rles = mask_utils.frPyObjects([points.ravel() for points in parts], height, width)
-    # Merging takes quadratic time in the number of parts, so it is done in a tree.
-    while len(rles) > 1:
-        rles = [mask_utils.merge(rles[i : i + 16]) for i in range(0, len(rles), 16)]
-    return rles[0]['counts'], len(segmentation) - len(parts)
-
-
-def _points(polygon: Any, height: int, width: int) -> np.ndarray:
-    """Corners (x, y) of a polygon in pixels, float64 `[n, 2]`."""
-    if not _are_numbers(polygon):
-        raise _Broken('a polygon is not a list of numbers')
-    if len(polygon) % 2:
-        raise _Broken('a polygon has an odd number of coordinates')
-    try:
-        points = np.array(polygon, np.float64).reshape(-1, 2)
-    except OverflowError as error:  # JSON has integers of any length
-        raise _Broken(_FAR_OUT) from error
-    # In units of the image's size. A comparison with NaN is false.
-    scaled = points / (width, height)
-    if not ((scaled >= -1) & (scaled <= 2)).all():
-        raise _Broken(_FAR_OUT)
-    return points
-
-
-def _outline(points: np.ndarray) -> float:
-    return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
-
-
-def decode_counts(text: str) -> list[int]:
-    """Decodes COCO's compressed string of run lengths (README.md describes the format).
-
-    Raises:
-      ValueError: other characters, a number of more than 35 bits, or an unfinished one.
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for char in text:
-        group = ord(char) - 48
-        if not 0 <= group < 64 or shift > 30:
-            raise _Broken('malformed string of run lengths')
-        value |= (group & 31) << shift
-        shift += 5
-        if not group & 32:
-            if group & 16:
-                value -= 1 << shift
-            counts.append(value + counts[-2] if len(counts) > 2 else value)
-            value = shift = 0
-    if shift:
-        raise _Broken('malformed string of run lengths')
-    return counts
+def _why_no_outline(entry: dict) -> str:
+    if has_numbers(entry.get('keypoints')):
+        return 'no segmentation, only keypoints'
+    has_box = has_numbers(entry.get('bbox')) and len(entry['bbox']) == 4
+    return 'no segmentation, only a box' if has_box else 'no segmentation'

@@ -22,9 +22,20 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from segmentation.data import annotations as annotations_lib
-from segmentation.data import coco_builder, coco_files
+from segmentation.data import (
+    coco_builder,
+    coco_files,
+    entries,
+    image_files,
+    label_spaces,
+    layouts,
+    split_names,
+)
 from segmentation.data.coco_builder import METADATA, VERSION, CocoConfig, CocoIndex
 from segmentation.files import sha256
+
+# Increased when a folder may be read differently: it is then prepared again, beside the old one.
+READER = 2
 
 
 def _damaged(path: pathlib.Path, what: str) -> str:
@@ -85,6 +96,8 @@ class Prepared:
       fingerprint: `version` of the builder, `splits` (the source and content of each) and `id`, 12
         hexadecimal digits of a hash of both.
       skipped: split → reason → count and examples of what was left out or repaired.
+      notes: the same of what was read as it is, but may be meant otherwise.
+      layout: title of the layout that its folder had; '' if there was none.
     """
 
     def __init__(self, path: pathlib.Path, metadata: dict[str, Any]):
@@ -93,17 +106,26 @@ class Prepared:
         self.categories = tuple(annotations_lib.Category(**c) for c in metadata['categories'])
         self.fingerprint: dict[str, Any] = metadata['fingerprint']
         self.skipped: dict[str, dict[str, Any]] = metadata['skipped']
+        self.notes: dict[str, dict[str, Any]] = metadata.get('notes', {})
+        self.layout: str = metadata.get('layout', '')
         # Shards have checksums of their own. Older data sets have no digests.
         self._digests: dict[str, str] = metadata.get('files', {})
 
+    def resolve(self, name: str) -> str:
+        """The split that a name means: itself, or 'valid' for 'val', 'train2017' for 'train' …
+
+        Raises:
+          ValueError: there is no such split; names those that there are.
+        """
+        return split_names.resolve(name, self.splits, str(self.path))
+
     def split(self, name: str) -> CocoSplit:
-        """Opens a split.
+        """Opens a split, also by another usual name (see `resolve`).
 
         Raises:
           ValueError: there is no such split, or its files are damaged.
         """
-        if name not in self.splits:
-            raise ValueError(f'{self.path} has no split {name!r}, only {", ".join(self.splits)}')
+        name = self.resolve(name)
         fingerprint = self.fingerprint['splits'][name]
         try:
             for file in ('features.json', f'index_{name}.npz'):
@@ -154,17 +176,23 @@ def prepare(
     complete: Mapping[str, Sequence[str]] | None = None,
     splits: Sequence[str] | None = None,
     scenes: Mapping[str, float] | None = None,
+    layout: str | None = None,
+    exif: str = 'displayed',
+    crowds_as_instances: bool = False,
+    accept_loss: bool = False,
 ) -> Prepared:
     """Prepares a data set, or opens it if it was prepared from the same files before.
 
-    A folder is recognised by its base name and a hash of its annotation files, of the names and
+    A folder is known again by its base name and a hash of its annotation files, of the names and
     sizes of its image files, and of the options. After a change it is prepared again, next to the
-    old data set. An interrupted preparation starts again. Prints what is left out or repaired.
+    old data set. An interrupted preparation starts again. Prints the layout of the folder, and what
+    is left out or repaired.
 
     Args:
       source: '2014' for the official COCO 2014 (downloads 20 GB, except for zip files that are
-        already in `<data_dir>/downloads/manual/`), 'scenes' for scenes drawn by this project, or a
-        folder in COCO's layout ('./2014' for a folder of that name).
+        already in `<data_dir>/downloads/manual/`), 'scenes' for scenes drawn by this project, a
+        folder in one of the layouts of `segmentation.data.layouts` ('./2014' for a folder of that
+        name), or a prepared data set, which is opened.
       data_dir: folder of the prepared data sets.
       complete: split → names of the categories or super-categories (a name that is both means the
         category) that are completely annotated in all images of the split. Not needed for images
@@ -173,28 +201,59 @@ def prepare(
       scenes: only for 'scenes': the number of images per split and the seed, e.g. {'train': 800,
         'val': 200, 'seed': 0}. If 'planted' is true, the scenes have planted truth, and the
         fraction 'error_rate' (default 0.02) of the images has each kind of label error.
+      layout: name of the layout, if several fit the folder.
+      exif: for a folder: how images are meant whose EXIF orientation fits their annotations with
+        and without it, 'displayed' (it is applied) or 'stored'.
+      crowds_as_instances: for a folder: whether crowd regions are read as instances.
+      accept_loss: whether to go on if most of a split is lost. Once it was accepted, the data set
+        is opened without asking again.
 
     Raises:
-      ValueError: the source is not in COCO's layout, or an option does not fit it.
+      ValueError: no layout fits the source, an option does not fit it, or (`data_loss.DataLoss`)
+        most of a split would be lost.
       OSError: the data set cannot be written; nothing of it is kept.
     """
     data_dir = pathlib.Path(data_dir).expanduser().absolute()
+    if exif not in image_files.EXIF_CHOICES:
+        raise ValueError(f'exif must be one of {image_files.EXIF_CHOICES}, not {exif!r}')
+    given = pathlib.Path(source).expanduser()
+    if source not in ('2014', 'scenes') and (given / METADATA).is_file():
+        return _open_as_source(given, complete or {}, bool(splits or layout or crowds_as_instances))
     if source == 'scenes':
         source = _draw_scenes(data_dir, scenes or {})
+        given = pathlib.Path(source)
     if source == '2014':
         if complete:
             raise ValueError('COCO 2014 is completely annotated: complete=… is for folders')
         config = _config_2014(splits)
     else:
-        config = _config_folder(pathlib.Path(source).expanduser(), splits, complete or {})
+        config = _config_folder(
+            given, data_dir, splits, complete or {}, layout, exif, crowds_as_instances
+        )
+        config.accept_loss = accept_loss
     path = data_dir / coco_builder.NAME / config.name / VERSION
     if not path.exists():
+        if config.found:
+            print(config.found)
         with _locked(data_dir):
             if not path.exists():  # another process may have prepared it meanwhile
                 _build(config, data_dir, path)
     prepared = open_prepared(path)
     if report := skip_report(prepared):
         print(report)
+    return prepared
+
+
+def _open_as_source(
+    path: pathlib.Path, complete: Mapping[str, Sequence[str]], has_options: bool
+) -> Prepared:
+    prepared = open_prepared(path)
+    for name, groups in complete.items():
+        ids = sorted(label_spaces.category_ids(groups, prepared.categories))
+        known = prepared.fingerprint['splits'][prepared.resolve(name)]['complete']
+        has_options |= known is None or sorted(known) != ids
+    if has_options:
+        raise ValueError(f'{path} is prepared already, with other options: prepare its folder')
     return prepared
 
 
@@ -225,46 +284,46 @@ def _config_2014(splits: Sequence[str] | None) -> CocoConfig:
 
 
 def _config_folder(
-    folder: pathlib.Path, splits: Sequence[str] | None, complete: Mapping[str, Sequence[str]]
+    folder: pathlib.Path,
+    data_dir: pathlib.Path,
+    splits: Sequence[str] | None,
+    complete: Mapping[str, Sequence[str]],
+    layout: str | None,
+    exif: str,
+    crowds_as_instances: bool,
 ) -> CocoConfig:
-    folder = folder.resolve()
     if not folder.is_dir():
-        raise ValueError(f"{folder} is neither a folder nor one of '2014', 'scenes'")
-    paths = (folder / 'annotations').glob('instances_*.json')
-    found = sorted(path.stem.removeprefix('instances_') for path in paths)
-    chosen = tuple(splits or found)
-    if not chosen:
-        raise ValueError(f'{folder} has no annotations/instances_<split>.json')
-    if missing := set(chosen) - set(found):
-        raise ValueError(
-            f'{folder} has no annotations/instances_<split>.json for '
-            f'{sorted(missing)}, only for {found}'
-        )
-    for split in chosen:
-        if not re.fullmatch(r'[A-Za-z0-9_]+', split) or split == 'all':
-            raise ValueError(
-                f'The split name {split!r} cannot be used: rename the split to '
-                "letters, digits and '_' (and not 'all')"
-            )
-    if unknown := set(complete) - set(chosen):
-        raise ValueError(f'complete names {sorted(unknown)}, but the splits are {list(chosen)}')
-    complete = {split: sorted(names) for split, names in complete.items()}
-    state: list[Any] = [VERSION, sorted(complete.items())]
-    for split in chosen:
-        source = coco_files.FolderSource(folder, split)
-        annotations = hashlib.sha256(source.annotations()).hexdigest()
-        state.append([split, annotations, _files(source.images)])
+        hint = '; give the folder that holds it, unpacked' if folder.is_file() else ''
+        raise ValueError(f"{folder} is neither a folder nor one of '2014', 'scenes'{hint}")
+    found = layouts.recognize(folder, layout, ignore=[data_dir])
+    by_name = split_names.usable(found.splits)
+    names = [split_names.resolve(name, list(by_name), str(folder)) for name in splits or by_name]
+    complete = {
+        split_names.resolve(name, names, f'complete: {folder}'): sorted(groups)
+        for name, groups in complete.items()
+    }
+    chosen = tuple(dict.fromkeys(names))
+    found = dataclasses.replace(found, splits=tuple(by_name[name] for name in chosen))
+    state: list[Any] = [VERSION, READER, found.layout.name, exif, crowds_as_instances]
+    state.append(sorted(complete.items()))
+    for name in chosen:
+        split = by_name[name]
+        places = [found.folder.root / place for place in split.folders]
+        state.append([name, split.digest(found.folder), _files(places, data_dir)])
     digest = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:8]
-    base = re.sub(r'[^A-Za-z0-9_]+', '-', folder.name)[:40]
-    return CocoConfig(name=f'{base}-{digest}', folder=str(folder), splits=chosen, complete=complete)
+    base = re.sub(r'[^A-Za-z0-9_]+', '-', folder.resolve().name)[:40]
+    return CocoConfig(
+        name=f'{base}-{digest}', found=found, splits=chosen, complete=complete, exif=exif,
+        crowds_as_instances=crowds_as_instances,
+    )  # fmt: skip
 
 
-def _files(folder: pathlib.Path) -> list[tuple[str, int]]:
-    """Names and sizes of all files below a folder."""
+def _files(folders: Sequence[pathlib.Path], ignore: pathlib.Path) -> list[tuple[str, int]]:
+    """Names and sizes of all files below folders, which may be links."""
     return sorted(
-        (os.path.relpath(entry, folder), os.lstat(entry).st_size)
-        for parent, _, names in os.walk(folder)
-        for entry in (os.path.join(parent, name) for name in names)
+        (os.path.relpath(path, folder.resolve()), os.lstat(path).st_size)
+        for folder in folders
+        for path in coco_files.files_below([folder.resolve()], ignore)
     )
 
 
@@ -307,9 +366,11 @@ def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> No
 
 
 def skip_report(prepared: Prepared) -> str:
-    """One line per split and reason for which something was left out or repaired."""
-    return '\n'.join(
-        f'{split}: {entry["count"]} × {reason} (e.g. {", ".join(map(str, entry["examples"]))})'
-        for split, reasons in prepared.skipped.items()
+    """One line per split and reason for which something was left out, repaired or noted."""
+    lines = [
+        f'{split}: {mark}{entry["count"]} × {reason} (e.g. {entries.show_examples(entry)})'
+        for mark, report in (('', prepared.skipped), ('NOTE: ', prepared.notes))
+        for split, reasons in report.items()
         for reason, entry in reasons.items()
-    )
+    ]
+    return '\n'.join(lines)

@@ -1,11 +1,12 @@
 """The tfds builder: turns COCO's files into array_record shards, indexes and a fingerprint."""
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from tensorflow_datasets.core import splits as tfds_splits
 from tensorflow_datasets.proto import tf_example_pb2
 
 from segmentation.data import annotations as annotations_lib
-from segmentation.data import coco_files, label_spaces
+from segmentation.data import coco_files, data_loss, label_spaces, layouts, merging
+from segmentation.data.entries import Annotations, File, Image, Skipped, file_name
 from segmentation.files import sha256
 
 VERSION = '1.0.0'
@@ -37,11 +39,19 @@ _COLUMNS: dict[str, tuple[Any, ...]] = {
 class CocoConfig(tfds.core.BuilderConfig):
     """The source of a data set."""
 
-    folder: str = ''  # in COCO's layout; empty for the official zip files of COCO 2014
-    splits: tuple[str, ...] = ()  # names of the splits
+    found: layouts.Found | None = None  # a folder; None for the official zip files of COCO 2014
+    splits: tuple[str, ...] = ()  # names of the splits, for a folder in the order of `found`
     # Split → names of the categories or super-categories of which every instance is annotated in
     # every image; unknown for splits that are missing here.
     complete: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    exif: str = 'stored'  # what ambiguous EXIF orientations mean, see `image_files.fit`
+    crowds_as_instances: bool = False  # whether crowd regions are read as instances
+    accept_loss: bool = False  # whether to go on if most of a split is lost
+
+    @property
+    def source(self) -> str:
+        """Base name of the folder, or '2014'."""
+        return self.found.folder.root.name if self.found else '2014'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +93,51 @@ def metadata_sha256(metadata: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One split before it is read."""
+
+    title: str  # what error messages call its annotations
+    sha256: str  # of the annotations
+    document: Callable[[], dict[str, Any]]  # reads the annotations in COCO's form
+    find: Callable[[Iterable[str]], dict[str, File]]  # finds image files by the names given there
+    read: Callable[[str], bytes]  # reads an image file that was found
+
+
+def folder_source(found: layouts.Found, split: layouts.Split, exif: str) -> Source:
+    """One split of a recognized folder."""
+    images = layouts.Images(found.folder, split.folders, exif)
+    document = functools.partial(split.load, found.folder, split, images)
+    title = str(found.folder.root / split.title()) if len(split.files) == 1 else split.title()
+    return Source(
+        title, split.digest(found.folder), document, images.source.find, images.source.read
+    )
+
+
+def read_source(
+    source: Source, document: Mapping[str, Any], split: str, exif: str, crowds_as_instances: bool
+) -> Annotations:
+    """Checks the image files and the annotations of a split.
+
+    Args:
+      source: of the split.
+      document: which `source.document()` returned.
+      split: its name, for the progress bar.
+      exif: see `image_files.fit`.
+      crowds_as_instances: whether crowd regions are read as instances.
+
+    Raises:
+      ValueError: see `annotations.read`.
+    """
+    names = map(file_name, document['images'])
+    found = source.find(dict.fromkeys(name for name in names if name))
+    files = coco_files.check_files(found, source.read, split)
+    return annotations_lib.read(
+        document, source.title, source.sha256, files, exif=exif,
+        crowds_as_instances=crowds_as_instances, progress=True,
+    )  # fmt: skip
+
+
 class CocoInstances(tfds.core.GeneratorBasedBuilder):
     """Builds the data set; `coco.prepare` calls it."""
 
@@ -110,6 +165,7 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
                     'file_name': tfds.features.Text(),
                     'height': np.int64,
                     'width': np.int64,
+                    'apply_exif': np.bool_,
                     'license': tfds.features.Text(),
                     'instances': {name: column(*kind) for name, kind in _COLUMNS.items()},
                     'complete_known': np.bool_,
@@ -120,57 +176,63 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         config = self.builder_config
-        sources: dict[str, coco_files.FolderSource | coco_files.ZipSource] = {}
-        if not config.folder:
-            urls = {split: f'{URL}zips/{split}2014.zip' for split in config.splits}
-            urls['annotations'] = f'{URL}annotations/annotations_trainval2014.zip'
-            files = dl_manager.download(urls)
-        for split in config.splits:
-            if config.folder:
-                sources[split] = coco_files.FolderSource(pathlib.Path(config.folder), split)
-            else:
-                name = f'{split}2014'
-                sources[split] = coco_files.ZipSource(files['annotations'], files[split], name)
-        # All annotations are read before the first image, so that errors show early.
-        parsed = {
-            split: annotations_lib.parse(source.annotations(), source.annotations_name, True)
-            for split, source in sources.items()
-        }
-        first, *others = parsed
-        categories = parsed[first].categories
-        for split in others:
-            if set(parsed[split].categories) != set(categories):
-                raise ValueError(
-                    f'The splits {first!r} and {split!r} of {self.builder_config.name!r} do not '
-                    'have the same categories; prepare them as separate data sets (splits=…)'
-                )
+        sources = self._sources(dl_manager)
+        # Everything is read and checked before anything is written, so that errors show early.
+        documents = {split: source.document() for split, source in sources.items()}
+        parsed = {}
+        for split, source in sources.items():
+            parsed[split] = read_source(
+                source, documents.pop(split), split, config.exif, config.crowds_as_instances
+            )
+            data_loss.check(split, source.title, parsed[split], config.accept_loss)
+        categories = merging.merge_categories(parsed)
+        merging.separate_image_ids(parsed)
         complete = {
             split: label_spaces.category_ids(names, categories)
             for split, names in config.complete.items()
         }
-        if not config.folder:
+        if not config.found:
             complete = {split: [c.id for c in categories] for split in config.splits}
         self.info.metadata['categories'] = [dataclasses.asdict(c) for c in categories]
+        if config.found:
+            self.info.metadata['layout'] = config.found.layout.title
         return {
             split: self._generate_examples(split, parsed[split], source.read, complete.get(split))
             for split, source in sources.items()
         }
 
+    def _sources(self, dl_manager: Any) -> dict[str, Source]:
+        config = self.builder_config
+        if config.found:
+            pairs = zip(config.splits, config.found.splits, strict=True)
+            return {name: folder_source(config.found, split, config.exif) for name, split in pairs}
+        urls = {split: f'{URL}zips/{split}2014.zip' for split in config.splits}
+        urls['annotations'] = f'{URL}annotations/annotations_trainval2014.zip'
+        files = dl_manager.download(urls)
+        sources = {}
+        for split in config.splits:
+            zipped = coco_files.ZipSource(files['annotations'], files[split], f'{split}2014')
+            data, title = zipped.annotations(), zipped.annotations_name
+            sources[split] = Source(
+                title, hashlib.sha256(data).hexdigest(),
+                functools.partial(annotations_lib.load, data, title), zipped.find, zipped.read,
+            )  # fmt: skip
+        return sources
+
     def _generate_examples(
         self,
         split: str,
-        annotations: annotations_lib.Annotations,
+        annotations: Annotations,
         read: Callable[[str], bytes],
         complete: Sequence[int] | None,
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         column = {c['id']: k for k, c in enumerate(self.info.metadata['categories'])}
-        skipped = annotations.skipped
         digest = hashlib.sha256()
         instances, rows = 0, []
-        for image, data, reason in coco_files.read_images(annotations.images, read, split):
-            if reason:
-                skipped.add(f'image: {reason}', image.file_name)
-                continue
+        files = coco_files.in_threads(
+            lambda image: read(image.file_name), annotations.images, split
+        )
+        for image, data in zip(annotations.images, files, strict=True):
             digest.update(data)
             known = sorted(column) if image.all_categories_annotated else complete
             found = [column[instance.category_id] for instance in image.instances]
@@ -179,18 +241,16 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
             rows.append([*row, known is not None])
             instances += len(found)
             yield image.id, example(image, data, known)
-        if not rows:
-            raise ValueError(
-                f'No image of split {split!r} can be used: {json.dumps(skipped.as_dict())}'
-            )
         kinds = (np.int64, np.str_, np.int64, np.int64, np.int32, np.bool_, np.bool_)
         columns = zip(zip(*rows, strict=True), kinds, strict=True)
         self.info.metadata.indexes[split] = CocoIndex(*(np.array(*pair) for pair in columns))
+        skipped: Skipped = annotations.skipped
         self.info.metadata.setdefault('skipped', {})[split] = skipped.as_dict()
+        self.info.metadata.setdefault('notes', {})[split] = annotations.notes.as_dict()
         self.info.metadata.setdefault('fingerprint', {})[split] = _with_id(
             {
                 'split': split,
-                'source': pathlib.Path(self.builder_config.folder).name or '2014',
+                'source': self.builder_config.source,
                 'annotations_sha256': annotations.sha256,
                 'images_sha256': digest.hexdigest(),
                 'images': len(rows),
@@ -243,9 +303,7 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         )
 
 
-def example(
-    image: annotations_lib.Image, data: bytes, complete: Sequence[int] | None
-) -> dict[str, Any]:
+def example(image: Image, data: bytes, complete: Sequence[int] | None) -> dict[str, Any]:
     """The record of an image, as tfds encodes it; `complete` are ids of categories, if known."""
     columns = {}
     for name, (kind, *shape) in _COLUMNS.items():
@@ -259,6 +317,7 @@ def example(
         'file_name': image.file_name,
         'height': image.height,
         'width': image.width,
+        'apply_exif': image.apply_exif,
         'license': image.license,
         'instances': columns,
         'complete_known': complete is not None,

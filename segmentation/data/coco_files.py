@@ -1,67 +1,168 @@
-"""Annotation and image files of a data set in COCO's layout, in a folder or in zip files."""
+"""Image and annotation files of a data set, in a folder or in the official zip files."""
 
 import collections
 import concurrent.futures
-import io
+import dataclasses
+import hashlib
 import os
 import pathlib
+import re
 import stat
+import urllib.parse
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import PIL.Image
 import tqdm
 
-from segmentation.data import annotations as annotations_lib
+from segmentation.data import image_files
+from segmentation.data.entries import File
+from segmentation.data.image_files import IMAGE_FORMATS, UnusableImage
 
-# The formats to give to Pillow's `open`, which otherwise also tries some that run programs. All are
-# loaded here, before threads use them.
-IMAGE_FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'GIF', 'TIFF')
-PIL.Image.init()
+__all__ = ['IMAGE_FORMATS', 'UnusableImage']
 
 _MAX_FILE_BYTES = 2**28
-_EXIF_ORIENTATION = 0x0112
-
-
-class UnusableImage(Exception):
-    """An image that is left out; the message is the reason that it is counted under."""
 
 
 class FolderSource:
-    """One split of a folder in COCO's layout."""
+    """The image files of one split of a folder.
 
-    def __init__(self, folder: pathlib.Path, split: str):
-        self.annotations_path = folder / 'annotations' / f'instances_{split}.json'
-        self.annotations_name = str(self.annotations_path)
-        self.images = folder / split
-        if not self.images.is_dir():
-            raise ValueError(
-                f'{folder} has annotations/instances_{split}.json but no folder {split!r} with '
-                'the images'
-            )
-        # The image folder itself may be a link, but its files must not lead out of it.
-        self._root = self.images.resolve()
+    Annotations name images as their tool saw them: with backslashes, as absolute paths, or as
+    addresses. Such names are looked up; nothing outside the folder is ever read.
+    """
 
-    def annotations(self) -> bytes:
-        if not self.annotations_path.is_file():  # reading a pipe, say, could wait forever
-            raise ValueError(f'{self.annotations_path} is not a regular file')
-        return self.annotations_path.read_bytes()
+    def __init__(self, root: pathlib.Path, folders: Sequence[pathlib.Path]):
+        """Args:
+        root: of the data set.
+        folders: in which the images of the split may be, the likeliest first. A folder may be a
+          link, but no file in it may lead out of it.
+        """
+        self._root = root.resolve()
+        self._folders = [folder.resolve() for folder in folders] or [self._root]
+        self._paths: dict[str, pathlib.Path] = {}  # stored name → path
+        self._by_stem: dict[str, list[pathlib.Path]] | None = None
+
+    def find(self, names: Iterable[str]) -> dict[str, File]:
+        """Finds the files that an annotation file names; nothing is read yet."""
+        found = {name: self._find_one(name) for name in names}
+        counts = collections.Counter(path for path, _ in found.values())
+        result = {}
+        for name, (path, is_exact) in found.items():
+            if path is None:
+                unsafe = not _parts(name) or '..' in _parts(name)
+                reason = 'unsafe or missing file name' if unsafe else 'missing file'
+                result[name] = File(name, reason=reason)
+            elif not is_exact and counts[path] > 1:
+                result[name] = File(name, reason='several file names lead to the same file')
+            else:
+                stored = self._stored_name(path)
+                self._paths[stored] = path
+                plain = is_exact and not re.search(r'\\|://|^/|^[A-Za-z]:', name)
+                result[name] = File(stored, is_repaired=not plain)
+        return result
+
+    def _stored_name(self, path: pathlib.Path) -> str:
+        for folder in (*self._folders, self._root):
+            if path.is_relative_to(folder):
+                return path.relative_to(folder).as_posix()
+        return path.name
+
+    def _find_one(self, name: str) -> tuple[pathlib.Path | None, bool]:
+        """The path, without following links, and whether the name is exactly its path."""
+        parts = _parts(name)
+        if not parts or '..' in parts:
+            return None, False
+        # The path may start at the data set or at the folder of the images.
+        for folder in (*self._folders, self._root, *(f.parent for f in self._folders)):
+            is_inside = folder in self._folders or folder.is_relative_to(self._root)
+            if is_inside and _exists(path := folder.joinpath(*parts)):
+                return path, True
+        for start in range(1, len(parts)):
+            for folder in self._folders:
+                if _exists(path := folder.joinpath(*parts[start:])):
+                    return path, False
+        return self._by_name(parts[-1]), False
+
+    def _by_name(self, name: str) -> pathlib.Path | None:
+        """The only file whose name differs at most in case and in the ending of an image."""
+        if self._by_stem is None:
+            self._by_stem = collections.defaultdict(list)
+            for path in files_below(self._folders):
+                if path.suffix.lower() in IMAGE_SUFFIXES:
+                    self._by_stem[path.stem.lower()].append(path)
+        stem, ending = os.path.splitext(name)
+        stem = stem if ending.lower() in IMAGE_SUFFIXES else name
+        candidates = self._by_stem.get(stem.lower(), [])
+        same = [path for path in candidates if path.name.lower() == name.lower()]
+        candidates = same or candidates
+        return candidates[0] if len(candidates) == 1 else None
 
     def read(self, file_name: str) -> bytes:
-        path = (self._root / file_name).resolve()
-        if not path.is_relative_to(self._root):
+        """Reads a file that `find` found, by its stored name."""
+        path = self._paths[file_name]
+        real = path.resolve()
+        if not any(real.is_relative_to(folder) for folder in (*self._folders, self._root)):
             raise UnusableImage('link out of the image folder')
-        try:
-            # Reading anything else, such as a pipe, could wait forever.
-            status = path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise UnusableImage('not a regular file')
-            if status.st_size > _MAX_FILE_BYTES:
-                raise UnusableImage('file too large')
-            return path.read_bytes()
-        except FileNotFoundError as error:
-            raise UnusableImage('missing file') from error
+        return read_regular(real)
+
+
+def read_regular(path: pathlib.Path, limit: int = _MAX_FILE_BYTES) -> bytes:
+    """Reads a file; anything else, such as a pipe, could wait forever.
+
+    Raises:
+      UnusableImage: it is missing, larger than the limit, or no regular file.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnusableImage('not a regular file')
+        if status.st_size > limit:
+            raise UnusableImage('file too large')
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UnusableImage('missing file') from error
+
+
+IMAGE_SUFFIXES = frozenset(
+    '.jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .avif .heic .heif .jp2 .jxl .dng'.split()
+)
+
+
+def files_below(
+    folders: Iterable[pathlib.Path], ignore: pathlib.Path | None = None
+) -> Iterator[pathlib.Path]:
+    """All files below folders, each once, in a fixed order.
+
+    Left out are folders that are links or hidden, and the one to ignore.
+    """
+    seen = {os.fspath(ignore.resolve())} if ignore else set()
+    for folder in folders:
+        for parent, children, names in os.walk(folder):
+            if parent in seen:
+                children.clear()
+                continue
+            seen.add(parent)
+            children[:] = sorted(child for child in children if not child.startswith('.'))
+            yield from (pathlib.Path(parent, name) for name in sorted(names))
+
+
+def _exists(path: pathlib.Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a path or address, without what stands before a path."""
+    text = name.replace('\\', '/')
+    if '://' in text or text.startswith('/data/local-files/'):  # Label Studio's local files
+        address = urllib.parse.urlsplit(text)
+        local = urllib.parse.parse_qs(address.query).get('d')
+        text = local[0] if local else urllib.parse.unquote(address.path)
+    parts = [part for part in text.split('/') if part not in ('', '.')]
+    if parts and len(parts[0]) >= 2 and parts[0][1] == ':':  # a Windows drive
+        parts[0] = parts[0][2:]
+    return [part for part in parts if part and '\x00' not in part]
 
 
 class ZipSource:
@@ -77,6 +178,9 @@ class ZipSource:
         with zipfile.ZipFile(self._annotations) as archive:
             return archive.read(self.annotations_name)
 
+    def find(self, names: Iterable[str]) -> dict[str, File]:
+        return {name: File(name) for name in names}
+
     def read(self, file_name: str) -> bytes:
         try:
             info = self._images.getinfo(f'{self._prefix}/{file_name}')
@@ -87,28 +191,37 @@ class ZipSource:
         return self._images.read(info)
 
 
-def read_images(
-    images: Sequence[annotations_lib.Image], read: Callable[[str], bytes], split: str
-) -> Iterator[tuple[annotations_lib.Image, bytes, str]]:
-    """Yields each image with its file and, if it cannot be used, the reason; else ''."""
+def check_files(
+    files: Mapping[str, File], read: Callable[[str], bytes], split: str
+) -> dict[str, File]:
+    """Decodes every file that was found; the result says what it holds or why it cannot be used."""
 
-    def load(image: annotations_lib.Image) -> tuple[annotations_lib.Image, bytes, str]:
-        try:
-            data = read(image.file_name)
-            check_image(data, image.width, image.height)
-        except UnusableImage as unusable:
-            return image, b'', str(unusable)
-        except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
-            return image, b'', 'file cannot be read'
-        return image, data, ''
+    def check(item: tuple[str, File]) -> tuple[str, File]:
+        given, file = item
+        reason = file.reason
+        if not reason:
+            try:
+                data = read(file.name)
+                header = check_image(data)
+                return given, File(file.name, header, '', file.is_repaired)
+            except UnusableImage as unusable:
+                reason = str(unusable)
+            except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error):
+                reason = 'file cannot be read'
+        return given, File(file.name, None, reason)
 
+    return dict(in_threads(check, list(files.items()), split))
+
+
+def in_threads(function: Callable[[Any], Any], items: Sequence[Any], name: str) -> Iterator[Any]:
+    """Maps items in order, with a thread per processor and a progress bar."""
     workers = os.cpu_count() or 1
     pending: collections.deque[concurrent.futures.Future] = collections.deque()
-    bar = tqdm.tqdm(total=len(images), desc=split, unit=' images', mininterval=1)
+    bar = tqdm.tqdm(total=len(items), desc=name, unit=' images', mininterval=1)
     with bar, concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
-            for image in images:
-                pending.append(pool.submit(load, image))
+            for item in items:
+                pending.append(pool.submit(function, item))
                 if len(pending) > 4 * workers:
                     yield pending.popleft().result()
                     bar.update()
@@ -120,26 +233,22 @@ def read_images(
                 future.cancel()
 
 
-def check_image(data: bytes, width: int, height: int) -> None:
-    """Decodes an image file completely and compares its size with the annotated one.
+def check_image(data: bytes) -> image_files.Header:
+    """Decodes an image file completely.
 
     Raises:
-      UnusableImage: with the reason (README.md has the rule).
+      UnusableImage: with the reason (README.md has the rules).
     """
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
-            size = image.size
-            if not annotations_lib.is_bounded(*size):
+        with image_files.open_image(data) as image:
+            if not image_files.is_bounded(*image.size):
                 raise UnusableImage('too large')
-            if size != (width, height):
-                turned = image.getexif().get(_EXIF_ORIENTATION) in (5, 6, 7, 8)
-                if not turned or size != (height, width):
-                    raise UnusableImage('size mismatch')
-            image.load()
+            image_files.to_rgb(image)  # before the header: PNG has EXIF after its pixels
+            bits = image_files.gray_bits(image) if image.mode.startswith('I') else 0
+            digest = hashlib.sha256(data).hexdigest()
+            return dataclasses.replace(image_files.header_of(image), sha256=digest, gray_bits=bits)
     except UnusableImage:
         raise
-    except PIL.UnidentifiedImageError as error:
-        raise UnusableImage('not an image') from error
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise UnusableImage('too large') from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files.

@@ -76,9 +76,7 @@ class Examples:
             flip = config.flip and rng.random() < 0.5
         # A crop is scaled up, so it needs proportionally more pixels.
         at_least = int(np.ceil(size / min(box[2] - box[0], box[3] - box[1])))
-        decoded = transforms.decode_image(
-            record['image'], (width, height), at_least if config.antialias else 0
-        )
+        decoded = transforms.decode_record(record, at_least if config.antialias else 0)
         image = transforms.resize(decoded, size, box, config.antialias)
         rows = transforms.box_indices(box[1], box[3], height, size)
         columns = transforms.box_indices(box[0], box[2], width, size)

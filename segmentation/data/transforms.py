@@ -1,64 +1,56 @@
 """Decodes, resizes and crops single images, and jitters their colors."""
 
-import io
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from segmentation.data import coco_files, masks
+from segmentation.data import image_files, masks
 
 # Weights of red, green and blue in luma (Rec. 601), as in Pillow's conversion to 'L'.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def decode_image(data: bytes, size: tuple[int, int], at_least: int = 0) -> Image.Image:
-    """Decodes an image file to RGB.
+def decode_image(
+    data: bytes,
+    size: tuple[int, int],
+    at_least: int = 0,
+    apply_exif: bool | None = None,
+    strict: bool = False,
+) -> Image.Image:
+    """Decodes an image file to RGB, as `image_files.to_rgb` does.
 
     Args:
       data: the bytes of the file.
-      size: (width, height) that the annotations refer to. A file with another raw size is rotated
-        as its EXIF orientation says. `(0, 0)` always applies the orientation.
+      size: (width, height) that the annotations refer to. `(0, 0)` means the upright image.
       at_least: if not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as no side
         falls below this number of pixels. Several times faster, and antialiased by the DCT.
-
-    Returns:
-      An RGB image. Grayscale is repeated to three channels, 16 bits are scaled to 8, CMYK and
-      palettes are converted, transparency is dropped, and an animation gives its first frame.
+      apply_exif: whether to apply the EXIF orientation. If None, it is applied to a file whose raw
+        size is not `size`.
+      strict: see `image_files.to_rgb`.
 
     Raises:
+      UnusableImage: another format, or pixels that `strict` refuses; the message says what to do.
       OSError: the bytes are not an image that Pillow can read, or are truncated.
     """
-    file = Image.open(io.BytesIO(data), formats=coco_files.IMAGE_FORMATS)
-    turn = file.size != size
+    file = image_files.open_image(data)
+    turn = file.size != size if apply_exif is None else apply_exif
     if at_least:
         file.draft('RGB', (at_least, at_least))
-    return to_rgb(ImageOps.exif_transpose(file) if turn else file)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts an image of any mode to RGB, see `decode_image`.
-
-    Raises:
-      OSError: its file is truncated.
-    """
-    if image.mode.startswith('I;16') or image.mode == 'I':
-        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-    if image.mode == 'RGB':
-        image.load()  # raises if the file is truncated; `convert` would copy
+    image = image_files.to_rgb(file, strict)
+    if not turn:
         return image
-    return image.convert('RGB')
+    turned = image_files.TRANSPOSE.get(image_files.orientation_of(file))
+    return image if turned is None else image.transpose(turned)
 
 
-def upright_size(data: bytes) -> tuple[int, int]:
-    """Height and width of an image file, as its EXIF orientation turns it; reads the header only.
-
-    Raises:
-      OSError: the bytes are not an image that Pillow can read.
-    """
-    with Image.open(io.BytesIO(data), formats=coco_files.IMAGE_FORMATS) as file:
-        turned = file.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-        return file.size if turned else file.size[::-1]
+def decode_record(record: Mapping[str, Any], at_least: int = 0) -> Image.Image:
+    """Decodes the image of a record of `coco.CocoSplit`, so that its masks lie on it."""
+    size = int(record['width']), int(record['height'])
+    # Data sets prepared by older versions do not say it.
+    return decode_image(record['image'], size, at_least, record.get('apply_exif'))
 
 
 def resize(
@@ -133,7 +125,7 @@ def read_image_file(
       ValueError: the file is missing or not a readable image.
     """
     try:
-        image = decode_image(path.read_bytes(), (0, 0))
+        image = decode_image(path.read_bytes(), (0, 0), strict=True)
     except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
         raise ValueError(f'Cannot read {path} as an image: {error}') from error
     return image, resize(image, size, (0.0, 0.0, 1.0, 1.0), antialias)

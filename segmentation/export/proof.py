@@ -117,9 +117,7 @@ def compare(
 
 def _image(examples: Examples, row: int) -> np.ndarray:
     """The image of an example at its own size, uint8 `[H, W, 3]`."""
-    record = examples.record(row)
-    size = int(record['width']), int(record['height'])
-    return np.asarray(transforms.decode_image(record['image'], size))
+    return np.asarray(transforms.decode_record(examples.record(row)))
 
 
 def calibration_images(examples: Examples, count: int, without: np.ndarray) -> Iterator[np.ndarray]:

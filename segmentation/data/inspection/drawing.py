@@ -50,9 +50,7 @@ def picture(
     height, width = int(record['height']), int(record['width'])
     scale = min(1.0, SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = transforms.decode_image(record['image'], (width, height), max(size)).resize(
-        size, Image.Resampling.BILINEAR
-    )
+    image = transforms.decode_record(record, max(size)).resize(size, Image.Resampling.BILINEAR)
     rows, columns = masks.nearest_indices(height, size[1]), masks.nearest_indices(width, size[0])
     layer = np.zeros((size[1], size[0], 4), np.uint8)
     order = _large_first(record)[:_MOST]
@@ -73,7 +71,7 @@ def picture(
 def crop(record: dict[str, Any], number: int, shade: tuple[int, int, int]) -> str:
     """A square around one instance with its mask, as the data URL of a JPEG."""
     height, width = int(record['height']), int(record['width'])
-    image = np.asarray(transforms.decode_image(record['image'], (width, height)))
+    image = np.asarray(transforms.decode_record(record))
     x, y, w, h = _box(record, number)
     side = max(w, h, 8) * (1 + 2 * _MARGIN)
     # Beyond the image's edge there is nothing to see.

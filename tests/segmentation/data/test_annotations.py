@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pycocotools import coco as coco_api
 from pycocotools import mask as mask_utils
 
-from segmentation.data import annotations
+from segmentation.data import annotations, entries, image_files, segmentations
 from tests import coco_fixtures
 from tests.paths import SHARED
 
@@ -87,7 +87,7 @@ def test_many_parts_merge_quickly_to_the_same_mask():
     cells = [(x, y) for x in range(0, 200, 2) for y in range(0, 200, 2)]
     polygons = [[x, y, x + 1.4, y, x + 1.4, y + 1.4, x, y + 1.4] for x, y in cells]
     start = time.monotonic()
-    rle, dropped = annotations.encode_segmentation(polygons, 800, 800)
+    rle, dropped = segmentations.encode_segmentation(polygons, 800, 800)
     assert time.monotonic() - start < 5
     assert dropped == 0
     expected = mask_utils.merge(mask_utils.frPyObjects(polygons, 800, 800))
@@ -108,11 +108,12 @@ def test_many_parts_merge_quickly_to_the_same_mask():
         ([], 'no segmentation'),
         (None, 'no segmentation'),
         ('a string', 'no segmentation'),
-        ([[1, 1, '5', 5, 8, 9]], 'not a list of numbers'),
+        ([[1, 1, 'five', 5, 8, 9]], 'not a list of numbers'),
         ([[1, 1, True, 5, 8, 9]], 'not a list of numbers'),
         ([[1, 1, None, 5, 8, 9]], 'not a list of numbers'),
         ([[1, 1, [5], 5, 8, 9]], 'not a list of numbers'),
-        ([1, 1, 5, 5, 8, 9], 'not a list of numbers'),
+        ([1, 1, None, 5, 8, 9], 'not a list of numbers'),
+        ([[[1, 1], [5, None], [8, 9]]], 'not a list of numbers'),
         ([{'x': 1}], 'not a list of numbers'),
         ([[-WIDTH, -HEIGHT, 2 * WIDTH, 2 * HEIGHT] * 100], 'outline too long'),
         ({'counts': [HEIGHT * WIDTH]}, 'size'),
@@ -144,17 +145,14 @@ def test_broken_segmentations_are_counted_by_reason(segmentation, reason):
 @pytest.mark.parametrize(
     ('field', 'value', 'reason'),
     [
-        ('id', None, 'no usable id'),
-        ('id', '9', 'no usable id'),
-        ('id', True, 'no usable id'),
-        ('id', -1, 'no usable id'),
-        ('id', 2**63, 'no usable id'),
         ('image_id', 8, 'unknown image'),
         ('image_id', [7], 'unknown image'),
         ('category_id', 2, 'unknown category'),
         ('category_id', {}, 'unknown category'),
         ('iscrowd', 2, 'iscrowd'),
-        ('iscrowd', None, 'iscrowd'),
+        ('iscrowd', 0.5, 'iscrowd'),
+        ('iscrowd', [], 'iscrowd'),
+        ('iscrowd', 'yes', 'iscrowd'),
     ],
 )
 def test_broken_annotations_are_counted_by_reason(field, value, reason):
@@ -167,10 +165,14 @@ def test_broken_annotations_are_counted_by_reason(field, value, reason):
     ('field', 'value', 'reason'),
     [
         ('id', None, 'no usable id'),
-        ('id', 1.0, 'no usable id'),
+        ('id', 1.5, 'no usable id'),
+        ('id', True, 'no usable id'),
+        ('id', 2**63, 'no usable id'),
+        ('id', '\x1b[2J', 'no usable id'),
         ('width', 0, 'positive whole numbers'),
         ('width', -10, 'positive whole numbers'),
-        ('height', 12.0, 'positive whole numbers'),
+        ('height', 12.5, 'positive whole numbers'),
+        ('height', 'tall', 'positive whole numbers'),
         ('height', None, 'positive whole numbers'),
         ('width', 10**9, 'too large'),
         ('file_name', None, 'unsafe or missing file name'),
@@ -189,27 +191,197 @@ def test_broken_images_are_counted_by_reason(field, value, reason):
     result = parse(document(image={field: value}))
     found = counts(result)
     assert any(key.startswith('image: ') and reason in key for key in found)
-    assert found['annotation: unknown image'] == 1
+    unknown = found.get('annotation: unknown image', 0)
+    assert unknown + found.get('annotation: its image is left out', 0) == 1
     assert result.images == []
     # What is shown of the data cannot control a terminal.
     assert json.dumps(result.skipped.as_dict()).isprintable()
 
 
-def test_the_first_of_two_equal_ids_is_kept():
+def test_entries_with_the_same_id():
     content = document()
     content['images'].append(content['images'][0] | {'file_name': 'other.jpg'})
     content['annotations'].append(content['annotations'][0] | {'category_id': 3})
-    content['categories'].append({'id': 1, 'name': 'again'})
+    content['annotations'].append(content['annotations'][0])
+    content['categories'].append({'id': 1, 'name': 'person'})
     content['categories'].append({'id': 99, 'name': 'car'})
     result = parse(content)
     assert [image.file_name for image in result.images] == ['a.jpg']
-    assert [i.category_id for i in result.images[0].instances] == [1]
-    assert [c.name for c in result.categories] == ['person', 'car', 'bus', 'handbag']
+    # The second annotation gets another id; only an entry that is repeated is left out.
+    assert [(i.id, i.category_id) for i in result.images[0].instances] == [(9, 1), (10, 3)]
+    # Two categories of one name are one class of a label space.
+    assert [c.name for c in result.categories] == ['person', 'car', 'bus', 'handbag', 'car']
     assert counts(result) == {
-        'category: id or name used before': 2,
-        'annotation: id used before': 1,
+        'category: listed twice': 1,
+        'repaired: annotation id used before': 1,
+        'annotation: the same entry again': 1,
         'image: id used before': 1,
     }
+    content['categories'].append({'id': 1, 'name': 'again'})
+    with pytest.raises(ValueError, match="file.json: the category id 1 means both 'person' and 'a"):
+        parse(content)
+
+
+def same_masks(changed, plain=None) -> dict[str, int]:
+    """What was repaired in a document that means the same as another."""
+    result, expected = parse(changed), parse(plain or document())
+    read = [[(i.rle, i.category_id, i.is_crowd) for i in x.instances] for x in result.images]
+    wanted = [[(i.rle, i.category_id, i.is_crowd) for i in x.instances] for x in expected.images]
+    assert read == wanted and any(read)
+    return counts(result)
+
+
+@pytest.mark.parametrize(
+    ('segmentation', 'repair'),
+    [
+        ([1, 1, 8, 1, 8, 9], 'polygon is not in a list of its own'),
+        ([[1, 1], [8, 1], [8, 9]], 'polygon is a list of points'),
+        ([[[1, 1], [8, 1], [8, 9]]], 'polygon is a list of points'),
+        ([['1', '1.0', 8, 1, 8, 9]], 'numbers are text'),
+        (['1', '1', '8', '1', '8', '9'], 'numbers are text'),
+    ],
+)
+def test_other_forms_of_a_polygon_are_repaired(segmentation, repair):
+    assert same_masks(document(segmentation)) == {f'repaired: {repair}': 1}
+
+
+def test_other_forms_of_run_lengths_are_repaired():
+    plain = {'size': [HEIGHT, WIDTH], 'counts': [20, 7, HEIGHT * WIDTH - 27]}
+    for changed in ([plain], {**plain, 'size': [float(HEIGHT), str(WIDTH)]}):
+        assert len(same_masks(document(changed), document(plain))) == 1
+
+
+@pytest.mark.parametrize('value', [False, None, 0.0, '0', True, 1.0, '1'])
+def test_crowd_flags_as_tools_write_them(value):
+    is_crowd = value in (True, 1.0, '1')
+    plain = document(annotation={'iscrowd': int(is_crowd)})
+    repaired = same_masks(document(annotation={'iscrowd': value}), plain)
+    assert repaired == {'repaired: iscrowd is true, false, null or text': 1}
+
+
+@pytest.mark.parametrize('ids', [('a.jpg', 'a.jpg'), ('7', 7), (7, '7'), (7.0, 7), (-1, -1)])
+def test_ids_as_tools_write_them(ids):
+    same_masks(document(image={'id': ids[0]}, annotation={'image_id': ids[1]}))
+
+
+def test_ids_that_are_text_do_not_meet_numbers():
+    content = document(image={'id': 'x'}, annotation={'image_id': 'x', 'category_id': 'car'})
+    content['images'].append(content['images'][0] | {'id': 12, 'file_name': 'b.jpg'})
+    content['categories'][1]['id'] = 'car'
+    result = parse(content)
+    assert [(image.id, image.file_name) for image in result.images] == [
+        (12, 'b.jpg'),
+        (13, 'a.jpg'),
+    ]
+    (category,) = [c.id for c in result.categories if c.name == 'car']
+    assert [i.category_id for i in result.images[1].instances] == [category]
+    assert len({c.id for c in result.categories}) == 4
+
+
+@pytest.mark.parametrize('value', [None, '9', 'x', True, -1, 2**63])
+def test_annotation_ids_are_not_needed(value):
+    content = document(annotation={'id': value})
+    content['annotations'].append(content['annotations'][0] | {'id': 4, 'category_id': 3})
+    result = parse(content)
+    ids = [i.id for i in result.images[0].instances]
+    assert len(set(ids)) == 2 and min(ids) >= 0 and ids[1] == 4
+
+
+@pytest.mark.parametrize(('width', 'height'), [(10.0, 12.0), ('10', '12')])
+def test_sizes_as_tools_write_them(width, height):
+    changed = document(image={'width': width, 'height': height})
+    assert same_masks(changed) == {'repaired: size is a float or text': 1}
+
+
+def with_file(content, size, orientation=1, exif='displayed') -> annotations.Annotations:
+    """Reads a document whose image file has a size."""
+    file = entries.File('a.jpg', image_files.Header(size, orientation))
+    return annotations.read(content, 'file.json', '', {'a.jpg': file}, exif=exif)
+
+
+@pytest.mark.parametrize('size', [{'width': -1, 'height': -1}, {'width': None}, {'height': 0}])
+def test_missing_sizes_come_from_the_file(size):
+    result = with_file(document(image=size), (WIDTH, HEIGHT))
+    assert result.images[0].instances[0].rle == parse(document()).images[0].instances[0].rle
+    assert counts(result) == {'repaired: size taken from the image file': 1}
+    content = document(image={'width': -1})
+    del content['images'][0]['height']
+    assert len(with_file(content, (WIDTH, HEIGHT)).images) == 1
+
+
+@pytest.mark.parametrize('change', [(0, 1), (1, 0), (-2, 2), (0, -1)])
+def test_sizes_off_by_a_pixel_or_two_are_those_of_the_file(change):
+    plain = mask_utils.decode(
+        {'size': [HEIGHT, WIDTH], 'counts': parse(document()).images[0].instances[0].rle}
+    )
+    real = WIDTH + change[0], HEIGHT + change[1]
+    runs = {'size': [HEIGHT, WIDTH], 'counts': mask_utils.encode(plain)['counts'].decode()}
+    height, width = min(HEIGHT, real[1]), min(WIDTH, real[0])
+    for segmentation in (None, runs):
+        result = with_file(document(segmentation), real)
+        assert (result.images[0].width, result.images[0].height) == real
+        rle = {'size': [real[1], real[0]], 'counts': result.images[0].instances[0].rle}
+        mask = mask_utils.decode(rle)
+        np.testing.assert_array_equal(mask[:height, :width], plain[:height, :width])
+        (entry,) = result.skipped.as_dict().values()
+        sizes = f"'a.jpg': annotated 10x12, file {real[0]}x{real[1]}"
+        assert entries.show_examples(entry) == sizes
+    far = with_file(document(), (WIDTH + 3, HEIGHT))
+    mismatch = far.skipped.as_dict()['image: size mismatch']
+    assert entries.show_examples(mismatch) == "'a.jpg': annotated 10x12, file 13x12"
+
+
+def test_a_part_inside_another_is_noted_and_filled():
+    outer, inner = [1, 1, 9, 1, 9, 11, 1, 11], [3, 3, 6, 3, 6, 6, 3, 6]
+    result = parse(document([outer, inner]))
+    assert result.images[0].instances[0].rle == parse(document([outer])).images[0].instances[0].rle
+    (note,) = result.notes.as_dict()
+    assert note.startswith('polygon part inside another') and result.skipped.as_dict() == {}
+    assert parse(document([inner, [7, 7, 9, 7, 9, 9]])).notes.as_dict() == {}
+    assert parse(document([outer, outer])).notes.as_dict() == {}
+
+
+def test_what_is_wrong_stands_beside_its_example():
+    content = document(annotation={'image_id': 8})
+    content['annotations'] += [{'id': i, 'image_id': i} for i in (None, 11)]
+    (entry,) = parse(content).skipped.as_dict().values()
+    assert entry == {'count': 3, 'examples': [9, 'None', 11], 'values': ['8', '', '11']}
+    assert entries.show_examples(entry) == '9: 8, None, 11: 11'
+
+
+def test_crowds_alone_are_noted_and_can_be_read_as_instances():
+    content = document(annotation={'iscrowd': 1})
+    (note,) = parse(content).notes.as_dict()
+    assert '--crowds_as_instances' in note
+    result = annotations.read(content, 'file.json', '', crowds_as_instances=True)
+    assert not result.images[0].instances[0].is_crowd and result.notes.as_dict() == {}
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ([{'image_id': 1, 'score': 0.5}], 'a list of predictions'),
+        (
+            {'images': [], 'annotations': [{'segments_info': []}], 'categories': []},
+            'a panoptic file',
+        ),
+        ({'images': [], 'annotations': [{'caption': 'a dog'}], 'categories': []}, 'has captions'),
+        ({'images': [], 'boxes': []}, r"no list 'annotations' \(but: images, boxes\)"),
+    ],
+)
+def test_other_kinds_of_files_are_named(content, message):
+    with pytest.raises(ValueError, match=message):
+        parse(content)
+
+
+def test_missing_classes_are_explained():
+    content = document()
+    content['categories'] = []
+    with pytest.raises(ValueError, match='is empty, but annotations use the ids 1: add'):
+        parse(content)
+    del content['annotations'][0]['category_id']
+    with pytest.raises(ValueError, match='is empty, and the annotations name none: define'):
+        parse(content)
 
 
 @pytest.mark.parametrize('runs', [[0, 0, 120], [5, 0, 0, 3, 112], [3, 4, 113, 0]])
@@ -295,7 +467,7 @@ def test_licence_is_named():
 def test_decode_counts_reads_what_pycocotools_writes(height, width, seed, density):
     mask = np.random.default_rng(seed).random((height, width)) < density
     mask = np.asfortranarray(mask, np.uint8)
-    runs = annotations.decode_counts(mask_utils.encode(mask)['counts'].decode())
+    runs = segmentations.decode_counts(mask_utils.encode(mask)['counts'].decode())
     assert sum(runs) == height * width
     drawn = np.repeat(np.arange(len(runs)) % 2, runs).reshape(width, height).T
     np.testing.assert_array_equal(drawn, mask)
@@ -334,7 +506,7 @@ def test_fuzzed_documents_give_counted_skips_or_right_masks(data):
     assert kept + skipped == 1
     for image in result.images:
         for instance in image.instances:
-            runs = annotations.decode_counts(instance.rle.decode())
+            runs = segmentations.decode_counts(instance.rle.decode())
             assert sum(runs) == image.height * image.width
 
 
@@ -342,8 +514,8 @@ def test_fuzzed_documents_give_counted_skips_or_right_masks(data):
 @given(st.text(st.characters(min_codepoint=46, max_codepoint=112), max_size=12))
 def test_fuzzed_run_lengths_are_refused_or_add_up(text):
     try:
-        rle, _ = annotations.encode_segmentation({'size': [3, 4], 'counts': text}, 3, 4)
+        rle, _ = segmentations.encode_segmentation({'size': [3, 4], 'counts': text}, 3, 4)
     except ValueError:
         return
     assert mask_utils.decode({'size': [3, 4], 'counts': rle}).shape == (3, 4)
-    assert sum(annotations.decode_counts(text)) == 12
+    assert sum(segmentations.decode_counts(text)) == 12

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from tensorflow_datasets.core.download import checksums
 
-from segmentation.data import annotations, coco, coco_builder, coco_files
+from segmentation.data import coco, coco_builder, coco_files
 from tests import coco_fixtures
 
 
@@ -108,6 +108,6 @@ def test_images_missing_from_or_damaged_in_a_zip_file_are_skipped(tmp_path):
     content[200] ^= 255
     path.write_bytes(content)
     source = coco_files.ZipSource(path, path, 'train2014')
-    images = [annotations.Image(i, f'{n}.jpg', 30, 40, '', False, []) for i, n in enumerate('abc')]
-    reasons = [reason for _, _, reason in coco_files.read_images(images, source.read, 'train')]
+    files = coco_files.check_files(source.find(['a.jpg', 'b.jpg', 'c.jpg']), source.read, 'train')
+    reasons = [files[f'{name}.jpg'].reason for name in 'abc']
     assert reasons == ['file cannot be read', '', 'missing file']

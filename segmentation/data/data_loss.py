@@ -1,0 +1,124 @@
+"""Stops a preparation that would lose most of a split, and says why in words."""
+
+from segmentation.data.entries import Annotations, show_examples
+from segmentation.data.layouts import usual_name
+
+MAX_LOST = 0.5  # fraction of the annotations or of the images of a split
+
+# Beginning of a reason → what it means, and what to do. The first that fits is used.
+_CAUSES = (
+    ('annotation: no segmentation, only a box', 'boxes but no outlines: masks are needed',
+     'export the data as instance segmentation (polygons or masks), not as object detection'),
+    ('annotation: no segmentation', 'no outlines: masks are needed',
+     'export the data as instance segmentation (polygons or masks)'),
+    ('annotation: unknown image', 'annotations refer to images that the file does not list',
+     'export images and annotations together'),
+    ('annotation: unknown category', 'annotations use categories that the file does not list',
+     "add them to the list 'categories'"),
+    ('annotation: iscrowd', 'iscrowd has values other than 0 and 1', 'set it to 0 for objects'),
+    ('annotation: size of the run lengths', 'masks have another size than their images',
+     'export the masks at the size of the images'),
+    ('annotation: a coordinate', 'outlines lie far outside their images',
+     'coordinates must be pixels of the annotated image'),
+    ('annotation: a polygon', 'polygons are malformed', 'a polygon is a list x0, y0, x1, y1, …'),
+    ('annotation: no polygon has 3 points', 'polygons of one or two points have no area',
+     'export outlines, not lines or boxes by two corners'),
+    ('image: missing file', 'image files are missing',
+     'put the images beside the annotations (segmentation/data/README.md lists the places)'),
+    ('image: size mismatch', 'image files have other sizes than their annotations',
+     'were images resized after they were annotated? Export both together'),
+    ('image: unsafe', 'file names of images are missing or lead out of the data set',
+     'correct file_name in the annotation file'),
+    ('image: width and height', 'images have no usable width and height', 'correct the two fields'),
+    ('image: no usable id', 'images have no usable id', 'give each a whole number or a text as id'),
+    ('image: ', 'image files cannot be used', 'see the reason'),
+)  # fmt: skip
+# The entry is not needed.
+HARMLESS = ('annotation: the same entry again', 'image: id used before', 'category: listed twice')
+
+
+class DataLoss(ValueError):
+    """Most of a split would be lost."""
+
+
+def check(split: str, title: str, annotations: Annotations, accept: bool) -> None:
+    """Checks what is left of a split.
+
+    Args:
+      split: its name.
+      title: what error messages call its annotations.
+      annotations: what was read of it.
+      accept: whether to go on unless no image is left.
+
+    Raises:
+      DataLoss: no instance is left, or at most half of its annotations or images.
+    """
+    images = annotations.images
+    instances = [instance for image in images for instance in image.instances]
+    skipped = annotations.skipped.as_dict()
+    harmless = {reason: skipped.get(reason, {'count': 0})['count'] for reason in HARMLESS}
+    given = annotations.num_annotations - harmless[HARMLESS[0]]
+    listed = annotations.num_images - harmless[HARMLESS[1]]
+    if accept and images:
+        return
+    problem = ''
+    if not images:
+        problem = f'none of its {listed} images can be used'
+    elif not given:
+        problem = 'its annotations are empty'
+    elif not instances:
+        problem = f'none of its {given} annotations can be used'
+    elif len(instances) < given * (1 - MAX_LOST):
+        problem = f'{given - len(instances)} of its {given} annotations cannot be used'
+    elif len(images) < listed * (1 - MAX_LOST):
+        problem = f'{listed - len(images)} of its {listed} images cannot be used'
+    elif _num_empty(annotations) > len(instances) * MAX_LOST:
+        problem = f'{_num_empty(annotations)} of its {len(instances)} masks have no pixel'
+    if problem:
+        text = f'Split {split!r} ({title}): {problem}.'
+        raise DataLoss(
+            '\n'.join([text, *_explain(annotations, given), _remedy(split, bool(images))])
+        )
+
+
+def _num_empty(annotations: Annotations) -> int:
+    return annotations.notes.as_dict().get('mask without a pixel', {'count': 0})['count']
+
+
+def _explain(annotations: Annotations, given: int) -> list[str]:
+    """The causes in words, the main one first, with counts and three examples."""
+    lines: list[str] = []
+    reasons = {
+        reason: entry
+        for reason, entry in annotations.skipped.as_dict().items()
+        if reason.startswith(('annotation: ', 'image: ')) and reason not in HARMLESS
+    }
+    # Why images are left out explains why their annotations are.
+    follows = reasons.pop('annotation: its image is left out', {'count': 0})
+    own = [e['count'] for reason, e in reasons.items() if reason.startswith('annotation: ')]
+    if follows['count'] >= max(own, default=0):
+        reasons = dict(sorted(reasons.items(), key=lambda item: item[0].startswith('annotation: ')))
+    for reason, entry in list(reasons.items())[:4]:
+        known = ((c, r) for start, c, r in _CAUSES if reason.startswith(start))
+        cause, remedy = next(known, (reason, ''))
+        examples = show_examples(entry, 3)
+        label = 'Main cause' if not lines else 'Also'
+        text = f'{label}: {cause}. {entry["count"]} × {reason} (e.g. {examples})'
+        lines.append(f'{text}; {remedy}.' if remedy else f'{text}.')
+    if not lines and not given:
+        lines.append('The annotation list has no entry: was it exported before it was annotated?')
+    elif not lines:
+        lines.append('Are the coordinates fractions of the image size? They must be pixels.')
+    return lines
+
+
+def _remedy(split: str, any_image: bool) -> str:
+    if not any_image:
+        return 'Nothing is prepared.'
+    text = (
+        'Nothing is prepared. --accept_loss of scripts/prepare_coco.py goes on with what is left; '
+        f'--splits leaves out {split!r}.'
+    )
+    if usual_name(split) == 'val':
+        text += ' Without it, data.val_splits or data.folds say what to validate on.'
+    return text

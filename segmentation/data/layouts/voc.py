@@ -1,0 +1,89 @@
+"""Pascal VOC: SegmentationClass and SegmentationObject, also 'segmentation masks' of CVAT."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from segmentation.data.layouts import base, mask_images
+from segmentation.data.layouts.base import Document, Folder, Images, Layout, Split
+
+_NAMES = (
+    'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair',
+    'cow', 'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa',
+    'train', 'tvmonitor',
+)  # fmt: skip
+
+
+def _find(folder: Folder) -> list[Split]:
+    masks = folder.matching(r'(.*/)?SegmentationClass/[^/]+\.png')
+    tops = dict.fromkeys(base.parent(base.parent(path)) for path in masks)
+    tops = {top: None for top in tops if f'{top}/JPEGImages'.strip('/') in folder.folders}
+    if not tops:
+        return []
+    top = next(iter(tops))
+    prefix = f'{top}/' if top else ''
+    stems = {pathlib.PurePosixPath(path).stem: path for path in masks if path.startswith(prefix)}
+    lists = {
+        pathlib.PurePosixPath(path).stem: list(mask_images.names_of(folder.text(path)))
+        for path in folder.files
+        if path.startswith(f'{prefix}ImageSets/Segmentation/') and path.endswith('.txt')
+    }
+    if {'train', 'val'} <= lists.keys():
+        lists.pop('trainval', None)  # both of them
+    lists = lists or {'train': list(stems)}
+    extra = mask_images.find_list(folder, top, '')
+    splits = []
+    for name, members in lists.items():
+        files = [extra] if extra else []
+        for stem in members:
+            if stem in stems:
+                files.append(stems[stem])
+                instances = f'{prefix}SegmentationObject/{stem}.png'
+                files += [instances] if instances in folder.names else []
+        folders = (f'{prefix}JPEGImages',)
+        splits.append(Split(name, tuple(files), folders, _Loader(prefix, members, extra)))
+    return splits
+
+
+class _Loader:
+    def __init__(self, prefix: str, members: list[str], class_list: str | None):
+        self._prefix, self._members, self._list = prefix, members, class_list
+
+    def __call__(self, folder: Folder, split: Split, images: Images) -> dict[str, Any]:
+        del images
+        files = frozenset(split.files)
+        found = folder.images_below(f'{self._prefix}JPEGImages')
+        if self._list is None:
+            classes = mask_images.ClassList(dict(enumerate(_NAMES)), {})
+        else:
+            masks = [f for f in split.files if '/SegmentationClass/' in f'/{f}']
+            largest = mask_images.largest_number(folder, masks)
+            classes = mask_images.read_list(folder, self._list, largest)
+        document = Document(n for n in classes.names.values() if not mask_images.is_nothing(n))
+        for stem in self._members:
+            path = f'{self._prefix}SegmentationClass/{stem}.png'
+            if path not in files:
+                document.add_image(found.get(stem, stem))
+                continue
+            mask = self._read(folder, path, classes)
+            key = document.add_image(found.get(stem, stem), mask.shape[::-1])
+            if (mask == mask_images.VOID).any():
+                document.note_unlabeled(key)
+            instances = f'{self._prefix}SegmentationObject/{stem}.png'
+            if instances in files:
+                numbers = mask_images.object_numbers(base.read_indexes(folder, instances))
+                if numbers.shape != mask.shape:
+                    raise ValueError(f'{instances} and {path} have different sizes')
+                mask_images.add_objects(document, key, numbers, mask, classes)
+            else:
+                mask_images.add_classes(document, key, mask, classes)
+        return document.finish()
+
+    def _read(self, folder: Folder, path: str, classes: mask_images.ClassList) -> np.ndarray:
+        # With a list of colors, masks hold colors, also those with a palette.
+        mask = base.read_indexes(folder, path, apply_palette=bool(classes.colors))
+        return classes.numbers(mask, str(folder.root / path))
+
+
+LAYOUTS = (Layout('voc', 'Pascal VOC', _find),)
