@@ -105,9 +105,14 @@ def split_names(prepared: coco.Prepared, config: ConfigDict, part: str) -> tuple
     """
     field = 'train_splits' if from_pool(config, part) else 'val_splits'
     names = tuple(config[field])
-    missing = [name for name in names if name not in prepared.splits]
+    missing = []
+    for name in names:
+        try:
+            prepared.resolve(name)
+        except ValueError:
+            missing.append(name)
     if not missing and names:
-        return names
+        return tuple(dict.fromkeys(map(prepared.resolve, names)))
     what = f'there is no split {missing[0]!r}' if names else 'no split is named'
     if part == 'val':
         others = [name for name in prepared.splits if name not in config.train_splits]
@@ -122,53 +127,6 @@ def split_names(prepared: coco.Prepared, config: ConfigDict, part: str) -> tuple
     raise ValueError(
         f'data.{field}={names}: {what}. The data set {prepared.path} has the splits '
         f'{", ".join(prepared.splits)}. Set {remedy}'
-    )
-
-
-# Images of two splits with the same id that are compared to see whether they are the same.
-_COMPARED = 20
-
-
-def _distinct_ids(
-    splits: tuple[coco.CocoSplit, ...],
-) -> tuple[list[np.ndarray], dict[str, int]]:
-    """Image ids of splits, of which equal ones mean the same image.
-
-    COCO numbers its images over all splits; most other tools start again in each split. There, a
-    power of ten is added to the ids of every later split.
-
-    Returns:
-      The ids, int64 `[N]` by split, and what was added, by name of the split.
-
-    Raises:
-      ValueError: the ids are too large for that.
-    """
-    ids, added = [split.index.image_id for split in splits], {}
-    step = 10 ** len(str(max(int(of.max(initial=0)) for of in ids)))
-    for number, split in enumerate(splits):
-        if any(_restarts(earlier, split) for earlier in splits[:number]):
-            added[split.name] = number * step
-            if number * step + step > np.iinfo(np.int64).max:
-                raise ValueError(
-                    f'The splits {splits[0].name!r} and {split.name!r} of {split.path} give the '
-                    'same ids to different images, and the ids are too large to tell them apart: '
-                    'give the images smaller ids.'
-                )
-            ids[number] = ids[number] + number * step
-    return ids, added
-
-
-def _restarts(first: coco.CocoSplit, second: coco.CocoSplit) -> bool:
-    """Whether two splits give the same ids to different images."""
-    _, here, there = np.intersect1d(
-        first.index.image_id, second.index.image_id, return_indices=True
-    )
-    for key in ('file_name', 'height', 'width'):
-        if (getattr(first.index, key)[here] != getattr(second.index, key)[there]).any():
-            return True
-    tried = np.unique(np.linspace(0, max(len(here) - 1, 0), min(_COMPARED, len(here))).astype(int))
-    return any(
-        first[int(here[i])]['image'] != second[int(there[i])]['image'] for i in tried.tolist()
     )
 
 
@@ -218,7 +176,6 @@ def select_examples(
     Returns:
       The examples, ordered by split and image id; and a report: `splits` (see `selection.select`),
       `left_out` (how many images each rule left out, with the field of the rule in parentheses),
-      `added_to_ids` (by split, where image ids start again in each split),
       `duplicates` (images that an earlier split has too), `after_cap`, `excluded` (only if the
       config excludes images) and `images` are numbers of images; `sha256` is of the image ids.
 
@@ -253,7 +210,6 @@ def select_examples(
     left_out: dict[str, int] = {}
     report['left_out'] = left_out
     numbers, positions, image_ids = [], [], []
-    own_ids, report['added_to_ids'] = _distinct_ids(splits)
     for number, (name, split) in enumerate(zip(names, splits, strict=True)):
         chosen, rules = selection.select(
             split.index, prepared.categories, category_to_class, require=config.require,
@@ -265,7 +221,7 @@ def select_examples(
             left_out[key] = left_out.get(key, 0) + rules[rule]
         numbers.append(np.full(len(chosen), number))
         positions.append(chosen)
-        image_ids.append(own_ids[number][chosen])
+        image_ids.append(split.index.image_id[chosen])
     split_of, position, image_id = map(np.concatenate, (numbers, positions, image_ids))
     # An image in two merged splits must not be in two folds or count twice.
     _, first = np.unique(image_id, return_index=True)

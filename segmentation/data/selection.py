@@ -125,9 +125,7 @@ def describe(part: str, report: Mapping[str, Any]) -> str:
     splits = ', '.join(report['splits'])
     rules = [f'{count} {rule}' for rule, count in report['left_out'].items() if count]
     left_out = f'; left out: {", ".join(rules)}' if rules else ''
-    added = [f'{number} to those of {split}' for split, number in report['added_to_ids'].items()]
-    ids = f'; image ids start again in each split: added {", ".join(added)}' if added else ''
-    return printable(f'{part}: {report["images"]} of {total} images ({splits}){left_out}{ids}')
+    return printable(f'{part}: {report["images"]} of {total} images ({splits}){left_out}')
 
 
 def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> set[int]:

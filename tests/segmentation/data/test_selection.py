@@ -151,10 +151,8 @@ def test_report_in_words():
     report = {
         'splits': {'train': {'images': 20}, 'more\x1b': {'images': 4}},
         'left_out': {'without every class (data.require)': 15, 'listed (data.exclude)': 0},
-        'added_to_ids': {'more\x1b': 100},
         'images': 9,
     }
     assert selection.describe('train', report) == (
-        'train: 9 of 24 images (train, more\\x1b); left out: 15 without every class '
-        '(data.require); image ids start again in each split: added 100 to those of more\\x1b'
+        'train: 9 of 24 images (train, more\\x1b); left out: 15 without every class (data.require)'
     )
