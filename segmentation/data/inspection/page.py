@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from segmentation.data import coco
+from segmentation.data import coco, entries
 from segmentation.data.inspection import drawing, gallery, statistics, summary
 from segmentation.data.inspection.scan import Scan
 from segmentation.markdown import printable
@@ -30,7 +30,7 @@ def render(prepared: coco.Prepared, scan: Scan, seed: int) -> str:
     ]
     parts = [
         ('Categories', 'categories', _categories(scan, rows)),
-        ('Left out and repaired', 'repairs', _skipped(prepared)),
+        ('Left out, repaired, noted', 'repairs', _skipped(prepared)),
         ('Copies', 'copies', _copies(scan, pictures)),
         *sections[: len(scan.splits)],
         ('Objects', 'objects', _objects(scan, pictures)),
@@ -140,14 +140,15 @@ def _sizes(scan: Scan) -> str:
 def _skipped(prepared: coco.Prepared) -> str:
     rows = [
         [
-            _escape(split), _escape(reason), f'{entry["count"]:,}',
-            _escape(', '.join(map(str, entry['examples']))),
+            _escape(split), _escape(mark + reason), f'{entry["count"]:,}',
+            _escape(entries.show_examples(entry)),
         ]
-        for split, reasons in prepared.skipped.items()
+        for mark, report in (('', prepared.skipped), ('note: ', prepared.notes))
+        for split, reasons in report.items()
         for reason, entry in reasons.items()
     ]  # fmt: skip
     if not rows:
-        return '<p>Nothing was left out or repaired.</p>'
+        return '<p>Nothing was left out, repaired or noted.</p>'
     return _table(['split', 'what', 'number', 'examples (ids or names)'], rows, [2])
 
 
