@@ -93,10 +93,11 @@ def test_tables_of_stages_are_complete(name):
 
 def test_the_readme_s_python_runs(tiny_run, coco_folder, tmp_path):
     section = (ROOT / 'README.md').read_text().partition('## Use it from Python')[2]
-    block = re.search(r'(?:^(?: {4}.*)?\n)+', section.partition(':\n\n')[2], re.MULTILINE)
+    block = re.search(r'(?:^(?: {4}.*)?\n)+', section.partition('\n\n')[2], re.MULTILINE)
     run = shutil.copytree(tiny_run, tmp_path / 'run')
     photo = next(coco_folder.glob('val/*.jpg'))
-    program = textwrap.dedent(block.group()) + 'print(classes.shape == image.size[::-1])\n'
+    program = textwrap.dedent(block.group())
+    program += 'print(prediction.classes.shape == prediction.probabilities.shape[:2])\n'
     program = program.replace('runs/person_car', str(run)).replace('photo.jpg', str(photo))
     command = [sys.executable, '-c', program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
