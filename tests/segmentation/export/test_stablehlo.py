@@ -58,7 +58,7 @@ def test_the_file_runs_in_a_process_without_this_project(exported, tmp_path):
         'exported = export.deserialize(bytearray(open(sys.argv[1], "rb").read()))\n'
         'found = exported.call(np.load("images.npy", allow_pickle=False))\n'
         'np.save("classes.npy", np.asarray(found))\n'
-        'print(*exported.platforms, any("segmentation" in name for name in sys.modules))\n'
+        'print(*exported.platforms, "segmentation" in sys.modules)\n'
     )
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     done = subprocess.run(
