@@ -1,4 +1,4 @@
-"""Runs every analysis of a model, in the order in which they need each other.
+"""Runs every analysis of a model, in the order of their dependencies.
 
     python scripts/analyze.py --workdir runs/person_car --split val
     python scripts/analyze.py --onnx model.onnx --source my_data --output analyzed

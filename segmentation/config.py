@@ -107,7 +107,7 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
         given = tuple if isinstance(value, list) else type(value)
         if given is not kind and (given, kind) != (int, float):
             raise ValueError(
-                f'{name} wants {_WANTED[kind]} (now: {group[field]!r}), not {value!r}.'
+                f'{name} must be {_WANTED[kind]}, not {value!r} (its value is {group[field]!r}).'
             )
         checked.append((group, field, type(group[field])(value)))
     for group, field, value in checked:
@@ -216,7 +216,7 @@ def differences(
     """Describes the fields (see `flat`) that differ, one line each; tuples equal lists."""
     old, new = json.loads(json.dumps([dict(old), dict(new)]))
     return [
-        f'{name}: {old.get(name)!r} there, {new.get(name)!r} now'
+        f'{name}: {old.get(name)!r} in the run, {new.get(name)!r} now'
         for name in sorted(old.keys() | new.keys())
         if old.get(name) != new.get(name) and name not in ignored
     ]

@@ -1,4 +1,4 @@
-"""What commands share: arguments, exit statuses, error messages, signals, several hosts."""
+"""Shared by all commands: arguments, exit statuses, error messages, signals, several hosts."""
 
 import argparse
 import contextlib

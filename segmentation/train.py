@@ -46,7 +46,7 @@ _STEPS_BEFORE_PROFILE = 5
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a training ended with."""
+    """Result of a training."""
 
     step: int  # steps done
     best_step: int | None  # step of the best checkpoint on the selection split
@@ -98,7 +98,9 @@ def train(
             stack.enter_context(workdir.claim(directory))
             workdir.write_description(directory, config, run)
             sizes = len(examples), len(selection), trainer.num_steps, trainer.batch_size
-            text = 'Training on %d images, choosing on %d; %d steps of %d images on %d device(s).'
+            text = (
+                'Training on %d images (%d select the checkpoint): %d steps of %d on %d device(s).'
+            )
             logger.info(text, *sizes, jax.device_count())
         manager = checkpoint.open_manager(directory, keep_every=config.train.keep_every)
         trainer.resume(stack.enter_context(manager))
@@ -178,7 +180,7 @@ class Trainer:
         self._start_window()
 
     def _start_window(self) -> None:
-        """Forgets the steps of the last line of metrics."""
+        """Starts a new window of metrics."""
         self.window: list[tuple[int, dict[str, jax.Array]]] = []
         self.waited, self.began = 0.0, time.perf_counter()  # seconds waited for data; since when
 
@@ -351,7 +353,7 @@ class Trainer:
         checkpoint.save(self.manager, self.step_number, state, data_state, scores)
 
     def _finite_state(self) -> train_step.TrainState:
-        """The state on the host, where it was found to be finite."""
+        """Copies the state to the host and checks that it is finite."""
         state = jax.device_get(self.state)
         for path, leaf in jax.tree_util.tree_leaves_with_path(state):
             if not np.isfinite(leaf).all():

@@ -59,7 +59,7 @@ def describe_run(
       class_names: background first.
       weights: file of the pretrained weights, of which the name and the SHA-256 are recorded.
     """
-    import jax  # here, as readers of a run do without it
+    import jax  # imported here, so that reading a run needs no JAX
 
     source = pathlib.Path(__file__).parent
     try:

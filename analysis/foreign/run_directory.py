@@ -24,7 +24,7 @@ from segmentation.files import sha256
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What is to be analysed: a model or predictions, as files."""
+    """What is to be analyzed: a model or predictions, as files."""
 
     onnx: pathlib.Path | None = None
     predictions: pathlib.Path | None = None

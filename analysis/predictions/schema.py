@@ -1,4 +1,4 @@
-"""What the network says of every image: the result of `analysis.predictions`."""
+"""Predictions and scores of every image: the result of `analysis.predictions`."""
 
 import dataclasses
 import zlib

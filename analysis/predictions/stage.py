@@ -1,4 +1,4 @@
-"""Runs the network once over all images and keeps what the other analyses need of its output.
+"""Runs the network once over all images and stores what other stages need.
 
     python -m analysis.predictions --workdir runs/person_car --split val
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -57,7 +58,7 @@ def _add_outputs(model: onnx.ModelProto, run: Run, reduction: Reduction) -> None
         graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 
-    def op(kind: str, *inputs: str, output: str = '', **attributes: int) -> str:
+    def op(kind: str, *inputs: str, output: str = '', **attributes: Any) -> str:
         output = output or f'head_{len(graph.node)}'
         graph.node.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output

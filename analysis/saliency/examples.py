@@ -1,6 +1,6 @@
 """The expensive saliency methods on a sample of the images, judged by perturbations.
 
-Gradient and SmoothGrad are lengths over the colour channels, so never negative; the others are
+Gradient and SmoothGrad are lengths over the color channels, so never negative; the others are
 signed, and positive is evidence for the score. Integrated gradients and the perturbations start
 from the image blurred by a Gaussian of a twelfth of its side. They use the bounded score of a class
 because the gradient of its log-odds is too rough near the blurred image for completeness

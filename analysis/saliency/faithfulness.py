@@ -1,4 +1,4 @@
-"""How faithful a saliency map is, by the network and by the annotations: plain functions.
+"""Faithfulness of saliency maps, by the network and by annotations.
 
 Maps are `[..., G, G]` over a grid of cells; higher cells are more evidence for the score.
 """
@@ -166,7 +166,7 @@ def cascade(variables: Any, layers: Sequence[str], seed: int) -> Iterator[tuple[
     """A network whose weights are shuffled block by block from its end (Adebayo et al. 2018).
 
     The parameters of a block are shuffled, each array within itself, which keeps their scale (a
-    fresh initialisation need not fit the BatchNorm statistics, which stay).
+    fresh initialization need not fit the BatchNorm statistics, which stay).
 
     `variables` are {'params', 'batch_stats'}, `layers` `encoder/<layer>` and `decoder/<layer>` in
     order of computation.

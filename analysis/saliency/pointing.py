@@ -85,7 +85,7 @@ def measure(
 def _measure_images(
     analysis: Analysis, found: SaliencyMaps, groups: dict[str, list[int]]
 ) -> dict[str, tuple[np.ndarray, np.ndarray, dict[tuple[str, str], np.ndarray]]]:
-    """What `measure` takes means of, by group that any image has.
+    """Per-image measurements that `measure` averages, by group that any image has.
 
     Returns:
       Rows of the images `[n]`, the share of each under instances `[n]`, and by target ('–' for maps
@@ -142,7 +142,13 @@ def _masks(
 def _most_of_a_cluster(
     label: np.ndarray, rows: np.ndarray, there: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The members, among images, of the cluster that has the largest share of its members there."""
+    """Members of the cluster with the largest share of its members among some of the images.
+
+    Args:
+      label: int `[N]`, the cluster of each image, below 0 for none.
+      rows: int `[n]`, rows of images.
+      there: int `[m]`, positions in `rows`: among these images.
+    """
     sizes = np.bincount(label[label >= 0])
     counts = np.bincount(label[rows[there]], minlength=len(sizes))
     share = np.where(counts >= _LEAST_MEMBERS, counts / sizes.clip(1), 0)

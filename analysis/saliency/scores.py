@@ -34,7 +34,7 @@ from segmentation import cpu_runtime, evaluate
 from segmentation.activations import activations
 from segmentation.models.unet import scale_images
 
-# Whose maps are kept of every image.
+# Layers whose maps are stored for every image.
 LAYERS = (
     'encoder/block_3_expand_relu',
     'encoder/block_6_expand_relu',

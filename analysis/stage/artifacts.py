@@ -1,10 +1,11 @@
-"""Where stages keep their results, and of what these were made.
+"""Reads and writes results of stages, and checks what they were computed from.
 
 The analysis of a checkpoint has the folder `<workdir>/analysis/<split>-<step>/`. An artifact is the
 result of a stage (`storage` says in which files). Its header has the name of the stage, the version
 of its schema, the step, the split, the data fingerprint, a hash of the image ids in their order,
-the settings, and hashes of the artifacts that it was computed from. An artifact that does not fit
-is refused, never reinterpreted; one that would be computed otherwise now is recomputed.
+the settings, and hashes of the artifacts that it was computed from. An artifact of other
+images or data is an error. One with other settings, another schema version or changed inputs is
+recomputed.
 
 In all functions `kind` is the class of the result, `name` is that of the artifact, if it is not the
 stage's, `reads` are names of the artifacts that the result is computed from, and `settings` are
@@ -152,9 +153,7 @@ def load(view: View, kind: type[R], name: str = '') -> R:
             f'Delete it and {again} again.'
         )
     if changed := _changed(reads, digests(view, reads)):
-        raise ValueError(
-            f'{path} was computed from another {changed[0]} than there is now: {again} again.'
-        )
+        raise ValueError(f'{path} is older than {changed[0]}: {again} again.')
     try:
         return storage.read(view.folder, name or kind.NAME, kind)
     except Exception as error:  # What the libraries raise on damage is not documented.

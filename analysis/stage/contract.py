@@ -26,8 +26,8 @@ class Stage(Generic[R]):
     # all with defaults.
     compute: Callable[..., R]
     table: Callable[[R], str]  # the result as Markdown
-    # Draws the result into the analysis' folder and returns the files, the first of which says
-    # whether they are older than the result.
+    # Draws the result into the analysis' folder and returns the files. The first one
+    # decides whether they are out of date.
     figure: Callable[[Analysis, R], Sequence[pathlib.Path]] | None = None
     # Stages whose results it needs; they are computed first if they do not exist.
     reads: tuple['Stage', ...] = ()
@@ -57,8 +57,8 @@ class Stage(Generic[R]):
         """The result: read if it is up to date, else computed and written.
 
         Args:
-          analysis: of what.
-          force: compute it again in any case.
+          analysis: the checkpoint and images.
+          force: compute it again, even if it is up to date.
           **settings: of `compute`; the others have their defaults.
 
         Raises:

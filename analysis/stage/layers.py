@@ -1,4 +1,4 @@
-"""The layers that several analyses look at."""
+"""Layers that several stages use."""
 
 # One of the encoder's last at 1/16 of the input size, and one of the decoder at 1/8.
 DEEP, FINE = 'encoder/block_13_expand_relu', 'decoder/up_2_relu'

@@ -72,7 +72,7 @@ def open_examples(run: Run, part: str, data_path: str = '') -> tuple[Examples, d
     if not path.is_dir():
         raise ValueError(
             f'The prepared data set {path} of {run.workdir} is not there; '
-            'say where it is now with --data_path.'
+            'pass its new location with --data_path.'
         )
     prepared = coco.open_prepared(path)
     if prepared.fingerprint != run.data['fingerprint']:

@@ -1,4 +1,4 @@
-"""An analysed checkpoint and split, for code that only reads artifacts: no network, no images."""
+"""An analyzed checkpoint and split, for code that only reads artifacts: no network, no images."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ from segmentation.workdir import read_description
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What was analysed, and where its artifacts are."""
+    """What was analyzed, and where its artifacts are."""
 
     workdir: pathlib.Path  # the run directory
     config: ConfigDict  # of the run
@@ -70,7 +70,7 @@ def open_view(workdir: pathlib.Path, name: str) -> View:
 
 
 def find_views(workdir: pathlib.Path) -> list[View]:
-    """What was analysed of a run: validation first, then by split and falling step.
+    """What was analyzed of a run: validation first, then by split and falling step.
 
     Raises:
       ValueError: nothing was.
@@ -78,5 +78,5 @@ def find_views(workdir: pathlib.Path) -> list[View]:
     names = sorted(path.parent.name for path in workdir.glob('analysis/*-*/samples.parquet'))
     found = [open_view(workdir, name) for name in names]
     if not found:
-        raise ValueError(f'{workdir} was not analysed: run python -m analysis.samples first.')
+        raise ValueError(f'{workdir} was not analyzed: run python -m analysis.samples first.')
     return sorted(found, key=lambda view: (view.split != 'val', view.split, -view.step))

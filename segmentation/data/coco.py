@@ -79,7 +79,9 @@ class CocoSplit:
             raise ValueError(_damaged(self.path, what)) from error
         # A truncated shard can give an empty record.
         if record['image/id'] != self.index.image_id[i]:
-            raise ValueError(_damaged(self.path, f'record {i} of {self.name!r} is another one'))
+            raise ValueError(
+                _damaged(self.path, f'record {i} of {self.name!r} has another image id')
+            )
         record['file_name'] = record['file_name'].decode()
         record['license'] = record['license'].decode()
         record['instances']['bbox'] = record['instances']['bbox'].reshape(-1, 4)

@@ -254,7 +254,7 @@ def test_start_without_a_checkpoint_is_no_run(tiny_config, tmp_path, caplog):
     for name in ('2', '2.damaged'):
         kept = unfinished.with_name(name)
         kept.mkdir()
-        with pytest.raises(ValueError, match='seed: 1 there, 2 now'):
+        with pytest.raises(ValueError, match='seed: 1 in the run, 2 now'):
             workdir.write_description(tmp_path, tiny_config, described)
         kept.rmdir()
 

@@ -168,7 +168,7 @@ def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monke
     tiny_config.train.num_pictures = 1
     assert train.train(tiny_config, tmp_path).step == 5
     tiny_config.optimizer.learning_rate = 0.5
-    with pytest.raises(ValueError, match='optimizer.learning_rate: 0.001 there, 0.5 now'):
+    with pytest.raises(ValueError, match='optimizer.learning_rate: 0.001 in the run, 0.5 now'):
         train.train(tiny_config, tmp_path)
     tiny_config.optimizer.learning_rate = 1e-3
 
@@ -195,7 +195,7 @@ def test_other_images_or_another_decay_are_another_run(tiny_config, tmp_path, on
     train.train(tiny_config, directory)
     # The learning rate of the steps that were taken depends on the number of steps.
     tiny_config.train.num_steps = 8
-    with pytest.raises(ValueError, match='train.num_steps: 4 there, 8 now'):
+    with pytest.raises(ValueError, match='train.num_steps: 4 in the run, 8 now'):
         train.train(tiny_config, directory)
     tiny_config.train.num_steps = 4
     prepared = examples.open_data(tiny_config.data)

@@ -36,7 +36,7 @@ def test_every_wrong_set_is_named_before_anything_runs(config_file, base):
         sets.read_sets(path, '', base)
     message = str(error.value)
     assert 'set 2' in message and '"optimizer.learning_rate"' in message
-    assert 'set 3: data.flip wants True or False' in message and 'set 4' in message
+    assert 'set 3: data.flip must be True or False' in message and 'set 4' in message
     assert 'set 1' not in message
 
 
@@ -68,13 +68,13 @@ def test_protocol_sweep_fits_its_config():
     ('space', 'message'),
     [
         ({'model.dropuot': [0.1]}, 'model.dropout'),
-        ({'model.dropout': ['much']}, 'wants a number'),
+        ({'model.dropout': ['much']}, 'must be a number'),
         ({'model.dropout': {'low': 0.0, 'hi': 1.0}}, 'write choices as a list, or the range'),
         ({'model.dropout': {'low': 1.0, 'high': 0.0}}, 'low'),
         ({'model.dropout': {'low': 0.0, 'high': 1.0, 'log': True}}, 'low'),
         ({'model.dropout': {'low': 0.0, 'high': 1.0, 'scale': 'log'}}, 'scale'),
         ({'data.flip': {'low': 0, 'high': 1}}, 'write choices as a list'),
-        ({'train.batch_size': {'low': 1.5, 'high': 8}}, 'wants a whole number'),
+        ({'train.batch_size': {'low': 1.5, 'high': 8}}, 'must be a whole number'),
         ({}, 'empty'),
     ],
 )
