@@ -33,18 +33,18 @@ def build(view: View, embeddings: Embeddings, precision: str) -> bytes:
     """
     run = restore_run(view.workdir, str(view.step))
     model = onnx_network.build(run, logits=True, for_int8=precision == 'int8')
-    head = _add_outputs(model, run, embeddings.reduction)
+    _add_outputs(model, run, embeddings.reduction)
     if precision == 'int8':
-        model = quantize.quantize(model, _training_images(run), head)
+        model = quantize.quantize(model, _training_images(run))
     else:
         _halve_weights(model)
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
 
-def _add_outputs(model: onnx.ModelProto, run: Run, reduction: Reduction) -> list[str]:
-    """Replaces the output by `classes` and `embedding`; returns the names of the new nodes."""
-    graph, first = model.graph, len(model.graph.node)
+def _add_outputs(model: onnx.ModelProto, run: Run, reduction: Reduction) -> None:
+    """Replaces the output by `classes` and `embedding`."""
+    graph = model.graph
     (layers,) = (entry.value for entry in model.metadata_props if entry.key == 'layers')
     tensors = json.loads(layers)  # names by layer
     if strangers := [layer for layer in reduction.layers if layer not in tensors]:
@@ -79,7 +79,6 @@ def _add_outputs(model: onnx.ModelProto, run: Run, reduction: Reduction) -> list
     graph.output.append(
         helper.make_tensor_value_info('embedding', TensorProto.FLOAT, ['batch', dimensions])
     )
-    return [node.name for node in graph.node[first:]]
 
 
 def _training_images(run: Run) -> Iterator[np.ndarray]:

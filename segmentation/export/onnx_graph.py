@@ -22,6 +22,7 @@ class Graph:
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._count = 0
+        self.scope = ''  # with which names of nodes begin
 
     def constant(self, value: Any, dtype: Any = np.float32) -> str:
         array = np.ascontiguousarray(value, dtype)
@@ -38,7 +39,7 @@ class Graph:
     def op(self, kind: str, *inputs: str, name: str = '', **attributes: Any) -> str:
         """Adds a node with one output; returns the name of the output."""
         self._count += 1
-        output = name or f'{kind}_{self._count}'
+        output = name or f'{self.scope}{kind}_{self._count}'
         node = helper.make_node(kind, list(inputs), [output], name=output, **attributes)
         self._nodes.append(node)
         return output
@@ -89,40 +90,41 @@ def _size(graph: Graph, x: str, axis: int) -> str:
 
 
 def _interpolation(graph: Graph, n_in: str, n_out: str, antialias: bool) -> str:
-    """See `stablehlo.interpolation`; int64 `[1]` sizes to float32 `[n_out, n_in]`."""
+    """See `stablehlo.interpolation`; int64 `[1]` sizes to float32 `[n_out, n_in]`.
 
-    def integers(*values: int) -> str:
-        return graph.constant(values, np.int64)
+    Products of sizes are below 2 ** 24, so they are exact in float32.
+    """
+    sizes = {n: graph.op('Cast', n, to=TensorProto.FLOAT) for n in (n_in, n_out)}
+    two, one, axis = graph.constant(2.0), graph.constant(1.0), graph.constant([0], np.int64)
 
-    def centers(size: str) -> str:  # 2 i + 1
-        scalar = graph.op('Squeeze', size, integers(0))
-        start, step = graph.constant(0, np.int64), graph.constant(1, np.int64)
-        numbers = graph.op('Range', start, scalar, step)
-        return graph.op('Add', graph.op('Mul', numbers, integers(2)), integers(1))
+    def centers(n: str) -> str:  # 2 i + 1
+        scalar = graph.op('Squeeze', graph.op('Mul', sizes[n], two), axis)
+        return graph.op('Range', one, graph.op('Add', scalar, one), two)
 
-    target = graph.op('Unsqueeze', centers(n_out), integers(1))
-    source = graph.op('Mul', centers(n_in), n_out)
-    distance = graph.op('Abs', graph.op('Sub', source, graph.op('Mul', target, n_in)))
-    support = graph.op('Max', n_in, n_out) if antialias else n_out
-    width = graph.op('Mul', support, integers(2))
-    as_float = [graph.op('Cast', x, to=TensorProto.FLOAT) for x in (distance, width)]
-    weights = graph.op('Sub', graph.constant(1.0), graph.op('Div', *as_float))
+    source = graph.op('Mul', centers(n_in), sizes[n_out])
+    target = graph.op('Mul', centers(n_out), sizes[n_in])
+    target = graph.op('Unsqueeze', target, graph.constant([1], np.int64))
+    distance = graph.op('Abs', graph.op('Sub', source, target))
+    support = graph.op('Max', *sizes.values()) if antialias else sizes[n_out]
+    support = graph.op('Mul', support, two)
+    weights = graph.op('Sub', one, graph.op('Div', distance, support))
     weights = graph.op('Relu', weights)
-    return graph.op('Div', weights, graph.op('ReduceSum', weights, integers(1)))
+    return graph.op('Div', weights, graph.op('ReduceSum', weights, graph.constant([1], np.int64)))
 
 
 def _across(graph: Graph, images: str, weights: str, integer: bool) -> str:
     """Resizes uint8 `[B, 3, H, W]` to float32 `[B, 3, H, n]` with weights `[n, W]`.
 
-    In integers, weights have 8 bits and are normalized again, so that a constant stays a constant.
+    In integers, weights are int8 (kernels for uint8 are slower) and normalized again, so that a
+    constant stays a constant.
     """
     if not integer:
         wide = graph.op('Cast', images, to=TensorProto.FLOAT)
         return graph.op('MatMul', wide, graph.op('Transpose', weights, perm=[1, 0]))
     unit = graph.op('Div', weights, graph.op('ReduceMax', weights, keepdims=1))
-    rounded = graph.op('Round', graph.op('Mul', unit, graph.constant(255.0)))
+    rounded = graph.op('Round', graph.op('Mul', unit, graph.constant(127.0)))
     total = graph.op('ReduceSum', rounded, graph.constant([1], np.int64), keepdims=0)
-    narrow = graph.op('Cast', rounded, to=TensorProto.UINT8)
+    narrow = graph.op('Cast', rounded, to=TensorProto.INT8)
     x = graph.op('MatMulInteger', images, graph.op('Transpose', narrow, perm=[1, 0]))
     return graph.op('Div', graph.op('Cast', x, to=TensorProto.FLOAT), total)
 

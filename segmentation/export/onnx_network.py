@@ -20,6 +20,7 @@ from segmentation.files import replacing
 from segmentation.models import mobilenet_v2, pix2pix
 from segmentation.trained import Run
 
+SCOPE = 'network/'  # with which the names of the layers begin
 _EPSILON = 1e-3  # of `BatchNorm`
 _INSTANCE_EPSILON = 1e-5  # of `pix2pix.InstanceNorm`
 
@@ -213,8 +214,10 @@ def build(run: Run, logits: bool = False, for_int8: bool = False) -> onnx.ModelP
         x = graph.op('Sub', graph.op('Div', x, graph.constant(127.5)), graph.constant(1.0))
     else:
         x = graph.op('Div', x, graph.constant(255.0))
+    graph.scope = SCOPE
     network = _Network(graph, run, for_int8)
     x = network.decoder(network.encoder(x), size)
+    graph.scope = ''
     metadata = describe(run, logits) | {'layers': json.dumps(network.layers)}
     if logits:
         x = graph.op('Transpose', x, perm=[0, 2, 3, 1], name='logits')

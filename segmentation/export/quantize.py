@@ -2,7 +2,7 @@
 
 import pathlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
@@ -12,7 +12,6 @@ from segmentation.export import onnx_network
 from segmentation.files import replacing
 from segmentation.trained import Run
 
-# The resizes around the network stay in float32.
 _OPERATORS = ['Conv', 'Add', 'Clip', 'Relu', 'Concat', 'DepthToSpace', 'Resize']
 
 
@@ -25,16 +24,14 @@ class _Images(quantization.CalibrationDataReader):
         return None if image is None else {'image': image[None]}
 
 
-def quantize(
-    model: onnx.ModelProto, images: Iterable[np.ndarray], leave: Sequence[str] = ()
-) -> onnx.ModelProto:
-    """Quantizes an exported network, `onnx_network.build` with `for_int8`.
+def quantize(model: onnx.ModelProto, images: Iterable[np.ndarray]) -> onnx.ModelProto:
+    """Quantizes an exported network, but not what comes before and after its layers.
 
     Args:
-      model: the network.
+      model: of `onnx_network.build` with `for_int8`.
       images: uint8 `[H, W, 3]`, of the training; the ranges of the activations are theirs.
-      leave: names of nodes that stay in float32.
     """
+    layers = [n.name for n in model.graph.node if n.name.startswith(onnx_network.SCOPE)]
     with tempfile.TemporaryDirectory() as scratch:
         source, target = (pathlib.Path(scratch) / f'{name}.onnx' for name in ('float32', 'int8'))
         source.write_bytes(model.SerializeToString())
@@ -42,7 +39,7 @@ def quantize(
             source, target, _Images(images),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=_OPERATORS,
-            nodes_to_exclude=list(leave),
+            nodes_to_quantize=layers,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
