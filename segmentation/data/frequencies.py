@@ -52,7 +52,7 @@ def count_classes(
         pixels += np.bincount(examples.label(index).ravel(), minlength=256)
     labeled = pixels[: len(class_names)]
     assert pixels[len(class_names) : masks.IGNORE].sum() == 0
-    shares = labeled / max(labeled.sum(), 1)
+    shares = labeled / labeled.sum().clip(1)
     return ClassFrequencies(
         class_names, len(examples), tuple(images.tolist()), tuple(counts.sum(axis=0).tolist()),
         tuple(shares.tolist()), len(chosen),

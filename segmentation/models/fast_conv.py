@@ -16,6 +16,7 @@ import contextlib
 import contextvars
 import functools
 import itertools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -163,7 +164,8 @@ def _scatter_windows(taps: list[list[jax.Array]]) -> jax.Array:
 def _depthwise_forward(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     acc = _accumulator(x)
     pairs = zip(_windows(x, stride), kernel.astype(acc).reshape(9, -1), strict=True)
-    return sum(window.astype(acc) * tap for window, tap in pairs).astype(x.dtype)
+    products = (window.astype(acc) * tap for window, tap in pairs)
+    return functools.reduce(operator.add, products).astype(x.dtype)
 
 
 def _depthwise_backward(
