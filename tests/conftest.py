@@ -24,6 +24,8 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
 
 import pytest
 
+from analysis import registry
+from analysis.stage.run import open_analysis
 from configs import default
 from segmentation import checkpoint, train_step, workdir
 from segmentation.data import examples
@@ -83,6 +85,17 @@ def tiny_run(coco_folder, data_dir, tmp_path_factory):
     with checkpoint.open_manager(folder) as manager:
         checkpoint.save(manager, 0, state, {}, {checkpoint.BEST_METRIC: 0.0})
     return folder
+
+
+@pytest.fixture(scope='session')
+def analysed_run(tiny_run, tmp_path_factory):
+    """The analysis of that network's validation images, for tests that do not write into it."""
+    folder = tmp_path_factory.mktemp('analysed') / 'run'
+    shutil.copytree(tiny_run, folder)
+    made = open_analysis(folder, 'val')
+    for stage in ('samples', 'embeddings', 'similar', 'pictures'):
+        registry.load(stage).get(made)
+    return made
 
 
 @pytest.fixture(scope='module')

@@ -8,44 +8,46 @@ import shutil
 import numpy as np
 import pytest
 
-from analysis import registry
 from analysis.predictions.schema import Predictions
 from analysis.report import browser_model
 from analysis.report import stage as report
 from analysis.stage import artifacts
-from analysis.stage.run import open_analysis
 from segmentation import overlays
 from tests import report_fixture
 from tests.paths import ROOT
 
 # Where npm has installed ONNX Runtime Web.
 RUNTIME = pathlib.Path(os.environ.get('ONNXRUNTIME_WEB', ROOT / browser_model.PACKAGE))
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+pytestmark = pytest.mark.skipif(
+    not RUNTIME.is_dir(),
+    reason=f'no {RUNTIME}: npm install --no-save onnxruntime-web@{browser_model.VERSION}',
+)
 
 
 @pytest.fixture(scope='module')
-def analysis(tiny_run, tmp_path_factory):
-    """A report of a tiny network that contains the network."""
-    for package in ('onnx', 'onnxruntime'):
-        pytest.importorskip(package)
-    if not RUNTIME.is_dir():
-        pytest.skip(f'no {RUNTIME}: npm install --no-save onnxruntime-web@{browser_model.VERSION}')
-    workdir = tmp_path_factory.mktemp('photograph') / 'run'
-    shutil.copytree(tiny_run, workdir)
-    made = open_analysis(workdir, 'val')
-    for stage in ('samples', 'embeddings', 'similar', 'pictures'):
-        registry.load(stage).get(made)
-    command = ['--workdir', str(workdir), '--with_model', 'float16']
-    assert report.main([*command, '--onnxruntime_web', str(RUNTIME)]) == 0
+def analysis(analysed_run):
+    return analysed_run
+
+
+@pytest.fixture(scope='module')
+def folder(analysis, tmp_path_factory):
+    """A report that contains the network."""
+    made = tmp_path_factory.mktemp('photograph') / 'report'
+    command = ['--workdir', str(analysis.workdir), '--with_model', 'float16']
+    command += ['--output', str(made), '--onnxruntime_web', str(RUNTIME)]
+    assert report.main(command) == 0
     return made
 
 
 @pytest.fixture
-def page(browser, analysis):
+def page(browser, folder):
     """The page, with the network started. Nothing may go wrong or be asked for outside of it."""
     wrong = []
     context = browser.new_context(viewport={'width': 1280, 'height': 800})
     context.set_default_timeout(60_000)
-    opened = report_fixture.open_report(context, analysis.workdir / 'report', '', wrong)
+    opened = report_fixture.open_report(context, folder, '', wrong)
     opened.click('#tab-photograph')
     opened.wait_for_selector('.photo-drop progress', state='hidden')
     yield opened
@@ -124,12 +126,12 @@ def test_what_is_no_image_gives_a_clear_error(page, analysis):
     assert page.locator('.photo-failure').is_hidden()
 
 
-def test_a_runtime_that_cannot_be_read_gives_a_clear_error(browser, analysis, tmp_path):
-    folder = tmp_path / 'report'
-    shutil.copytree(analysis.workdir / 'report', folder)
-    (folder / 'data/model/runtime.js').unlink()
+def test_a_runtime_that_cannot_be_read_gives_a_clear_error(browser, folder, tmp_path):
+    broken = tmp_path / 'report'
+    shutil.copytree(folder, broken)
+    (broken / 'data/model/runtime.js').unlink()
     context = browser.new_context()
-    page = report_fixture.open_report(context, folder, 'page=photograph', [])
+    page = report_fixture.open_report(context, broken, 'page=photograph', [])
     page.wait_for_selector('.photo-failure:has-text("The network could not be started")')
     assert 'runtime.js is missing' in page.text_content('.photo-failure')
     context.close()

@@ -2,30 +2,16 @@
 
 import dataclasses
 import hashlib
-import shutil
 
 import numpy as np
 import pytest
 
-from analysis import registry
 from analysis.embeddings.schema import Embeddings
 from analysis.predictions.schema import Predictions
 from analysis.report import browser_model
 from analysis.report import stage as report
 from analysis.stage import artifacts
-from analysis.stage.run import open_analysis
 from tests import report_fixture
-
-
-@pytest.fixture(scope='module')
-def analysis(tiny_run, tmp_path_factory):
-    """Embeddings of the images of a tiny network."""
-    workdir = tmp_path_factory.mktemp('browser_model') / 'run'
-    shutil.copytree(tiny_run, workdir)
-    made = open_analysis(workdir, 'val')
-    registry.load('samples').get(made)
-    registry.load('embeddings').get(made)
-    return made
 
 
 @pytest.fixture
@@ -78,14 +64,14 @@ def test_only_a_report_with_the_network_may_run_webassembly(tmp_path, package):
 
 
 @pytest.mark.parametrize('precision', browser_model.PRECISIONS)
-def test_the_exported_network_agrees_with_the_analysis(analysis, precision):
+def test_the_exported_network_agrees_with_the_analysis(analysed_run, precision):
     runtime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnx')
     from analysis.report import browser_network
 
+    analysis = analysed_run
     embeddings = artifacts.load(analysis, Embeddings)
-    predictions = registry.load('predictions').get(analysis)
-    assert isinstance(predictions, Predictions)
+    predictions = artifacts.load(analysis, Predictions)
     network = browser_network.build(analysis, embeddings, precision)
     session = runtime.InferenceSession(network, providers=['CPUExecutionProvider'])
     for row in range(len(analysis)):
@@ -110,11 +96,12 @@ def _arrays(tree):
         yield tree
 
 
-def test_embeddings_of_layers_that_the_export_lacks(analysis):
+def test_embeddings_of_layers_that_the_export_lacks(analysed_run):
     pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
     from analysis.report import browser_network
 
+    analysis = analysed_run
     embeddings = artifacts.load(analysis, Embeddings)
     changed = dataclasses.replace(embeddings, layers={'encoder/block_2_expand': 16})
     with pytest.raises(ValueError, match='lacks .*block_2_expand'):
