@@ -137,8 +137,8 @@ class _Network:
         )
         return self.graph.op('Slice', x, starts, ends, axes)
 
-    def _normalized(self, xs: list[str], number: int) -> str:
-        """Concatenates, upsamples, normalizes and rectifies."""
+    def _normalized(self, xs: list[str], number: int, side: int) -> str:
+        """Concatenates, upsamples to `[B, C, side, side]`, normalizes and rectifies."""
         x = self.graph.op('Concat', *xs, axis=1) if len(xs) > 1 else xs[0]
         parameters = self.parameters['decoder']
         kernel, norm = parameters[f'up_{number}']['kernel'], f'up_{number}_norm'
@@ -147,8 +147,10 @@ class _Network:
         if self.model.norm == 'batch':
             factor, bias = self._folded('decoder', norm)
             kernel = kernel * (factor[:, None] if transposed else factor)
-            return self._upsample(x, kernel, bias, relu=True)
+            x = self._upsample(x, kernel, bias, relu=True)
+            return self._cut(x, side, side) if side % 2 else x
         x = self._upsample(x, kernel, np.zeros(features, np.float32), relu=False)
+        x = self._cut(x, side, side) if side % 2 else x  # before its mean is taken
         weights = (self.graph.constant(parameters[norm][name]) for name in ('scale', 'bias'))
         x = self.graph.op('InstanceNormalization', x, *weights, epsilon=_INSTANCE_EPSILON)
         return self.graph.op('Relu', x)
@@ -159,9 +161,7 @@ class _Network:
         sizes = [-(-size // 2**k) for k in range(5)]  # of the logits and the skip connections
         xs = [deepest]
         for number, skip in enumerate(reversed(skips), start=1):
-            x, side = self._normalized(xs, number), sizes[len(pix2pix.FILTERS) + 1 - number]
-            if side % 2:
-                x = self._cut(x, side, side)
+            x = self._normalized(xs, number, sizes[len(pix2pix.FILTERS) + 1 - number])
             self.layers[f'decoder/up_{number}_relu'] = x
             xs = [x, skip]
         parameters = self.parameters['decoder']['logits']

@@ -54,7 +54,7 @@ def with_other_statistics(run, **fields):
     'fields',
     [
         {'image_size': 45, 'input_range': 'unit', 'antialias': False},  # odd sizes at every scale
-        {'norm': 'instance', 'upsampling': 'nearest_conv'},
+        {'image_size': 45, 'norm': 'instance', 'upsampling': 'nearest_conv'},
     ],
     ids=str,
 )
