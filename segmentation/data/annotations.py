@@ -16,6 +16,7 @@ from pycocotools import mask as mask_utils
 from segmentation.data import image_files, segmentations
 from segmentation.data.entries import (
     COMPUTED,
+    LEFT_OUT,
     UNLABELED,
     Annotations,
     Category,
@@ -133,7 +134,14 @@ def read(
     for given in unlabeled if isinstance(unlabeled, list) else ():
         notes.add('pixels without a label are read as background', given)
     by_id = [reader.images[key] for key in sorted(reader.images)]
-    counts = len(document['images']), len(document['annotations'])
+    left_out = document.get(LEFT_OUT)
+    left_out = left_out if isinstance(left_out, list) else []
+    for reason, example in left_out:
+        skipped.add(reason, example)
+    counts = tuple(
+        len(document[key]) + sum(reason.startswith(kind) for reason, _ in left_out)
+        for key, kind in (('images', 'image: '), ('annotations', 'annotation: '))
+    )
     return Annotations(categories, by_id, skipped, notes, sha256, *counts)
 
 
@@ -149,10 +157,14 @@ def _categories(
             continue
         text = entry.get('name')
         text = str(text) if type(text) is int else text
-        if not is_text(text) or not text.strip():
+        given = text
+        text = ' '.join(text.split()) if isinstance(text, str) else text
+        if not is_text(text):
             skipped.add('category: no usable name', key)
             continue
-        text, group = text.strip(), entry.get('supercategory')
+        if text != given.strip(' '):
+            skipped.add('repaired: white space in the name of a category', given)
+        group = entry.get('supercategory')
         if key not in found:
             found[key] = text, group if is_text(group) else ''
         elif found[key][0] == text:
@@ -349,7 +361,7 @@ class _Instances:
         key = self._id(position, entry)
         image, add = self.images.images[image_id], self.images.skipped.add
         segmentation, repaired = segmentations.normalize(entry.get('segmentation'))
-        if not segmentation:
+        if not segmentation or isinstance(segmentation, list) and not any(segmentation):
             raise Broken(_why_no_outline(entry))
         rle = self._encode(segmentation, image, key)
         if repaired:

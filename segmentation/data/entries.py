@@ -3,16 +3,20 @@
 import dataclasses
 import itertools
 import pathlib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from segmentation.data import image_files
 
 MAX_ID = 2**63 - 1
+_HARMLESS = re.compile('[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\u200c\u200d]')
 # A document of a format without boxes and areas has this key.
 COMPUTED = 'boxes_are_computed'
 # File names of images with pixels that nobody labeled.
 UNLABELED = 'images_with_unlabeled_pixels'
+# Pairs of a reason and an example of what a format leaves out.
+LEFT_OUT = 'left_out'
 
 
 def is_id(value: Any) -> TypeGuard[int]:
@@ -22,8 +26,13 @@ def is_id(value: Any) -> TypeGuard[int]:
 
 def is_text(value: Any) -> TypeGuard[str]:
     """Whether a value is printable text of a sensible length."""
-    # Unprintable text could forge terminal output, and a lone surrogate cannot be stored.
-    return isinstance(value, str) and 0 < len(value) <= 1000 and value.isprintable()
+    # Unprintable text could forge terminal output, and a lone surrogate cannot be stored. Spaces
+    # of all widths and the joiners of Persian, Hindi and emoji do no harm.
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= 1000
+        and (value.isprintable() or _HARMLESS.sub('', value).isprintable())
+    )
 
 
 def short(value: Any) -> str:

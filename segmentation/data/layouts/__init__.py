@@ -125,6 +125,7 @@ def _nothing_fits(folder: Folder, layout: str | None) -> str:
     more = len(folder.files) - len(shown)
     there = ', '.join(shown) + (f' and {more} more files' if more > 0 else '')
     hints = [hint for pattern, hint in _HINTS if folder.matching(pattern)]
+    hints += [f'{ascii(name)[1:-1]} is not valid YAML: {why}' for name, why in yolo.damaged(folder)]
     wanted = f'is not laid out as {layout}' if layout else 'is no data set of a known layout'
     return (
         f'{folder.root} {wanted}. It has {there or "no files"}. '
