@@ -16,7 +16,6 @@ from pycocotools import mask as mask_utils
 from segmentation.data import image_files, segmentations
 from segmentation.data.entries import (
     COMPUTED,
-    LEFT_OUT,
     UNLABELED,
     Annotations,
     Category,
@@ -24,6 +23,8 @@ from segmentation.data.entries import (
     Image,
     Instance,
     Skipped,
+    category_name,
+    count_entries,
     file_name,
     free_ids,
     id_key,
@@ -134,15 +135,7 @@ def read(
     for given in unlabeled if isinstance(unlabeled, list) else ():
         notes.add('pixels without a label are read as background', given)
     by_id = [reader.images[key] for key in sorted(reader.images)]
-    left_out = document.get(LEFT_OUT)
-    left_out = left_out if isinstance(left_out, list) else []
-    for reason, example in left_out:
-        skipped.add(reason, example)
-    counts = tuple(
-        len(document[key]) + sum(reason.startswith(kind) for reason, _ in left_out)
-        for key, kind in (('images', 'image: '), ('annotations', 'annotation: '))
-    )
-    return Annotations(categories, by_id, skipped, notes, sha256, *counts)
+    return Annotations(categories, by_id, skipped, notes, sha256, *count_entries(document, skipped))
 
 
 def _categories(
@@ -155,15 +148,12 @@ def _categories(
         if key is None:
             skipped.add('category: no usable id', entry)
             continue
-        text = entry.get('name')
-        text = str(text) if type(text) is int else text
-        given = text
-        text = ' '.join(text.split()) if isinstance(text, str) else text
-        if not is_text(text):
+        text = category_name(entry.get('name'))
+        if text is None:
             skipped.add('category: no usable name', key)
             continue
-        if text != given.strip(' '):
-            skipped.add('repaired: white space in the name of a category', given)
+        if text != str(entry['name']).strip(' '):
+            skipped.add('repaired: white space in the name of a category', entry['name'])
         group = entry.get('supercategory')
         if key not in found:
             found[key] = text, group if is_text(group) else ''

@@ -91,6 +91,13 @@ def file_name(entry: Any) -> str | None:
     return next((name for name in names if is_text(name)), None)
 
 
+def category_name(value: Any) -> str | None:
+    """The name of a category, with single spaces for white space of any kind; None if unusable."""
+    value = str(value) if type(value) is int else value
+    value = ' '.join(value.split()) if isinstance(value, str) else None
+    return value if is_text(value) else None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Category:
     """One object category, e.g. `Category(3, 'car', 'vehicle')`."""
@@ -154,6 +161,18 @@ class Skipped:
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Returns reason → {'count', 'examples', perhaps 'values'}, the most frequent first."""
         return dict(sorted(self._reasons.items(), key=lambda item: (-item[1]['count'], item[0])))
+
+
+def count_entries(document: Mapping[str, Any], skipped: Skipped) -> tuple[int, int]:
+    """Numbers of images and annotations, with those that a layout left out, which are counted."""
+    given = document.get(LEFT_OUT)
+    # A file has lists, never tuples.
+    pairs = [p for p in given if isinstance(p, tuple)] if isinstance(given, list) else []
+    for reason, example in pairs:
+        skipped.add(reason, example)
+    kinds = [reason.partition(':')[0] for reason, _ in pairs]
+    images, annotations = len(document['images']), len(document['annotations'])
+    return images + kinds.count('image'), annotations + kinds.count('annotation')
 
 
 def show_examples(entry: Mapping[str, Any], most: int = 5) -> str:

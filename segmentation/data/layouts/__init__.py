@@ -116,6 +116,7 @@ _HINTS = (
     (r'(.*/)?annotations\.xml', 'annotations.xml is of "CVAT for images": export "COCO 1.0"'),
     (r'(.*/)?annotations/[^/]+\.xml', 'XML files of Pascal VOC hold boxes: masks are needed'),
     (r'.*\.tfrecords?(-.*)?', 'TFRecord files are not read'),
+    (r'(.*/)?via_[^/]*\.csv', 'Tables of VIA are not read: export the annotations as JSON'),
     (r'.*\.csv', 'Tables hold boxes or their own outlines and are not read'),
 )
 

@@ -75,6 +75,16 @@ class Folder:
         """Files whose whole relative path matches a regular expression, in any case."""
         return [name for name in self.files if re.fullmatch(pattern, name, re.IGNORECASE)]
 
+    def images_in(self, folder: str) -> list[str]:
+        """Image files below a folder, relative to it; two may differ only in their ending."""
+        prefix = f'{folder}/' if folder else ''
+        return [
+            name.removeprefix(prefix)
+            for name in self.files
+            if name.startswith(prefix)
+            and os.path.splitext(name)[1].lower() in coco_files.IMAGE_SUFFIXES
+        ]
+
     def images_below(self, folder: str) -> dict[str, str]:
         """Image files below a folder: relative path without its ending → relative path with it."""
         prefix = f'{folder}/' if folder else ''

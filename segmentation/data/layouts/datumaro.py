@@ -44,7 +44,7 @@ def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
         key = document.add_image(file_name, (size[1], size[0]) if known else None)
         groups: dict[Any, list[list[float]]] = {}
         for annotation in base.get(item, 'annotations', list):
-            label = annotation.get('label_id') if isinstance(annotation, dict) else None
+            label: Any = annotation.get('label_id') if isinstance(annotation, dict) else None
             is_known = type(label) is int and 0 <= label < len(names)
             text = names[label] if is_known else f'label {label}'  # also without a label
             kind = base.get(annotation, 'type', str)

@@ -55,10 +55,10 @@ def _find(folder: Folder) -> list[Split]:
         labels = tuple(
             label
             for place in folders
-            for image in folder.images_below(place).values()
+            for image in folder.images_in(place)
             if (label := _label_file(f'{place}/{image}'.strip('/'))) in folder.names
         )
-        splits.append(Split(split, (name, *labels), tuple(folders), _Loader(names)))
+        splits.append(Split(split, (name, *dict.fromkeys(labels)), tuple(folders), _Loader(names)))
     return splits
 
 
@@ -151,7 +151,7 @@ class _Loader:
         document = Document(name for name in self._names if name.strip())
         labels = frozenset(split.files)
         for place in split.folders:
-            for name in folder.images_below(place).values():
+            for name in folder.images_in(place):
                 path = f'{place}/{name}'.strip('/')
                 label = _label_file(path)
                 # Images of several folders can have the same name.
@@ -163,7 +163,8 @@ class _Loader:
                         self._add(document, key, fields, size, label)
         parents = {base.parent(label) for label in split.files[1:]}
         for path in sorted(folder.names - labels):
-            if base.parent(path) in parents and path.endswith('.txt') and 'labels' in path:
+            is_list = path.rpartition('/')[2] in ('classes.txt', 'predefined_classes.txt')
+            if base.parent(path) in parents and path.endswith('.txt') and not is_list:
                 document.leave_out('annotation: a label file without an image', path)
         return document.finish()
 

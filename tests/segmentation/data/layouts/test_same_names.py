@@ -127,6 +127,9 @@ def test_images_masks_and_label_files_without_a_partner_are_counted(tmp_path):
     (tmp_path / 'y/data.yaml').write_text('train: images\nnames: [van]')
     for i in range(2):
         (tmp_path / f'y/labels/{i}.txt').write_text('0 0 0 0.5 0 0.5 0.5')
+    (tmp_path / 'y/labels/classes.txt').write_text('van')
+    save(tmp_path / 'y/images/0.bmp', 0)
+    assert len(read(tmp_path / 'y')['train'].images) == 2  # both have the label file
     skipped = read(tmp_path / 'y')['train'].skipped.as_dict()
     assert skipped['annotation: a label file without an image']['count'] == 1
 
@@ -252,3 +255,11 @@ def test_an_empty_file_among_others_is_named(tmp_path, exporter):
         read(tmp_path)
     path.write_text(content, 'utf-16')
     assert len(read(tmp_path)) == 2
+
+
+def test_a_file_cannot_say_what_a_layout_left_out(tmp_path):
+    one_coco(tmp_path, 'a.png', 'van', 'a.png')
+    path = tmp_path / 'annotations/instances_train.json'
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {'left_out': [1, ['image: x', 'y']]}))
+    assert 'image: x' not in read(tmp_path)['train'].skipped.as_dict()
