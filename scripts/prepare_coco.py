@@ -17,7 +17,7 @@ from segmentation import launch
 from segmentation.data import coco, data_loss, image_files, label_spaces, layouts, selection
 from segmentation.data.inspection import inspect
 from segmentation.files import write_json
-from segmentation.markdown import table
+from segmentation.markdown import printable_lines, table
 
 
 def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
             },
         )
     except (ValueError, OSError) as error:
-        parser.exit(1, f'{parser.prog}: {error}\n')
+        parser.exit(1, printable_lines(f'{parser.prog}: {error}') + '\n')
     counts = count_images(prepared)
     print(f'Prepared in {prepared.path}\nfingerprint {prepared.fingerprint["id"]}')
     print(f'Train on it with {shlex.quote(f"--config.data.source={prepared.path}")}\n')
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
         try:
             text, inspection = inspect(prepared, page)
         except (ValueError, OSError) as error:
-            parser.exit(1, f'{parser.prog}: {error}\n')
+            parser.exit(1, printable_lines(f'{parser.prog}: {error}') + '\n')
         print(f'\n{text}')
     if args.json:
         summary = {

@@ -15,6 +15,8 @@ from typing import Any
 
 import absl.logging
 
+from segmentation.markdown import printable_lines
+
 logger = logging.getLogger(__name__)
 
 # "Temporary failure, try again" and "data error" of sysexits.h. A scheduler may restart the first.
@@ -88,7 +90,8 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             print(diverged, file=sys.stderr)
             return EXIT_DIVERGED
         except (ValueError, OSError) as error:
-            print(f'{type(error).__name__}: {error}', file=sys.stderr)
+            # Names of files and of categories come from data.
+            print(printable_lines(f'{type(error).__name__}: {error}'), file=sys.stderr)
             return 1
 
     return run

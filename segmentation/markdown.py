@@ -11,6 +11,14 @@ def printable(text: str) -> str:
     return ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def printable_lines(text: str) -> str:
+    """Text of several lines, with escape codes for characters that would control a terminal."""
+    return '\n'.join(
+        ''.join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+        for line in text.split('\n')
+    )
+
+
 def escape(text: str) -> str:
     """Escapes text so that Markdown and terminals show it literally, in one line."""
     text = html.escape(printable(text), quote=False)

@@ -23,6 +23,8 @@ from segmentation.data.entries import (
     Image,
     Instance,
     Skipped,
+    category_name,
+    count_entries,
     file_name,
     free_ids,
     id_key,
@@ -133,8 +135,7 @@ def read(
     for given in unlabeled if isinstance(unlabeled, list) else ():
         notes.add('pixels without a label are read as background', given)
     by_id = [reader.images[key] for key in sorted(reader.images)]
-    counts = len(document['images']), len(document['annotations'])
-    return Annotations(categories, by_id, skipped, notes, sha256, *counts)
+    return Annotations(categories, by_id, skipped, notes, sha256, *count_entries(document, skipped))
 
 
 def _categories(
@@ -147,12 +148,13 @@ def _categories(
         if key is None:
             skipped.add('category: no usable id', entry)
             continue
-        text = entry.get('name')
-        text = str(text) if type(text) is int else text
-        if not is_text(text) or not text.strip():
+        text = category_name(entry.get('name'))
+        if text is None:
             skipped.add('category: no usable name', key)
             continue
-        text, group = text.strip(), entry.get('supercategory')
+        if text != str(entry['name']).strip(' '):
+            skipped.add('repaired: white space in the name of a category', entry['name'])
+        group = entry.get('supercategory')
         if key not in found:
             found[key] = text, group if is_text(group) else ''
         elif found[key][0] == text:
@@ -349,7 +351,7 @@ class _Instances:
         key = self._id(position, entry)
         image, add = self.images.images[image_id], self.images.skipped.add
         segmentation, repaired = segmentations.normalize(entry.get('segmentation'))
-        if not segmentation:
+        if not segmentation or isinstance(segmentation, list) and not any(segmentation):
             raise Broken(_why_no_outline(entry))
         rle = self._encode(segmentation, image, key)
         if repaired:

@@ -35,7 +35,7 @@ from segmentation.data.coco_builder import METADATA, VERSION, CocoConfig, CocoIn
 from segmentation.files import sha256
 
 # Increased when a folder may be read differently: it is then prepared again, beside the old one.
-READER = 2
+READER = 3
 
 
 def _damaged(path: pathlib.Path, what: str) -> str:

@@ -4,10 +4,12 @@ import collections
 import concurrent.futures
 import dataclasses
 import hashlib
+import itertools
 import os
 import pathlib
 import re
 import stat
+import unicodedata
 import urllib.parse
 import zipfile
 import zlib
@@ -58,16 +60,21 @@ class FolderSource:
                 result[name] = File(name, reason='several file names lead to the same file')
             else:
                 stored = self._stored_name(path)
-                self._paths[stored] = path
                 plain = is_exact and not re.search(r'\\|://|^/|^[A-Za-z]:', name)
                 result[name] = File(stored, is_repaired=not plain)
         return result
 
     def _stored_name(self, path: pathlib.Path) -> str:
-        for folder in (*self._folders, self._root):
-            if path.is_relative_to(folder):
-                return path.relative_to(folder).as_posix()
-        return path.name
+        """A name for `read` that no other file has, the path within a folder if possible."""
+        inside = [f for f in (*self._folders, self._root) if path.is_relative_to(f)]
+        names = [path.relative_to(folder).as_posix() for folder in inside] or [path.name]
+        # Several folders can have images of the same name.
+        more = (f'{number}/{names[0]}' for number in itertools.count(2))
+        return next(
+            name
+            for name in itertools.chain(names[:1], reversed(names), more)
+            if self._paths.setdefault(name, path) == path
+        )
 
     def _find_one(self, name: str) -> tuple[pathlib.Path | None, bool]:
         """The path, without following links, and whether the name is exactly its path."""
@@ -86,17 +93,20 @@ class FolderSource:
         return self._by_name(parts[-1]), False
 
     def _by_name(self, name: str) -> pathlib.Path | None:
-        """The only file whose name differs at most in case and in the ending of an image."""
+        """The only file whose name differs at most in case, composed letters, %20 and ending."""
         if self._by_stem is None:
             self._by_stem = collections.defaultdict(list)
             for path in files_below(self._folders):
                 if path.suffix.lower() in IMAGE_SUFFIXES:
-                    self._by_stem[path.stem.lower()].append(path)
+                    self._by_stem[_plain(path.stem)].append(path)
         stem, ending = os.path.splitext(name)
         stem = stem if ending.lower() in IMAGE_SUFFIXES else name
-        candidates = self._by_stem.get(stem.lower(), [])
-        same = [path for path in candidates if path.name.lower() == name.lower()]
+        candidates = self._by_stem.get(_plain(stem), [])
+        same = [path for path in candidates if _plain(path.name) == _plain(name)]
         candidates = same or candidates
+        decoded = urllib.parse.unquote(name)
+        if not candidates and decoded != name and '/' not in decoded:
+            return self._by_name(decoded)
         return candidates[0] if len(candidates) == 1 else None
 
     def read(self, file_name: str) -> bytes:
@@ -146,6 +156,11 @@ def files_below(
             seen.add(parent)
             children[:] = sorted(child for child in children if not child.startswith('.'))
             yield from (pathlib.Path(parent, name) for name in sorted(names))
+
+
+def _plain(name: str) -> str:
+    """A name without the differences between operating systems: case, and composed letters."""
+    return unicodedata.normalize('NFC', name).lower()
 
 
 def _exists(path: pathlib.Path) -> bool:

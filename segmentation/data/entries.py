@@ -3,16 +3,20 @@
 import dataclasses
 import itertools
 import pathlib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from segmentation.data import image_files
 
 MAX_ID = 2**63 - 1
+_HARMLESS = re.compile('[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\u200c\u200d]')
 # A document of a format without boxes and areas has this key.
 COMPUTED = 'boxes_are_computed'
 # File names of images with pixels that nobody labeled.
 UNLABELED = 'images_with_unlabeled_pixels'
+# Pairs of a reason and an example of what a format leaves out.
+LEFT_OUT = 'left_out'
 
 
 def is_id(value: Any) -> TypeGuard[int]:
@@ -22,8 +26,13 @@ def is_id(value: Any) -> TypeGuard[int]:
 
 def is_text(value: Any) -> TypeGuard[str]:
     """Whether a value is printable text of a sensible length."""
-    # Unprintable text could forge terminal output, and a lone surrogate cannot be stored.
-    return isinstance(value, str) and 0 < len(value) <= 1000 and value.isprintable()
+    # Unprintable text could forge terminal output, and a lone surrogate cannot be stored. Spaces
+    # of all widths and the joiners of Persian, Hindi and emoji do no harm.
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= 1000
+        and (value.isprintable() or _HARMLESS.sub('', value).isprintable())
+    )
 
 
 def short(value: Any) -> str:
@@ -80,6 +89,13 @@ def file_name(entry: Any) -> str | None:
     # LVIS has only addresses.
     names = (entry.get(key) for key in ('file_name', 'coco_url', 'path'))
     return next((name for name in names if is_text(name)), None)
+
+
+def category_name(value: Any) -> str | None:
+    """The name of a category, with single spaces for white space of any kind; None if unusable."""
+    value = str(value) if type(value) is int else value
+    value = ' '.join(value.split()) if isinstance(value, str) else None
+    return value if is_text(value) else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,6 +161,18 @@ class Skipped:
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Returns reason → {'count', 'examples', perhaps 'values'}, the most frequent first."""
         return dict(sorted(self._reasons.items(), key=lambda item: (-item[1]['count'], item[0])))
+
+
+def count_entries(document: Mapping[str, Any], skipped: Skipped) -> tuple[int, int]:
+    """Numbers of images and annotations, with those that a layout left out, which are counted."""
+    given = document.get(LEFT_OUT)
+    # A file has lists, never tuples.
+    pairs = [p for p in given if isinstance(p, tuple)] if isinstance(given, list) else []
+    for reason, example in pairs:
+        skipped.add(reason, example)
+    kinds = [reason.partition(':')[0] for reason, _ in pairs]
+    images, annotations = len(document['images']), len(document['annotations'])
+    return images + kinds.count('image'), annotations + kinds.count('annotation')
 
 
 def show_examples(entry: Mapping[str, Any], most: int = 5) -> str:

@@ -116,6 +116,7 @@ _HINTS = (
     (r'(.*/)?annotations\.xml', 'annotations.xml is of "CVAT for images": export "COCO 1.0"'),
     (r'(.*/)?annotations/[^/]+\.xml', 'XML files of Pascal VOC hold boxes: masks are needed'),
     (r'.*\.tfrecords?(-.*)?', 'TFRecord files are not read'),
+    (r'(.*/)?via_[^/]*\.csv', 'Tables of VIA are not read: export the annotations as JSON'),
     (r'.*\.csv', 'Tables hold boxes or their own outlines and are not read'),
 )
 
@@ -125,6 +126,7 @@ def _nothing_fits(folder: Folder, layout: str | None) -> str:
     more = len(folder.files) - len(shown)
     there = ', '.join(shown) + (f' and {more} more files' if more > 0 else '')
     hints = [hint for pattern, hint in _HINTS if folder.matching(pattern)]
+    hints += [f'{ascii(name)[1:-1]} is not valid YAML: {why}' for name, why in yolo.damaged(folder)]
     wanted = f'is not laid out as {layout}' if layout else 'is no data set of a known layout'
     return (
         f'{folder.root} {wanted}. It has {there or "no files"}. '

@@ -21,7 +21,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from segmentation.data import coco_files, image_files
-from segmentation.data.entries import COMPUTED, UNLABELED
+from segmentation.data.entries import COMPUTED, LEFT_OUT, UNLABELED
 
 MAX_FILES = 5_000_000  # more files make a folder of something else
 _MAX_DEPTH = 8  # folders below the data set
@@ -74,6 +74,16 @@ class Folder:
     def matching(self, pattern: str) -> list[str]:
         """Files whose whole relative path matches a regular expression, in any case."""
         return [name for name in self.files if re.fullmatch(pattern, name, re.IGNORECASE)]
+
+    def images_in(self, folder: str) -> list[str]:
+        """Image files below a folder, relative to it; two may differ only in their ending."""
+        prefix = f'{folder}/' if folder else ''
+        return [
+            name.removeprefix(prefix)
+            for name in self.files
+            if name.startswith(prefix)
+            and os.path.splitext(name)[1].lower() in coco_files.IMAGE_SUFFIXES
+        ]
 
     def images_below(self, folder: str) -> dict[str, str]:
         """Image files below a folder: relative path without its ending → relative path with it."""
@@ -131,6 +141,22 @@ class Folder:
             return json.loads(self.read(name, _MAX_BYTES))
         except (ValueError, RecursionError) as error:
             raise ValueError(f'{self.root / name} cannot be read as JSON: {error}') from error
+
+    def is_damaged(self, name: str) -> bool:
+        """Whether a JSON file does not begin as JSON in UTF-8 does; reading it says what it is."""
+        try:
+            path = self.path(name)
+            if not path.is_file() or name.lower().endswith('.gz'):
+                return False
+            with path.open('rb') as file:
+                head = file.read(_HEAD).lstrip(b'\xef\xbb\xbf \t\r\n')
+        except (OSError, ValueError):
+            return False
+        return not head.startswith((b'{', b'['))
+
+    def is_long(self, name: str) -> bool:
+        """Whether `keys` sees only the beginning of a file."""
+        return (self.root / name).lstat().st_size > _HEAD
 
     def keys(self, name: str) -> tuple[list[str], set[str]]:
         """The first keys of a JSON object, and the keys of the objects in it; from its first bytes.
@@ -271,7 +297,8 @@ class Document:
 
     def __init__(self, names: Iterable[str]):
         self._ids = {name: i for i, name in enumerate(dict.fromkeys(names), 1)}
-        self.content: dict[str, Any] = {'images': [], 'annotations': [], UNLABELED: []}
+        self.content: dict[str, Any] = {'images': [], 'annotations': []}
+        self.content |= {UNLABELED: [], LEFT_OUT: []}
 
     def add_image(self, file_name: str, size: tuple[int, int] | None = None) -> int:
         """Adds an image with its (width, height), if known; returns its id."""
@@ -287,6 +314,10 @@ class Document:
         entry = {'id': len(self.content['annotations']) + 1, 'image_id': image_id}
         entry |= {'category_id': category, 'segmentation': segmentation, **fields}
         self.content['annotations'].append(entry)
+
+    def leave_out(self, reason: str, example: str) -> None:
+        """Counts what cannot be read; a reason begins with 'image: ' or 'annotation: '."""
+        self.content[LEFT_OUT].append((reason, example))
 
     def note_unlabeled(self, image_id: int) -> None:
         """Notes that an image has pixels that nobody labeled, which are read as background."""
@@ -336,6 +367,13 @@ def numbers(value: Any) -> list[float] | None:
         return None
     flat = [x for item in value for x in (item if isinstance(item, list) else [item])]
     return flat if set(map(type, flat)) <= {int, float} else None
+
+
+def name_of(value: Any) -> str:
+    """The name of a class: a text, or a number; else 'unnamed'."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = f'{value:g}' if isinstance(value, float) else str(value)
+    return value if isinstance(value, str) and value.strip() else 'unnamed'
 
 
 def are_small(values: Iterable[float]) -> bool:

@@ -95,7 +95,14 @@ def _cvat(folder: Folder) -> list[Split]:
 def _any(folder: Folder) -> list[Split]:
     """Any COCO document near the top; by the name of the file or of its folder."""
     paths = [path for path in folder.matching(r'([^/]+/){0,2}[^/]+' + _JSON)]
-    paths = [path for path in paths if is_coco(folder, path)]
+    there = {base.parent(path) for path in paths if is_coco(folder, path)}
+    paths = [
+        path
+        for path in paths
+        if is_coco(folder, path)
+        # A damaged file is not passed over: reading it says what is wrong.
+        or (base.parent(path) in there and base.usual_name(_stem(path)) and folder.is_damaged(path))
+    ]
     with_masks = [p for p in paths if not _stem(p).lower().startswith(_NO_INSTANCES)]
     paths = with_masks or paths
     splits = []

@@ -8,15 +8,23 @@ from segmentation.data.layouts.base import Document, Folder, Images, Layout, Spl
 
 def _find(folder: Folder) -> list[Split]:
     splits = []
-    for path in folder.matching(r'(.*/)?annotations/[^/]+\.json'):
-        first, _ = folder.keys(path)
-        if 'dm_format_version' not in first and not {'items', 'categories'} <= set(first):
+    paths = folder.matching(r'(.*/)?annotations/[^/]+\.json')
+    known = [path for path in paths if _is_datumaro(folder, path)]
+    there = {base.parent(path) for path in known}
+    for path in paths:
+        # A damaged file is not passed over: reading it says what is wrong.
+        if path not in known and not (base.parent(path) in there and folder.is_damaged(path)):
             continue
         name = path.rpartition('/')[2].removesuffix('.json')
         top = base.parent(base.parent(path))
         folders = [f'{top}/images/{name}'.strip('/'), f'{top}/images'.strip('/')]
         splits.append(Split(name, (path,), base.existing(folder, *folders)[:1], _load))
     return splits
+
+
+def _is_datumaro(folder: Folder, path: str) -> bool:
+    first, _ = folder.keys(path)
+    return 'dm_format_version' in first or {'items', 'categories'} <= set(first)
 
 
 def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
@@ -36,8 +44,9 @@ def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
         key = document.add_image(file_name, (size[1], size[0]) if known else None)
         groups: dict[Any, list[list[float]]] = {}
         for annotation in base.get(item, 'annotations', list):
-            label = base.get(annotation, 'label_id', int)
-            text = names[label] if 0 <= label < len(names) else f'label {label}'
+            label: Any = annotation.get('label_id') if isinstance(annotation, dict) else None
+            is_known = type(label) is int and 0 <= label < len(names)
+            text = names[label] if is_known else f'label {label}'  # also without a label
             kind = base.get(annotation, 'type', str)
             group = base.get(annotation, 'group', int)
             if kind == 'polygon':

@@ -16,12 +16,25 @@ _KEYS = {'shapes', 'imagePath'}
 
 
 def _find(folder: Folder) -> list[Split]:
-    paths = folder.matching(r'.*\.json')
-    paths = [path for path in paths if _KEYS <= set(folder.keys(path)[0])]
-    groups = base.by_split(paths)
+    paths = [path for path in folder.matching(r'.*\.json') if _is_labelme(folder, path)]
+    # An empty file among others is not passed over: reading it says what is wrong.
+    here = {base.parent(path) for path in paths}
+    stems = {os.path.splitext(name)[0] for name in folder.files if not name.endswith('.json')}
+    stems = {stem.rpartition('/')[2] for stem in stems} if paths else set()
+    for path in folder.matching(r'.*\.json'):
+        stem = path.rpartition('/')[2].removesuffix('.json')
+        if base.parent(path) in here and stem in stems and folder.is_damaged(path):
+            paths.append(path)
+    groups = base.by_split(sorted(paths))
     return [
         Split(name, tuple(group), _folders(folder, group), _load) for name, group in groups.items()
     ]
+
+
+def _is_labelme(folder: Folder, path: str) -> bool:
+    first = set(folder.keys(path)[0])
+    # Long outlines, or an image, can come before what tells.
+    return _KEYS <= first or bool(first & {'shapes', 'imageData'}) and folder.is_long(path)
 
 
 def _folders(folder: Folder, paths: list[str]) -> tuple[str, ...]:
@@ -38,11 +51,13 @@ def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
     for path in split.files:
         content = folder.json(path)
         if not isinstance(content, dict) or not isinstance(content.get('shapes'), list):
-            continue
+            raise ValueError(
+                f"{folder.root / path} has no list 'shapes'; remove or export it again"
+            )
         key = document.add_image(_image(path, content, images), _size(content))
         groups: dict[Any, list[Any]] = {}
         for shape in content['shapes']:
-            label = base.get(shape, 'label', str) or 'unnamed'
+            label = base.name_of(shape.get('label') if isinstance(shape, dict) else None)
             outline = _outline(shape, _size(content))
             group = shape.get('group_id') if isinstance(shape, dict) else None
             if type(group) is int and isinstance(outline, list):

@@ -91,6 +91,11 @@ def read_list(folder: Folder, path: str, largest: int) -> ClassList:
             numbered = [(k, v) for k, v in content.items() if str(k).isdecimal()]
             numbered = numbered or [(v, k) for k, v in content.items() if type(v) is int]
             return ClassList({int(k): str(v) for k, v in numbered}, {})
+        if isinstance(content, list) and all(
+            isinstance(c, dict) and type(c.get('id')) is int and isinstance(c.get('name'), str)
+            for c in content
+        ):
+            return ClassList({c['id']: c['name'] for c in content}, {})
         lines = [str(item) for item in content] if isinstance(content, list) else []
     else:
         lines = folder.text(path).splitlines()
@@ -106,6 +111,8 @@ def read_list(folder: Folder, path: str, largest: int) -> ClassList:
         return ClassList({int(m[1]): m[2].strip() for m in numbered_lines if m}, {})
     if lines[0].lower() in _NOTHING or largest == len(lines):
         first = 0 if lines[0].lower() in _NOTHING else 1
+        if lines[0].lower() == '__ignore__' and lines[1:] and lines[1].lower() in _BACKGROUND:
+            first = -1  # as labelme numbers them
         return ClassList(dict(enumerate(lines, first)), {})
     raise ValueError(
         f'{name} has {len(lines)} names, and the masks use the numbers 0 … {largest}. It is not '
@@ -166,6 +173,13 @@ def largest_number(folder: Folder, names: list[str]) -> int:
 
 def _largest(mask: np.ndarray) -> int:
     return int(mask[mask != VOID].max(initial=0))
+
+
+def are_binary(folder: Folder, names: list[str], class_list: str) -> bool:
+    """Whether masks of numbers 0 and 255 have a class list that does not mention 255."""
+    masks = (base.read_indexes(folder, name) for name in names)
+    has_void = any(mask.ndim == 2 and (mask == VOID).any() for mask in masks)
+    return has_void and not re.search(rf'\b{VOID}\b', folder.text(class_list))
 
 
 def names_of(text: str) -> Iterator[str]:

@@ -31,13 +31,23 @@ def _find(folder: Folder) -> list[Split]:
         return []
     extra = mask_images.find_list(folder, '', *sorted({base.parent(m) for m in pairs.values()}))
     splits = []
+    alone = {path: 'image: no mask' for key, path in images.items() if key not in masks}
+    alone = {path: why for path, why in alone.items() if not _is_other(path, pairs)}
+    alone |= {masks[key]: 'annotation: a mask without an image' for key in masks.keys() - images}
     for name, members in base.by_split(sorted(pairs)).items():
         places = tuple(sorted({base.parent(path) for path in members}))
         files = tuple(pairs[path] for path in members)
         chosen = {path: pairs[path] for path in members}
         files = files if extra is None else (extra, *files)
-        splits.append(Split(name, files, places, _Loader(chosen, extra)))
+        said = {base.split_in(path) for path in members}
+        unpaired = {path: alone[path] for path in sorted(alone) if base.split_in(path) in said}
+        splits.append(Split(name, files, places, _Loader(chosen, extra, unpaired)))
     return splits
+
+
+def _is_other(path: str, pairs: dict[str, str]) -> bool:
+    """Whether an image lies in no folder of images with masks, such as a preview."""
+    return base.parent(path) not in {base.parent(image) for image in pairs}
 
 
 def _kind(stem: str) -> tuple[str, str]:
@@ -58,8 +68,8 @@ def _kind(stem: str) -> tuple[str, str]:
 
 
 class _Loader:
-    def __init__(self, pairs: dict[str, str], class_list: str | None):
-        self._pairs, self._list = pairs, class_list
+    def __init__(self, pairs: dict[str, str], class_list: str | None, unpaired: dict[str, str]):
+        self._pairs, self._list, self._unpaired = pairs, class_list, unpaired
 
     def __call__(self, folder: Folder, split: Split, images: Images) -> dict[str, Any]:
         del images
@@ -70,13 +80,22 @@ class _Loader:
                 f'{folder.root} has masks ({masks[0]}, numbers up to {largest}) but no list of '
                 "their classes: write classes.txt with a line '<number> <name>' for each"
             )
+        if not largest and mask_images.are_binary(folder, masks, self._list):
+            raise ValueError(
+                f'{folder.root}: the masks hold only the numbers 0 and {mask_images.VOID}, and '
+                f'{mask_images.VOID} usually means pixels that are not annotated. If it is a '
+                f"class, write the line '{mask_images.VOID} <name>' into {self._list}"
+            )
         classes = mask_images.read_list(folder, self._list, largest)
         document = Document(n for n in classes.names.values() if not mask_images.is_nothing(n))
+        for path, reason in self._unpaired.items():
+            document.leave_out(reason, path)
         for image, path in self._pairs.items():
             mask = base.read_indexes(folder, path, apply_palette=bool(classes.colors))
             numbers = classes.numbers(mask, str(folder.root / path))
-            place = next(p for p in split.folders if base.parent(image) == p)
-            key = document.add_image(image.removeprefix(f'{place}/'), numbers.shape[::-1])
+            # Images of several folders can have the same name.
+            name = image if len(split.folders) > 1 else image.rpartition('/')[2]
+            key = document.add_image(name, numbers.shape[::-1])
             if (numbers == mask_images.VOID).any() and mask_images.VOID not in classes.names:
                 document.note_unlabeled(key)
             mask_images.add_classes(document, key, numbers, classes)

@@ -18,10 +18,13 @@ def _find(folder: Folder) -> list[Split]:
         if '_via_img_metadata' in first or {'filename', 'regions'} <= second:
             paths.append(path)
     return [
-        Split(name, (path,), base.existing(folder, base.parent(path), *_beside(path)), _load)
+        Split(name, tuple(group), base.existing(folder, *_places(group)), _load)
         for name, group in base.by_split(paths).items()
-        for path in group[:1]
     ]
+
+
+def _places(paths: list[str]) -> list[str]:
+    return [*map(base.parent, paths), *(place for path in paths for place in _beside(path))]
 
 
 def _beside(path: str) -> list[str]:
@@ -30,15 +33,31 @@ def _beside(path: str) -> list[str]:
 
 
 def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
-    (name,) = split.files
-    content = folder.json(name)
-    project = base.get(content, '_via_img_metadata', dict)
-    entries = [e for e in (project or content).values() if isinstance(e, Mapping)]
-    attribute = _class_attribute(str(folder.root / name), entries)
+    found: dict[str, tuple[str, Mapping[str, Any]]] = {}  # image → file and entry
+    for name in split.files:
+        content = folder.json(name)
+        project = base.get(content, '_via_img_metadata', dict)
+        for number, entry in enumerate((project or content).values()):
+            if not isinstance(entry, Mapping):
+                continue
+            # Images of several folders can have the same name.
+            given = base.get(entry, 'filename', str)
+            beside = f'{base.parent(name)}/{given}'.strip('/')
+            key = beside if beside in folder.names else given or f'{name} {number}'
+            other, earlier = found.get(key, (name, entry))
+            if other == name or not any(_regions(earlier)):
+                found[key if key not in found or other != name else f'{key} {number}'] = name, entry
+            elif any(_regions(entry)) and list(_regions(entry)) != list(_regions(earlier)):
+                raise ValueError(
+                    f'{folder.root / other} and {folder.root / name} annotate {ascii(key)} '
+                    'differently: keep one of the two'
+                )
+    entries = [entry for _, entry in found.values()]
+    attribute = _class_attribute(str(folder.root / split.files[0]), entries)
     document = Document(())
-    for entry in entries:
-        file_name = base.get(entry, 'filename', str)
-        image = document.add_image(file_name)
+    for key, (_, entry) in found.items():
+        given = base.get(entry, 'filename', str)
+        image = document.add_image(key if len(split.files) > 1 and key in folder.names else given)
         for region in _regions(entry):
             shape = base.get(region, 'shape_attributes', dict)
             label = _label(base.get(region, 'region_attributes', dict), attribute)
@@ -76,7 +95,7 @@ def _label(attributes: Mapping[str, Any], attribute: str) -> str:
     if isinstance(value, Mapping):  # a checkbox: {'cat': true}
         chosen = [key for key, is_set in value.items() if is_set]
         value = chosen[0] if len(chosen) == 1 else None
-    return value if isinstance(value, str) and value.strip() else 'unnamed'
+    return base.name_of(value)
 
 
 def _outline(shape: Mapping[str, Any]) -> Any:

@@ -21,6 +21,11 @@ def _find(folder: Folder) -> list[Split]:
     tops = {top: None for top in tops if f'{top}/JPEGImages'.strip('/') in folder.folders}
     if not tops:
         return []
+    if len(tops) > 1:
+        raise ValueError(
+            f'{folder.root} has several data sets in the layout of Pascal VOC: '
+            f'{", ".join(map(ascii, tops))[:200]}. Give one of these folders'
+        )
     top = next(iter(tops))
     prefix = f'{top}/' if top else ''
     stems = {pathlib.PurePosixPath(path).stem: path for path in masks if path.startswith(prefix)}
@@ -42,13 +47,16 @@ def _find(folder: Folder) -> list[Split]:
                 instances = f'{prefix}SegmentationObject/{stem}.png'
                 files += [instances] if instances in folder.names else []
         folders = (f'{prefix}JPEGImages',)
-        splits.append(Split(name, tuple(files), folders, _Loader(prefix, members, extra)))
+        splits.append(Split(name, tuple(files), folders, _Loader(prefix, members, extra, stems)))
     return splits
 
 
 class _Loader:
-    def __init__(self, prefix: str, members: list[str], class_list: str | None):
+    def __init__(
+        self, prefix: str, members: list[str], class_list: str | None, masks: dict[str, str]
+    ):
         self._prefix, self._members, self._list = prefix, members, class_list
+        self._masks = masks  # name of an image → its mask
 
     def __call__(self, folder: Folder, split: Split, images: Images) -> dict[str, Any]:
         del images
@@ -57,14 +65,15 @@ class _Loader:
         if self._list is None:
             classes = mask_images.ClassList(dict(enumerate(_NAMES)), {})
         else:
-            masks = [f for f in split.files if '/SegmentationClass/' in f'/{f}']
+            masks = [self._masks[stem] for stem in self._members if stem in self._masks]
             largest = mask_images.largest_number(folder, masks)
             classes = mask_images.read_list(folder, self._list, largest)
         document = Document(n for n in classes.names.values() if not mask_images.is_nothing(n))
         for stem in self._members:
-            path = f'{self._prefix}SegmentationClass/{stem}.png'
-            if path not in files:
-                document.add_image(found.get(stem, stem))
+            path = self._masks.get(stem)
+            if path is None:
+                # Tools write no mask for an image without objects.
+                document.note_unlabeled(document.add_image(found.get(stem, stem)))
                 continue
             mask = self._read(folder, path, classes)
             key = document.add_image(found.get(stem, stem), mask.shape[::-1])

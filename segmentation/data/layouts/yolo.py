@@ -14,7 +14,20 @@ import yaml
 from segmentation.data.layouts import base
 from segmentation.data.layouts.base import Document, Folder, Images, Layout, Split
 
+_MAX_ALIASES = 20
 _KEYS = ('train', 'val', 'valid', 'validation', 'test')
+
+
+class Description(yaml.SafeLoader):
+    """Reads YAML without objects, and with few aliases: nested ones multiply without end."""
+
+    aliases = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.aliases += self.check_event(yaml.AliasEvent)
+        if self.aliases > _MAX_ALIASES:
+            raise yaml.MarkedYAMLError(problem='too many aliases (*name)')
+        return super().compose_node(parent, index)
 
 
 def _find(folder: Folder) -> list[Split]:
@@ -28,6 +41,11 @@ def _find(folder: Folder) -> list[Split]:
             f for text in given if (f := _locate(folder, base.parent(name), text)) is not None
         ]
         if not folders:
+            if any(text.endswith('.txt') for text in given):
+                raise ValueError(
+                    f'{folder.root / name}: {split} is {ascii(given[0])[:80]}, a list of images, '
+                    'which is not read: name the folder of the images instead'
+                )
             if split == 'train' or len(places) == 1:
                 raise ValueError(
                     f'{folder.root / name}: {split} is {ascii(given[0])[:80]}, which is not in '
@@ -37,10 +55,10 @@ def _find(folder: Folder) -> list[Split]:
         labels = tuple(
             label
             for place in folders
-            for image in folder.images_below(place).values()
+            for image in folder.images_in(place)
             if (label := _label_file(f'{place}/{image}'.strip('/'))) in folder.names
         )
-        splits.append(Split(split, (name, *labels), tuple(folders), _Loader(names)))
+        splits.append(Split(split, (name, *dict.fromkeys(labels)), tuple(folders), _Loader(names)))
     return splits
 
 
@@ -48,7 +66,7 @@ def _description(folder: Folder) -> tuple[str, list[str], dict[str, list[str]]] 
     """The file that describes the data set, the names of the classes, and the places of splits."""
     for path in folder.matching(r'([^/]+/)?[^/]+\.ya?ml'):
         try:
-            content = yaml.safe_load(folder.read(path, 2**20))
+            content = yaml.load(folder.read(path, 2**20), Description)  # noqa: S506 - a safe loader
         except (ValueError, yaml.YAMLError, RecursionError):
             continue
         names = content.get('names') if isinstance(content, Mapping) else None
@@ -60,6 +78,8 @@ def _description(folder: Folder) -> tuple[str, list[str], dict[str, list[str]]] 
             raise ValueError(
                 f'{folder.root / path}: names is neither a list nor a mapping by number'
             )
+        if any(isinstance(name, Mapping | list) for name in names):
+            raise ValueError(f'{folder.root / path}: names has entries that are no text')
         start = content.get('path')
         start = f'{start}/' if isinstance(start, str) else ''
         places = {}
@@ -75,6 +95,22 @@ def _description(folder: Folder) -> tuple[str, list[str], dict[str, list[str]]] 
             if any(name.startswith('labels/') and name.endswith('.txt') for name in folder.files):
                 return path, folder.text(path).split('\n'), {'train': ['images']}
     return None
+
+
+def damaged(folder: Folder) -> list[tuple[str, str]]:
+    """Files that seem to describe a data set but cannot be read, and why."""
+    result = []
+    for path in folder.matching(r'([^/]+/)?[^/]+\.ya?ml'):
+        try:
+            text = folder.read(path, 2**20).decode('utf-8', 'replace')
+            if re.search('^names:', text, re.MULTILINE):
+                yaml.load(text, Description)  # noqa: S506 - a safe loader
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
+            mark = getattr(error, 'problem_mark', None)
+            line = f' in line {mark.line + 1}' if mark else ''
+            problem = getattr(error, 'problem', None) or str(error)
+            result.append((path, f'{ascii(problem)[1:-1][:100]}{line}'))
+    return result
 
 
 def _is_absolute(text: str) -> bool:
@@ -115,13 +151,21 @@ class _Loader:
         document = Document(name for name in self._names if name.strip())
         labels = frozenset(split.files)
         for place in split.folders:
-            for name in folder.images_below(place).values():
-                label = _label_file(f'{place}/{name}'.strip('/'))
+            for name in folder.images_in(place):
+                path = f'{place}/{name}'.strip('/')
+                label = _label_file(path)
+                # Images of several folders can have the same name.
+                name = path if len(split.folders) > 1 else name
                 size = images.size(name) if label in labels else None
                 key = document.add_image(name, size)
                 for line in folder.text(label).splitlines() if label in labels else ():
                     if fields := line.split():
                         self._add(document, key, fields, size, label)
+        parents = {base.parent(label) for label in split.files[1:]}
+        for path in sorted(folder.names - labels):
+            is_list = path.rpartition('/')[2] in ('classes.txt', 'predefined_classes.txt')
+            if base.parent(path) in parents and path.endswith('.txt') and not is_list:
+                document.leave_out('annotation: a label file without an image', path)
         return document.finish()
 
     def _add(

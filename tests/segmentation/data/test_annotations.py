@@ -104,7 +104,7 @@ def test_many_parts_merge_quickly_to_the_same_mask():
         ([[1, 1, 2 * WIDTH + 1, 5, 8, 9]], 'not finite or far outside'),
         ([[1, 1, 5, 5, 8]], 'odd number'),
         ([[1, 1, 5, 5]], 'no polygon has 3 points'),
-        ([[]], 'no polygon has 3 points'),
+        ([[]], 'no segmentation, only a box'),
         ([], 'no segmentation'),
         (None, 'no segmentation'),
         ('a string', 'no segmentation'),
