@@ -132,10 +132,12 @@ def read_source(
     names = map(file_name, document['images'])
     found = source.find(dict.fromkeys(name for name in names if name))
     files = coco_files.check_files(found, source.read, split)
-    return annotations_lib.read(
+    annotations = annotations_lib.read(
         document, source.title, source.sha256, files, exif=exif,
         crowds_as_instances=crowds_as_instances, progress=True,
     )  # fmt: skip
+    data_loss.note_categories(document, annotations)
+    return annotations
 
 
 class CocoInstances(tfds.core.GeneratorBasedBuilder):

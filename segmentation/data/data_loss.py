@@ -1,6 +1,10 @@
 """Stops a preparation that would lose most of a split, and says why in words."""
 
-from segmentation.data.entries import Annotations, show_examples
+import collections
+from collections.abc import Mapping
+from typing import Any
+
+from segmentation.data.entries import Annotations, category_name, id_key, show_examples
 from segmentation.data.layouts import usual_name
 
 MAX_LOST = 0.5  # fraction of the annotations or of the images of a split
@@ -82,6 +86,31 @@ def check(split: str, title: str, annotations: Annotations, accept: bool) -> Non
         raise DataLoss(
             '\n'.join([text, *_explain(annotations, given), _remedy(split, bool(images))])
         )
+
+
+def note_categories(document: Mapping[str, Any], annotations: Annotations) -> None:
+    """Adds a note for each category that keeps less than half of its annotations.
+
+    Args:
+      document: the annotations in COCO's form.
+      annotations: what was read of it.
+    """
+    entries = [entry for entry in document['annotations'] if isinstance(entry, dict)]
+    given = collections.Counter(id_key(entry.get('category_id')) for entry in entries)
+    names = {category.id: category.name for category in annotations.categories}
+    kept = collections.Counter(
+        names[instance.category_id] for image in annotations.images for instance in image.instances
+    )
+    listed: collections.Counter[str] = collections.Counter()
+    for category in document['categories']:
+        if isinstance(category, dict):
+            name = category_name(category.get('name'))
+            listed[name or ''] += given.pop(id_key(category.get('id')), 0)
+    for name, count in listed.items():
+        if name in names.values() and kept[name] < count * (1 - MAX_LOST):
+            annotations.notes.add(
+                'category keeps less than half of its annotations', name, f'{kept[name]} of {count}'
+            )
 
 
 def _num_empty(annotations: Annotations) -> int:
