@@ -16,6 +16,7 @@ _ENDINGS = r'[-_](masks?|labels?|seg|segmentation|gt|l|labelids)$'
 def _find(folder: Folder) -> list[Split]:
     images: dict[str, str] = {}
     masks: dict[str, str] = {}
+    same_name: dict[str, str] = {}
     for path in folder.files:
         stem, ending = os.path.splitext(path)
         if ending.lower() not in coco_files.IMAGE_SUFFIXES:
@@ -24,6 +25,8 @@ def _find(folder: Folder) -> list[Split]:
         if kind == 'mask':
             if ending.lower() in ('.png', '.bmp', '.tif', '.tiff', '.gif'):
                 masks[key] = path
+        elif key in images:
+            same_name[path] = 'image: its name without the ending is that of another image'
         else:
             images[key] = path
     pairs = {images[key]: masks[key] for key in images if key in masks}
@@ -31,7 +34,7 @@ def _find(folder: Folder) -> list[Split]:
         return []
     extra = mask_images.find_list(folder, '', *sorted({base.parent(m) for m in pairs.values()}))
     splits = []
-    alone = {path: 'image: no mask' for key, path in images.items() if key not in masks}
+    alone = {path: 'image: no mask' for key, path in images.items() if key not in masks} | same_name
     alone = {path: why for path, why in alone.items() if not _is_other(path, pairs)}
     alone |= {masks[key]: 'annotation: a mask without an image' for key in masks.keys() - images}
     for name, members in base.by_split(sorted(pairs)).items():

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from segmentation.data.entries import id_key
 from segmentation.data.layouts import base
 from segmentation.data.layouts.base import Document, Folder, Images, Layout, Split
 
@@ -72,6 +73,8 @@ def _description(folder: Folder) -> tuple[str, list[str], dict[str, list[str]]] 
         names = content.get('names') if isinstance(content, Mapping) else None
         if names is None or not any(key in content for key in _KEYS):
             continue
+        if isinstance(names, Mapping):
+            names = {id_key(key): name for key, name in names.items()}
         if isinstance(names, Mapping) and set(map(type, names)) == {int}:
             names = [names.get(i, f'class {i}') for i in range(min(max(names), 10_000) + 1)]
         if not isinstance(names, list) or not names:

@@ -122,9 +122,12 @@ def test_images_masks_and_label_files_without_a_partner_are_counted(tmp_path):
     assert {reason: entry['count'] for reason, entry in skipped.items()} == {
         'image: no mask': 1, 'annotation: a mask without an image': 1,
     }  # fmt: skip
+    save(tmp_path / 'm/images/1.bmp', 0)  # beside 1.png, whose mask it cannot share
+    skipped = read(tmp_path / 'm')['train'].skipped.as_dict()
+    assert skipped['image: its name without the ending is that of another image']['count'] == 1
     save(tmp_path / 'y/images/0.png', 0)
     (tmp_path / 'y/labels').mkdir()
-    (tmp_path / 'y/data.yaml').write_text('train: images\nnames: [van]')
+    (tmp_path / 'y/data.yaml').write_text('train: images\nnames: {"0": van}')
     for i in range(2):
         (tmp_path / f'y/labels/{i}.txt').write_text('0 0 0 0.5 0 0.5 0.5')
     (tmp_path / 'y/labels/classes.txt').write_text('van')
