@@ -125,7 +125,7 @@ def test_pictures_of_other_predictions_are_not_kept(analysis, written, monkeypat
     folder = analysis.folder / 'pictures'
     stray = folder / 'details' / '999-image.webp'
     stray.touch()
-    pictures.STAGE.get(analysis, force=True, details=5)
+    pictures.STAGE.get(analysis, details=4)
     assert stray.exists()
     monkeypatch.setattr(Pictures, 'VERSION', Pictures.VERSION + 1)
     pictures.STAGE.get(analysis, details=5)

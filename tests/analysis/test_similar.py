@@ -52,7 +52,7 @@ def test_artifact(analysis, capsys):
     assert artifacts.load(analysis, Similar).index.shape == (7, 6)
     # And of other embeddings.
     embeddings.STAGE.get(analysis, layers=('decoder/*',), seed=1)
-    with pytest.raises(ValueError, match='another embeddings'):
+    with pytest.raises(ValueError, match='older than embeddings'):
         artifacts.load(analysis, Similar)
     assert similar.main(command) == 0
     index, _ = neighbours(artifacts.load(analysis, Embeddings).points, 6)

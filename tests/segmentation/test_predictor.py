@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -103,7 +104,7 @@ def test_flip_averages_with_the_mirrored_image(model):
 
 
 def test_embeddings_are_those_of_the_stage_before_its_reduction(tiny_run, model, tmp_path):
-    analysis = open_analysis(tiny_run)
+    analysis = open_analysis(shutil.copytree(tiny_run, tmp_path / 'run'))
     paths = []
     for index in range(len(analysis)):
         paths.append(tmp_path / f'{index}.jpg')

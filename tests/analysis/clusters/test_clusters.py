@@ -180,7 +180,7 @@ def test_commands(tiny_run, tmp_path, capsys):
     # Maps and clusters of other embeddings are refused by readers, and recomputed by the command.
     embeddings.STAGE.get(analysis, layers=('decoder/*',), seed=1)
     for kind in (Clusters, SimilarityMap):
-        with pytest.raises(ValueError, match='computed from another embeddings'):
+        with pytest.raises(ValueError, match='older than embeddings'):
             artifacts.load(analysis, kind)
     capsys.readouterr()
     assert similarity_map.main([*command, '--seed', '1']) == 0

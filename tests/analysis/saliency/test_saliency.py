@@ -162,7 +162,7 @@ def test_other_clusters_or_options_are_computed_again(workdir, tmp_path, monkeyp
     moved = dataclasses.replace(clusters, centroids=clusters.centroids * np.float32(0.9))
     stage = saliency.clusters_stage.STAGE
     artifacts.save(other, moved, [read.name for read in stage.reads], stage.defaults())
-    with pytest.raises(ValueError, match='another clusters than there is now'):
+    with pytest.raises(ValueError, match='older than clusters'):
         artifacts.load(other, SaliencyMaps, MAPS)
     capsys.readouterr()
     assert saliency.STAGE.get(other, **options).clusters is None

@@ -162,7 +162,7 @@ def test_stale_artifacts_are_named_with_the_reason(view, capsys):
     artifacts.save(view, Source(2.0))
     assert not current()
     assert 'source has changed' in capsys.readouterr().err
-    with pytest.raises(ValueError, match='another source than there is now'):
+    with pytest.raises(ValueError, match='older than source'):
         artifacts.load(view, Thing)
     # A source that was removed has not changed; an optional one that is new has.
     (view.folder / 'source.json').unlink()

@@ -61,7 +61,7 @@ def test_description_of_another_run_is_left_alone(run, tiny_config):
     tiny_config.seed = 1
     (run.workdir / 'checkpoints' / '7').mkdir(parents=True)
     described = json.loads((run.workdir / 'run.json').read_text())
-    with pytest.raises(ValueError, match='seed: 0 there, 1 now'):
+    with pytest.raises(ValueError, match='seed: 0 in the run, 1 now'):
         workdir.write_description(run.workdir, tiny_config, described)
     assert (run.workdir / 'config.json').read_text() == before
     save_config(tiny_config, run.workdir / 'config.json')

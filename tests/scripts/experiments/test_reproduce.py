@@ -215,7 +215,7 @@ def test_stopped_run_continues_and_finished_ones_are_left_alone(arguments, tmp_p
 
     # Another experiment in the same directory is refused, and so is a smaller budget.
     assert reproduce.main([*command, '--config.optimizer.learning_rate=0.1']) == 1
-    assert 'optimizer.learning_rate: 0.001 there, 0.1 now' in capsys.readouterr().err
+    assert 'optimizer.learning_rate: 0.001 in the run, 0.1 now' in capsys.readouterr().err
     assert reproduce.main([*command, '--config.train.num_steps=2']) == 1
     assert 'smaller budget' in capsys.readouterr().err
 

@@ -43,7 +43,7 @@ def test_another_sweep_in_the_same_study_is_refused(base, tmp_path):
         faster = with_overrides(base, {field: value})
         sweeps.open_study(make_sweep(faster, tmp_path, [{'seed': 1}, {'seed': 2}]))
     longer = with_overrides(base, {'train.num_steps': 5})
-    with pytest.raises(ValueError, match='train.num_steps: 0 there, 5 now'):
+    with pytest.raises(ValueError, match='train.num_steps: 0 in the run, 5 now'):
         sweeps.open_study(make_sweep(longer, tmp_path, [{'seed': 1}]))
     with pytest.raises(ValueError, match='--metric'):
         sweeps.open_study(make_sweep(base, tmp_path, [{'seed': 1}], metric='loss'))
