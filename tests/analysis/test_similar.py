@@ -58,7 +58,7 @@ def test_artifact(analysis, capsys):
     index, _ = neighbours(artifacts.load(analysis, Embeddings).points, 6)
     np.testing.assert_array_equal(artifacts.load(analysis, Similar).index, index)
     assert similar.main([*command, '--k', '0']) == 1
-    assert 'at least one' in capsys.readouterr().err
+    assert 'at least 1' in capsys.readouterr().err
 
 
 def test_queries(analysis, tmp_path, capsys):
