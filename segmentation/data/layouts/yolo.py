@@ -16,19 +16,20 @@ from segmentation.data.layouts import base
 from segmentation.data.layouts.base import Document, Folder, Images, Layout, Split
 
 _MAX_ALIASES = 20
+_ALIAS = re.compile(r'(?:^|[\s\[\]{},:-])\*[^\s,\[\]{}]', re.MULTILINE)
 _KEYS = ('train', 'val', 'valid', 'validation', 'test')
 
 
-class Description(yaml.SafeLoader):
-    """Reads YAML without objects, and with few aliases: nested ones multiply without end."""
+def _load(text: str) -> Any:
+    """Reads YAML without objects, and with few aliases: nested ones multiply without end.
 
-    aliases = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.aliases += self.check_event(yaml.AliasEvent)
-        if self.aliases > _MAX_ALIASES:
-            raise yaml.MarkedYAMLError(problem='too many aliases (*name)')
-        return super().compose_node(parent, index)
+    Raises:
+      ValueError: too many aliases.
+      yaml.YAMLError: it is no YAML.
+    """
+    if len(_ALIAS.findall(text)) > _MAX_ALIASES:
+        raise ValueError('too many aliases (*name)')
+    return yaml.safe_load(text)
 
 
 def _find(folder: Folder) -> list[Split]:
@@ -67,7 +68,7 @@ def _description(folder: Folder) -> tuple[str, list[str], dict[str, list[str]]] 
     """The file that describes the data set, the names of the classes, and the places of splits."""
     for path in folder.matching(r'([^/]+/)?[^/]+\.ya?ml'):
         try:
-            content = yaml.load(folder.read(path, 2**20), Description)  # noqa: S506 - a safe loader
+            content = _load(folder.text(path))
         except (ValueError, yaml.YAMLError, RecursionError):
             continue
         names = content.get('names') if isinstance(content, Mapping) else None
@@ -105,9 +106,9 @@ def damaged(folder: Folder) -> list[tuple[str, str]]:
     result = []
     for path in folder.matching(r'([^/]+/)?[^/]+\.ya?ml'):
         try:
-            text = folder.read(path, 2**20).decode('utf-8', 'replace')
+            text = folder.text(path)
             if re.search('^names:', text, re.MULTILINE):
-                yaml.load(text, Description)  # noqa: S506 - a safe loader
+                _load(text)
         except (ValueError, RecursionError, yaml.YAMLError) as error:
             mark = getattr(error, 'problem_mark', None)
             line = f' in line {mark.line + 1}' if mark else ''
