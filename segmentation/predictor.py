@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import scipy.special
 from PIL import Image, ImageOps
 
 from segmentation import evaluate
@@ -20,9 +21,6 @@ from segmentation.trained import Run, restore_run
 
 # A path, an image of Pillow, or RGB pixels uint8 `[H, W, 3]`.
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
-
-# More images per CPU device do not fit into its cache and take longer, see `models/README.md`.
-_CPU_BATCH = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,10 +94,8 @@ class Model:
     @property
     def batch_size(self) -> int:
         """Images that the network runs on at once, a multiple of the number of devices."""
-        devices, wanted = jax.local_device_count(), self.run.config.eval_batch_size
-        if jax.default_backend() == 'cpu':
-            wanted = min(wanted, _CPU_BATCH * devices)
-        return -(-wanted // devices) * devices
+        devices = jax.local_device_count()
+        return -(-self.run.batch_size // devices) * devices
 
     def read(self, image: ImageLike) -> Input:
         """`read_input` at this network's resolution; may be called by several threads."""
@@ -128,9 +124,8 @@ class Model:
         for logits in self.logits(_noted(map(self.read, _each(images)), sizes), flip=flip):
             image = sizes.popleft()
             enlarged = evaluate.enlarge(logits, image.height, image.width)
-            powers = np.exp(enlarged - enlarged.max(-1, keepdims=True))
             classes = enlarged.argmax(-1).astype(np.uint8)
-            result.append(Prediction(classes, powers / powers.sum(-1, keepdims=True)))
+            result.append(Prediction(classes, scipy.special.softmax(enlarged, axis=-1)))
         return result
 
     def embed(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray:

@@ -5,12 +5,15 @@ import os
 import pathlib
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from segmentation import checkpoint
 from segmentation.config import read_config
 from segmentation.models.unet import SegmentationModel, build_model
 from segmentation.workdir import read_description
+
+_CPU_BATCH = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +27,18 @@ class Run:
     variables: dict[str, Any]  # {'params', 'batch_stats'}, numpy arrays
     step: int
     data: dict[str, Any]  # 'path' and 'fingerprint' of the prepared data set
+
+    @property
+    def batch_size(self) -> int:
+        """Images that the network runs on at once.
+
+        On CPU at most 4 per device: what its layers give for more does not fit into the cache, and
+        an image takes a third longer.
+        """
+        largest = self.config.eval_batch_size
+        if jax.default_backend() != 'cpu':
+            return largest
+        return min(_CPU_BATCH * jax.local_device_count(), largest)
 
 
 def restore_run(workdir: str | os.PathLike, which: str = 'best') -> Run:

@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, cast
 
-import jax
 import numpy as np
 
 from analysis.foreign.model import ForeignModel, Kept, NoNetwork
@@ -20,8 +19,6 @@ from segmentation.trained import Run, restore_run
 from segmentation.workdir import read_description
 
 logger = logging.getLogger(__name__)
-
-_CPU_BATCH = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +43,8 @@ class Analysis(View):
 
     @property
     def batch_size(self) -> int:
-        """Images that the network runs on at once.
-
-        On CPU at most 4 per device: what its layers give for more does not fit into the cache, and
-        an image takes a third longer.
-        """
-        largest = self.config.eval_batch_size
-        if jax.default_backend() != 'cpu':
-            return largest
-        return min(_CPU_BATCH * jax.local_device_count(), largest)
+        """Images that the network runs on at once."""
+        return self.run.batch_size
 
 
 def open_examples(run: Run, part: str, data_path: str = '') -> tuple[Examples, dict]:

@@ -105,14 +105,14 @@ def split_names(prepared: coco.Prepared, config: ConfigDict, part: str) -> tuple
     """
     field = 'train_splits' if from_pool(config, part) else 'val_splits'
     names = tuple(config[field])
-    missing = []
+    found, missing = [], []
     for name in names:
         try:
-            prepared.resolve(name)
+            found.append(prepared.resolve(name))
         except ValueError:
             missing.append(name)
-    if not missing and names:
-        return tuple(dict.fromkeys(map(prepared.resolve, names)))
+    if found and not missing:
+        return tuple(dict.fromkeys(found))
     what = f'there is no split {missing[0]!r}' if names else 'no split is named'
     if part == 'val':
         others = [name for name in prepared.splits if name not in config.train_splits]
