@@ -20,7 +20,7 @@ from segmentation.data import transforms
 from segmentation.data.masks import nearest_indices
 
 # Shares of the cells that are deleted or inserted, between none and all.
-FRACTIONS = (0.05, 0.15, 0.35, 0.65)
+FRACTIONS = (0.05, 0.2, 0.5)
 BASELINES = ('random', 'centre', 'edges')
 _RESAMPLES = 2000
 

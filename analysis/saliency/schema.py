@@ -146,7 +146,7 @@ class Saliency(Result):
     """
 
     NAME: ClassVar[str] = 'saliency'
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     methods: tuple[str, ...]  # M names of the expensive methods
     energy: tuple[Energy, ...]  # by group, target and map

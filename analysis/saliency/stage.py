@@ -141,10 +141,10 @@ def common_features(found: SaliencyMaps, number: int = 5) -> tuple[CommonFeature
 
 def compute(
     analysis: Analysis,
-    images: int = 128,
+    images: int = 48,
     exemplars: int = 6,
-    steps: int = 32,
-    samples: int = 12,
+    steps: int = 16,
+    samples: int = 8,
     categories: str = '',
 ) -> Saliency:
     """Computes the maps of every image unless they are up to date, and judges all methods.
