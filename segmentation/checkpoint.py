@@ -24,6 +24,8 @@ from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from segmentation.train_step import averaged
+
 logger = logging.getLogger(__name__)
 
 # The best checkpoint has the highest foreground mean IoU on the selection split.
@@ -275,7 +277,8 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
                 f'Checkpoint {manager.directory / str(step)} is damaged ({error}). Others can be '
                 f'chosen with --checkpoint: {others}.'
             ) from error
-    return step, {'params': tree['params'], 'batch_stats': tree['batch_stats']}
+    params = averaged(tree['params'], tree['opt_state'])
+    return step, {'params': params, 'batch_stats': tree['batch_stats']}
 
 
 def restore_arrays(manager: ocp.CheckpointManager, step: int) -> dict:

@@ -150,14 +150,25 @@ class Trainer:
         optimizer, self.schedule = train_step.make_optimizer(
             config.optimizer, self.num_steps, config.model.encoder_trainable
         )
-        self.step_fn = train_step.pmap_step(
-            train_step.make_train_step(model, optimizer, config, len(class_names), train_step.AXIS)
+        self.encoder_after = config.optimizer.encoder_after if config.model.encoder_trainable else 0
+        self.step_fn, self.frozen_step_fn = (
+            train_step.pmap_step(
+                train_step.make_train_step(
+                    each, optimizer, config, len(class_names), train_step.AXIS
+                )
+            )
+            for each in (model, model.clone(encoder_trainable=False))
         )
         self.statistics_fn = train_step.pmap_step(
             train_step.make_statistics_step(model, config), donate=False
         )
         batch_statistics = config.model.encoder_statistics == 'batch'
         self.encoder_moves = config.model.encoder_trainable and batch_statistics
+        if self.encoder_moves and self.encoder_after:
+            raise ValueError(
+                'optimizer.encoder_after freezes the encoder at first, and needs '
+                "model.encoder_statistics='fixed'."
+            )
         self.predict = evaluate.make_predict(model, config.data.input_range)
 
         self.step_number = self.start = 0
@@ -251,9 +262,10 @@ class Trainer:
         batch = next(self.batches)
         self.waited += time.perf_counter() - before
         batch = train_step.split_batch(batch, jax.local_device_count())
-        if self.step_number == self.start:
-            cpu_runtime.compile_ahead(self.step_fn, self.state, batch)
-        self.state, values = self.step_fn(self.state, batch)
+        step_fn = self.frozen_step_fn if self.step_number < self.encoder_after else self.step_fn
+        if self.step_number in (self.start, self.encoder_after):
+            cpu_runtime.compile_ahead(step_fn, self.state, batch)
+        self.state, values = step_fn(self.state, batch)
         self.step_number += 1
         self.window.append((self.step_number, values))
         self.in_flight.append(values['loss'])
@@ -325,7 +337,8 @@ class Trainer:
         if not self.recalibrate_batches:
             return
         batches = itertools.islice(self.training_batches(), self.recalibrate_batches)
-        new = train_step.measure_statistics(self.statistics_fn, self.state, batches)
+        state = self.state.replace(params=self._variables()['params'])
+        new = train_step.measure_statistics(self.statistics_fn, state, batches)
         if not self.encoder_moves:
             new.pop('encoder', None)
         batch_stats = {**self.state.batch_stats, **evaluate.replicate(new)}
@@ -341,7 +354,8 @@ class Trainer:
         return {**summary, 'loss': float(result['loss'].mean())}
 
     def _variables(self) -> dict[str, Any]:
-        return {'params': self.state.params, 'batch_stats': self.state.batch_stats}
+        params = train_step.averaged(self.state.params, self.state.opt_state)
+        return {'params': params, 'batch_stats': self.state.batch_stats}
 
     def save(self, scores: dict[str, float | None] | None = None) -> None:
         """Saves the state and the position in the data, in the background.
