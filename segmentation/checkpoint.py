@@ -28,7 +28,8 @@ from segmentation.train_step import averaged
 
 logger = logging.getLogger(__name__)
 
-# The best checkpoint has the highest foreground mean IoU on the selection split.
+# The best checkpoint has the highest mean IoU on the selection split, over the foreground classes
+# that it shows.
 BEST_METRIC = 'mean_iou_foreground'
 _CRC = 'crc32'
 _REMOVED = 'removed'  # folder of checkpoints that are about to be removed

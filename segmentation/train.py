@@ -52,7 +52,8 @@ class Result:
     best_step: int | None  # step of the best checkpoint on the selection split
     # Speed at the last line of metrics; None if the run was complete before.
     images_per_second: float | None
-    # Scores of the last evaluation (see `metrics.summarize`) and `loss`, in nats.
+    # Scores of the last evaluation (see `metrics.summarize`) and `loss`, in nats per pixel.
+    # `mean_iou_foreground` is `metrics.mean_of_shown`.
     selection: dict[str, Any]
 
 
@@ -345,12 +346,14 @@ class Trainer:
         self.state = self.state.replace(batch_stats=batch_stats)
 
     def score(self) -> dict[str, Any]:
-        """Scores of the selection split (see `metrics.summarize`) and `loss`, in nats per pixel."""
+        """Scores of the selection split (see `Result.selection`)."""
         result = evaluate.evaluate(
             self.predict, self._variables(), self.selection, num_classes=len(self.class_names),
             batch_size=self.eval_batch_size, progress='evaluate',
         )  # fmt: skip
         summary = metrics.summarize(result['network'], self.class_names, num_resamples=0)
+        # Of the classes in the selection split only.
+        summary['mean_iou_foreground'] = metrics.mean_of_shown(summary)
         return {**summary, 'loss': float(result['loss'].mean())}
 
     def _variables(self) -> dict[str, Any]:
