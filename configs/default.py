@@ -74,7 +74,8 @@ def get_config() -> ConfigDict:
     # (0 … folds - 1) is the validation set, the others are trained on. val_splits is ignored.
     data.folds = 0
     data.fold = 0
-    # Fraction of the training images, by image id, that is held out to choose the best checkpoint.
+    # Fraction of the training images, by image id, that is held out to choose the best checkpoint:
+    # that with the highest mean IoU over the foreground classes that these images show.
     # published: 0 (the best checkpoint was chosen on the training data).
     data.selection_fraction = 0.1
     # Side of the square network input in pixels. The aspect ratio is not preserved, as published.
@@ -88,6 +89,16 @@ def get_config() -> ConfigDict:
     # Augmentation of training images; off as published.
     data.flip = False  # mirror each image with probability 1/2
     data.min_crop = 1.0  # crop to a random fraction of the area between this and 1, e.g. 0.5
+    # Above 1: the fraction is between `min_crop` and this, and images are shrunk onto a gray square
+    # whose border is ignored (scale jitter).
+    data.max_crop = 1.0
+    # Probability that some instances of another training image are pasted onto an image
+    # (copy-paste, Ghiasi et al. 2021).
+    data.paste = 0.0
+    # Above 0: an image with a class that fewer than this fraction of the training images show is
+    # repeated √(fraction / share of the images) times per pass (repeat-factor sampling, Gupta et
+    # al. 2019).
+    data.repeat = 0.0
     data.color_jitter = 0.0  # scale brightness, contrast, saturation by up to 1 ± this, e.g. 0.3
     # Threads that read, decode and draw, and the number of batches to prefetch.
     data.threads = 4
@@ -108,6 +119,8 @@ def get_config() -> ConfigDict:
     model.encoder_trainable = False
     # BatchNorm of a trainable encoder: 'batch' statistics, or the pretrained ones ('fixed').
     model.encoder_statistics = 'batch'
+    # Multiplier of the decoder's 512, 256, 128 and 64 channels.
+    model.decoder_width = 1.0
     # Decoder: 'batch' or 'instance' norm, dropout rate, 'transposed' convolutions or 'nearest_conv'
     # (nearest-neighbor upsampling by 2, then convolution).
     model.norm = 'batch'
@@ -125,6 +138,8 @@ def get_config() -> ConfigDict:
     loss.label_smoothing = 0.0
     # Weight of a soft Dice loss that is added to the cross-entropy.
     loss.dice_weight = 0.0
+    # The same for the Lovász-softmax loss (Berman et al. 2018).
+    loss.lovasz_weight = 0.0
 
     optimizer = config.optimizer = ConfigDict()
     # 'adam' or 'adamw' (with `weight_decay`).
@@ -134,6 +149,13 @@ def get_config() -> ConfigDict:
     optimizer.schedule = 'constant'
     optimizer.warmup_steps = 0
     optimizer.weight_decay = 0.0
+    # Of a trainable encoder: its learning rate as a multiple of the decoder's, and the number of
+    # steps at the beginning for which it is frozen.
+    optimizer.encoder_rate = 1.0
+    optimizer.encoder_after = 0
+    # Above 0: evaluated, saved and used is an exponential moving average of the parameters, which
+    # keeps this fraction of its old value per step.
+    optimizer.average = 0.0
     # Gradients are clipped to this global norm; 0 for no clipping.
     optimizer.clip_norm = 0.0
     # Maximum number of consecutive steps that are skipped because loss or gradient are not finite.

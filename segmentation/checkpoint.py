@@ -24,9 +24,12 @@ from absl import logging as absl_logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
+from segmentation.train_step import averaged
+
 logger = logging.getLogger(__name__)
 
-# The best checkpoint has the highest foreground mean IoU on the selection split.
+# The best checkpoint has the highest mean IoU on the selection split, over the foreground classes
+# that it shows.
 BEST_METRIC = 'mean_iou_foreground'
 _CRC = 'crc32'
 _REMOVED = 'removed'  # folder of checkpoints that are about to be removed
@@ -275,7 +278,8 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
                 f'Checkpoint {manager.directory / str(step)} is damaged ({error}). Others can be '
                 f'chosen with --checkpoint: {others}.'
             ) from error
-    return step, {'params': tree['params'], 'batch_stats': tree['batch_stats']}
+    params = averaged(tree['params'], tree['opt_state'])
+    return step, {'params': params, 'batch_stats': tree['batch_stats']}
 
 
 def restore_arrays(manager: ocp.CheckpointManager, step: int) -> dict:

@@ -130,7 +130,14 @@ def check_effects(config: ConfigDict) -> None:
             ('model.encoder_bn_momentum', recalibrated, recalibration),
             ('model.decoder_bn_momentum', recalibrated, recalibration),
             ('model.decoder_bn_momentum', model.norm != 'batch', "model.norm is not 'batch'"),
-            ('model.encoder_statistics', not model.encoder_trainable, 'the encoder is frozen'),
+            *(
+                (name, not model.encoder_trainable, 'the encoder is frozen')
+                for name in (
+                    'model.encoder_statistics',
+                    'optimizer.encoder_rate',
+                    'optimizer.encoder_after',
+                )
+            ),
             (
                 'model.pretrained_resolution',
                 model.pretrained != 'imagenet',

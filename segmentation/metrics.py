@@ -159,6 +159,20 @@ def summarize(
     }
 
 
+def mean_of_shown(summary: dict) -> float | None:
+    """Mean IoU over the set of the foreground classes that some image shows; None without any.
+
+    The score by which checkpoints are chosen. In `mean_iou_foreground`, one wrong pixel of a class
+    that no image shows counts as an IoU of 0, so that it could decide which checkpoint is best.
+
+    Args:
+      summary: from `summarize`.
+    """
+    names = list(summary['iou'])[1:]
+    shown = [summary['iou'][name] for name in names if summary['num_images_with_class'][name]]
+    return float(np.mean(shown)) if shown else None
+
+
 def effective_images(confusions: np.ndarray) -> np.ndarray:
     """Effective sample size of each class: (Σ n)² / Σ n² over its true pixels n per image (Kish).
 

@@ -52,7 +52,8 @@ class Result:
     best_step: int | None  # step of the best checkpoint on the selection split
     # Speed at the last line of metrics; None if the run was complete before.
     images_per_second: float | None
-    # Scores of the last evaluation (see `metrics.summarize`) and `loss`, in nats.
+    # Scores of the last evaluation (see `metrics.summarize`) and `loss`, in nats per pixel.
+    # `mean_iou_foreground` is `metrics.mean_of_shown`.
     selection: dict[str, Any]
 
 
@@ -150,14 +151,25 @@ class Trainer:
         optimizer, self.schedule = train_step.make_optimizer(
             config.optimizer, self.num_steps, config.model.encoder_trainable
         )
-        self.step_fn = train_step.pmap_step(
-            train_step.make_train_step(model, optimizer, config, len(class_names), train_step.AXIS)
+        self.encoder_after = config.optimizer.encoder_after if config.model.encoder_trainable else 0
+        self.step_fn, self.frozen_step_fn = (
+            train_step.pmap_step(
+                train_step.make_train_step(
+                    each, optimizer, config, len(class_names), train_step.AXIS
+                )
+            )
+            for each in (model, model.clone(encoder_trainable=False))
         )
         self.statistics_fn = train_step.pmap_step(
             train_step.make_statistics_step(model, config), donate=False
         )
         batch_statistics = config.model.encoder_statistics == 'batch'
         self.encoder_moves = config.model.encoder_trainable and batch_statistics
+        if self.encoder_moves and self.encoder_after:
+            raise ValueError(
+                'optimizer.encoder_after freezes the encoder at first, and needs '
+                "model.encoder_statistics='fixed'."
+            )
         self.predict = evaluate.make_predict(model, config.data.input_range)
 
         self.step_number = self.start = 0
@@ -251,9 +263,10 @@ class Trainer:
         batch = next(self.batches)
         self.waited += time.perf_counter() - before
         batch = train_step.split_batch(batch, jax.local_device_count())
-        if self.step_number == self.start:
-            cpu_runtime.compile_ahead(self.step_fn, self.state, batch)
-        self.state, values = self.step_fn(self.state, batch)
+        step_fn = self.frozen_step_fn if self.step_number < self.encoder_after else self.step_fn
+        if self.step_number in (self.start, self.encoder_after):
+            cpu_runtime.compile_ahead(step_fn, self.state, batch)
+        self.state, values = step_fn(self.state, batch)
         self.step_number += 1
         self.window.append((self.step_number, values))
         self.in_flight.append(values['loss'])
@@ -325,23 +338,27 @@ class Trainer:
         if not self.recalibrate_batches:
             return
         batches = itertools.islice(self.training_batches(), self.recalibrate_batches)
-        new = train_step.measure_statistics(self.statistics_fn, self.state, batches)
+        state = self.state.replace(params=self._variables()['params'])
+        new = train_step.measure_statistics(self.statistics_fn, state, batches)
         if not self.encoder_moves:
             new.pop('encoder', None)
         batch_stats = {**self.state.batch_stats, **evaluate.replicate(new)}
         self.state = self.state.replace(batch_stats=batch_stats)
 
     def score(self) -> dict[str, Any]:
-        """Scores of the selection split (see `metrics.summarize`) and `loss`, in nats per pixel."""
+        """Scores of the selection split (see `Result.selection`)."""
         result = evaluate.evaluate(
             self.predict, self._variables(), self.selection, num_classes=len(self.class_names),
             batch_size=self.eval_batch_size, progress='evaluate',
         )  # fmt: skip
         summary = metrics.summarize(result['network'], self.class_names, num_resamples=0)
+        # Of the classes in the selection split only.
+        summary['mean_iou_foreground'] = metrics.mean_of_shown(summary)
         return {**summary, 'loss': float(result['loss'].mean())}
 
     def _variables(self) -> dict[str, Any]:
-        return {'params': self.state.params, 'batch_stats': self.state.batch_stats}
+        params = train_step.averaged(self.state.params, self.state.opt_state)
+        return {'params': params, 'batch_stats': self.state.batch_stats}
 
     def save(self, scores: dict[str, float | None] | None = None) -> None:
         """Saves the state and the position in the data, in the background.

@@ -1,6 +1,7 @@
 """One training step, on one device or on many."""
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import flax.struct
@@ -52,20 +53,69 @@ def make_optimizer(
         warmup = optax.linear_schedule(0, config.learning_rate, config.warmup_steps)
         schedule = optax.join_schedules([warmup, schedule], [config.warmup_steps])
     if config.name == 'adam':
-        optimizer = optax.adam(schedule)
+        make = optax.adam
     elif config.name == 'adamw':
-        optimizer = optax.adamw(schedule, weight_decay=config.weight_decay)
+        make = functools.partial(optax.adamw, weight_decay=config.weight_decay)
     else:
         raise ValueError(f"optimizer.name is 'adam' or 'adamw', not {config.name!r}.")
+    optimizer = make(schedule)
+    if encoder_trainable and (config.encoder_rate != 1 or config.encoder_after):
+        # Its moments and their bias correction start with its first step.
+        encoder = optax.conditionally_mask(
+            make(lambda count: config.encoder_rate * schedule(count + config.encoder_after)),
+            lambda step: step >= config.encoder_after,
+        )
+        optimizer = optax.multi_transform({'decoder': optimizer, 'encoder': encoder}, _part_of)
     if config.clip_norm:
         optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
     if not encoder_trainable:
         # The encoder then has no moments and no weight decay.
         optimizer = optax.multi_transform(
-            {'decoder': optimizer, 'encoder': optax.set_to_zero()},
-            lambda params: {part: part for part in params},
+            {'decoder': optimizer, 'encoder': optax.set_to_zero()}, _part_of
         )
+    if config.average:
+        optimizer = average_parameters(optimizer, config.average)
     return optimizer, schedule
+
+
+def _part_of(params: dict[str, Any]) -> dict[str, str]:
+    return {part: part for part in params}
+
+
+def average_parameters(
+    optimizer: optax.GradientTransformation, decay: float
+) -> optax.GradientTransformation:
+    """The same optimizer, which also keeps an exponential moving average of the parameters.
+
+    The average keeps min(decay, (1 + t) / (10 + t)) of its old value in step t, so that the initial
+    parameters are soon forgotten (as TensorFlow's moving averages do). `averaged` reads it.
+
+    Raises:
+      ValueError: `decay` is not in (0, 1).
+    """
+    if not 0 < decay < 1:
+        raise ValueError(f'optimizer.average is 0 (off) or between 0 and 1, not {decay}.')
+
+    def init(params: Any) -> dict[str, Any]:
+        state = {'optimizer': optimizer.init(params), 'count': jnp.zeros((), jnp.int32)}
+        return {**state, 'average': params}
+
+    def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, dict[str, Any]]:
+        updates, inner = optimizer.update(grads, state['optimizer'], params)
+        count = state['count']
+        kept = jnp.minimum(decay, (1 + count) / (10 + count))
+        average = optax.incremental_update(
+            optax.apply_updates(params, updates), state['average'], 1 - kept
+        )
+        return updates, {'optimizer': inner, 'count': count + 1, 'average': average}
+
+    return optax.GradientTransformation(init, update)
+
+
+def averaged(params: Any, opt_state: Any) -> Any:
+    """The parameters to evaluate and to use: their average, if the optimizer keeps one."""
+    kept = isinstance(opt_state, Mapping) and 'average' in opt_state
+    return opt_state['average'] if kept else params
 
 
 def init_state(
@@ -107,7 +157,8 @@ def make_train_step(
     """Makes an optimizer step on a batch or, under `axis_name`, on this device's part of it.
 
     The loss is the weighted mean of the cross-entropy over all counted pixels of the global batch,
-    plus `dice_weight` times the mean Dice loss of its images.
+    plus `dice_weight` times the mean Dice loss and `lovasz_weight` times the mean
+    Lovász-softmax loss of its images.
 
     Returns:
       A function from the state and a batch, of `image` uint8 `[B, S, S, 3]` and `label` uint8
@@ -151,6 +202,9 @@ def make_train_step(
             )
             nats = losses.cross_entropy(logits, label, config.loss.label_smoothing)
             loss = (weights * nats).sum() / total_weight
+            if config.loss.lovasz_weight:
+                lovasz = losses.lovasz_softmax(logits, label).sum() / num_images
+                loss += config.loss.lovasz_weight * lovasz
             if config.loss.dice_weight:
                 dice = losses.dice_loss(logits, label).sum() / num_images
                 loss += config.loss.dice_weight * dice

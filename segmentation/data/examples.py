@@ -5,6 +5,7 @@ An example is a dict of `image` uint8 `[S, S, 3]` (RGB), `label` uint8 `[S, S]` 
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from segmentation.data import coco, label_spaces, masks, selection, transforms
+from segmentation.data import coco, copy_paste, label_spaces, masks, selection, transforms
 
 _TRAINED_ON = 'used for training'
 
@@ -68,11 +69,33 @@ class Examples:
 
     def example(self, index: int, rng: np.random.Generator | None = None) -> dict[str, np.ndarray]:
         """One example; with random numbers, augmented as configured."""
-        config, record = self.config, self.record(index)
+        config = self.config
+        image, label = self._view(self.record(index), rng)
+        if rng is not None and len(self._pasted) and rng.random() < config.paste:
+            other = int(rng.choice(self._pasted))
+            if other != index:
+                instances = copy_paste.choose_instances(
+                    self.record(other), self.category_to_class, rng
+                )
+                image, label = copy_paste.paste(image, label, *self._view(instances, rng))
+        if rng is not None and config.color_jitter:
+            image = transforms.jitter_colors(image, rng, config.color_jitter)
+        return {
+            'image': np.ascontiguousarray(image),
+            'label': label,
+            'image_id': self.image_ids[index],
+        }
+
+    def _view(
+        self, record: dict[str, Any], rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Image and classes of a record in a square; with random numbers, a random part of it."""
+        config = self.config
         height, width = int(record['height']), int(record['width'])
         size, box, flip = config.image_size, (0.0, 0.0, 1.0, 1.0), False
         if rng is not None:
-            box = transforms.random_box(rng, config.min_crop) if config.min_crop < 1 else box
+            if config.min_crop < 1 or config.max_crop > 1:
+                box = transforms.random_box(rng, config.min_crop, config.max_crop)
             flip = config.flip and rng.random() < 0.5
         # A crop is scaled up, so it needs proportionally more pixels.
         at_least = int(np.ceil(size / min(box[2] - box[0], box[3] - box[1])))
@@ -80,16 +103,41 @@ class Examples:
         image = transforms.resize(decoded, size, box, config.antialias)
         rows = transforms.box_indices(box[1], box[3], height, size)
         columns = transforms.box_indices(box[0], box[2], width, size)
-        if flip:
-            image, columns = image[:, ::-1], columns[::-1]
-        if rng is not None and config.color_jitter:
-            image = transforms.jitter_colors(image, rng, config.color_jitter)
         label = self.draw(record, rows=rows, cols=columns)
-        return {
-            'image': np.ascontiguousarray(image),
-            'label': label,
-            'image_id': self.image_ids[index],
-        }
+        if box != (0.0, 0.0, 1.0, 1.0):
+            label[~transforms.inside(box, size)] = masks.IGNORE
+        return (image[:, ::-1], label[:, ::-1]) if flip else (image, label)
+
+    @functools.cached_property
+    def shows(self) -> np.ndarray:
+        """Which images show which classes, bool `[N, C]`; background, class 0, always."""
+        classes = np.zeros((len(self), 1 + max(self.category_to_class.values())), bool)
+        classes[:, 0] = True
+        for number, split in enumerate(self.splits):
+            mine = self.split_of == number
+            counts = split.index.counts[self.position[mine]]
+            for k, category in enumerate(split.categories):
+                if category.id in self.category_to_class:
+                    classes[mine, self.category_to_class[category.id]] |= counts[:, k] > 0
+        return classes
+
+    @functools.cached_property
+    def _pasted(self) -> np.ndarray:
+        """Numbers of the images whose instances are pasted onto others."""
+        shown = self.shows[self.repeated, 1:].any(1)
+        return self.repeated[shown if self.config.paste else []]
+
+    @functools.cached_property
+    def repeated(self) -> np.ndarray:
+        """Numbers of the images, int64, as often as a pass has them; see `data.repeat`.
+
+        The fraction of a repetition is decided by image id.
+        """
+        share = self.shows.mean(0).clip(1e-12)
+        factor = np.sqrt(np.maximum(1, self.config.repeat / share))
+        times = np.where(self.shows, factor, 1).max(1)
+        extra = selection.id_fraction(self.image_ids, 'repeat') < times % 1
+        return np.repeat(np.arange(len(self)), times.astype(np.int64) + extra)
 
 
 def from_pool(config: ConfigDict, part: str) -> bool:

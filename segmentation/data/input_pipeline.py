@@ -88,8 +88,8 @@ def training_batches(
     is one number (`get_state`, `set_state`), so a run resumes exactly.
 
     `batch_size` is global; arrays have the leading dimension `batch_size // process_count`. Every
-    pass over the examples has another order. Starting worker processes takes seconds; with 0
-    `workers`, threads do the work.
+    pass over the examples has another order; `data.repeat` repeats examples. Starting worker
+    processes takes seconds; with 0 `workers`, threads do the work.
 
     Raises:
       ValueError: the processes do not divide the batch size.
@@ -99,7 +99,7 @@ def training_batches(
             f'train.batch_size={batch_size} is the global batch size and must be a multiple of the '
             f'number of processes, {process_count}.'
         )
-    indices = grain.MapDataset.range(len(examples)).seed(seed).shuffle().repeat()
+    indices = grain.MapDataset.source(examples.repeated).seed(seed).shuffle().repeat()
     batches = (
         indices.random_map(lambda index, rng: examples.example(int(index), rng))
         .slice(slice(process_index, None, process_count))

@@ -11,6 +11,7 @@ from segmentation.data import image_files, masks
 
 # Weights of red, green and blue in luma (Rec. 601), as in Pillow's conversion to 'L'.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_GRAY = 127  # beside an image
 
 
 def decode_image(
@@ -61,17 +62,35 @@ def resize(
     The box is (left, top, right, bottom) as fractions of width and height, in [0, 1]. The aspect
     ratio is not preserved. Antialiasing averages over all source pixels (triangle filter); without
     it, the four nearest are interpolated (half-pixel centers, the default of `tf.image.resize`).
+    What a box shows beside the image is gray.
     """
+    shown = inside(box, size)
+    left, top, right, bottom = np.clip(box, 0, 1).tolist()
+    # The border is moved to the next whole pixel.
+    rows, columns = (np.flatnonzero(shown.any(axis)) for axis in (1, 0))
+    part = _scale(image, (len(columns), len(rows)), (left, top, right, bottom), antialias)
+    if shown.all():
+        return part
+    canvas = np.full((size, size, 3), _GRAY, np.uint8)
+    canvas[np.ix_(rows, columns)] = part
+    return canvas
+
+
+def _scale(
+    image: Image.Image,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float],
+    antialias: bool,
+) -> np.ndarray:
+    """As `resize`, of a box in the image, to any (width, height)."""
     width, height = image.size
     left, right = box[0] * width, box[2] * width
     top, bottom = box[1] * height, box[3] * height
     if antialias:
-        small = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, right, bottom))
+        small = image.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom))
     else:
-        matrix = ((right - left) / size, 0, left, 0, (bottom - top) / size, top)
-        small = image.transform(
-            (size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
-        )
+        matrix = ((right - left) / size[0], 0, left, 0, (bottom - top) / size[1], top)
+        small = image.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
     return np.asarray(small)
 
 
@@ -86,17 +105,32 @@ def box_indices(low: float, high: float, length: int, size: int) -> np.ndarray:
     return np.clip(positions.astype(np.int64), 0, length - 1)
 
 
-def random_box(rng: np.random.Generator, min_area: float) -> tuple[float, float, float, float]:
+def inside(box: tuple[float, float, float, float], size: int) -> np.ndarray:
+    """Which of `size` × `size` samples of a box lie in the image, bool `[size, size]`."""
+
+    def along(low: float, high: float) -> np.ndarray:
+        positions = low + (np.arange(size) + 0.5) * (high - low) / size
+        return (positions >= 0) & (positions < 1)
+
+    left, top, right, bottom = box
+    return along(top, bottom)[:, None] & along(left, right)
+
+
+def random_box(
+    rng: np.random.Generator, min_area: float, max_area: float = 1.0
+) -> tuple[float, float, float, float]:
     """Random crop (left, top, right, bottom), as fractions of width and height.
 
-    Its area is uniform in [min_area, 1] of the image's, its aspect ratio relative to the image's
-    log-uniform in [3/4, 4/3] as far as it fits (Szegedy et al. 2015).
+    Its area is uniform in [min_area, max_area] of the image's, its aspect ratio relative to the
+    image's log-uniform in [3/4, 4/3]; with an area of at most 1, as far as it fits (Szegedy et al.
+    2015). A larger box has the image somewhere inside.
     """
-    area = rng.uniform(min_area, 1)
+    area = rng.uniform(min_area, max_area)
     ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-    width = min(1.0, np.sqrt(area * ratio))
-    height = min(1.0, np.sqrt(area / ratio))
-    left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+    most = 1.0 if area <= 1 else np.inf
+    width = min(most, np.sqrt(area * ratio))
+    height = min(most, np.sqrt(area / ratio))
+    left, top = (rng.uniform(*sorted((0, 1 - side))) for side in (width, height))
     return left, top, left + width, top + height
 
 

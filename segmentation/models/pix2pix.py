@@ -84,6 +84,7 @@ class Decoder(nn.Module):
     """
 
     num_classes: int
+    width: float = 1.0  # multiplier of FILTERS
     norm: str = 'batch'
     dropout: float = 0.0
     upsampling: str = 'transposed'
@@ -109,9 +110,10 @@ class Decoder(nn.Module):
             raise ValueError(f'dropout must be in [0, 1), got {self.dropout}')
         if len(features) != len(FILTERS) + 1:
             raise ValueError(f'expected {len(FILTERS) + 1} feature maps, got {len(features)}')
+        filters_of = [max(1, round(self.width * filters)) for filters in FILTERS]
         *skips, deepest = features
         xs = [deepest]
-        for i, (filters, skip) in enumerate(zip(FILTERS, reversed(skips), strict=True), start=1):
+        for i, (filters, skip) in enumerate(zip(filters_of, reversed(skips), strict=True), start=1):
             x = Upsample2x(filters, self.upsampling, dtype=self.dtype, name=f'up_{i}')(xs)
             x = x[:, : skip.shape[1], : skip.shape[2]]
             name = f'up_{i}_norm'

@@ -42,6 +42,7 @@ class SegmentationModel(nn.Module):
     # What a trainable encoder's BatchNorm normalises by in training: 'batch' statistics, or the
     # loaded running ones, kept 'fixed'.
     encoder_statistics: str = 'batch'
+    decoder_width: float = 1.0  # multiplier of the decoder's channels
     norm: str = 'batch'  # of the decoder, 'batch' or 'instance'
     # Rate in the decoder, 0 for none; needs the 'dropout' random stream in training.
     dropout: float = 0.0
@@ -91,6 +92,7 @@ class SegmentationModel(nn.Module):
             features = jax.lax.stop_gradient(features)
         logits = pix2pix.Decoder(
             self.num_classes,
+            width=self.decoder_width,
             norm=self.norm,
             dropout=self.dropout,
             upsampling=self.upsampling,

@@ -61,6 +61,25 @@ def test_absent_class_is_left_out_and_wrongly_predicted_counts_as_zero():
     json.dumps(summary, allow_nan=False)
 
 
+def test_class_without_images_does_not_choose_the_checkpoint():
+    """A wrong pixel of a class that no image shows changes the score by that pixel only."""
+    truth = np.zeros((1, 10, 10), np.uint8)
+    truth[0, :5] = 1
+    names = ('background', 'person', 'car')
+
+    def score(predicted):
+        counts = metrics.confusion_matrix(truth[0], predicted, 3)[None]
+        summary = metrics.summarize(counts, names, num_resamples=0)
+        return metrics.mean_of_shown(summary), summary['mean_iou_foreground']
+
+    wrong = truth[0].copy()
+    wrong[9, 9] = 2
+    assert score(truth[0]) == (1.0, 1.0)
+    assert score(wrong) == (1.0, 0.5)
+    truth[:] = 0
+    assert score(wrong) == (None, 0.0)
+
+
 def test_percentile_interval_holds_95_percent():
     values = np.concatenate([np.linspace(0, 1, 1001), [np.nan] * 50])
     np.testing.assert_allclose(

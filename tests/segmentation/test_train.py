@@ -47,7 +47,10 @@ def stop_after(run, step):
 
 
 def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one_device):
-    tiny_config.data.flip, tiny_config.data.min_crop = True, 0.5
+    data, optimizer = tiny_config.data, tiny_config.optimizer
+    data.flip, data.min_crop, data.max_crop, data.paste, data.repeat = True, 0.5, 1.5, 0.5, 2.0
+    optimizer.encoder_after, optimizer.encoder_rate, optimizer.average = 4, 0.1, 0.9
+    tiny_config.model.encoder_statistics = 'fixed'
     tiny_config.train.num_steps, tiny_config.train.eval_every = 12, 6
     straight, interrupted = tmp_path / 'straight', tmp_path / 'interrupted'
     result = train.train(tiny_config, straight, profile_steps=2)
@@ -79,6 +82,8 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
 
 
 def test_best_is_chosen_on_the_selection_images(tiny_config, tmp_path, one_device):
+    """By the score of the parameters that are used, here averages."""
+    tiny_config.optimizer.average = 0.5
     result = train.train(tiny_config, tmp_path)
     prepared = examples.open_data(tiny_config.data)
     predict = evaluate.make_predict(unet.build_model(tiny_config.model, 3), 'imagenet')

@@ -167,6 +167,52 @@ def test_frozen_encoder_does_not_move(config):
     assert len(moments) == 2 * len(jax.tree.leaves(state.params['decoder']))
 
 
+def steps_of(optimizer, gradients):
+    """Parameters after each step from zero, of an encoder and a decoder of two numbers."""
+    params = {part: {'w': jnp.zeros(2)} for part in ('encoder', 'decoder')}
+    state, after = optimizer.init(params), []
+    for each in gradients:
+        grads = {part: {'w': jnp.asarray(each)} for part in params}
+        updates, state = optimizer.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        after.append(jax.device_get(params))
+    return after, jax.device_get(state)
+
+
+def test_encoder_starts_later_and_slower():
+    """From its step on, it is trained as by an optimizer of its own with a part of the rate."""
+    config = default.get_config().optimizer
+    config.schedule, config.warmup_steps = 'cosine', 2
+    gradients = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
+    plain, _ = steps_of(train.make_optimizer(config, 8, True)[0], gradients)
+    config.encoder_after, config.encoder_rate = 3, 0.1
+    found, _ = steps_of(train.make_optimizer(config, 8, True)[0], gradients)
+    schedule = train.make_optimizer(config, 8, True)[1]
+    alone, _ = steps_of(optax.adam(lambda count: 0.1 * schedule(count + 3)), gradients[3:])
+    for step in range(8):
+        np.testing.assert_allclose(found[step]['decoder']['w'], plain[step]['decoder']['w'], 1e-6)
+        expected = alone[step - 3]['encoder']['w'] if step >= 3 else np.zeros(2)
+        np.testing.assert_allclose(found[step]['encoder']['w'], expected, rtol=1e-6)
+
+
+def test_average_of_the_parameters():
+    config = default.get_config().optimizer
+    gradients = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    plain, state = steps_of(train.make_optimizer(config, 6, True)[0], gradients)
+    assert train.averaged(plain[-1], state) is plain[-1]
+    config.average = 0.4
+    found, state = steps_of(train.make_optimizer(config, 6, True)[0], gradients)
+    average = np.zeros(2)
+    for step, params in enumerate(plain):
+        np.testing.assert_array_equal(found[step]['encoder']['w'], params['encoder']['w'])
+        kept = min(0.4, (1 + step) / (10 + step))
+        average = kept * average + (1 - kept) * params['encoder']['w']
+    np.testing.assert_allclose(train.averaged(None, state)['encoder']['w'], average, rtol=1e-5)
+    config.average = 1.0
+    with pytest.raises(ValueError, match='optimizer.average'):
+        train.make_optimizer(config, 6, True)
+
+
 def test_loss_falls_state_is_donated_and_nothing_waits(config, caplog, tmp_path):
     config.model.encoder_trainable = False
     optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segmentation.data import transforms
+from segmentation.data import input_pipeline, masks, transforms
 from segmentation.data.examples import Examples, open_data, select_examples
 
 
@@ -117,9 +117,11 @@ def test_empty_selection_says_why(prepared, tiny_config):
         ids(prepared, tiny_config, 'train')
 
 
-def test_labels_follow_the_picture(prepared, tiny_config):
+@pytest.mark.parametrize(('zoom', 'paste'), [(1.0, 0.0), (3.0, 0.0), (1.0, 0.9)])
+def test_labels_follow_the_picture(prepared, tiny_config, zoom, paste):
     """An image that shows its own label must still do so after augmentation."""
-    tiny_config.data.flip, tiny_config.data.min_crop = True, 0.3
+    tiny_config.data.flip, tiny_config.data.min_crop, tiny_config.data.max_crop = True, 0.3, zoom
+    tiny_config.data.paste = paste
     examples = select_examples(prepared, tiny_config.data, 'train')[0]
 
     class Drawn(Examples):
@@ -134,9 +136,11 @@ def test_labels_follow_the_picture(prepared, tiny_config):
     right, mirrored = [], []
     for index in range(len(drawn)):
         example = drawn.example(index, np.random.default_rng(index))
-        shown, label = example['image'][..., 0].ravel(), example['label']
-        right.append(np.corrcoef(shown, label.ravel())[0, 1])
-        mirrored.append(np.corrcoef(shown, label[:, ::-1].ravel())[0, 1])
+        shown, label = example['image'][..., 0], example['label']
+        counted = label != masks.IGNORE
+        assert (shown[~counted] == 127).all()
+        right.append(np.corrcoef(shown[counted], label[counted])[0, 1])
+        mirrored.append(np.corrcoef(shown.ravel(), label[:, ::-1].ravel())[0, 1])
     # Not 1, because the image is interpolated and the label is not.
     assert np.mean(right) > 0.6 and np.mean(right) > np.mean(mirrored) + 0.2
 
@@ -197,3 +201,55 @@ def test_case_none_kept_aside_of_a_small_set(prepared, tiny_config):
     tiny_config.data.selection_fraction = 1.0
     with pytest.raises(ValueError, match='at least 0 and below 1'):
         ids(prepared, tiny_config, 'train')
+
+
+def test_rare_classes_are_repeated(prepared, tiny_config):
+    """√(threshold / share) times on average, and every image at least once."""
+    config = tiny_config.data
+    examples = select_examples(prepared, config, 'train')[0]
+    np.testing.assert_array_equal(examples.repeated, np.arange(len(examples)))
+    truth = np.zeros((len(examples), 3), bool)
+    truth[:, 0] = True
+    for i in range(len(examples)):
+        for category in examples.record(i)['instances']['category_id'].tolist():
+            truth[i, examples.category_to_class.get(category, 0)] = True
+    np.testing.assert_array_equal(examples.shows, truth)
+    config.repeat = 4.0  # everything is rarer than that
+    share = truth.mean(0)
+    factor = np.where(truth, np.sqrt(4 / share), 1).max(1)
+    times = np.bincount(select_examples(prepared, config, 'train')[0].repeated)
+    assert len(times) == len(examples) and (np.abs(times - factor) < 1).all() and times.min() >= 2
+    batches = input_pipeline.training_batches(
+        select_examples(prepared, config, 'train')[0], batch_size=int(times.sum()), seed=0
+    )
+    seen = next(batches)['image_id']
+    assert sorted(seen) == sorted(examples.image_ids[np.repeat(np.arange(len(times)), times)])
+
+
+def test_pasted_instances_cover_the_image(prepared, tiny_config):
+    """Instances of another image with their pixels; what is around them stays."""
+    config = tiny_config.data
+
+    class Gray(Examples):  # Each image has a gray of its own.
+        def record(self, index):
+            record, file = super().record(index), io.BytesIO()
+            size = record['width'], record['height']
+            Image.new('RGB', size, (10 * index + 5,) * 3).save(file, 'PNG')
+            return {**record, 'image': file.getvalue()}
+
+    plain = Gray(**vars(select_examples(prepared, config, 'train')[0]))
+    config.paste = 1.0
+    pasting = Gray(**vars(select_examples(prepared, config, 'train')[0]))
+    own, sources = plain[0], set()
+    for seed in range(20):
+        found = pasting.example(0, np.random.default_rng(seed))
+        number = found['image'][..., 0].astype(int) // 10
+        for source in np.unique(number[number > 0]).tolist():
+            sources.add(source)
+            label = found['label'][number == source]
+            assert (label > 0).all() and (label < 3).all()
+            assert (plain[source]['label'][number == source] > 0).all()
+        covered = number > 0
+        np.testing.assert_array_equal(found['label'][~covered], own['label'][~covered])
+    assert len(sources) >= 3
+    np.testing.assert_array_equal(pasting[0]['image'], own['image'])  # as it is evaluated

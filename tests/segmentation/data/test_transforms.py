@@ -140,3 +140,21 @@ def test_samples_of_a_crop_are_those_of_the_crop_alone():
     np.testing.assert_array_equal(
         transforms.box_indices(0.25, 0.75, 40, 8), np.asarray(expected)[0]
     )
+
+
+def test_shrunk_image_lies_on_gray():
+    """A box of twice the side has the image in a quarter of the square, sample for sample."""
+    image = gradient(64, 64)
+    box = (-0.5, 0.0, 1.5, 2.0)
+    shrunk = transforms.resize(image, 32, box, True)
+    np.testing.assert_array_equal(shrunk[:16, 8:24], transforms.resize(image, 16, FULL, True))
+    beside = ~transforms.inside(box, 32)
+    assert beside.sum() == 32 * 32 - 16 * 16 and (shrunk[beside] == 127).all()
+    rng = np.random.default_rng(0)
+    boxes = np.array([transforms.random_box(rng, 0.5, 4.0) for _ in range(500)])
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    assert 0.4 < areas.min() < 0.7 and 3.8 < areas.max() <= 4 and 2 < areas.mean() < 2.5
+    # Each of them shows the whole of an axis, or a part of it and nothing else.
+    wide = boxes[:, 2] - boxes[:, 0] >= 1
+    assert (np.clip(boxes[wide, 0], 0, 1) == 0).all() and (boxes[wide, 2] >= 1).all()
+    assert (boxes[~wide, 0] >= 0).all() and (boxes[~wide, 2] <= 1).all()
