@@ -133,14 +133,16 @@ def test_labels_follow_the_picture(prepared, tiny_config, zoom, paste):
             return {**record, 'image': file.getvalue()}
 
     drawn = Drawn(**vars(examples))
-    right, mirrored = [], []
+    right, mirrored, ignored = [], [], []
     for index in range(len(drawn)):
         example = drawn.example(index, np.random.default_rng(index))
         shown, label = example['image'][..., 0], example['label']
         counted = label != masks.IGNORE
         assert (shown[~counted] == 127).all()
+        ignored.append((~counted).mean())
         right.append(np.corrcoef(shown[counted], label[counted])[0, 1])
         mirrored.append(np.corrcoef(shown.ravel(), label[:, ::-1].ravel())[0, 1])
+    assert (np.mean(ignored) > 0.1) == (zoom > 1)
     # Not 1, because the image is interpolated and the label is not.
     assert np.mean(right) > 0.6 and np.mean(right) > np.mean(mirrored) + 0.2
 
