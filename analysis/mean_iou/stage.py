@@ -2,22 +2,28 @@
 
     python -m analysis.mean_iou --workdir runs/person_car --split val --checkpoint best
 
-Prints a table at the network's resolution and one at the images' own, and also writes both with
-their definitions to <workdir>/mean_iou-<split>-<step>.json and .md.
+Prints a table at the network's resolution and one at the images' own, then precision, recall,
+boundary IoU and calibration, and writes all of it with definitions to
+<workdir>/mean_iou-<split>-<step>.json and .md. The figure has the confusion matrix and the
+reliability diagram.
 """
 
 import pathlib
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
+from analysis.figures import bars, palette
+from analysis.mean_iou.rates import RATES, measure_calibration, measure_classes
 from analysis.mean_iou.schema import MeanIou
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
 from analysis.stage import artifacts, storage
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
-from segmentation import markdown, metrics
-from segmentation.files import write_json, write_text
+from segmentation import boundaries, markdown, metrics
+from segmentation.files import replacing, write_json, write_text
 
 
 def compute(analysis: Analysis) -> MeanIou:
@@ -36,6 +42,10 @@ def compute(analysis: Analysis) -> MeanIou:
         loss=float(predicted.column('loss').astype(np.float32).mean()),
         network=network,
         original=original,
+        confusion=tuple(map(tuple, predicted.confusions('original').sum(0).tolist())),
+        classes=measure_classes(predicted, analysis.class_names),
+        band=boundaries.BAND,
+        calibration=measure_calibration(predicted),
         absent_class_rule=metrics.ABSENT_CLASS_RULE,
         data=analysis.data,
         selection=analysis.selection,
@@ -54,9 +64,88 @@ def table(result: MeanIou) -> str:
             markdown.iou_table(result.network),
             "At the images' own resolution:",
             markdown.iou_table(result.original),
+            *_rates_table(result),
+            *_calibration_text(result),
             result.absent_class_rule,
         ]
     )
+
+
+def _shares(result: MeanIou) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of each true class, `[C, 1]`, and the shares that are predicted as which, `[C, C]`."""
+    counts = np.array(result.confusion)
+    true = counts.sum(1, keepdims=True)
+    return true, counts / np.where(true > 0, true, 1)
+
+
+def _rates_table(result: MeanIou) -> list[str]:
+    rows = []
+    for name, rates in result.classes.items():
+        cells = [getattr(rates, rate) for rate in RATES]
+        small = '–' if rates.only_band is None else f'{rates.only_band:.0%}'
+        rows.append((name, *(markdown.number(c.value, c.interval) for c in cells), small))
+    header = ('class', 'precision', 'recall', 'F1', 'boundary IoU', 'only band')
+    true, shares = _shares(result)
+    confused = [
+        (name, *(f'{share:.1%}' for share in row), f'{int(count)}')
+        for name, row, (count,) in zip(result.class_names, shares, true, strict=True)
+    ]
+    predicted = (f'predicted as {markdown.escape(name)}' for name in result.class_names)
+    return [
+        f'Pixels of all images at their own resolution. Boundary IoU compares the bands inside the '
+        f'outlines, {result.band:.0%} of the diagonal wide. *Only band*: share of the images in '
+        'which the objects of the class are so small or thin that they are all band; their '
+        'boundary IoU is their IoU.',
+        markdown.table(header, rows),
+        markdown.table(('true class', *predicted, 'pixels'), confused),
+    ]
+
+
+def _calibration_text(result: MeanIou) -> list[str]:
+    found = result.calibration
+    if found is None:
+        return []
+    text = f'Expected calibration error: {markdown.number(found.error.value, found.error.interval)}'
+    if found.error_scaled is None:
+        return [f'{text}. No images were held out from which a temperature could be fitted.']
+    scaled = markdown.number(found.error_scaled.value, found.error_scaled.interval)
+    return [
+        f'{text}; {scaled} with logits divided by the temperature {found.temperature:.2f}, which '
+        'was fitted on the selection split.'
+    ]
+
+
+def draw(result: MeanIou) -> Figure:
+    """The confusion matrix in shares of the true class, and the reliability diagram."""
+    names = [bars.plain(name) for name in result.class_names]
+    picture = Figure(figsize=(11, 4.5), layout='constrained')
+    matrix, diagram = picture.subplots(1, 2)
+    _, shares = _shares(result)
+    matrix.imshow(shares, cmap='Blues', vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares):
+        color = 'white' if share > 0.5 else palette.BLACK
+        matrix.text(column, row, f'{share:.1%}', ha='center', va='center', color=color)
+    matrix.set_xticks(range(len(names)), names, rotation=30, ha='right')
+    matrix.set_yticks(range(len(names)), names)
+    matrix.set(
+        xlabel='predicted class', ylabel='true class', title='Share of each true class’s pixels'
+    )
+    if found := result.calibration:
+        diagram.plot([0, 1], [0, 1], color=palette.GRAY, linewidth=1)
+        labels = ['as predicted', f'temperature {found.temperature or 1:.2f}']
+        colors = palette.VERMILLION, palette.BLUE
+        for k in range(len(found.pixels)):
+            points = np.array([found.confidence[k], found.accuracy[k]], float)  # None is NaN
+            diagram.plot(*points, 'o-', color=colors[k], label=labels[k])
+        diagram.legend()
+    percent = PercentFormatter(1)
+    diagram.xaxis.set_major_formatter(percent)
+    diagram.yaxis.set_major_formatter(percent)
+    diagram.set(
+        xlabel='probability of the predicted class', ylabel='pixels predicted right',
+        title='Reliability', xlim=(0, 1), ylim=(0, 1), aspect='equal',
+    )  # fmt: skip
+    return picture
 
 
 def write_scores(analysis: Analysis, result: MeanIou) -> list[pathlib.Path]:
@@ -64,7 +153,10 @@ def write_scores(analysis: Analysis, result: MeanIou) -> list[pathlib.Path]:
     path = analysis.workdir / f'mean_iou-{result.split}-{result.step}.json'
     write_json(path, storage.to_json(result))
     write_text(path.with_suffix('.md'), table(result) + '\n')
-    return [path.with_suffix('.md'), path]
+    figure = analysis.folder / 'mean_iou.png'
+    with replacing(figure) as partial:
+        draw(result).savefig(partial, format='png')
+    return [path.with_suffix('.md'), path, figure]
 
 
 STAGE = Stage(MeanIou, __doc__, compute, table, write_scores, reads=(predictions.STAGE,))

@@ -25,17 +25,23 @@ class Predictions(Result):
         confusion: counts of pixels by true and predicted class at the network's resolution, C·C
           numbers, row by row
         confusion_original: the same at the image's own resolution, to which the logits are enlarged
+        boundary_original: pixels of outlines at that resolution, see `boundaries.boundary_counts`
+        reliability: pixels by confidence, see `calibration.bin_counts`; then, if there is a
+          temperature, the same for scaled logits
         class_map: most probable class of each pixel, uint8 `[S, S]`, compressed by zlib
         (null where no pixel counts, and for a foreign model without probabilities: confidence,
-        entropy, calibration_error)
+        entropy, calibration_error, reliability)
+      temperature: by which logits are divided to calibrate them, see `calibration.fit_temperature`;
+        None if it is not known
     """
 
     NAME: ClassVar[str] = 'predictions'
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     size: int
     num_classes: int
     images: pyarrow.Table
+    temperature: float | None = None
 
     def column(self, name: str) -> np.ndarray:
         """A column of numbers, float64 `[N]`; NaN for null."""
@@ -46,6 +52,19 @@ class Predictions(Result):
         name = {'network': 'confusion', 'original': 'confusion_original'}[resolution]
         flat = self.images[name].combine_chunks().flatten().to_numpy()
         return flat.astype(np.int64).reshape(-1, self.num_classes, self.num_classes)
+
+    def boundaries(self) -> np.ndarray:
+        """Pixels of outlines, int64 `[N, C, 3]`, see `boundaries.boundary_counts`."""
+        flat = self.images['boundary_original'].combine_chunks().flatten().to_numpy()
+        return flat.astype(np.int64).reshape(-1, self.num_classes, 3)
+
+    def reliability(self) -> np.ndarray | None:
+        """Pixels by confidence, float64 `[N, 1 or 2, BINS, 3]`; None if it is not known."""
+        column = self.images['reliability'].combine_chunks()
+        if column.null_count:
+            return None
+        flat = column.flatten().to_numpy().astype(np.float64)
+        return flat.reshape(len(column), 1 if self.temperature is None else 2, -1, 3)
 
     def class_map(self, row: int) -> np.ndarray:
         """Most probable class of each pixel of an image, uint8 `[S, S]`."""

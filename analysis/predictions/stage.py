@@ -4,7 +4,8 @@
 
 Mean IoU, samples, confusion, pictures and the comparison of two runs read this artifact instead of
 running the network again. It takes about 1 KB per image at 128×128: the class map compressed, and
-some numbers. Logits are not kept: in float32 they would take 200 KB per image.
+some numbers. Logits are not kept: in float32 they would take 200 KB per image. The network also
+sees at most 256 images of the selection split, from which the temperature is fitted.
 """
 
 import concurrent.futures
@@ -16,34 +17,36 @@ import jax
 import numpy as np
 import pyarrow
 
+from analysis.predictions import calibration
 from analysis.predictions.schema import Predictions
 from analysis.stage.contract import Stage
 from analysis.stage.forward import Batch, foreign_forward, forward
 from analysis.stage.run import Analysis
-from segmentation import evaluate, markdown, metrics
+from segmentation import boundaries, evaluate, markdown, metrics
 from segmentation.data.masks import IGNORE
-
-_BINS = 15  # of confidence, for the calibration error
 
 _OF_PROBABILITIES = 'confidence', 'entropy', 'calibration_error'
 _COUNTS = pyarrow.list_(pyarrow.int32())
+_BINS = pyarrow.list_(pyarrow.float32())
 # Columns of numbers, and their units.
 _NUMBERS = {
     'loss': 'nats per pixel', 'confidence': '0–1', 'entropy': 'nats', 'calibration_error': '0–1'
 }  # fmt: skip
 _SCHEMA = pyarrow.schema(
     [(name, pyarrow.float64()) for name in _NUMBERS]
-    + [('confusion', _COUNTS), ('confusion_original', _COUNTS), ('class_map', pyarrow.binary())]
+    + [('confusion', _COUNTS), ('confusion_original', _COUNTS), ('boundary_original', _COUNTS)]
+    + [('reliability', _BINS), ('class_map', pyarrow.binary())]
 )
 
 
 @jax.jit
-def _pixel_scores(logits: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Most probable class, its probability, and the entropy in nats of each pixel."""
+def _pixel_scores(logits: jax.Array, temperature: float) -> tuple[jax.Array, ...]:
+    """Most probable class, its probability, the entropy in nats, and the scaled probability."""
     log_probability = jax.nn.log_softmax(logits)
     probability = jax.numpy.exp(log_probability)
     entropy = -(probability * log_probability).sum(-1)
-    return logits.argmax(-1), probability.max(-1), entropy
+    scaled = jax.nn.softmax(logits / temperature).max(-1)
+    return logits.argmax(-1), probability.max(-1), entropy, scaled
 
 
 def image_scores(
@@ -58,26 +61,33 @@ def image_scores(
     if not valid.any():
         return dict.fromkeys(_OF_PROBABILITIES)
     right, confidence = (predicted == label)[valid], confidence[valid].astype(np.float64)
-    bins = np.minimum((confidence * _BINS).astype(np.int64), _BINS - 1)
-    excess = np.bincount(bins, right - confidence, _BINS)  # n_b · (accuracy_b - confidence_b)
+    counts = calibration.bin_counts(right, confidence)
     return {
         'confidence': float(confidence.mean()),
         'entropy': float(entropy[valid].mean(dtype=np.float64)),
-        'calibration_error': float(np.abs(excess).sum() / len(right)),
+        'calibration_error': float(calibration.calibration_error(counts)),
     }
 
 
 def describe_batch(
-    logits: jax.Array, label: np.ndarray, num_classes: int
+    logits: jax.Array, label: np.ndarray, num_classes: int, temperature: float | None = None
 ) -> list[dict[str, float | None | bytes | np.ndarray]]:
-    """Rows of the table, without `confusion_original`, for logits `[B, S, S, C]` and labels."""
+    """Rows of the table, without `…_original`, for logits `[B, S, S, C]` and labels."""
     loss = np.asarray(evaluate.image_loss(logits, label)).tolist()
-    classes, confidence, entropy = (np.asarray(part) for part in _pixel_scores(logits))
+    scores = _pixel_scores(logits, temperature or 1.0)
+    classes, confidence, entropy, scaled = (np.asarray(part) for part in scores)
+    right, valid = classes == label, label != IGNORE
     return [
         {
             'loss': loss[i],
             **image_scores(label[i], classes[i], confidence[i], entropy[i]),
             'confusion': metrics.confusion_matrix(label[i], classes[i], num_classes).ravel(),
+            'reliability': np.concatenate(
+                [
+                    calibration.bin_counts(right[i][valid[i]], each[i][valid[i]]).ravel()
+                    for each in ((confidence,) if temperature is None else (confidence, scaled))
+                ]
+            ),
             'class_map': zlib.compress(classes[i].astype(np.uint8).tobytes(), 6),
         }
         for i in range(len(label))
@@ -90,7 +100,8 @@ def compute(analysis: Analysis) -> Predictions:
 
     unknown: dict[str, None] = {}
     if analysis.foreign and analysis.foreign.certain:
-        unknown = dict.fromkeys(_OF_PROBABILITIES)
+        unknown = dict.fromkeys((*_OF_PROBABILITIES, 'reliability'))
+    temperature = calibration.fit_temperature(analysis)
     passes: Iterator[tuple[list[int], Batch, Any, Any]]
     if analysis.foreign:
         # At the image's own resolution, a foreign model is judged by what it returned itself.
@@ -99,28 +110,29 @@ def compute(analysis: Analysis) -> Predictions:
     else:
         passes = ((*each, np.asarray(each[-1])) for each in forward(analysis, 'predictions'))
 
-    def original(index: int, logits: np.ndarray) -> np.ndarray:
+    def original(index: int, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         label = analysis.examples.full_label(index)
         predicted = evaluate.enlarge_and_classify(logits, *label.shape)
-        return metrics.confusion_matrix(label, predicted, num_classes).ravel()
+        counts = metrics.confusion_matrix(label, predicted, num_classes)
+        return counts.ravel(), boundaries.boundary_counts(label, predicted, num_classes).ravel()
 
     with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
         for indices, batch, logits, own in passes:
             enlarged = pool.map(original, indices, own)
-            described = describe_batch(logits, batch['label'], num_classes)
+            described = describe_batch(logits, batch['label'], num_classes, temperature)
             rows = [
-                {**row, **unknown, 'confusion_original': counts}
-                for row, counts in zip(described, enlarged, strict=False)
+                {**row, **unknown, 'confusion_original': counts, 'boundary_original': outline}
+                for row, (counts, outline) in zip(described, enlarged, strict=False)
             ]
             parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=_SCHEMA))
     images = pyarrow.Table.from_batches(parts, _SCHEMA)
-    return Predictions(config.data.image_size, num_classes, images)
+    return Predictions(config.data.image_size, num_classes, images, temperature)
 
 
 def describe_changed(
     analysis: Analysis, title: str, change: Callable[[Batch], Batch] | None = None
 ) -> Predictions:
-    """As `compute`, of changed images or other labels; without `confusion_original`, not written.
+    """As `compute`, of changed images or other labels; without `…_original`, not written.
 
     Arguments are those of `forward`.
     """

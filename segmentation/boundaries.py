@@ -1,0 +1,47 @@
+"""Boundary IoU: how well outlines match (Cheng et al. 2021, arXiv:2103.16562)."""
+
+import numpy as np
+from scipy import ndimage
+
+from segmentation.data.masks import IGNORE
+
+# Width of the band inside an outline as a share of the image's diagonal, as in the publication.
+BAND = 0.02
+
+
+def band(mask: np.ndarray, share: float = BAND) -> np.ndarray:
+    """The pixels of a mask that are near its outline or the border of the image, bool `[H, W]`.
+
+    They are nearer to a pixel outside the mask (the image's surroundings are outside) than
+    `share` of the diagonal, at least one pixel, by the chessboard distance. The reference
+    implementation erodes the mask that often with a square of 3×3.
+    """
+    width = max(1, round(share * float(np.hypot(*mask.shape))))
+    size = 2 * width + 1
+    eroded = ndimage.minimum_filter(mask.view(np.uint8), size, mode='constant', cval=0)
+    return mask & (eroded == 0)
+
+
+def boundary_counts(label: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Pixels in the bands of truth and prediction of each class.
+
+    Args:
+      label: integer `[H, W]`, 0 … C - 1, or 255 for pixels that do not count.
+      predicted: integer `[H, W]`, 0 … C - 1.
+      num_classes: C.
+
+    Returns:
+      int64 `[C, 3]`: pixels in both bands, in one of them, and 1 where the class has true pixels
+      and all are in its band (the boundary IoU of such a small object is its mask IoU).
+    """
+    counts = np.zeros((num_classes, 3), np.int64)
+    counted = label != IGNORE
+    for k in range(num_classes):
+        masks = label == k, predicted == k
+        if not (masks[0].any() or masks[1].any()):
+            continue
+        truth, found = map(band, masks)
+        counts[k, 0] = (truth & found & counted).sum()
+        counts[k, 1] = ((truth | found) & counted).sum()
+        counts[k, 2] = masks[0].any() and truth.sum() == masks[0].sum()
+    return counts
