@@ -100,10 +100,10 @@ const Review = (() => {
     const layers = Picture.layersOf(view, row).filter(({ id }) => STAGES.includes(id));
     const text = Decisions.reasonOf(region);
     const chosen = Decisions.correctionOf(region);
-    const suggested = Corrections.suggested(region);
+    const proposal = Corrections.suggested(region);
     const removal = Corrections.removal(region);
     const inWords = Corrections.describe;
-    const isAccepted = verdict === 'accept' && inWords(chosen) === inWords(suggested);
+    const isAccepted = verdict === 'accept' && inWords(chosen) === inWords(proposal);
     const isRemoved = verdict === 'accept' && chosen?.action === 'remove';
     /** @param {string} name @param {string} key @param {string} label @param {() => void} act */
     const button = (name, key, label, act, isPressed = verdict === name) =>
@@ -147,8 +147,8 @@ const Review = (() => {
           h('span.muted', `; mean probability of ${suggested}: ${Format.percent(confidence)}`),
       ]),
       h('div.verdicts.line', [
-        button('accept', 'a', acceptLabel(suggested), accept, isAccepted),
-        removal && suggested?.action !== 'remove' &&
+        button('accept', 'a', acceptLabel(proposal), accept, isAccepted),
+        removal && proposal?.action !== 'remove' &&
           button('accept', 'd', 'Delete label', remove, isRemoved),
         categoryField(chosen && !isAccepted && !isRemoved ? chosen.category : ''),
         button('reject', 'r', 'Label is correct', () => judge('reject')),
