@@ -7,7 +7,8 @@
 
 The report (Findings, Label issues) exports decisions: a missing instance is added with the
 suggested region and class, a label is removed, or gets another category. --accept accepts every
-suggestion with at least this score, unseen.
+suggestion with at least this score, unseen. --returned takes over what was changed in an annotation
+tool, from a folder with its export (see scripts/annotation_tasks.py).
 
 OUTPUT gets annotations/instances_<split>.json for each split and links to the folders of its
 images, so it is a data set to train on. Annotations that are changed or added have their mask as
@@ -20,6 +21,7 @@ A suggested region has the resolution of the network. It is enlarged to that of 
 """
 
 import argparse
+import collections
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -33,7 +35,7 @@ from analysis.stage import artifacts
 from analysis.stage.view import View, find_views
 from segmentation import launch, markdown
 from segmentation.data import coco, entries, label_spaces
-from segmentation.data.corrections import correcting, decisions, document, files
+from segmentation.data.corrections import correcting, decisions, document, files, returned
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Skipped
 from segmentation.files import sha256, write_json
@@ -69,10 +71,21 @@ def check_unchanged(view: View, sources: list[files.Source]) -> None:
             )
 
 
+def shared_names(sources: list[files.Source]) -> set[str]:
+    """Names that images of several files have."""
+    counts: collections.Counter[str] = collections.Counter()
+    for source in sources:
+        images = document.read(source.path).content['images']
+        counts.update({correcting.stem(entries.file_name(image)) for image in images})
+    return {name for name, count in counts.items() if count > 1}
+
+
 def read_corrections(
     arguments: argparse.Namespace, views: list[View]
 ) -> tuple[list[Correction], Skipped]:
     """The corrections that the command asks for, most suspicious first."""
+    if arguments.returned:
+        return [], Skipped()  # they depend on each file
     if arguments.decisions:
         fingerprint = views[0].data['fingerprint']['id'] if views else None
         return decisions.read(arguments.decisions, None if arguments.source else fingerprint)
@@ -100,17 +113,28 @@ def correct(arguments: argparse.Namespace) -> dict[str, Any]:
     if views:
         space = label_spaces.parse_label_space(views[0].config.data.label_space)
         members = dict(zip(space.class_names[1:], space.members[1:], strict=True))
+    exported = list(returned.read(arguments.returned)) if arguments.returned else []
+    recognized: set[str] = set()  # images that came back
+    shared = shared_names(sources) if len(sources) > 1 else set()
     written: dict[str, Any] = {}
     for source in tqdm(sources, desc='correct', unit='file'):
         read = document.read(source.path)
-        corrector = correcting.Corrector(read, members)
-        corrections = correcting.correct(corrector, corrections, skipped)
+        corrector = correcting.Corrector(read, members, shared)
+        for export in exported:
+            changes = returned.corrections(read, export, recognized, skipped)
+            correcting.correct(corrector, changes, skipped)
+        corrections = correcting.correct(corrector, [] if exported else corrections, skipped)
         outcome = corrector.finish()
         is_new = files.write(source, read, outcome.edits, arguments.output)
         counts = [[*key, count] for key, count in outcome.counts.items()]
         written[source.name] = {'written': is_new, 'corrections': counts}
     for correction in corrections:
         skipped.add(correcting.UNKNOWN_IMAGE, correction.image_id)
+    for image in (image for export in exported for image in export.images):
+        if image.file_name not in recognized:
+            skipped.add(correcting.UNKNOWN_IMAGE, image.file_name)
+    for export in exported:
+        skipped.update(export.skipped)
     return {'output': str(arguments.output), 'splits': written, 'skipped': skipped.as_dict()}
 
 
@@ -145,6 +169,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     choice.add_argument(
         '--accept', type=float, metavar='SCORE', help='accept all suggestions with at least this'
     )
+    about = 'folder with an export of Label Studio or CVAT'
+    choice.add_argument('--returned', type=pathlib.Path, metavar='FOLDER', help=about)
     about = 'a folder that this command wrote: write its original files to --output'
     choice.add_argument('--undo', type=pathlib.Path, metavar='FOLDER', help=about)
     about = 'the runs whose report it was; with --accept, those whose label issues count'
@@ -157,8 +183,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--accept must be from 0 to 1')
     if arguments.accept is not None and not arguments.workdir:
         parser.error('--accept needs the runs whose label issues count: --workdir RUN …')
-    if arguments.decisions and not (arguments.workdir or arguments.source):
-        parser.error('--decisions needs --workdir RUN or --source FOLDER')
+    if not arguments.undo and not (arguments.workdir or arguments.source):
+        parser.error('name what to correct: --workdir RUN or --source FOLDER')
     return arguments
 
 

@@ -7,7 +7,8 @@ says why. Corrections that do not fit the file are counted by reason; none is ap
 import collections
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+import pathlib
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,18 +67,31 @@ def enlarge(region: bytes, size: tuple[int, int], height: int, width: int) -> np
 class Corrector:
     """Collects corrections of one annotation file."""
 
-    def __init__(self, document: Document, members: Mapping[str, Iterable[str]]):
+    def __init__(
+        self,
+        document: Document,
+        members: Mapping[str, Iterable[str]],
+        shared: Container[str] = (),
+    ):
         """Args:
         document: of the file.
         members: names of categories or super-categories by class of the label space, for
           corrections that name a class.
+        shared: names (see `stem`) that images of several files have: there the id decides.
         """
         self._document = document
         content = document.content
-        self.images: dict[int, dict] = {
+        self._images: dict[int, dict] = {
             key: entry
             for entry in content['images']
             if isinstance(entry, dict) and isinstance(key := id_key(entry.get('id')), int)
+        }
+        self._shared = shared
+        names = collections.Counter(stem(file_name(entry)) for entry in self._images.values())
+        self._by_name = {
+            name: key
+            for key, entry in self._images.items()
+            if names[name := stem(file_name(entry))] == 1
         }
         self._members = members
         self._names: dict[int, str] = {}  # of categories, by id
@@ -104,20 +118,29 @@ class Corrector:
         self._added: list[dict] = []
         self._counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
 
+    def find(self, correction: Correction) -> int | None:
+        """The id of the image in this file; None if it is not here.
+
+        Prepared data sets number images again if two splits use the same numbers. So an image with
+        another id is found by the name of its file, if only one has it.
+        """
+        name, entry = stem(correction.file_name), self._images.get(correction.image_id)
+        if entry is not None and (not name or stem(file_name(entry)) == name):
+            return correction.image_id
+        return None if not name or name in self._shared else self._by_name.get(name)
+
     def add(self, correction: Correction) -> None:
         """Adds one correction.
 
         Raises:
           Broken: it does not fit the file; with the reason, which quotes nothing of the data.
         """
-        image = self.images.get(correction.image_id)
-        if image is None:
+        image_id = self.find(correction)
+        if image_id is None:
             raise Broken(UNKNOWN_IMAGE)
-        name = file_name(image) or ''
-        if correction.file_name and not _same_file(name, correction.file_name):
-            raise Broken('image id means another file', name)
+        image = self._images[image_id]
         if correction.action == 'add':
-            self._add_instance(correction, image)
+            self._add_instance(correction, image_id)
             return
         place = self._place.get(correction.annotation_id or 0)
         if place is None:
@@ -125,7 +148,7 @@ class Corrector:
         if place < 0:
             raise Broken('annotation id is used twice in the file')
         entry = self._entries[place]
-        if id_key(entry.get('image_id')) != correction.image_id:
+        if id_key(entry.get('image_id')) != image_id:
             raise Broken('annotation id belongs to another image')
         if place in self._removed or place in self._changed:
             raise Broken('another correction of the same annotation comes first')
@@ -149,7 +172,8 @@ class Corrector:
         self._changed[place] = new
         self._counts['change', before, self._names[category]] += 1
 
-    def _add_instance(self, correction: Correction, image: dict) -> None:
+    def _add_instance(self, correction: Correction, image_id: int) -> None:
+        image = self._images[image_id]
         category = self.category(correction.category)
         height, width = _size(image)
         mask = enlarge(correction.region, correction.size, height, width)
@@ -157,7 +181,7 @@ class Corrector:
             raise Broken('region has no pixel')
         rle: Any = mask_utils.encode(np.asfortranarray(mask, np.uint8))
         segmentation = _written(rle['counts'], height, width)
-        mine = [self._entries[place] for place in self._by_image.get(correction.image_id, ())]
+        mine = [self._entries[place] for place in self._by_image.get(image_id, ())]
         added = [entry for entry in self._added if entry['image_id'] == image['id']]
         for other in (*mine, *added):
             same = other.get('segmentation') == segmentation
@@ -216,7 +240,7 @@ def correct(
     """
     elsewhere = []
     for correction in corrections:
-        if correction.image_id not in corrector.images:
+        if corrector.find(correction) is None:
             elsewhere.append(correction)
             continue
         try:
@@ -227,12 +251,9 @@ def correct(
     return elsewhere
 
 
-def _same_file(name: str, given: str) -> bool:
-    """Whether two names mean one file: one may have more of its path, or another ending."""
-    first, second = (
-        text.replace('\\', '/').rpartition('/')[2].rpartition('.')[0] for text in (name, given)
-    )
-    return first == second
+def stem(name: str | None) -> str:
+    """The name of a file without its path and ending: tools write both in different ways."""
+    return pathlib.PurePosixPath((name or '').replace('\\', '/')).stem
 
 
 def _size(image: dict) -> tuple[int, int]:

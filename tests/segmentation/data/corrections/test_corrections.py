@@ -175,7 +175,8 @@ def test_a_category_is_changed_and_a_label_removed(tmp_path):
     ('change', 'reason'),
     [
         ({'image_id': 5}, None),
-        ({'file_name': 'another.jpg'}, 'image id means another file'),
+        ({'file_name': 'another.jpg'}, None),
+        ({'image_id': 5, 'file_name': 'x/000000001000.png'}, ''),  # numbered again
         ({'annotation_id': 77}, 'annotation is no longer there'),
         ({'category': 'dragon'}, 'unknown category'),
         ({'category': 'vehicle'}, 'class has several categories: choose one in the report'),
