@@ -3,7 +3,7 @@
     python scripts/annotation_tasks.py --workdir runs/mine --tool label_studio --output tasks
     python scripts/apply_decisions.py --returned exported --workdir runs/mine --output corrected
 
-OUTPUT gets the folder `images` and
+OUTPUT gets the folder `images`, with a folder for each split, and
 
     label_studio  tasks.json to import, and labels.xml, the labeling interface. The annotation of an
                   image has the labels as they are, its prediction the same with all suggestions
@@ -108,7 +108,7 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
         for row in tqdm(rows.tolist(), desc=f'{arguments.tool}, {name}', unit='img'):
             record = split[row]
             done.add(int(record['image/id']))
-            file_name = pathlib.PurePosixPath(record['file_name']).name
+            file_name = f'{name}/{pathlib.PurePosixPath(record["file_name"]).name}'
             if file_name in taken:
                 skipped.add('image: another one has its file name', record['file_name'])
                 continue
@@ -120,6 +120,7 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
             mine = [c for c in mine if not c.category or c.category in known]
             tasks.append(make_task(record, names, mine, file_name))
             path = arguments.output / 'images' / file_name
+            path.parent.mkdir(exist_ok=True)
             if not path.exists():
                 with replacing(path) as partial:
                     partial.write_bytes(record['image'])

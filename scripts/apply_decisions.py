@@ -121,7 +121,8 @@ def correct(arguments: argparse.Namespace) -> dict[str, Any]:
         read = document.read(source.path)
         corrector = correcting.Corrector(read, members, shared)
         for export in exported:
-            changes = returned.corrections(read, export, recognized, skipped)
+            mine = returned.only(export, source.name, [s.name for s in sources], shared)
+            changes = returned.corrections(read, mine, recognized, skipped)
             correcting.correct(corrector, changes, skipped)
         corrections = correcting.correct(corrector, [] if exported else corrections, skipped)
         outcome = corrector.finish()
@@ -132,7 +133,8 @@ def correct(arguments: argparse.Namespace) -> dict[str, Any]:
         skipped.add(correcting.UNKNOWN_IMAGE, correction.image_id)
     for image in (image for export in exported for image in export.images):
         if image.file_name not in recognized:
-            skipped.add(correcting.UNKNOWN_IMAGE, image.file_name)
+            reason = 'image is in none of the files, or several have its name'
+            skipped.add(reason, image.file_name)
     for export in exported:
         skipped.update(export.skipped)
     return {'output': str(arguments.output), 'splits': written, 'skipped': skipped.as_dict()}

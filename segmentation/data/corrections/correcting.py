@@ -89,9 +89,9 @@ class Corrector:
         self._shared = shared
         names = collections.Counter(stem(file_name(entry)) for entry in self._images.values())
         self._by_name = {
-            name: key
+            short: key
             for key, entry in self._images.items()
-            if names[name := stem(file_name(entry))] == 1
+            if names[short := stem(file_name(entry))] == 1
         }
         self._members = members
         self._names: dict[int, str] = {}  # of categories, by id

@@ -1,8 +1,9 @@
 """What people changed in an annotation tool, as corrections of the file that it came from."""
 
 import collections
+import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,27 @@ def read(folder: pathlib.Path) -> Iterator[Annotations]:
         images = layouts.Images(found.folder, split.folders, 'displayed')
         content = split.load(found.folder, split, images)
         yield annotations.read(content, split.title(), split.digest(found.folder))
+
+
+def only(
+    returned: Annotations, split: str, splits: Container[str], shared: Container[str]
+) -> Annotations:
+    """What came back of one split, by the folder that its images were exported into.
+
+    Args:
+      returned: what came back.
+      split: name of the split.
+      splits: names of all splits.
+      shared: names (see `correcting.stem`) that several splits have; without a folder that names a
+        split, such images belong to none.
+    """
+
+    def is_mine(name: str) -> bool:
+        folder = pathlib.PurePosixPath(name.replace('\\', '/')).parent.name
+        return folder == split if folder in splits else stem(name) not in shared
+
+    images = [image for image in returned.images if is_mine(image.file_name)]
+    return dataclasses.replace(returned, images=images)
 
 
 def corrections(
