@@ -21,13 +21,10 @@ A suggested region has the resolution of the network. It is enlarged to that of 
 """
 
 import argparse
-import collections
 import pathlib
 import sys
 from collections.abc import Mapping
 from typing import Any
-
-from tqdm import tqdm
 
 from analysis.label_issues.schema import LabelIssues
 from analysis.label_issues.suggestions import suggested
@@ -35,7 +32,7 @@ from analysis.stage import artifacts
 from analysis.stage.view import View, find_views
 from segmentation import launch, markdown
 from segmentation.data import coco, entries, label_spaces
-from segmentation.data.corrections import correcting, decisions, document, files, returned
+from segmentation.data.corrections import applying, decisions, files, returned
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Skipped
 from segmentation.files import sha256, write_json
@@ -71,21 +68,12 @@ def check_unchanged(view: View, sources: list[files.Source]) -> None:
             )
 
 
-def shared_names(sources: list[files.Source]) -> set[str]:
-    """Names that images of several files have."""
-    counts: collections.Counter[str] = collections.Counter()
-    for source in sources:
-        images = document.read(source.path).content['images']
-        counts.update({correcting.stem(entries.file_name(image)) for image in images})
-    return {name for name, count in counts.items() if count > 1}
-
-
 def read_corrections(
     arguments: argparse.Namespace, views: list[View]
 ) -> tuple[list[Correction], Skipped]:
     """The corrections that the command asks for, most suspicious first."""
     if arguments.returned:
-        return [], Skipped()  # they depend on each file
+        return [], Skipped()  # they follow from each file
     if arguments.decisions:
         fingerprint = views[0].data['fingerprint']['id'] if views else None
         return decisions.read(arguments.decisions, None if arguments.source else fingerprint)
@@ -107,36 +95,14 @@ def correct(arguments: argparse.Namespace) -> dict[str, Any]:
     sources = files.find(arguments.source or source_of(views[0]), ignore)
     if views and not arguments.source:
         check_unchanged(views[0], sources)
-    for source in sources:
-        files.check_output(source, arguments.output)
     members: Mapping[str, Any] = {}
     if views:
         space = label_spaces.parse_label_space(views[0].config.data.label_space)
         members = dict(zip(space.class_names[1:], space.members[1:], strict=True))
     exported = list(returned.read(arguments.returned)) if arguments.returned else []
-    recognized: set[str] = set()  # images that came back
-    shared = shared_names(sources) if len(sources) > 1 else set()
-    written: dict[str, Any] = {}
-    for source in tqdm(sources, desc='correct', unit='file'):
-        read = document.read(source.path)
-        corrector = correcting.Corrector(read, members, shared)
-        for export in exported:
-            mine = returned.only(export, source.name, [s.name for s in sources], shared)
-            changes = returned.corrections(read, mine, recognized, skipped)
-            correcting.correct(corrector, changes, skipped)
-        corrections = correcting.correct(corrector, [] if exported else corrections, skipped)
-        outcome = corrector.finish()
-        is_new = files.write(source, read, outcome.edits, arguments.output)
-        counts = [[*key, count] for key, count in outcome.counts.items()]
-        written[source.name] = {'written': is_new, 'corrections': counts}
-    for correction in corrections:
-        skipped.add(correcting.UNKNOWN_IMAGE, correction.image_id)
-    for image in (image for export in exported for image in export.images):
-        if image.file_name not in recognized:
-            reason = 'image is in none of the files, or several have its name'
-            skipped.add(reason, image.file_name)
-    for export in exported:
-        skipped.update(export.skipped)
+    written = applying.apply(
+        sources, arguments.output, corrections, skipped, members=members, exported=exported
+    )
     return {'output': str(arguments.output), 'splits': written, 'skipped': skipped.as_dict()}
 
 
