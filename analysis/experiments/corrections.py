@@ -60,7 +60,8 @@ def differences(report: Mapping[str, Any]) -> Iterator[Difference]:
         # With one seed, the interval does not cover other trainings.
         several = report['scores'][claim['models'][0]]['all images']['iou'][MEAN]['per_seed'][1:]
         yield Difference(
-            *claim['models'], test['difference'], interval if several else None,
+            claim['models'][0], claim['models'][1], test['difference'],
+            interval if several else None,
             test['minimum_detectable'] if several else None,
         )  # fmt: skip
 
