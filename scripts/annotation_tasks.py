@@ -57,7 +57,8 @@ def collect(views: list[View], least: float) -> tuple[set[int], dict[int, list[C
     for view in views:
         issues = artifacts.load(view, LabelIssues)
         for region in issues.regions.to_pylist():
-            if region['kind'] in ERRORS and region['score'] >= least:
+            score = region.get('probability', region['score'])
+            if region['kind'] in ERRORS and score >= least:
                 ids.add(int(view.image_ids[region['row']]))
         for correction in suggested(view, issues, least):
             by_image[correction.image_id].append(correction)

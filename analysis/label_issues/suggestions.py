@@ -11,18 +11,25 @@ ACTIONS = {'missing instance': 'add', 'wrong class': 'change', 'spurious label':
 
 
 def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correction]:
-    """The corrections that issues with at least this score suggest, most suspicious first.
+    """The corrections that issues with at least this probability suggest, most probable first.
+
+    Of several issues on one object, the most probable one counts.
 
     Args:
       view: whose issues they are.
       issues: of the view.
-      least: score in [0, 1].
+      least: probability (of issues without one: score) in [0, 1].
     """
     size = view.config.data.image_size
-    for region in issues.regions.to_pylist():
+    seen: set[tuple[int, int]] = set()  # objects
+    for number, region in enumerate(issues.regions.to_pylist()):
+        place = region['row'], region.get('object', number)
         action = ACTIONS.get(region['kind'])
-        if action is None or region['score'] < least:
+        score = region.get('probability', region['score'])
+        if place in seen or action is None or score < least:
+            seen.add(place)
             continue
+        seen.add(place)
         is_new = action == 'add'
         yield Correction(
             action=action,
@@ -33,5 +40,5 @@ def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correct
             size=(size, size) if is_new else (0, 0),
             file_name=region['file_name'],
             kind=region['kind'],
-            score=region['score'],
+            score=score,
         )
