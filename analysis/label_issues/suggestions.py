@@ -26,10 +26,10 @@ def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correct
         place = region['row'], region.get('object', number)
         action = ACTIONS.get(region['kind'])
         score = region.get('probability', region['score'])
-        if place in seen or action is None or score < least:
-            seen.add(place)
-            continue
+        is_first = place not in seen
         seen.add(place)
+        if not is_first or action is None or score < least:
+            continue
         is_new = action == 'add'
         yield Correction(
             action=action,

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from segmentation.data import layouts
+from segmentation.data import layouts, split_names
 from segmentation.data.corrections import document as documents
 from segmentation.data.corrections.document import Document, Edit
 from segmentation.files import sha256, write_json, write_text
@@ -20,7 +20,7 @@ _FORMAT = 'undo of corrected annotations'
 class Source:
     """An annotation file that can be corrected."""
 
-    name: str  # of its split
+    name: str  # of its split, as the prepared data set calls it
     path: pathlib.Path
     images: pathlib.Path | None  # the folder of its images, if it is known
 
@@ -38,15 +38,15 @@ def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Sour
         raise ValueError(f'{source} is neither a folder nor an annotation file')
     found = layouts.recognize(source, ignore=ignore)
     result = []
-    for split in found.splits:
+    for name, split in split_names.usable(found.splits).items():
         if len(split.files) != 1 or not split.files[0].lower().endswith('.json'):
             raise ValueError(
-                f'{source} is {found.layout.title}, which has no instances_{split.name}.json: '
+                f'{source} is {found.layout.title}, which has no instances_{name}.json: '
                 'export COCO instances from your tool and correct these'
             )
         folders = [found.folder.root / folder for folder in split.folders]
         path = found.folder.path(split.files[0])
-        result.append(Source(split.name, path, folders[0] if folders else None))
+        result.append(Source(name, path, folders[0] if folders else None))
     return result
 
 

@@ -348,6 +348,17 @@ def test_files_are_written_once_and_undone(source, tmp_path):
         assert (tmp_path / 'undone' / name).read_bytes() == (source / name).read_bytes()
 
 
+def test_splits_of_the_same_name_get_files_of_their_own(source, tmp_path):
+    contents = {'train': coco_fixtures.document(2, seed=5)}
+    coco_fixtures.write_folder(source / 'originals', contents)
+    assert [item.name for item in files.find(source)] == ['train', 'train_2', 'val']
+    corrected(source, tmp_path / 'corrected')
+    for name, place in (('train', ''), ('train_2', 'originals/')):
+        made = tmp_path / f'corrected/annotations/instances_{name}.json'
+        given = source / f'{place}annotations/instances_train.json'
+        assert made.read_bytes() == given.read_bytes()
+
+
 def test_nothing_else_is_replaced(source, tmp_path):
     with pytest.raises(ValueError, match='never changed'):
         corrected(source, source)
