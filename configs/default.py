@@ -66,8 +66,9 @@ def get_config() -> ConfigDict:
     # learning curves.
     data.fraction = 1.0
     # File of image ids to leave out: a JSON list, {"ids": [...]} (as analysis.label_issues writes),
-    # or one id per line. Only training images are excluded, so that scores with and without it are
-    # comparable. `exclude_from` can also name 'selection' (chooses the checkpoint) and 'val'.
+    # or one id per line. FILE#NAME is a view that was saved in the report. Only training images are
+    # excluded, so that scores with and without it are comparable. `exclude_from` can also name
+    # 'selection' (chooses the checkpoint) and 'val'.
     data.exclude = ''
     data.exclude_from = ('train',)
     # folds > 1: cross-validation. The training pool is divided by image id; fold number `fold`

@@ -15,6 +15,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from segmentation.data.export import cvat as cvat_export
+from segmentation.data.export import label_studio as label_studio_export
+
 NAMES = ('worker', 'van', 'traffic cone')
 
 
@@ -185,6 +188,46 @@ def label_studio_addresses(folder, data):
     write_json(folder / 'result.json', content)
     for picture in pictures:
         save_image(folder / 'images', picture)
+
+
+def studio_brushes(folder, data):
+    """Label Studio's JSON, with the keys and prefixes that it adds to uploaded files."""
+    tasks = []
+    for number, picture in enumerate(data['train'] + data['val'], 1):
+        results = [
+            {
+                'id': f'r{k}', 'type': 'brushlabels', 'from_name': 'tag', 'to_name': 'image',
+                'original_width': picture.width, 'original_height': picture.height,
+                'value': {
+                    'format': 'rle', 'rle': label_studio_export.encode_brush(thing.mask),
+                    'brushlabels': [thing.label],
+                },
+            }
+            for k, thing in enumerate(picture.things)
+        ]  # fmt: skip
+        made = {'id': number, 'completed_by': 1, 'was_cancelled': False, 'result': results}
+        address = f'http://localhost:8080/data/upload/1/{picture.name}.png'
+        tasks.append({'id': number, 'annotations': [made], 'data': {'image': address}})
+        save_image(folder / 'images', picture)
+    write_json(folder / 'project-1-at-2026-01-01.json', tasks)
+
+
+def cvat_for_images(folder, data):
+    lines = ['<?xml version="1.0" encoding="utf-8"?>', '<annotations>', '<version>1.1</version>']
+    lines.append('<meta><job><labels>')
+    lines += [f'<label><name>{name}</name></label>' for name in NAMES]
+    lines.append('</labels></job></meta>')
+    for number, picture in enumerate(data['train'] + data['val']):
+        size = f'width="{picture.width}" height="{picture.height}"'
+        lines.append(f'<image id="{number}" name="{picture.name}.png" {size}>')
+        for thing in picture.things:
+            fields = cvat_export.encode_mask(thing.mask)
+            text = ' '.join(f'{name}="{value}"' for name, value in fields.items())
+            lines.append(f'<mask label="{thing.label}" source="manual" {text} z_order="0"></mask>')
+        lines.append('</image>')
+        save_image(folder / 'images', picture)
+    folder.mkdir(exist_ok=True)
+    (folder / 'annotations.xml').write_text('\n'.join([*lines, '</annotations>']))
 
 
 def labelme2coco(folder, data):

@@ -21,6 +21,8 @@ EXPORTERS = {
     'cvat': ('polygons', 'CVAT export', ('default',)),
     'label_studio': ('polygons', 'Label Studio export', ('train',)),
     'label_studio_addresses': ('masks', 'Label Studio export', ('train',)),
+    'studio_brushes': ('masks', 'Label Studio tasks', ('train',)),
+    'cvat_for_images': ('masks', 'CVAT for images', ('train',)),
     'labelme2coco': ('polygons', 'COCO annotations', BOTH),
     'coco_beside_images': ('masks', 'COCO annotations', ('train',)),
     'fiftyone': ('masks', 'FiftyOne export', ('train',)),

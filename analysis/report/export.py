@@ -1,12 +1,13 @@
 """The samples as a Parquet table for other tools.
 
 It has the columns of samples.parquet, cluster, x and y (the map), neighbors {ids, distances} (rows)
-and image {bytes, path} (thumbnails), as embedding-atlas (0.26) reads them:
+and image {bytes, path} (thumbnails), as embedding-atlas (0.26) reads them, and a boolean column for
+each saved view:
 
     embedding-atlas samples-val-600.parquet --x x --y y --neighbors neighbors --image image
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow
@@ -22,8 +23,12 @@ from analysis.stage import artifacts
 from analysis.stage.view import View
 
 
-def to_table(view: View) -> pyarrow.Table:
+def to_table(view: View, saved: Mapping[str, Sequence[int]] | None = None) -> pyarrow.Table:
     """The table, with what the stages that were run add to it.
+
+    Args:
+      view: the checkpoint and split.
+      saved: image ids of saved views by name.
 
     Raises:
       ValueError: an artifact is damaged or does not fit, or there is no `samples`.
@@ -50,6 +55,9 @@ def to_table(view: View) -> pyarrow.Table:
             for tile, name in zip(pixels, files, strict=True)
         ]
         table = table.append_column('image', pyarrow.array(column))
+    for name, ids in (saved or {}).items():
+        inside = np.isin(view.image_ids, np.array(ids, np.int64))
+        table = table.append_column(f'view: {name}', pyarrow.array(inside))
     return table
 
 

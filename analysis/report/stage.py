@@ -39,6 +39,7 @@ from analysis.report.contents import Contents
 from analysis.report.single_file import SOURCES
 from analysis.stage.command import run_command
 from segmentation import launch, markdown
+from segmentation.data import selection
 
 
 def write_folder(
@@ -101,6 +102,8 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     name = 'report.html' if arguments.single_file else 'report'
     output = arguments.output or arguments.workdir / name
     contents = contents_lib.read(arguments.workdir, arguments.other, arguments.first)
+    fingerprint = contents.manifest['fingerprint']
+    saved = selection.read_views(arguments.views, fingerprint) if arguments.views else {}
     model = None
     if arguments.with_model:
         first = contents.manifest['default']
@@ -121,7 +124,8 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         written = {'bytes': write_folder(output, contents, model)}
         if arguments.parquet:
             for name, shown in contents.views.items():
-                parquet.write_table(export.to_table(shown.view), output / f'samples-{name}.parquet')
+                table = export.to_table(shown.view, saved)
+                parquet.write_table(table, output / f'samples-{name}.parquet')
     views = [shown.pieces.view for shown in contents.views.values()]
     rows = [
         (
@@ -164,6 +168,8 @@ def main(argv: list[str] | None = None) -> int:
         help='maximum size of the single file; default: %(default)s',
     )  # fmt: skip
     parser.add_argument('--parquet', action='store_true', help='also write tables of the samples')
+    about = 'views saved in the report, as columns of these tables'
+    parser.add_argument('--views', type=pathlib.Path, metavar='FILE', help=about)
     parser.add_argument(
         '--with_model', nargs='?', const='int8', choices=browser_model.PRECISIONS,
         help='put the network of the first view into the report; int8 (the default) is smaller, '
@@ -175,6 +181,8 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     arguments = parser.parse_args(argv)
+    if arguments.views and not arguments.parquet:
+        parser.error('--views needs --parquet, whose tables get the columns')
     if arguments.single_file and arguments.with_model:
         parser.error('--with_model needs a folder: leave --single_file out')
     return run_command(arguments, _run)

@@ -71,7 +71,7 @@ def _clusters(entries: tuple[Cluster, ...]) -> list[dict[str, Any]]:
 
 
 def _regions(view: View, found: LabelIssues) -> list[dict[str, Any]]:
-    """The most suspicious regions with their outlines as data URIs."""
+    """The most suspicious regions with their masks, and their outlines as data URIs."""
     size = view.config.data.image_size
     rows = found.regions.to_pylist()
     rows.sort(key=lambda row: (-row['score'], row['row']))
@@ -82,6 +82,8 @@ def _regions(view: View, found: LabelIssues) -> list[dict[str, Any]]:
         data = base64.b64encode(images.encode(images.draw_outline(mask))).decode()
         regions.append({key: region[key] for key in kept})
         regions[-1]['box'] = [region[side] for side in ('left', 'top', 'right', 'bottom')]
+        counts = region['rle'].decode('ascii')
+        regions[-1]['rle'] = {'size': [size, size], 'counts': counts}
         regions[-1]['mask'] = f'data:image/webp;base64,{data}'
     return regions
 

@@ -259,21 +259,37 @@ def _open_as_source(
     return prepared
 
 
-def _draw_scenes(data_dir: pathlib.Path, scenes: Mapping[str, float]) -> str:
-    from segmentation import scenes as scenes_lib
+def source_folder(
+    source: str, data_dir: pathlib.Path, scenes: Mapping[str, Any]
+) -> pathlib.Path | None:
+    """The folder that a source means (see `prepare`), also of scenes; None for COCO 2014."""
+    if source != 'scenes':
+        return None if source == '2014' else pathlib.Path(source).expanduser()
+    counts, seed, error_rate = _scene_options(scenes)
+    sizes = '-'.join(f'{split}{count}' for split, count in counts.items())
+    planted = '' if error_rate is None else f'-planted{error_rate:g}'
+    return data_dir / f'scenes-{sizes}-seed{seed}{planted}'
 
+
+def _scene_options(
+    scenes: Mapping[str, Any],
+) -> tuple[dict[str, int], int, float | None]:
     options = dict(scenes)
     seed, planted = int(options.pop('seed', 0)), options.pop('planted', False)
     error_rate = options.pop('error_rate', 0.02)
     counts = {split: int(count) for split, count in options.items()}
-    if not counts:
+    return counts, seed, error_rate if planted else None
+
+
+def _draw_scenes(data_dir: pathlib.Path, scenes: Mapping[str, float]) -> str:
+    from segmentation import scenes as scenes_lib
+
+    counts, seed, error_rate = _scene_options(scenes)
+    folder = source_folder('scenes', data_dir, scenes)
+    if not counts or folder is None:
         raise ValueError("Source 'scenes' needs scenes={'train': …, 'val': …, 'seed': …}")
-    sizes = '-'.join(f'{split}{count}' for split, count in counts.items())
-    folder = data_dir / f'scenes-{sizes}-seed{seed}'
-    if planted:
-        folder = folder.with_name(f'{folder.name}-planted{error_rate:g}')
     with _locked(data_dir):
-        scenes_lib.write_scenes(folder, counts, seed, error_rate=error_rate if planted else None)
+        scenes_lib.write_scenes(folder, counts, seed, error_rate=error_rate)
     return str(folder)
 
 

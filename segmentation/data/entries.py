@@ -158,6 +158,13 @@ class Skipped:
                 values = entry.setdefault('values', [])
                 values += [''] * (len(entry['examples']) - 1 - len(values)) + [short(value)]
 
+    def update(self, other: 'Skipped') -> None:
+        """Adds what another one has counted."""
+        for reason, entry in other.as_dict().items():
+            mine = self._reasons.setdefault(reason, {'count': 0, 'examples': []})
+            mine['count'] += entry['count']
+            mine['examples'] = [*mine['examples'], *entry['examples']][:5]
+
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Returns reason → {'count', 'examples', perhaps 'values'}, the most frequent first."""
         return dict(sorted(self._reasons.items(), key=lambda item: (-item[1]['count'], item[0])))

@@ -128,8 +128,65 @@ def describe(part: str, report: Mapping[str, Any]) -> str:
     return printable(f'{part}: {report["images"]} of {total} images ({splits}){left_out}')
 
 
+def read_views(path: str | pathlib.Path, fingerprint: str | None = None) -> dict[str, list[int]]:
+    """Reads named sets of image ids: `{"views": [{"name": "dark", "ids": [17, 25]}]}`.
+
+    Args:
+      path: of the file, as the report exports it.
+      fingerprint: see `read_exclude`.
+
+    Raises:
+      ValueError: another format or data set; names the first wrong entry.
+    """
+    try:
+        content = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} cannot be read as JSON: {error}') from error
+    entries = content.get('views') if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError(f"{path} has no list 'views'; export one in the report")
+    _check_fingerprint(path, content, fingerprint)
+    views: dict[str, list[int]] = {}
+    for number, entry in enumerate(entries, 1):
+        name = entry.get('name') if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name or name in views:
+            raise ValueError(f'{path}: view {number} has no name of its own: {ascii(name)[:80]}')
+        views[name] = sorted(set(_check_ids(path, entry.get('ids'))))
+    return views
+
+
+def _check_fingerprint(
+    path: str | pathlib.Path, content: Mapping[str, Any], fingerprint: str | None
+) -> None:
+    made_for = content.get('fingerprint')
+    if fingerprint and made_for not in (None, fingerprint):
+        raise ValueError(
+            f'{path} was made for another data set: fingerprint {ascii(made_for)[:80]} instead of '
+            f'{fingerprint!r}.'
+        )
+
+
+def _check_ids(path: str | pathlib.Path, ids: Any) -> list[int]:
+    if not isinstance(ids, list):
+        raise ValueError(f"{path} has no list 'ids' of image ids")
+    for number, value in enumerate(ids, 1):
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise ValueError(f'{path}: entry {number} is {ascii(value)[:80]}, not an image id')
+    return ids
+
+
+def _one_view(path: str | pathlib.Path, name: str, fingerprint: str | None) -> list[int]:
+    views = read_views(path, fingerprint)
+    if name in views:
+        return views[name]
+    known = printable(', '.join(views))
+    raise ValueError(f'{path} has no view {name!r}: choose one with {path}#NAME from: {known}')
+
+
 def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> set[int]:
     """Reads image ids: a JSON list, a JSON object with a list `ids`, or text with one id per line.
+
+    `FILE#NAME` reads a view that was saved in the report, see `read_views`.
 
     Args:
       path: of the file.
@@ -139,6 +196,9 @@ def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> se
     Raises:
       ValueError: another format or data set; names the first wrong entry.
     """
+    file, mark, name = str(path).partition('#')
+    if mark and not pathlib.Path(path).exists():
+        return set(_one_view(file, name, fingerprint))
     try:
         text = pathlib.Path(path).read_text(encoding='utf-8')
         if text.lstrip()[:1] in ('[', '{'):
@@ -149,15 +209,8 @@ def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> se
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} cannot be read as JSON or text: {error}') from error
     ids = content.get('ids') if isinstance(content, dict) else content
-    made_for = content.get('fingerprint') if isinstance(content, dict) else None
-    if fingerprint and made_for not in (None, fingerprint):
-        raise ValueError(
-            f'{path} was made for another data set: fingerprint {ascii(made_for)[:80]} instead of '
-            f'{fingerprint!r}.'
-        )
-    if not isinstance(ids, list):
-        raise ValueError(f"{path} has no list 'ids' of image ids")
-    for number, value in enumerate(ids, 1):
-        if type(value) is not int or not 0 <= value < 2**63:
-            raise ValueError(f'{path}: entry {number} is {ascii(value)[:80]}, not an image id')
-    return set(ids)
+    if isinstance(content, dict):
+        _check_fingerprint(path, content, fingerprint)
+        if ids is None and 'views' in content:
+            _one_view(path, '', fingerprint)  # says which ones there are
+    return set(_check_ids(path, ids))

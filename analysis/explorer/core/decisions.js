@@ -1,5 +1,5 @@
 'use strict';
-/* global Events, Filters, Messages, State */
+/* global Corrections, Events, Filters, Messages, State */
 // Decisions on images and their suspicious labels. The browser stores them under the fingerprint of
 // the data set, so that all reports on the same data share them. A view shows them as its column
 // `decision`: 'exclude', else 'accept' if a region is accepted, else 'reject' if one is rejected.
@@ -12,10 +12,11 @@ const Decisions = (() => {
   const MISSING = 65535;
 
   /** The decision on an image. `regions` has verdicts by key of a region (see regionKey): 'accept'
-   * if the label is wrong, 'reject' if it is correct. `kind` and `score` are those of the label
-   * issue behind the decision.
+   * if the label is wrong, 'reject' if it is correct; `corrections` what to do about accepted ones.
+   * Files of older reports have none. `kind` and `score` are those of the label issue behind the
+   * decision.
    * @typedef {{ exclude: boolean, reason: string, kind: string | null, score: number | null,
-   *   regions: Record<string, string> }} Decision */
+   *   regions: Record<string, string>, corrections: Record<string, Correction> }} Decision */
 
   /** @type {Map<number, Decision>} */
   let decisions = new Map(); // by image id
@@ -36,6 +37,13 @@ const Decisions = (() => {
     const regions = Object.entries(entry.regions ?? {}).filter(([, verdict]) =>
       VERDICTS.includes(verdict),
     );
+    /** @type {[string, Correction][]} */
+    const corrections = [];
+    for (const [key, verdict] of regions) {
+      const given = Object(entry.corrections);
+      const correction = Object.hasOwn(given, key) ? Corrections.cleaned(given[key]) : null;
+      if (verdict === 'accept' && correction) corrections.push([key, correction]);
+    }
     /** @type {Decision} */
     const result = {
       exclude: entry.exclude === true,
@@ -43,6 +51,7 @@ const Decisions = (() => {
       kind: typeof entry.kind === 'string' ? entry.kind : null,
       score: Number.isFinite(entry.score) ? entry.score : null,
       regions: Object.fromEntries(regions),
+      corrections: Object.fromEntries(corrections),
     };
     return summary(result) ? result : null;
   }
@@ -130,11 +139,15 @@ const Decisions = (() => {
     change(row, (entry) => Object.assign(entry, exclude ? because : BLANK, { exclude }));
   }
 
-  /** @param {Region} region @param {string | null} verdict null removes it */
-  function judge(region, verdict) {
+  /** @param {Region} region @param {string | null} verdict null removes it
+   * @param {Correction | null} [correction] what to do about a wrong label */
+  function judge(region, verdict, correction = null) {
+    const key = regionKey(region);
     change(region.row, (entry) => {
-      if (verdict) entry.regions[regionKey(region)] = verdict;
-      else delete entry.regions[regionKey(region)];
+      delete entry.corrections[key];
+      if (verdict) entry.regions[key] = verdict;
+      else delete entry.regions[key];
+      if (verdict === 'accept' && correction) entry.corrections[key] = correction;
       if (!entry.exclude) Object.assign(entry, { kind: region.kind, score: region.score });
     });
   }
@@ -142,9 +155,16 @@ const Decisions = (() => {
   /** @param {Region} region */
   const verdictOf = (region) => of(region.row)?.regions[regionKey(region)] ?? null;
 
+  /** What to do about an accepted region; null if nothing was chosen. @param {Region} region */
+  const correctionOf = (region) => of(region.row)?.corrections[regionKey(region)] ?? null;
+
+  /** How many annotations the decisions change. */
+  const corrections = () =>
+    [...decisions.values()].reduce((sum, entry) => sum + Object.keys(entry.corrections).length, 0);
+
   /** @param {number} row @param {(entry: Decision) => void} edit */
   function change(row, edit) {
-    const entry = structuredClone(of(row)) ?? { ...BLANK, regions: {} };
+    const entry = structuredClone(of(row)) ?? { ...BLANK, regions: {}, corrections: {} };
     edit(entry);
     if (summary(entry)) decisions.set(idOf(row), entry);
     else decisions.delete(idOf(row));
@@ -186,7 +206,8 @@ const Decisions = (() => {
       .map(([id]) => State.view.rowOf(id))
       .filter((row) => row >= 0);
 
-  /** The document for --config.data.exclude; its `decisions` let this page import it again. */
+  /** The document for --config.data.exclude. Its `decisions` are for scripts/apply_decisions.py,
+   * and let this page import it again. */
   function exclusionList() {
     const { view } = State;
     const entries = [...decisions].sort((a, b) => a[0] - b[0]);
@@ -245,7 +266,7 @@ const Decisions = (() => {
   }
 
   return Object.freeze({
-    prepare, of, exclude, judge, verdictOf, reasonOf, counts, excludedRows, exclusionList,
-    importText, clear,
+    prepare, of, exclude, judge, verdictOf, correctionOf, corrections, reasonOf, counts, excludedRows,
+    exclusionList, importText, clear,
   });
 })();

@@ -145,7 +145,14 @@
  * A region with a suspicious label; `box` is [left, top, right, bottom] in shares of the image.
  * @typedef {{ row: number, kind: string, score: number, given: string, suggested: string,
  *   confidence: number | null, area: number, annotation_id: number | null, box: number[],
- *   mask: string | null }} Region
+ *   mask: string | null, rle: RunLengths }} Region
+ *
+ * A mask of the image as run lengths (pycocotools); `size` is [height, width] in pixels.
+ * @typedef {{ size: number[], counts: string }} RunLengths
+ *
+ * What to do about a wrong label: add, remove or change an annotation; see core/corrections.js.
+ * @typedef {{ action: string, category: string, annotation_id: number | null,
+ *   region: RunLengths | null, file_name: string, kind: string, score: number | null }} Correction
  *
  * @typedef {Record<string, { area: { mean: number, interval: Interval } }>} Judged
  */

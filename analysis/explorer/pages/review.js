@@ -1,8 +1,8 @@
 'use strict';
-/* global d3, Decisions, Dom, Format, Messages, Picture, Sample, State, Thumbnail */
-// The section of label issues: one after the other is accepted (the label is wrong), rejected (it
-// is correct), or its image excluded from training, with a reason. Keys: a, r, x, left and right;
-// u undoes a verdict.
+/* global d3, Corrections, Decisions, Dom, Format, Messages, Picture, Sample, State, Thumbnail */
+// The section of label issues: one after the other is accepted (with what it suggests, as another
+// category, or by deleting the label), rejected (the label is correct), or its image excluded from
+// training, with a reason. Keys: a, c, d, r, x, left and right; u undoes a verdict.
 
 /** @type {Section} */
 const Review = (() => {
@@ -43,13 +43,41 @@ const Review = (() => {
   }
 
   /** Then goes to the next region without a verdict.
-   * @param {string | null} verdict null undoes it */
-  function judge(verdict) {
+   * @param {string | null} verdict null undoes it @param {Correction | null} [correction] */
+  function judge(verdict, correction = null) {
     const { regions, place, region } = current();
-    Decisions.judge(region, verdict);
+    Decisions.judge(region, verdict, correction);
     if (!verdict) return;
     const open = regions.findIndex((other, at) => at > place && !Decisions.verdictOf(other));
     go(open < 0 ? Math.min(place + 1, regions.length - 1) : open);
+  }
+
+  function accept() {
+    const { region } = current();
+    if (Corrections.isAmbiguous(region)) {
+      Messages.notify(`Which category of ${region.suggested} is it?`);
+      otherCategory()?.focus();
+    } else judge('accept', Corrections.suggested(region));
+  }
+
+  function remove() {
+    const removal = Corrections.removal(current().region);
+    if (removal) judge('accept', removal);
+  }
+
+  const otherCategory = () =>
+    /** @type {HTMLInputElement?} */ (document.getElementById('other-category'));
+
+  /** @param {string} text that was typed or chosen */
+  function chooseCategory(text) {
+    const category = text.trim();
+    const known = Corrections.categories();
+    if (!category) return;
+    if (known.length && !known.includes(category)) {
+      Messages.notify(`The data set has no category “${category.slice(0, 80)}”.`);
+      return;
+    }
+    judge('accept', Corrections.withCategory(current().region, category));
   }
 
   function toggleExclude() {
@@ -71,6 +99,12 @@ const Review = (() => {
     const decision = Decisions.of(row);
     const layers = Picture.layersOf(view, row).filter(({ id }) => STAGES.includes(id));
     const text = Decisions.reasonOf(region);
+    const chosen = Decisions.correctionOf(region);
+    const proposal = Corrections.suggested(region);
+    const removal = Corrections.removal(region);
+    const inWords = Corrections.describe;
+    const isAccepted = verdict === 'accept' && inWords(chosen) === inWords(proposal);
+    const isRemoved = verdict === 'accept' && chosen?.action === 'remove';
     /** @param {string} name @param {string} key @param {string} label @param {() => void} act */
     const button = (name, key, label, act, isPressed = verdict === name) =>
       h(`button.button.verdict.inline-flex.${name}`, {
@@ -113,7 +147,10 @@ const Review = (() => {
           h('span.muted', `; mean probability of ${suggested}: ${Format.percent(confidence)}`),
       ]),
       h('div.verdicts.line', [
-        button('accept', 'a', 'Label is wrong', () => judge('accept')),
+        button('accept', 'a', acceptLabel(proposal), accept, isAccepted),
+        removal && proposal?.action !== 'remove' &&
+          button('accept', 'd', 'Delete label', remove, isRemoved),
+        categoryField(chosen && !isAccepted && !isRemoved ? chosen.category : ''),
         button('reject', 'r', 'Label is correct', () => judge('reject')),
         button('exclude', 'x', excludeLabel, toggleExclude, isExcluded),
         h('label.reason.flex.soft', 'Reason', reason),
@@ -124,6 +161,36 @@ const Review = (() => {
         ' previous and next issue, ',
         h('kbd', 'u'),
         ' undoes a verdict',
+      ]),
+    ]);
+  }
+
+  /** @param {Correction | null} suggested */
+  function acceptLabel(suggested) {
+    const text = Corrections.describe(suggested);
+    return suggested ? `Accept: ${text}` : `${text[0].toUpperCase()}${text.slice(1)}`;
+  }
+
+  /** @param {string} chosen category, if it is another than the suggested one */
+  function categoryField(chosen) {
+    const field = h('input', {
+      id: 'other-category',
+      type: 'text',
+      list: 'categories',
+      maxlength: 1000,
+      placeholder: 'other category',
+      autocomplete: 'off',
+      value: chosen || null,
+      dir: 'auto',
+      onchange: () => chooseCategory(field.value),
+      onkeydown: (/** @type {KeyboardEvent} */ { key }) => key === 'Escape' && field.blur(),
+    });
+    return h('label.other-category.inline-flex.soft', { title: 'It is of another category (c)' }, [
+      h('span', 'It is'),
+      field,
+      h('kbd', 'c'),
+      h('datalist', { id: 'categories' }, [
+        Corrections.categories().map((name) => h('option', { value: name })),
       ]),
     ]);
   }
@@ -177,7 +244,12 @@ const Review = (() => {
           h('b', { 'data-count': name }, Format.count(counts[name])),
           h('span.muted', label),
         ]),
-      )),
+      ), [
+        h('span.stat.inline-flex', [
+          h('b', { 'data-count': 'corrections' }, Format.count(Decisions.corrections())),
+          h('span.muted', 'corrections'),
+        ]),
+      ]),
       h('div.line', [
         h('button.button.primary', { id: 'export-decisions', onclick: exportFile }, [
           'Export exclude.json',
@@ -189,7 +261,9 @@ const Review = (() => {
       h('p.note', [
         'Decisions stay in this browser. ',
         h('code.wrap', 'scripts/train.py … --config.data.exclude=exclude.json'),
-        ' trains without the excluded images.',
+        ' trains without the excluded images, ',
+        h('code.wrap', 'scripts/apply_decisions.py --decisions exclude.json …'),
+        ' corrects the annotations.',
       ]),
       h('ul.excluded', listed.map((row) => excluded(view, row))),
       others > 0 && h('p.muted', `and ${Format.count(others)} more`),
@@ -239,7 +313,9 @@ const Review = (() => {
     if (target instanceof Element && target.matches('input, textarea, select, [role=tab]')) return;
     /** @type {Record<string, () => void>} */
     const acts = {
-      a: () => judge('accept'),
+      a: accept,
+      c: () => otherCategory()?.focus(),
+      d: remove,
       r: () => judge('reject'),
       u: () => judge(null),
       x: toggleExclude,

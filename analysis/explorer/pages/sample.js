@@ -1,5 +1,5 @@
 'use strict';
-/* global Decisions, Dom, Events, Format, Order, Picture, SampleFacts, State */
+/* global Corrections, Decisions, Dom, Events, Format, Order, Picture, SampleFacts, State */
 // The panel of one sample: its image with overlays, its label issues, its similar samples, and its
 // numbers among those of all samples.
 //
@@ -206,18 +206,24 @@ const Sample = (() => {
       updateStage();
       updateIssues();
     };
-    const verdicts = { accept: 'the label is wrong', reject: 'the label is correct' };
+    const suggested = Corrections.isAmbiguous(region) ? null : Corrections.suggested(region);
+    const chosen = verdict === 'accept' ? Decisions.correctionOf(region) : null;
+    const verdicts = {
+      accept: Corrections.describe(chosen ?? suggested),
+      reject: 'the label is correct',
+    };
     return h('div.issue-line', [
       h('button.button.issue.grow', { 'aria-pressed': String(region === pointedAt), onclick }, [
         h('strong', region.kind),
         ` ${region.score.toFixed(2)}: `,
         Decisions.reasonOf(region),
+        chosen && h('span.muted', ` (${Corrections.describe(chosen)})`),
       ]),
       Object.entries(verdicts).map(([name, title]) =>
         h(`button.button.verdict.${name}`, {
           'aria-pressed': String(verdict === name),
           title,
-          onclick: () => Decisions.judge(region, verdict === name ? null : name),
+          onclick: () => Decisions.judge(region, verdict === name ? null : name, suggested),
         }, [
           name,
         ]),

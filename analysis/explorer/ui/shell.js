@@ -106,7 +106,7 @@ const Shell = (() => {
       pages = all.filter(({ shown }) => shown?.() ?? true);
       await Link.restore();
       buildHeader();
-      Events.on('view filters decisions', () => Summary.draw(byId('summary')));
+      Events.on('view filters decisions selections', () => Summary.draw(byId('summary')));
       Events.on('view filters sort sample hover appearance decisions page', onEvents);
       Events.emit('page', 'filters');
       addEventListener('popstate', Link.restore);

@@ -1,5 +1,5 @@
 'use strict';
-/* global Columns, Dom, Filters, Format, State, Statistics */
+/* global Columns, Dom, Filters, Format, SavedViews, State, Statistics */
 // The line below the header: how many samples pass the filters, their means, and the filters.
 
 const Summary = (() => {
@@ -42,6 +42,7 @@ const Summary = (() => {
           .map((column) => mean(column, includes, `Mean ${column.label} of ${whose}`)),
       ),
       h('span.chips.flex', chips, chips.length > 1 && Dom.link('Clear all', Filters.clear)),
+      SavedViews.link(),
     );
   }
 

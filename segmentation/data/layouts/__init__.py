@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from segmentation.data.layouts import (
     cityscapes,
     coco_json,
+    cvat_images,
     datumaro,
+    label_studio,
     labelme,
     masks,
     via,
@@ -25,7 +27,7 @@ __all__ = ['Folder', 'Found', 'Images', 'LAYOUTS', 'Layout', 'Split', 'recognize
 # If two find the same annotation files, the first counts.
 LAYOUTS: tuple[Layout, ...] = (
     *coco_json.LAYOUTS, *datumaro.LAYOUTS, *via.LAYOUTS, *labelme.LAYOUTS, *yolo.LAYOUTS,
-    *voc.LAYOUTS, *cityscapes.LAYOUTS, *masks.LAYOUTS,
+    *voc.LAYOUTS, *cityscapes.LAYOUTS, *masks.LAYOUTS, *label_studio.LAYOUTS, *cvat_images.LAYOUTS,
 )  # fmt: skip
 
 
@@ -113,7 +115,6 @@ def _order(split: Split) -> tuple[int, str]:
 # Files that are not read, and what to do with them.
 _HINTS = (
     (r'.*\.(zip|tar|tar\.gz|tgz|7z|rar)', 'Unpack the archive first'),
-    (r'(.*/)?annotations\.xml', 'annotations.xml is of "CVAT for images": export "COCO 1.0"'),
     (r'(.*/)?annotations/[^/]+\.xml', 'XML files of Pascal VOC hold boxes: masks are needed'),
     (r'.*\.tfrecords?(-.*)?', 'TFRecord files are not read'),
     (r'(.*/)?via_[^/]*\.csv', 'Tables of VIA are not read: export the annotations as JSON'),

@@ -18,6 +18,9 @@ from analysis.similar.schema import Similar
 from analysis.slices.schema import Slices
 from analysis.stage import artifacts
 from segmentation.data import selection
+from segmentation.data.corrections import decisions
+from segmentation.data.corrections.decisions import Correction
+from segmentation.data.entries import is_text
 from tests import report_fixture
 from tests.report_fixture import settle
 
@@ -289,6 +292,144 @@ def test_decisions_by_keyboard_survive_and_leave(analysis, open_page, tmp_path):
     page.set_input_files('#import-decisions', path)
     wait_until(page, 'Decisions.exclusionList().ids.length === 2')
     assert page.evaluate('Decisions.exclusionList()') == document
+
+
+def go_to(page, kind, place=0):
+    """Shows a label issue of a kind; returns it."""
+    page.evaluate(
+        f"State.save('kind', {json.dumps(kind)}); State.save('issue', {place}); "
+        "State.showPage('clusters'); State.showPage('findings'); Events.emit('view')"
+    )
+    settle(page)
+    return page.evaluate(
+        f"State.view.label_issues.filter((region) => region.kind === '{kind}')[{place}]"
+    )
+
+
+def test_a_verdict_says_what_to_correct(analysis, open_page, tmp_path):
+    page = open_page('page=findings&finding=issues')
+    missing = go_to(page, 'missing instance')
+    assert page.locator('.verdict.accept').text_content() == f'Accept: add {missing["suggested"]}a'
+    press(page, 'a')
+    wrong = go_to(page, 'wrong class')
+    page.locator('.verdict.accept').first.click()  # with the mouse
+    settle(page)
+    other = go_to(page, 'wrong class', 1)
+    press(page, 'c')
+    page.keyboard.type('truck')
+    press(page, 'Enter')
+    removed = go_to(page, 'sloppy outline')
+    press(page, 'd')
+    spurious = go_to(page, 'spurious label')
+    press(page, 'a')
+    outline = go_to(page, 'sloppy outline', 1)
+    press(page, 'a')  # there is no better outline: the label is wrong, and nothing is corrected
+    undone = go_to(page, 'spurious label', 1)
+    press(page, 'a')
+    go_to(page, 'spurious label', 1)
+    assert page.locator('.verdict.accept').first.get_attribute('aria-pressed') == 'true'
+    press(page, 'u')
+    assert page.locator('[data-count=corrections]').text_content() == '5'
+
+    with page.expect_download() as download:
+        page.click('#export-decisions')
+    path = tmp_path / 'exclude.json'
+    download.value.save_as(path)
+    found, skipped = decisions.read(path, FINGERPRINT)
+    assert {reason: e['count'] for reason, e in skipped.as_dict().items()} == {
+        decisions.NO_CORRECTION: 1
+    }
+    regions = {
+        (row['row'], row['kind'], row['score']): row['rle']
+        for row in artifacts.load(analysis, LabelIssues).regions.to_pylist()
+    }
+
+    def expected(issue, action, category=''):
+        is_new, row = action == 'add', issue['row']
+        size = analysis.config.data.image_size if is_new else 0
+        return Correction(
+            action, int(analysis.image_ids[row]), None if is_new else issue['annotation_id'],
+            category, regions[row, issue['kind'], issue['score']] if is_new else b'', (size, size),
+            page.evaluate(f"State.view.value('file_name', {row})"), issue['kind'], issue['score'],
+        )  # fmt: skip
+
+    wanted = [
+        expected(missing, 'add', missing['suggested']),
+        expected(wrong, 'change', wrong['suggested']),
+        expected(other, 'change', 'truck'),
+        expected(removed, 'remove'),
+        expected(spurious, 'remove'),
+    ]
+    # File names that are no printable text are left out; ids remain.
+    wanted = [
+        dataclasses.replace(c, file_name=c.file_name if is_text(c.file_name) else '')
+        for c in wanted
+    ]
+    assert sorted(found, key=str) == sorted(wanted, key=str)
+    assert undone['row'] not in [correction.image_id for correction in found]
+
+    # Brought back by the file; the panel of a sample says it too.
+    page.once('dialog', lambda dialog: dialog.accept())
+    page.get_by_text('Delete all').click()
+    page.set_input_files('#import-decisions', path)
+    wait_until(page, 'Decisions.corrections() === 5')
+    page.evaluate(f'State.openSample({other["row"]})')
+    settle(page)
+    assert f'annotation {other["annotation_id"]} becomes truck' in (
+        page.locator('.issues').text_content()
+    )
+    press(page, 'Escape')
+    go_to(page, 'sloppy outline', 1)
+    assert outline and page.locator('.verdict.accept').first.get_attribute('aria-pressed') == 'true'
+
+
+def test_a_category_that_the_data_lack_is_refused(open_page):
+    page = open_page('page=findings&finding=issues')
+    press(page, 'c')
+    page.keyboard.type('dragon')
+    press(page, 'Enter')
+    assert 'no category “dragon”' in page.locator('#toast').text_content()
+    press(page, 'Escape')
+    press(page, 'r')  # keys are keys again
+    assert page.evaluate('Decisions.counts().reject') == 1
+    # A class that is merged of several categories asks which one.
+    merged = open_page('page=findings&finding=issues&view=other-val-600')
+    place = merged.evaluate(
+        """State.view.label_issues.filter(({ kind }) => kind === 'wrong class')
+             .findIndex((region) => region.suggested === 'vehicle')"""
+    )
+    assert place >= 0
+    go_to(merged, 'wrong class', place)
+    press(merged, 'a')
+    assert merged.evaluate("document.activeElement.id === 'other-category'")
+    assert merged.evaluate('Decisions.corrections()') == 0
+
+
+def test_decisions_of_older_reports_still_open(open_page):
+    page = open_page('page=findings&finding=issues')
+    id_, key = page.evaluate(
+        """(() => {
+             const region = State.view.label_issues[0];
+             Decisions.judge(region, 'accept');
+             const [[id, entry]] = Object.entries(Decisions.exclusionList().decisions);
+             Decisions.clear();
+             return [id, Object.keys(entry.regions)[0]];
+           })()"""
+    )
+    hostile = [
+        None, [], 'add', {'action': 'destroy'}, {'action': 'add', 'category': 'car'},
+        {'action': 'add', 'category': 'car', 'region': {'size': [1, 'x'], 'counts': '1'}},
+        {'action': 'change', 'annotation_id': 3}, {'action': 'remove', 'annotation_id': '3'},
+    ]  # fmt: skip
+    for corrections in ({}, *({'corrections': {key: entry}} for entry in hostile)):
+        entry = {'exclude': False, 'regions': {key: 'accept', '__proto__': 'accept'}, **corrections}
+        file = {'ids': [], 'fingerprint': FINGERPRINT, 'decisions': {id_: entry}}
+        page.evaluate('(text) => Decisions.importText(text)', json.dumps(file))
+        settle(page)
+        verdict = page.evaluate('Decisions.verdictOf(State.view.label_issues[0])')
+        assert verdict == 'accept'
+        assert page.evaluate('Decisions.correctionOf(State.view.label_issues[0])') is None
+    assert page.evaluate('({}).accept') is None
 
 
 def test_filter_by_decision(open_page):

@@ -343,9 +343,14 @@ def test_single_file(run, tmp_path, capsys):
 
 def test_table_for_other_tools(run, tmp_path):
     out = tmp_path / 'report'
-    assert report.main(['--workdir', str(run), '--output', str(out), '--parquet']) == 0
-    table = parquet.read_table(out / 'samples-val-600.parquet')
     view = open_view(run, 'val-600')
+    ids = view.image_ids[[3, 5]].tolist()
+    saved = tmp_path / 'views.json'
+    saved.write_text(json.dumps({'views': [{'name': '<b>dark', 'ids': ids}]}))
+    command = ['--workdir', str(run), '--output', str(out), '--parquet', '--views', str(saved)]
+    assert report.main(command) == 0
+    table = parquet.read_table(out / 'samples-val-600.parquet')
+    assert np.flatnonzero(table['view: <b>dark'].to_numpy()).tolist() == [3, 5]
     assert table['image_id'].to_pylist() == view.image_ids.tolist()
     assert {'x', 'y', 'cluster', 'loss'} <= set(table.column_names)
     first = table['neighbors'][0].as_py()

@@ -100,6 +100,46 @@ def test_read_exclude(tmp_path, text):
     assert selection.read_exclude(path) == {3, 5, 8}
 
 
+VIEWS = {'views': [{'name': 'dark', 'ids': [8, 3]}, {'name': 'a#b', 'ids': [5]}]}
+
+
+def test_saved_views_are_read_by_name(tmp_path):
+    path = tmp_path / 'views.json'
+    path.write_text(json.dumps({'fingerprint': 'x', **VIEWS}))
+    assert selection.read_views(path, 'x') == {'dark': [3, 8], 'a#b': [5]}
+    assert selection.read_exclude(f'{path}#dark', 'x') == {3, 8}
+    assert selection.read_exclude(f'{path}#a#b') == {5}
+    for wrong, message in (('#bright', "no view 'bright'"), ('', 'choose one with .*: dark, a#b')):
+        with pytest.raises(ValueError, match=message):
+            selection.read_exclude(f'{path}{wrong}', 'x')
+    with pytest.raises(ValueError, match='made for another data set'):
+        selection.read_exclude(f'{path}#dark', 'y')
+    # A file of such a name is that file.
+    plain = tmp_path / 'list#1'
+    plain.write_text('3')
+    assert selection.read_exclude(plain) == {3}
+
+
+@pytest.mark.parametrize(
+    ('views', 'message'),
+    [
+        ('[', 'cannot be read as JSON'),
+        ('[]', "no list 'views'"),
+        ('{"views": {}}', "no list 'views'"),
+        ('{"views": [3]}', 'view 1 has no name'),
+        ('{"views": [{"name": "", "ids": []}]}', 'view 1 has no name'),
+        ('{"views": [{"name": "a", "ids": []}, {"name": "a", "ids": []}]}', 'view 2 has no name'),
+        ('{"views": [{"name": "a"}]}', "no list 'ids'"),
+        ('{"views": [{"name": "a", "ids": [1, true]}]}', 'entry 2 is True'),
+    ],
+)
+def test_read_views_explains_mistakes(tmp_path, views, message):
+    path = tmp_path / 'views.json'
+    path.write_text(views)
+    with pytest.raises(ValueError, match=message):
+        selection.read_views(path)
+
+
 def test_exclude_of_other_data_is_refused(tmp_path):
     path = tmp_path / 'exclude.json'
     path.write_text('{"ids": [3], "fingerprint": "x"}')

@@ -84,7 +84,6 @@ def test_what_fits_no_layout_is_named(tmp_path):
     ('name', 'hint'),
     [
         ('export.zip', 'Unpack the archive first'),
-        ('annotations.xml', 'export "COCO 1.0"'),
         ('Annotations/1.xml', 'XML files of Pascal VOC hold boxes: masks are needed'),
     ],
 )

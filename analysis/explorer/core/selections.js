@@ -1,0 +1,132 @@
+'use strict';
+/* global Events, Filters, Messages, State */
+// Named sets of samples that last: saved in the browser under the fingerprint of the data set, shown
+// as a filter (so a link has them), and exported as a file that other commands read:
+//
+//   {"fingerprint": …, "views": [{"name": "dark streets", "ids": [17, 25]}]}
+
+const Selections = (() => {
+  const SCHEMA_VERSION = 1;
+  const LONGEST = 200; // characters of a name
+
+  /** @type {Map<string, number[]>} */
+  let all = new Map(); // ids by name
+  /** @type {string | null} */
+  let readFor = null; // fingerprint
+
+  const storageKey = () => `explorer.selections.${State.view.fingerprint}`;
+  const isId = (/** @type {any} */ id) => Number.isSafeInteger(id) && id >= 0;
+
+  /** Names and ids of an untrusted list. @param {any} views
+   * @throws {Error} if an entry is none */
+  function parse(views) {
+    if (!Array.isArray(views)) throw new Error("This file has no list 'views'.");
+    return views.map((entry) => {
+      const name = typeof entry?.name === 'string' ? entry.name.trim() : '';
+      if (!name || name.length > LONGEST) throw new Error('A view has no usable name.');
+      if (!Array.isArray(entry.ids) || !entry.ids.every(isId)) {
+        throw new Error(`The view “${name.slice(0, 40)}” has no list of image ids.`);
+      }
+      return /** @type {[string, number[]]} */ ([name, [...new Set(entry.ids)].sort((a, b) => a - b)]);
+    });
+  }
+
+  /** The saved selections, ids by name. */
+  function saved() {
+    const { fingerprint } = State.view;
+    if (readFor === fingerprint) return all;
+    [readFor, all] = [fingerprint, new Map()];
+    try {
+      all = new Map(parse(JSON.parse(localStorage.getItem(storageKey()) ?? '[]')));
+    } catch (error) {
+      Messages.fail(error, 'Saved views could not be read: ');
+    }
+    return all;
+  }
+
+  const list = () => [...saved()].map(([name, ids]) => ({ name, ids }));
+
+  function changed() {
+    try {
+      localStorage.setItem(storageKey(), JSON.stringify(list()));
+    } catch (error) {
+      Messages.fail(error, 'Views could not be saved; export them to keep them: ');
+    }
+    Events.emit('selections');
+  }
+
+  // Another window with a report on the same data has changed them.
+  addEventListener('storage', (event) => {
+    if (!State.view || event.key !== storageKey()) return;
+    readFor = null;
+    Events.emit('selections');
+  });
+
+  /** Saves the samples that pass the filters; replaces a view of the same name.
+   * @param {string} name @throws {Error} if the name or the selection is empty */
+  function save(name) {
+    const all = Array.from(State.view.values('image_id'), Number);
+    const ids = all.filter((_, row) => Filters.mask[row] === 0);
+    if (!ids.length) throw new Error('No sample passes the filters.');
+    const [[known, sorted]] = parse([{ name, ids }]);
+    saved().set(known, sorted);
+    changed();
+  }
+
+  /** @param {string} name */
+  function remove(name) {
+    saved().delete(name);
+    changed();
+  }
+
+  /** Shows only these samples. @param {string} name */
+  function show(name) {
+    const rows = (saved().get(name) ?? []).map(State.view.rowOf).filter((row) => row >= 0);
+    Filters.clear();
+    Filters.set('selection', { kind: 'rows', rows, label: name });
+  }
+
+  /** The document that the gate and training read. */
+  function exported() {
+    const { fingerprint, run, split, step } = State.view;
+    const runs = [{ workdir: run, split, step }];
+    return { schema_version: SCHEMA_VERSION, fingerprint, runs, views: list() };
+  }
+
+  /** The same as a table, a line per view and image. */
+  function csv() {
+    const { view } = State;
+    // A spreadsheet would take such a text for a formula.
+    const harmless = (/** @type {string} */ text) => (/^[=+\-@\t\r]/.test(text) ? `'${text}` : text);
+    const cell = (/** @type {any} */ value) => `"${harmless(String(value)).replaceAll('"', '""')}"`;
+    const lines = list().flatMap(({ name, ids }) =>
+      ids.map((id) => {
+        const row = view.rowOf(id);
+        const file = row < 0 ? '' : (view.value('file_name', row) ?? '');
+        return `${cell(name)},${id},${cell(file)}`;
+      }),
+    );
+    return ['view,image_id,file_name', ...lines, ''].join('\r\n');
+  }
+
+  /** Adds the views of an exported file; they replace those of the same names.
+   * @param {string} text @returns {number} how many views the file has
+   * @throws {Error} if it is another kind of file, or of another data set */
+  function importText(text) {
+    let file;
+    try {
+      file = JSON.parse(text);
+    } catch (error) {
+      throw new Error(`This file is not JSON: ${error}`, { cause: error });
+    }
+    const found = parse(file?.views);
+    if (![undefined, State.view.fingerprint].includes(file.fingerprint)) {
+      throw new Error('This file belongs to another data set.');
+    }
+    for (const [name, ids] of found) saved().set(name, ids);
+    changed();
+    return found.length;
+  }
+
+  return Object.freeze({ saved, save, remove, show, exported, csv, importText });
+})();

@@ -1,0 +1,128 @@
+'use strict';
+/* global Dom, Events, Filters, Format, Messages, Selections, State */
+// The dialog of saved views: saves what passes the filters, shows, exports and imports.
+
+const SavedViews = (() => {
+  const { h } = Dom;
+
+  const dialog = h('dialog.saved-views.panel', { 'aria-label': 'Saved views' });
+  // Its keys are not those of the page below.
+  dialog.addEventListener('keydown', (event) => event.stopPropagation());
+  document.body.append(dialog);
+
+  function draw() {
+    const name = h('input.grow', {
+      id: 'view-name',
+      type: 'text',
+      maxlength: 200,
+      required: true,
+      placeholder: 'Name, such as dark streets',
+      'aria-label': 'Name of the view',
+      dir: 'auto',
+      onkeydown: (/** @type {KeyboardEvent} */ { key }) => key === 'Enter' && save(name.value),
+    });
+    const file = h('input', {
+      id: 'import-views',
+      type: 'file',
+      accept: '.json,application/json',
+      hidden: true,
+      onchange: importFile,
+    });
+    const entries = [...Selections.saved()];
+    dialog.replaceChildren(
+      h('header.line', [
+        h('h3.grow', 'Saved views'),
+        Dom.iconButton('close', 'Close (Escape)', () => dialog.close()),
+      ]),
+      h('p.line', [
+        name,
+        h('button.button.primary', { id: 'save-view', onclick: () => save(name.value) }, [
+          `Save ${Format.count(Filters.passing())} samples`,
+        ]),
+      ]),
+      entries.length
+        ? h('ul', entries.map(entry))
+        : h('p.muted', 'A view keeps the samples that pass the filters now.'),
+      h('p.line', [
+        h('button.button', { id: 'export-views', onclick: () => download('views.json') }, [
+          'Export views.json',
+        ]),
+        h('button.button', { id: 'export-csv', onclick: () => download('views.csv') }, 'CSV'),
+        h('button.button', { onclick: () => file.click() }, 'Import …'),
+        file,
+      ]),
+      h('p.note', [
+        h('code.wrap', 'python -m analysis.check --views views.json'),
+        ' compares models on them, ',
+        h('code.wrap', '--config.data.exclude="views.json#name"'),
+        ' trains without one.',
+      ]),
+    );
+  }
+
+  /** @param {[string, number[]]} entry */
+  function entry([name, ids]) {
+    const here = ids.filter((id) => State.view.rowOf(id) >= 0).length;
+    const count = here < ids.length ? `${Format.count(here)} of ${Format.count(ids.length)} here` : '';
+    const show = () => {
+      Selections.show(name);
+      dialog.close();
+    };
+    return h('li.line', [
+      Dom.link(name, show, { class: 'cut grow', dir: 'auto' }),
+      h('span.muted', count || Format.count(ids.length)),
+      Dom.iconButton('close', `Delete the view ${name}`, () => Selections.remove(name)),
+    ]);
+  }
+
+  /** @param {string} name */
+  function save(name) {
+    try {
+      Selections.save(name);
+    } catch (error) {
+      Messages.fail(error);
+    }
+  }
+
+  /** @param {string} name of the file */
+  function download(name) {
+    const [text, type] = name.endsWith('.csv')
+      ? [Selections.csv(), 'text/csv']
+      : [`${JSON.stringify(Selections.exported(), null, 2)}\n`, 'application/json'];
+    const url = URL.createObjectURL(new Blob([text], { type }));
+    h('a', { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  }
+
+  /** @param {Event} event */
+  async function importFile({ target }) {
+    const field = /** @type {HTMLInputElement} */ (target);
+    const [file] = field.files ?? [];
+    field.value = '';
+    if (!file) return;
+    try {
+      const count = Selections.importText(await file.text());
+      Messages.notify(`${file.name}: imported ${count} views.`);
+    } catch (error) {
+      Messages.fail(error, `${file.name}: `);
+    }
+  }
+
+  Events.on('selections filters view', () => {
+    if (dialog.open) draw();
+  });
+
+  /** The link that opens the dialog. */
+  function link() {
+    const count = Selections.saved().size;
+    const open = () => {
+      draw();
+      dialog.showModal();
+      document.getElementById('view-name')?.focus();
+    };
+    const text = count ? `Saved views (${count})` : 'Save as a view';
+    return Dom.link(text, open, { id: 'saved-views' });
+  }
+
+  return { link };
+})();

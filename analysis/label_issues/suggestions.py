@@ -1,0 +1,44 @@
+"""What label issues suggest, as corrections of the annotations."""
+
+from collections.abc import Iterator
+
+from analysis.label_issues.schema import LabelIssues
+from analysis.stage.view import View
+from segmentation.data.corrections.decisions import Correction
+
+# Action by kind of issue. Other kinds suggest nothing: an outline has to be drawn again.
+ACTIONS = {'missing instance': 'add', 'wrong class': 'change', 'spurious label': 'remove'}
+
+
+def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correction]:
+    """The corrections that issues with at least this probability suggest, most probable first.
+
+    Of several issues on one object, the most probable one counts.
+
+    Args:
+      view: whose issues they are.
+      issues: of the view.
+      least: probability (of issues without one: score) in [0, 1].
+    """
+    size = view.config.data.image_size
+    seen: set[tuple[int, int]] = set()  # objects
+    for number, region in enumerate(issues.regions.to_pylist()):
+        place = region['row'], region.get('object', number)
+        action = ACTIONS.get(region['kind'])
+        score = region.get('probability', region['score'])
+        is_first = place not in seen
+        seen.add(place)
+        if not is_first or action is None or score < least:
+            continue
+        is_new = action == 'add'
+        yield Correction(
+            action=action,
+            image_id=int(view.image_ids[region['row']]),
+            annotation_id=None if is_new else region['annotation_id'],
+            category='' if action == 'remove' else region['suggested'],
+            region=region['rle'] if is_new else b'',
+            size=(size, size) if is_new else (0, 0),
+            file_name=region['file_name'],
+            kind=region['kind'],
+            score=score,
+        )

@@ -1,0 +1,226 @@
+"""Does it pay to correct labels, to exclude their images, or to do nothing?
+
+    python scripts/experiments/correct_experiment.py --workdir runs/correct
+    python scripts/experiments/correct_experiment.py --workdir runs/correct --rates 0.1 --seeds 2
+
+For each rate, the command draws training scenes of which this share has a label error (of six
+kinds), and validation scenes with correct labels. Networks of several folds search the training
+scenes for label issues (analysis.label_issues); their suggestions are accepted unseen. Then it
+trains, for each seed, on
+
+    nothing    all training scenes as they are
+    exclude    those without an accepted suggestion
+    correct    all, with the suggestions applied (as scripts/apply_decisions.py does)
+    random     as many as exclude, but the others are left out at random
+
+and scores all on the validation scenes. The report has the paired differences with their 95 %
+intervals, and says by rule from which error rate on each arm pays.
+
+The network is that of configs/planted.py; --config.<field>=<value> changes fields. The same command
+continues; finished trainings are kept. Writes report.md, report.json and report.png into WORKDIR,
+after each rate.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import shlex
+import sys
+
+from ml_collections import ConfigDict
+
+from analysis import registry
+from analysis.experiments import corrections as report_lib
+from analysis.experiments import reproduction
+from analysis.experiments.corrections import ARMS, PAIRS, Rate
+from analysis.label_issues.suggestions import suggested
+from analysis.stage.run import open_analysis, restore_run
+from segmentation import campaign, cpu_runtime, evaluate, launch, scenes, train
+from segmentation.campaign import Training, load_scores, state_of
+from segmentation.config import load_config
+from segmentation.data import coco, label_spaces
+from segmentation.data.corrections import applying, files
+from segmentation.data.corrections.decisions import Correction
+from segmentation.data.entries import Skipped
+from segmentation.data.examples import open_data, select_examples
+from segmentation.files import write_json, write_text
+from segmentation.scenes.planted import label_errors
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = 'configs/planted.py'
+FIXED = {
+    'seed', 'data.source', 'data.data_dir', 'data.folds', 'data.fold', 'data.exclude',
+    'data.scenes.seed', 'data.scenes.planted', 'data.scenes.error_rate',
+}  # fmt: skip
+
+
+def make_source(config: ConfigDict, folder: pathlib.Path, rate: float, seed: int) -> pathlib.Path:
+    """Draws the scenes, and makes a data set of them whose validation labels are correct."""
+    drawn, source = folder / 'scenes', folder / 'source'
+    counts = {'train': config.data.scenes.train, 'val': config.data.scenes.val}
+    scenes.write_scenes(drawn, counts, seed, error_rate=rate / len(label_errors.KINDS))
+    (source / 'annotations').mkdir(parents=True, exist_ok=True)
+    for split in counts:
+        name = f'annotations/instances_{split}.json'
+        document = json.loads((drawn / name).read_text())
+        if split == 'val':
+            _, planted = scenes.read_truth(drawn, split)
+            document['annotations'] = scenes.clean_annotations(document['annotations'], planted)
+        write_text(source / name, json.dumps(document))
+        if not (source / split).is_symlink():
+            (source / split).symlink_to((drawn / split).resolve(), target_is_directory=True)
+    return source
+
+
+def find_errors(
+    config: ConfigDict, folder: pathlib.Path, folds: int, least: float
+) -> list[Correction]:
+    """The corrections that networks suggest for images that they were not trained on."""
+    found: list[Correction] = []
+    for fold in range(folds):
+        config = ConfigDict(config.to_dict()).lock()
+        config.seed, config.data.folds, config.data.fold = 1000 + fold, folds, fold
+        directory = folder / f'fold{fold}'
+        train.train(config, directory)
+        analysis = open_analysis(directory, 'val')
+        found += suggested(analysis, registry.load('label_issues').get(analysis), least)
+    return sorted(found, key=lambda correction: -(correction.score or 0))
+
+
+def make_plan(
+    config: ConfigDict, folder: pathlib.Path, prepared: coco.Prepared, seeds: int
+) -> list[Training]:
+    """The trainings of all arms, seed by seed."""
+    plan = []
+    for seed in range(seeds):
+        for arm in ARMS:
+            mine = ConfigDict(config.to_dict()).lock()
+            mine.seed = seed
+            if arm == 'correct':
+                mine.data.source = str(folder / 'corrected')
+            elif arm != 'nothing':
+                campaign.exclude_from_training(
+                    mine, prepared, folder / 'suggested.json', arm == 'random', folder / 'excluded'
+                )
+            parts = ['train', 'selection'][: 2 if mine.data.selection_fraction > 0 else 1]
+            sizes = [len(select_examples(prepared, mine.data, part)[0]) for part in parts]
+            # Of all arms equally many, whatever is excluded.
+            mine.train.num_steps = train.num_training_steps(
+                mine.train, len(select_examples(prepared, config.data, 'train')[0])
+            )
+            directory = folder / arm / f'seed{seed}'
+            plan.append(Training(arm, seed, 0, 1.0, directory, mine, sum(sizes)))
+    return plan
+
+
+def score(training: Training, prepared: coco.Prepared) -> None:
+    """Scores the best checkpoint on the validation scenes, which all arms share."""
+    run = restore_run(training.directory, 'best')
+    counted = evaluate.evaluate(
+        evaluate.make_predict(run.model, run.config.data.input_range),
+        run.variables,
+        select_examples(prepared, training.config.data, 'val')[0],
+        num_classes=len(run.class_names),
+        batch_size=run.config.eval_batch_size,
+        progress=f'score {training.directory}',
+    )
+    scores = {arm: counted['network'] for arm in ARMS} | {
+        'step': run.step, 'image_id': counted['image_id'],
+    }  # fmt: skip
+    campaign.save_scores(training.directory, state_of(training.config, prepared), scores)
+
+
+def run_rate(config: ConfigDict, arguments: argparse.Namespace, rate: float) -> Rate:
+    """Runs and reports one error rate.
+
+    Raises:
+      ValueError: nothing is suggested, or more than half of the images are.
+    """
+    folder = arguments.workdir / f'rate{100 * rate:g}'
+    source = make_source(config, folder, rate, arguments.scene_seed)
+    config = ConfigDict(config.to_dict()).lock()
+    config.data.source, config.data.data_dir = str(source), str(folder / 'data')
+    prepared = open_data(config.data)
+    found = find_errors(config, folder / 'folds', arguments.folds, arguments.accept)
+    space = label_spaces.parse_label_space(config.data.label_space)
+    members = dict(zip(space.class_names[1:], space.members[1:], strict=True))
+    written = applying.apply(
+        files.find(source), folder / 'corrected', found, Skipped(), members=members
+    )
+    ids = sorted({correction.image_id for correction in found})
+    content = {'fingerprint': prepared.fingerprint['id'], 'ids': ids}
+    write_json(folder / 'suggested.json', content)
+    plan = make_plan(config, folder, prepared, arguments.seeds)
+    finished = {
+        training.directory
+        for training in plan
+        if load_scores(training.directory, state_of(training.config, prepared), ARMS)
+    }
+    campaign.run_plan(plan, finished, lambda training: score(training, prepared), lambda: None)
+    scored, _ = campaign.gather(plan, prepared, list(ARMS))
+    report = reproduction.analyse(scored, dict.fromkeys(ARMS, space.class_names), PAIRS)
+    _, planted = scenes.read_truth(folder / 'scenes', 'train')
+    wrong = {scene['image_id'] for scene in planted if scene['error']}
+    return Rate(
+        rate=rate,
+        errors=len(wrong) / len(planted),
+        images=len(planted),
+        suggested=len(ids),
+        right=len(wrong.intersection(ids)),
+        corrected=sum(row[-1] for row in written['train']['corrections']),
+        seeds=arguments.seeds,
+        scores={
+            arm: report['scores'][arm]['all images']['iou'][reproduction.MEAN]['score']
+            for arm in ARMS
+        },
+        differences=tuple(report_lib.differences(report)),
+    )
+
+
+def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    parser = launch.make_parser(__doc__)
+    add = parser.add_argument
+    add(
+        '--rates', type=float, nargs='+', default=[0.02, 0.1, 0.2], metavar='SHARE',
+        help='shares of the training images with a label error',
+    )  # fmt: skip
+    add('--seeds', type=int, default=5, help='number of trainings of each arm')
+    add('--folds', type=int, default=3, help='of the networks that search for errors')
+    add('--accept', type=float, default=0.5, metavar='SCORE', help='least score of a suggestion')
+    add('--scene_seed', type=int, default=scenes.HELD_OUT_SEEDS[0], help='other scenes')
+    arguments, overrides = parser.parse_known_args(argv)
+    if fixed := {text.partition('=')[0].removeprefix('--config.') for text in overrides} & FIXED:
+        parser.error(f'{", ".join(sorted(fixed))} cannot be overridden: this command sets it')
+    if arguments.seeds < 1 or arguments.folds < 2 or not 0 <= arguments.accept <= 1:
+        parser.error('--seeds must be at least 1, --folds at least 2, --accept from 0 to 1')
+    if not all(0 < rate < 1 for rate in arguments.rates):
+        parser.error('--rates must be above 0 and below 1')
+    arguments.rates = sorted(set(arguments.rates))
+    return arguments, overrides
+
+
+@launch.command
+def main(argv: list[str] | None = None) -> int:
+    arguments, overrides = parse_arguments(argv)
+    config = load_config(str(ROOT / CONFIG), overrides)
+    arguments.workdir.mkdir(parents=True, exist_ok=True)
+    given = sys.argv[1:] if argv is None else argv
+    command = shlex.join(['python', 'scripts/experiments/correct_experiment.py', *given])
+    rates: list[Rate] = []
+    for rate in arguments.rates:
+        print(f'=== error rate {100 * rate:g} %', file=sys.stderr, flush=True)
+        rates.append(run_rate(config, arguments, rate))
+        markdown = report_lib.to_markdown(rates, command)
+        write_text(arguments.workdir / 'report.md', markdown)
+        report_lib.figure(rates, arguments.workdir / 'report.png')
+        content = {'command': command, 'rates': [dataclasses.asdict(entry) for entry in rates]}
+        for path in filter(None, (arguments.workdir / 'report.json', arguments.json)):
+            write_json(path, content)
+    print(markdown)
+    return 0
+
+
+if __name__ == '__main__':
+    cpu_runtime.configure()
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Applies corrections to all annotation files of a data set."""
+
+import collections
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from segmentation.data.corrections import correcting, document, files, returned
+from segmentation.data.corrections.decisions import Correction
+from segmentation.data.entries import Annotations, Skipped, file_name
+
+_UNKNOWN_NAME = 'image is in none of the files, or several have its name'
+
+
+def apply(
+    sources: Sequence[files.Source],
+    output: pathlib.Path,
+    corrections: Sequence[Correction],
+    skipped: Skipped,
+    *,
+    members: Mapping[str, Sequence[str]] | None = None,
+    exported: Sequence[Annotations] = (),
+) -> dict[str, dict[str, Any]]:
+    """Writes the corrected files and their undo files.
+
+    Args:
+      sources: the annotation files.
+      output: folder of the corrected data set.
+      corrections: the first one of an annotation counts.
+      skipped: counts what does not fit.
+      members: categories by class, see `correcting.Corrector`.
+      exported: what came back from an annotation tool, see `returned.read`.
+
+    Returns:
+      By split: `written` (False if it is there already) and `corrections`, rows of action, category
+      before, category after and the number of annotations.
+
+    Raises:
+      ValueError: a file is none of annotations, or `output` has other files.
+      OSError: a file cannot be written.
+    """
+    for source in sources:
+        files.check_output(source, output)
+    shared = _shared_names(sources) if len(sources) > 1 else set()
+    recognized: set[str] = set()  # images that came back
+    splits = [source.name for source in sources]
+    written = {}
+    for source in tqdm(sources, desc='correct', unit='file'):
+        read = document.read(source.path)
+        corrector = correcting.Corrector(read, members or {}, shared)
+        corrections = correcting.correct(corrector, corrections, skipped)
+        for export in exported:
+            mine = returned.only(export, source.name, splits, shared)
+            changes = returned.corrections(read, mine, recognized, skipped)
+            correcting.correct(corrector, changes, skipped)
+        outcome = corrector.finish()
+        is_new = files.write(source, read, outcome.edits, output)
+        counts = [[*key, count] for key, count in outcome.counts.items()]
+        written[source.name] = {'written': is_new, 'corrections': counts}
+    for correction in corrections:
+        skipped.add(correcting.UNKNOWN_IMAGE, correction.image_id)
+    for export in exported:
+        skipped.update(export.skipped)
+        for image in export.images:
+            if image.file_name not in recognized:
+                skipped.add(_UNKNOWN_NAME, image.file_name)
+    return written
+
+
+def _shared_names(sources: Sequence[files.Source]) -> set[str]:
+    """Names that images of several files have."""
+    counts: collections.Counter[str] = collections.Counter()
+    for source in sources:
+        images = document.read(source.path).content['images']
+        counts.update({correcting.stem(file_name(image)) for image in images})
+    return {name for name, count in counts.items() if count > 1}

@@ -1,0 +1,164 @@
+"""Writes corrected annotation files with their undo files, and undoes them."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from segmentation.data import layouts, split_names
+from segmentation.data.corrections import document as documents
+from segmentation.data.corrections.document import Document, Edit
+from segmentation.files import sha256, write_json, write_text
+
+_UNDO = 'undo_'
+_FORMAT = 'undo of corrected annotations'
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An annotation file that can be corrected."""
+
+    name: str  # of its split, as the prepared data set calls it
+    path: pathlib.Path
+    images: pathlib.Path | None  # the folder of its images, if it is known
+
+
+def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Source]:
+    """The annotation files of a data set, or the one file; `ignore` as in `layouts.recognize`.
+
+    Raises:
+      ValueError: there is none, or another tool's format has no such file.
+    """
+    if source.is_file():
+        name = source.name.removesuffix('.json').removeprefix('instances_')
+        return [Source(name, source, None)]
+    if not source.is_dir():
+        raise ValueError(f'{source} is neither a folder nor an annotation file')
+    found = layouts.recognize(source, ignore=ignore)
+    result = []
+    for name, split in split_names.usable(found.splits).items():
+        if len(split.files) != 1 or not split.files[0].lower().endswith('.json'):
+            raise ValueError(
+                f'{source} is {found.layout.title}, which has no instances_{name}.json: '
+                'export COCO instances from your tool and correct these'
+            )
+        folders = [found.folder.root / folder for folder in split.folders]
+        path = found.folder.path(split.files[0])
+        result.append(Source(name, path, folders[0] if folders else None))
+    return result
+
+
+def _paths(output: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path]:
+    folder = output / 'annotations'
+    return folder / f'instances_{name}.json', folder / f'{_UNDO}{name}.json'
+
+
+def check_output(source: Source, output: pathlib.Path) -> None:
+    """Checks that a file may be written.
+
+    Raises:
+      ValueError: it is the source, or another file that was not made from it here.
+    """
+    target, undo = _paths(output, source.name)
+    if not target.exists() and not target.is_symlink():
+        return
+    if target.is_symlink() or os.path.samefile(target, source.path):
+        raise ValueError(f'{target} is the source, which is never changed: choose another --output')
+    known: list[Any] = []
+    if undo.is_file():
+        made = _read_undo(undo)
+        known = [made['corrected'], made['replaces']]
+        if made['original'] != sha256(source.path):
+            known = []
+    if sha256(target) not in known:
+        raise ValueError(
+            f'{target} was not made from {source.path} by this command, or was changed since, and '
+            'is not replaced: choose another --output'
+        )
+
+
+def write(source: Source, document: Document, edits: list[Edit], output: pathlib.Path) -> bool:
+    """Writes the corrected file, and the file that undoes it; links the folder of its images.
+
+    A stop leaves the old file or the new one, and the same call continues.
+
+    Returns:
+      Whether anything was written; False if it is there already.
+
+    Raises:
+      ValueError: see `check_output`.
+      OSError: a file cannot be written.
+    """
+    check_output(source, output)
+    target, undo = _paths(output, source.name)
+    text, inverse = documents.apply(document.text, edits)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    before = sha256(target) if target.exists() else None
+    made = {
+        'format': _FORMAT,
+        'file': target.name,
+        'original': documents.digest(document.text),
+        'corrected': documents.digest(text),
+        'replaces': before,
+        'edits': [list(edit) for edit in inverse],
+    }
+    _link(source, output)
+    if before == made['corrected'] and undo.is_file():
+        return False
+    # First, so that a file is never without the one that undoes it.
+    write_json(undo, made)
+    if before != made['corrected']:
+        write_text(target, text)
+    return True
+
+
+def _link(source: Source, output: pathlib.Path) -> None:
+    """Makes the output a data set: its images are those of the source."""
+    place = output / source.name
+    if source.images and not os.path.lexists(place):
+        place.symlink_to(source.images.resolve(), target_is_directory=True)
+
+
+def undo(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
+    """Writes the original of every corrected file in a folder; returns the paths.
+
+    Raises:
+      ValueError: there is none, or one was changed since.
+    """
+    undos = sorted((folder / 'annotations').glob(f'{_UNDO}*.json'))
+    if not undos:
+        raise ValueError(f'{folder} has no annotations/{_UNDO}<split>.json: nothing to undo')
+    written = []
+    for path in undos:
+        made = _read_undo(path)
+        corrected = path.with_name(made['file'])
+        target = output / 'annotations' / made['file']
+        if not corrected.is_file() or sha256(corrected) != made['corrected']:
+            raise ValueError(f'{corrected} was changed after it was corrected and cannot be undone')
+        text, _ = documents.apply(
+            documents.read(corrected).text, [Edit(*edit) for edit in made['edits']]
+        )
+        if documents.digest(text) != made['original']:
+            raise ValueError(f'{path} does not lead back to the original file')
+        if target.exists() and sha256(target) != made['original']:
+            raise ValueError(f'{target} is another file and is not replaced')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, text)
+        written.append(target)
+    return written
+
+
+def _read_undo(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        made = json.loads(path.read_text(encoding='utf-8'))
+        edits = made['edits']
+        name = made['file']
+        if made['format'] != _FORMAT or pathlib.PurePath(name).name != name:
+            raise ValueError(f'its format is {ascii(made["format"])[:80]}')
+        if any(list(map(type, edit)) != [int, str, str] for edit in edits):
+            raise ValueError('an edit is not a position and two texts')
+        return {key: made[key] for key in ('file', 'original', 'corrected', 'replaces', 'edits')}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f'{path} is damaged ({error!r})') from error

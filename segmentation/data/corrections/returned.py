@@ -1,0 +1,117 @@
+"""What people changed in an annotation tool, as corrections of the file that it came from."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from segmentation.data import annotations, layouts
+from segmentation.data.corrections.correcting import stem
+from segmentation.data.corrections.decisions import Correction
+from segmentation.data.corrections.document import Document
+from segmentation.data.entries import Annotations, Image, Instance, Skipped
+
+
+def read(folder: pathlib.Path) -> Iterator[Annotations]:
+    """Each split of an exported folder; its images need not be there.
+
+    Raises:
+      ValueError: no layout fits, or a file is damaged.
+    """
+    found = layouts.recognize(folder)
+    for split in found.splits:
+        images = layouts.Images(found.folder, split.folders, 'displayed')
+        content = split.load(found.folder, split, images)
+        yield annotations.read(content, split.title(), split.digest(found.folder))
+
+
+def only(
+    returned: Annotations, split: str, splits: Container[str], shared: Container[str]
+) -> Annotations:
+    """What came back of one split, by the folder that its images were exported into.
+
+    Args:
+      returned: what came back.
+      split: name of the split.
+      splits: names of all splits.
+      shared: names (see `correcting.stem`) that several splits have; without a folder that names a
+        split, such images belong to none.
+    """
+
+    def is_mine(name: str) -> bool:
+        folder = pathlib.PurePosixPath(name.replace('\\', '/')).parent.name
+        return folder == split if folder in splits else stem(name) not in shared
+
+    images = [image for image in returned.images if is_mine(image.file_name)]
+    return dataclasses.replace(returned, images=images)
+
+
+def corrections(
+    document: Document, returned: Annotations, recognized: set[str], skipped: Skipped
+) -> Iterator[Correction]:
+    """What differs between a file and what came back of some of its images.
+
+    Images are recognized by the names of their files. Instances whose mask is the same, pixel for
+    pixel, are the same instance. Crowd regions are not exported and stay.
+
+    Args:
+      document: of the file.
+      returned: what came back.
+      recognized: gets the names of the images that the file has.
+      skipped: counts images that the file has twice, or in another size.
+    """
+    own = annotations.read(document.content, 'the source', '')
+    by_name: dict[str, list[Image]] = collections.defaultdict(list)
+    for image in own.images:
+        by_name[stem(image.file_name)].append(image)
+    names, new_names = ({c.id: c.name for c in each.categories} for each in (own, returned))
+    for image in returned.images:
+        known = by_name.get(stem(image.file_name), [])
+        if known:
+            recognized.add(image.file_name)
+        if len(known) > 1:
+            skipped.add('returned: several images have its name', image.file_name)
+        elif not known:
+            continue
+        elif (known[0].height, known[0].width) != (image.height, image.width):
+            skipped.add('returned: image has another size', image.file_name)
+        else:
+            yield from _of_image(known[0], names, image, new_names)
+
+
+def _of_image(
+    image: Image, names: Mapping[int, str], returned: Image, new_names: Mapping[int, str]
+) -> Iterator[Correction]:
+    before: dict[bytes, list[Instance]] = collections.defaultdict(list)
+    for instance in image.instances:
+        if not instance.is_crowd:
+            before[_mask_key(image, instance)].append(instance)
+    left: list[tuple[bytes, str]] = []
+    for instance in returned.instances:
+        key, name = _mask_key(returned, instance), new_names[instance.category_id]
+        same = [other for other in before[key] if names[other.category_id] == name]
+        if same:
+            before[key].remove(same[0])
+        else:
+            left.append((key, name))
+    common: dict[str, Any] = {'image_id': image.id, 'file_name': image.file_name}
+    size = image.height, image.width
+    for key, name in left:
+        if before[key]:
+            other = before[key].pop(0)
+            yield Correction('change', annotation_id=other.id, category=name, **common)
+        else:
+            yield Correction('add', category=name, region=key, size=size, **common)
+    for instances in before.values():
+        for other in instances:
+            yield Correction('remove', annotation_id=other.id, **common)
+
+
+def _mask_key(image: Image, instance: Instance) -> bytes:
+    """Run lengths that are the same for the same mask."""
+    mask = mask_utils.decode({'size': [image.height, image.width], 'counts': instance.rle})
+    return mask_utils.encode(np.asfortranarray(mask))['counts']

@@ -1,0 +1,183 @@
+"""Label issues to corrected annotations, and to annotation tools and back."""
+
+import json
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from pycocotools import mask as mask_utils
+
+from analysis.label_issues.schema import REGIONS, LabelIssues
+from analysis.stage import artifacts
+from analysis.stage.view import open_view
+from configs import default
+from scripts import annotation_tasks, apply_decisions
+from segmentation.config import save_config
+from segmentation.data import coco
+
+SIZE = 32
+
+
+@pytest.fixture(scope='module')
+def run(coco_folder, data_dir, tmp_path_factory):
+    """A run with label issues of its validation images. Both splits use the same image ids."""
+    folder = tmp_path_factory.mktemp('run')
+    config = default.get_config()
+    config.data.source, config.data.data_dir = str(coco_folder), str(data_dir)
+    config.data.image_size = SIZE
+    config.data.label_space = 'person: person; vehicle: vehicle'
+    prepared = coco.prepare(str(coco_folder), data_dir)
+    save_config(config, folder / 'config.json')
+    described = {
+        'class_names': ['background', 'person', 'vehicle'],
+        'data': {'path': str(prepared.path), 'fingerprint': prepared.fingerprint},
+    }
+    (folder / 'run.json').write_text(json.dumps(described))
+    (folder / 'analysis/val-4').mkdir(parents=True)
+    split = prepared.split('val')
+    pyarrow.parquet.write_table(
+        pyarrow.table({'image_id': split.index.image_id}), folder / 'analysis/val-4/samples.parquet'
+    )
+    view = open_view(folder, 'val-4')
+    mask = np.zeros((SIZE, SIZE), np.uint8, order='F')
+    mask[8:20, 10:24] = 1
+    rle = mask_utils.encode(mask)['counts']
+    issues = [
+        ('missing instance', 0.9, 0, None, 'person'),
+        ('missing instance', 0.8, 1, None, 'vehicle'),  # a class of two categories
+        ('spurious label', 0.7, 0, 0, 'background'),
+        ('wrong class', 0.6, 2, 1, 'person'),
+        ('sloppy outline', 0.95, 3, 2, 'person'),
+        ('spurious label', 0.4, 1, 0, 'background'),
+    ]
+    rows = []
+    for kind, score, row, place, suggested in issues:
+        record = split[row]
+        key = None if place is None else int(record['instances']['id'][place])
+        rows.append(
+            {
+                'row': row, 'file_name': record['file_name'], 'kind': kind, 'score': score,
+                'given': 'x', 'suggested': suggested, 'confidence': 0.5, 'annotation_id': key,
+                'area': 16.0, 'left': 0.3, 'top': 0.2, 'right': 0.8, 'bottom': 0.6, 'rle': rle,
+            }
+        )  # fmt: skip
+    table = pyarrow.Table.from_pylist(rows, REGIONS)
+    artifacts.save(view, LabelIssues(len(view), 'not used', np.full(len(view), np.nan), table))
+    return view
+
+
+def entries_of(folder, split='val'):
+    return json.loads((folder / f'annotations/instances_{split}.json').read_text())['annotations']
+
+
+def test_suggestions_are_accepted(run, coco_folder, tmp_path, capsys):
+    output = tmp_path / 'corrected'
+    command = ['--accept=0.5', f'--workdir={run.workdir}', f'--output={output}']
+    assert apply_decisions.main([*command, f'--json={tmp_path / "out.json"}']) == 0
+    shown = capsys.readouterr().out
+    assert 'class has several categories' in shown and '| val' in shown
+    result = json.loads((tmp_path / 'out.json').read_text())
+    assert [row[0] for row in result['splits']['val']['corrections']] == ['add', 'change', 'remove']
+    assert result['splits']['train'] == {'written': True, 'corrections': []}
+
+    for split in ('train', 'val'):
+        name = f'annotations/instances_{split}.json'
+        same = (output / name).read_bytes() == (coco_folder / name).read_bytes()
+        assert same == (split == 'train')
+    before = {entry['id']: entry for entry in entries_of(coco_folder)}
+    after = {entry['id']: entry for entry in entries_of(output)}
+    assert len(after) == len(before)
+    (new,) = (entry for key, entry in after.items() if key not in before)
+    assert new['source'] == {
+        'correction': 'add', 'kind': 'missing instance', 'score': 0.9, 'enlarged_from': [32, 32],
+    }  # fmt: skip
+    changed = [entry for key, entry in after.items() if entry != before.get(key, entry)]
+    assert [entry['source']['correction'] for entry in changed] == ['change']
+
+    # It is a data set with the same images, on which training can start.
+    old, prepared = coco.open_prepared(run.data['path']), coco.prepare(output, tmp_path / 'data')
+    assert not prepared.skipped['val'] == old.skipped['val'] or prepared.splits == old.splits
+    for split in old.splits:
+        np.testing.assert_array_equal(
+            prepared.split(split).index.file_name, old.split(split).index.file_name
+        )
+
+    assert apply_decisions.main(command) == 0
+    assert 'already there: train, val' in capsys.readouterr().out
+    assert apply_decisions.main([f'--undo={output}', f'--output={tmp_path / "undone"}']) == 0
+    for split in ('train', 'val'):
+        name = f'annotations/instances_{split}.json'
+        assert (tmp_path / 'undone' / name).read_bytes() == (coco_folder / name).read_bytes()
+
+
+def decisions_file(run, path, **fields):
+    key = int(run.image_ids[0])
+    issues = artifacts.load(run, LabelIssues).regions.to_pylist()
+    removal = {
+        'action': 'remove', 'category': '', 'annotation_id': issues[2]['annotation_id'],
+        'file_name': issues[2]['file_name'], 'kind': 'spurious label', 'score': 0.7, 'region': None,
+    }  # fmt: skip
+    decision = {'exclude': False, 'regions': {'a': 'accept'}, 'corrections': {'a': removal}}
+    fingerprint = run.data['fingerprint']['id']
+    content = {'ids': [], 'fingerprint': fingerprint, 'decisions': {str(key): decision}, **fields}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_decisions_of_the_report_are_applied(run, coco_folder, tmp_path, capsys):
+    file = decisions_file(run, tmp_path / 'exclude.json')
+    command = [f'--decisions={file}', f'--output={tmp_path / "corrected"}']
+    assert apply_decisions.main([*command, f'--workdir={run.workdir}']) == 0
+    before, after = entries_of(coco_folder), entries_of(tmp_path / 'corrected')
+    (gone,) = [entry for entry in before if entry not in after]
+    assert len(after) == len(before) - 1
+    # Into one file that is named, too; the other images are not in it.
+    source = coco_folder / 'annotations/instances_train.json'
+    command = [f'--decisions={file}', f'--output={tmp_path / "train"}', f'--source={source}']
+    assert apply_decisions.main(command) == 0
+    assert gone['id'] and 'Nothing was corrected' in capsys.readouterr().out
+    assert entries_of(tmp_path / 'train', 'train') == entries_of(coco_folder, 'train')
+
+
+def test_invalid_arguments_are_one_clear_line(run, coco_folder, tmp_path, capsys):
+    file = decisions_file(run, tmp_path / 'exclude.json', fingerprint='other')
+    output = f'--output={tmp_path / "corrected"}'
+    workdir = f'--workdir={run.workdir}'
+    for arguments, message in (
+        ([f'--decisions={file}', workdir, output], 'made for another data set'),
+        ([f'--decisions={tmp_path / "no.json"}', workdir, output], 'No such file'),
+        (['--accept=0.5', workdir, f'--output={coco_folder}'], 'never changed'),
+        (['--accept=0.5', f'--workdir={tmp_path}', output], 'run.json'),
+        ([f'--returned={tmp_path / "none"}', workdir, output], 'none'),
+    ):
+        assert apply_decisions.main(arguments) == 1, message
+        error = capsys.readouterr().err
+        assert message in error and error.count('\n') == 1
+    for arguments in (['--accept=2', workdir], ['--accept=0.5'], [f'--decisions={file}'], []):
+        with pytest.raises(SystemExit):
+            apply_decisions.main([*arguments, output])
+    assert not (tmp_path / 'corrected').exists()
+
+
+@pytest.mark.parametrize('tool', ['label_studio', 'cvat'])
+def test_to_an_annotation_tool_and_back(run, coco_folder, tmp_path, tool, capsys):
+    tasks, output = tmp_path / 'tasks', tmp_path / 'corrected'
+    command = [f'--workdir={run.workdir}', f'--tool={tool}', f'--output={tasks}']
+    assert annotation_tasks.main([*command, f'--json={tmp_path / "out.json"}']) == 0
+    result = json.loads((tmp_path / 'out.json').read_text())
+    assert (result['images'], result['suggestions']) == (4, 3)
+    assert 'its class is no category' in capsys.readouterr().out
+    images = sorted(path.name for path in (tasks / 'images/val').iterdir())
+    assert len(images) == 4
+    assert (tasks / 'images/val' / images[0]).read_bytes() == (
+        coco_folder / 'val' / images[0]
+    ).read_bytes()
+
+    # As if nothing had been changed there: the suggestion that CVAT shows as a shape is kept.
+    returned = [f'--returned={tasks}', f'--workdir={run.workdir}', f'--output={output}']
+    assert apply_decisions.main([*returned, f'--json={tmp_path / "out.json"}']) == 0
+    result = json.loads((tmp_path / 'out.json').read_text())
+    added = [['add', '', 'person', 1]] if tool == 'cvat' else []
+    assert result['splits']['val']['corrections'] == added
+    assert result['skipped'] == {} and result['splits']['train']['corrections'] == []

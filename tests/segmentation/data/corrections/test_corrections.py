@@ -1,0 +1,396 @@
+"""Corrected annotation files: all else byte for byte, masks without loss, and back again."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from pycocotools import mask as mask_utils
+
+from segmentation.data import annotations
+from segmentation.data.corrections import correcting, decisions, document, files
+from segmentation.data.corrections.decisions import Correction
+from segmentation.data.entries import Skipped
+from segmentation.data.masks import nearest_indices
+from tests import coco_fixtures
+
+MEMBERS = {'vehicle': ('car', 'bus'), 'automobile': ('car',), 'bag': ('accessory',)}
+
+
+def read_text(tmp_path, text):
+    path = tmp_path / 'instances_train.json'
+    path.write_bytes(text.encode())
+    return document.read(path)
+
+
+def rle(mask):
+    return mask_utils.encode(np.asfortranarray(mask, np.uint8))['counts']
+
+
+def applied(read, *corrections, members=MEMBERS):
+    """The corrected text, what is not applied by reason, and the edits that undo it."""
+    corrector, skipped = correcting.Corrector(read, members), Skipped()
+    elsewhere = correcting.correct(corrector, corrections, skipped)
+    text, inverse = document.apply(read.text, corrector.finish().edits)
+    return text, {reason: e['count'] for reason, e in skipped.as_dict().items()}, inverse, elsewhere
+
+
+def masks(text):
+    found = annotations.parse(text.encode(), 'corrected')
+    return {
+        instance.id: mask_utils.decode(
+            {'size': [image.height, image.width], 'counts': instance.rle}
+        )
+        for image in found.images
+        for instance in image.instances
+    }
+
+
+def pieces(read):
+    return [read.text[start:end] for start, end in read.spans]
+
+
+STYLES = st.sampled_from(
+    [
+        {},
+        {'indent': 1},
+        {'indent': '\t', 'separators': (' ,', ' :\r\n')},
+        {'separators': (',', ':')},
+        {'ensure_ascii': False},
+    ]
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(style=STYLES, bom=st.booleans(), data=st.data())
+def test_everything_else_stays_byte_for_byte(tmp_path_factory, style, bom, data):
+    content = coco_fixtures.document(2)
+    count = data.draw(st.integers(0, len(content['annotations'])))
+    content = {'näme': '}],"annotations": [', **content, 'tail': {'annotations': [1, 2]}}
+    content['annotations'] = content['annotations'][:count]
+    text = '\ufeff' * bom + json.dumps(content, **style) + '\n'
+    read = read_text(tmp_path_factory.mktemp('files'), text)
+    assert [json.loads(piece) for piece in pieces(read)] == content['annotations']
+
+    image = content['images'][0]
+    plain = range(count)
+    removed = set(data.draw(st.lists(st.sampled_from(plain), unique=True)) if count else [])
+    changed = {k: {'id': k, 'x': 'é'} for k in plain if k not in removed and k % 3 == 0}
+    added = [
+        {'id': 10**6 + k, 'image_id': image['id']} for k in range(data.draw(st.integers(0, 2)))
+    ]
+    edits = document.edits(read, changed, removed, added)
+    corrected, inverse = document.apply(read.text, edits)
+
+    expected = [changed.get(k, entry) for k, entry in enumerate(content['annotations'])]
+    expected = [entry for k, entry in enumerate(expected) if k not in removed] + added
+    assert json.loads(corrected.removeprefix('\ufeff')) == {**content, 'annotations': expected}
+    again = read_text(tmp_path_factory.mktemp('files'), corrected)
+    kept = [piece for k, piece in enumerate(pieces(read)) if k not in removed and k not in changed]
+    assert [p for p in pieces(again) if p in kept] == kept
+    # Outside of the list nothing differs, and the way back is exact.
+    start = read.opening
+    assert corrected[:start] == text[:start]
+    assert corrected.endswith(text[text.rindex(']', 0, text.index('"tail"')) :])
+    assert document.apply(corrected, inverse)[0] == text
+
+
+@settings(deadline=None, max_examples=80)
+@given(mask=arrays.arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+def test_an_added_mask_of_the_image_s_size_is_stored_without_loss(tmp_path_factory, mask):
+    height, width = mask.shape
+    content = {
+        'images': [{'id': 4, 'file_name': 'a.jpg', 'width': width, 'height': height}],
+        'annotations': [],
+        'categories': coco_fixtures.CATEGORIES,
+    }
+    read = read_text(tmp_path_factory.mktemp('files'), json.dumps(content))
+    correction = Correction('add', 4, None, 'car', rle(mask), mask.shape, 'a.jpg', 'missing', 0.5)
+    text, skipped, _, _ = applied(read, correction)
+    if not mask.any():
+        assert skipped == {'add: region has no pixel': 1} and text == read.text
+        return
+    (entry,) = json.loads(text)['annotations']
+    np.testing.assert_array_equal(mask_utils.decode(entry['segmentation']), mask)
+    assert entry['area'] == mask.sum() and entry['category_id'] == 3 and entry['iscrowd'] == 0
+    assert entry['source'] == {'correction': 'add', 'kind': 'missing', 'score': 0.5}
+    np.testing.assert_array_equal(masks(text)[entry['id']], mask)
+    # The same correction again does nothing.
+    again = read_text(tmp_path_factory.mktemp('files'), text)
+    assert applied(again, correction)[:2] == (text, {'add: already corrected': 1})
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    box=st.tuples(*[st.integers(0, 10)] * 2, *[st.integers(4, 16)] * 2),
+    size=st.tuples(st.integers(40, 300), st.integers(40, 300)),
+)
+def test_a_region_is_enlarged_in_place(box, size):
+    top, left, height, width = box
+    region = np.zeros((32, 32), bool)
+    region[top : top + height, left : left + width] = True
+    mask = correcting.enlarge(rle(region), (32, 32), *size)
+    assert mask.shape == size
+    # Back at its own resolution, at most its corners and its border differ.
+    small = mask[nearest_indices(size[0], 32)][:, nearest_indices(size[1], 32)]
+    union, common = (small | region).sum(), (small & region).sum()
+    assert common / union > 0.7
+    inner = region.copy()
+    inner[[top, top + height - 1]] = inner[:, [left, left + width - 1]] = False
+    assert small[inner].all()
+
+
+def test_a_category_is_changed_and_a_label_removed(tmp_path):
+    content = coco_fixtures.document(3)
+    read = read_text(tmp_path, json.dumps(content, indent=1))
+    entries = [e for e in content['annotations'] if not e['iscrowd']]
+    polygon, other = entries[0], entries[1]
+    name = next(i['file_name'] for i in content['images'] if i['id'] == polygon['image_id'])
+    before = masks(read.text)
+    text, skipped, inverse, _ = applied(
+        read,
+        Correction('change', polygon['image_id'], polygon['id'], 'handbag', file_name=name),
+        Correction('remove', other['image_id'], other['id'], file_name=f'folder/{name[:-4]}.png'),
+    )
+    assert skipped == {}
+    found = {entry['id']: entry for entry in json.loads(text)['annotations']}
+    assert other['id'] not in found and len(found) == len(content['annotations']) - 1
+    changed = found[polygon['id']]
+    assert changed['category_id'] == 31
+    assert changed['source'] == {'correction': 'change', 'category_before': 'person'}
+    assert isinstance(changed['segmentation']['counts'], str)
+    assert {**changed, 'category_id': 1, 'segmentation': 0, 'source': 0} == {
+        **polygon, 'segmentation': 0, 'source': 0,
+    }  # fmt: skip
+    after = masks(text)
+    assert set(after) == set(before) - {other['id']}
+    for key, mask in after.items():
+        np.testing.assert_array_equal(mask, before[key])
+    assert document.apply(text, inverse)[0] == read.text
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        ({'image_id': 5}, None),
+        ({'file_name': 'another.jpg'}, None),
+        ({'image_id': 5, 'file_name': 'x/000000001000.png'}, ''),  # numbered again
+        ({'annotation_id': 77}, 'annotation is no longer there'),
+        ({'category': 'dragon'}, 'unknown category'),
+        ({'category': 'vehicle'}, 'class has several categories: choose one in the report'),
+        ({'category': 'person'}, 'already corrected'),
+        ({'category': 'automobile'}, ''),
+        ({'category': 'bag'}, ''),
+    ],
+)
+def test_what_does_not_fit_is_counted(tmp_path, change, reason):
+    content = coco_fixtures.document(1)
+    first = content['annotations'][0]
+    fields = {'image_id': 1000, 'annotation_id': first['id'], 'category': 'car'}
+    read = read_text(tmp_path, json.dumps(content))
+    text, skipped, _, elsewhere = applied(read, Correction('change', **{**fields, **change}))
+    assert skipped == ({f'change: {reason}': 1} if reason else {})
+    assert len(elsewhere) == (reason is None)
+    assert (text == read.text) == (reason != '')
+
+
+def test_one_correction_of_an_annotation_counts(tmp_path):
+    content = coco_fixtures.document(1)
+    first = content['annotations'][0]['id']
+    read = read_text(tmp_path, json.dumps(content))
+    text, skipped, _, _ = applied(
+        read, Correction('change', 1000, first, 'car'), Correction('remove', 1000, first)
+    )
+    assert skipped == {'remove: another correction of the same annotation comes first': 1}
+    assert len(json.loads(text)['annotations']) == len(content['annotations'])
+
+
+@pytest.mark.parametrize(
+    ('data', 'message'),
+    [
+        (b'\x1f\x8b0', 'is compressed'),
+        ('{"annotations": []}'.encode('utf-16'), 'not text in UTF-8'),
+        (b'{"annotations": [', 'cannot be read as JSON'),
+        (b'{"images": [], "annotations": [], "categories": [], "annotations": []}', 'two lists'),
+        (b'{"images": [], "annotations": 3, "categories": []}', "no list 'annotations'"),
+        (b'[' * 100_000, 'cannot be read as JSON'),
+    ],
+)
+def test_other_files_are_refused(tmp_path, data, message):
+    path = tmp_path / 'instances_train.json'
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        document.read(path)
+
+
+def decided(tmp_path, decision, **fields):
+    content = {'fingerprint': 'f', 'ids': [], 'decisions': {'1000': decision}, **fields}
+    path = tmp_path / 'exclude.json'
+    path.write_text(json.dumps(content))
+    found, skipped = decisions.read(path, 'f')
+    return found, list(skipped.as_dict())
+
+
+ADD = {
+    'action': 'add', 'category': 'car', 'region': {'size': [2, 2], 'counts': '04'},
+    'score': 0.5, 'kind': 'missing instance', 'file_name': 'a.jpg', 'annotation_id': None,
+}  # fmt: skip
+
+
+def test_decisions_of_the_report_are_read(tmp_path):
+    remove = {'action': 'remove', 'annotation_id': 7, 'category': 'x', 'score': 0.9}
+    decision = {
+        'exclude': False,
+        'regions': {'a': 'accept', 'b': 'accept', 'c': 'reject', 'd': 'accept'},
+        'corrections': {'a': ADD, 'b': remove, 'c': remove},
+    }
+    found, skipped = decided(tmp_path, decision)
+    assert found == [
+        Correction('remove', 1000, 7, score=0.9),
+        Correction('add', 1000, None, 'car', b'04', (2, 2), 'a.jpg', 'missing instance', 0.5),
+    ]
+    assert skipped == [decisions.NO_CORRECTION]  # as in files of older reports
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'action': 'destroy'},
+        {'action': 'change'},
+        {'action': 'remove', 'annotation_id': True},
+        {'action': 'remove', 'annotation_id': -1},
+        {'category': ''},
+        {'category': '\u202ecar'},
+        {'category': ['car']},
+        {'region': None},
+        {'region': {'size': [2, 2], 'counts': [9, 9]}},
+        {'region': {'size': [2, 2], 'counts': 'ooooooooooo'}},
+        {'region': {'size': [10**9, 10**9], 'counts': '04'}},
+        {'region': {'size': [0, 0], 'counts': ''}},
+        {'region': {'size': [2.0, 2], 'counts': '04'}},
+        {'region': {'size': [-2, -2], 'counts': '04'}},
+    ],
+)
+def test_hostile_corrections_are_counted(tmp_path, change):
+    decision = {'regions': {'k': 'accept'}, 'corrections': {'k': {**ADD, **change}}}
+    found, skipped = decided(tmp_path, decision)
+    assert found == [] and len(skipped) == 1 and skipped[0].startswith('correction: ')
+
+
+@pytest.mark.parametrize(
+    'decision', [None, [], 3, {'regions': []}, {'regions': {'a': ['accept']}}, {'corrections': {}}]
+)
+def test_hostile_decisions_change_nothing(tmp_path, decision):
+    assert decided(tmp_path, decision)[0] == []
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{"ids": [1]}', "no 'decisions'"),
+        ('[1]', "no 'decisions'"),
+        ('{"decisions": {}, "fingerprint": "other"}', 'another data set'),
+        ('{"decisions": {', 'cannot be read as JSON'),
+        ('[' * 100_000, 'cannot be read as JSON'),
+    ],
+)
+def test_other_decision_files_are_refused(tmp_path, text, message):
+    path = tmp_path / 'exclude.json'
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        decisions.read(path, 'f')
+
+
+@pytest.fixture
+def source(tmp_path):
+    contents = {'train': coco_fixtures.document(3), 'val': coco_fixtures.document(2, seed=1)}
+    return coco_fixtures.write_folder(tmp_path / 'coco', contents)
+
+
+def corrected(folder, output, *corrections):
+    result = []
+    for item in files.find(folder):
+        read = document.read(item.path)
+        corrector = correcting.Corrector(read, {})
+        if item.name == 'train':
+            assert correcting.correct(corrector, corrections, Skipped()) == []
+        result.append(files.write(item, read, corrector.finish().edits, output))
+    return result
+
+
+def test_files_are_written_once_and_undone(source, tmp_path):
+    output = tmp_path / 'corrected'
+    original = (source / 'annotations/instances_train.json').read_bytes()
+    first = json.loads(original)['annotations'][0]
+    removal = Correction('remove', first['image_id'], first['id'])
+    assert corrected(source, output, removal) == [True, True]
+    times = {path: path.stat().st_mtime_ns for path in (output / 'annotations').iterdir()}
+    assert corrected(source, output, removal) == [False, False]
+    assert times == {path: path.stat().st_mtime_ns for path in (output / 'annotations').iterdir()}
+    assert (source / 'annotations/instances_train.json').read_bytes() == original
+    assert (output / 'annotations/instances_train.json').read_bytes() != original
+    # A data set of its own: the images of the source, and its corrected annotations.
+    (item, _) = files.find(output)
+    assert item.name == 'train' and item.images == output / 'train'
+    assert sorted(p.name for p in (output / 'train').iterdir()) == sorted(
+        p.name for p in (source / 'train').iterdir()
+    )
+    # Other decisions replace what was made here; without any, nothing differs.
+    assert corrected(source, output) == [True, False]
+    assert (output / 'annotations/instances_train.json').read_bytes() == original
+    assert corrected(source, output, removal) == [True, False]
+
+    files.undo(output, tmp_path / 'undone')
+    for split in ('train', 'val'):
+        name = f'annotations/instances_{split}.json'
+        assert (tmp_path / 'undone' / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_splits_of_the_same_name_get_files_of_their_own(source, tmp_path):
+    contents = {'train': coco_fixtures.document(2, seed=5)}
+    coco_fixtures.write_folder(source / 'originals', contents)
+    assert [item.name for item in files.find(source)] == ['train', 'train_2', 'val']
+    corrected(source, tmp_path / 'corrected')
+    for name, place in (('train', ''), ('train_2', 'originals/')):
+        made = tmp_path / f'corrected/annotations/instances_{name}.json'
+        given = source / f'{place}annotations/instances_train.json'
+        assert made.read_bytes() == given.read_bytes()
+
+
+def test_nothing_else_is_replaced(source, tmp_path):
+    with pytest.raises(ValueError, match='never changed'):
+        corrected(source, source)
+    output = tmp_path / 'corrected'
+    corrected(source, output)
+    path = output / 'annotations/instances_train.json'
+    path.write_text(path.read_text() + ' ')
+    with pytest.raises(ValueError, match='changed since'):
+        corrected(source, output)
+    with pytest.raises(ValueError, match='was changed after'):
+        files.undo(output, tmp_path / 'undone')
+    with pytest.raises(ValueError, match='nothing to undo'):
+        files.undo(source, tmp_path / 'undone')
+    undo = output / 'annotations/undo_train.json'
+    made = json.loads(undo.read_text())
+    undo.write_text(json.dumps({**made, 'file': '../../outside.json'}))
+    with pytest.raises(ValueError, match='damaged'):
+        files.undo(output, tmp_path / 'undone')
+
+
+def test_a_stop_between_the_two_files_is_continued(source, tmp_path, monkeypatch):
+    output = tmp_path / 'corrected'
+    corrected(source, output)
+    first = document.read(source / 'annotations/instances_train.json').content['annotations'][0]
+    removal = Correction('remove', first['image_id'], first['id'])
+
+    def stop(path, text):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, 'write_text', stop)
+        with pytest.raises(KeyboardInterrupt):
+            corrected(source, output, removal)
+    assert corrected(source, output, removal) == [True, False]
+    assert files.undo(output, tmp_path / 'undone')

@@ -1,0 +1,199 @@
+"""Masks that go to annotation tools and come back, with holes and parts, pixel for pixel."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from pycocotools import mask as mask_utils
+
+from segmentation.data import export, layouts
+from segmentation.data.corrections import correcting, document, returned
+from segmentation.data.entries import Skipped
+from segmentation.data.export import Shape, Task, cvat, label_studio
+from segmentation.data.layouts import cvat_images
+from segmentation.data.layouts import label_studio as label_studio_layout
+from tests import coco_fixtures
+
+MASKS = arrays.arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 24)))
+
+
+def rle(mask):
+    return mask_utils.encode(np.asfortranarray(mask, np.uint8))['counts']
+
+
+@settings(deadline=None, max_examples=100)
+@given(mask=MASKS)
+def test_a_mask_comes_back_pixel_for_pixel(mask):
+    values = label_studio.encode_brush(mask)
+    np.testing.assert_array_equal(label_studio_layout.decode_brush(values, *mask.shape), mask)
+    if mask.any():
+        shape = cvat.encode_mask(mask)
+        np.testing.assert_array_equal(cvat_images.decode_mask(shape, *mask.shape), mask)
+
+
+def test_long_runs_come_back():
+    mask = np.zeros((500, 700), bool)  # runs of far more than 2^16 bytes
+    mask[100:400, 50:650], mask[200:210, 300:400] = True, False
+    values = label_studio.encode_brush(mask)
+    assert len(values) < 10_000
+    np.testing.assert_array_equal(label_studio_layout.decode_brush(values, 500, 700), mask)
+
+
+def test_run_lengths_as_label_studio_writes_them():
+    # Of a 1 × 2 image whose second pixel is painted, by label_studio_converter.brush.encode_rle.
+    values = [0, 0, 0, 8, 57, 27, 252, 96, 17, 255, 128]
+    mask = label_studio_layout.decode_brush(values, 1, 2)
+    assert mask.tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize(
+    'values', [None, [], [256] * 20, [0] * 4, [255] * 50, ['1'] * 20, [0, 0, 0, 8, 57, 27, 252]]
+)
+def test_damaged_brushes_are_refused(values):
+    with pytest.raises(ValueError, match='run lengths'):
+        label_studio_layout.decode_brush(values, 1, 2)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'rle': '1, 2'},
+        {'rle': '-1, 5'},
+        {'rle': '1' * 5000},
+        {'rle': ''},
+        {'left': '3'},
+        {'width': '100000000000'},
+        {'height': 'two'},
+    ],
+)
+def test_damaged_cvat_masks_are_refused(change):
+    good = {'rle': '0, 4', 'left': '0', 'top': '0', 'width': '2', 'height': '2'}
+    assert cvat_images.decode_mask(good, 3, 4).sum() == 4
+    with pytest.raises(ValueError):
+        cvat_images.decode_mask({**good, **change}, 3, 4)
+
+
+@pytest.fixture
+def source(tmp_path_factory):
+    """An annotation file, and its parsed content."""
+    folder = tmp_path_factory.mktemp('coco')
+    path = coco_fixtures.write_folder(folder, {'train': coco_fixtures.document(4)})
+    return document.read(path / 'annotations/instances_train.json')
+
+
+def tasks_of(source):
+    """The images of a file as tasks, without crowd regions; and the names of its categories."""
+    read = layouts.coco_json.annotations.read(source.content, 'file', '')
+    names = {category.id: category.name for category in read.categories}
+    return [
+        Task(image.id, image.file_name, image.height, image.width, tuple(
+            Shape(names[i.category_id], i.rle) for i in image.instances if not i.is_crowd
+        ))
+        for image in read.images
+    ], sorted(names.values())  # fmt: skip
+
+
+def came_back(source, folder):
+    """Corrections that the export of a tool leads to."""
+    skipped, recognized, result = Skipped(), set(), []
+    for split in returned.read(folder):
+        result += returned.corrections(source, split, recognized, skipped)
+    return result, skipped.as_dict(), recognized
+
+
+@pytest.mark.parametrize('tool', sorted(export.tools()))
+def test_what_comes_back_unchanged_changes_nothing(source, tmp_path, tool):
+    tasks, labels = tasks_of(source)
+    export.tools()[tool](tmp_path, tasks, labels)
+    found, skipped, recognized = came_back(source, tmp_path)
+    assert (found, skipped) == ([], {})
+    assert len(recognized) == len(tasks)
+
+
+@pytest.mark.parametrize('tool', sorted(export.tools()))
+def test_what_was_changed_there_is_taken_over(source, tmp_path, tool):
+    tasks, labels = tasks_of(source)
+    first, *others = tasks
+    label = next(name for name in labels if name != first.shapes[1].label)
+    drawn = np.zeros((first.height, first.width), bool)
+    drawn[5:20, 5:20], drawn[9:12, 9:12], drawn[22:25, 3:9] = True, False, True  # hole and part
+    shapes = [
+        Shape(label, first.shapes[1].rle), *first.shapes[2:], Shape('car', rle(drawn))
+    ]  # fmt: skip
+    changed = Task(first.image_id, first.file_name, first.height, first.width, tuple(shapes))
+    export.tools()[tool](tmp_path, [changed, *others], labels)
+    found, skipped, _ = came_back(source, tmp_path)
+    own = [e['id'] for e in source.content['annotations'] if e['image_id'] == first.image_id]
+    assert skipped == {}
+    assert {(c.action, c.annotation_id, c.category) for c in found} == {
+        ('remove', own[0], ''), ('change', own[1], label), ('add', None, 'car'),
+    }  # fmt: skip
+    corrector = correcting.Corrector(source, {})
+    assert correcting.correct(corrector, found, refused := Skipped()) == []
+    assert refused.as_dict() == {}
+    text, _ = document.apply(source.text, corrector.finish().edits)
+    new = json.loads(text)['annotations'][-1]
+    np.testing.assert_array_equal(mask_utils.decode(new['segmentation']), drawn)  # IoU 1.0
+
+
+def test_predictions_have_the_suggestions_accepted(source, tmp_path):
+    (task, *_), labels = tasks_of(source)
+    a, b, c, *rest = task.shapes
+    shapes = (
+        Shape(a.label, a.rle, suggested='', score=0.9),
+        Shape(b.label, b.rle, suggested='bus', score=0.8),
+        c,
+        Shape('car', c.rle, 'car', 0.7, is_new=True),
+    )
+    task = Task(task.image_id, task.file_name, task.height, task.width, shapes)
+    label_studio.write(tmp_path, [task], labels)
+    (written,) = json.loads((tmp_path / 'tasks.json').read_text())
+
+    def labelled(entry):
+        return [result['value']['brushlabels'][0] for result in entry['result']]
+
+    assert labelled(written['annotations'][0]) == [a.label, b.label, c.label]
+    assert labelled(written['predictions'][0]) == ['bus', c.label, 'car']
+    assert written['predictions'][0]['score'] == 0.9
+
+    cvat.write(tmp_path, [task], labels)
+    root = cvat.ElementTree.parse(tmp_path / 'annotations.xml')
+    masks = root.findall('image/mask')
+    assert [mask.get('source') for mask in masks] == ['manual', 'manual', 'manual', 'auto']
+    assert [mask.find('attribute').text for mask in masks] == [
+        'delete 0.90', 'bus 0.80', None, 'add 0.70',
+    ]  # fmt: skip
+
+
+def test_hostile_names_stay_names(tmp_path):
+    mask = np.ones((2, 3), bool)
+    name = '"><mask label="x"/> &amp; <b>'
+    task = Task(1, f'{name}.jpg', 2, 3, (Shape(name, rle(mask)),))
+    for write in export.tools().values():
+        write(tmp_path, [task], [name])
+    for file in ('labels.xml', 'annotations.xml'):
+        tree = cvat.ElementTree.parse(tmp_path / file)
+        assert tree.find('.//b') is None
+    assert tree.find('image').get('name') == f'{name}.jpg'
+    assert tree.find('image/mask').get('label') == name
+
+
+def test_xml_with_entities_is_refused(tmp_path):
+    bomb = '<?xml version="1.0"?><annotations/><!DOCTYPE a [<!ENTITY b "c">]>'
+    (tmp_path / 'annotations.xml').write_text(bomb)
+    with pytest.raises(ValueError, match='defines entities'):
+        list(returned.read(tmp_path))
+
+
+def test_a_task_that_nobody_has_annotated_is_left_out(source, tmp_path):
+    tasks, labels = tasks_of(source)
+    label_studio.write(tmp_path, tasks, labels)
+    content = json.loads((tmp_path / 'tasks.json').read_text())
+    content[0]['annotations'] = []
+    content[1]['annotations'][0]['was_cancelled'] = True
+    (tmp_path / 'tasks.json').write_text(json.dumps(content))
+    found, _, recognized = came_back(source, tmp_path)
+    assert found == [] and len(recognized) == len(tasks) - 2
