@@ -53,8 +53,9 @@ from analysis.samples import schema as samples
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Distances, Similar
 from analysis.similarity_map.schema import Quality, SimilarityMap
-from analysis.slices.conditions import describe, load_columns, membership
+from analysis.slices.conditions import load_columns, membership
 from analysis.slices.schema import METRICS, Condition, MetricSlices, Slice, Slices
+from analysis.slices.words import describe
 from analysis.stage import artifacts
 from analysis.stage.view import View, open_view
 from configs import default

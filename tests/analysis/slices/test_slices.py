@@ -12,9 +12,10 @@ from analysis.clusters.schema import Clusters, Density
 from analysis.samples import schema as samples
 from analysis.samples.schema import Samples
 from analysis.slices import stage as slices
-from analysis.slices.conditions import describe, load_columns, make_conditions, membership
+from analysis.slices.conditions import load_columns, make_conditions, membership
 from analysis.slices.schema import METRICS, MetricSlices, Slices
 from analysis.slices.search import find_slices
+from analysis.slices.words import describe
 from analysis.stage import artifacts, storage
 from analysis.stage.run import open_analysis
 from analysis.stage.view import View
@@ -54,7 +55,7 @@ def test_conditions():
         np.testing.assert_array_equal(mask, membership(columns, [condition]))
         assert 8 <= mask.sum() <= 32
         assert condition[0] != 'a' or not mask[0]
-    assert describe([('flag', 'is', False), ('a', '<=', 3.5)]) == 'not flag and a <= 3.5'
+    assert describe([('flag', 'is', False), ('a', '<=', 3.5)]) == 'not flag and a at most 3.5'
 
 
 def test_what_lies_apart_is_cut_off_by_a_short_number():
@@ -179,7 +180,7 @@ def test_cluster_hides_no_metadata_but_is_told_where_none_explain():
     ]
     assert ['brightness'] in names and ['sharpness'] in names
     rows = [row for row in find_slices(columns, loss)[1] if 'cluster' in row.text]
-    assert [row.text for row in rows] == ['cluster is 5']
+    assert [row.text for row in rows] == ['in cluster 5']
 
 
 def test_unknown_values_and_too_few_images():
