@@ -123,6 +123,7 @@ def test_results_of_other_images_are_refused(analysis, summary, workdir):
 def row(row, kind, score, **other):
     return {
         'row': row, 'file_name': f'{row}.jpg', 'kind': kind, 'score': score,
+        'probability': score / 2,
         'given': 'background', 'suggested': 'person', 'area': 3.0, 'annotation_id': None, **other,
     }  # fmt: skip
 
