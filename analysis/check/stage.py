@@ -153,6 +153,8 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     for name in ('training_sd', 'drop'):
         if not 0 <= getattr(arguments, name) < 1:
             raise ValueError(f'--{name} must be at least 0 and below 1.')
+    if arguments.junit and not arguments.junit.parent.is_dir():
+        raise ValueError(f'--junit {arguments.junit}: there is no such folder; make it first.')
     views = read_views(arguments.views) if arguments.views else []
     split, where = arguments.split, arguments.data_path
     paths = [arguments.workdir, *arguments.also, *arguments.baseline]

@@ -115,6 +115,9 @@ def test_bad_input(runs, tmp_path, capsys):
     assert check.main(['--workdir', new, '--baseline', str(tmp_path / 'none')]) == 2
     assert check.main(['--workdir', new, '--baseline', old, '--drop', '2']) == 2
     assert '--drop' in capsys.readouterr().err
+    xml = str(tmp_path / 'none' / 'gate.xml')
+    assert check.main(['--workdir', new, '--baseline', old, '--junit', xml]) == 2
+    assert 'no such folder' in capsys.readouterr().err
     moved = shutil.copytree(new, tmp_path / 'moved')
     described = json.loads((moved / 'run.json').read_text())
     described['data']['fingerprint'] = {'id': 'another'}
