@@ -2,13 +2,12 @@
 
     python scripts/experiments/fit_probabilities.py --workdir runs/probabilities
 
-Draws scenes with planted label errors, trains one network on scenes of the first of --fit_seeds and
-another one on those of the first of --score_seeds, finds label issues in the validation scenes of
-all seeds, and compares them with the planted truth. An issue is an error if it is of the planted
-kind and on the planted object; an ambiguous region, if it is on any planted object. The regressions
-(analysis/label_issues/probability.py) are fitted to the issues of --fit_seeds. Those of
---score_seeds, found by the other network, measure the calibration: in each tenth of the
-probability, the mean prediction and the share of errors.
+Draws scenes with planted label errors, trains a network on those of the first of --fit_seeds (or
+takes --network), finds label issues in the validation scenes of all seeds, and compares them with the
+planted truth. An issue is an error if it is of the planted kind and on the planted object; an
+ambiguous region, if it is on any planted object. The regressions
+(analysis/label_issues/probability.py) are fitted to the issues of --fit_seeds. Those of --score_seeds
+measure the calibration: in each tenth of the probability, the mean prediction and the share of errors.
 
 Started again, the command continues. With --write, it replaces the file that the stage reads.
 """
@@ -50,27 +49,28 @@ class Tenth:
     observed: float  # share of errors
 
 
-def network(config: ConfigDict, workdir: pathlib.Path, seed: int, number: int) -> Analysis:
-    """A network trained on the scenes of a seed; `number` is the seed of its training."""
+def train_network(config: ConfigDict, workdir: pathlib.Path, seed: int) -> pathlib.Path:
+    """A network trained on the scenes of a seed; returns its run directory."""
     config = ConfigDict(config.to_dict())
-    config.seed = number
     prepare(config, workdir, seed)
-    train.train(config.lock(), workdir / f'network{number}')
-    return open_analysis(workdir / f'network{number}')
+    train.train(config.lock(), workdir / 'network')
+    return workdir / 'network'
 
 
-def look_at(trained: Analysis, workdir: pathlib.Path, seed: int) -> tuple[Analysis, pathlib.Path]:
+def look_at(
+    trained: Analysis, workdir: pathlib.Path, seed: int, images: int
+) -> tuple[Analysis, pathlib.Path]:
     """The same network on the validation scenes of a seed, and the folder of the scenes."""
     config = trained.config.copy_and_resolve_references().unlock()
     folder = workdir / f'scenes{seed}'
     if config.data.source != str(folder):
-        config.data.scenes.train = 1  # not trained on
+        config.data.scenes.train, config.data.scenes.val = 1, images
         prepare(config, workdir, seed)
     prepared: coco.Prepared = open_data(config.data)
     examples, _ = select_examples(prepared, config.data, 'val')
     data = {'path': str(prepared.path), 'fingerprint': prepared.fingerprint}
     found = dataclasses.replace(
-        trained, workdir=trained.workdir / f'on{seed}', data=data, examples=examples,
+        trained, workdir=workdir / f'issues{seed}', data=data, examples=examples,
         image_ids=examples.image_ids.astype(np.int64),
     )  # fmt: skip
     found.folder.mkdir(parents=True, exist_ok=True)
@@ -110,18 +110,17 @@ def tenths(predicted: np.ndarray, observed: np.ndarray) -> list[Tenth]:
 
 
 def gather(
-    config: ConfigDict, workdir: pathlib.Path, seeds: Sequence[int], number: int
+    trained: Analysis, workdir: pathlib.Path, seeds: Sequence[int], images: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Kinds, `probability.features` and truth of all issues of some scene seeds."""
-    trained, parts = network(config, workdir, seeds[0], number), []
+    parts = []
     for seed in seeds:
-        analysis, folder = look_at(trained, workdir, seed)
+        analysis, folder = look_at(trained, workdir, seed, images)
         issues = issues_of(analysis)
         kinds = np.array(issues.regions['kind'].to_pylist(), np.object_)
         columns = [issues.regions[name].to_numpy() for name in ('score', 'area', 'confidence')]
-        parts.append(
-            (kinds, probability.features(*columns), real(issues, read_truth(analysis, folder)))
-        )
+        truth = real(issues, read_truth(analysis, folder))
+        parts.append((kinds, probability.features(*columns), truth))
     kinds, described, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
     return kinds, described, truth
 
@@ -144,6 +143,8 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     add('--fit_seeds', nargs='+', type=int, default=[0, 1, 2], help='scene seeds to fit to')
     add('--score_seeds', nargs='+', type=int, default=[4, 5, 6], help='held-out scene seeds')
     add('--images', type=int, default=400, help='validation scenes of each seed')
+    about = 'run directory of a network trained on drawn scenes; default: one is trained'
+    add('--network', type=pathlib.Path, metavar='WORKDIR', help=about)
     add('--write', action='store_true', help=f'replace {probability.FILE.relative_to(ROOT)}')
     arguments, overrides = parser.parse_known_args(argv)
     if both := set(arguments.fit_seeds) & set(arguments.score_seeds):
@@ -157,9 +158,13 @@ def main(argv: list[str] | None = None) -> int:
     fields = {'data.scenes.train': 600, 'data.scenes.val': arguments.images}
     config = load_config(str(ROOT / CONFIG), campaign.overrides(fields) + overrides)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
+    directory = arguments.network
+    if directory is None:
+        directory = train_network(config, arguments.workdir, arguments.fit_seeds[0])
+    trained = open_analysis(directory)
     fit, score = (
-        gather(config, arguments.workdir, seeds, number)
-        for number, seeds in enumerate((arguments.fit_seeds, arguments.score_seeds))
+        gather(trained, arguments.workdir, seeds, arguments.images)
+        for seeds in (arguments.fit_seeds, arguments.score_seeds)
     )
     models = probability.fit(*fit)
     predicted = probability.predict(*score[:2], models)
@@ -173,6 +178,7 @@ def main(argv: list[str] | None = None) -> int:
         'fit_seeds': arguments.fit_seeds,
         'score_seeds': arguments.score_seeds,
         'error_rate': config.data.scenes.error_rate,
+        'network': {'step': trained.step, 'scenes': trained.config.data.scenes.train},
         'models': {kind: dataclasses.asdict(model) for kind, model in models.items()},
         'tenths': [dataclasses.asdict(row) for row in rows],
     }
