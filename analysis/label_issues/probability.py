@@ -1,9 +1,9 @@
 """How probable it is that a label issue is an error, from its score: logistic regression by kind.
 
 `probability.json` has the coefficients. They were fitted on drawn scenes with planted errors by
-`scripts/experiments/fit_probabilities.py`, which also measures on other scenes and another network
-how well they fit; the file has the command and the result. On photographs, with other errors and
-another share of them, the probabilities are not calibrated: they only order the issues.
+`scripts/experiments/fit_probabilities.py`, which also measures on other scenes how well they fit; the
+file has the command and the result. On photographs, with other errors and another share of them, the
+probabilities are not calibrated: they only order the issues.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import pathlib
 
 import msgspec
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from analysis.label_issues.schema import KINDS
@@ -44,12 +44,8 @@ def features(score: np.ndarray, area: np.ndarray, confidence: np.ndarray) -> np.
     Args:
       score, area, confidence: `[n]`, columns of `schema.REGIONS`.
     """
-    odds, seen = (np.log(x / (1 - x)) for x in (np.clip(score, 0.01, 0.999), _inner(confidence)))
+    odds, seen = (logit(np.clip(share, 0.001, 0.999)) for share in (score, confidence))
     return np.column_stack([odds, odds**2, np.log(np.maximum(area, 0.01)), seen])
-
-
-def _inner(share: np.ndarray) -> np.ndarray:
-    return np.clip(share, 0.001, 0.999)
 
 
 def fit(kinds: np.ndarray, described: np.ndarray, real: np.ndarray) -> dict[str, Model]:

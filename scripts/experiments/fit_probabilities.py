@@ -3,11 +3,12 @@
     python scripts/experiments/fit_probabilities.py --workdir runs/probabilities
 
 Draws scenes with planted label errors, trains a network on those of the first of --fit_seeds (or
-takes --network), finds label issues in the validation scenes of all seeds, and compares them with the
-planted truth. An issue is an error if it is of the planted kind and on the planted object; an
+takes --network), finds label issues in the validation scenes of all seeds, and compares them with
+the planted truth. An issue is an error if it is of the planted kind and on the planted object; an
 ambiguous region, if it is on any planted object. The regressions
-(analysis/label_issues/probability.py) are fitted to the issues of --fit_seeds. Those of --score_seeds
-measure the calibration: in each tenth of the probability, the mean prediction and the share of errors.
+(analysis/label_issues/probability.py) are fitted to the issues of --fit_seeds. Those of
+--score_seeds measure the calibration: in each tenth of the probability, the mean prediction and the
+share of errors.
 
 Started again, the command continues. With --write, it replaces the file that the stage reads.
 """
