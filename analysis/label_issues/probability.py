@@ -1,9 +1,9 @@
 """How probable it is that a label issue is an error, from its score: logistic regression by kind.
 
 `probability.json` has the coefficients. They were fitted on drawn scenes with planted errors by
-`scripts/experiments/fit_probabilities.py`, which also measures on other scenes how well they fit; the
-file has the command and the result. On photographs, with other errors and another share of them, the
-probabilities are not calibrated: they only order the issues.
+`scripts/experiments/fit_probabilities.py`, which also measures on other scenes how well they fit;
+the file has the command and the result. On photographs, with other errors and another share of
+them, the probabilities are not calibrated: they only order the issues.
 """
 
 import dataclasses
