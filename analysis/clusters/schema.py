@@ -69,7 +69,7 @@ class Clusters(Result):
     """Two partitions of the images, by k-means and by HDBSCAN."""
 
     NAME: ClassVar[str] = 'clusters'
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 2
 
     num_images: int  # N
     tried: tuple[Tried, ...]  # numbers of clusters for k-means
