@@ -51,6 +51,11 @@ def iou(confusion: np.ndarray) -> np.ndarray:
     return np.divide(intersection, union, out=np.full_like(union, np.nan), where=union > 0)
 
 
+def foreground_iou(confusion: np.ndarray) -> np.ndarray:
+    """Mean IoU of the foreground classes, `[..., C, C]` -> `[...]`; NaN if there are none."""
+    return _nanmean(iou(confusion)[..., 1:])
+
+
 def _nanmean(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis without NaN; NaN, and no warning, if all values are NaN."""
     known = ~np.isnan(values)

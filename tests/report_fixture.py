@@ -53,8 +53,9 @@ from analysis.samples import schema as samples
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Distances, Similar
 from analysis.similarity_map.schema import Quality, SimilarityMap
-from analysis.slices.conditions import describe, load_columns, membership
+from analysis.slices.conditions import load_columns, membership
 from analysis.slices.schema import METRICS, Condition, MetricSlices, Slice, Slices
+from analysis.slices.words import describe
 from analysis.stage import artifacts
 from analysis.stage.view import View, open_view
 from configs import default
@@ -272,7 +273,7 @@ def _label_issues(analysis, kind, rng) -> None:
     files = artifacts.load(analysis, Samples).table['file_name'].to_pylist()
     rows = []
     for row in np.flatnonzero(rng.random(len(kind)) < 0.3):
-        for _ in range(rng.integers(1, 4)):
+        for number in range(rng.integers(1, 4)):
             issue = KINDS[rng.integers(0, len(KINDS))]
             left, top = rng.uniform(0, 0.6, 2)
             right, bottom = np.array([left, top]) + rng.uniform(0.1, 0.4, 2)
@@ -284,6 +285,7 @@ def _label_issues(analysis, kind, rng) -> None:
                     'file_name': files[row],
                     'kind': issue,
                     'score': float(rng.beta(0.6, 1.6)),
+                    'object': number,
                     'given': names[0] if missing else suspect,
                     'suggested': {
                         'wrong class': other,
@@ -298,7 +300,9 @@ def _label_issues(analysis, kind, rng) -> None:
                     'bottom': float(bottom),
                 }
             )
-    rows.sort(key=lambda row: -row['score'])
+    for row in rows:
+        row['probability'] = row['score'] ** 2
+    rows.sort(key=lambda row: -row['probability'])
     y, x = (np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE] + 0.5) / IMAGE_SIZE
     for number, row in enumerate(rows):
         if number < _REGIONS_DRAWN:

@@ -21,20 +21,29 @@ from analysis.stats.rank_correlation import adjust
 MOST_Q = 0.01
 # Names and texts leave out smaller effects.
 _LEAST = {'share': 0.1, 'rank': 0.3}
+# A rarer category is part of a name if it is this many times as frequent as elsewhere, and in this
+# many more of the images.
+_LIFT, _MORE = 2, 0.05
+_COMMON = 0.3  # share of the other images from which the lack of a category is worth a word
+_PARTS = 3  # of a name
 # Words for high and for low values of a column.
-_WORDS = {
+_ADJECTIVES = {
     'aspect_ratio': ('wide', 'tall'),
     'brightness': ('bright', 'dark'),
-    'contrast': ('high contrast', 'low contrast'),
     'sharpness': ('sharp or noisy', 'soft'),
-    'saturation': ('saturated', 'pale'),
-    'hue_std': ('many hues', 'few hues'),
-    'is_colored': ('color file', 'gray file'),
+    'saturation': ('vivid', 'pale'),
     'is_grayscale': ('gray', 'colored'),
+}
+_PHRASES = {
+    'contrast': ('high contrast', 'low contrast'),
+    'hue_std': ('many hues', 'few hues'),
+    'is_colored': ('color files', 'gray files'),
     'num_instances': ('many instances', 'few instances'),
     'smallest_instance': ('large instances', 'small instances'),
-    'truncated_share': ('truncated', 'not truncated'),
-    'crowd_percent': ('crowd', 'no crowd'),
+    'truncated_share': ('often cut off', 'nothing cut off'),
+    'crowd_percent': ('crowds', 'no crowds'),
+    'width': ('wide files', 'narrow files'),
+    'height': ('high files', 'low files'),
 }
 
 
@@ -96,28 +105,64 @@ def notable(description: Sequence[Difference]) -> list[Difference]:
 
 
 def name(description: Sequence[Difference]) -> str:
-    """A name for a group: up to two frequent categories, then other columns if there is room."""
+    """A name for a group: 'large person and tie, often cut off', 'bright images, few hues'.
+
+    Up to two frequent categories, then other columns if there is room. No word is said twice.
+    """
     worth = notable(description)
-    categories = [
-        row.column.removeprefix('count_')
-        for row in worth
-        if row.column.startswith('count_') and row.effect > 0
-    ][:2]
-    others = [
-        _words(row.column, row.effect > 0)
-        for row in worth
-        if not row.column.startswith('count_') and row.column != 'percent_background'
-    ]
-    return ', '.join(categories + others[: 3 - len(categories)]) or 'nothing special'
+    said: set[str] = set()
+
+    def first(text: str) -> bool:
+        words = set(text.split())
+        if words & said:
+            return False
+        said.update(words)
+        return True
+
+    nouns: dict[str, str] = {}
+    for row in description:
+        category = row.column.removeprefix('count_')
+        frequent = row.effect >= _LEAST['share'] or (
+            row.effect >= _MORE and row.inside >= _LIFT * row.outside
+        )
+        if category != row.column and frequent and len(nouns) < 2 and first(category):
+            nouns[category] = category
+    adjectives: list[str] = []
+    phrases: list[str] = []
+    for row in worth:
+        column, more = row.column, row.effect > 0
+        category = column.removeprefix('mean_size_')
+        if category in nouns and category != column:
+            size = 'large' if more else 'small'
+            if first(size):
+                nouns[category] = f'{size} {category}'
+        elif len(nouns) + len(adjectives) + len(phrases) < _PARTS and (words := _words(row)):
+            if first(words):
+                (adjectives if column in _ADJECTIVES else phrases).append(words)
+    if nouns:
+        return ', '.join([' and '.join(nouns.values()), *adjectives, *phrases])
+    if adjectives:
+        adjectives[0] += ' images'
+    return ', '.join(adjectives + phrases) or 'mixed images'
 
 
-def _words(column: str, more: bool) -> str:
-    if column in _WORDS:
-        return _WORDS[column][0 if more else 1]
+def _words(row: Difference) -> str:
+    """Words for a difference; '' if it says nothing in a name."""
+    column, more = row.column, row.effect > 0
+    for words in (_ADJECTIVES, _PHRASES):
+        if column in words:
+            return words[column][0 if more else 1]
+    if column == 'percent_background':
+        return ''
+    if column.startswith('count_'):
+        rare = not more and row.outside >= _COMMON and row.inside <= row.outside / 2
+        return f'hardly any {column.removeprefix("count_")}' if rare else ''
     if column.startswith('mean_size_'):
         return f'{"large" if more else "small"} {column.removeprefix("mean_size_")}'
-    name = column.removeprefix('percent_').removeprefix('num_').replace('_', ' ')
-    return f'{"more" if more else "less"} {name}'
+    category = column.removeprefix('percent_').removeprefix('num_').replace('_', ' ')
+    if more:
+        return f'{"many" if column.startswith("num_") else "much"} {category}'
+    return f'{"hardly any" if row.inside == 0 else "little"} {category}'
 
 
 def to_text(description: Sequence[Difference], number: int = 6) -> str:

@@ -52,7 +52,7 @@ from segmentation import metrics
 
 _HEAVY, _DOMINANT = 1.0, 2.0  # percent of the pixels, and times the other class
 # Fields of the config's `data` on which labels depend.
-_LABEL_FIELDS = 'label_space', 'overlap', 'draw_last', 'crowd'
+LABEL_FIELDS = 'label_space', 'overlap', 'draw_last', 'crowd'
 _READS = predictions.STAGE, samples.STAGE, embeddings.STAGE  # of both runs
 
 
@@ -104,11 +104,6 @@ def compare_scores(
                 )
             )
     return rows
-
-
-def _image_iou(confusions: np.ndarray) -> np.ndarray:
-    """Mean IoU of an image's foreground classes, `[N]`; NaN where there are none."""
-    return np.ma.masked_invalid(metrics.iou(confusions)[:, 1:]).mean(1).filled(np.nan)
 
 
 def compare_means(this: np.ndarray, other: np.ndarray, level: float = 0.05) -> Change:
@@ -185,34 +180,42 @@ def _separation(
     )
 
 
-def common_rows(both: Mapping[str, View]) -> dict[str, np.ndarray]:
-    """Rows of the common images in each run, int64 `[n]`, in the order of this run.
+def common_rows(views: Mapping[str, View]) -> dict[str, np.ndarray]:
+    """Rows of the common images in each run, int64 `[n]`, in the order of the first run.
 
     Raises:
       ValueError: the runs cannot be compared: other data, classes, resolution or images.
     """
-    this, other = both.values()
-    if this.data['fingerprint'] != other.data['fingerprint']:
+    first, *others = views.values()
+    kept = np.ones(len(first), np.bool_)
+    for other in others:
+        if first.data['fingerprint'] != other.data['fingerprint']:
+            raise ValueError(
+                f'{other.workdir} was trained on another data set than {first.workdir}: their '
+                'image ids do not refer to the same images.'
+            )
+        if len(first.class_names) != len(other.class_names):
+            raise ValueError(
+                f'{first.workdir} has {len(first.class_names)} classes and {other.workdir} '
+                f'{len(other.class_names)} classes; only runs with equally many can be compared.'
+            )
+        if first.config.data.image_size != other.config.data.image_size:
+            sizes = ' and '.join(str(run.config.data.image_size) for run in (first, other))
+            raise ValueError(
+                f'The networks differ in data.image_size ({sizes}); train both with one.'
+            )
+        kept &= np.isin(first.image_ids, other.image_ids)
+    if kept.sum() < 2 * representations.FEWEST:
+        counts = ' and '.join(str(len(view)) for view in views.values())
         raise ValueError(
-            f'{other.workdir} was trained on another data set than {this.workdir}: their image ids '
-            'do not refer to the same images.'
+            f'The parts have {kept.sum()} images in common, of {counts}; are they different folds?'
         )
-    if len(this.class_names) != len(other.class_names):
-        raise ValueError(
-            f'{this.workdir} has {len(this.class_names)} classes and {other.workdir} '
-            f'{len(other.class_names)} classes; only runs with equally many can be compared.'
-        )
-    if this.config.data.image_size != other.config.data.image_size:
-        sizes = ' and '.join(str(run.config.data.image_size) for run in both.values())
-        raise ValueError(f'The networks differ in data.image_size ({sizes}); train both with one.')
-    _, *rows = np.intersect1d(this.image_ids, other.image_ids, return_indices=True)
-    if len(rows[0]) < 2 * representations.FEWEST:
-        raise ValueError(
-            f'The parts have {len(rows[0])} images in common, of {len(this)} and {len(other)}; '
-            'are they different folds?'
-        )
-    order = np.argsort(rows[0])
-    return {name: part[order] for name, part in zip(both, rows, strict=True)}
+    found = {}
+    for name, view in views.items():
+        order = np.argsort(view.image_ids)
+        places = np.searchsorted(view.image_ids, first.image_ids[kept], sorter=order)
+        found[name] = order[places]
+    return found
 
 
 def _cross_confusions(labelled: Analysis, predicted: Predictions, rows: np.ndarray) -> np.ndarray:
@@ -250,7 +253,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         for name, layers in features.items()
     }
 
-    same = {field: this.config.data[field] == other.config.data[field] for field in _LABEL_FIELDS}
+    same = {field: this.config.data[field] == other.config.data[field] for field in LABEL_FIELDS}
     confusions = {name: predicted.confusions()[rows[name]] for name, predicted in found.items()}
     loss = {name: predicted.column('loss')[rows[name]] for name, predicted in found.items()}
     against = {'this': confusions}
@@ -262,7 +265,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     if not same['label_space']:
         crossed = _cross_confusions(common['other'], found['this'], rows['this'])
         against['other'] = {'this': crossed, 'other': confusions['other']}
-    iou = {name: _image_iou(counts) for name, counts in against['this'].items()}
+    iou = {name: metrics.foreground_iou(counts) for name, counts in against['this'].items()}
 
     scores: list[Score] = []
     separation: list[Separation] = []

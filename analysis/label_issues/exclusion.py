@@ -22,13 +22,14 @@ class Excluded:
     file_name: str
     kind: str
     score: float
+    probability: float
     reason: str
 
 
 def worst(
     image_ids: np.ndarray, issues: LabelIssues, share: float, kinds: Sequence[str]
 ) -> list[Excluded]:
-    """The most suspicious images, worst first, at most a share of them.
+    """The images whose labels are most probably wrong, at most a share of them.
 
     `image_ids` are int64 `[N]`, of the rows of `issues`; only some kinds of issues count.
     """
@@ -38,11 +39,12 @@ def worst(
         for region in issues.regions.to_pylist()
         if region['kind'] in kinds
     ]
-    for region in sorted(regions, key=lambda region: (-region['score'], region['image_id'])):
+    for region in sorted(regions, key=lambda region: (-region['probability'], region['image_id'])):
         if len(chosen) == int(share * issues.num_images):
             break
         image_id, file_name, kind = (region[key] for key in ('image_id', 'file_name', 'kind'))
-        found = Excluded(image_id, file_name, kind, region['score'], reason(region))
+        numbers = region['score'], region['probability']
+        found = Excluded(image_id, file_name, kind, *numbers, reason(region))
         chosen.setdefault(image_id, found)
     return list(chosen.values())
 

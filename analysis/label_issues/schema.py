@@ -22,6 +22,15 @@ REGIONS = pyarrow.schema(
             ('file_name', _TEXT, 'of the image'),
             ('kind', _TEXT, f'one of {", ".join(KINDS)}'),
             ('score', _NUMBER, 'how suspicious the region is, 0–1'),
+            (
+                'probability', _NUMBER,
+                'of an error of this kind (ambiguous: of any kind), as calibrated on drawn scenes',
+            ),
+            (
+                'object', _INTEGER,
+                'issues of an image with the same number are on one object; the first is the most '
+                'probable',
+            ),
             ('given', _TEXT, 'class that is labeled there'),
             ('suggested', _TEXT, 'class that the network suggests'),
             ('confidence', _NUMBER, 'mean probability of the suggested class in the region'),
@@ -45,7 +54,7 @@ class LabelIssues(Result):
     """Suspicious regions of all images."""
 
     NAME: ClassVar[str] = 'label_issues'
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
 
     num_images: int  # N
     cleanlab: str  # version of cleanlab, or the reason why it was not used
@@ -63,10 +72,20 @@ class LabelIssues(Result):
         return result
 
     def worst_errors(self) -> dict[int, tuple[float, str]]:
-        """Score and kind of the most suspicious error of each image that has one, by row."""
+        """Probability and kind of the most probable error of each image that has one, by row."""
         result: dict[int, tuple[float, str]] = {}
-        columns = (self.regions[name].to_pylist() for name in ('row', 'score', 'kind'))
-        for row, score, kind in zip(*columns, strict=True):
+        columns = (self.regions[name].to_pylist() for name in ('row', 'probability', 'kind'))
+        for row, probability, kind in zip(*columns, strict=True):
             if kind in ERRORS:
-                result.setdefault(row, (score, kind))
+                result.setdefault(row, (probability, kind))
+        return result
+
+    def firsts(self) -> np.ndarray:
+        """Which issues are the most probable ones on their objects, bool `[n]`."""
+        seen: set[tuple[int, int]] = set()
+        result = np.zeros(len(self.regions), np.bool_)
+        columns = (self.regions[name].to_pylist() for name in ('row', 'object'))
+        for place, found in enumerate(zip(*columns, strict=True)):
+            result[place] = found not in seen
+            seen.add(found)
         return result

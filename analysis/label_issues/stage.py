@@ -14,7 +14,9 @@ them with --pool: each network scores its own fold. Kinds of issues:
     sloppy outline    an outline is unusually short and far from the edges of the image
     ambiguous         the network is uncertain in a wide region: a hard image, not a wrong label
 
-Scores are in [0, 1]. The score of an image is the maximum over its regions, without ambiguous ones.
+Each issue has a score in [0, 1] and a probability of being an error, and lists begin with the most
+probable. Issues of several kinds on one object count once, as the most probable of them. The
+probabilities were calibrated on drawn scenes with planted errors, and order issues elsewhere.
 If cleanlab is installed (pip install "cleanlab>=2.9"), its softmin label quality is also computed.
 
 The worst images (--share, --kinds) are written to exclude.json, with --pool to exclude-pooled.json,
@@ -35,7 +37,7 @@ from matplotlib.figure import Figure
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from analysis.label_issues import exclusion
+from analysis.label_issues import exclusion, merging, probability
 from analysis.label_issues.judging import Issue, judge
 from analysis.label_issues.morphology import dilate
 from analysis.label_issues.regions import Instance, Region, find_regions
@@ -160,13 +162,15 @@ def compute(analysis: Analysis) -> LabelIssues:
                 score, _ = quality(filled[None].astype(np.int64), planes[None], verbose=False)
                 label_quality[row] = score[0]
     issues = judge(regions, len(analysis.class_names))
-    rows = [dict(zip(REGIONS.names, _row(analysis, issue, names), strict=True)) for issue in issues]
-    table = pyarrow.Table.from_pylist(rows, REGIONS)
+    columns = [name for name in REGIONS.names if name not in ('probability', 'object')]
+    rows = [dict(zip(columns, _row(analysis, issue, names), strict=True)) for issue in issues]
+    ranked = merging.rank(rows, analysis.config.data.image_size)
+    table = pyarrow.Table.from_pylist(ranked, REGIONS)
     return LabelIssues(len(analysis), version, label_quality, table)
 
 
 def _row(analysis: Analysis, issue: Issue, names: Sequence[str]) -> tuple[Any, ...]:
-    """An issue as the columns of `REGIONS`."""
+    """An issue as the columns of `REGIONS`, but for those of `merging.rank`."""
     size, class_names, region = analysis.config.data.image_size, analysis.class_names, issue.region
     box = mask_utils.toBbox({'size': [size, size], 'counts': region.rle}) / size
     return (
@@ -180,24 +184,48 @@ def _row(analysis: Analysis, issue: Issue, names: Sequence[str]) -> tuple[Any, .
     )
 
 
-def counts(result: LabelIssues) -> dict[str, dict[str, int]]:
-    """Number of regions by kind, and of those with a score above 0.9."""
+def counts(result: LabelIssues) -> dict[str, dict[str, float]]:
+    """By kind, of the most probable issue on each object: how many, and how many are likely.
+
+    `expected_errors` are those among the likely ones.
+    """
+    firsts = result.firsts()
     kinds = np.array(result.regions['kind'].to_pylist(), np.object_)
-    certain = kinds[result.regions['score'].to_numpy() > 0.9]
-    return {
-        kind: {
-            'regions': int((kinds == kind).sum()),
-            'score_above_0.9': int((certain == kind).sum()),
+    probable = result.regions['probability'].to_numpy()
+    found = {}
+    for kind in KINDS:
+        mine = firsts & (kinds == kind)
+        likely = probable[mine & (probable >= probability.LIKELY)]
+        found[kind] = {
+            'issues': int(mine.sum()),
+            'likely': len(likely),
+            'expected_errors': float(likely.sum()),
         }
-        for kind in KINDS
-    }
+    return found
 
 
 def table(result: LabelIssues) -> str:
-    """Number of regions by kind."""
-    rows = [(kind, *map(str, numbers.values())) for kind, numbers in counts(result).items()]
-    found = markdown.table(('kind', 'regions', 'score above 0.9'), rows)
-    return f'{result.num_images} images; cleanlab {result.cleanlab}.\n\n{found}'
+    """Number of issues by kind, and how many of the likely ones are expected to be errors."""
+    found = counts(result)
+    rows = [
+        (kind, str(row['issues']), str(row['likely']), f'{row["expected_errors"]:.1f}')
+        for kind, row in found.items()
+    ]
+    header = (
+        'kind',
+        'issues',
+        f'probability ≥ {probability.LIKELY:g}',
+        'errors among them (expected)',
+    )
+    merged = len(result.regions) - int(result.firsts().sum())
+    return '\n\n'.join(
+        [
+            f'{result.num_images} images; cleanlab {result.cleanlab}. {merged} further issues are '
+            'on the same objects and were merged into these:',
+            markdown.table(header, rows),
+            probability.CAVEAT,
+        ]
+    )
 
 
 def figure(analysis: Analysis, result: LabelIssues) -> list[pathlib.Path]:
@@ -220,7 +248,7 @@ def figure(analysis: Analysis, result: LabelIssues) -> list[pathlib.Path]:
             mask = mask_utils.decode({'size': [size, size], 'counts': region['rle']}) > 0
             tile[np.tile(mask & dilate(~mask), 3)] = 255
             sheet[y : y + size, x : x + 3 * size] = tile
-            change = f'{region["given"]} → {region["suggested"]}, {region["score"]:.2f}'
+            change = f'{region["given"]} → {region["suggested"]}, {region["probability"]:.2f}'
             text = f'{region["kind"]}, {analysis.image_ids[row]}: {change}'
             axes.text(x, y - 4, text, fontsize=7, parse_math=False)
     axes.imshow(sheet)
@@ -260,13 +288,13 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     path = analyses[0].folder / f'exclude{"-pooled" if arguments.pool else ""}.json'
     exclusion.write(analyses, excluded, path)
     rows = (
-        (str(image.image_id), image.file_name, image.kind, f'{image.score:.3f}', image.reason)
+        (str(image.image_id), image.file_name, image.kind, f'{image.probability:.2f}', image.reason)
         for image in excluded[:20]
     )
     print(
         table(result),
         f'Excluded: {len(excluded)} images, the worst of which are:',
-        markdown.table(('image', 'file', 'kind', 'score', 'reason'), rows),
+        markdown.table(('image', 'file', 'kind', 'probability', 'reason'), rows),
         f'{path} lists them.',
         sep='\n\n',
     )

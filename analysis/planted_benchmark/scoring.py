@@ -194,7 +194,7 @@ def label_issues(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float |
         mine = [row for row in regions if row['kind'] == issue]
         ranked = matched_regions(
             np.array([region['row'] for region in mine], np.int64),
-            np.array([_lies_on_error(region, truth[region['row']]) for region in mine], np.bool_),
+            np.array([lies_on_error(region, truth[region['row']]) for region in mine], np.bool_),
             np.array([region['score'] for region in mine], np.float64),
             np.flatnonzero(np.isin(errors, kinds)).tolist(),
         )
@@ -203,7 +203,7 @@ def label_issues(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float |
     return measured
 
 
-def _lies_on_error(region: dict, entry: dict) -> bool:
+def lies_on_error(region: dict, entry: dict) -> bool:
     """Whether half of a region's box is in that of the image's planted error, grown by a fifth."""
     if not entry['error']:
         return False

@@ -93,14 +93,14 @@ def of_clusters(found: Clusters) -> Iterator[dict[str, Any]]:
 
 
 def of_label_issues(found: LabelIssues) -> Iterator[dict[str, Any]]:
-    """Score and kind of each image's most suspicious region."""
+    """Probability and kind of each image's most probable label error."""
     worst = found.worst_errors()
-    scores = np.zeros(found.num_images, np.float32)
+    probable = np.zeros(found.num_images, np.float32)
     kinds: list[str | None] = [None] * found.num_images
-    for row, (score, kind) in worst.items():
-        scores[row], kinds[row] = score, kind
-    about = 'how suspicious the most suspicious region of the label is'
-    yield _column('label_issue_score', 'issue', about, '0–1', kind='number', values=encode(scores))
+    for row, (probability, kind) in worst.items():
+        probable[row], kinds[row] = probability, kind
+    name, about = 'label_issue_probability', 'of the most probable label error, on drawn scenes'
+    yield _column(name, 'issue', about, '0–1', kind='number', values=encode(probable))
     about = 'what is probably wrong there'
     yield _column('label_issue_kind', 'issue', about, **_category(kinds, ERRORS))
 

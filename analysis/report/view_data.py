@@ -71,21 +71,34 @@ def _clusters(entries: tuple[Cluster, ...]) -> list[dict[str, Any]]:
 
 
 def _regions(view: View, found: LabelIssues) -> list[dict[str, Any]]:
-    """The most suspicious regions with their masks, and their outlines as data URIs."""
+    """The most probable issues with their outlines as data URIs, and others on the same objects."""
     size = view.config.data.image_size
-    rows = found.regions.to_pylist()
-    rows.sort(key=lambda row: (-row['score'], row['row']))
-    kept = 'row kind score given suggested confidence area annotation_id'.split()
-    regions = []
-    for region in rows[:MOST_REGIONS]:
-        mask = mask_utils.decode({'size': [size, size], 'counts': region['rle']})
-        data = base64.b64encode(images.encode(images.draw_outline(mask))).decode()
-        regions.append({key: region[key] for key in kept})
-        regions[-1]['box'] = [region[side] for side in ('left', 'top', 'right', 'bottom')]
-        counts = region['rle'].decode('ascii')
-        regions[-1]['rle'] = {'size': [size, size], 'counts': counts}
-        regions[-1]['mask'] = f'data:image/webp;base64,{data}'
-    return regions
+    kept = 'row kind score probability given suggested confidence area annotation_id'.split()
+    regions: dict[tuple[int, int], dict[str, Any]] = {}
+    for region in found.regions.to_pylist():
+        place = region['row'], region['object']
+        if place in regions:
+            also = {key: region[key] for key in ('kind', 'probability', 'suggested')}
+            regions[place]['also'].append(also)
+        elif len(regions) < MOST_REGIONS:
+            mask = mask_utils.decode({'size': [size, size], 'counts': region['rle']})
+            data = base64.b64encode(images.encode(images.draw_outline(mask))).decode()
+            regions[place] = {key: region[key] for key in kept} | {'also': []}
+            regions[place]['box'] = [region[side] for side in ('left', 'top', 'right', 'bottom')]
+            counts = region['rle'].decode('ascii')
+            regions[place]['rle'] = {'size': [size, size], 'counts': counts}
+            regions[place]['mask'] = f'data:image/webp;base64,{data}'
+    return list(regions.values())
+
+
+def _slice_groups(found: Slices) -> list[list[tuple[str, int]]]:
+    """Groups of nested slices, each a metric and a place in the metric's list."""
+    places = {
+        id(one): (metric, place)
+        for metric, part in found.metrics.items()
+        for place, one in enumerate(part.slices)
+    }
+    return [[places[id(one)] for _, one, _ in group] for group in found.groups()]
 
 
 def _pictures(view: View, found: Pictures) -> dict[str, Any]:
@@ -208,9 +221,10 @@ def read_view(view: View) -> Pieces:
     if issues := read(LabelIssues):
         page['columns'] += columns.of_label_issues(issues)
         findings['label_issues'] = _regions(view, issues)
-        findings['label_issues_total'] = len(issues.regions)
+        findings['label_issues_total'] = int(issues.firsts().sum())
     if slices := read(Slices):
         findings['slices'] = storage.to_json(slices)['metrics']
+        findings['slice_groups'] = _slice_groups(slices)
         page['columns'] += columns.of_slices(slices, table)
     if associations := read(Associations):
         found = storage.to_json(associations)

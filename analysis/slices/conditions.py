@@ -39,16 +39,6 @@ def membership(columns: Mapping[str, np.ndarray], conditions: Sequence[Condition
     return np.all(fulfilled, axis=0)
 
 
-def describe(conditions: Sequence[Condition]) -> str:
-    """Conditions in words."""
-    return ' and '.join(
-        f'{"" if value else "not "}{name}'
-        if isinstance(value, bool)
-        else f'{name} {relation} {value:g}'
-        for name, relation, value in conditions
-    )
-
-
 def make_conditions(columns: Mapping[str, np.ndarray]) -> tuple[list[Condition], np.ndarray]:
     """Single conditions on columns `[N]` that some images fulfill and others do not.
 

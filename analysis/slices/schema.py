@@ -15,6 +15,8 @@ METRICS = {
     'loss_given_size': 1,
     'mean_iou_foreground_given_size': -1,
 }
+NESTED = 0.9  # of the images of the smaller of two slices, from which they count as one finding
+AT_FIRST = 10  # groups of slices that are listed at first
 
 
 class Condition(NamedTuple):
@@ -62,7 +64,7 @@ class Slices(Result):
     """Confirmed slices."""
 
     NAME: ClassVar[str] = 'slices'
-    VERSION: ClassVar[int] = 6
+    VERSION: ClassVar[int] = 7
 
     num_images: int  # N
     seed: int  # of the halves and permutations
@@ -78,3 +80,27 @@ class Slices(Result):
         found = [(metric, one) for metric, part in self.metrics.items() for one in part.slices]
         for (metric, one), inside in zip(found, members, strict=True):
             yield metric, one, inside
+
+    def groups(self) -> list[list[tuple[str, Slice, np.ndarray]]]:
+        """The slices as of `each`, grouped: of each group the first stands for the others.
+
+        Slices are nested if at least `NESTED` of the smaller one are in the other. Those that stand
+        out most, in standard errors, come first, whatever their metric; each joins the first group
+        whose first slice it is nested with.
+        """
+        found = sorted(self.each(), key=lambda row: -_standard_errors(row[1]))
+        groups: list[list[tuple[str, Slice, np.ndarray]]] = []
+        for row in found:
+            for group in groups:
+                both = (row[2] & group[0][2]).sum()
+                if both >= NESTED * min(row[2].sum(), group[0][2].sum()):
+                    group.append(row)
+                    break
+            else:
+                groups.append([row])
+        return groups
+
+
+def _standard_errors(one: Slice) -> float:
+    """By how many half confidence intervals a slice is worse."""
+    return one.excess / max(one.interval[1] - one.interval[0], 1e-12)

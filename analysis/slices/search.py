@@ -8,8 +8,9 @@ from scipy import stats
 
 from analysis.slices import beam
 from analysis.slices.beam import Conjunction
-from analysis.slices.conditions import CLUSTER, describe, make_conditions
+from analysis.slices.conditions import CLUSTER, make_conditions
 from analysis.slices.schema import Condition, Slice
+from analysis.slices.words import describe
 
 LEVEL = 0.05
 # Standard errors by which a slice must be worse than each of its parts in the half in which it is

@@ -28,7 +28,7 @@ from analysis.figures import bars, palette
 from analysis.samples import stage as samples
 from analysis.samples.schema import Samples, numbers
 from analysis.slices.conditions import CLUSTER, load_columns, membership
-from analysis.slices.schema import METRICS, MetricSlices, Slices
+from analysis.slices.schema import AT_FIRST, METRICS, MetricSlices, Slices
 from analysis.slices.search import LEVEL, find_slices
 from analysis.stage import artifacts, command
 from analysis.stage.contract import Stage
@@ -99,35 +99,44 @@ def _title(metric: str) -> str:
 
 
 def table(result: Slices) -> str:
-    """A table of slices for each metric."""
-    header = (
-        'slice', 'images', 'mean in it', 'elsewhere', 'worse by (95 % CI)', 'share × excess', 'p',
-        'worst images',
-    )  # fmt: skip
-    parts = []
-    for metric, found in result.metrics.items():
-        text = 'no image has it.'
-        if found.mean is not None:
-            text = (
-                f'mean {found.mean:.3f} over {found.num_images} images; {len(found.slices)} of '
-                f'{found.num_tested} slices found in one half were confirmed in the other.'
-            )
-        parts.append(f'**{_title(metric)}**: {text}')
-        rows = (
-            (
-                one.text,
-                str(one.size),
-                f'{one.mean:.3f}',
-                f'{one.mean_elsewhere:.3f}',
-                markdown.number(one.excess, one.interval),
-                f'{one.impact:.4f}',
-                f'{one.p:.4f}',
-                ', '.join(map(str, one.worst_ids)),
-            )
-            for one in found.slices
+    """How many slices each search found, and the first groups of slices."""
+    groups = result.groups()
+    lines = [
+        f'- {_title(metric)}: '
+        + (
+            'no image has it.'
+            if found.mean is None
+            else f'mean {found.mean:.3f} over {found.num_images} images; {len(found.slices)} of '
+            f'{found.num_tested} slices found in one half were confirmed in the other.'
         )
-        if found.slices:
-            parts.append(markdown.table(header, rows))
+        for metric, found in result.metrics.items()
+    ]
+    header = (
+        'slice', 'metric', 'images', 'mean in it', 'elsewhere', 'worse by (95 % CI)',
+        'share × excess', 'p', 'worst images', 'nested slices',
+    )  # fmt: skip
+    rows = (
+        (
+            one.text,
+            _title(metric),
+            str(one.size),
+            f'{one.mean:.3f}',
+            f'{one.mean_elsewhere:.3f}',
+            markdown.number(one.excess, one.interval),
+            f'{one.impact:.4f}',
+            f'{one.p:.4f}',
+            ', '.join(map(str, one.worst_ids)),
+            str(len(others)),
+        )
+        for (metric, one, _), *others in groups[:AT_FIRST]
+    )
+    parts = ['\n'.join(lines)]
+    if groups:
+        parts += [
+            f'{sum(map(len, groups))} slices, {len(groups)} without those nested in one that '
+            f'stands out more{"; the first ones:" if len(groups) > AT_FIRST else ":"}',
+            markdown.table(header, rows),
+        ]
     return '\n\n'.join(parts)
 
 

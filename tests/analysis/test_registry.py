@@ -23,7 +23,7 @@ def test_every_stage_comes_after_what_it_reads():
 
 def test_every_package_with_a_command_is_known():
     commands = {path.parent.name for path in pathlib.Path(ROOT / 'analysis').glob('*/__main__.py')}
-    assert commands == {*registry.STAGES, 'compare', 'report'}
+    assert commands == {*registry.STAGES, 'check', 'compare', 'report'}
 
 
 def test_the_graph_is_printed(capsys):

@@ -48,7 +48,7 @@ const Columns = (() => {
       'cluster',
       ...headline(view).map(({ name }) => name),
       'label_issue_kind',
-      'label_issue_score',
+      'label_issue_probability',
       'decision',
       ...explaining.map(({ name }) => name),
     ];

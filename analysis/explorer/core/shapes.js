@@ -109,12 +109,14 @@
  * @property {Cluster[]} [clusters]
  * @property {Cluster[]} [density_clusters]
  * @property {Record<string, { slices: Slice[] }>} [slices]  by metric
+ * @property {[string, number][][]} [slice_groups]  nested slices, each a metric and a place in its
+ *   list; the first stands for the others
  * @property {{ associations: Association[], num_tests: number,
  *   significant: number }} [associations]
  * @property {GrayscaleCopy[]} [grayscale_copies]
  * @property {{ base: Record<string, { share: number, interval: Interval }>,
  *   rows: Confused[] }} [confusion]
- * @property {Region[]} [label_issues]  most suspicious first
+ * @property {Region[]} [label_issues]  most probable first, one for each object
  * @property {number} [label_issues_total]
  * @property {Record<string, { images: number, methods: Record<string, Judged> }>} [saliency]
  *
@@ -143,7 +145,9 @@
  *   instance_share: number, wrong_share: number }} Confused
  *
  * A region with a suspicious label; `box` is [left, top, right, bottom] in shares of the image.
- * @typedef {{ row: number, kind: string, score: number, given: string, suggested: string,
+ * `also` are less probable issues on the same object.
+ * @typedef {{ row: number, kind: string, score: number, probability: number, given: string,
+ *   suggested: string, also: { kind: string, probability: number, suggested: string }[],
  *   confidence: number | null, area: number, annotation_id: number | null, box: number[],
  *   mask: string | null, rle: RunLengths }} Region
  *

@@ -14,7 +14,12 @@ const Review = (() => {
   /** Draws the page that contains this section. */
   let redraw = () => {};
 
-  /** The regions to review: of the chosen kind, most suspicious first. @returns {Region[]} */
+  const LIKELY = 0.5; // as in analysis/label_issues
+  const CAVEAT =
+    'Probabilities were calibrated on drawn scenes with planted errors. On photographs they order ' +
+    'the issues, and the expected number of errors is only a rough guess.';
+
+  /** The regions to review: of the chosen kind, most probable first. @returns {Region[]} */
   function queue() {
     const issues = State.view.label_issues ?? [];
     const kind = State.read('kind');
@@ -94,7 +99,7 @@ const Review = (() => {
   /** @param {View} view */
   function issueCard(view) {
     const { regions, place, region } = current();
-    const { kind, score, row, confidence, suggested } = region;
+    const { kind, probability, row, confidence, suggested, also } = region;
     const verdict = Decisions.verdictOf(region);
     const decision = Decisions.of(row);
     const layers = Picture.layersOf(view, row).filter(({ id }) => STAGES.includes(id));
@@ -132,7 +137,9 @@ const Review = (() => {
         Dom.iconButton('left', 'Previous issue (left)', () => step(-1), { 'data-key': 'left' }),
         h('span.where', { 'aria-live': 'polite' }, ofAll(place + 1, regions.length)),
         Dom.iconButton('right', 'Next issue (right)', () => step(1), { 'data-key': 'right' }),
-        h('h3', kind, h('span.muted', `score ${score.toFixed(2)}`)),
+        h('h3', kind, h('span.muted', { title: CAVEAT }, [
+          `probability ${probability.toFixed(2)}`,
+        ])),
         Dom.link(view.format('file_name', row), () => Sample.openIssue(region), { class: 'cut' }),
       ]),
       h('div.stages', layers.map((layer) =>
@@ -145,6 +152,8 @@ const Review = (() => {
         text,
         confidence !== null &&
           h('span.muted', `; mean probability of ${suggested}: ${Format.percent(confidence)}`),
+        also.length > 0 &&
+          h('span.muted', `. Less probable on the same object: ${also.map(alternative).join(', ')}`),
       ]),
       h('div.verdicts.line', [
         button('accept', 'a', acceptLabel(proposal), accept, isAccepted),
@@ -195,6 +204,10 @@ const Review = (() => {
     ]);
   }
 
+  /** @param {Region['also'][0]} other */
+  const alternative = ({ kind, suggested, probability }) =>
+    `${kind} (${suggested}, ${probability.toFixed(2)})`;
+
   /** @param {number} count @param {number} total */
   const ofAll = (count, total) => `${Format.count(count)} of ${Format.count(total)}`;
 
@@ -216,9 +229,18 @@ const Review = (() => {
       h('progress', { value: judged, max: regions.length, 'aria-label': 'reviewed' }),
       h('span.muted', [
         `${ofAll(judged, regions.length)} reviewed`,
-        total > issues.length && `, the most suspicious of ${Format.count(total)} regions`,
+        total > issues.length && `, the most probable of ${Format.count(total)} issues`,
       ]),
+      h('span.expected', { title: CAVEAT }, expected(regions)),
     ]);
+  }
+
+  /** How many errors to expect. @param {Region[]} regions */
+  function expected(regions) {
+    const likely = regions.map(({ probability }) => probability).filter((p) => p >= LIKELY);
+    if (!likely.length) return `No issue has a probability of ${LIKELY} or more.`;
+    const errors = Format.count(Math.round(d3.sum(likely)));
+    return `The first ${Format.count(likely.length)} have a probability of ${LIKELY} or more; about ${errors} of them are errors, as calibrated on drawn scenes.`;
   }
 
   /** @param {View} view */

@@ -215,7 +215,7 @@ const Sample = (() => {
     return h('div.issue-line', [
       h('button.button.issue.grow', { 'aria-pressed': String(region === pointedAt), onclick }, [
         h('strong', region.kind),
-        ` ${region.score.toFixed(2)}: `,
+        ` ${Format.percent(region.probability)}: `,
         Decisions.reasonOf(region),
         chosen && h('span.muted', ` (${Corrections.describe(chosen)})`),
       ]),

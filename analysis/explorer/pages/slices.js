@@ -1,6 +1,6 @@
 'use strict';
-/* global d3, Dom, Format, Plots, Show, Thumbnail */
-// The section of slices.
+/* global Dom, Format, Plots, Show, Thumbnail */
+// The section of slices: of nested ones, that which stands out most, with the others folded.
 
 /** @type {Section} */
 const Slices = (() => {
@@ -15,13 +15,29 @@ const Slices = (() => {
     mean_iou_foreground_given_size: 'Mean foreground IoU, adjusted for object size',
   };
 
-  /** @param {View} view @param {string} metric @param {Slice[]} slices */
+  const AT_FIRST = 10; // groups
+  let isComplete = false;
+
+  /** A slice with those nested with it.
+   * @typedef {Slice & { metric: string, nested: (Slice & { metric: string })[] }} Head */
+
+  /** @param {View} view @returns {Head[]} */
+  const headsOf = ({ slices = {}, slice_groups: groups = [] }) =>
+    groups.map((group) => {
+      const [head, ...nested] = group.map(([metric, place]) => ({
+        metric,
+        ...slices[metric].slices[place],
+      }));
+      return { ...head, nested };
+    });
+
+  /** @param {View} view @param {string} metric @param {Head[]} slices */
   const table = (view, metric, slices) =>
     h('section', [
       h('h3', METRICS[metric] ?? metric),
       Plots.intervalTable(slices, {
         columns: [
-          { head: 'slice', cell: ({ text }) => h('span.condition.wrap', { dir: 'auto' }, text) },
+          { head: 'slice', cell: (slice) => [condition(slice), nestedIn(slice)] },
           { head: 'worst samples', cell: (slice) => worst(view, slice) },
           Plots.numbers('images', ({ size }) => Format.count(size)),
           Plots.numbers('inside', ({ mean }) => Format.short(mean)),
@@ -39,6 +55,24 @@ const Slices = (() => {
       }),
     ]);
 
+  /** @param {Slice} slice */
+  const condition = ({ text }) => h('span.condition.wrap', { dir: 'auto' }, text);
+
+  /** @param {Head} head */
+  function nestedIn({ nested }) {
+    if (!nested.length) return '';
+    const title = `${nested.length} nested ${nested.length > 1 ? 'slices' : 'slice'}`;
+    const items = nested.map((slice) =>
+      h('li', [
+        Dom.link(slice.text, () => Show.slice(slice.text), { dir: 'auto' }),
+        h('span.muted', `${METRICS[slice.metric]}, ${Format.count(slice.size)} images`),
+      ]),
+    );
+    // A click here is not one on the row.
+    const onclick = (/** @type {Event} */ event) => event.stopPropagation();
+    return h('details.nested', { onclick }, [h('summary.muted', title), h('ul', items)]);
+  }
+
   /** @param {View} view @param {Slice} slice */
   const worst = (view, slice) =>
     h(
@@ -52,17 +86,29 @@ const Slices = (() => {
     title: 'Slices',
     command: 'slices',
     of: (view) => view.slices,
-    count: (view) => d3.sum(Object.values(view.slices ?? {}), ({ slices }) => slices.length),
-    draw(view) {
-      const found = Object.entries(view.slices ?? {}).filter(([, { slices }]) => slices.length);
-      if (!found.length) return [Dom.note('No slice was confirmed in the held-out half.')];
+    count: (view) => view.slice_groups?.length ?? 0,
+    draw(view, redraw) {
+      const heads = headsOf(view);
+      if (!heads.length) return [Dom.note('No slice was confirmed in the held-out half.')];
+      const shown = isComplete ? heads : heads.slice(0, AT_FIRST);
+      const showAll = () => {
+        isComplete = true;
+        redraw();
+      };
       return [
         Dom.note(
           'Conditions under which the metric is worse, found in one half of the images and ' +
-            'confirmed in the held-out half; family-wise error rate 5 %. Click a slice to show ' +
-            'its samples.',
+            'confirmed in the held-out half; family-wise error rate 5 %. Of nested slices, the ' +
+            'one that stands out most is shown. Click a slice to show its samples.',
         ),
-        ...found.map(([metric, { slices }]) => table(view, metric, slices)),
+        ...Object.keys(METRICS)
+          .map((metric) => /** @type {const} */ ([
+            metric,
+            shown.filter((head) => head.metric === metric),
+          ]))
+          .filter(([, mine]) => mine.length)
+          .map(([metric, mine]) => table(view, metric, mine)),
+        Dom.more(heads.length - shown.length, showAll),
       ];
     },
   };

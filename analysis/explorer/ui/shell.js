@@ -61,7 +61,15 @@ const Shell = (() => {
       if (document.activeElement !== search) search.value = text;
     });
     const tabs = pages.map(({ id, title }) =>
-      h('button', { id: `tab-${id}`, role: 'tab', onclick: () => State.showPage(id) }, title),
+      h('button', {
+        id: `tab-${id}`,
+        role: 'tab',
+        onclick: (/** @type {MouseEvent} */ event) => {
+          State.showPage(id);
+          // After a click the arrow keys are for the page; who walks the tabs by keyboard goes on.
+          if (event.detail) /** @type {HTMLElement} */ (event.currentTarget).blur();
+        },
+      }, title),
     );
     const options = manifest.views.map((view) => [view.name, titleOf(view)]);
     const views = Dom.select('View', options, State.view.name, Views.show);

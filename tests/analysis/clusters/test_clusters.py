@@ -5,12 +5,14 @@ import shutil
 import numpy as np
 import pyarrow
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import adjusted_rand_score
 
 from analysis.clusters import description, partition
 from analysis.clusters import stage as clusters
-from analysis.clusters.schema import Clusters
+from analysis.clusters.schema import Clusters, Difference
 from analysis.embeddings import stage as embeddings
 from analysis.similarity_map import stage as similarity_map
 from analysis.similarity_map.schema import SimilarityMap
@@ -121,8 +123,67 @@ def test_description_finds_what_was_planted_and_nothing_else():
     assert mentioned == {'count_tennis racket', 'brightness'}
     assert description.name(described[1]).startswith('tennis racket')
     assert description.name(described[2]).startswith('bright')
-    assert description.name([]) == 'nothing special'
+    assert description.name([]) == 'mixed images'
     assert '100% / 0%' in description.to_text(described[1])
+
+
+def difference(column, inside, outside, effect):
+    kind = 'share' if column.startswith('count_') else 'rank'
+    return Difference(column, kind, inside, outside, effect, 0, 50, 500, 0.0)
+
+
+def test_names_read_as_names_and_repeat_no_word():
+    """The differences of clusters of photographs whose names were bad examples."""
+    skis = [
+        difference('count_skis', 0.6, 0.01, 0.59),
+        difference('num_car', 0, 0, -0.4),
+        difference('percent_car', 0, 0, -0.4),
+    ]
+    assert description.name(skis) == 'skis, hardly any car'
+    food = [
+        difference('sharpness', 300, 1500, -0.6),
+        difference('num_instances', 0, 2, -0.5),
+        difference('percent_person', 0, 9, -0.5),
+        difference('count_pizza', 0.09, 0.01, 0.08),
+        difference('count_cake', 0.07, 0.02, 0.05),
+        difference('count_chair', 0.2, 0.14, 0.06),
+    ]
+    assert description.name(food) == 'pizza and cake, soft'
+    assert description.name(food[:3]) == 'soft images, few instances, hardly any person'
+    portraits = [
+        difference('percent_person', 32, 3, 0.89),
+        difference('mean_size_person', 26, 3, 0.83),
+        difference('smallest_instance', 25, 2, 0.73),
+        difference('count_person', 0.99, 0.75, 0.24),
+        difference('truncated_share', 1, 0, 0.37),
+        difference('count_tie', 0.14, 0.02, 0.12),
+    ]
+    assert description.name(portraits) == 'large person and tie, often cut off'
+    sports = [
+        difference('count_baseball bat', 0.5, 0, 0.5),
+        difference('count_baseball glove', 0.5, 0, 0.5),
+        difference('count_person', 0.2, 0.9, -0.7),
+    ]
+    assert description.name(sports) == 'baseball bat, hardly any person'
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                ['brightness', 'contrast', 'hue_std', 'num_instances', 'crowd_percent']
+                + [f'{kind}_{name}' for name in ('car', 'fire truck', 'sports car')
+                   for kind in ('count', 'num', 'percent', 'mean_size')]
+            ),
+            st.floats(0, 1), st.floats(0, 1), st.floats(-1, 1),
+        ),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_no_name_repeats_a_word(rows):
+    words = description.name([difference(*row) for row in rows]).replace(',', '').split()
+    words = [word for word in words if word != 'and']
+    assert words and len(set(words)) == len(words)
 
 
 def test_many_columns_of_chance_describe_nothing():

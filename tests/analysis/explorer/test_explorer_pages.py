@@ -15,7 +15,7 @@ from analysis.pictures.schema import Pictures, detail_paths, sheet_path
 from analysis.report import stage as report
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Similar
-from analysis.slices.schema import Slices
+from analysis.slices.schema import AT_FIRST, Slices
 from analysis.stage import artifacts
 from segmentation.data import selection
 from segmentation.data.corrections import decisions
@@ -207,13 +207,18 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     table = table_of(analysis)
     page = open_page('page=findings&finding=slices')
     stored = artifacts.load(analysis, Slices)
-    metric, found = next(
-        (metric, part.slices) for metric, part in stored.metrics.items() if part.slices
-    )
-    rows = page.locator('.findings-content section').first.locator('tbody tr')
-    assert rows.count() == len(found), metric
-    _, _, members = next(stored.each())
-    rows.first.locator('td').first.click()
+    groups = stored.groups()
+    rows = page.locator('.findings-content tbody tr')
+    assert rows.count() == len(groups) <= AT_FIRST
+    texts = page.locator('.condition').all_text_contents()
+    assert sorted(texts) == sorted(one.text for (_, one, _), *_ in groups)
+    (_, head, members), *nested = max(groups, key=len)
+    row = rows.filter(has=page.get_by_text(head.text, exact=True)).first
+    if nested:  # folded, and a click on the fold is not one on the row
+        row.locator('summary').click()
+        assert page.evaluate('State.page') == 'findings'
+        assert row.locator('li').count() == len(nested)
+    row.locator('.condition').click()
     assert passing(page) == members.sum()
 
     page.evaluate("Filters.clear(); State.showPage('findings')")
@@ -235,6 +240,30 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     click(page, '[data-section=confusion]')
     page.locator('.findings tbody tr', has=page.get_by_text('truck', exact=True)).first.click()
     assert passing(page) == sum(count is not None and count >= 1 for count in table['count_truck'])
+
+
+def test_after_a_click_on_findings_the_arrows_step_through_them(open_page):
+    page = open_page('')
+    page.locator('#tab-findings').click()
+    for _ in range(2):
+        press(page, 'ArrowRight')
+    assert page.evaluate('State.page') == 'findings'
+    assert page.locator('.issue-card .where').text_content().startswith('3 of ')
+    # Who walks the tabs by keyboard stays among them.
+    page.locator('#tab-findings').focus()
+    press(page, 'ArrowLeft')
+    assert page.evaluate('State.page') != 'findings'
+
+
+def test_issues_say_how_many_errors_to_expect(analysis, open_page):
+    issues = artifacts.load(analysis, LabelIssues)
+    probable = issues.regions['probability'].to_numpy()[issues.firsts()]
+    page = open_page('page=findings&finding=issues')
+    text = page.locator('.expected').text_content()
+    assert f'The first {(probable >= 0.5).sum()} have a probability of 0.5 or more' in text
+    assert f'about {round(probable[probable >= 0.5].sum())} of them are errors' in text
+    assert 'drawn scenes' in text
+    assert f'probability {probable[0]:.2f}' in page.locator('.issue-card h3').text_content()
 
 
 def test_decisions_by_keyboard_survive_and_leave(analysis, open_page, tmp_path):
@@ -473,6 +502,8 @@ def test_import_of_what_label_issues_wrote(analysis, open_page, tmp_path):
     path = tmp_path / 'exclude.json'
     exclusion.write([analysis], excluded, path)
     rows = [dataclasses.asdict(image) for image in excluded]
+    for row in rows:
+        del row['probability']  # the page does not keep it
     page = open_page('page=findings')
     page.set_input_files('#import-decisions', path)
     wait_until(page, f'Decisions.exclusionList().ids.length === {len(rows)}')

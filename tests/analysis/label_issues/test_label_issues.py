@@ -63,9 +63,15 @@ def test_a_picture_and_its_mirror_image_look_alike(analysis):
 def test_files(analysis, summary):
     found = artifacts.load(analysis, LabelIssues)
     assert summary['num_images'] == found.num_images == len(analysis)
-    scores = found.regions['score'].to_numpy()
-    assert (np.diff(scores) <= 0).all() and 0 <= scores.min() and scores.max() <= 1
-    best = {}
+    scores, probable = (found.regions[name].to_numpy() for name in ('score', 'probability'))
+    assert 0 <= scores.min() and scores.max() <= 1
+    assert (np.diff(probable) <= 0).all() and 0 <= probable.min() and probable.max() <= 1
+    listed = sum(row['issues'] for row in summary['regions'].values())
+    assert listed == found.firsts().sum() <= len(scores)
+    likely = probable[found.firsts() & (probable >= 0.5)]
+    expected = sum(row['expected_errors'] for row in summary['regions'].values())
+    assert np.isclose(expected, likely.sum())
+    best, likeliest = {}, {}
     for row in found.regions.to_pylist():
         assert row['file_name'] == analysis.examples.record(row['row'])['file_name']
         mask = mask_utils.decode({'size': [32, 32], 'counts': row['rle']})
@@ -73,14 +79,16 @@ def test_files(analysis, summary):
         rows, cols = np.nonzero(mask)
         box = [cols.min() / 32, rows.min() / 32, (cols.max() + 1) / 32, (rows.max() + 1) / 32]
         assert np.allclose([row[side] for side in ('left', 'top', 'right', 'bottom')], box)
-        best.setdefault((row['row'], row['kind']), row['score'])
+        key = row['row'], row['kind']
+        best[key] = max(best.get(key, 0), row['score'])
+        likeliest.setdefault(key, row['probability'])
     assert {kind for _, kind in best} <= set(KINDS)
     worst = found.worst_errors()
     for row in range(len(analysis)):
         assert [found.scores(kind)[row] for kind in KINDS] == [best.get((row, k), 0) for k in KINDS]
-        score, kind = worst.get(row, (0, None))
-        assert score == max(found.scores(kind)[row] for kind in ERRORS)
-        assert kind is None or score == best[row, kind]
+        chance, kind = worst.get(row, (0, None))
+        assert chance == max(likeliest.get((row, kind), 0) for kind in ERRORS)
+        assert kind is None or chance == likeliest[row, kind]
     assert (analysis.folder / 'label_issues.png').stat().st_size > 1000
 
 
@@ -123,6 +131,7 @@ def test_results_of_other_images_are_refused(analysis, summary, workdir):
 def row(row, kind, score, **other):
     return {
         'row': row, 'file_name': f'{row}.jpg', 'kind': kind, 'score': score,
+        'probability': score / 2,
         'given': 'background', 'suggested': 'person', 'area': 3.0, 'annotation_id': None, **other,
     }  # fmt: skip
 

@@ -128,12 +128,20 @@ def test_everything_else_goes_by_rows_of_the_samples(run, folder):
     worst = issues.worst_errors()
     expected = [worst.get(row, (0.0, None)) for row in range(len(analysis))]
     scores, kinds = zip(*expected, strict=True)
-    np.testing.assert_allclose(_decode(columns['label_issue_score']['values']), scores, rtol=1e-6)
+    np.testing.assert_allclose(
+        _decode(columns['label_issue_probability']['values']), scores, rtol=1e-6
+    )
     assert _values(columns['label_issue_kind']) == list(kinds)
     best = issues.regions.to_pylist()[0]
     assert findings['label_issues'][0]['score'] == best['score']
     assert findings['label_issues'][0]['row'] == best['row']
-    assert findings['label_issues_total'] == len(issues.regions)
+    assert findings['label_issues_total'] == issues.firsts().sum()
+    grouped = [tuple(place) for group in findings['slice_groups'] for place in group]
+    assert sorted(grouped) == sorted(
+        (metric, place)
+        for metric, part in findings['slices'].items()
+        for place in range(len(part['slices']))
+    )
 
     nearest = _piece(folder, 'val-600/similar.js', 'similar/val-600')['similar']
     similar = artifacts.load(analysis, Similar)

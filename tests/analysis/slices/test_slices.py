@@ -12,9 +12,10 @@ from analysis.clusters.schema import Clusters, Density
 from analysis.samples import schema as samples
 from analysis.samples.schema import Samples
 from analysis.slices import stage as slices
-from analysis.slices.conditions import describe, load_columns, make_conditions, membership
-from analysis.slices.schema import METRICS, MetricSlices, Slices
+from analysis.slices.conditions import load_columns, make_conditions, membership
+from analysis.slices.schema import METRICS, MetricSlices, Slice, Slices
 from analysis.slices.search import find_slices
+from analysis.slices.words import describe
 from analysis.stage import artifacts, storage
 from analysis.stage.run import open_analysis
 from analysis.stage.view import View
@@ -54,7 +55,72 @@ def test_conditions():
         np.testing.assert_array_equal(mask, membership(columns, [condition]))
         assert 8 <= mask.sum() <= 32
         assert condition[0] != 'a' or not mask[0]
-    assert describe([('flag', 'is', False), ('a', '<=', 3.5)]) == 'not flag and a <= 3.5'
+    assert describe([('flag', 'is', False), ('a', '<=', 3.5)]) == 'not flag and a at most 3.5'
+
+
+@pytest.mark.parametrize(
+    'condition, words',
+    [
+        (('percent_person', '>=', 17.0), 'person covers at least 17 % of the image'),
+        (('percent_person', '<=', 0.0), 'no person'),
+        (('mean_size_dog', '<=', 1.5), 'the average dog covers at most 1.5 % of the image'),
+        (('num_person', '>=', 3.0), 'at least 3 instances of person'),
+        (('num_person', '>=', 1.0), 'at least 1 instance of person'),
+        (('count_dog', '<=', 0.0), 'no dog'),
+        (('num_instances', '<=', 0.0), 'no instance'),
+        (('num_instances', '>=', 5.0), 'at least 5 instances'),
+        (('brightness', '<=', 41.5), 'brightness at most 41.5 of 255'),
+        (
+            ('truncated_share', '>=', 0.29),
+            'at least 29 % of the instances are cut off by the border',
+        ),
+        (('is_grayscale', 'is', True), 'the image is gray'),
+        (('cluster', 'is', 3), 'in cluster 3'),
+    ],
+)  # fmt: skip
+def test_conditions_in_words(condition, words):
+    assert describe([condition]) == words
+
+
+def test_every_column_of_the_samples_has_words():
+    table = samples.table_schema(('background', 'person'), ('dog',))
+    for field in table:
+        if field.metadata[b'role'] == b'metadata':
+            value = True if field.type == pyarrow.bool_() else 2.0
+            text = describe([(field.name, 'is' if value is True else '>=', value)])
+            assert '_' not in text and '{' not in text, text
+
+
+def test_nested_slices_are_one_group():
+    inside = np.zeros((4, 100), np.bool_)
+    inside[0, :20] = inside[1, :50] = inside[2, 2:21] = inside[3, 60:80] = True
+    found = [
+        Slice(
+            (),
+            text,
+            int(here.sum()),
+            0.2,
+            1.0,
+            0.5,
+            excess,
+            (excess - 0.1, excess + 0.1),
+            0.1,
+            0.001,
+        )
+        for text, here, excess in zip('abcd', inside, (0.9, 0.5, 0.4, 0.6), strict=True)
+    ]
+    metrics = {
+        'loss': MetricSlices(100, 0.5, 9, tuple(found[:3])),
+        'mean_iou_foreground': MetricSlices(100, 0.5, 9, tuple(found[3:])),
+    }
+    result = Slices(100, 0, False, metrics, np.packbits(inside, axis=1))
+    groups = [[(metric, one.text) for metric, one, _ in group] for group in result.groups()]
+    assert groups == [
+        [('loss', 'a'), ('loss', 'b'), ('loss', 'c')],
+        [('mean_iou_foreground', 'd')],
+    ]
+    table = slices.table(result)
+    assert '4 slices, 2 without those nested' in table and '| b |' not in table
 
 
 def test_what_lies_apart_is_cut_off_by_a_short_number():
@@ -179,7 +245,7 @@ def test_cluster_hides_no_metadata_but_is_told_where_none_explain():
     ]
     assert ['brightness'] in names and ['sharpness'] in names
     rows = [row for row in find_slices(columns, loss)[1] if 'cluster' in row.text]
-    assert [row.text for row in rows] == ['cluster is 5']
+    assert [row.text for row in rows] == ['in cluster 5']
 
 
 def test_unknown_values_and_too_few_images():

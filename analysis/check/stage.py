@@ -1,0 +1,202 @@
+"""Is a new model worse than the old one? A gate for CI: per class, slice and saved selection.
+
+    python -m analysis.check --workdir runs/new --baseline runs/old
+    python -m analysis.check --workdir runs/new --baseline runs/old runs/old1 runs/old2 \\
+        --views views.json --junit gate.xml
+
+Exit status 0: no check found a drop; 1: the new model is worse; 2: invalid arguments or data.
+
+The models are compared on the images that their parts --split have in common: the IoU of each
+class over the set; and the mean IoU of an image, in each slice that is confirmed for the (first)
+baseline, and in each selection of --views, a file that the report exports: {"views": [{"name":
+"night", "ids": [1, 2]}]}. Predictions and slices are read, or computed where they are missing.
+
+Two trainings of one recipe differ by more than another draw of the images explains. Give several
+trainings of the old recipe (other seeds), and of the new one, to measure by how much; with one of
+each, --training_sd is assumed. Over all checks together, another training of the same recipe is
+called worse in at most 5 % of the cases. The table says which drop each check would have found:
+a gate that passes with ten images has shown nothing.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from analysis.check import gate, tables
+from analysis.check.gate import Check
+from analysis.check.schema import Gate
+from analysis.compare.stage import LABEL_FIELDS, common_rows
+from analysis.predictions import stage as predictions
+from analysis.predictions.schema import Predictions
+from analysis.slices import stage as slices
+from analysis.slices.schema import Slices
+from analysis.stage import artifacts
+from analysis.stage.command import make_parser, run_command
+from analysis.stage.run import Analysis, open_analysis, open_chosen
+
+
+class View(msgspec.Struct):
+    """A saved selection of images."""
+
+    name: str
+    ids: list[int]  # of images
+
+
+class Views(msgspec.Struct):
+    """The file of --views; other fields are ignored."""
+
+    views: list[View]
+
+
+def read_views(path: pathlib.Path) -> list[View]:
+    """Reads saved selections.
+
+    Raises:
+      ValueError: the file has another structure, or two selections have one name.
+      OSError: it cannot be read.
+    """
+    try:
+        views = msgspec.json.decode(path.read_bytes(), type=Views).views
+    except msgspec.DecodeError as error:
+        raise ValueError(
+            f'{path} has no saved selections ({error}); expected is '
+            '{"views": [{"name": "…", "ids": [1, 2]}]}.'
+        ) from error
+    names = [view.name for view in views]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f'{path} has two selections with the name {min(twice)!r}.')
+    return views
+
+
+def make_checks(
+    baseline: Analysis, rows: np.ndarray, views: list[View]
+) -> tuple[list[Check], list[str]]:
+    """The checks, of the common images (`rows` of the baseline), and what is not checked."""
+    everything, notes = np.ones(len(rows), np.bool_), []
+    checks = [
+        Check('class', name, everything, column)
+        for column, name in enumerate(baseline.class_names)
+        if column
+    ]
+    if reason := baseline.unavailable.get(slices.STAGE.name):
+        notes.append(f'Slices are not checked: {reason}.')
+    else:
+        slices.STAGE.prepare(baseline)
+        for (_, one, inside), *_ in artifacts.load(baseline, Slices).groups():
+            checks.append(Check('slice', one.text, inside[rows]))
+    image_ids = baseline.image_ids[rows]
+    for view in views:
+        inside = np.isin(image_ids, view.ids)
+        if missing := len(set(view.ids)) - int(inside.sum()):
+            notes.append(f'{missing} images of the selection {view.name!r} are not in this split.')
+        checks.append(Check('selection', view.name, inside))
+    return checks, notes
+
+
+def check_labels(first: Analysis, others: list[Analysis]) -> None:
+    """Checks that all runs are scored against the same labels.
+
+    Raises:
+      ValueError: they are not.
+    """
+    for other in others:
+        for field in LABEL_FIELDS:
+            mine, theirs = (run.config.data[field] for run in (first, other))
+            if mine != theirs:
+                raise ValueError(
+                    f'{other.workdir} has other labels than {first.workdir}: data.{field} is '
+                    f'{theirs!r} instead of {mine!r}.'
+                )
+        if first.class_names != other.class_names:
+            raise ValueError(f'{other.workdir} has other classes than {first.workdir}.')
+
+
+def compare(
+    new: list[Analysis],
+    baseline: list[Analysis],
+    views: list[View],
+    training_sd: float,
+    drop: float,
+) -> Gate:
+    """Runs all checks.
+
+    Raises:
+      ValueError: the runs cannot be compared, or an artifact is missing or damaged.
+    """
+    runs = [*baseline, *new]
+    rows = common_rows({str(number): run for number, run in enumerate(runs)})
+    check_labels(runs[0], runs[1:])
+    counts = []
+    for run, mine in zip(runs, rows.values(), strict=True):
+        predictions.STAGE.prepare(run)
+        counts.append(artifacts.load(run, Predictions).confusions()[mine])
+    checks, notes = make_checks(baseline[0], rows['0'], views)
+    first = len(baseline)
+    outcomes = gate.judge(counts[first:], counts[:first], checks, training_sd, drop)
+    return Gate(
+        tuple(str(run.workdir) for run in new),
+        tuple(str(run.workdir) for run in baseline),
+        new[0].split,
+        len(counts[0]),
+        training_sd,
+        drop,
+        tuple(outcomes),
+        tuple(notes),
+    )
+
+
+def _run(arguments: argparse.Namespace) -> dict[str, Any]:
+    for name in ('training_sd', 'drop'):
+        if not 0 <= getattr(arguments, name) < 1:
+            raise ValueError(f'--{name} must be at least 0 and below 1.')
+    if arguments.junit and not arguments.junit.parent.is_dir():
+        raise ValueError(f'--junit {arguments.junit}: there is no such folder; make it first.')
+    views = read_views(arguments.views) if arguments.views else []
+    split, where = arguments.split, arguments.data_path
+    paths = [arguments.workdir, *arguments.also, *arguments.baseline]
+    resolved = [path.resolve() for path in paths]
+    if len(set(resolved)) < len(resolved) and arguments.checkpoint == arguments.baseline_checkpoint:
+        raise ValueError('A run is given twice; give different trainings.')
+    new = [open_chosen(arguments, workdir) for workdir in (arguments.workdir, *arguments.also)]
+    old = arguments.baseline_checkpoint
+    baseline = [open_analysis(path, split, old, where) for path in arguments.baseline]
+    result = compare(new, baseline, views, arguments.training_sd, arguments.drop)
+    if arguments.junit:
+        tables.write_junit(result, arguments.junit)
+    print(tables.to_markdown(result))
+    return {'worse': result.worse, **dataclasses.asdict(result)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command `python -m analysis.check`; returns the exit status."""
+    parser = make_parser('check', __doc__)
+    add = parser.add_argument
+    about = (
+        'run directories of the old model: trainings of one recipe, with several seeds if possible'
+    )
+    add('--baseline', required=True, nargs='+', type=pathlib.Path, metavar='WORKDIR', help=about)
+    about = 'further trainings of the new recipe'
+    add('--also', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR', help=about)
+    add('--baseline_checkpoint', default='best', help='as --checkpoint; default: %(default)s')
+    add('--views', type=pathlib.Path, metavar='FILE', help='selections saved in the report')
+    about = (
+        'standard deviation of the IoU between trainings of one recipe that is assumed as far as '
+        'too few are given to measure it; default: %(default)s'
+    )
+    add('--training_sd', type=float, default=0.01, help=about)
+    about = 'the drop of IoU that matters: a check that may miss it is inconclusive; default: '
+    add('--drop', type=float, default=0.05, help=f'{about}%(default)s')
+    add('--junit', type=pathlib.Path, metavar='FILE', help='also write the result as JUnit XML')
+    status: list[int] = []
+
+    def run(arguments: argparse.Namespace) -> dict[str, Any]:
+        result = _run(arguments)
+        status.append(int(result['worse']))
+        return result
+
+    failed = run_command(parser.parse_args(argv), run)
+    return 2 if failed else status[0]

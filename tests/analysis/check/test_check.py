@@ -1,0 +1,134 @@
+"""The command of the gate: what it prints and writes, its exit statuses, and bad input."""
+
+import dataclasses
+import json
+import shutil
+from xml.etree import ElementTree
+
+import numpy as np
+import pyarrow
+import pytest
+
+from analysis.check import stage as check
+from analysis.check import tables
+from analysis.check.gate import Outcome
+from analysis.check.schema import Gate
+from analysis.predictions.schema import Predictions
+from analysis.stage import artifacts
+from analysis.stage.run import open_analysis
+from tests import untrained_runs
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    spaces = {'new': 'person_car', 'old': 'person_car', 'other': 'person_vehicle'}
+    return untrained_runs.write(tmp_path_factory.mktemp('runs'), spaces)
+
+
+@pytest.fixture(scope='module')
+def views(runs, tmp_path_factory):
+    """A file as the report exports it, with one image that is not in the split."""
+    ids = open_analysis(runs[0]).image_ids.tolist()
+    path = tmp_path_factory.mktemp('views') / 'views.json'
+    mine = {'name': 'first "half" \x07', 'ids': [*ids[:35], 10**9]}
+    path.write_text(
+        json.dumps({'format': 'views', 'views': [mine, {'name': 'few', 'ids': ids[:3]}]})
+    )
+    return path
+
+
+def predict_truth(workdir, share):
+    """Replaces the predictions by the truth in a share of the images, and nothing elsewhere."""
+    analysis = open_analysis(workdir)
+    found = artifacts.load(analysis, Predictions)
+    counts = found.confusions()
+    true = counts.sum(2)
+    right = np.zeros_like(counts)
+    right[:, range(3), range(3)] = true
+    nothing = np.zeros_like(counts)
+    nothing[:, :, 0] = true
+    chosen = np.where((np.arange(len(counts)) % 10 < 10 * share)[:, None, None], right, nothing)
+    flat = pyarrow.array(chosen.reshape(len(counts), -1).tolist(), pyarrow.list_(pyarrow.int32()))
+    place = found.images.column_names.index('confusion')
+    images = found.images.set_column(place, found.images.schema.field(place), flat)
+    artifacts.save(analysis, dataclasses.replace(found, images=images))
+
+
+def test_a_worse_model_fails_and_a_better_one_passes(runs, views, tmp_path, capsys):
+    new, old, _ = runs
+    arguments = ['--workdir', str(new), '--baseline', str(old), '--views', str(views)]
+    assert check.main(arguments) in (0, 1)  # computes what is missing
+    predict_truth(new, 0.5)
+    predict_truth(old, 1.0)
+    written = ['--junit', str(tmp_path / 'gate.xml'), '--json', str(tmp_path / 'gate.json')]
+    capsys.readouterr()
+    assert check.main([*arguments, *written]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith('WORSE') and 'standard deviation of 0.01' in printed
+    assert '1 images of the selection' in printed and '\x07' not in printed
+    result = json.loads((tmp_path / 'gate.json').read_text())
+    by_name = {(one['kind'], one['name']): one for one in result['outcomes']}
+    assert result['worse'] and result['num_images'] == 70
+    assert by_name['class', 'person']['verdict'] == 'worse'
+    assert by_name['class', 'person']['baseline'] == 1
+    assert by_name['selection', 'first "half" \x07']['verdict'] == 'worse'
+    assert by_name['selection', 'few']['verdict'] == 'not tested'
+
+    suite = ElementTree.parse(tmp_path / 'gate.xml').getroot().find('testsuite')
+    cases = {case.get('name'): case for case in suite}
+    assert len(cases) == int(suite.get('tests')) == len(by_name)
+    failed = [case for case in suite if case.find('failure') is not None]
+    assert len(failed) == int(suite.get('failures')) > 0 and cases['person'] in failed
+    assert cases['few'].find('skipped') is not None
+    assert 'minimum detectable drop' in cases['person'].find('system-out').text
+
+    better = ['--workdir', str(old), '--baseline', str(new), '--junit', str(tmp_path / 'b.xml')]
+    assert check.main(better) == 0
+    assert capsys.readouterr().out.startswith('PASSED')
+    suite = ElementTree.parse(tmp_path / 'b.xml').getroot().find('testsuite')
+    assert suite.get('failures') == '0'
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('{}', 'has no saved selections'),
+        ('[1', 'has no saved selections'),
+        ('{"views": [{"name": "a", "ids": ["x"]}]}', 'has no saved selections'),
+        ('{"views": [{"name": "a", "ids": []}, {"name": "a", "ids": []}]}', 'two selections'),
+    ],
+)
+def test_damaged_views_are_bad_input(runs, tmp_path, capsys, text, message):
+    path = tmp_path / 'views.json'
+    path.write_text(text)
+    arguments = ['--workdir', str(runs[0]), '--baseline', str(runs[1]), '--views', str(path)]
+    assert check.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bad_input(runs, tmp_path, capsys):
+    new, old, other = map(str, runs)
+    assert check.main(['--workdir', new, '--baseline', other]) == 2
+    assert 'has other labels' in capsys.readouterr().err
+    assert check.main(['--workdir', new, '--baseline', new]) == 2
+    assert 'given twice' in capsys.readouterr().err
+    assert check.main(['--workdir', new, '--baseline', str(tmp_path / 'none')]) == 2
+    assert check.main(['--workdir', new, '--baseline', old, '--drop', '2']) == 2
+    assert '--drop' in capsys.readouterr().err
+    xml = str(tmp_path / 'none' / 'gate.xml')
+    assert check.main(['--workdir', new, '--baseline', old, '--junit', xml]) == 2
+    assert 'no such folder' in capsys.readouterr().err
+    moved = shutil.copytree(new, tmp_path / 'moved')
+    described = json.loads((moved / 'run.json').read_text())
+    described['data']['fingerprint'] = {'id': 'another'}
+    (moved / 'run.json').write_text(json.dumps(described))
+    assert check.main(['--workdir', new, '--baseline', str(moved)]) == 2
+
+
+def test_a_gate_without_images_says_so():
+    few = Outcome('class', 'car', 'not tested', 3)
+    weak = Outcome('class', 'dog', 'inconclusive', 9, 0.5, 0.4, -0.1, (-0.4, 0.2), 0.5, 0.3)
+    result = Gate(('a',), ('b',), 'val', 10, 0.01, 0.05, (few, weak), ())
+    text = tables.to_markdown(result)
+    assert text.startswith('PASSED: 1 inconclusive, 1 not tested.')
+    assert 'may have missed a drop of 0.05' in text and '0.300' in text
