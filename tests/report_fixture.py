@@ -26,12 +26,14 @@ from analysis.clusters.schema import Cluster, Clusters, Density, Tried
 from analysis.compare.schema import (
     Change,
     Comparison,
+    ImageChange,
     Layer,
     Neighbours,
     Score,
     Separation,
     Side,
     SliceChange,
+    Worse,
     artifact_name,
 )
 from analysis.confusion.schema import ClassErrors, Confused, Confusion
@@ -498,7 +500,9 @@ def write_comparison(this: View, other: View) -> None:
     number, targets = len(this), ('this', 'other')
     change = Change(0.5, 0.53, 0.03, (0.01, 0.05))
     sides = [Side(str(view.workdir), view.step, view.class_names, number) for view in (this, other)]
-    found = [(one.text, one.conditions) for _, one, _ in artifacts.load(this, Slices).each()]
+    slices = [one for _, one, _ in artifacts.load(this, Slices).each()]
+    found = [(one.text, one.conditions) for one in slices]
+    image = ImageChange(5, int(this.image_ids[5]), 'file.jpg', (0.5, 0.9), (0.4, None))
     result = Comparison(
         *sides,
         number,
@@ -526,6 +530,7 @@ def write_comparison(this: View, other: View) -> None:
             for target in targets
             for space in ('embeddings', 'decoder')
         ),
+        worse={'this': Worse((), ()), 'other': Worse(tuple(slices[:1]), (image,))},
     )  # fmt: skip
     artifacts.save(this, result, name=artifact_name(other))
 

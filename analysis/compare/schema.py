@@ -5,7 +5,7 @@ import re
 from typing import ClassVar
 
 from analysis.associations.schema import Association
-from analysis.slices.schema import Condition
+from analysis.slices.schema import Condition, Slice
 from analysis.stage.artifacts import Result
 from analysis.stage.view import View
 
@@ -60,6 +60,29 @@ class SliceChange:
     n: int
     loss: Change  # nats per pixel
     iou: Change  # mean over the foreground classes of an image
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageChange:
+    """An image on which the runs differ, with the labels of this run."""
+
+    row: int  # of this run
+    image_id: int
+    file_name: str
+    # loss, iou: of this run and of the other; nats per pixel, and the mean IoU of the foreground
+    # classes (None where there are none).
+    loss: tuple[float, float]
+    iou: tuple[float | None, float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Worse:
+    """Where a run is worse than the other one."""
+
+    # Slices in which its loss exceeds the other's by more than elsewhere: found by the difference
+    # in one half of the images and confirmed in the other. Their metric is that difference.
+    slices: tuple[Slice, ...]
+    images: tuple[ImageChange, ...]  # at most 10, the largest difference of the loss first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +142,7 @@ class Comparison(Result):
     """A run ('this') and another one on the images that both have."""
 
     NAME: ClassVar[str] = 'compare'
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     this: Side
     other: Side
@@ -131,6 +154,7 @@ class Comparison(Result):
     layers: tuple[Layer, ...]  # that both networks have; none of a foreign model
     num_images_layers: int  # on which layers are compared
     separation: tuple[Separation, ...]  # empty if there are too few images of a class
+    worse: dict[str, Worse] = dataclasses.field(default_factory=dict)  # 'this' and 'other'
 
 
 def artifact_name(other: View) -> str:

@@ -26,10 +26,12 @@ from analysis.compare import representations, tables
 from analysis.compare.schema import (
     Change,
     Comparison,
+    ImageChange,
     Score,
     Separation,
     Side,
     SliceChange,
+    Worse,
     artifact_name,
 )
 from analysis.embeddings import stage as embeddings
@@ -41,7 +43,7 @@ from analysis.samples import stage as samples
 from analysis.samples.schema import Samples, numbers
 from analysis.slices.conditions import MIN_IMAGES, load_columns, membership
 from analysis.slices.schema import Condition
-from analysis.slices.search import find_slices
+from analysis.slices.search import LEVEL, find_slices
 from analysis.stage import artifacts, storage
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.contract import Stage
@@ -53,6 +55,7 @@ from segmentation import metrics
 _HEAVY, _DOMINANT = 1.0, 2.0  # percent of the pixels, and times the other class
 # Fields of the config's `data` on which labels depend.
 LABEL_FIELDS = 'label_space', 'overlap', 'draw_last', 'crowd'
+_IMAGES = 10  # shown on which a run is worse
 _READS = predictions.STAGE, samples.STAGE, embeddings.STAGE  # of both runs
 
 
@@ -157,6 +160,45 @@ def compare_slices(
     return [change('all images', (), np.sort(order), 0.05)] + [
         change(one.text, one.conditions, rows, 0.05 / 2 / len(chosen)) for one, rows in chosen
     ]
+
+
+def find_worse(
+    loss: Mapping[str, np.ndarray],
+    iou: Mapping[str, np.ndarray],
+    columns: Mapping[str, np.ndarray],
+    table: pyarrow.Table,
+    rows: np.ndarray,
+    seed: int = 0,
+) -> dict[str, Worse]:
+    """The slices and images in which each run is worse than the other one.
+
+    If the difference depends on no column, a slice is reported for either run in at most 5 % of
+    data sets, see `find_slices`.
+
+    Args:
+      loss: `[N]` of 'this' and 'other', finite.
+      iou: `[N]` of each, NaN where undefined.
+      columns: of the images, see `slices.conditions.make_conditions`.
+      table: of the samples, all rows of this run.
+      rows: int64 `[N]`, those of the images.
+      seed: of the halves.
+    """
+    ids, files = (table[name].take(rows).to_pylist() for name in ('image_id', 'file_name'))
+
+    def image(i: int) -> ImageChange:
+        of_this, of_other = (float(loss[name][i]) for name in ('this', 'other'))
+        values = [float(iou[name][i]) for name in ('this', 'other')]
+        first, second = (None if np.isnan(value) else value for value in values)
+        return ImageChange(int(rows[i]), ids[i], files[i], (of_this, of_other), (first, second))
+
+    found = {}
+    for name, sign in (('this', -1), ('other', 1)):
+        excess = sign * (loss['other'] - loss['this'])
+        worst = np.argsort(-excess, kind='stable')[:_IMAGES]
+        _, slices = find_slices(columns, excess, seed, LEVEL / 2)
+        images = [image(i) for i in worst.tolist() if excess[i] > 0]
+        found[name] = Worse(tuple(slices), tuple(images))
+    return found
 
 
 def _separation(
@@ -269,9 +311,10 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
 
     scores: list[Score] = []
     separation: list[Separation] = []
+    sampled = {name: artifacts.load(view, Samples).table for name, view in both.items()}
     for target, counts in against.items():
         scores += compare_scores(counts, class_names(both), target)
-        table = artifacts.load(both[target], Samples).table.take(rows[target])
+        table = sampled[target].take(rows[target])
         if points:
             separation += _separation(both[target], table, target, 'embeddings', points)
         if decoders:
@@ -297,6 +340,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         layers=representations.compare_layers(features) if features else (),
         num_images_layers=len(chosen),
         separation=tuple(separation),
+        worse=find_worse(loss, iou, columns, sampled['this'], rows['this']),
     )
 
 

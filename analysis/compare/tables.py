@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.associations.schema import LEVEL
-from analysis.compare.schema import Change, Comparison, Neighbours, Separation
+from analysis.compare.schema import Change, Comparison, Neighbours, Separation, Worse
 from analysis.figures import bars, palette
 from analysis.figures.bars import plain
 from segmentation import markdown
@@ -66,6 +66,8 @@ def to_markdown(result: Comparison) -> str:
             ),
         ),
     ]
+    for name, worse in result.worse.items():
+        parts += _worse(name, worse)
     if metadata:
         parts += [
             'Metadata associated with the difference (false discovery rate 5 %), strongest first:',
@@ -119,6 +121,50 @@ def to_markdown(result: Comparison) -> str:
     else:
         parts.append('Too few images of one class to compare how well the classes separate.')
     return '\n\n'.join(parts)
+
+
+def _worse(name: str, worse: Worse) -> list[str]:
+    """The slices and images in which a run ('this' or 'other') is worse than the other one."""
+    against = {'this': 'other', 'other': 'this'}[name]
+    title = f'Where **{name}** is worse than {against}: '
+    if not worse.images:
+        return [f'{title}nowhere, its loss is higher on no image.']
+    if not worse.slices:
+        parts = [f'{title}no slice stands out, by the difference of the loss.']
+    else:
+        parts = [
+            f'{title}slices in which its loss exceeds that of {against} by more than elsewhere, '
+            'found in one half of the images and confirmed in the other:',
+            markdown.table(
+                ('slice', 'images', 'difference of loss', 'elsewhere', 'excess (95 % CI)', 'p'),
+                (
+                    (
+                        *(
+                            row.text,
+                            str(row.size),
+                            f'{row.mean:+.3f}',
+                            f'{row.mean_elsewhere:+.3f}',
+                        ),
+                        *(number(row.excess, row.interval, '+.3f'), f'{row.p:.4f}'),
+                    )
+                    for row in worse.slices
+                ),
+            ),
+        ]
+    return [
+        *parts,
+        f'Images on which the loss of {name} is higher by most:',
+        markdown.table(
+            ('image', 'file', 'loss, this → other', 'IoU, this → other'),
+            (
+                (
+                    *(str(row.image_id), row.file_name),
+                    *(' → '.join(map(number, values)) for values in (row.loss, row.iou)),
+                )
+                for row in worse.images
+            ),
+        ),
+    ]
 
 
 def _draw_changes(axis: Axes, texts: list[str], rows: Sequence[Change], *style: Any) -> None:

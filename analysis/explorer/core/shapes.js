@@ -126,8 +126,11 @@
  *   description?: { column: string, kind: string, inside: number, outside: number,
  *     effect: number, q: number }[] }} Cluster
  *
- * @typedef {{ text: string, size: number, mean: number, mean_elsewhere: number, excess: number,
- *   interval: Interval, p: number, worst?: number[] }} Slice
+ * Conditions of a slice are [column, '<=' or '>=' or 'is', value]; none means all images.
+ * @typedef {[string, string, number]} Condition
+ * @typedef {{ text: string, conditions: Condition[], size: number, mean: number,
+ *   mean_elsewhere: number, excess: number, interval: Interval, p: number,
+ *   worst?: number[] }} Slice
  *
  * The mean of a metric over the images of a bin.
  * @typedef {{ low: number, high: number, n: number, mean: number,
@@ -167,15 +170,19 @@
  * @typedef {{ this: Side, other: Side, rows: { this: Encoded, other: Encoded },
  *   num_images: number, scores: Compared[], metadata?: Association[], layers?: Agreement[],
  *   separation?: Compared[],
- *   slices?: SliceChange[],
+ *   slices?: SliceChange[], worse: Record<'this' | 'other', Worse>,
  *   neighbours?: { k: number, chance: number, overlap: number, overlap_interval: Interval,
  *     jaccard: number, jaccard_interval: Interval } }} Comparison
  *
  * @typedef {{ class_names: string[], step: number }} Side
  *
- * Conditions are [column, '<=' or '>=' or 'is', value]; none means all images.
- * @typedef {{ text: string, conditions: [string, string, number][], n: number, iou?: Compared,
+ * @typedef {{ text: string, conditions: Condition[], n: number, iou?: Compared,
  *   loss?: Compared }} SliceChange
+ *
+ * Where a model is worse than the other; rows are of this model, losses of this and the other.
+ * @typedef {{ slices: Slice[], images: ChangedImage[] }} Worse
+ * @typedef {{ row: number, image_id: number, file_name: string, loss: number[],
+ *   iou: (number | null)[] }} ChangedImage
  *
  * A measure of both models; each measure has some of the optional properties.
  * @typedef {{ this: number, other: number, difference: number, interval: Interval,

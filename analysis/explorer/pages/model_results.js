@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Columns, Dom, Figures, Format, Plots */
+/* global d3, Columns, Dom, Figures, Format, Plots, Thumbnail */
 // What the comparison of two models found. Differences are the other model minus this one.
 
 const ModelResults = (() => {
@@ -8,6 +8,7 @@ const ModelResults = (() => {
   const METRICS = { iou: 'IoU over the data set', image_iou: 'mean IoU per image' };
   const MOST_METADATA = 12;
   const MOST_Q = 0.05;
+  const WORST = 44; // pixels, of the images on which a model is worse
 
   /** @type {Omit<Plotted<Compared>, 'columns'>} */
   const difference = {
@@ -28,11 +29,13 @@ const ModelResults = (() => {
 
   /** All results.
    * @param {Comparison} result @param {View} view of this model
-   * @param {(slice: SliceChange) => void} showSlice */
-  const all = (result, view, showSlice) =>
+   * @param {(slice: { text: string, conditions: Condition[] }) => void} showSlice
+   * @param {(row: number) => void} openImage of this model */
+  const all = (result, view, showSlice, openImage) =>
     [
       scores(result),
       slices(result.slices ?? [], showSlice),
+      worse(result, view, showSlice, openImage),
       metadata(result.metadata ?? [], view),
       representation(result),
       separation(result),
@@ -93,6 +96,40 @@ const ModelResults = (() => {
       'are of the other half. The intervals are simultaneous over all slices.';
     const title = 'In slices where both models fail';
     return section(title, rows.length > 1 ? Dom.note(note) : '', tables);
+  }
+
+  /** Slices and images in which one model is worse than the other.
+   * @param {Comparison} result @param {View} view
+   * @param {(slice: Slice) => void} showSlice @param {(row: number) => void} openImage */
+  function worse(result, view, showSlice, openImage) {
+    if (!result.worse) return null;
+    const image = (/** @type {ChangedImage} */ { row, file_name, loss }) => {
+      const title = `${file_name}: loss ${loss.map(Format.short).join(' (this), ')} (other)`;
+      const picture = Thumbnail.make(row, { size: WORST, view });
+      return h('button.thumb', { title, onclick: () => openImage(row) }, picture);
+    };
+    const part = (/** @type {'this' | 'other'} */ side) => {
+      const { slices, images } = result.worse[side];
+      const table = Plots.intervalTable(slices, {
+        columns: [
+          { head: 'slice', cell: ({ text }) => h('span.condition.wrap', { dir: 'auto' }, text) },
+          Plots.numbers('images', ({ size }) => Format.count(size)),
+          Plots.numbers('p', ({ p }) => Format.probability(p)),
+        ],
+        head: 'difference of loss, minus that elsewhere, 95 % CI',
+        value: ({ excess }) => excess,
+        label: ({ text }) => `Show the samples where ${text}`,
+        act: showSlice,
+      });
+      const found = slices.length ? table : Dom.note('No slice stands out.');
+      return h('div', h('h4', `the ${side} model`), found, h('span.thumbs', images.map(image)));
+    };
+    const note =
+      'Slices in which the loss of one model exceeds that of the other by more than elsewhere, ' +
+      'found in one half of the images and confirmed in the other, and the images on which it ' +
+      'does most.';
+    const halves = h('div.halves', part('this'), part('other'));
+    return section('Where one model is worse than the other', Dom.note(note), halves);
   }
 
   /** @param {Association[]} rows @param {View} view */

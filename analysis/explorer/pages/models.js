@@ -75,7 +75,8 @@ const Models = (() => {
     SIDES.forEach(lendColumns);
     drawMaps();
     drawTools();
-    results.replaceChildren(...ModelResults.all(result, mine, showSlice));
+    const openImage = (/** @type {number} */ row) => openRow('this', row);
+    results.replaceChildren(...ModelResults.all(result, mine, showSlice, openImage));
   }
 
   /** @param {View} view @param {Decoded} rows common images
@@ -170,7 +171,7 @@ const Models = (() => {
   }
 
   /** Filters by the conditions of a slice; there are none for all images.
-   * @param {SliceChange} slice */
+   * @param {{ text: string, conditions: Condition[] }} slice */
   async function showSlice({ text, conditions }) {
     const view = await Views.show(pair.views.this.name);
     const holds = (/** @type {number} */ row) =>

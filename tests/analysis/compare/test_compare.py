@@ -5,7 +5,9 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from analysis import registry
@@ -16,6 +18,7 @@ from analysis.stage import artifacts
 from analysis.stage.run import open_analysis, restrict
 from scripts import analyze
 from segmentation.data import masks
+from segmentation.trained import restore_run
 from tests import untrained_runs
 
 
@@ -168,6 +171,31 @@ def test_a_slice_in_which_a_model_is_better_is_found():
     assert dark.loss.interval[0] < -0.25 < dark.loss.interval[1] < 0
 
 
+def test_where_a_model_is_worse_is_named():
+    rng, n = np.random.default_rng(2), 400
+    loss, iou, columns = pair_of_models(rng, n, advantage=-0.6)
+    iou['other'][7] = np.nan
+    rows = np.arange(n) + 3  # the first three images are not in common
+    names = [f'{row}.jpg' for row in range(n + 3)]
+    table = pyarrow.table({'image_id': np.arange(n + 3) + 1000, 'file_name': names})
+    worse = compare.find_worse(loss, iou, columns, table, rows)
+    assert worse['this'].slices == ()
+    assert [len(one.conditions) for one in worse['other'].slices] == [1]
+    (condition,) = worse['other'].slices[0].conditions
+    assert condition.column == 'brightness' and condition.relation == '<='
+    assert condition.value == pytest.approx(50, abs=8)
+    assert worse['other'].slices[0].interval[0] > 0.3
+    for name, sign in (('this', -1), ('other', 1)):
+        excess = sign * (loss['other'] - loss['this'])
+        worst = np.argsort(-excess)[:10]
+        for i, image in zip(worst, worse[name].images, strict=True):
+            assert (image.row, image.image_id) == (i + 3, i + 1003)
+            assert image.file_name == f'{i + 3}.jpg'
+            assert image.loss == (loss['this'][i], loss['other'][i])
+    same = compare.find_worse({**loss, 'other': loss['this']}, iou, columns, table, rows)
+    assert all(one.slices == one.images == () for one in same.values())
+
+
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
     """Two networks before their first step, on the same drawn scenes."""
@@ -192,6 +220,8 @@ def test_command(runs, capsys, tmp_path, monkeypatch):
     loss = numbers(artifacts.load(analysis, Samples).table, 'loss').mean()
     assert np.isclose(result['slices'][0]['loss']['this'], loss, rtol=1e-5)
     assert list(analysis.folder.glob('compare-*.png'))
+    assert 'Where **other** is worse than this' in printed
+    assert str(result['worse']['other']['images'][0]['image_id']) in printed
     with monkeypatch.context() as patch:
         patch.setattr(compare, 'compute', None)
         assert compare.main(arguments) == 0  # read
@@ -224,6 +254,34 @@ def test_what_is_shown_of_the_other_run_is_made_first(runs, monkeypatch):
         ('compare', str(this), mine),
         ('report', str(this), mine),
     ]
+
+
+def test_images_that_quantization_broke_are_named(runs, tmp_path, monkeypatch, capsys):
+    quantize = pytest.importorskip(
+        'segmentation.export.quantize', reason="pip install -e '.[onnx]'"
+    )
+    # Calibrated on images without light, so that bright images leave the range.
+    dark = [np.full((40, 40, 3), level, np.uint8) for level in range(0, 16, 2)]
+    quantize.write(restore_run(runs[0]), tmp_path / 'int8.onnx', dark, logits=True)
+    monkeypatch.setattr(analyze, 'OTHER_STAGES', ('samples',))
+    command = ['--onnx', str(tmp_path / 'int8.onnx'), '--config', str(runs[0] / 'config.json')]
+    command += ['--output', str(tmp_path / 'int8'), '--other', str(runs[0]), '--stages', 'samples']
+    assert analyze.main([*command, '--json', str(tmp_path / 'all.json')]) == 0
+    result = json.loads((tmp_path / 'all.json').read_text())['compare']['result']
+
+    this, other = (open_analysis(workdir) for workdir in (tmp_path / 'int8', runs[0]))
+    loss, before = (
+        numbers(artifacts.load(analysis, Samples).table, 'loss') for analysis in (this, other)
+    )
+    worst = np.argsort(before - loss)
+    worst = worst[loss[worst] > before[worst]][:10]
+    named = [image['image_id'] for image in result['worse']['this']['images']]
+    assert len(named) > 1 and named == this.image_ids[worst].tolist()
+    printed = (this.folder / 'compare.md').read_text()
+    assert f'| {named[0]} |' in printed.partition('Where **this** is worse')[2]
+    # Bright images have changed most.
+    bright = numbers(artifacts.load(other, Samples).table, 'brightness')
+    assert stats.spearmanr(np.abs(loss - before), bright).statistic > 0.3
 
 
 def test_a_run_is_the_same_as_itself(runs, tmp_path):

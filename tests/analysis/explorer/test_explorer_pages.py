@@ -623,6 +623,20 @@ def test_two_models_say_what_the_comparison_says(analysis, open_page):
     wait_until(page, f'Filters.passing() === {members.sum()}')
 
 
+def test_two_models_name_where_one_is_worse(analysis, open_page):
+    page = open_page('page=models&view=other-val-600')
+    part = page.locator('section', has_text='Where one model is worse than the other')
+    this, other = part.locator('.halves > div').all()
+    assert 'No slice stands out' in this.text_content() and this.locator('.thumb').count() == 0
+    _, found, members = next(artifacts.load(analysis, Slices).each())
+    other.get_by_text(found.text, exact=True).click()
+    wait_until(page, f'Filters.passing() === {members.sum()}')
+    title = other.locator('.thumb').get_attribute('title')
+    assert title == 'file.jpg: loss 0.500 (this), 0.900 (other)'
+    other.locator('.thumb').click()
+    wait_until(page, 'State.selected === 5')
+
+
 def test_a_report_of_samples_alone_says_what_makes_the_rest(context, tmp_path):
     report_fixture.write_run(tmp_path / 'run', 40, only=('similarity_map',))
     with contextlib.chdir(tmp_path):

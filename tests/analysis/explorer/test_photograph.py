@@ -16,13 +16,14 @@ from segmentation import overlays
 from tests import report_fixture
 from tests.paths import ROOT
 
-# Where npm has installed ONNX Runtime Web.
-RUNTIME = pathlib.Path(os.environ.get('ONNXRUNTIME_WEB', ROOT / browser_model.PACKAGE))
+# Where npm has installed ONNX Runtime Web: in CI, .ci/javascript/check did.
+INSTALLED = ROOT / '.ci/javascript' / browser_model.PACKAGE
+RUNTIME = pathlib.Path(os.environ.get('ONNXRUNTIME_WEB', INSTALLED))
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytestmark = pytest.mark.skipif(
     not RUNTIME.is_dir(),
-    reason=f'no {RUNTIME}: npm install --no-save onnxruntime-web@{browser_model.VERSION}',
+    reason=f'no {RUNTIME}: .ci/javascript/check installs it',
 )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from analysis.report import browser_model
 from analysis.report import stage as report
 from analysis.stage import artifacts
 from tests import report_fixture
+from tests.paths import ROOT
 
 
 @pytest.fixture
@@ -34,6 +36,11 @@ def test_without_the_runtime_the_error_says_how_to_get_it(tmp_path, capsys):
     text = capsys.readouterr().err
     assert f'npm install --no-save onnxruntime-web@{browser_model.VERSION}' in text
     assert not (tmp_path / 'r').exists()
+
+
+def test_ci_installs_the_pinned_runtime():
+    pinned = json.loads((ROOT / '.ci/javascript/package.json').read_text())['devDependencies']
+    assert pinned['onnxruntime-web'] == browser_model.VERSION
 
 
 def test_another_version_of_the_runtime_is_refused(package):
