@@ -6,7 +6,7 @@ view      what map, charts and table need: run, split, step, n, fingerprint, cla
           (`columns`), map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, missing (stages that
           were not run), unavailable (why a stage cannot be run for a foreign model, by its name)
 similar   index int32 and distance float32 `[N, k]`
-findings  clusters, density_clusters, slices, associations, grayscale_copies, confusion,
+findings  scores, clusters, density_clusters, slices, associations, grayscale_copies, confusion,
           label_issues, saliency: as in the schemas of these stages, images by row
 """
 
@@ -24,6 +24,7 @@ from analysis.clusters.schema import Cluster, Clusters
 from analysis.confusion import schema as confusion
 from analysis.figures import images, palette
 from analysis.label_issues.schema import LabelIssues
+from analysis.mean_iou.schema import MeanIou
 from analysis.pictures import schema as pictures
 from analysis.pictures.schema import Pictures
 from analysis.report import columns
@@ -211,6 +212,9 @@ def read_view(view: View) -> Pieces:
             key: [getattr(quality, key) for quality in near_map.maps]
             for key in ('trustworthiness', 'recall')
         }
+    if scores := read(MeanIou):
+        keys = 'class_names', 'confusion', 'classes', 'original', 'calibration'
+        findings['scores'] = {key: storage.to_json(scores)[key] for key in keys}
     if clusters := read(Clusters):
         label = clusters.label
         page['columns'] += columns.of_clusters(clusters)

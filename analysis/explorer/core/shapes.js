@@ -106,6 +106,7 @@
 /**
  * The piece `findings`: what was analyzed, undefined if it was not.
  * @typedef {object} Findings
+ * @property {MeanIou} [scores]
  * @property {Cluster[]} [clusters]
  * @property {Cluster[]} [density_clusters]
  * @property {Record<string, { slices: Slice[] }>} [slices]  by metric
@@ -142,6 +143,22 @@
  *
  * @typedef {{ metric: string, n: number, colour: number, gray: number, difference: number,
  *   interval: Interval, q: number, worse: number }} GrayscaleCopy
+ *
+ * A share with its interval; null if there are no such pixels.
+ * @typedef {{ value: number | null, interval: Interval | null }} Rate
+ *
+ * Rows of `confidence` and `accuracy`: without and with the temperature; null for empty bins.
+ * @typedef {{ temperature: number | null, error: Rate, error_scaled: Rate | null,
+ *   confidence: (number | null)[][], accuracy: (number | null)[][] }} Calibration
+ *
+ * Scores over all images; rows of `confusion` are true classes.
+ * @typedef {{ class_names: string[], confusion: number[][],
+ *   classes: Record<string, { precision: Rate, recall: Rate, f1: Rate, boundary_iou: Rate }>,
+ *   original: { iou: Record<string, number | null>,
+ *     intervals: { iou: Record<string, Interval | null> },
+ *     num_images_with_class: Record<string, number>,
+ *     effective_images: Record<string, number> },
+ *   calibration: Calibration | null }} MeanIou
  *
  * @typedef {{ category: string, called: string, label: string, images: number,
  *   effective_images: number, instances: number, share: number | null, interval: Interval,

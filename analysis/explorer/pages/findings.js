@@ -1,5 +1,5 @@
 'use strict';
-/* global Associations, Confusion, Dom, Format, Grayscale, HeatMaps, Review, Slices, State */
+/* global Associations, Confusion, Dom, Format, Grayscale, HeatMaps, Review, Scores, Slices, State */
 // The page of findings: what was analyzed, each finding a click away from its samples.
 
 /** @type {Page} */
@@ -9,6 +9,7 @@ const Findings = (() => {
   /** @type {Record<string, Section>} */
   const SECTIONS = {
     issues: Review,
+    scores: Scores,
     slices: Slices,
     associations: Associations,
     confusion: Confusion,

@@ -11,6 +11,7 @@ from analysis.associations.schema import Associations
 from analysis.clusters.schema import Clusters
 from analysis.label_issues import exclusion
 from analysis.label_issues.schema import ERRORS, LabelIssues
+from analysis.mean_iou.schema import MeanIou
 from analysis.pictures.schema import Pictures, detail_paths, sheet_path
 from analysis.report import stage as report
 from analysis.samples.schema import Samples
@@ -240,6 +241,25 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     click(page, '[data-section=confusion]')
     page.locator('.findings tbody tr', has=page.get_by_text('truck', exact=True)).first.click()
     assert passing(page) == sum(count is not None and count >= 1 for count in table['count_truck'])
+
+
+def test_scores_of_the_classes(analysis, open_page):
+    scores = artifacts.load(analysis, MeanIou)
+    page = open_page('')
+    page.evaluate("State.showPage('findings')")
+    click(page, '[data-section=scores]')
+    rows = page.locator('.findings-content tbody tr').all_text_contents()
+    person = next(row for row in rows if row.startswith('person'))
+    assert f'{scores.classes["person"].boundary_iou.value:.3f}' in person
+    cells = page.locator('.confusion-matrix tbody td').all_text_contents()
+    shares = np.array(scores.confusion) / np.sum(scores.confusion, axis=1, keepdims=True)
+    found = np.array([float(cell.split()[0]) for cell in cells]) / 100
+    np.testing.assert_allclose(found, shares.ravel(), atol=0.006)
+    calibration = scores.calibration
+    text = page.locator('.findings-content').text_content()
+    assert f'{calibration.error.value:.3f}' in text and f'{calibration.temperature:.2f}' in text
+    drawn = page.locator('svg.reliability circle')
+    assert drawn.count() == sum(x is not None for row in calibration.accuracy for x in row)
 
 
 def test_after_a_click_on_findings_the_arrows_step_through_them(open_page):
@@ -532,7 +552,7 @@ def test_names_are_text_everywhere(analysis, open_page):
         settle(page)
         assert page.locator('#sample h2').text_content() == name
     page.evaluate('State.closeSample()')
-    for section in ('slices', 'associations', 'confusion', 'grayscale', 'issues'):
+    for section in ('scores', 'slices', 'associations', 'confusion', 'grayscale', 'issues'):
         page.evaluate("State.showPage('findings')")
         click(page, f'[data-section={section}]')
     for name in ('clusters', 'models'):
