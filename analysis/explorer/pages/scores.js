@@ -62,6 +62,9 @@ const Scores = (() => {
     ]);
   }
 
+  /** @param {number} share */
+  const percent = (share) => `${Math.round(100 * share)} %`;
+
   /** @param {Calibration} calibration */
   function reliability({ confidence, accuracy }) {
     const points = confidence.map((row, k) =>
@@ -75,6 +78,10 @@ const Scores = (() => {
       { width: SIDE, height: SIDE, role: 'img', 'aria-label': 'Reliability diagram' },
       [
         svg('line.reference-line', { x1: 0, y1: SIDE, x2: SIDE, y2: 0 }),
+        [0, 0.5, 1].map((share) => [
+          svg('text', { x: across(share), y: SIDE + 16, 'text-anchor': 'middle' }, percent(share)),
+          svg('text', { x: -6, y: up(share) + 4, 'text-anchor': 'end' }, percent(share)),
+        ]),
         points.map((row, k) => [
           svg(`polyline.reliability-${k}`, {
             points: row.map(([x, y]) => `${across(x)},${up(y)}`).join(' '),
