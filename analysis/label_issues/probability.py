@@ -41,8 +41,8 @@ class Model:
 def features(score: np.ndarray, area: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """What the log-odds are linear in, float64 `[n, 3]`.
 
-    If their number changes, so must that of the coefficients in the file, before it is fitted again:
-    the stage reads it.
+    If their number changes, so must that of the coefficients in the file, before they are fitted
+    again: the stage reads it.
 
     Args:
       score, area, confidence: `[n]`, columns of `schema.REGIONS`.
