@@ -39,13 +39,16 @@ class Model:
 
 
 def features(score: np.ndarray, area: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """What the log-odds are linear in, float64 `[n, 4]`.
+    """What the log-odds are linear in, float64 `[n, 3]`.
+
+    If their number changes, so must that of the coefficients in the file, before they are fitted
+    again: the stage reads it.
 
     Args:
       score, area, confidence: `[n]`, columns of `schema.REGIONS`.
     """
     odds, seen = (logit(np.clip(share, 0.001, 0.999)) for share in (score, confidence))
-    return np.column_stack([odds, odds**2, np.log(np.maximum(area, 0.01)), seen])
+    return np.column_stack([odds, np.log(np.maximum(area, 0.01)), seen])
 
 
 def fit(kinds: np.ndarray, described: np.ndarray, real: np.ndarray) -> dict[str, Model]:

@@ -142,7 +142,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     parser = launch.make_parser(__doc__)
     add = parser.add_argument
     add('--fit_seeds', nargs='+', type=int, default=[0, 1, 2], help='scene seeds to fit to')
-    add('--score_seeds', nargs='+', type=int, default=[4, 5, 6], help='held-out scene seeds')
+    add('--score_seeds', nargs='+', type=int, default=[4, 5], help='held-out scene seeds')
     add('--images', type=int, default=400, help='validation scenes of each seed')
     about = 'run directory of a network trained on drawn scenes; default: one is trained'
     add('--network', type=pathlib.Path, metavar='WORKDIR', help=about)

@@ -240,7 +240,8 @@ const Review = (() => {
     const likely = regions.map(({ probability }) => probability).filter((p) => p >= LIKELY);
     if (!likely.length) return `No issue has a probability of ${LIKELY} or more.`;
     const errors = Format.count(Math.round(d3.sum(likely)));
-    return `The first ${Format.count(likely.length)} have a probability of ${LIKELY} or more; about ${errors} of them are errors, as calibrated on drawn scenes.`;
+    const first = `The first ${Format.count(likely.length)} have a probability of ${LIKELY} or more.`;
+    return `${first} About ${errors} of them are errors on drawn scenes; on photographs, a guess.`;
   }
 
   /** @param {View} view */
