@@ -30,7 +30,7 @@ from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
 from analysis.label_issues.schema import ERRORS, LabelIssues
-from analysis.label_issues.suggestions import suggested
+from analysis.label_issues.suggestions import source_split, suggested
 from analysis.stage import artifacts
 from analysis.stage.view import View, find_views
 from segmentation import launch
@@ -43,13 +43,13 @@ from segmentation.files import replacing, write_json
 from segmentation.markdown import printable
 
 
-def collect(views: list[View], least: float) -> tuple[set[int], dict[int, list[Correction]]]:
-    """Images with a label issue of at least a score, and all such suggestions by image id.
+def collect(views: list[View], least: float) -> tuple[dict[int, str], dict[int, list[Correction]]]:
+    """Split by id of the images with a label issue of at least a score, and all such suggestions.
 
     Raises:
       ValueError: no view has label issues.
     """
-    ids: set[int] = set()
+    ids: dict[int, str] = {}
     by_image: dict[int, list[Correction]] = collections.defaultdict(list)
     views = [view for view in views if artifacts.exists(view, LabelIssues)]
     if not views:
@@ -59,7 +59,7 @@ def collect(views: list[View], least: float) -> tuple[set[int], dict[int, list[C
         for region in issues.regions.to_pylist():
             score = region.get('probability', region['score'])
             if region['kind'] in ERRORS and score >= least:
-                ids.add(int(view.image_ids[region['row']]))
+                ids[int(view.image_ids[region['row']])] = source_split(view)
         for correction in suggested(view, issues, least):
             by_image[correction.image_id].append(correction)
     return ids, by_image
@@ -95,17 +95,23 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
     views = [view for workdir in arguments.workdir for view in find_views(workdir)]
     ids, by_image = collect(views, arguments.least)
     if arguments.ids:
-        ids = selection.read_exclude(arguments.ids, views[0].data['fingerprint']['id'])
+        chosen = selection.read_exclude(arguments.ids, views[0].data['fingerprint']['id'])
+        ids = {key: ids.get(key, '') for key in chosen}
     prepared = coco.open_prepared(views[0].data['path'])
     names = {category.id: category.name for category in prepared.categories}
-    known, skipped = set(names.values()), Skipped()
+    categories, skipped = set(names.values()), Skipped()
     (arguments.output / 'images').mkdir(parents=True, exist_ok=True)
     tasks: list[Task] = []
     done: set[int] = set()
     taken: set[str] = set()
     for name in prepared.splits:
         split = prepared.split(name)
-        rows = np.flatnonzero(np.isin(split.index.image_id, list(ids - done)))
+        here = [
+            key
+            for key, known in ids.items()
+            if key not in done and (known not in prepared.splits or known == name)
+        ]
+        rows = np.flatnonzero(np.isin(split.index.image_id, here))
         for row in tqdm(rows.tolist(), desc=f'{arguments.tool}, {name}', unit='img'):
             record = split[row]
             done.add(int(record['image/id']))
@@ -116,18 +122,18 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
             taken.add(file_name)
             mine = by_image.get(int(record['image/id']), [])
             for correction in mine:
-                if correction.category and correction.category not in known:
+                if correction.category and correction.category not in categories:
                     skipped.add('suggestion: its class is no category', correction.category)
-            mine = [c for c in mine if not c.category or c.category in known]
+            mine = [c for c in mine if not c.category or c.category in categories]
             tasks.append(make_task(record, names, mine, file_name))
             path = arguments.output / 'images' / file_name
             path.parent.mkdir(exist_ok=True)
             if not path.exists():
                 with replacing(path) as partial:
                     partial.write_bytes(record['image'])
-    for image_id in sorted(ids - done):
+    for image_id in sorted(ids.keys() - done):
         skipped.add('image: not in the data set', image_id)
-    export.tools()[arguments.tool](arguments.output, tasks, sorted(known))
+    export.tools()[arguments.tool](arguments.output, tasks, sorted(categories))
     return {
         'output': str(arguments.output),
         'tool': arguments.tool,

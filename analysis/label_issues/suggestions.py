@@ -10,6 +10,13 @@ from segmentation.data.corrections.decisions import Correction
 ACTIONS = {'missing instance': 'add', 'wrong class': 'change', 'spurious label': 'remove'}
 
 
+def source_split(view: View) -> str:
+    """The split of the data set that the images of a view are from; '' if they are from several."""
+    data = view.config.data
+    names = data.val_splits if view.split == 'val' and not data.folds else data.train_splits
+    return names[0] if len(names) == 1 else ''
+
+
 def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correction]:
     """The corrections that issues with at least this probability suggest, most probable first.
 
@@ -39,6 +46,7 @@ def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correct
             region=region['rle'] if is_new else b'',
             size=(size, size) if is_new else (0, 0),
             file_name=region['file_name'],
+            split=source_split(view),
             kind=region['kind'],
             score=score,
         )

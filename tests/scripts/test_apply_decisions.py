@@ -116,7 +116,8 @@ def decisions_file(run, path, **fields):
     issues = artifacts.load(run, LabelIssues).regions.to_pylist()
     removal = {
         'action': 'remove', 'category': '', 'annotation_id': issues[2]['annotation_id'],
-        'file_name': issues[2]['file_name'], 'kind': 'spurious label', 'score': 0.7, 'region': None,
+        'file_name': issues[2]['file_name'], 'split': 'val',
+        'kind': 'spurious label', 'score': 0.7, 'region': None,
     }  # fmt: skip
     decision = {'exclude': False, 'regions': {'a': 'accept'}, 'corrections': {'a': removal}}
     fingerprint = run.data['fingerprint']['id']
@@ -132,12 +133,14 @@ def test_decisions_of_the_report_are_applied(run, coco_folder, tmp_path, capsys)
     before, after = entries_of(coco_folder), entries_of(tmp_path / 'corrected')
     (gone,) = [entry for entry in before if entry not in after]
     assert len(after) == len(before) - 1
-    # Into one file that is named, too; the other images are not in it.
-    source = coco_folder / 'annotations/instances_train.json'
-    command = [f'--decisions={file}', f'--output={tmp_path / "train"}', f'--source={source}']
+    # The image is in both splits; it was looked at in this one.
+    assert entries_of(tmp_path / 'corrected', 'train') == entries_of(coco_folder, 'train')
+    # Into one file that is named, too.
+    source = coco_folder / 'annotations/instances_val.json'
+    command = [f'--decisions={file}', f'--output={tmp_path / "val"}', f'--source={source}']
     assert apply_decisions.main(command) == 0
-    assert gone['id'] and 'Nothing was corrected' in capsys.readouterr().out
-    assert entries_of(tmp_path / 'train', 'train') == entries_of(coco_folder, 'train')
+    assert entries_of(tmp_path / 'val') == after and gone['id']
+    assert '| val | remove |' in capsys.readouterr().out
 
 
 def test_invalid_arguments_are_one_clear_line(run, coco_folder, tmp_path, capsys):
@@ -148,7 +151,7 @@ def test_invalid_arguments_are_one_clear_line(run, coco_folder, tmp_path, capsys
         ([f'--decisions={file}', workdir, output], 'made for another data set'),
         ([f'--decisions={tmp_path / "no.json"}', workdir, output], 'No such file'),
         (['--accept=0.5', workdir, f'--output={coco_folder}'], 'never changed'),
-        (['--accept=0.5', f'--workdir={tmp_path}', output], 'run.json'),
+        (['--accept=0.5', f'--workdir={tmp_path}', output], 'was not analyzed'),
         ([f'--returned={tmp_path / "none"}', workdir, output], 'none'),
     ):
         assert apply_decisions.main(arguments) == 1, message

@@ -15,6 +15,10 @@ const Corrections = (() => {
       .filter(({ name }) => name.startsWith(COUNT))
       .map(({ name }) => name.slice(COUNT.length));
 
+  /** @param {Region} region @param {string} column */
+  const valueOf = ({ row }, column) =>
+    State.view.column(column) ? String(State.view.value(column, row) ?? '') : '';
+
   /** @param {Region} region @param {string} action @param {string} category
    * @returns {Correction} */
   function make(region, action, category) {
@@ -24,7 +28,8 @@ const Corrections = (() => {
       category: action === 'remove' ? '' : category,
       annotation_id: isNew ? null : region.annotation_id,
       region: isNew ? region.rle : null,
-      file_name: String(State.view.value('file_name', region.row) ?? ''),
+      file_name: valueOf(region, 'file_name'),
+      split: valueOf(region, 'source_split'),
       kind: region.kind,
       score: region.score,
     };
@@ -80,6 +85,7 @@ const Corrections = (() => {
       annotation_id: isNew ? null : annotation,
       region: isNew ? { size: [height, width], counts: region.counts } : null,
       file_name: text(entry.file_name),
+      split: text(entry.split),
       kind: text(entry.kind),
       score: Number.isFinite(entry.score) ? entry.score : null,
     };

@@ -176,7 +176,7 @@
  *
  * What to do about a wrong label: add, remove or change an annotation; see core/corrections.js.
  * @typedef {{ action: string, category: string, annotation_id: number | null,
- *   region: RunLengths | null, file_name: string, kind: string, score: number | null }} Correction
+ *   region: RunLengths | null, file_name: string, split: string, kind: string, score: number | null }} Correction
  *
  * @typedef {Record<string, { area: { mean: number, interval: Interval } }>} Judged
  */

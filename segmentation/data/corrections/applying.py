@@ -50,10 +50,15 @@ def apply(
     for source in tqdm(sources, desc='correct', unit='file'):
         read = document.read(source.path)
         corrector = correcting.Corrector(read, members or {}, shared)
-        corrections = correcting.correct(corrector, corrections, skipped)
+        mine: list[Correction] = []
+        others: list[Correction] = []
+        for correction in corrections:
+            is_elsewhere = correction.split in splits and correction.split != source.name
+            (others if is_elsewhere else mine).append(correction)
+        corrections = [*correcting.correct(corrector, mine, skipped), *others]
         for export in exported:
-            mine = returned.only(export, source.name, splits, shared)
-            changes = returned.corrections(read, mine, recognized, skipped)
+            here = returned.only(export, source.name, splits, shared)
+            changes = returned.corrections(read, here, recognized, skipped)
             correcting.correct(corrector, changes, skipped)
         outcome = corrector.finish()
         is_new = files.write(source, read, outcome.edits, output)

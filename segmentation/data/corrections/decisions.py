@@ -5,7 +5,8 @@ The report's `exclude.json` has `decisions` by image id, besides the excluded im
 correct), and `corrections`, what to do about those that are accepted:
 
     {"action": "add", "category": "person", "annotation_id": null, "file_name": "7.jpg",
-     "kind": "missing instance", "score": 0.91, "region": {"size": [128, 128], "counts": "…"}}
+     "split": "val", "kind": "missing instance", "score": 0.91,
+     "region": {"size": [128, 128], "counts": "…"}}
 
 `action` is one of `ACTIONS`. `category` is the name of a category, or of a class with one category.
 `region` is a mask of the image as run lengths, of any resolution.
@@ -37,6 +38,7 @@ class Correction:
     region: bytes = b''
     size: tuple[int, int] = (0, 0)
     file_name: str = ''  # of the image, to recognize it; empty if it is not known
+    split: str = ''  # of the image: an image can be in two; empty if it is not known
     kind: str = ''  # of the label issue behind it
     score: float | None = None  # of that issue, 0–1
 
@@ -120,12 +122,12 @@ def parse(image_id: int, entry: Any) -> Correction:
         if min(size) < 1 or not image_files.is_bounded(size[1], size[0]):
             raise ValueError('size of the region')
         region, _ = segmentations.encode_segmentation(mask, *size)
-    name, kind = entry.get('file_name'), entry.get('kind')
+    name, split, kind = (entry.get(key) for key in ('file_name', 'split', 'kind'))
     given = entry.get('score')
     score = float(given) if isinstance(given, float | int) and abs(given) < 1e9 else None
     return Correction(
         action, image_id, None if action == 'add' else annotation_id,
         '' if action == 'remove' else category, region, size,
-        name if is_text(name) else '', kind if is_text(kind) else '',
-        score,
+        name if is_text(name) else '', split if is_text(split) else '',
+        kind if is_text(kind) else '', score,
     )  # fmt: skip

@@ -399,7 +399,9 @@ def test_a_verdict_says_what_to_correct(analysis, open_page, tmp_path):
         return Correction(
             action, int(analysis.image_ids[row]), None if is_new else issue['annotation_id'],
             category, regions[row, issue['kind'], issue['score']] if is_new else b'', (size, size),
-            page.evaluate(f"State.view.value('file_name', {row})"), issue['kind'], issue['score'],
+            page.evaluate(f"State.view.value('file_name', {row})"),
+            page.evaluate(f"State.view.value('source_split', {row})"),
+            issue['kind'], issue['score'],
         )  # fmt: skip
 
     wanted = [

@@ -107,7 +107,9 @@ def test_an_added_mask_of_the_image_s_size_is_stored_without_loss(tmp_path_facto
         'categories': coco_fixtures.CATEGORIES,
     }
     read = read_text(tmp_path_factory.mktemp('files'), json.dumps(content))
-    correction = Correction('add', 4, None, 'car', rle(mask), mask.shape, 'a.jpg', 'missing', 0.5)
+    correction = Correction(
+        'add', 4, None, 'car', rle(mask), mask.shape, 'a.jpg', '', 'missing', 0.5
+    )
     text, skipped, _, _ = applied(read, correction)
     if not mask.any():
         assert skipped == {'add: region has no pixel': 1} and text == read.text
@@ -249,7 +251,7 @@ def test_decisions_of_the_report_are_read(tmp_path):
     found, skipped = decided(tmp_path, decision)
     assert found == [
         Correction('remove', 1000, 7, score=0.9),
-        Correction('add', 1000, None, 'car', b'04', (2, 2), 'a.jpg', 'missing instance', 0.5),
+        Correction('add', 1000, None, 'car', b'04', (2, 2), 'a.jpg', '', 'missing instance', 0.5),
     ]
     assert skipped == [decisions.NO_CORRECTION]  # as in files of older reports
 
