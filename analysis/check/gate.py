@@ -6,9 +6,9 @@ training is better than another on all images; resampling images does not show t
 deviation τ is measured where a side has several trainings: half the mean squared difference of two
 of them, minus what the bootstrap explains. Few trainings measure it badly, so the measured variance
 is averaged with an assumed one that counts as `PRIOR` more trainings (a scaled inverse χ² prior, as
-in Smyth 2004). With one training on each side the assumed τ decides alone. The test is a one-sided
-t test with the degrees of freedom of Welch and Satterthwaite, adjusted for the number of checks by
-Holm (1979), which is valid for any dependence between them.
+in Smyth 2004). With one training on each side the assumed τ is taken as known. The test is a
+one-sided t test with the degrees of freedom of Welch and Satterthwaite, adjusted for the number of
+checks by Holm (1979), which is valid for any dependence between them.
 """
 
 import dataclasses
