@@ -6,9 +6,9 @@ training is better than another on all images; resampling images does not show t
 deviation τ is measured where a side has several trainings: half the mean squared difference of two
 of them, minus what the bootstrap explains. Few trainings measure it badly, so the measured variance
 is averaged with an assumed one that counts as `PRIOR` more trainings (a scaled inverse χ² prior, as
-in Smyth 2004). With one training on each side the assumed τ decides alone. The test is a one-sided
-t test with the degrees of freedom of Welch and Satterthwaite, adjusted for the number of checks by
-Holm (1979), which is valid for any dependence between them.
+in Smyth 2004). With one training on each side the assumed τ is taken as known. The test is a
+one-sided t test with the degrees of freedom of Welch and Satterthwaite, adjusted for the number of
+checks by Holm (1979), which is valid for any dependence between them.
 """
 
 import dataclasses
@@ -74,21 +74,30 @@ def _scores(confusions: np.ndarray, checks: Sequence[Check], weights: np.ndarray
     return result
 
 
-def _between_trainings(sides: Sequence[np.ndarray], assumed: float) -> tuple[np.ndarray, int]:
-    """Variance τ² of trainings, `[K]`, and its degrees of freedom.
+def _variance(values: np.ndarray) -> np.ndarray:
+    """Variance over the first axis without NaN, `[R, K]` -> `[K]`; NaN for less than two values."""
+    known = ~np.isnan(values)
+    count = known.sum(0)
+    mean = np.where(known, values, 0).sum(0) / np.maximum(count, 1)
+    squares = np.where(known, np.square(values - mean), 0).sum(0)
+    return np.divide(squares, count - 1, out=np.full(len(count), np.nan), where=count > 1)
+
+
+def _between_trainings(sides: Sequence[np.ndarray], assumed: float) -> tuple[np.ndarray, float]:
+    """Variance τ² of trainings, `[K]`, and its degrees of freedom: infinite if it is assumed alone.
 
     Each side is `[S, 1 + R, K]`: its trainings on all images, then on resampled ones.
     """
-    total, freedom = PRIOR * assumed**2, PRIOR
+    total, freedom = np.full(sides[0].shape[-1], PRIOR * assumed**2), PRIOR
     for side in sides:
         pairs = [first - second for first, second in itertools.combinations(side, 2)]
         if pairs:
-            over_images = np.mean([np.nanvar(pair[1:], axis=0) for pair in pairs], 0)
+            over_images = np.mean([_variance(pair[1:]) for pair in pairs], 0)
             squared = np.mean([np.square(pair[0]) for pair in pairs], 0)
             total = total + (len(side) - 1) * (squared - over_images) / 2
             freedom += len(side) - 1
     # The difference of two estimates may be negative.
-    return np.maximum(np.broadcast_to(total, sides[0].shape[-1:]) / freedom, 0), freedom
+    return np.maximum(total / freedom, 0), float(freedom) if freedom > PRIOR else np.inf
 
 
 def judge(
@@ -119,7 +128,7 @@ def judge(
     sides = scores[: len(new)], scores[len(new) :]
     shared, shared_freedom = _between_trainings(sides, training_sd)
     after, before = (side.mean(0) for side in sides)
-    over_images = np.nanvar(after[1:] - before[1:], axis=0, ddof=1)
+    over_images = _variance(after[1:] - before[1:])
     over_trainings = shared * (1 / len(new) + 1 / len(baseline))
     numbers, matter = _sizes(trainings, checks)
     tested = [k for k, number in enumerate(numbers) if number >= MIN_IMAGES]

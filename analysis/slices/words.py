@@ -34,8 +34,23 @@ _RELATIONS = {'<=': 'at most', '>=': 'at least', 'is': 'exactly'}
 
 
 def describe(conditions: Sequence[Condition]) -> str:
-    """Conditions in words, joined by 'and'."""
-    return ' and '.join(_words(*condition) for condition in conditions)
+    """Conditions in words, joined by 'and'; two bounds of a column are one range."""
+    by_column: dict[str, dict[str, bool | int | float]] = {}
+    for column, relation, value in conditions:
+        by_column.setdefault(column, {})[relation] = value
+    words = []
+    for column, bounds in by_column.items():
+        if bounds.keys() == {'<=', '>='}:
+            words.append(_range(column, bounds['>='], bounds['<=']))
+        else:
+            words += [_words(column, relation, value) for relation, value in bounds.items()]
+    return ' and '.join(words)
+
+
+def _range(column: str, low: float, high: float) -> str:
+    factor = _WORDS[column][1] if column in _WORDS else 1
+    ends = f'between {factor * low:.6g} and {factor * high:.6g}'
+    return _words(column, '<=', high).replace(f'at most {factor * high:.6g}', ends)
 
 
 def _words(column: str, relation: str, value: bool | int | float) -> str:

@@ -82,6 +82,17 @@ def test_conditions_in_words(condition, words):
     assert describe([condition]) == words
 
 
+def test_two_bounds_are_a_range():
+    bounds = [('brightness', '<=', 69.5), ('num_car', '>=', 1.0), ('brightness', '>=', 59.9)]
+    assert describe(bounds) == (
+        'brightness between 59.9 and 69.5 of 255 and at least 1 instance of car'
+    )
+    shares = [('truncated_share', '>=', 0.1), ('truncated_share', '<=', 0.29)]
+    assert describe(shares) == 'between 10 and 29 % of the instances are cut off by the border'
+    percents = [('percent_car', '>=', 2.0), ('percent_car', '<=', 5.0)]
+    assert describe(percents) == 'car covers between 2 and 5 % of the image'
+
+
 def test_every_column_of_the_samples_has_words():
     table = samples.table_schema(('background', 'person'), ('dog',))
     for field in table:
@@ -340,7 +351,7 @@ def test_what_is_stored(tmp_path):
         one for part in result.metrics.values() for one in part.slices
     ]
     texts = {metric: [one.text for name, one, _ in found if name == metric] for metric in METRICS}
-    assert 'cluster is 3' in texts['mean_iou_foreground']
+    assert 'in cluster 3' in texts['mean_iou_foreground']
     for metric, one, inside in found:
         np.testing.assert_array_equal(inside, membership(columns, one.conditions))
         values = samples.numbers(table, metric.removesuffix('_given_size'))
@@ -384,4 +395,4 @@ def test_none_is_stored_where_there_are_none(tmp_path):
     empty = {metric: MetricSlices(0, None, 0, ()) for metric in METRICS}
     artifacts.save(view, Slices(1200, 0, False, empty, np.zeros((0, 150), np.uint8)))
     assert list(artifacts.load(view, Slices).each()) == []
-    assert '**loss**: no image has it.' in slices.table(artifacts.load(view, Slices))
+    assert '- loss: no image has it.' in slices.table(artifacts.load(view, Slices))
