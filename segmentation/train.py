@@ -332,7 +332,7 @@ class Trainer:
     def recalibrate(self) -> None:
         """Replaces the running BatchNorm statistics by those of `recalibrate_batches` batches.
 
-        A training step normalises by its own batch, so this changes what is evaluated and saved but
+        A training step normalizes by its own batch, so this changes what is evaluated and saved but
         not the course of the training. The batches are the first ones of the training order.
         """
         if not self.recalibrate_batches:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 
 # Before jax is imported. Tests choose how many of the eight devices they use. Networks here are so
-# small that compiling takes longest, so it is told to optimise less.
+# small that compiling takes longest, so it is told to optimize less.
 os.environ['XLA_FLAGS'] = ' '.join(
     [
         os.environ.get('XLA_FLAGS', ''),
@@ -88,9 +88,9 @@ def tiny_run(coco_folder, data_dir, tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def analysed_run(tiny_run, tmp_path_factory):
+def analyzed_run(tiny_run, tmp_path_factory):
     """The analysis of that network's validation images, for tests that do not write into it."""
-    folder = tmp_path_factory.mktemp('analysed') / 'run'
+    folder = tmp_path_factory.mktemp('analyzed') / 'run'
     shutil.copytree(tiny_run, folder)
     made = open_analysis(folder, 'val')
     for stage in ('samples', 'embeddings', 'similar', 'pictures'):

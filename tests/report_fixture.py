@@ -28,7 +28,7 @@ from analysis.compare.schema import (
     Comparison,
     ImageChange,
     Layer,
-    Neighbours,
+    Neighbors,
     Score,
     Separation,
     Side,
@@ -74,7 +74,7 @@ CATEGORIES = (
     'surfboard', 'tennis racket', 'bottle', 'wine glass', 'cup', 'fork', 'bowl', 'pizza', 'cake',
     'chair', 'couch', 'bed', 'dining table', 'tv', 'laptop', 'book', 'clock', 'teddy bear',
 )  # fmt: skip
-# Kind of scene: categories that are usual, ground colour, brightness, mean number of persons, cars.
+# Kind of scene: categories that are usual, ground color, brightness, mean number of persons, cars.
 SCENES = {
     'street': (('car', 'truck', 'bus'), (105, 105, 110), 110, 2.0, 3.0),
     'night': (('car', 'bus'), (25, 28, 45), 35, 1.0, 2.0),
@@ -283,12 +283,12 @@ def _clusters(analysis, kind, rng) -> None:
 def _maps(analysis, kind, rng) -> None:
     number, k = len(kind), len(SCENES)
     angle = 2 * np.pi * np.arange(k) / k
-    centres = np.stack([np.cos(angle), np.sin(angle), np.cos(3 * angle) / 2], 1) * 30
+    centers = np.stack([np.cos(angle), np.sin(angle), np.cos(3 * angle) / 2], 1) * 30
     bent = rng.normal(size=(number, 3)) * np.array([7, 4, 5])
     bent[:, 1] += 0.06 * bent[:, 0] ** 2
     turn = angle[kind]
     x, y = bent[:, 0] * np.cos(turn) - bent[:, 1] * np.sin(turn), bent[:, 0] * np.sin(turn)
-    points = centres[kind] + np.stack([x, y + bent[:, 1] * np.cos(turn), bent[:, 2]], 1)
+    points = centers[kind] + np.stack([x, y + bent[:, 1] * np.cos(turn), bent[:, 2]], 1)
     points = points.astype(np.float32)
     quality = Quality(2, 0.93, 0.4), Quality(3, 0.96, 0.52)
     artifacts.save(analysis, SimilarityMap(number, 10, quality, points[:, :2], points))
@@ -403,7 +403,7 @@ def _associations(analysis) -> None:
     means = {metric: float(np.nanmean(values)) for metric, values in performance.items()}
     copies = tuple(
         GrayscaleComparison(
-            metric=metric, n=len(rows), colour=mean, gray=0.9 * mean, difference=-0.1 * mean,
+            metric=metric, n=len(rows), color=mean, gray=0.9 * mean, difference=-0.1 * mean,
             interval=(-0.12, -0.08), p=1e-9, worse=0.7, q=1e-8,
         )
         for metric, mean in means.items()
@@ -520,7 +520,7 @@ def _saliency(analysis, rng) -> None:
     )
     artifacts.save(analysis, maps, name=MAPS)
     area = Mean(0.2, (0.15, 0.25), 16)
-    curve = Perturbation((1.0, 0.0), area, {'centre': area})
+    curve = Perturbation((1.0, 0.0), area, {'center': area})
     explained = Explained(16, 0.1, {'gradient': Faithfulness(curve, curve)})
     energy = Energy(f'class {names[1]}', names[1], 'gradient', 16, area, 0.1, 2.0, 0.6)
     result = Saliency(('gradient',), (energy,), (), explained, explained)
@@ -551,7 +551,7 @@ def write_comparison(this: View, other: View) -> None:
             SliceChange(*one, 30, change, change) for one in (('all images', ()), *found)
         ),
         metadata=(),
-        neighbours=Neighbours(10, 0.6, (0.55, 0.65), 0.45, (0.4, 0.5), 10 / number),
+        neighbors=Neighbors(10, 0.6, (0.55, 0.65), 0.45, (0.4, 0.5), 10 / number),
         layers=tuple(Layer(name, 1 - 0.1 * i, 1 - 0.12 * i) for i, name in enumerate(LAYERS)),
         num_images_layers=number,
         separation=tuple(

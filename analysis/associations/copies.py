@@ -76,7 +76,7 @@ def compare_copies(
             GrayscaleComparison(
                 metric=metric,
                 n=len(change),
-                colour=float(before.mean()),
+                color=float(before.mean()),
                 gray=float(after.mean()),
                 difference=float(change.mean()),
                 interval=(low, high),

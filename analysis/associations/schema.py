@@ -65,10 +65,10 @@ class GrayscaleComparison:
     # Number of pairs: for iou_<class> the images with the class, for mean_iou_foreground those with
     # any foreground class.
     n: int
-    # colour, gray: means of the color images and of the copies.
-    colour: float
+    # color, gray: means of the color images and of the copies.
+    color: float
     gray: float
-    # difference, interval: `gray` - `colour`, with 95 % bootstrap confidence interval over images.
+    # difference, interval: `gray` - `color`, with 95 % bootstrap confidence interval over images.
     difference: float
     interval: Interval
     # p, q: of Wilcoxon's signed-rank test, and the same adjusted over the metrics.
@@ -82,7 +82,7 @@ class Associations(Result):
     """All tests of metadata against metrics."""
 
     NAME: ClassVar[str] = 'associations'
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     num_images: int  # N
     num_tests: int  # marginal and partial

@@ -95,7 +95,7 @@ def table(result: Associations) -> str:
         (
             row.metric,
             str(row.n),
-            markdown.number(row.colour),
+            markdown.number(row.color),
             markdown.number(row.gray),
             markdown.number(row.difference, row.interval),
             _probability(row.q),

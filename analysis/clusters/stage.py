@@ -103,7 +103,7 @@ def draw(analysis: Analysis, result: Clusters) -> list[pathlib.Path]:
     rows = [
         (
             f'{number}: {cluster.name} ({cluster.size})',
-            [contact_sheet.labelled(analysis.examples, row) for row in cluster.diverse],
+            [contact_sheet.labeled(analysis.examples, row) for row in cluster.diverse],
         )
         for number, cluster in enumerate(result.clusters)
     ]

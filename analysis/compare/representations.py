@@ -9,15 +9,15 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.compare.schema import Interval, Layer, Neighbours, Separation
+from analysis.compare.schema import Interval, Layer, Neighbors, Separation
 from analysis.embeddings.features import stream_features
-from analysis.similar.neighbours import neighbours
+from analysis.similar.neighbors import neighbors
 from analysis.stage.run import Analysis, restrict
 from analysis.stats import bootstrap
 from segmentation import metrics
 from segmentation.activations import LAYERS, find_layers
 
-METHODS = 'linear probe', 'neighbours', 'silhouette'  # of `Separation`
+METHODS = 'linear probe', 'neighbors', 'silhouette'  # of `Separation`
 K = 10
 FEWEST = 10  # images of a group
 NUM_RESAMPLES = 1000
@@ -39,8 +39,8 @@ def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
     """
     grams = []
     for features in (x, y):
-        centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
-        gram = centred @ centred.T
+        centerd = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+        gram = centerd @ centerd.T
         np.fill_diagonal(gram, 0)
         grams.append(gram)
     own = [_hsic(gram, gram) for gram in grams]
@@ -60,21 +60,21 @@ def _hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741, the paper's nam
     )
 
 
-def neighbour_overlap(x: np.ndarray, y: np.ndarray, k: int = K) -> np.ndarray:
+def neighbor_overlap(x: np.ndarray, y: np.ndarray, k: int = K) -> np.ndarray:
     """Share of each image's k nearest images that are the same in both spaces, float64 `[N]`."""
-    near = [neighbours(points, k)[0] for points in (x, y)]
+    near = [neighbors(points, k)[0] for points in (x, y)]
     same = (near[0][:, :, None] == near[1][:, None, :]).sum((1, 2))
     return same / near[0].shape[1]
 
 
-def compare_neighbours(x: np.ndarray, y: np.ndarray) -> Neighbours:
+def compare_neighbors(x: np.ndarray, y: np.ndarray) -> Neighbors:
     """Agreement of two embeddings of the same images, `[N, D]` each."""
-    overlap, k = neighbour_overlap(x, y), min(K, len(x) - 1)
+    overlap, k = neighbor_overlap(x, y), min(K, len(x) - 1)
     share, jaccard = (
         _with_interval(np.append(each.mean(), bootstrap.bootstrap_means(each, NUM_RESAMPLES)))
         for each in (overlap, overlap / (2 - overlap))
     )
-    return Neighbours(k, *share, *jaccard, chance=k / (len(x) - 1))
+    return Neighbors(k, *share, *jaccard, chance=k / (len(x) - 1))
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def separation(
             StandardScaler(), LogisticRegression(C=0.01, class_weight='balanced', max_iter=1000)
         )
         scores = cross_val_predict(probe, here, second, cv=folds, method='decision_function')
-        near = second[neighbours(here, K)[0]].mean(1)
+        near = second[neighbors(here, K)[0]].mean(1)
         silhouettes = np.zeros(len(second))
         silhouettes[some] = silhouette_samples(here[some], second[some])
         means = []
@@ -161,7 +161,7 @@ def layer_features(
     return chosen, features
 
 
-def standardised(features: np.ndarray) -> np.ndarray:
+def standardized(features: np.ndarray) -> np.ndarray:
     """Features `[N, F]` with mean 0 and standard deviation 1 over images; constant ones are 0."""
     return (features - features.mean(0)) / np.maximum(features.std(0), 1e-6)
 
@@ -172,6 +172,6 @@ def compare_layers(features: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[La
     for layer, x in features['this'].items():
         y = features['other'][layer]
         cka = debiased_cka(x, y)
-        overlap = neighbour_overlap(standardised(x), standardised(y))
+        overlap = neighbor_overlap(standardized(x), standardized(y))
         rows.append(Layer(layer, None if np.isnan(cka) else cka, float(overlap.mean())))
     return tuple(rows)

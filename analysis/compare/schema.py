@@ -86,7 +86,7 @@ class Worse:
 
 
 @dataclasses.dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """Agreement of both embeddings on the k nearest images, with 95 % bootstrap CIs."""
 
     k: int
@@ -107,14 +107,14 @@ class Layer:
 
     layer: str
     cka: float | None  # None if the activations are constant
-    overlap: float  # see `Neighbours`
+    overlap: float  # see `Neighbors`
 
 
 @dataclasses.dataclass(frozen=True)
 class Separation:
     """How well images of the first and of the second foreground class separate in a space.
 
-    Methods: 'linear probe' is the AUROC of cross-validated logistic regression. 'neighbours' is the
+    Methods: 'linear probe' is the AUROC of cross-validated logistic regression. 'neighbors' is the
     AUROC of the share of the second class among the 10 nearest other images. 'silhouette'
     (Rousseeuw 1987) is the mean of both groups' mean silhouettes, in -1 … 1. Intervals are 95 %
     paired bootstraps over images; the probes are not refitted.
@@ -142,7 +142,7 @@ class Comparison(Result):
     """A run ('this') and another one on the images that both have."""
 
     NAME: ClassVar[str] = 'compare'
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
 
     this: Side
     other: Side
@@ -150,7 +150,7 @@ class Comparison(Result):
     scores: tuple[Score, ...]  # for the labels of this run, and of the other if its space differs
     slices: tuple[SliceChange, ...]  # all images, and slices chosen by the mean loss of both runs
     metadata: tuple[Association, ...]  # with the difference of loss and of IoU
-    neighbours: Neighbours | None  # in the embeddings; None if a foreign model has none
+    neighbors: Neighbors | None  # in the embeddings; None if a foreign model has none
     layers: tuple[Layer, ...]  # that both networks have; none of a foreign model
     num_images_layers: int  # on which layers are compared
     separation: tuple[Separation, ...]  # empty if there are too few images of a class

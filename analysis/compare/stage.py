@@ -260,9 +260,9 @@ def common_rows(views: Mapping[str, View]) -> dict[str, np.ndarray]:
     return found
 
 
-def _cross_confusions(labelled: Analysis, predicted: Predictions, rows: np.ndarray) -> np.ndarray:
+def _cross_confusions(labeled: Analysis, predicted: Predictions, rows: np.ndarray) -> np.ndarray:
     """Confusion matrices of class maps, by row, against the labels of another run, `[n, C, C]`."""
-    pairs = ((labelled.examples.label(i), predicted.class_map(int(k))) for i, k in enumerate(rows))
+    pairs = ((labeled.examples.label(i), predicted.class_map(int(k))) for i, k in enumerate(rows))
     return np.array([metrics.confusion_matrix(*pair, predicted.num_classes) for pair in pairs])
 
 
@@ -289,7 +289,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     if not any(analysis.foreign for analysis in both.values()):
         chosen, features = representations.layer_features(common)
     decoders = {
-        name: representations.standardised(
+        name: representations.standardized(
             np.hstack([part for layer, part in layers.items() if layer.startswith('decoder/')])
         )
         for name, layers in features.items()
@@ -300,8 +300,8 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     loss = {name: predicted.column('loss')[rows[name]] for name, predicted in found.items()}
     against = {'this': confusions}
     if not all(same.values()):
-        relabelled = dataclasses.replace(common['other'], examples=common['this'].examples)
-        of_this = predictions.describe_changed(relabelled, 'other run, labels of this')
+        relabeled = dataclasses.replace(common['other'], examples=common['this'].examples)
+        of_this = predictions.describe_changed(relabeled, 'other run, labels of this')
         against['this'] = {'this': confusions['this'], 'other': of_this.confusions()}
         loss['other'] = of_this.column('loss')
     if not same['label_space']:
@@ -336,7 +336,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         scores=tuple(scores),
         slices=tuple(compare_slices(loss, iou, columns)),
         metadata=metadata,
-        neighbours=representations.compare_neighbours(*points.values()) if points else None,
+        neighbors=representations.compare_neighbors(*points.values()) if points else None,
         layers=representations.compare_layers(features) if features else (),
         num_images_layers=len(chosen),
         separation=tuple(separation),

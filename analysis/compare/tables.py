@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.associations.schema import LEVEL
-from analysis.compare.schema import Change, Comparison, Neighbours, Separation, Worse
+from analysis.compare.schema import Change, Comparison, Neighbors, Separation, Worse
 from analysis.figures import bars, palette
 from analysis.figures.bars import plain
 from segmentation import markdown
@@ -20,7 +20,7 @@ METRIC_NAMES = {'iou': 'IoU over the set', 'image_iou': 'IoU per image'}
 _COLORS = {'this': palette.BLUE, 'other': palette.ORANGE}
 
 
-def _estimate(row: Separation | Neighbours, name: str, spec: str = '.3f') -> str:
+def _estimate(row: Separation | Neighbors, name: str, spec: str = '.3f') -> str:
     return number(getattr(row, name), getattr(row, f'{name}_interval'), spec)
 
 
@@ -32,7 +32,7 @@ def to_markdown(result: Comparison) -> str:
     """The comparison as tables."""
     sides = {'this': result.this, 'other': result.other}
     targets = {name: ', '.join(side.class_names[1:]) for name, side in sides.items()}
-    near = result.neighbours
+    near = result.neighbors
     others = [row for row in result.layers if row.cka is None or row.cka <= 0.9995]
     difference = 'other - this (95 % CI)'
     metadata = [row for row in result.metadata if row.q <= LEVEL][:10]
@@ -188,7 +188,7 @@ def figure(result: Comparison, path: pathlib.Path) -> None:
     places = np.arange(len(result.layers))
     cka = [np.nan if row.cka is None else row.cka for row in result.layers]
     layers.plot(places, cka, '.-', color=palette.GREEN, label='CKA (debiased)')
-    label = f'same among {result.neighbours.k if result.neighbours else 0} nearest'
+    label = f'same among {result.neighbors.k if result.neighbors else 0} nearest'
     overlap = [row.overlap for row in result.layers]
     layers.plot(places, overlap, '.-', color=palette.PURPLE, label=label)
     step = max(1, len(places) // 12)

@@ -23,7 +23,7 @@ class Counts:
     # `[K, C + 1]`, instances of the category by the class that more than half of their pixels are
     # predicted as; the last column counts those without such a class.
     instances: np.ndarray
-    unlabelled: np.ndarray  # `[C]`, background pixels under no annotation, by predicted class
+    unlabeled: np.ndarray  # `[C]`, background pixels under no annotation, by predicted class
     wrong: np.ndarray  # `[C]`, pixels wrongly predicted as each class
     complete: np.ndarray  # bool `[K]`, whether the category is completely annotated
 
@@ -82,10 +82,10 @@ def image_counts(
     complete = np.ones(num_categories, np.bool_)
     if record['complete_known']:
         complete = np.isin(categories, record['complete_category_ids'])
-    unlabelled = predicted[(label == 0) & ~annotated]
+    unlabeled = predicted[(label == 0) & ~annotated]
     wrong = predicted[(label != masks.IGNORE) & (label != predicted)]
-    unlabelled, wrong = (np.bincount(c, minlength=num_classes) for c in (unlabelled, wrong))
-    return Counts(pixels, instances, unlabelled, wrong, complete)
+    unlabeled, wrong = (np.bincount(c, minlength=num_classes) for c in (unlabeled, wrong))
+    return Counts(pixels, instances, unlabeled, wrong, complete)
 
 
 def count(analysis: Analysis) -> Counts:

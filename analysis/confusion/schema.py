@@ -17,9 +17,9 @@ class ClassErrors:
     share: float | None
     interval: Interval | None
     wrong: int  # number of pixels wrongly predicted as the class
-    # wrong_unlabelled, wrong_unlabelled_interval: share of these pixels under no annotation.
-    wrong_unlabelled: float | None
-    wrong_unlabelled_interval: Interval | None
+    # wrong_unlabeled, wrong_unlabeled_interval: share of these pixels under no annotation.
+    wrong_unlabeled: float | None
+    wrong_unlabeled_interval: Interval | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Confusion(Result):
     """
 
     NAME: ClassVar[str] = 'confusion'
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     num_images: int  # N, of all runs
     pooled: tuple[str, ...]  # directories of the other runs whose images are included

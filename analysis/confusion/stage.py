@@ -43,7 +43,7 @@ def _shares(counts: Counts, weights: np.ndarray) -> dict[str, np.ndarray]:
       weights: how often each image is in each set, `[R, N]`.
 
     Returns:
-      float64, NaN where a share does not exist: `base` and `wrong_unlabelled` `[R, C]`; `share`,
+      float64, NaN where a share does not exist: `base` and `wrong_unlabeled` `[R, C]`; `share`,
       `excess`, `instance_share` and `wrong_share` `[R, P, C]`.
     """
     weights = weights.astype(np.float64)
@@ -52,17 +52,17 @@ def _shares(counts: Counts, weights: np.ndarray) -> dict[str, np.ndarray]:
         return (weights @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
 
     pixels, instances = total(counts.pixels), total(counts.instances)
-    unlabelled, wrong = total(counts.unlabelled), total(counts.wrong)
+    unlabeled, wrong = total(counts.unlabeled), total(counts.wrong)
     # Totals over the images in which each category is completely annotated, [R, P, C].
     complete = counts.complete[..., None]
-    unlabelled_here = total(complete * counts.unlabelled[:, None])
+    unlabeled_here = total(complete * counts.unlabeled[:, None])
     wrong_here = total(complete * counts.wrong[:, None])
     share = _ratio(pixels, pixels.sum(-1, keepdims=True))
     return {
-        'base': _ratio(unlabelled, unlabelled.sum(-1, keepdims=True)),
-        'wrong_unlabelled': _ratio(unlabelled, wrong),
+        'base': _ratio(unlabeled, unlabeled.sum(-1, keepdims=True)),
+        'wrong_unlabeled': _ratio(unlabeled, wrong),
         'share': share,
-        'excess': share - _ratio(unlabelled_here, unlabelled_here.sum(-1, keepdims=True)),
+        'excess': share - _ratio(unlabeled_here, unlabeled_here.sum(-1, keepdims=True)),
         'instance_share': _ratio(instances, instances.sum(-1, keepdims=True))[..., :-1],
         'wrong_share': _ratio(pixels, wrong_here),
     }
@@ -115,7 +115,7 @@ def summarize(
 
     wrong = counts.wrong.sum(0).tolist()
     base = {
-        name: ClassErrors(*estimate('base', k), wrong[k], *estimate('wrong_unlabelled', k))
+        name: ClassErrors(*estimate('base', k), wrong[k], *estimate('wrong_unlabeled', k))
         for k, name in enumerate(class_names[1:], 1)
     }
     per_image = counts.pixels.sum(-1).astype(np.float64)
@@ -220,7 +220,7 @@ def table(result: Confusion) -> str:
             f'Predicted as **{markdown.escape(name)}**: '
             f'{percent(base.share, base.interval)} of the unlabeled background. Of '
             f'{base.wrong} pixels wrongly predicted as this class, '
-            f'{percent(base.wrong_unlabelled, base.wrong_unlabelled_interval)} are under no '
+            f'{percent(base.wrong_unlabeled, base.wrong_unlabeled_interval)} are under no '
             f'annotation.\n\n{markdown.table(header, rows)}'
         )
     return '\n\n'.join(parts)

@@ -51,7 +51,7 @@ class Rate:
 
 
 def differences(report: Mapping[str, Any]) -> Iterator[Difference]:
-    """The differences of `PAIRS` in a result of `reproduction.analyse`."""
+    """The differences of `PAIRS` in a result of `reproduction.analyze`."""
     for claim in report['claims']:
         if not claim['claim'].endswith(f' in {MEAN}'):
             continue

@@ -46,7 +46,7 @@ def image_sets(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return result
 
 
-def analyse(
+def analyze(
     scored: dict[tuple[str, float], dict[str, Any]],
     class_names: dict[str, Sequence[str]],
     pairs: Iterable[tuple[str, str]] = (),

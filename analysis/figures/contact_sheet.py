@@ -10,7 +10,7 @@ from segmentation import overlays
 from segmentation.data.examples import Examples
 
 
-def labelled(examples: Examples, row: int) -> np.ndarray:
+def labeled(examples: Examples, row: int) -> np.ndarray:
     """The network's input overlaid with the classes of its label, uint8 `[S, S, 3]`."""
     example = examples[int(row)]
     return overlays.overlay(example['image'], example['label'], opacity=0.35)

@@ -136,12 +136,12 @@ def _wrong_labels(regions: list[Region], num_classes: int) -> Iterator[Issue]:
     """
     features = np.array([region.features for region in regions])[:, : 2 * num_classes + 6]
     described = np.hstack([features, _reduce([r.activations for r in regions], _COMPONENTS)])
-    sources = 'annotated', 'mirrored', 'unlabelled'
+    sources = 'annotated', 'mirrored', 'unlabeled'
     chosen = np.flatnonzero([region.source in sources for region in regions])
     given = np.array([regions[k].given for k in chosen], np.int64)
     image = np.array([regions[k].image for k in chosen], np.int64)
-    labelled = cross_fit(linear_model(), described[chosen], given, image, num_classes)
-    for k, probability in zip(chosen, labelled.tolist(), strict=True):
+    labeled = cross_fit(linear_model(), described[chosen], given, image, num_classes)
+    for k, probability in zip(chosen, labeled.tolist(), strict=True):
         region = regions[k]
         if region.source != 'annotated' or region.given == 0 or region.area < JUDGED:
             continue
@@ -157,7 +157,7 @@ def _missing_instances(regions: list[Region], num_classes: int) -> Iterator[Issu
     Three kinds of models are averaged: trees find interactions that regressions miss, and their
     errors differ.
     """
-    beside = [region for region in regions if region.source in ('unlabelled', 'left out')]
+    beside = [region for region in regions if region.source in ('unlabeled', 'left out')]
     if not beside:
         return
     described = np.hstack(
@@ -180,12 +180,12 @@ def _missing_instances(regions: list[Region], num_classes: int) -> Iterator[Issu
         chosen = np.flatnonzero([region.predicted == value for region in beside])
         if not len(chosen):
             continue
-        labelled = [
+        labeled = [
             cross_fit(model, described[chosen], left_out[chosen], image[chosen], 2)[:, 1]
             for model in models
         ]
-        for k, score in zip(chosen, np.mean(labelled, 0).tolist(), strict=True):
-            if beside[k].source == 'unlabelled' and score > _LEAST:
+        for k, score in zip(chosen, np.mean(labeled, 0).tolist(), strict=True):
+            if beside[k].source == 'unlabeled' and score > _LEAST:
                 yield Issue(beside[k], 'missing instance', score, value)
 
 

@@ -40,7 +40,7 @@ class Region:
     """A region of an image.
 
     Sources: 'annotated'; 'mirrored', an annotated shape on the other side of the image, on
-    unlabeled background; 'unlabelled', a class is predicted and nothing is labeled; 'left out', the
+    unlabeled background; 'unlabeled', a class is predicted and nothing is labeled; 'left out', the
     same after the label of one instance is removed; 'ambiguous'.
     """
 
@@ -72,7 +72,7 @@ class _Candidate(NamedTuple):
     mask: np.ndarray  # bool [S, S]
     annotation_id: int = -1
     predicted: int | None = None  # None: see Region
-    labelled: np.ndarray | None = None  # bool [S, S], of unlabeled and left out regions
+    labeled: np.ndarray | None = None  # bool [S, S], of unlabeled and left out regions
 
 
 def find_regions(
@@ -103,18 +103,18 @@ def find_regions(
     ]
     other = _union(label, [i.mask for i in instances if not i.crowd and i.label == 0])
     activations = _averages([candidate.mask for candidate in candidates], layers)
-    bands = [_around(candidate.mask) for candidate in candidates if candidate.labelled is not None]
+    bands = [_around(candidate.mask) for candidate in candidates if candidate.labeled is not None]
     surroundings = iter(_averages(bands, layers))
     edges = edge_strength(image)
     found = []
     for candidate, inside in zip(candidates, activations, strict=True):
-        source, given, mask, annotation_id, predicted, labelled = candidate
+        source, given, mask, annotation_id, predicted, labeled = candidate
         rows, columns = np.nonzero(mask)
         mean = probability[rows, columns].mean(0)
         largest = planes[:, rows, columns].max(1)
         position, outside = (0.0, 0.0, 0.0), np.zeros(0, np.float16)
-        if labelled is not None:
-            position = (float(other[mask].mean()), *_position(mask, labelled))
+        if labeled is not None:
+            position = (float(other[mask].mean()), *_position(mask, labeled))
             outside = next(surroundings)
         judged = source == 'annotated' and given > 0 and len(rows) >= JUDGED * mask.size
         shape = _shape(rows, columns, side)
@@ -180,22 +180,22 @@ def _predicted(
     smooth = ndimage.gaussian_filter(probability, (0, _BLUR * side, _BLUR * side))
     predicted = np.where(counted, smooth.argmax(0), 0)
     crowd = _union(label, [instance.mask for instance in instances if instance.crowd])
-    labelled = counted & (label > 0)
+    labeled = counted & (label > 0)
 
-    def outside(value: int, labelled: np.ndarray) -> list[np.ndarray]:
+    def outside(value: int, labeled: np.ndarray) -> list[np.ndarray]:
         # Not where the region would be thin.
-        clear = opened((predicted == value) & ~dilate(labelled, _spill(side)), 3)
+        clear = opened((predicted == value) & ~dilate(labeled, _spill(side)), 3)
         # Single objects of a crowd are not annotated.
         return [mask for mask in components(clear, smallest) if not crowd[mask].any()]
 
     for value in range(1, len(probability)):
-        for mask in outside(value, labelled):
-            yield _Candidate('unlabelled', 0, mask, predicted=value, labelled=labelled)
+        for mask in outside(value, labeled):
+            yield _Candidate('unlabeled', 0, mask, predicted=value, labeled=labeled)
     for annotation_id, value, is_crowd, instance in instances:
         area = np.count_nonzero(instance)
         if is_crowd or not value or area < smallest or not (predicted[instance] == value).any():
             continue
-        without = labelled & ~instance
+        without = labeled & ~instance
         for mask in outside(value, without):
             if np.count_nonzero(instance & mask) >= 0.5 * min(area, np.count_nonzero(mask)):
                 yield _Candidate('left out', value, mask, annotation_id, value, without)
@@ -232,12 +232,12 @@ def _around(mask: np.ndarray) -> np.ndarray:
     return band if band.any() else mask
 
 
-def _position(mask: np.ndarray, labelled: np.ndarray) -> tuple[float, float]:
+def _position(mask: np.ndarray, labeled: np.ndarray) -> tuple[float, float]:
     """Logarithm of a region's half-width as a share of the side; labeled share next to it."""
     spill = _spill(len(mask))
     crop = box(mask, spill + 1)
     ring = dilate(mask[crop], spill + 1) & ~mask[crop]
-    beside = float(labelled[crop][ring].mean()) if ring.any() else 0.0
+    beside = float(labeled[crop][ring].mean()) if ring.any() else 0.0
     return float(np.log(half_width(mask) / len(mask))), beside
 
 

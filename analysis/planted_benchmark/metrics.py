@@ -16,7 +16,7 @@ from segmentation import metrics
 SLICE_RECALL = SLICE_PRECISION = 0.5
 
 
-def colour_histograms(images: np.ndarray, bins: int = 4) -> np.ndarray:
+def color_histograms(images: np.ndarray, bins: int = 4) -> np.ndarray:
     """Joint RGB histograms, of which Euclidean distances are Hellinger distances.
 
     From images uint8 `[B, H, W, 3]` to float32 `[B, bins³]`, square roots of shares of the pixels.
@@ -27,19 +27,19 @@ def colour_histograms(images: np.ndarray, bins: int = 4) -> np.ndarray:
     return np.sqrt(counts / codes.shape[1]).astype(np.float32)
 
 
-def precision_at_k(neighbours: np.ndarray, kinds: np.ndarray) -> float:
+def precision_at_k(neighbors: np.ndarray, kinds: np.ndarray) -> float:
     """Mean share of the neighbors `[N, k]` that are of the same kind `[N]` as the query."""
-    return float((kinds[neighbours] == kinds[:, None]).mean())
+    return float((kinds[neighbors] == kinds[:, None]).mean())
 
 
-def neighbour_auroc(neighbours: np.ndarray, positive: np.ndarray) -> float | None:
+def neighbor_auroc(neighbors: np.ndarray, positive: np.ndarray) -> float | None:
     """AUROC of predicting `positive`, bool `[N]`, by its share among the neighbors `[N, k]`.
 
     None if all images are positive or all are negative.
     """
     if positive.all() or not positive.any():
         return None
-    return float(sklearn_metrics.roc_auc_score(positive, positive[neighbours].mean(1)))
+    return float(sklearn_metrics.roc_auc_score(positive, positive[neighbors].mean(1)))
 
 
 def slice_overlap(inside: np.ndarray, planted: np.ndarray) -> dict[str, float | bool]:

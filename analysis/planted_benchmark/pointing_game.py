@@ -117,7 +117,7 @@ def score(
       `images` (their number, with such an object), `share` (of the sample), and the means over them
       `pointing <method>` and `energy <method>`. Methods are 'membership' (see `membership_maps`),
       'shuffled weights' (the same maps after `shuffle_weights`) and the baselines 'random',
-      'centre' and 'edges'. None if no image has such an object or there is a single cluster.
+      'center' and 'edges'. None if no image has such an object or there is a single cluster.
 
     Raises:
       ValueError: an artifact is missing or does not fit.

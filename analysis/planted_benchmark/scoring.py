@@ -27,12 +27,12 @@ from analysis.label_issues.schema import LabelIssues
 from analysis.planted_benchmark import pointing_game
 from analysis.planted_benchmark.metrics import (
     average_precision,
-    colour_histograms,
+    color_histograms,
     coverage,
     false_discoveries,
     false_findings,
     matched_regions,
-    neighbour_auroc,
+    neighbor_auroc,
     precision_at_k,
     recall_at_number,
     slice_overlap,
@@ -40,7 +40,7 @@ from analysis.planted_benchmark.metrics import (
 )
 from analysis.predictions.schema import Predictions
 from analysis.samples.schema import Samples, numbers_of
-from analysis.similar.neighbours import neighbours
+from analysis.similar.neighbors import neighbors
 from analysis.similar.schema import Similar
 from analysis.similarity_map.schema import SimilarityMap
 from analysis.slices.conditions import load_columns
@@ -54,7 +54,7 @@ from analysis.stage.run import Analysis
 from segmentation import metrics, scenes
 from segmentation.data import masks
 
-NEIGHBOURS = 10
+NEIGHBORS = 10
 # Where a hard slice shows in the metadata, and whether the loss rises (1) or falls (-1) with it.
 ASSOCIATIONS = {'dark': ('brightness', -1), 'fog': ('contrast', -1), 'noise': ('sharpness', 1)}
 LEVEL = 0.05
@@ -71,7 +71,7 @@ ISSUES = {
 }
 # The heat-map that is scored, chosen on scene seed 0, and the baselines that it must beat.
 HEAT_MAP = 'membership'
-BASELINES = ('random', 'centre', 'edges', 'shuffled weights')
+BASELINES = ('random', 'center', 'edges', 'shuffled weights')
 
 
 def read_truth(analysis: Analysis, folder: pathlib.Path) -> list[dict]:
@@ -115,34 +115,34 @@ def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float
     found = artifacts.load(analysis, Clusters)
     untrained = embeddings.compute(random_network(analysis), dimensions=embedding.shape[1])
     histograms = [
-        colour_histograms(analysis.examples[row]['image'][None]) for row in range(len(analysis))
+        color_histograms(analysis.examples[row]['image'][None]) for row in range(len(analysis))
     ]
     spaces = {
         'ours': embedding,
-        'colour histograms': np.concatenate(histograms),
+        'color histograms': np.concatenate(histograms),
         'random encoder': untrained.points,
     }
     agreement: dict[str, float] = {}
-    precision = f'similar/precision@{NEIGHBOURS} by scene type'
+    precision = f'similar/precision@{NEIGHBORS} by scene type'
     result: dict[str, float | None] = {'clusters/number': len(found.centroids)}
     for name, points in spaces.items():
         label = found.label if name == 'ours' else partition.cluster(points).label
         agreement[name] = float(sklearn_metrics.adjusted_mutual_info_score(types, label))
         result[f'clusters/AMI with scene type, {name}'] = agreement[name]
-        near, _ = neighbours(points, NEIGHBOURS)
+        near, _ = neighbors(points, NEIGHBORS)
         result[f'{precision}, {name}'] = precision_at_k(near, types)
         for attribute in scenes.ATTRIBUTES:
             has = np.array([attribute in entry['attributes'] for entry in truth])
-            measure = f'attributes/AUROC by neighbours, {attribute}, {name}'
-            result[measure] = neighbour_auroc(near, has)
+            measure = f'attributes/AUROC by neighbors, {attribute}, {name}'
+            result[measure] = neighbor_auroc(near, has)
     for name in list(spaces)[1:]:
         result[f'clusters/AMI above {name}'] = agreement['ours'] - agreement[name]
-    near = artifacts.load(analysis, Similar).index[:, :NEIGHBOURS]
+    near = artifacts.load(analysis, Similar).index[:, :NEIGHBORS]
     result[f'{precision}, fetched'] = precision_at_k(near, types)
     maps = artifacts.load(analysis, SimilarityMap)
     for dimension, projected in ((2, maps.map_2d), (3, maps.map_3d)):
         result[f'map/trustworthiness, {dimension}-D'] = float(
-            manifold.trustworthiness(embedding, projected, n_neighbors=NEIGHBOURS)
+            manifold.trustworthiness(embedding, projected, n_neighbors=NEIGHBORS)
         )
     return result
 

@@ -23,7 +23,7 @@ class SeedScores(Result):
     """Scores of the analysis on the scenes of a seed."""
 
     NAME: ClassVar[str] = 'truth_scores'
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
 
     measures: dict[str, float | None]  # by name, `<group>/<measure>`
     shares: dict[str, tuple[int, int]]  # (count, number) by name
@@ -74,7 +74,7 @@ class Target:
 
 TARGETS = {
     'clusters/AMI with scene type, ours': Target(0.6),
-    'clusters/AMI above colour histograms': Target(0.1),
+    'clusters/AMI above color histograms': Target(0.1),
     'clusters/AMI above random encoder': Target(0.1),
     'similar/precision@10 by scene type, fetched': Target(0.8),
     'heat-maps/pointing game, ours': Target(0.7),

@@ -21,24 +21,24 @@ from segmentation.data.masks import nearest_indices
 
 # Shares of the cells that are deleted or inserted, between none and all.
 FRACTIONS = (0.05, 0.2, 0.5)
-BASELINES = ('random', 'centre', 'edges')
+BASELINES = ('random', 'center', 'edges')
 _RESAMPLES = 2000
 
 
 def baseline_maps(images: np.ndarray, size: int, seed: Sequence[int]) -> dict[str, np.ndarray]:
     """Maps of uint8 images `[B, S, S, 3]` that do not depend on the network, float32 `[B, G, G]`.
 
-    With G = `size` cells per side: `random` (another map for each image), `centre` (a Gaussian,
+    With G = `size` cells per side: `random` (another map for each image), `center` (a Gaussian,
     standard deviation G / 4) and `edges` (Sobel, of luma).
     """
     luma = images @ transforms.LUMA
     edges = np.hypot(ndimage.sobel(luma, 1), ndimage.sobel(luma, 2))
     offset = np.arange(size) - (size - 1) / 2
     squared = np.square(offset)[:, None] + np.square(offset)
-    centre = np.exp(-squared / (2 * (size / 4) ** 2)).astype(np.float32)
+    center = np.exp(-squared / (2 * (size / 4) ** 2)).astype(np.float32)
     return {
         'random': np.random.default_rng(seed).random((len(images), size, size), np.float32),
-        'centre': np.repeat(centre[None], len(images), 0),
+        'center': np.repeat(center[None], len(images), 0),
         'edges': pool(edges, size),
     }
 

@@ -20,7 +20,7 @@ from analysis.stage.run import Analysis
 from segmentation.data import label_spaces
 
 CATEGORIES = ('bicycle', 'motorcycle')
-_BASELINES = ('centre', 'edges')
+_BASELINES = ('center', 'edges')
 _TOLERANCE = 15 / 224  # of the image's side, as Zhang et al. 2016
 _LEAST_MEMBERS = 5
 _BLOCK = 256  # images

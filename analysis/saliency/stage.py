@@ -5,7 +5,7 @@
 Every image gets plain gradients and layer-wise maps for each class, for the loss and, if
 analysis.clusters was run, for its cluster membership (`saliency.scores`). SmoothGrad, integrated
 gradients and Grad-CAM are computed for a fixed sample of images with classes and for exemplars of
-the clusters. All methods are judged on these: by deletion and insertion against random, centre and
+the clusters. All methods are judged on these: by deletion and insertion against random, center and
 edge maps, by shuffled weights, and by instances of categories.
 
 A foreign model (analysis/README.md) has no gradients: occlusion maps of a sample of images show
@@ -45,7 +45,7 @@ def _shares(predicted: Predictions) -> np.ndarray:
     return (np.array(counts) / predicted.size**2).astype(np.float32)
 
 
-def _quantise(maps: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+def _quantize(maps: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray]:
     """Maps `[B, T, g, g]` of at most GRID cells a side, as shares of their largest absolute value.
 
     Returns:
@@ -87,8 +87,8 @@ def compute_maps(
             )
             part = {
                 'scores': found.scores,
-                'gradient': _quantise(found.gradient, np.uint8),
-                'layers': {layer: _quantise(found.maps[layer], np.int8) for layer in LAYERS},
+                'gradient': _quantize(found.gradient, np.uint8),
+                'layers': {layer: _quantize(found.maps[layer], np.int8) for layer in LAYERS},
                 'channels': {layer: found.channels[layer][:, -1] for layer in LAYERS},
             }
             count = int((batch['index'] >= 0).sum())

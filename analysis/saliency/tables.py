@@ -42,7 +42,7 @@ _COLORS = (
 # Lines of maps that do not depend on the network.
 _BASELINES: dict[str, dict[str, Any]] = {
     name: {'color': '0.35', 'linewidth': 1.3, 'linestyle': style}
-    for name, style in (('random', ':'), ('centre', '--'), ('edges', '-.'), ('prediction', '-'))
+    for name, style in (('random', ':'), ('center', '--'), ('edges', '-.'), ('prediction', '-'))
 }
 
 

@@ -13,7 +13,7 @@ from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet
 from analysis.foreign.model import resize_logits
 from analysis.predictions.schema import Predictions
-from analysis.similar.neighbours import neighbours
+from analysis.similar.neighbors import neighbors
 from analysis.stage import artifacts
 from analysis.stage.run import Analysis
 from segmentation import overlays
@@ -22,7 +22,7 @@ from segmentation.models.unet import scale_images
 
 
 @dataclasses.dataclass(frozen=True)
-class Neighbour:
+class Neighbor:
     """A similar image; the distance is Euclidean, between embeddings."""
 
     row: int
@@ -33,7 +33,7 @@ class Neighbour:
 
 def find(
     analysis: Analysis, k: int, image: int | pathlib.Path
-) -> tuple[np.ndarray, list[Neighbour]]:
+) -> tuple[np.ndarray, list[Neighbor]]:
     """Finds the k images most similar to one image: an id of the analysis, or an image file.
 
     Returns:
@@ -60,9 +60,9 @@ def find(
         else:
             point = features.embed(analysis.run, embeddings.reduction, pixels[None])
     # One more, as the image itself is among them.
-    (near,), (distances,) = neighbours(embeddings.points, k + (row >= 0), point)
+    (near,), (distances,) = neighbors(embeddings.points, k + (row >= 0), point)
     found = [
-        Neighbour(i, int(ids[i]), analysis.examples.record(i)['file_name'], distance)
+        Neighbor(i, int(ids[i]), analysis.examples.record(i)['file_name'], distance)
         for i, distance in zip(near.tolist(), distances.tolist(), strict=True)
         if i != row
     ]
@@ -70,10 +70,10 @@ def find(
 
 
 def draw(
-    analysis: Analysis, image: int | pathlib.Path, pixels: np.ndarray, found: list[Neighbour]
+    analysis: Analysis, image: int | pathlib.Path, pixels: np.ndarray, found: list[Neighbor]
 ) -> pathlib.Path:
     """Draws what `find` returned, with predictions and ground truth; returns the file."""
-    shown = [analysis.examples[neighbour.row] for neighbour in found]
+    shown = [analysis.examples[neighbor.row] for neighbor in found]
     images = [pixels, *(example['image'] for example in shown)]
     classes = _classify(analysis, image, np.stack(images), [each.row for each in found])
     predicted = [overlays.overlay(*pair) for pair in zip(images, classes, strict=True)]

@@ -20,7 +20,7 @@ from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.predictions import stage as predictions
 from analysis.similar import query
-from analysis.similar.neighbours import neighbours
+from analysis.similar.neighbors import neighbors
 from analysis.similar.schema import Distances, Similar
 from analysis.stage import artifacts, storage
 from analysis.stage.command import add_force, make_parser, run_command
@@ -33,7 +33,7 @@ K = 20
 
 def compute(analysis: Analysis, k: int = K) -> Similar:
     """The k nearest images of every image, or all others if there are fewer."""
-    index, distance = neighbours(artifacts.load(analysis, Embeddings).points, k)
+    index, distance = neighbors(artifacts.load(analysis, Embeddings).points, k)
     medians = np.median(distance, 0).tolist()
     return Similar(len(index), len(medians), Distances(medians[0], medians[-1]), index, distance)
 
@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     print(f'Figure: {query.draw(analysis, image, pixels, found)}')
     return {
         'query': image if isinstance(image, int) else str(image),
-        'neighbours': [dataclasses.asdict(each) for each in found],
+        'neighbors': [dataclasses.asdict(each) for each in found],
     }
 
 

@@ -24,10 +24,10 @@ class SimilarityMap(Result):
     """Two maps of N images."""
 
     NAME: ClassVar[str] = 'similarity_map'
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     num_images: int  # N
-    neighbours: int  # number of neighbors that quality is measured with
+    neighbors: int  # number of neighbors that quality is measured with
     maps: tuple[Quality, ...]  # quality of both
     map_2d: np.ndarray  # float32 `[N, 2]`
     map_3d: np.ndarray  # float32 `[N, 3]`

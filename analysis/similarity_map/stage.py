@@ -25,14 +25,14 @@ from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet, palette
 from analysis.figures.bars import plain
-from analysis.similar.neighbours import neighbours
+from analysis.similar.neighbors import neighbors
 from analysis.similarity_map.schema import Quality, SimilarityMap
 from analysis.stage import artifacts, command
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
 
-NEIGHBOURS = 10
+NEIGHBORS = 10
 _PERPLEXITY = 30
 _ITERATIONS = 750
 _ANGLE = 0.8  # of Barnes-Hut
@@ -69,7 +69,7 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
 
 
 def judge(
-    points: np.ndarray, projected: np.ndarray, k: int = NEIGHBOURS, seed: int = 0
+    points: np.ndarray, projected: np.ndarray, k: int = NEIGHBORS, seed: int = 0
 ) -> tuple[float, float]:
     """Trustworthiness and recall of k neighbors, at most (N - 1) / 2, see `schema.Quality`.
 
@@ -80,7 +80,7 @@ def judge(
     rows = np.arange(n)
     if n > _JUDGED:
         rows = np.sort(np.random.default_rng(seed).choice(n, _JUDGED, replace=False))
-    near, _ = neighbours(projected, k + 1, projected[rows])
+    near, _ = neighbors(projected, k + 1, projected[rows])
     penalty = hits = 0
     wide, squares = points.astype(np.float64), np.square(points.astype(np.float64)).sum(1)
     for row, them in zip(rows, near, strict=True):
@@ -104,7 +104,7 @@ def compute(analysis: Analysis, seed: int = 0) -> SimilarityMap:
     points = artifacts.load(analysis, Embeddings).points
     maps = [project(points, dimensions, seed) for dimensions in tqdm((2, 3), desc='maps')]
     quality = tuple(Quality(each.shape[1], *judge(points, each, seed=seed)) for each in maps)
-    return SimilarityMap(len(points), NEIGHBOURS, quality, *maps)
+    return SimilarityMap(len(points), NEIGHBORS, quality, *maps)
 
 
 def draw_dots(
@@ -147,7 +147,7 @@ def draw_images(
     shown = order[np.unique(number[order], return_index=True)[1]]
     sheet = Image.new('RGB', (places * side,) * 2, 'white')
     for row in tqdm(shown, desc='images on the map', unit='img'):
-        image = Image.fromarray(contact_sheet.labelled(analysis.examples, row))
+        image = Image.fromarray(contact_sheet.labeled(analysis.examples, row))
         column, line = cell[row].tolist()
         image = image.resize((side - 2, side - 2))
         sheet.paste(image, (column * side, (places - 1 - line) * side))
@@ -171,7 +171,7 @@ def table(result: SimilarityMap) -> str:
         for row in result.maps
     ]
     header = ('dimensions', 'trustworthiness', 'recall of neighbors')
-    text = f'{result.num_images} images; quality measured on {result.neighbours} neighbors:'
+    text = f'{result.num_images} images; quality measured on {result.neighbors} neighbors:'
     return f'{text}\n\n{markdown.table(header, rows)}'
 
 

@@ -107,7 +107,7 @@ def _test(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Correlations `[X, Y]` of the residuals of `[n, X]` and `[n, Y]`, and their p-values."""
     n, rank = basis.shape
-    x, y = (_standardised(values - basis @ (basis.T @ values)) for values in (x, y))
+    x, y = (_standardized(values - basis @ (basis.T @ values)) for values in (x, y))
     rho = x.T @ y
     variance = 1 / (n - rank)
     if robust:
@@ -121,7 +121,7 @@ def _test(
     return rho, np.where(np.isnan(rho), np.nan, p)
 
 
-def _standardised(residuals: np.ndarray) -> np.ndarray:
+def _standardized(residuals: np.ndarray) -> np.ndarray:
     """Columns scaled to length 1; NaN where nothing is left (ranks are of order 1)."""
     squares = np.square(residuals).sum(0)
     return residuals / np.sqrt(np.where(squares > 1e-6, squares, np.nan))

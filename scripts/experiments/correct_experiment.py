@@ -159,7 +159,7 @@ def run_rate(config: ConfigDict, arguments: argparse.Namespace, rate: float) -> 
     }
     campaign.run_plan(plan, finished, lambda training: score(training, prepared), lambda: None)
     scored, _ = campaign.gather(plan, prepared, list(ARMS))
-    report = reproduction.analyse(scored, dict.fromkeys(ARMS, space.class_names), PAIRS)
+    report = reproduction.analyze(scored, dict.fromkeys(ARMS, space.class_names), PAIRS)
     _, planted = scenes.read_truth(folder / 'scenes', 'train')
     wrong = {scene['image_id'] for scene in planted if scene['error']}
     return Rate(

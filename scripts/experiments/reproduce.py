@@ -217,7 +217,7 @@ def make_report(
     pairs = [(first, other) for other in others]
     if arguments.exclude:
         pairs.append((first + RANDOM, first + LISTED))
-    report = reproduction.analyse(
+    report = reproduction.analyze(
         scored, {name: class_names(config) for name, config in configs.items()}, pairs
     )
     main_part = scored[first, 1.0]

@@ -65,7 +65,7 @@ SHORT_TABLES = 20
 SHORT_TARGETS = {
     'clusters/AMI with scene type, ours': Target(0.05),
     'similar/precision@10 by scene type, fetched': Target(0.3),
-    'attributes/AUROC by neighbours, night, ours': Target(0.85),
+    'attributes/AUROC by neighbors, night, ours': Target(0.85),
     'map/trustworthiness, 2-D': Target(0.8),
     'label issues/average precision, wrong class': Target(0.5),
     'label issues/average precision, sloppy outline': Target(0.3),

@@ -1,4 +1,4 @@
-"""The selected images of an experiment as examples: decoded, resized and labelled.
+"""The selected images of an experiment as examples: decoded, resized and labeled.
 
 An example is a dict of `image` uint8 `[S, S, 3]` (RGB), `label` uint8 `[S, S]` (class, or 255 for
 "ignore") and `image_id` int64.

@@ -11,7 +11,7 @@ IGNORE = 255
 
 
 def nearest_indices(n_in: int, n_out: int) -> np.ndarray:
-    """Source indices of a nearest-neighbour resize, int64 `[n_out]`: floor((i + ½) · n_in / n_out).
+    """Source indices of a nearest-neighbor resize, int64 `[n_out]`: floor((i + ½) · n_in / n_out).
 
     The half-pixel convention of Pillow and TensorFlow, exact because it is computed in integers.
     """

@@ -39,7 +39,7 @@ class SegmentationModel(nn.Module):
     # If False, the encoder's BatchNorm runs in inference mode and no gradient flows into the
     # encoder.
     encoder_trainable: bool = True
-    # What a trainable encoder's BatchNorm normalises by in training: 'batch' statistics, or the
+    # What a trainable encoder's BatchNorm normalizes by in training: 'batch' statistics, or the
     # loaded running ones, kept 'fixed'.
     encoder_statistics: str = 'batch'
     decoder_width: float = 1.0  # multiplier of the decoder's channels

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from segmentation.scenes.drawing.palette import Colour
+from segmentation.scenes.drawing.palette import Color
 
 _CATEGORIES = {
     'person': '1 person',
@@ -46,7 +46,7 @@ class Thing:
     depth: float  # distance in meters
     flip: bool  # whether it is mirrored
     tilt: float  # in radians
-    colours: tuple[Colour, Colour]  # two RGB triples
+    colors: tuple[Color, Color]  # two RGB triples
     crowd: int  # number of people or cars that are annotated as one region; 0 for a single object
     seed: int  # of its details
 
@@ -85,7 +85,7 @@ class Scene:
     # Meters over which haze hides things outdoors; if less than CLEAR, fog, which hides the ground
     # too.
     visibility: float = CLEAR
-    wash: Colour | None = None  # color in 0..255 that tints the whole image, or None
+    wash: Color | None = None  # color in 0..255 that tints the whole image, or None
 
     @property
     def category_ids(self) -> dict[int, int]:

@@ -4,15 +4,15 @@ import hashlib
 
 import numpy as np
 
+from segmentation.scenes.builder import SceneBuilder
 from segmentation.scenes.description import Scene
 from segmentation.scenes.drawing.palette import pick
-from segmentation.scenes.stage import Stage
 
 _SIZES = ((400, 300), (400, 267), (384, 288), (360, 270), (300, 400), (267, 400), (288, 384),
           (320, 320), (384, 256), (400, 225))  # fmt: skip
 
 
-def _street(s: Stage) -> None:
+def _street(s: SceneBuilder) -> None:
     rng = s.rng
     for side in (-1, 1):  # parked at the curb
         z = rng.uniform(4, 12)
@@ -50,7 +50,7 @@ def _street(s: Stage) -> None:
         s.put('statue', s.pick((-1, 1)) * 6.4, s.depth(8, 18), 'stand')
 
 
-def _roadside(s: Stage) -> None:
+def _roadside(s: SceneBuilder) -> None:
     rng = s.rng
     for z, flip in ((8.3, False), (12.2, True)):
         x = s.at(z) - rng.uniform(1, 5)
@@ -82,7 +82,7 @@ def _roadside(s: Stage) -> None:
     s.maybe(0.06, 'statue', 16, 16.8, 'wave')
 
 
-def _country(s: Stage) -> None:
+def _country(s: SceneBuilder) -> None:
     rng = s.rng
     if s.chance(0.4):
         s.put('train', s.at(19) * 0.5, 19.0, 'track')
@@ -97,7 +97,7 @@ def _country(s: Stage) -> None:
     s.scatter(('bush', 'fence', 'tree'), 5, 7, margin=-0.1, times=(0, 3))
 
 
-def _platform(s: Stage) -> None:
+def _platform(s: SceneBuilder) -> None:
     rng = s.rng
     if s.chance(0.92):
         s.put('train', rng.uniform(-8, 8), 10.4, 'platform', lift=-0.1)
@@ -111,7 +111,7 @@ def _platform(s: Stage) -> None:
             s.put('column', s.pick((-1, 1)) * rng.uniform(1.2, 3.5), z)
 
 
-def _court(s: Stage) -> None:
+def _court(s: SceneBuilder) -> None:
     rng = s.rng
     for near, far in ((3.6, 7.5), (14, 19))[: 1 + s.chance(0.5)]:
         z = s.depth(near, far)
@@ -125,7 +125,7 @@ def _court(s: Stage) -> None:
     s.maybe(0.25, 'car', 23, 23.4, 'side')
 
 
-def _field(s: Stage) -> None:
+def _field(s: SceneBuilder) -> None:
     for _ in range(s.rng.integers(2, 6)):
         z = s.depth(4.5, 24)
         s.person(s.at(z), z, s.pick(('run', 'kick', 'run', 'stand', 'walk')))
@@ -138,7 +138,7 @@ def _field(s: Stage) -> None:
         s.put('car', s.at(30), 30.5, 'side')
 
 
-def _beach(s: Stage) -> None:
+def _beach(s: SceneBuilder) -> None:
     for _ in range(s.rng.integers(0, 3)):
         z = s.depth(16, 30)
         s.surfer(s.at(z), z)
@@ -153,7 +153,7 @@ def _beach(s: Stage) -> None:
     s.maybe(0.25, 'car', 11, 12.0, 'side')
 
 
-def _snow(s: Stage) -> None:
+def _snow(s: SceneBuilder) -> None:
     for _ in range(s.rng.integers(1, 5)):
         z = s.depth(3.4, 18)
         s.glider('skis', s.at(z), z, ('ski', 'ski', 'ski', 'stand'))
@@ -162,7 +162,7 @@ def _snow(s: Stage) -> None:
         s.crowd('person', 30.0)
 
 
-def _living_room(s: Stage) -> None:
+def _living_room(s: SceneBuilder) -> None:
     rng = s.rng
     x = s.at(4.4, 0.25)
     s.put('couch', x, 4.4)
@@ -177,7 +177,7 @@ def _living_room(s: Stage) -> None:
     s.furnish(('potted plant', 0.6), ('chair', 0.5), ('dog', 0.2), ('potted plant', 0.3))
 
 
-def _office(s: Stage) -> None:
+def _office(s: SceneBuilder) -> None:
     for _ in range(s.rng.integers(1, 3)):
         z = s.rng.uniform(3.4, 5.2)
         x = s.at(z, 0.15)
@@ -219,14 +219,14 @@ def sample_scene(seed: int, split: str, index: int) -> Scene:
     setting = names[int(rng.choice(len(names), p=[_SETTINGS[n][1] for n in names]))]
     width, height = pick(rng, _SIZES)
     fill, _, *camera = _SETTINGS[setting]
-    stage = Stage(rng, width, height, setting, camera)
-    fill(stage)
-    if stage.chance(0.08):
-        stage.put('frame', 0, 0.5)
-        stage.change_last(x=width / 2, y=float(height), scale=float(max(width, height)))
-    dark = stage.chance(0.13)
-    sunny = stage.is_sunny(not dark)
+    builder = SceneBuilder(rng, width, height, setting, camera)
+    fill(builder)
+    if builder.chance(0.08):
+        builder.put('frame', 0, 0.5)
+        builder.change_last(x=width / 2, y=float(height), scale=float(max(width, height)))
+    dark = builder.chance(0.13)
+    sunny = builder.is_sunny(not dark)
     warm = rng.uniform(-0.06, 0.08)
     brightness = rng.uniform(0.32, 0.5) if dark else rng.uniform(0.8, 1.12)
-    light = stage.light(dark, sunny, warm, brightness)
-    return stage.scene(light, stage.chance(0.07), int(rng.integers(1 << 31)))
+    light = builder.light(dark, sunny, warm, brightness)
+    return builder.scene(light, builder.chance(0.07), int(rng.integers(1 << 31)))

@@ -131,14 +131,14 @@ def test_copies_are_compared_in_pairs():
     """A loss that grows a little in every image, below the spread between images."""
     rng = np.random.default_rng(0)
     loss = 3 * rng.random(60)
-    colour = {'loss': loss, 'iou_person': rng.random(60), 'iou_car': np.full(60, np.nan)}
+    color = {'loss': loss, 'iou_person': rng.random(60), 'iou_car': np.full(60, np.nan)}
     gray = {
         'loss': loss + 0.05 + 0.05 * rng.normal(size=60),
-        'iou_person': colour['iou_person'],
+        'iou_person': color['iou_person'],
         'iou_car': np.zeros(60),
     }
     holds = {'loss': np.ones(60, bool), 'iou_person': np.arange(60) < 50, 'iou_car': loss > 0}
-    worse, same = compare_copies(colour, gray, holds)  # without cars no pairs
+    worse, same = compare_copies(color, gray, holds)  # without cars no pairs
     assert worse.metric == 'loss' and worse.n == 60 and worse.worse > 0.7
     assert worse.q < 1e-4 and worse.interval[0] < worse.difference < worse.interval[1]
     assert worse.interval[0] > 0.03 and worse.interval[1] < 0.07

@@ -63,7 +63,7 @@ def test_counts_of_an_image():
     np.testing.assert_array_equal(counts.instances, [[0] * 4, [0, 0, 1, 0], [0, 0, 1, 1], [0] * 4])
     np.testing.assert_array_equal(counts.complete, [True, True, True, False])
     # 64 pixels, less 16, 8 and 4 under annotations, and the one that does not count.
-    np.testing.assert_array_equal(counts.unlabelled, [34, 1, 0])
+    np.testing.assert_array_equal(counts.unlabeled, [34, 1, 0])
     np.testing.assert_array_equal(counts.wrong, [0, 1, 20])
 
 
@@ -89,11 +89,11 @@ def planted_counts(num_images, share, seed=0):
     # There they are all called car, which must not matter.
     pixels[::2, 2] = [0, 0, 1000]
     background = rng.binomial(1000, 0.02, num_images)
-    unlabelled = np.stack([1000 - background, 0 * background, background], 1)
-    wrong = unlabelled.copy()
+    unlabeled = np.stack([1000 - background, 0 * background, background], 1)
+    wrong = unlabeled.copy()
     wrong[:, 0] = 0
     wrong[:, 2] += pixels[:, 2, 2]
-    return Counts(pixels, instances, unlabelled, wrong, complete)
+    return Counts(pixels, instances, unlabeled, wrong, complete)
 
 
 def summarize(counts):
@@ -115,7 +115,7 @@ def test_shares_and_intervals():
     # Of a proportion of 200: ± 1.96 √(p (1 - p) / 200).
     half = 1.96 * np.sqrt(row.share * (1 - row.share) / 200)
     np.testing.assert_allclose(row.interval, [row.share - half, row.share + half], atol=0.015)
-    base = counts.unlabelled[1::2]
+    base = counts.unlabeled[1::2]
     assert np.isclose(row.excess, row.share - base[:, 2].sum() / base.sum())
     assert np.isclose(row.wrong_share, known[:, 2].sum() / counts.wrong[1::2, 2].sum())
     assert abs(result.base['car'].share - 0.02) < 0.002

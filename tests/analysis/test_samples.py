@@ -59,8 +59,8 @@ def test_hue_is_circular():
     """Hues on both sides of red are close to each other; opposite hues are not."""
 
     def deviation(hues):
-        colours = [colorsys.hsv_to_rgb(hue / 360, 1, 0.8) for hue in hues]
-        pixels = np.uint8(np.round(255 * np.array(colours)))[None].repeat(4, 0)
+        colors = [colorsys.hsv_to_rgb(hue / 360, 1, 0.8) for hue in hues]
+        pixels = np.uint8(np.round(255 * np.array(colors)))[None].repeat(4, 0)
         return samples.describe_image(pixels)['hue_std']
 
     assert np.isclose(deviation([60] * 8), 0, atol=0.1)
@@ -71,7 +71,7 @@ def test_hue_is_circular():
     assert deviation([0, 120, 240]) > 150
 
 
-def test_grayscale_is_seen_in_colour_files():
+def test_grayscale_is_seen_in_color_files():
     gray = np.random.default_rng(0).integers(0, 256, (16, 16, 1), np.uint8).repeat(3, -1)
     found = samples.describe_image(gray)
     assert found['is_grayscale'] is True and found['hue_std'] is None and found['saturation'] == 0

@@ -1,4 +1,4 @@
-"""Neighbours are the nearest ones, of images of the analysis and of any image file."""
+"""Neighbors are the nearest ones, of images of the analysis and of any image file."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.similar import stage as similar
-from analysis.similar.neighbours import neighbours
+from analysis.similar.neighbors import neighbors
 from analysis.similar.schema import Similar
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis
@@ -24,21 +24,21 @@ def analysis(tiny_run, tmp_path_factory):
     return analysis
 
 
-def test_neighbours_are_the_nearest_in_blocks():
+def test_neighbors_are_the_nearest_in_blocks():
     points = np.random.default_rng(0).normal(size=(600, 5)).astype(np.float32)
-    index, distance = neighbours(points, 7)
+    index, distance = neighbors(points, 7)
     gaps = np.linalg.norm(points[:, None].astype(np.float64) - points, axis=-1)
     np.fill_diagonal(gaps, np.inf)
     np.testing.assert_array_equal(index, np.argsort(gaps, axis=1)[:, :7])
     np.testing.assert_allclose(distance, np.sort(gaps, axis=1)[:, :7], atol=1e-5)
     queries = points[100:103] + 0.001
-    index, _ = neighbours(points, 1, queries)
+    index, _ = neighbors(points, 1, queries)
     np.testing.assert_array_equal(index[:, 0], [100, 101, 102])
 
 
-def test_copies_are_neighbours_at_distance_0():
+def test_copies_are_neighbors_at_distance_0():
     points = np.ones((4, 3), np.float32)
-    index, distance = neighbours(points, 10)
+    index, distance = neighbors(points, 10)
     np.testing.assert_array_equal(index, [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
     np.testing.assert_array_equal(distance, 0)
 
@@ -55,7 +55,7 @@ def test_artifact(analysis, capsys):
     with pytest.raises(ValueError, match='older than embeddings'):
         artifacts.load(analysis, Similar)
     assert similar.main(command) == 0
-    index, _ = neighbours(artifacts.load(analysis, Embeddings).points, 6)
+    index, _ = neighbors(artifacts.load(analysis, Embeddings).points, 6)
     np.testing.assert_array_equal(artifacts.load(analysis, Similar).index, index)
     assert similar.main([*command, '--k', '0']) == 1
     assert 'at least 1' in capsys.readouterr().err
@@ -66,16 +66,16 @@ def test_queries(analysis, tmp_path, capsys):
     number, report = int(analysis.examples.image_ids[2]), tmp_path / 'report.json'
     assert similar.main([*command, '--image_id', str(number), '--json', str(report)]) == 0
     found = json.loads(report.read_text())
-    all_near = neighbours(artifacts.load(analysis, Embeddings).points, 3)[0]
+    all_near = neighbors(artifacts.load(analysis, Embeddings).points, 3)[0]
     expected = analysis.examples.image_ids[all_near[2]].tolist()
-    assert [entry['image_id'] for entry in found['neighbours']] == expected
+    assert [entry['image_id'] for entry in found['neighbors']] == expected
     assert (analysis.folder / f'similar-{number}.png').read_bytes()[:4] == b'\x89PNG'
 
     # The same image as a file finds itself.
     picture = tmp_path / 'my $photo$.jpg'
     picture.write_bytes(analysis.examples.record(2)['image'])
     assert similar.main([*command, '--image', str(picture), '--json', str(report)]) == 0
-    nearest = json.loads(report.read_text())['neighbours'][0]
+    nearest = json.loads(report.read_text())['neighbors'][0]
     assert nearest['image_id'] == number and nearest['distance'] < 0.1
     assert (analysis.folder / 'similar-my_photo_.png').exists()
     other = tmp_path / 'other.png'

@@ -1,4 +1,4 @@
-"""Maps keep neighbourhoods, and the judgement agrees with scikit-learn's."""
+"""Maps keep neighborhoods, and the judgement agrees with scikit-learn's."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_judged_on_a_sample_of_many():
 
 
 @pytest.mark.parametrize('dimensions', [2, 3])
-def test_map_keeps_neighbours_and_repeats(dimensions):
+def test_map_keeps_neighbors_and_repeats(dimensions):
     points, label = groups()
     projected = similarity_map.project(points, dimensions)
     assert projected.shape == (150, dimensions) and projected.dtype == np.float32

@@ -59,7 +59,7 @@ def test_enlarging_interpolates_before_it_compares():
     logits[:, 0, 0], logits[:, 1, 1] = 3, 1  # class 0 wins by 3 on the left, class 1 by 1
     label = evaluate.enlarge_and_classify(logits, 4, 8)
     assert label.dtype == np.uint8 and label.shape == (4, 8)
-    # Half-pixel centres: the difference falls linearly from 3 at column 1.5 to -1 at column 5.5.
+    # Half-pixel centers: the difference falls linearly from 3 at column 1.5 to -1 at column 5.5.
     np.testing.assert_array_equal(label[0], [0, 0, 0, 0, 0, 1, 1, 1])
 
 

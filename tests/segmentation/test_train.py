@@ -26,7 +26,7 @@ def one_device(monkeypatch):
 
 
 def states_of(run, step):
-    """All arrays of a checkpoint, optimiser included, by name."""
+    """All arrays of a checkpoint, optimizer included, by name."""
     with checkpoint.open_manager(run, read_only=True) as manager:
         tree = checkpoint.restore_arrays(manager, step)
     return {
@@ -114,7 +114,7 @@ def test_saved_statistics_are_those_of_the_recalibration(tiny_config, tmp_path, 
     images, _ = examples.select_examples(prepared, tiny_config.data, 'train')
     order = input_pipeline.training_batches(images, batch_size=8, seed=tiny_config.seed)
     pixels = np.concatenate([next(order)['image'] for _ in range(2)])
-    # The first convolution sees the same pixels whatever is normalised after it.
+    # The first convolution sees the same pixels whatever is normalized after it.
     kernel = saved[2]['params']['encoder']['Conv1']['kernel']
     maps = jax.lax.conv_general_dilated(
         unet.scale_images(pixels, 'imagenet'), kernel, (2, 2), 'SAME',

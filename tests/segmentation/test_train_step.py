@@ -50,7 +50,7 @@ def uneven_batch(size=16, pixels=64):
     }
 
 
-# "Optimiser" that keeps the gradients, exactly, and changes nothing.
+# "Optimizer" that keeps the gradients, exactly, and changes nothing.
 keep_gradients = optax.GradientTransformation(
     lambda params: jax.tree.map(jnp.zeros_like, params),
     lambda grads, state, params=None: (jax.tree.map(jnp.zeros_like, grads), grads),
@@ -284,7 +284,7 @@ def test_accelerators_get_a_step_of_plain_operations(config, dtype):
 
 
 class PixelModel(nn.Module):
-    """A minimal model: a class from a pixel's colour."""
+    """A minimal model: a class from a pixel's color."""
 
     @nn.compact
     def __call__(self, images, train):

@@ -26,7 +26,7 @@ def test_overlay_leaves_background_alone_and_shows_ignored():
     assert len({tuple(color) for color in shown.reshape(-1, 3)}) == 4
 
 
-def test_every_class_has_a_colour():
+def test_every_class_has_a_color():
     colors = overlays.colorize(np.arange(255, dtype=np.uint8))
     assert (colors[1:].sum(-1) > 0).all() and (colors[0] == 0).all()
 

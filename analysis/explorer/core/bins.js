@@ -68,7 +68,7 @@ const Bins = (() => {
    * a metric the sums, sums of squares and numbers of known values.
    * @param {View} view @param {string} name @param {string | null} [metric]
    * @param {boolean} [all] whether filters are ignored */
-  function summarise(view, name, metric = null, all = false) {
+  function summarize(view, name, metric = null, all = false) {
     const { codes, size } = of(view, name);
     const [counts, sums, squares, known] = [0, 0, 0, 0].map(() => new Float64Array(size + 1));
     const others = all ? 0 : ~Filters.bit(name);
@@ -92,7 +92,7 @@ const Bins = (() => {
    * (ε², Kelley 1935); 0 if there is no variance.
    * @param {View} view @param {string} name @param {string} metric */
   function explained(view, name, metric) {
-    const { sums, squares, known } = summarise(view, name, metric, true);
+    const { sums, squares, known } = summarize(view, name, metric, true);
     const n = d3.sum(known);
     const groups = known.filter((count) => count > 0).length;
     const total = d3.sum(squares) - d3.sum(sums) ** 2 / n;
@@ -103,5 +103,5 @@ const Bins = (() => {
     return Math.max(0, 1 - within / (n - groups) / (total / (n - 1)));
   }
 
-  return { of, summarise, explained };
+  return { of, summarize, explained };
 })();

@@ -8,7 +8,7 @@ const PhotoFile = (() => {
   // they fit into memory.
   const SIDE = 2048;
 
-  /** Decodes an image file upright, without a change of its colours.
+  /** Decodes an image file upright, without a change of its colors.
    * @param {File} file @returns {Promise<Photo>}
    * @throws {Error} it is too large, or not an image */
   async function read(file) {

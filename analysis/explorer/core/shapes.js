@@ -141,7 +141,7 @@
  *   q: number, partial_rho: number | null, partial_interval: Interval | null, partial_q: number,
  *   confounder: string, difference: number, effect: number, bins: MeanBin[] }} Association
  *
- * @typedef {{ metric: string, n: number, colour: number, gray: number, difference: number,
+ * @typedef {{ metric: string, n: number, color: number, gray: number, difference: number,
  *   interval: Interval, q: number, worse: number }} GrayscaleCopy
  *
  * A share with its interval; null if there are no such pixels.
@@ -188,7 +188,7 @@
  *   num_images: number, scores: Compared[], metadata?: Association[], layers?: Agreement[],
  *   separation?: Compared[],
  *   slices?: SliceChange[], worse: Record<'this' | 'other', Worse>,
- *   neighbours?: { k: number, chance: number, overlap: number, overlap_interval: Interval,
+ *   neighbors?: { k: number, chance: number, overlap: number, overlap_interval: Interval,
  *     jaccard: number, jaccard_interval: Interval } }} Comparison
  *
  * @typedef {{ class_names: string[], step: number }} Side

@@ -18,7 +18,7 @@ const Grayscale = (() => {
         columns: [
           { head: 'metric', cell: ({ metric }) => Columns.label(view, metric) },
           Plots.numbers('images', ({ n }) => Format.count(n)),
-          Plots.numbers('in color', ({ colour }) => Format.short(colour)),
+          Plots.numbers('in color', ({ color }) => Format.short(color)),
           Plots.numbers('grayscale', ({ gray }) => Format.short(gray)),
           Plots.numbers('worse', ({ worse }) => Format.percent(worse), 'share of the images'),
           Plots.numbers('q', ({ q }) => Format.probability(q)),

@@ -5,7 +5,7 @@
 /** @type {Section} */
 const HeatMaps = (() => {
   const { h } = Dom;
-  const BASELINES = ['random', 'centre', 'edges', 'prediction'];
+  const BASELINES = ['random', 'center', 'edges', 'prediction'];
   const CURVES = {
     deletion: 'Deletion: remaining score while cells are blurred, highest first (lower is better)',
     insertion: 'Insertion: regained score while they are revealed, highest first (higher is better)',

@@ -154,10 +154,10 @@ const ModelResults = (() => {
   }
 
   /** @param {Comparison} result */
-  function representation({ neighbours, layers }) {
+  function representation({ neighbors, layers }) {
     const parts = [];
-    if (neighbours) {
-      const { k, chance, overlap, overlap_interval, jaccard, jaccard_interval } = neighbours;
+    if (neighbors) {
+      const { k, chance, overlap, overlap_interval, jaccard, jaccard_interval } = neighbors;
       const common = `common among the ${k} nearest`;
       const rows = [
         { name: common, value: overlap, interval: overlap_interval },
@@ -172,7 +172,7 @@ const ModelResults = (() => {
         value: ({ value }) => value,
         reference: chance,
       });
-      parts.push(section('Neighbourhoods', table));
+      parts.push(section('Neighborhoods', table));
     }
     if (layers?.length) {
       const keys = h('p.layer-legend.line.muted', [

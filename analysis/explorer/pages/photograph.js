@@ -207,7 +207,7 @@ const Photograph = (() => {
     drawNear();
   }
 
-  /** The classes in their colours; the background is clear.
+  /** The classes in their colors; the background is clear.
    * @param {Answer} found @param {number} strength */
   function overlay({ classes, size }, strength) {
     const style = { opacity: strength };

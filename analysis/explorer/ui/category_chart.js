@@ -42,7 +42,7 @@ const CategoryChart = (() => {
     body.append(h('div.rows', rows.map(({ button }) => button)), more);
 
     return function update() {
-      const { counts, sums, known } = Bins.summarise(view, name, metric);
+      const { counts, sums, known } = Bins.summarize(view, name, metric);
       const chosen = Filters.all.get(name)?.values;
       rows.forEach(({ value, part, number, mean, button }, i) => {
         part.style.width = width(counts[i]);

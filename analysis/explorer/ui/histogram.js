@@ -25,7 +25,7 @@ const Histogram = (() => {
     const bottom = top + BARS;
     const [left, right] = [2, width - 34];
     const x = d3.scaleLinear([edges[0], edges[size]], [left, right]);
-    const all = Bins.summarise(view, name, metric, true);
+    const all = Bins.summarize(view, name, metric, true);
     const allMeans = means(all);
     const tallest = d3.max(all.counts.subarray(0, size)) || 1;
 
@@ -57,7 +57,7 @@ const Histogram = (() => {
     }
 
     /** The mean of each bin; null where there are too few samples.
-     * @param {ReturnType<typeof Bins.summarise>} summary */
+     * @param {ReturnType<typeof Bins.summarize>} summary */
     function means({ sums, squares, known }) {
       return d3.range(size).map((i) => {
         if (known[i] < LEAST) return null;
@@ -86,7 +86,7 @@ const Histogram = (() => {
 
     /** Shows the values of a bin. @param {number} bin */
     function read(bin) {
-      const { counts, sums, known } = Bins.summarise(view, name, metric);
+      const { counts, sums, known } = Bins.summarize(view, name, metric);
       const from = whole ? edges[bin] + 0.5 : edges[bin];
       const to = whole ? edges[bin + 1] - 0.5 : edges[bin + 1];
       const isOpen = bins.open && bin === size - 1;
@@ -158,7 +158,7 @@ const Histogram = (() => {
     }
 
     return function update() {
-      const summary = Bins.summarise(view, name, metric);
+      const summary = Bins.summarize(view, name, metric);
       passing.setAttribute('d', bars(summary.counts));
       if (isCurved) drawCurve(means(summary));
       showRange(d3.sum(summary.counts));

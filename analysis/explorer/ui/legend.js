@@ -56,7 +56,7 @@ const Legend = (() => {
   /** @param {View} view @param {Column} column @param {Scale} scale */
   function categories(view, { name }, { values = [], colors }) {
     const chosen = Filters.all.get(name)?.values;
-    const { counts } = Bins.summarise(view, name);
+    const { counts } = Bins.summarize(view, name);
     const entries = values.slice(0, ROWS).map(({ value, label, code }, bin) =>
       h(
         'li',
@@ -82,7 +82,7 @@ const Legend = (() => {
     /** @type {Parameters<typeof Dom.select>[1]} */
     const sizes = [['', 'equal'], ...options];
     return [
-      Dom.select('Colour', options, color, (name) => State.setAppearance({ color: name })),
+      Dom.select('Color', options, color, (name) => State.setAppearance({ color: name })),
       Dom.select('Size', sizes, size ?? '', (name) => State.setAppearance({ size: name || null })),
     ];
   }

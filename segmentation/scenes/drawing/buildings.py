@@ -11,7 +11,7 @@ from segmentation.scenes.drawing.palette import (
     GREENS,
     PLASTER,
     SOFT,
-    Colour,
+    Color,
     crop,
     pick,
     rough,
@@ -20,7 +20,7 @@ from segmentation.scenes.drawing.palette import (
 )
 
 
-def _bricks(h: int, w: int, colour: Colour, rng: np.random.Generator, course: int) -> np.ndarray:
+def _bricks(h: int, w: int, color: Color, rng: np.random.Generator, course: int) -> np.ndarray:
     courses = -(-h // course)
     shift = (np.arange(courses) % 2 * course)[:, None]
     x = np.arange(w)[None] + shift
@@ -31,23 +31,23 @@ def _bricks(h: int, w: int, colour: Colour, rng: np.random.Generator, course: in
     each[::course] = 9
     joint = each == 9
     each += 0.06 * crop(GRAIN, h, w, rng) + 1
-    wall = np.asarray(colour, np.float32) * each[..., None]
-    wall[joint] = 0.4 * np.asarray(colour) + 110
+    wall = np.asarray(color, np.float32) * each[..., None]
+    wall[joint] = 0.4 * np.asarray(color) + 110
     return wall
 
 
 def facade(rng: np.random.Generator, w: int, h: int, metre: float, dim: float) -> np.ndarray:
     """The front of one house, uint8 `[h, w, 3]`, with `metre` pixels per meter."""
     brick = rng.random() < 0.5
-    colour = some(rng, BRICKS if brick else PLASTER, 12)
+    color = some(rng, BRICKS if brick else PLASTER, 12)
     if brick:
-        wall = _bricks(h, w, colour, rng, max(3, int(metre * 0.24)))
+        wall = _bricks(h, w, color, rng, max(3, int(metre * 0.24)))
     else:
-        wall = np.asarray(colour, np.float32) * rough((h, w), 0.07, 0.03, rng)
+        wall = np.asarray(color, np.float32) * rough((h, w), 0.07, 0.03, rng)
     wall *= np.linspace(1.04, 0.86, h, dtype=np.float32)[:, None, None]
     storey, pitch = metre * rng.uniform(3.0, 3.6), metre * rng.uniform(1.9, 3.0)
     win_w, win_h = pitch * rng.uniform(0.4, 0.62), storey * rng.uniform(0.45, 0.62)
-    trim = np.asarray(tone(pick(rng, ((235, 232, 225), (70, 60, 55), colour)), 1.05), np.float32)
+    trim = np.asarray(tone(pick(rng, ((235, 232, 225), (70, 60, 55), color)), 1.05), np.float32)
     panes = ((60, 74, 92), (92, 110, 128), (44, 52, 62))
     e = max(1, round(metre * 0.09))
     shop = h - storey
@@ -73,9 +73,9 @@ def facade(rng: np.random.Generator, w: int, h: int, metre: float, dim: float) -
         for x in np.arange(pitch * 0.3, w - pitch * 0.5, pitch * 1.4):
             door = rng.random() < 0.4
             t, b = int(shop + storey * 0.25), h if door else int(h - metre * 0.9)
-            colour = some(rng, ((80, 50, 40), (40, 60, 60)), 12) if door else (58, 70, 84)
+            color = some(rng, ((80, 50, 40), (40, 60, 60)), 12) if door else (58, 70, 84)
             wall[max(t - e, 0) : b + (0 if door else e), int(x) : int(x + win_w) + e] = trim
-            wall[max(t, 0) : b, int(x) + e : int(x + win_w)] = colour
+            wall[max(t, 0) : b, int(x) + e : int(x + win_w)] = color
     return np.clip(wall, 0, 255).astype(np.uint8)
 
 
@@ -125,7 +125,7 @@ def row_of_houses(b: Backdrop, z: float, height: float) -> None:
 # Rooms --------------------------------------------------------------------------------------------
 
 
-def _room(b: Backdrop, wall: Colour, floor: Colour, z: float) -> None:
+def _room(b: Backdrop, wall: Color, floor: Color, z: float) -> None:
     rng = b.rng
     foot = min(b.row(z), b.height)
     b.pixels[:] = wall

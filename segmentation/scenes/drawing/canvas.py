@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
 from segmentation.scenes.description import Scene
-from segmentation.scenes.drawing.palette import GRAIN, SOFT, Colour, crop, rough, some
+from segmentation.scenes.drawing.palette import GRAIN, SOFT, Color, crop, rough, some
 from segmentation.scenes.drawing.pen import bounds
 
 
@@ -37,20 +37,20 @@ class Backdrop:
         s = self.focal / z
         return self.width / 2 + x * s, self.horizon + (self.eye - y) * s
 
-    def polygon(self, points: ArrayLike, colour: Colour) -> None:
+    def polygon(self, points: ArrayLike, color: Color) -> None:
         """Fills an anti-aliased polygon given in pixels."""
-        self.fill([np.asarray(points, float)], colour)
+        self.fill([np.asarray(points, float)], color)
 
     def quad(self, places: Sequence[tuple[float, float, float]], x: float) -> np.ndarray:
         """A polygon in pixels, from points (x, z, y) in meters that are shifted right by `x`."""
         return np.array([self.project(x + dx, z, y) for dx, z, y in places])
 
-    def strip(self, top: float, bottom: float, colour: Colour) -> None:
+    def strip(self, top: float, bottom: float, color: Color) -> None:
         """A horizontal band across the image, between two rows."""
         w = self.width
-        self.polygon([(-9, top), (w + 9, top), (w + 9, bottom), (-9, bottom)], colour)
+        self.polygon([(-9, top), (w + 9, top), (w + 9, bottom), (-9, bottom)], color)
 
-    def fill(self, polygons: list[np.ndarray], colour: Colour) -> None:
+    def fill(self, polygons: list[np.ndarray], color: Color) -> None:
         """Fills antialiased polygons given in pixels."""
         box = bounds(polygons, self.width, self.height) if polygons else None
         if box is None:
@@ -63,11 +63,11 @@ class Backdrop:
             draw.polygon(points.ravel().tolist(), 255)
         cover = np.asarray(layer.reduce(2)).astype(np.float32) / 255
         part = self.pixels[top:bottom, left:right]
-        for channel, value in enumerate(colour):
+        for channel, value in enumerate(color):
             part[..., channel] += cover * (np.float32(value) - part[..., channel])
 
     def on_ground(
-        self, rectangles: Sequence[tuple[float, float, float, float]], colour: Colour
+        self, rectangles: Sequence[tuple[float, float, float, float]], color: Color
     ) -> None:
         """Fills rectangles on the ground, (x0, z0, x1, z1) in meters."""
         near = 0.8 * self.focal * self.eye / max(self.height - self.horizon, 1)
@@ -77,16 +77,16 @@ class Backdrop:
             if z0 < z1:
                 corners = ((x0, z0), (x1, z0), (x1, z1), (x0, z1))
                 polygons.append(np.array([self.project(*corner) for corner in corners]))
-        self.fill(polygons, colour)
+        self.fill(polygons, color)
 
-    def across(self, strips: Sequence[tuple[float, float]], colour: Colour) -> None:
+    def across(self, strips: Sequence[tuple[float, float]], color: Color) -> None:
         """Fills strips of ground across the whole view, (z0, z1) in meters."""
-        self.on_ground([(-400, z0, 400, z1) for z0, z1 in strips], colour)
+        self.on_ground([(-400, z0, 400, z1) for z0, z1 in strips], color)
 
-    def grid(self, wide: float, far: float, step: float, width: float, colour: Colour) -> None:
+    def grid(self, wide: float, far: float, step: float, width: float, color: Color) -> None:
         """Joints of paving, up to `far` meters away and `wide` meters to both sides."""
-        self.on_ground([(x, 0.3, x + width, far) for x in np.arange(-wide, wide, step)], colour)
-        self.across([(z, z + width) for z in np.arange(0.7, far, step)], colour)
+        self.on_ground([(x, 0.3, x + width, far) for x in np.arange(-wide, wide, step)], color)
+        self.across([(z, z + width) for z in np.arange(0.7, far, step)], color)
 
     def sky(self, overcast: bool | None = None) -> None:
         overcast = not self.sunny if overcast is None else overcast
@@ -104,10 +104,10 @@ class Backdrop:
         self.pixels[:bottom] += cloud * (white - self.pixels[:bottom])
 
     def ground(
-        self, colour: Colour, grain: float = 0.0, blotches: float = 0.0, density: float = 60.0
+        self, color: Color, grain: float = 0.0, blotches: float = 0.0, density: float = 60.0
     ) -> None:
         """Fills everything below the horizon."""
-        self.pixels[max(int(self.horizon), 0) :] = colour
+        self.pixels[max(int(self.horizon), 0) :] = color
         self.texture(grain, blotches, density)
 
     def texture(self, grain: float, blotches: float, density: float, far: float = math.inf) -> None:
@@ -156,7 +156,7 @@ class Backdrop:
         cover = warped[..., 3:] / 255
         self.pixels[:, left:right] += cover * (warped[..., :3] - self.pixels[:, left:right])
 
-    def hills(self, low: float, high: float, colour: Colour, base: float | None = None) -> None:
+    def hills(self, low: float, high: float, color: Color, base: float | None = None) -> None:
         """A skyline of blotchy hills or woods between two heights in pixels over the horizon."""
         line = crop(SOFT, 1, self.width, self.rng)[0]
         base = self.horizon if base is None else base
@@ -167,5 +167,5 @@ class Backdrop:
         rows = np.arange(top, bottom)[:, None]
         cover = np.clip(rows - edge[None], 0, 1)[..., None]
         shape = (bottom - top, self.width)
-        fill = np.asarray(colour, np.float32) * rough(shape, 0.16, 0.12, self.rng)
+        fill = np.asarray(color, np.float32) * rough(shape, 0.16, 0.12, self.rng)
         self.pixels[top:bottom] += cover * (fill - self.pixels[top:bottom])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from segmentation.scenes.description import Thing
-from segmentation.scenes.drawing.palette import GLASS, TYRE, Colour, pick, tone
+from segmentation.scenes.drawing.palette import GLASS, TYRE, Color, pick, tone
 from segmentation.scenes.drawing.pen import Pen, Point, View
 
 HEADLAMP = (250, 246, 225)
@@ -16,7 +16,7 @@ ARCH = (22, 22, 24)
 
 
 def wheel(
-    pen: Pen, x: float, r: float, rim: Colour = (165, 168, 172), spokes: int = 5,
+    pen: Pen, x: float, r: float, rim: Color = (165, 168, 172), spokes: int = 5,
     arch: tuple[float, float, float] | None = None,
 ) -> None:  # fmt: skip
     """A wheel, in front of a wheel arch with the given height and half axes."""
@@ -48,7 +48,7 @@ _BODIES = {
 }  # fmt: skip
 
 
-def car_side(pen: Pen, paint: Colour, rng: np.random.Generator) -> None:
+def car_side(pen: Pen, paint: Color, rng: np.random.Generator) -> None:
     style = pick(rng, ('sedan', 'hatch', 'suv', 'sedan', 'hatch', 'van'))
     body, cabin = _BODIES[style]
     (rx, ry), (rt, rty), (ft, fty), (fx, fy) = cabin
@@ -89,7 +89,7 @@ def car_side(pen: Pen, paint: Colour, rng: np.random.Generator) -> None:
         wheel(pen, x, r, pick(rng, ((165, 168, 172), (200, 200, 205), (90, 92, 96))))
 
 
-def _car_end(pen: Pen, paint: Colour, back: bool, view: View, rng: np.random.Generator) -> None:
+def _car_end(pen: Pen, paint: Color, back: bool, view: View, rng: np.random.Generator) -> None:
     tall = float(rng.choice([1.42, 1.5, 1.72]))
     w, shoulder = 0.88, 0.62 * tall
     # The far end first; the near one is drawn over it.
@@ -114,10 +114,10 @@ def _car_end(pen: Pen, paint: Colour, back: bool, view: View, rng: np.random.Gen
     pen.trapezoid(shoulder - 0.02, (-0.8, 0.8), y + 0.02, (x - post, x + post), paint)
     glass = tone(GLASS, rng.uniform(0.7, 1.4))
 
-    def pane(low: Point, high: Point, colour: Colour) -> None:
+    def pane(low: Point, high: Point, color: Color) -> None:
         left, right = (s * 0.74 + (x + s * 0.6 * k - s * 0.74) * 0.87 for s in high)
         top = shoulder + (y - shoulder) * 0.87
-        pen.trapezoid(shoulder + 0.03, low, top, (left, right), colour)
+        pen.trapezoid(shoulder + 0.03, low, top, (left, right), color)
 
     pane((-0.74, 0.74), (-1, 1), glass)
     pane((-0.5, -0.15), (-0.3, 0.1), tone(glass, 1.4))
@@ -145,6 +145,6 @@ def plate(pen: Pen, y: float, back: bool) -> None:
 
 def car(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     if thing.pose == 'side':
-        car_side(pen, thing.colours[0], rng)
+        car_side(pen, thing.colors[0], rng)
     else:
-        _car_end(pen, thing.colours[0], thing.pose == 'back', view, rng)
+        _car_end(pen, thing.colors[0], thing.pose == 'back', view, rng)

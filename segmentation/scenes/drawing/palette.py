@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-Colour = tuple[int, ...]  # red, green, blue and optionally alpha, 0 to 255
+Color = tuple[int, ...]  # red, green, blue and optionally alpha, 0 to 255
 
 SKIN = ((244, 208, 177), (224, 172, 138), (198, 134, 96), (141, 85, 54), (96, 58, 40),
         (250, 220, 200))  # fmt: skip
@@ -27,7 +27,7 @@ PLASTER = ((214, 200, 172), (196, 188, 180), (222, 206, 190), (168, 178, 186), (
            (232, 226, 214), (150, 160, 140), (190, 120, 100))  # fmt: skip
 GREENS = ((88, 128, 58), (110, 140, 70), (74, 112, 60), (128, 140, 76))
 # Choices for the two colors of each kind of thing.
-COLOURS: dict[str, tuple[tuple[Colour, ...], tuple[Colour, ...]]] = {
+COLORS: dict[str, tuple[tuple[Color, ...], tuple[Color, ...]]] = {
     'person': (CLOTHES, TROUSERS),
     'car': (PAINT, PAINT),
     'motorcycle': (PAINT, PAINT),
@@ -65,7 +65,7 @@ COLOURS: dict[str, tuple[tuple[Colour, ...], tuple[Colour, ...]]] = {
     ),
     'frame': (((206, 200, 190), (60, 54, 50), (110, 80, 56)),) * 2,
 }
-ANY_COLOURS = (CLOTHES, CLOTHES)  # all other kinds
+ANY_COLORS = (CLOTHES, CLOTHES)  # all other kinds
 
 
 def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
@@ -73,18 +73,18 @@ def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
     return options[int(rng.integers(len(options)))]
 
 
-def tone(colour: Colour, factor: float) -> Colour:
+def tone(color: Color, factor: float) -> Color:
     """A lighter (factor > 1) or darker color with the same alpha."""
-    return tuple(int(min(255, c * factor)) for c in colour[:3]) + tuple(colour[3:])
+    return tuple(int(min(255, c * factor)) for c in color[:3]) + tuple(color[3:])
 
 
-def vary(rng: np.random.Generator, colour: Colour, amount: int = 14) -> Colour:
+def vary(rng: np.random.Generator, color: Color, amount: int = 14) -> Color:
     """The color with each channel shifted by up to `amount`."""
     shift = rng.integers(-amount, amount + 1, 3).tolist()
-    return tuple(min(255, max(0, c + d)) for c, d in zip(colour, shift, strict=True))
+    return tuple(min(255, max(0, c + d)) for c, d in zip(color, shift, strict=True))
 
 
-def some(rng: np.random.Generator, options: tuple[Colour, ...], amount: int = 14) -> Colour:
+def some(rng: np.random.Generator, options: tuple[Color, ...], amount: int = 14) -> Color:
     """A variation of one of the options."""
     return vary(rng, pick(rng, options), amount)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
-from segmentation.scenes.drawing.palette import GRAIN, SOFT, Colour, crop
+from segmentation.scenes.drawing.palette import GRAIN, SOFT, Color, crop
 
 Point = tuple[float, float]
 
@@ -47,8 +47,8 @@ class Pen:
         self.origin = np.array([x, y])
         self.scale = scale
         self.copies: Sequence[Point] = ((0.0, 0.0),)
-        self.shapes: list[tuple[np.ndarray, Colour]] = []
-        self.glows: list[tuple[float, float, float, Colour]] = []
+        self.shapes: list[tuple[np.ndarray, Color]] = []
+        self.glows: list[tuple[float, float, float, Color]] = []
 
     def moved(self, x: float, y: float, size: float = 1.0) -> 'Pen':
         """A pen that draws the same object, shifted by meters and scaled."""
@@ -63,60 +63,60 @@ class Pen:
         pen.copies = [(x, y) for x in xs]
         return pen
 
-    def polygon(self, points: ArrayLike, colour: Colour) -> None:
+    def polygon(self, points: ArrayLike, color: Color) -> None:
         for shift in self.copies:
             shape = (np.asarray(points, float) + shift) @ self.matrix + self.origin
-            self.shapes.append((shape, colour))
+            self.shapes.append((shape, color))
 
-    def trapezoid(self, y0: float, xs0: Point, y1: float, xs1: Point, colour: Colour) -> None:
+    def trapezoid(self, y0: float, xs0: Point, y1: float, xs1: Point, color: Color) -> None:
         """A quadrilateral with two level sides: from xs0 at height y0 to xs1 at height y1."""
         (a, b), (c, d) = xs0, xs1
-        self.polygon([(a, y0), (b, y0), (d, y1), (c, y1)], colour)
+        self.polygon([(a, y0), (b, y0), (d, y1), (c, y1)], color)
 
     def box(
-        self, x0: float, y0: float, x1: float, y1: float, colour: Colour, round: float = 0.0
+        self, x0: float, y0: float, x1: float, y1: float, color: Color, round: float = 0.0
     ) -> None:
         """A rectangle with corners rounded by `round` meters."""
         r = min(round, abs(x1 - x0) / 2, abs(y1 - y0) / 2)
         if r * self.scale < 0.7:
-            self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
+            self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], color)
         else:
             k = 0.3 * r
             self.polygon([(x0 + r, y0), (x1 - r, y0), (x1 - k, y0 + k), (x1, y0 + r), (x1, y1 - r),
                           (x1 - k, y1 - k), (x1 - r, y1), (x0 + r, y1), (x0 + k, y1 - k),
-                          (x0, y1 - r), (x0, y0 + r), (x0 + k, y0 + k)], colour)  # fmt: skip
+                          (x0, y1 - r), (x0, y0 + r), (x0 + k, y0 + k)], color)  # fmt: skip
 
-    def ellipse(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
+    def ellipse(self, x: float, y: float, rx: float, ry: float, color: Color) -> None:
         circle = CIRCLES[10 if max(rx, ry) * self.scale < 5 else 28]
-        self.polygon(circle * (rx, ry) + (x, y), colour)
+        self.polygon(circle * (rx, ry) + (x, y), color)
 
-    def limb(self, a: Point, b: Point, ra: float, rb: float, colour: Colour) -> None:
+    def limb(self, a: Point, b: Point, ra: float, rb: float, color: Color) -> None:
         """A tapered stroke with round ends, from radius `ra` at `a` to `rb` at `b`."""
         dx, dy = float(b[0] - a[0]), float(b[1] - a[1])
         length = math.hypot(dx, dy) or 1.0
         cap = _CAP @ np.array([[dx, dy], [-dy, dx]]) / length
-        self.polygon(np.concatenate([ra * cap + a, b - rb * cap]), colour)
+        self.polygon(np.concatenate([ra * cap + a, b - rb * cap]), color)
 
-    def line(self, points: Sequence[Point], width: float, colour: Colour) -> None:
+    def line(self, points: Sequence[Point], width: float, color: Color) -> None:
         for a, b in zip(points[:-1], points[1:], strict=True):
-            self.limb(a, b, width / 2, width / 2, colour)
+            self.limb(a, b, width / 2, width / 2, color)
 
-    def grille(self, x: float, low: float, high: float, count: int, colour: Colour) -> None:
+    def grille(self, x: float, low: float, high: float, count: int, color: Color) -> None:
         """Level bars between -x and x."""
-        self.bands([(-x, low), (x, low), (x, high), (-x, high)], count, colour)
+        self.bands([(-x, low), (x, low), (x, high), (-x, high)], count, color)
 
-    def bands(self, quad: ArrayLike, count: int, colour: Colour) -> None:
+    def bands(self, quad: ArrayLike, count: int, color: Color) -> None:
         """Stripes across a quadrilateral (bottom left, bottom right, top right, top left)."""
         bl, br, tr, tl = np.asarray(quad, float)
         for i in range(count):
             s, t = (i + 0.25) / count, (i + 0.75) / count
             left, right = tl - bl, tr - br
-            self.polygon([bl + s * left, br + s * right, br + t * right, bl + t * left], colour)
+            self.polygon([bl + s * left, br + s * right, br + t * right, bl + t * left], color)
 
-    def glow(self, x: float, y: float, radius: float, colour: Colour) -> None:
+    def glow(self, x: float, y: float, radius: float, color: Color) -> None:
         """A lamp, which shines only at night."""
         px, py = np.array([x, y]) @ self.matrix + self.origin
-        self.glows.append((float(px), float(py), radius * self.scale, colour))
+        self.glows.append((float(px), float(py), radius * self.scale, color))
 
 
 def bounds(
@@ -130,9 +130,7 @@ def bounds(
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def rasterise(
-    shapes: list[tuple[np.ndarray, Colour]], box: tuple[int, int, int, int]
-) -> np.ndarray:
+def rasterise(shapes: list[tuple[np.ndarray, Color]], box: tuple[int, int, int, int]) -> np.ndarray:
     """Draws the shapes in order, the last on top.
 
     Returns:
@@ -145,10 +143,10 @@ def rasterise(
     # Premultiplied colors need plain averages of four channels; Pillow would convert RGBA.
     layer = Image.new('CMYK', ((right - left) * factor, (bottom - top) * factor))
     draw = ImageDraw.Draw(layer)
-    for points, colour in shapes:
-        alpha = colour[3] if len(colour) == 4 else 255
-        colour = *(c * alpha // 255 for c in colour[:3]), alpha
-        draw.polygon(((points - (left, top)) * factor - 0.5).ravel().tolist(), colour)
+    for points, color in shapes:
+        alpha = color[3] if len(color) == 4 else 255
+        color = *(c * alpha // 255 for c in color[:3]), alpha
+        draw.polygon(((points - (left, top)) * factor - 0.5).ravel().tolist(), color)
     patch = np.asarray(layer.reduce(factor)).transpose(2, 0, 1).astype(np.float32, order='C')
     patch[3] /= 255
     return patch
@@ -165,7 +163,7 @@ def cover(polygons: list[np.ndarray], box: tuple[int, int, int, int], blur: floa
 
 
 def lay_down(
-    shapes: list[tuple[np.ndarray, Colour]], ground: float, slant: float, length: float
+    shapes: list[tuple[np.ndarray, Color]], ground: float, slant: float, length: float
 ) -> list[np.ndarray]:
     """The shadows of shapes that meet the ground at row `ground`."""
     matrix = np.array([[1, 0], [-slant, -length]])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from segmentation.scenes.description import Thing
-from segmentation.scenes.drawing.palette import CLOTHES, HAIR, SKIN, Colour, pick, some, tone
+from segmentation.scenes.drawing.palette import CLOTHES, HAIR, SKIN, Color, pick, some, tone
 from segmentation.scenes.drawing.pen import CIRCLES, Pen, Point, View
 
 # Degrees from hanging straight down, forward positive: lean of the trunk; (upper arm, forearm) of
@@ -80,13 +80,13 @@ def joints(pose: str, seed: int) -> dict[str, Point]:
 
 
 def person(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
-    shirt, trousers = thing.colours
+    shirt, trousers = thing.colors
     figure(pen, thing.pose, thing.seed, shirt, trousers, rng)
 
 
 def figure(
-    pen: Pen, pose: str, seed: int, shirt: Colour, trousers: Colour, rng: np.random.Generator,
-    skin: Colour | None = None,
+    pen: Pen, pose: str, seed: int, shirt: Color, trousers: Color, rng: np.random.Generator,
+    skin: Color | None = None,
 ) -> None:  # fmt: skip
     """A person; with `skin`, one color for skin and hair, a statue."""
     j = joints(pose, seed)
@@ -135,10 +135,10 @@ def figure(
     half, low = max(spread + 0.03, 0.125) * thick, max(spread * 0.85, 0.115) * thick
 
     def band(
-        low: np.ndarray, half_low: float, high: np.ndarray, half_high: float, colour: Colour
+        low: np.ndarray, half_low: float, high: np.ndarray, half_high: float, color: Color
     ) -> None:
         pen.polygon([low - half_low * across, low + half_low * across,
-                     high + half_high * across, high - half_high * across], colour)  # fmt: skip
+                     high + half_high * across, high - half_high * across], color)  # fmt: skip
 
     trunk = [
         waist - low * across,
@@ -171,7 +171,7 @@ def figure(
 
 
 def _head(
-    pen: Pen, pose: str, head: np.ndarray, skin: Colour, hair: Colour, shirt: Colour,
+    pen: Pen, pose: str, head: np.ndarray, skin: Color, hair: Color, shirt: Color,
     front: bool, tiny: bool, rng: np.random.Generator,
 ) -> None:  # fmt: skip
     x, y = head
@@ -220,7 +220,7 @@ def _head(
 
 
 def statue(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
-    stone = thing.colours[0]
+    stone = thing.colors[0]
     pen.box(-0.55, 0, 0.55, 0.25, tone(stone, 0.8))
     pen.box(-0.4, 0.25, 0.4, 1.1, tone(stone, 0.95))
     raised, legs, skin = pen.moved(0, 1.1), tone(stone, 0.9), tone(stone, 1.05)
@@ -229,4 +229,4 @@ def statue(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None
 
 def picture(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     """A person printed on a board."""
-    figure(pen.moved(0, 0.36), 'stand', thing.seed, *thing.colours, rng)
+    figure(pen.moved(0, 0.36), 'stand', thing.seed, *thing.colors, rng)

@@ -10,7 +10,7 @@ import numpy as np
 from segmentation.scenes.description import CLEAR, INDOORS, Scene, Thing
 from segmentation.scenes.drawing import cars, palette, people, things, vehicles
 from segmentation.scenes.drawing.backdrops import paint
-from segmentation.scenes.drawing.palette import GRAIN, Colour, crop, pick, some
+from segmentation.scenes.drawing.palette import GRAIN, Color, crop, pick, some
 from segmentation.scenes.drawing.pen import Pen, View, bounds, cover, lay_down, rasterise, shade
 
 
@@ -46,7 +46,7 @@ def _crowd(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None
 
 def _simple(draw: Callable[..., None]) -> Callable[..., None]:
     """Adapts a function of `things`: it needs only the pen, two colors and random numbers."""
-    return lambda pen, thing, rng, view: draw(pen, *thing.colours, rng)
+    return lambda pen, thing, rng, view: draw(pen, *thing.colors, rng)
 
 
 def _by_kind(module: ModuleType) -> dict[str, Callable[..., None]]:
@@ -157,7 +157,7 @@ def _shadow(pixels: np.ndarray, pen: Pen, thing: Thing, scene: Scene) -> None:
     pixels[:, top:bottom, left:right] *= 1 - dark
 
 
-def _add_glow(glow: np.ndarray, x: float, y: float, radius: float, colour: Colour) -> None:
+def _add_glow(glow: np.ndarray, x: float, y: float, radius: float, color: Color) -> None:
     _, height, width = glow.shape
     left, right = max(int(x - radius), 0), min(int(x + radius) + 2, width)
     top, bottom = max(int(y - radius), 0), min(int(y + radius) + 2, height)
@@ -165,7 +165,7 @@ def _add_glow(glow: np.ndarray, x: float, y: float, radius: float, colour: Colou
         return
     rows, cols = np.arange(top, bottom)[:, None] - y, np.arange(left, right)[None] - x
     fall = np.clip(1 - np.sqrt(rows**2 + cols**2) / max(radius, 1), 0, 1) ** 2.5
-    glow[:, top:bottom, left:right] += (np.asarray(colour)[:, None, None] * fall).astype(np.float32)
+    glow[:, top:bottom, left:right] += (np.asarray(color)[:, None, None] * fall).astype(np.float32)
 
 
 def _develop(pixels: np.ndarray, glow: np.ndarray | None, scene: Scene) -> np.ndarray:

@@ -8,13 +8,13 @@ import math
 
 import numpy as np
 
-from segmentation.scenes.drawing.palette import GLASS, TYRE, Colour, tone, vary
+from segmentation.scenes.drawing.palette import GLASS, TYRE, Color, tone, vary
 from segmentation.scenes.drawing.pen import Pen
 
 _WHITE = (240, 240, 240)
 
 
-def dog(pen: Pen, coat: Colour, collar: Colour, rng: np.random.Generator) -> None:
+def dog(pen: Pen, coat: Color, collar: Color, rng: np.random.Generator) -> None:
     dark = tone(coat, 0.75)
     for x, c in ((-0.3, dark), (0.22, dark), (-0.22, coat), (0.3, coat)):
         pen.limb((x, 0.38), (x + rng.uniform(-0.08, 0.08), 0.04), 0.07, 0.04, c)
@@ -28,7 +28,7 @@ def dog(pen: Pen, coat: Colour, collar: Colour, rng: np.random.Generator) -> Non
     pen.ellipse(0.5, 0.77, 0.015, 0.015, (25, 22, 22))
 
 
-def cow(pen: Pen, coat: Colour, patch: Colour, rng: np.random.Generator) -> None:
+def cow(pen: Pen, coat: Color, patch: Color, rng: np.random.Generator) -> None:
     pen.at(-0.7, -0.5, 0.5, 0.7).limb((0, 0.8), (0, 0.05), 0.13, 0.07, tone(coat, 0.85))
     pen.box(-0.95, 0.62, 0.85, 1.38, coat, 0.25)
     for _ in range(4):
@@ -40,7 +40,7 @@ def cow(pen: Pen, coat: Colour, patch: Colour, rng: np.random.Generator) -> None
     pen.line([(-0.93, 1.25), (-1.05, 0.7)], 0.05, tone(coat, 0.7))
 
 
-def bench(pen: Pen, wood: Colour, iron: Colour, rng: np.random.Generator) -> None:
+def bench(pen: Pen, wood: Color, iron: Color, rng: np.random.Generator) -> None:
     pen.at(-0.75, 0.75).line([(0, 0), (0, 0.45), (0, 0.9)], 0.06, iron)
     pen.at(-0.67, 0.83).limb((0, 0), (0, 0.4), 0.03, 0.03, tone(iron, 0.7))
     for y in (0.42, 0.6, 0.72, 0.84):
@@ -48,25 +48,25 @@ def bench(pen: Pen, wood: Colour, iron: Colour, rng: np.random.Generator) -> Non
     pen.box(-0.9, 0.38, 0.9, 0.42, tone(wood, 0.6))
 
 
-def traffic_light(pen: Pen, case: Colour, pole: Colour, rng: np.random.Generator) -> None:
+def traffic_light(pen: Pen, case: Color, pole: Color, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 2.8), 0.06, 0.05, pole)
     pen.box(-0.19, 2.55, 0.19, 3.55, case, 0.06)
     lit = int(rng.integers(3))
-    for i, colour in enumerate(((60, 200, 90), (245, 190, 40), (235, 45, 40))):
-        pen.ellipse(0, 2.74 + 0.3 * i, 0.115, 0.115, colour if i == lit else tone(colour, 0.25))
+    for i, color in enumerate(((60, 200, 90), (245, 190, 40), (235, 45, 40))):
+        pen.ellipse(0, 2.74 + 0.3 * i, 0.115, 0.115, color if i == lit else tone(color, 0.25))
         if i == lit:
-            pen.glow(0, 2.74 + 0.3 * i, 0.6, colour)
+            pen.glow(0, 2.74 + 0.3 * i, 0.6, color)
 
 
-def stop_sign(pen: Pen, face: Colour, pole: Colour, rng: np.random.Generator) -> None:
+def stop_sign(pen: Pen, face: Color, pole: Color, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 2.2), 0.04, 0.04, pole)
-    for r, colour in ((0.4, _WHITE), (0.36, (196, 26, 32))):
+    for r, color in ((0.4, _WHITE), (0.36, (196, 26, 32))):
         a = math.pi / 8 + np.arange(8) * math.pi / 4
-        pen.polygon(np.stack([r * np.cos(a), 2.3 + r * np.sin(a)], 1), colour)
+        pen.polygon(np.stack([r * np.cos(a), 2.3 + r * np.sin(a)], 1), color)
     pen.at(-0.24, -0.12, 0.0, 0.12).box(0, 2.22, 0.08, 2.38, _WHITE)
 
 
-def fire_hydrant(pen: Pen, paint: Colour, cap: Colour, rng: np.random.Generator) -> None:
+def fire_hydrant(pen: Pen, paint: Color, cap: Color, rng: np.random.Generator) -> None:
     pen.box(-0.2, 0, 0.2, 0.1, tone(paint, 0.8), 0.03)
     pen.box(-0.14, 0.05, 0.14, 0.6, paint, 0.04)
     pen.ellipse(0, 0.62, 0.15, 0.13, cap)
@@ -74,7 +74,7 @@ def fire_hydrant(pen: Pen, paint: Colour, cap: Colour, rng: np.random.Generator)
     pen.ellipse(0, 0.42, 0.07, 0.07, tone(cap, 0.7))
 
 
-def potted_plant(pen: Pen, leaf: Colour, pot: Colour, rng: np.random.Generator) -> None:
+def potted_plant(pen: Pen, leaf: Color, pot: Color, rng: np.random.Generator) -> None:
     for _ in range(16):
         a = rng.uniform(-1.3, 1.3)
         r = rng.uniform(0.3, 0.65)
@@ -86,7 +86,7 @@ def potted_plant(pen: Pen, leaf: Colour, pot: Colour, rng: np.random.Generator) 
     pen.box(-0.25, 0.34, 0.25, 0.42, tone(pot, 0.85))
 
 
-def chair(pen: Pen, wood: Colour, seat: Colour, rng: np.random.Generator) -> None:
+def chair(pen: Pen, wood: Color, seat: Color, rng: np.random.Generator) -> None:
     pen.at(-0.2, 0.24).limb((0, 0.45), (0, 0.06), 0.025, 0.02, tone(wood, 0.7))
     pen.at(-0.23, 0.2).limb((0, 0.45), (0, 0), 0.03, 0.025, wood)
     pen.trapezoid(0.42, (-0.26, 0.23), 0.52, (-0.2, 0.28), seat)
@@ -94,7 +94,7 @@ def chair(pen: Pen, wood: Colour, seat: Colour, rng: np.random.Generator) -> Non
     pen.trapezoid(0.62, (-0.26, 0.0), 0.98, (-0.31, -0.05), tone(seat, 0.9))
 
 
-def couch(pen: Pen, cloth: Colour, cushion: Colour, rng: np.random.Generator) -> None:
+def couch(pen: Pen, cloth: Color, cushion: Color, rng: np.random.Generator) -> None:
     pen.box(-0.95, 0.3, 0.95, 0.9, tone(cloth, 0.86), 0.12)
     pen.box(-0.95, 0.06, 0.95, 0.3, tone(cloth, 0.7), 0.05)
     pen.at(-0.78, 0.02).box(0, 0.26, 0.76, 0.48, cloth, 0.08)
@@ -103,14 +103,14 @@ def couch(pen: Pen, cloth: Colour, cushion: Colour, rng: np.random.Generator) ->
     pen.at(*rng.uniform(-0.6, 0.5, 2), y=0.48).polygon(shape, cushion)
 
 
-def dining_table(pen: Pen, wood: Colour, cloth: Colour, rng: np.random.Generator) -> None:
+def dining_table(pen: Pen, wood: Color, cloth: Color, rng: np.random.Generator) -> None:
     pen.at(-0.75, 0.75).limb((0, 0.7), (0, 0), 0.04, 0.03, tone(wood, 0.75))
     pen.at(-0.55, 0.55).limb((0, 0.75), (0, 0.14), 0.03, 0.025, tone(wood, 0.55))
     pen.trapezoid(0.7, (-0.95, 0.95), 0.9, (-0.72, 0.72), wood)
     pen.box(-0.95, 0.64, 0.95, 0.71, tone(wood, 0.8))
 
 
-def tv(pen: Pen, case: Colour, picture: Colour, rng: np.random.Generator) -> None:
+def tv(pen: Pen, case: Color, picture: Color, rng: np.random.Generator) -> None:
     pen.box(-0.62, 0.1, 0.62, 0.85, (24, 24, 26), 0.03)
     pen.box(-0.58, 0.15, 0.58, 0.81, picture)
     pen.polygon([(-0.58, 0.15), (0.58, 0.15), (0.58, 0.35), (0.1, 0.5), (-0.3, 0.32),
@@ -119,7 +119,7 @@ def tv(pen: Pen, case: Colour, picture: Colour, rng: np.random.Generator) -> Non
     pen.glow(0, 0.48, 0.9, picture)
 
 
-def umbrella(pen: Pen, cloth: Colour, other: Colour, rng: np.random.Generator) -> None:
+def umbrella(pen: Pen, cloth: Color, other: Color, rng: np.random.Generator) -> None:
     """Held at the origin."""
     pen.limb((0, -0.1), (0, 0.82), 0.014, 0.014, (60, 60, 62))
     ribs = np.linspace(-0.62, 0.62, 6)
@@ -128,21 +128,21 @@ def umbrella(pen: Pen, cloth: Colour, other: Colour, rng: np.random.Generator) -
         pen.polygon(arc + [(b, 0.52), ((a + b) / 2, 0.57), (a, 0.52)], cloth if i % 2 else other)
 
 
-def suitcase(pen: Pen, shell: Colour, trim: Colour, rng: np.random.Generator) -> None:
+def suitcase(pen: Pen, shell: Color, trim: Color, rng: np.random.Generator) -> None:
     pen.line([(-0.1, 0.62), (-0.1, 0.98), (0.1, 0.98), (0.1, 0.62)], 0.025, (70, 70, 74))
     pen.box(-0.22, 0.06, 0.22, 0.68, shell, 0.05)
     pen.at(-0.11, 0.0, 0.11).line([(0, 0.12), (0, 0.63)], 0.018, tone(shell, 0.78))
     pen.at(-0.17, 0.17).ellipse(0, 0.04, 0.04, 0.04, TYRE)
 
 
-def handbag(pen: Pen, leather: Colour, trim: Colour, rng: np.random.Generator) -> None:
+def handbag(pen: Pen, leather: Color, trim: Color, rng: np.random.Generator) -> None:
     """Hangs from the hand at the origin."""
     pen.line([(-0.1, -0.16), (-0.07, 0), (0.07, 0), (0.1, -0.16)], 0.022, tone(leather, 0.7))
     pen.trapezoid(-0.4, (-0.18, 0.18), -0.14, (-0.14, 0.14), leather)
     pen.box(-0.03, -0.25, 0.03, -0.2, (215, 185, 90))
 
 
-def tennis_racket(pen: Pen, frame: Colour, grip: Colour, rng: np.random.Generator) -> None:
+def tennis_racket(pen: Pen, frame: Color, grip: Color, rng: np.random.Generator) -> None:
     """Held at the origin, pointing up."""
     pen.limb((0, -0.08), (0, 0.2), 0.02, 0.018, grip)
     pen.line([(-0.08, 0.33), (0, 0.2), (0.08, 0.33)], 0.02, frame)
@@ -150,28 +150,28 @@ def tennis_racket(pen: Pen, frame: Colour, grip: Colour, rng: np.random.Generato
     pen.ellipse(0, 0.46, 0.12, 0.155, (225, 228, 220, 140))
 
 
-def sports_ball(pen: Pen, colour: Colour, mark: Colour, rng: np.random.Generator) -> None:
-    pen.ellipse(0, 0.11, 0.11, 0.11, colour)
+def sports_ball(pen: Pen, color: Color, mark: Color, rng: np.random.Generator) -> None:
+    pen.ellipse(0, 0.11, 0.11, 0.11, color)
     pen.ellipse(0.02, 0.12, 0.04, 0.04, mark)
     pen.ellipse(-0.07, 0.16, 0.025, 0.02, mark)
 
 
-def skis(pen: Pen, colour: Colour, mark: Colour, rng: np.random.Generator) -> None:
-    for y, c in ((0.05, tone(colour, 0.75)), (0.0, colour)):
+def skis(pen: Pen, color: Color, mark: Color, rng: np.random.Generator) -> None:
+    for y, c in ((0.05, tone(color, 0.75)), (0.0, color)):
         pen.line([(-0.75, y), (0.75, y), (0.92, y + 0.1)], 0.055, c)
         pen.line([(-0.3, y), (0.0, y)], 0.058, mark)
 
 
-def surfboard(pen: Pen, colour: Colour, stripe: Colour, rng: np.random.Generator) -> None:
+def surfboard(pen: Pen, color: Color, stripe: Color, rng: np.random.Generator) -> None:
     x = np.linspace(-1.05, 1.05, 17)
     half = 0.07 * np.sqrt(1 - (x / 1.06) ** 2)
     lift = 0.1 * np.clip(x - 0.3, 0, None) ** 2
     low, high = np.stack([x, lift - half], 1), np.stack([x, lift + half], 1)
-    pen.polygon(np.concatenate([low, high[::-1]]), colour)
+    pen.polygon(np.concatenate([low, high[::-1]]), color)
     pen.polygon([(-1.0, -0.01), (0.9, 0.03), (0.9, 0.05), (-1.0, 0.02)], stripe)
 
 
-def boat(pen: Pen, hull: Colour, sail: Colour, rng: np.random.Generator) -> None:
+def boat(pen: Pen, hull: Color, sail: Color, rng: np.random.Generator) -> None:
     pen.polygon([(-2.4, 0.9), (-2.0, 0), (1.8, 0), (2.9, 1.0)], hull)
     pen.polygon([(-2.4, 0.9), (-2.3, 0.7), (2.6, 0.78), (2.9, 1.0)], tone(hull, 1.25))
     if rng.random() < 0.6:
@@ -187,7 +187,7 @@ def boat(pen: Pen, hull: Colour, sail: Colour, rng: np.random.Generator) -> None
 
 
 def _leaves(
-    pen: Pen, x: float, y: float, rx: float, ry: float, leaf: Colour, rng: np.random.Generator,
+    pen: Pen, x: float, y: float, rx: float, ry: float, leaf: Color, rng: np.random.Generator,
     count: int,
 ) -> None:  # fmt: skip
     angle, r = rng.uniform(0, 2 * math.pi, count), np.sqrt(rng.uniform(0, 1, count))
@@ -196,11 +196,11 @@ def _leaves(
         up = d * math.sin(a)
         size = rng.uniform(0.18, 0.36)
         # Higher clumps catch more light.
-        colour = tone(vary(rng, leaf, 10), 0.82 + 0.3 * up + rng.uniform(-0.12, 0.12))
-        pen.ellipse(x + rx * d * math.cos(a), y + ry * up, rx * size, ry * size, colour)
+        color = tone(vary(rng, leaf, 10), 0.82 + 0.3 * up + rng.uniform(-0.12, 0.12))
+        pen.ellipse(x + rx * d * math.cos(a), y + ry * up, rx * size, ry * size, color)
 
 
-def tree(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None:
+def tree(pen: Pen, leaf: Color, bark: Color, rng: np.random.Generator) -> None:
     top = rng.uniform(3.2, 4.6)
     pen.limb((0, 0), (0.05, top), 0.2, 0.12, bark)
     for side in (-1, 1):
@@ -209,7 +209,7 @@ def tree(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None
     _leaves(pen, 0, top + 0.9, 1.9, 1.5, leaf, rng, 42)
 
 
-def pine(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None:
+def pine(pen: Pen, leaf: Color, bark: Color, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 1.2), 0.16, 0.14, bark)
     for i in range(7):
         y, w = 0.7 + i * 0.85, 1.7 - 0.22 * i
@@ -221,12 +221,12 @@ def pine(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None
             pen.polygon(cap, (236, 241, 248))
 
 
-def bush(pen: Pen, leaf: Colour, bark: Colour, rng: np.random.Generator) -> None:
+def bush(pen: Pen, leaf: Color, bark: Color, rng: np.random.Generator) -> None:
     pen.ellipse(0, 0.4, 0.8, 0.42, tone(leaf, 0.65))
     _leaves(pen, 0, 0.48, 0.85, 0.45, leaf, rng, 22)
 
 
-def lamp(pen: Pen, pole: Colour, lamp: Colour, rng: np.random.Generator) -> None:
+def lamp(pen: Pen, pole: Color, lamp: Color, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 4.6), 0.08, 0.05, pole)
     pen.box(-0.14, 0, 0.14, 0.5, tone(pole, 0.9), 0.03)
     pen.line([(0, 4.5), (0.5, 4.9), (1.0, 4.9)], 0.07, pole)
@@ -234,7 +234,7 @@ def lamp(pen: Pen, pole: Colour, lamp: Colour, rng: np.random.Generator) -> None
     pen.glow(1.0, 4.75, 2.6, (255, 215, 140))
 
 
-def post(pen: Pen, paint: Colour, sign: Colour, rng: np.random.Generator) -> None:
+def post(pen: Pen, paint: Color, sign: Color, rng: np.random.Generator) -> None:
     pen.limb((0, 0), (0, 2.5), 0.045, 0.045, paint)
     if rng.random() < 0.5:
         pen.ellipse(0, 2.4, 0.32, 0.32, tone(sign, 0.9))
@@ -244,20 +244,20 @@ def post(pen: Pen, paint: Colour, sign: Colour, rng: np.random.Generator) -> Non
         pen.box(-0.22, 2.36, 0.22, 2.44, _WHITE)
 
 
-def column(pen: Pen, paint: Colour, band: Colour, rng: np.random.Generator) -> None:
+def column(pen: Pen, paint: Color, band: Color, rng: np.random.Generator) -> None:
     pen.box(-0.26, 0, 0.26, 6.5, paint)
     pen.box(-0.32, 0, 0.32, 0.35, tone(paint, 0.8))
     pen.box(-0.26, 1.5, 0.26, 2.0, band)
     pen.box(0.14, 0.35, 0.26, 6.5, tone(paint, 0.8))
 
 
-def fence(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
+def fence(pen: Pen, paint: Color, other: Color, rng: np.random.Generator) -> None:
     for y in (0.25, 0.6, 0.95):
         pen.box(-3, y, 3, y + 0.07, tone(paint, 0.9))
     pen.at(*np.arange(-3, 3.1, 0.75)).box(-0.05, 0, 0.05, 1.12, paint)
 
 
-def frame(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
+def frame(pen: Pen, paint: Color, other: Color, rng: np.random.Generator) -> None:
     """A door or window frame right before the camera, one meter for the whole image side."""
     w = rng.uniform(0.05, 0.1)
     pen.box(-0.5, -0.1, -0.5 + w, 1.1, paint)
@@ -267,14 +267,14 @@ def frame(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> N
         pen.box(-0.5, 0.7 * w, 1.0, 0.7 * w + 0.01, tone(paint, 1.1))
 
 
-def board(pen: Pen, paint: Colour, field: Colour, rng: np.random.Generator) -> None:
+def board(pen: Pen, paint: Color, field: Color, rng: np.random.Generator) -> None:
     """An advertising panel on two feet, its face empty."""
     pen.at(-0.45, 0.45).box(-0.04, 0, 0.04, 0.4, tone(paint, 0.8))
     pen.box(-0.68, 0.25, 0.68, 2.3, paint, 0.05)
     pen.box(-0.6, 0.33, 0.6, 2.22, field)
 
 
-def raft(pen: Pen, wood: Colour, other: Colour, rng: np.random.Generator) -> None:
+def raft(pen: Pen, wood: Color, other: Color, rng: np.random.Generator) -> None:
     """Planks on the water, seen from above; things stand in its middle."""
     pen.polygon([(-1.0, -0.3), (1.0, -0.3), (0.9, 0.14), (-0.9, 0.14)], tone(wood, 0.8))
     for i in range(5):
@@ -282,7 +282,7 @@ def raft(pen: Pen, wood: Colour, other: Colour, rng: np.random.Generator) -> Non
         pen.trapezoid(y0, (-1.0, 1.0), y1, (-0.98, 0.98), tone(wood, 0.95 + 0.05 * i))
 
 
-def toy_car(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) -> None:
+def toy_car(pen: Pen, paint: Color, other: Color, rng: np.random.Generator) -> None:
     """A ride-on car for toddlers, 70 cm long: fat wheels, a seat and a big steering wheel."""
     pen.polygon([(-0.34, 0.12), (-0.36, 0.36), (-0.26, 0.4), (-0.2, 0.27), (0.04, 0.25),
                  (0.12, 0.36), (0.3, 0.31), (0.36, 0.22), (0.35, 0.12)], paint)  # fmt: skip
@@ -290,5 +290,5 @@ def toy_car(pen: Pen, paint: Colour, other: Colour, rng: np.random.Generator) ->
     pen.limb((-0.05, 0.39), (0.04, 0.45), 0.025, 0.025, other)
     pen.box(-0.25, 0.24, 0.0, 0.28, other, 0.02)
     pen.ellipse(0.3, 0.24, 0.045, 0.045, (250, 246, 225))
-    for r, colour in ((0.12, (34, 34, 38)), (0.075, other), (0.03, (245, 245, 240))):
-        pen.at(-0.21, 0.22).ellipse(0, 0.12, r, r, colour)
+    for r, color in ((0.12, (34, 34, 38)), (0.075, other), (0.03, (245, 245, 240))):
+        pen.at(-0.21, 0.22).ellipse(0, 0.12, r, r, color)

@@ -6,7 +6,7 @@ import numpy as np
 
 from segmentation.scenes.description import Thing
 from segmentation.scenes.drawing.cars import HEADLAMP, HEADLIGHT, TAIL_LAMP, plate, wheel
-from segmentation.scenes.drawing.palette import GLASS, LIVERY, TYRE, Colour, pick, tone, vary
+from segmentation.scenes.drawing.palette import GLASS, LIVERY, TYRE, Color, pick, tone, vary
 from segmentation.scenes.drawing.pen import Pen, View
 
 _TAIL_LIGHT = (255, 50, 40)
@@ -14,14 +14,14 @@ _RUBBER = (40, 40, 42)
 
 
 def _box_end(
-    pen: Pen, w: float, low: float, high: float, length: float, paint: Colour, view: View,
-    stripe: Colour, panes: int = 0, windows: tuple[float, float] = (0, 0),
+    pen: Pen, w: float, low: float, high: float, length: float, paint: Color, view: View,
+    stripe: Color, panes: int = 0, windows: tuple[float, float] = (0, 0),
 ) -> None:  # fmt: skip
     """The receding sides of a long box seen from its end."""
 
-    def patch(x: float, y0: float, y1: float, a: float, b: float, colour: Colour) -> None:
+    def patch(x: float, y0: float, y1: float, a: float, b: float, color: Color) -> None:
         pen.polygon([view.recede((x, y), t * length)
-                     for y, t in ((y0, a), (y1, a), (y1, b), (y0, b))], colour)  # fmt: skip
+                     for y, t in ((y0, a), (y1, a), (y1, b), (y0, b))], color)  # fmt: skip
 
     for side in (-w, w):
         patch(side, low, high, 0, 1, tone(paint, 0.66))
@@ -38,12 +38,12 @@ def _box_end(
 
 def bus(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
     if thing.pose == 'side':
-        _bus_side(pen, *thing.colours, rng)
+        _bus_side(pen, *thing.colors, rng)
     else:
-        _bus_end(pen, *thing.colours, thing.pose == 'back', view)
+        _bus_end(pen, *thing.colors, thing.pose == 'back', view)
 
 
-def _bus_end(pen: Pen, paint: Colour, stripe: Colour, back: bool, view: View) -> None:
+def _bus_end(pen: Pen, paint: Color, stripe: Color, back: bool, view: View) -> None:
     _box_end(pen, 1.22, 0.4, 3.0, 10.5, paint, view, stripe, 7, (1.4, 2.4))
     pen.at(-1, 1).box(-0.16, 0, 0.16, 0.8, TYRE, 0.06)
     pen.box(-1.25, 0.32, 1.25, 3.05, paint, 0.16)
@@ -61,7 +61,7 @@ def _bus_end(pen: Pen, paint: Colour, stripe: Colour, back: bool, view: View) ->
     plate(pen, 0.36, back)
 
 
-def _bus_side(pen: Pen, paint: Colour, stripe: Colour, rng: np.random.Generator) -> None:
+def _bus_side(pen: Pen, paint: Color, stripe: Color, rng: np.random.Generator) -> None:
     half = 5.4 if rng.random() < 0.7 else 4.2
     double = rng.random() < 0.25
     high = 4.2 if double else 3.05
@@ -92,7 +92,7 @@ def _bus_side(pen: Pen, paint: Colour, stripe: Colour, rng: np.random.Generator)
 
 
 def truck(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
-    paint, cargo = thing.colours
+    paint, cargo = thing.colors
     if thing.pose != 'side':
         _truck_end(pen, paint, cargo, thing.pose == 'back', view)
         return
@@ -103,7 +103,7 @@ def truck(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
         _lorry(pen, paint, cargo, kind, rng)
 
 
-def _truck_end(pen: Pen, paint: Colour, cargo: Colour, back: bool, view: View) -> None:
+def _truck_end(pen: Pen, paint: Color, cargo: Color, back: bool, view: View) -> None:
     _box_end(pen, 1.22, 0.7, 3.3, 8.0, cargo, view, paint)
     pen.at(-1, 1).box(-0.2, 0, 0.2, 0.95, TYRE, 0.06)
     pen.box(-1.24, 0.7, 1.24, 3.35, cargo, 0.04)
@@ -127,7 +127,7 @@ def _truck_end(pen: Pen, paint: Colour, cargo: Colour, back: bool, view: View) -
             pen.glow(s * 0.92, 0.6, 0.9, HEADLIGHT)
 
 
-def _pickup(pen: Pen, paint: Colour, rng: np.random.Generator) -> None:
+def _pickup(pen: Pen, paint: Color, rng: np.random.Generator) -> None:
     pen.polygon([(-2.6, 0.5), (-2.6, 1.1), (-0.5, 1.1), (1.1, 1.15), (2.3, 1.05), (2.55, 0.9),
                  (2.55, 0.5)], paint)  # fmt: skip
     pen.polygon([(-0.55, 1.05), (-0.35, 1.8), (0.6, 1.82), (1.2, 1.1)], paint)
@@ -145,7 +145,7 @@ def _pickup(pen: Pen, paint: Colour, rng: np.random.Generator) -> None:
         wheel(pen, x, 0.42, arch=(0.44, 0.5, 0.48))
 
 
-def _lorry(pen: Pen, paint: Colour, cargo: Colour, kind: str, rng: np.random.Generator) -> None:
+def _lorry(pen: Pen, paint: Color, cargo: Color, kind: str, rng: np.random.Generator) -> None:
     half = rng.uniform(3.4, 5.2)
     front = half - 2.0
     pen.box(-half, 0.55, half - 0.3, 0.85, (48, 48, 52))
@@ -195,19 +195,19 @@ def train(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
             for x in (-length / 2 + 2, -length / 2 + 3.2, length / 2 - 3.2, length / 2 - 2):
                 wheel(coach, x, 0.42, (110, 105, 100), 3)
         if steam and k % 2:
-            _wagon(coach, length, thing.colours[1])
+            _wagon(coach, length, thing.colors[1])
         else:
-            _coach(coach, length, 0.12 if thing.pose == 'platform' else 0.75, *thing.colours, rng)
+            _coach(coach, length, 0.12 if thing.pose == 'platform' else 0.75, *thing.colors, rng)
 
 
-def _wagon(pen: Pen, length: float, paint: Colour) -> None:
+def _wagon(pen: Pen, length: float, paint: Color) -> None:
     pen.box(-length / 2, 0.8, length / 2, 2.6, tone(paint, 0.8), 0.05)
     ribs = pen.at(*np.arange(-length / 2 + 0.4, length / 2, 0.7))
     ribs.box(0, 0.8, 0.1, 2.6, tone(paint, 0.6))
 
 
 def _coach(
-    pen: Pen, length: float, low: float, paint: Colour, stripe: Colour, rng: np.random.Generator
+    pen: Pen, length: float, low: float, paint: Color, stripe: Color, rng: np.random.Generator
 ) -> None:
     pen.box(-length / 2 - 0.5, low + 0.2, length / 2 + 0.5, 3.2, (36, 36, 40))
     pen.box(-length / 2, low, length / 2, 3.75, paint, 0.25)
@@ -224,7 +224,7 @@ def _coach(
 
 
 def bicycle(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
-    paint = thing.colours[0]
+    paint = thing.colors[0]
     if thing.pose != 'side':
         pen.limb((0, 0.05), (0, 0.66), 0.028, 0.028, TYRE)
         pen.limb((0, 0.55), (0, 1.0), 0.035, 0.03, paint)
@@ -253,7 +253,7 @@ def bicycle(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> Non
 
 
 def motorcycle(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> None:
-    paint = thing.colours[0]
+    paint = thing.colors[0]
     if thing.pose != 'side':
         pen.limb((0, 0.07), (0, 0.6), 0.075, 0.07, TYRE)
         front = [(-0.2, 0.4), (0.2, 0.4), (0.26, 0.9), (0.14, 1.05), (-0.14, 1.05), (-0.26, 0.9)]
@@ -263,8 +263,8 @@ def motorcycle(pen: Pen, thing: Thing, rng: np.random.Generator, view: View) -> 
         pen.glow(0, 0.85, 0.8, HEADLIGHT)
         pen.trapezoid(1.05, (-0.18, 0.18), 1.28, (-0.12, 0.12), (120, 140, 155, 200))
         return
-    for r, colour in ((0.31, TYRE), (0.2, (96, 98, 102, 190)), (0.09, (170, 172, 176))):
-        pen.at(-0.68, 0.7).ellipse(0, 0.31, r, r, colour)
+    for r, color in ((0.31, TYRE), (0.2, (96, 98, 102, 190)), (0.09, (170, 172, 176))):
+        pen.at(-0.68, 0.7).ellipse(0, 0.31, r, r, color)
     pen.line([(0.7, 0.31), (0.42, 0.98)], 0.07, (160, 162, 168))
     pen.polygon([(-0.35, 0.25), (0.35, 0.22), (0.42, 0.62), (-0.3, 0.62)], (70, 72, 78))
     for y in (0.36, 0.44, 0.52):

@@ -10,19 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from segmentation.scenes.builder import SceneBuilder
 from segmentation.scenes.description import CLEAR, INDOORS, Light, Scene
 from segmentation.scenes.drawing.palette import pick
 from segmentation.scenes.planted.label_errors import HOSTS, KINDS
 from segmentation.scenes.sampling import split_number
-from segmentation.scenes.stage import Stage
 
 VERSION = 2
 HELD_OUT_SEEDS = (9101, 9102, 9103, 9104, 9105)
 BLOCK = 60
 NIGHT = 0.15
-COLOURS = {'grayscale': 0.1, 'low hue variation': 0.1}
+COLORS = {'grayscale': 0.1, 'low hue variation': 0.1}
 FRAMINGS = {'crowd': 0.15, 'close-up': 0.15}
-ATTRIBUTES = ('night', *COLOURS, *FRAMINGS)
+ATTRIBUTES = ('night', *COLORS, *FRAMINGS)
 # Scenes in which a slice is impossible are ordinary.
 HARD_SLICES = dict.fromkeys(('close-up car', 'dark', 'fog', 'noise', 'glare'), 0.04)
 _IMPOSSIBLE = {
@@ -48,11 +48,11 @@ class Planted:
     error: str | None  # kind of label error that it was chosen for, or None
 
 
-def _skier(s: Stage, x: float, z: float) -> None:
+def _skier(s: SceneBuilder, x: float, z: float) -> None:
     s.glider('skis', x, z, ('ski', 'ski', 'stand'))
 
 
-def _bus(s: Stage, x: float, z: float) -> None:
+def _bus(s: SceneBuilder, x: float, z: float) -> None:
     if s.setting == 'avenue':
         side = s.pick((-1, 1))
         s.put('bus', side * 1.35, max(z, 4), 'front' if side < 0 else 'back')
@@ -60,17 +60,17 @@ def _bus(s: Stage, x: float, z: float) -> None:
         s.put('bus', x, z, 'side')
 
 
-def _rider(s: Stage, x: float, z: float) -> None:
+def _rider(s: SceneBuilder, x: float, z: float) -> None:
     s.rider(x, z, s.pick(('bicycle', 'motorcycle')), s.pick(('side', 'side', 'side', 'front')))
 
 
-def _sitter(s: Stage, x: float, z: float) -> None:
+def _sitter(s: SceneBuilder, x: float, z: float) -> None:
     seat = s.pick(('couch', 'chair'))
     s.put(seat, x, z, flip=False)
     s.person(x + (s.pick((-0.38, 0.38)) if seat == 'couch' else 0.02), z - 0.05, 'sit', flip=False)
 
 
-def _tennis(s: Stage) -> None:
+def _tennis(s: SceneBuilder) -> None:
     if s.chance(0.4):
         s.tennis_player(s.at(16, 0.2), s.depth(14, 19))
     s.tennis_ball(4, 10)
@@ -79,20 +79,20 @@ def _tennis(s: Stage) -> None:
     s.maybe(0.15, 'truck', 14, 23.6, 'side')
 
 
-def _snow(s: Stage) -> None:
+def _snow(s: SceneBuilder) -> None:
     s.scatter(('pine',), 7, 40, margin=-0.1, times=(2, 8))
     s.maybe(0.4, 'car', 9, s.rng.uniform(9, 16), 'side')
     s.maybe(0.15, 'bus', 18, s.rng.uniform(18, 24), 'side')
 
 
-def _sea(s: Stage) -> None:
+def _sea(s: SceneBuilder) -> None:
     for _ in range(s.rng.integers(0, 3)):
         s.surfer(s.at(14), s.depth(10, 24))
     if s.chance(0.4):
         s.scatter(('boat',), 30, 70)
 
 
-def _street(s: Stage) -> None:
+def _street(s: SceneBuilder) -> None:
     s.walkers(1, 3, 3.4, 6)
     if s.setting == 'avenue':
         for side, pose in ((-1, 'front'), (1, 'back')):
@@ -111,7 +111,7 @@ def _street(s: Stage) -> None:
     s.maybe(0.3, 'traffic light', 6, 6.0)
 
 
-def _road(s: Stage) -> None:
+def _road(s: SceneBuilder) -> None:
     s.walkers(0, 2, 14.8, 17)
     if s.setting == 'country':
         s.maybe(0.35, 'train', 8, 19.0, 'track')
@@ -121,7 +121,7 @@ def _road(s: Stage) -> None:
     s.scatter(('tree', 'bush'), 15, 30, times=(1, 4))
 
 
-def _room(s: Stage) -> None:
+def _room(s: SceneBuilder) -> None:
     s.maybe(0.6, 'tv', 4.8, 5.0)
     if s.chance(0.5):
         z = s.rng.uniform(3.0, 3.6)
@@ -133,18 +133,18 @@ def _room(s: Stage) -> None:
 class _Type(NamedTuple):
     settings: tuple[str, ...]
     camera: tuple[tuple[float, float], ...]  # ranges of horizon, focal length and eye
-    subject: Callable[[Stage, float, float], None]  # draws what the type is about, at (x, z)
+    subject: Callable[[SceneBuilder, float, float], None]  # draws what the type is about, at (x, z)
     depths: tuple[float, float]  # range of its z
-    rest: Callable[[Stage], None]
+    rest: Callable[[SceneBuilder], None]
     crowd: float | None  # meters to a crowd region
 
 
 _TYPES = {
-    'tennis': _Type(('court',), ((0.26, 0.4), (0.9, 1.5), (1.7, 2.4)), Stage.tennis_player,
+    'tennis': _Type(('court',), ((0.26, 0.4), (0.9, 1.5), (1.7, 2.4)), SceneBuilder.tennis_player,
                     (3.8, 7.5), _tennis, 22.5),
     'snow': _Type(('snow',), ((0.3, 0.5), (0.8, 1.4), (1.5, 2.0)), _skier, (3.8, 10), _snow, 26),
-    'sea': _Type(('sea',), ((0.28, 0.46), (0.8, 1.5), (1.5, 2.1)), Stage.surfer, (3.8, 9), _sea,
-                 None),
+    'sea': _Type(('sea',), ((0.28, 0.46), (0.8, 1.5), (1.5, 2.1)), SceneBuilder.surfer, (3.8, 9),
+                 _sea, None),
     'buses': _Type(('city', 'avenue'), ((0.34, 0.5), (0.75, 1.3), (1.4, 2.0)), _bus, (8.4, 13),
                    _street, 17),
     'riders': _Type(('park', 'country'), ((0.32, 0.5), (0.8, 1.5), (1.4, 2.0)), _rider, (4.2, 9),
@@ -176,14 +176,14 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
     if hard in _IMPOSSIBLE.get(setting, ()):
         hard = None
     framing = _choose(even[2], FRAMINGS) if hard != 'close-up car' else None
-    colour = _choose(even[3], COLOURS)
+    color = _choose(even[3], COLORS)
     night = even[4] < NIGHT and hard not in ('dark', 'glare')
 
     width, height = pick(rng, _SIZES)
     # Low enough for the head of a close subject to be in the image.
     horizon, focal, eye = kind.camera
     eye = (1.2, 1.45) if framing == 'close-up' else eye
-    s = Stage(rng, width, height, setting, (horizon, focal, eye))
+    s = SceneBuilder(rng, width, height, setting, (horizon, focal, eye))
     _fill(s, kind, framing)
     for host in HOSTS.values():
         if s.chance(DECOYS):
@@ -192,12 +192,12 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
         _close_up_car(s)
     light, scene_seed = _light(s, night, hard), int(rng.integers(1 << 31))
     visibility = rng.uniform(1.2, 2.2) if hard == 'fog' else CLEAR
-    wash = pick(rng, _WASHES) if colour == 'low hue variation' else None
+    wash = pick(rng, _WASHES) if color == 'low hue variation' else None
     # Last, so that the error rate changes no other random choice.
     if error in HOSTS and HOSTS[error] not in {thing.kind for thing in s.things}:
         _put_host(s, HOSTS[error])
-    scene = s.scene(light, colour == 'grayscale', scene_seed, visibility=visibility, wash=wash)
-    found = {'night': night, colour: True, framing: True}
+    scene = s.scene(light, color == 'grayscale', scene_seed, visibility=visibility, wash=wash)
+    found = {'night': night, color: True, framing: True}
     return Planted(scene, name, tuple(a for a in ATTRIBUTES if found.get(a)), hard, error)
 
 
@@ -210,7 +210,7 @@ def _choose(u: float, shares: dict[str, float]) -> str | None:
     return None
 
 
-def _fill(s: Stage, kind: _Type, framing: str | None) -> None:
+def _fill(s: SceneBuilder, kind: _Type, framing: str | None) -> None:
     if framing == 'close-up':
         bus = kind.subject is _bus and s.setting != 'avenue'
         z = s.focal * (2.6 if bus else 1.35) / s.height
@@ -223,7 +223,7 @@ def _fill(s: Stage, kind: _Type, framing: str | None) -> None:
     if framing == 'crowd':
         for _ in range(s.rng.integers(7, 11)):
             z = s.depth(*((kind.depths[0], 4.9) if s.setting in INDOORS else (4.5, 14)))
-            if kind.subject in (Stage.surfer, _skier):
+            if kind.subject in (SceneBuilder.surfer, _skier):
                 kind.subject(s, s.at(z), z)
             else:
                 s.person(s.at(z), z)
@@ -231,7 +231,7 @@ def _fill(s: Stage, kind: _Type, framing: str | None) -> None:
             s.crowd('person', kind.crowd)
 
 
-def _put_host(s: Stage, host: str) -> None:
+def _put_host(s: SceneBuilder, host: str) -> None:
     """Puts the thing that a label error needs on the ground in front."""
     nearest = s.focal * s.eye / (0.95 * s.height - s.horizon)
     z = nearest * s.rng.uniform(1.0, 1.25)
@@ -248,7 +248,7 @@ def _put_host(s: Stage, host: str) -> None:
         s.put(host, x, z, size={'suitcase': 1.0, 'toy car': 1.15}[host])
 
 
-def _close_up_car(s: Stage) -> None:
+def _close_up_car(s: SceneBuilder) -> None:
     """A car in front of the camera, larger than the image."""
     pose = s.pick(('side', 'front', 'back'))
     length = 4.2 if pose == 'side' else 1.76
@@ -259,7 +259,7 @@ def _close_up_car(s: Stage) -> None:
     s.change_last(x=x, y=s.height + 0.12 * scale, scale=scale)
 
 
-def _light(s: Stage, night: bool, hard: str | None) -> Light:
+def _light(s: SceneBuilder, night: bool, hard: str | None) -> Light:
     rng = s.rng
     dark = night or hard == 'dark'
     sunny = s.is_sunny(not dark and hard != 'fog')

@@ -21,7 +21,7 @@ from analysis.stage.run import open_analysis
 
 
 def planted(sizes=(60, 40, 30, 20, 10), seed=0):
-    """Points around well separated centres, and their groups."""
+    """Points around well separated centers, and their groups."""
     rng = np.random.default_rng(seed)
     label = np.repeat(np.arange(len(sizes)), sizes)
     points = 5 * np.eye(8)[label] + 0.3 * rng.normal(size=(len(label), 8))

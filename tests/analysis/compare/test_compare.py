@@ -61,11 +61,11 @@ def test_cka_is_unbiased_hsic():
     assert np.isclose(representations.debiased_cka(x, y), expected)
 
 
-def test_neighbour_overlap():
+def test_neighbor_overlap():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 5))
-    np.testing.assert_array_equal(representations.neighbour_overlap(x, 2 * x + 1), 1)
-    chance = representations.neighbour_overlap(x, rng.normal(size=(300, 5))).mean()
+    np.testing.assert_array_equal(representations.neighbor_overlap(x, 2 * x + 1), 1)
+    chance = representations.neighbor_overlap(x, rng.normal(size=(300, 5))).mean()
     assert abs(chance - 10 / 299) < 0.02
 
 
@@ -87,7 +87,7 @@ def test_the_space_that_separates_better_is_found():
     other[second, 0] += 3
     points = {'this': this, 'other': other}
     rows = representations.separation(points, second, 'this', 'embeddings')
-    assert [row.method for row in rows] == ['linear probe', 'neighbours', 'silhouette']
+    assert [row.method for row in rows] == ['linear probe', 'neighbors', 'silhouette']
     for row in rows:
         assert (row.first, row.second) == (120, 40)
         assert np.isclose(row.difference, row.other - row.this)
@@ -214,7 +214,7 @@ def test_command(runs, capsys, tmp_path, monkeypatch):
     assert {row['target'] for row in result['scores']} == {'this', 'other'}
     assert {row['class_name'] for row in result['scores']} == {'person', 'car / vehicle', 'mean'}
     assert len(result['layers']) > 20
-    assert 2 * result['neighbours']['chance'] < result['neighbours']['overlap'] < 1
+    assert 2 * result['neighbors']['chance'] < result['neighbors']['overlap'] < 1
     # What is compared is what `samples` says of each.
     analysis = open_analysis(this)
     loss = numbers(artifacts.load(analysis, Samples).table, 'loss').mean()

@@ -57,7 +57,7 @@ def scored():
 
 @pytest.fixture(scope='module')
 def report(scored):
-    report = reproduction.analyse(scored, NAMES, num_resamples=300)
+    report = reproduction.analyze(scored, NAMES, num_resamples=300)
     report['origin'] = {
         'command': 'python scripts/experiments/reproduce.py --workdir=runs/reproduce',
         'fingerprint': '0123', 'devices': ['cpu'],
@@ -112,7 +112,7 @@ def test_other_settings_for_the_same_task(scored):
             'targets': {task: counts, 'person_car_best': counts},
         }
     names = dict.fromkeys((task, 'person_car_best'), NAMES[task])
-    (claim,) = reproduction.analyse(parts, names, num_resamples=300)['claims']
+    (claim,) = reproduction.analyze(parts, names, num_resamples=300)['claims']
     assert claim['models'] == [task, 'person_car_best'] and claim['published_difference'] is None
     assert claim['verdict'] == 'supported' and len(claim['tests']) == 2
     for test in claim['tests']:
@@ -158,7 +158,7 @@ def test_one_experiment_without_a_curve(scored, tmp_path):
         'targets': {'vehicle': np.zeros((1, 4, 3, 3), np.int64)},
         'fold': np.zeros(4, np.int64),
     }
-    report = reproduction.analyse(alone, NAMES, num_resamples=20)
+    report = reproduction.analyze(alone, NAMES, num_resamples=20)
     assert report['claims'] == report['learning_curve'] == []
     assert report['scores']['vehicle']['all images']['iou']['vehicle']['score'] is None
     report['origin'] = {'command': '', 'fingerprint': '', 'devices': []}

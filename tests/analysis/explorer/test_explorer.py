@@ -237,7 +237,7 @@ def test_charts_count_what_all_other_filters_let_pass(open_page, table):
     )
     bins, summary = page.evaluate("""() => {
         const { edges } = Bins.of(State.view, 'brightness');
-        const summary = Bins.summarise(State.view, 'brightness', 'loss');
+        const summary = Bins.summarize(State.view, 'brightness', 'loss');
         return [edges, Object.fromEntries(Object.entries(summary).map(([k, v]) => [k, [...v]]))];
     }""")
 
@@ -254,8 +254,8 @@ def test_lasso_and_box_keep_the_dots_inside(open_page, analysis):
     points = artifacts.load(analysis, SimilarityMap).map_2d.astype(float)
     page = open_page()
     screen = on_screen(page, points)
-    centre = screen.mean(0)
-    ring = [centre + [90 * np.cos(a), 60 * np.sin(a)] for a in np.linspace(0, 5.5, 12)]
+    center = screen.mean(0)
+    ring = [center + [90 * np.cos(a), 60 * np.sin(a)] for a in np.linspace(0, 5.5, 12)]
 
     page.keyboard.down('Shift')
     drag(page, ring)
@@ -326,7 +326,7 @@ def test_hover_shows_the_sample_and_a_click_opens_it(open_page, analysis, table)
     assert page.evaluate('State.selected') == row
 
 
-def test_colour_and_size_by_any_column(open_page):
+def test_color_and_size_by_any_column(open_page):
     page = open_page()
     looks = set()
     for color, size in [('cluster', ''), ('loss', ''), ('loss', 'loss'), ('is_grayscale', 'loss')]:

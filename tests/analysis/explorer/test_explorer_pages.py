@@ -134,10 +134,10 @@ def test_pictures_are_those_of_the_sample(analysis, open_page):
     row = artifacts.load(analysis, Pictures).details[0]
     paths = detail_paths(row, analysis.class_names)
     page = open_page(f'sample={analysis.image_ids[row]}')
-    labelled = page.locator('#sample .layers button').all_text_contents()
-    assert labelled[:5] == ['image', 'ground truth', 'prediction', 'errors', 'loss']
-    assert labelled[5:7] == ['probability: person', 'probability: car']
-    assert set(labelled[7:]) == {
+    labeled = page.locator('#sample .layers button').all_text_contents()
+    assert labeled[:5] == ['image', 'ground truth', 'prediction', 'errors', 'loss']
+    assert labeled[5:7] == ['probability: person', 'probability: car']
+    assert set(labeled[7:]) == {
         f'saliency: {target}' for target in ('person', 'car', 'loss', 'cluster')
     }
     for number, path in ((4, 'error'), (5, 'loss'), (2, 'truth')):
@@ -633,7 +633,7 @@ def test_two_models_say_what_the_comparison_says(analysis, open_page):
     page = open_page('page=models&view=other-val-600')
     page.wait_for_selector('.page-models .findings')
     texts = page.locator('.page-models h3').all_text_contents()
-    assert 'Scores' in texts and 'Neighbourhoods' in texts and 'Layers' in texts
+    assert 'Scores' in texts and 'Neighborhoods' in texts and 'Layers' in texts
     scores = page.locator('.page-models .findings').first.locator('tbody tr')
     assert scores.count() == 6
     label = scores.first.locator('svg').get_attribute('aria-label')

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope='module')
-def analysis(analysed_run):
-    return analysed_run
+def analysis(analyzed_run):
+    return analyzed_run
 
 
 @pytest.fixture(scope='module')

@@ -172,9 +172,9 @@ def test_foreign_runs_are_compared(folder, masks, other, monkeypatch):
     found = artifacts.load(both[0], compare.Comparison, compare.artifact_name(both[1]))
     assert found.num_images == 12 and found.layers == ()
     if other == 'plain':
-        assert found.neighbours is None
+        assert found.neighbors is None
     else:
-        assert found.neighbours.overlap == pytest.approx(1)
+        assert found.neighbors.overlap == pytest.approx(1)
 
 
 def test_a_foreign_run_is_compared_with_ours(folder, tiny_run, tmp_path, monkeypatch, data_dir):
@@ -187,8 +187,8 @@ def test_a_foreign_run_is_compared_with_ours(folder, tiny_run, tmp_path, monkeyp
     assert compare.main(['--workdir', str(ours), '--other', str(folder / 'run')]) == 0
     this, other = open_analysis(ours), open_analysis(folder / 'run')
     found = artifacts.load(this, compare.Comparison, compare.artifact_name(other))
-    assert found.neighbours is not None and found.layers == ()
-    # The crowds of ours are labelled, those of the foreign run ignored.
+    assert found.neighbors is not None and found.layers == ()
+    # The crowds of ours are labeled, those of the foreign run ignored.
     before = artifacts.load(other, Predictions).column('loss').mean()
     assert found.slices[0].loss.other is not None and found.slices[0].loss.other != before
 

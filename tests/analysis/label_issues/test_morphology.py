@@ -103,14 +103,14 @@ def test_outline(mask, random):
 
 @settings(deadline=None)
 @given(of_an_image, of_an_image)
-def test_surroundings(mask, labelled):
+def test_surroundings(mask, labeled):
     """At 48×48 predictions spill by 1 pixel, and the surroundings are 4 more."""
     assume(mask.any())
     dilated = {n: ndimage.binary_dilation(mask, iterations=n) for n in (1, 2, 5)}
     band = dilated[5] & ~dilated[1]
     np.testing.assert_array_equal(regions._around(mask), band if band.any() else mask)
-    half_width, beside = regions._position(mask, labelled)
+    half_width, beside = regions._position(mask, labeled)
     distances = ndimage.distance_transform_edt(np.pad(mask, 1))
     assert half_width == np.log(distances.max() / 48)
     ring = dilated[2] & ~mask
-    assert beside == pytest.approx(labelled[ring].mean() if ring.any() else 0, abs=0)
+    assert beside == pytest.approx(labeled[ring].mean() if ring.any() else 0, abs=0)

@@ -165,11 +165,11 @@ def test_what_would_be_seen_of_an_instance_that_is_left_out():
     found = label_regions.find_regions(0, image, label, probability, instances, responses)
     left_out = [region for region in found if region.source == 'left out']
     assert [(r.annotation_id, r.given) for r in left_out] == [(10, 1), (11, 2)]
-    assert not [region for region in found if region.source == 'unlabelled']
-    # The same as is found where it really is not labelled.
+    assert not [region for region in found if region.source == 'unlabeled']
+    # The same as is found where it really is not labeled.
     without = np.where(instances[0].mask, 0, label).astype(np.uint8)
     rest = label_regions.find_regions(0, image, without, probability, instances[1:], responses)
-    (missed,) = [region for region in rest if region.source == 'unlabelled']
+    (missed,) = [region for region in rest if region.source == 'unlabeled']
     assert missed.rle == left_out[0].rle and missed.given == 0 and missed.predicted == 1
     np.testing.assert_array_equal(missed.features, left_out[0].features)
     np.testing.assert_array_equal(missed.activations, left_out[0].activations)
@@ -199,7 +199,7 @@ def test_an_instance_left_out_may_be_seen_larger_than_it_is():
 
 def test_predictions_that_spill_over_a_label_are_none():
     found, _ = seen_larger(0, 2)
-    assert not [region for region in found if region.source == 'unlabelled']
+    assert not [region for region in found if region.source == 'unlabeled']
 
 
 def test_responses_are_means_over_the_region():
@@ -214,7 +214,7 @@ def test_responses_are_means_over_the_region():
             band = ndimage.binary_dilation(mask, iterations=6) & ~ndimage.binary_dilation(mask)
             assert region.surroundings == pytest.approx(np.argwhere(band).mean(0), rel=1e-3)
         else:
-            assert region.surroundings.size == (2 if region.source == 'unlabelled' else 0)
+            assert region.surroundings.size == (2 if region.source == 'unlabeled' else 0)
 
 
 def test_few_images():

@@ -70,10 +70,10 @@ def test_calibration_error_and_reliability():
     assert np.isnan(calibration.calibration_error(0 * counts))
 
 
-def test_temperature_makes_probabilities_right(analysed_run):
+def test_temperature_makes_probabilities_right(analyzed_run):
     """The cross-entropy of the selection images has its minimum there."""
-    found = calibration.fit_temperature(analysed_run)
-    held_out = open_analysis(analysed_run.workdir, 'selection')
+    found = calibration.fit_temperature(analyzed_run)
+    held_out = open_analysis(analyzed_run.workdir, 'selection')
 
     def loss(temperature):
         total = 0.0
@@ -99,17 +99,17 @@ def test_temperature_makes_probabilities_right(analysed_run):
     assert [sum(row) for row in measured.pixels] == [4 * 64 * 64] * 2
 
 
-def test_result_has_everything_and_is_drawn(analysed_run, tmp_path, capsys):
-    assert mean_iou.main(['--workdir', str(analysed_run.workdir), '--json', f'{tmp_path}/x']) == 0
-    result = artifacts.load(analysed_run, MeanIou)
+def test_result_has_everything_and_is_drawn(analyzed_run, tmp_path, capsys):
+    assert mean_iou.main(['--workdir', str(analyzed_run.workdir), '--json', f'{tmp_path}/x']) == 0
+    result = artifacts.load(analyzed_run, MeanIou)
     confusion = np.array(result.confusion)
     assert confusion.shape == (3, 3)
-    truth = sum((analysed_run.examples.full_label(i) != IGNORE).sum() for i in range(6))
+    truth = sum((analyzed_run.examples.full_label(i) != IGNORE).sum() for i in range(6))
     assert confusion.sum() == truth
     text = capsys.readouterr().out
     assert 'boundary IoU' in text and 'temperature' in text and 'predicted as car' in text
     assert json.loads((tmp_path / 'x').read_text())['classes']['person']['recall']['value'] >= 0
-    assert (analysed_run.folder / 'mean_iou.png').stat().st_size > 10_000
+    assert (analyzed_run.folder / 'mean_iou.png').stat().st_size > 10_000
 
 
 @pytest.mark.parametrize('bins', [1, 2])

@@ -5,11 +5,11 @@ from sklearn import metrics as sklearn_metrics
 from analysis.planted_benchmark import metrics as truth_metrics
 
 
-def test_colour_histograms_of_known_pictures():
+def test_color_histograms_of_known_pictures():
     images = np.zeros((3, 4, 4, 3), np.uint8)
     images[1, :2] = 255  # half black, half white
     images[2] = (200, 70, 10)
-    found = truth_metrics.colour_histograms(images)
+    found = truth_metrics.color_histograms(images)
     assert found.shape == (3, 64) and found.dtype == np.float32
     np.testing.assert_allclose(np.square(found).sum(1), 1, rtol=1e-6)
     assert found[0, 0] == 1
@@ -17,16 +17,16 @@ def test_colour_histograms_of_known_pictures():
     assert found[2, 3 * 16 + 1 * 4 + 0] == 1
 
 
-def test_precision_and_auroc_of_neighbours():
-    neighbours = np.array([[1, 2], [0, 2], [3, 0], [2, 1]])
+def test_precision_and_auroc_of_neighbors():
+    neighbors = np.array([[1, 2], [0, 2], [3, 0], [2, 1]])
     kinds = np.array(['a', 'a', 'b', 'b'])
-    assert truth_metrics.precision_at_k(neighbours, kinds) == 0.5
+    assert truth_metrics.precision_at_k(neighbors, kinds) == 0.5
     positive = np.array([True, True, False, False])
-    # Shares of positive neighbours: 1/2, 1/2, 1/2, 1/2; then all neighbours are of the same kind.
-    assert truth_metrics.neighbour_auroc(neighbours, positive) == 0.5
-    assert truth_metrics.neighbour_auroc(np.array([[1], [0], [3], [2]]), positive) == 1
-    assert truth_metrics.neighbour_auroc(np.array([[2], [3], [0], [1]]), positive) == 0
-    assert truth_metrics.neighbour_auroc(neighbours, np.zeros(4, bool)) is None
+    # Shares of positive neighbors: 1/2, 1/2, 1/2, 1/2; then all neighbors are of the same kind.
+    assert truth_metrics.neighbor_auroc(neighbors, positive) == 0.5
+    assert truth_metrics.neighbor_auroc(np.array([[1], [0], [3], [2]]), positive) == 1
+    assert truth_metrics.neighbor_auroc(np.array([[2], [3], [0], [1]]), positive) == 0
+    assert truth_metrics.neighbor_auroc(neighbors, np.zeros(4, bool)) is None
 
 
 def test_slices_must_be_the_group_from_both_sides():

@@ -235,8 +235,8 @@ def save_space(analysis, label):
 
 
 def test_representation_against_scikit_learn(analysis, monkeypatch):
-    """With two neighbours instead of ten, as there are six images."""
-    monkeypatch.setattr(scoring, 'NEIGHBOURS', 2)
+    """With two neighbors instead of ten, as there are six images."""
+    monkeypatch.setattr(scoring, 'NEIGHBORS', 2)
     label = np.array([0, 0, 1, 1, 1, 0], np.int32)
     points = save_space(analysis, label)
     types, night = np.array(list('aabbcc')), np.array([True, True, True, False, False, False])
@@ -252,20 +252,20 @@ def test_representation_against_scikit_learn(analysis, monkeypatch):
     assert found['clusters/number'] == 2
     agreement = sklearn_metrics.adjusted_mutual_info_score(types, label)
     assert found['clusters/AMI with scene type, ours'] == pytest.approx(agreement)
-    for name in ('colour histograms', 'random encoder'):
+    for name in ('color histograms', 'random encoder'):
         other = found[f'clusters/AMI with scene type, {name}']
         assert found[f'clusters/AMI above {name}'] == pytest.approx(agreement - other)
     # The network has not learnt anything yet: it is that of the baseline.
     measure = 'similar/precision@2 by scene type'
     assert found[f'{measure}, random encoder'] == pytest.approx(found[f'{measure}, ours'])
-    # One of the first two neighbours of images 0 to 4 is of the same type, none of image 5.
+    # One of the first two neighbors of images 0 to 4 is of the same type, none of image 5.
     assert found[f'{measure}, fetched'] == pytest.approx(5 / 12)
     distance = np.linalg.norm(points[:, None] - points, axis=-1)
     near = np.argsort(distance + np.diag(np.full(6, np.inf)), axis=1)[:, :2]
     assert found[f'{measure}, ours'] == pytest.approx((types[near] == types[:, None]).mean())
     expected = sklearn_metrics.roc_auc_score(night, night[near].mean(1))
-    assert found['attributes/AUROC by neighbours, night, ours'] == pytest.approx(expected)
-    assert found['attributes/AUROC by neighbours, crowd, ours'] is None
+    assert found['attributes/AUROC by neighbors, night, ours'] == pytest.approx(expected)
+    assert found['attributes/AUROC by neighbors, crowd, ours'] is None
     for projected in maps:
         expected = manifold.trustworthiness(points, projected, n_neighbors=2)
         name = f'map/trustworthiness, {projected.shape[1]}-D'
@@ -293,12 +293,12 @@ def test_heat_maps_are_judged_where_an_object_matters(analysis, drawn, monkeypat
         judged = pointing_game.judge(membership_maps.compute(network, clusters, rows), masks[rows])
         for kind, values in judged.items():
             assert found[f'heat-maps/{kind} {name}'] == pytest.approx(np.nanmean(values))
-    centre = -np.square(np.arange(32) - 15.5)
+    center = -np.square(np.arange(32) - 15.5)
     judged = pointing_game.judge(
-        np.exp((centre[:, None] + centre) / 128)[None].repeat(len(rows), 0), masks[rows]
+        np.exp((center[:, None] + center) / 128)[None].repeat(len(rows), 0), masks[rows]
     )
-    assert found['heat-maps/energy centre'] == pytest.approx(judged['energy'].mean(), rel=1e-4)
-    baselines = ('random', 'centre', 'edges', 'shuffled weights')
+    assert found['heat-maps/energy center'] == pytest.approx(judged['energy'].mean(), rel=1e-4)
+    baselines = ('random', 'center', 'edges', 'shuffled weights')
     for kind, title in (('pointing', 'pointing game'), ('energy', 'energy inside')):
         best = max(found[f'heat-maps/{kind} {name}'] for name in baselines)
         ours = found[f'heat-maps/{kind} membership']

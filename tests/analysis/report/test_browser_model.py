@@ -71,12 +71,12 @@ def test_only_a_report_with_the_network_may_run_webassembly(tmp_path, package):
 
 
 @pytest.mark.parametrize('precision', browser_model.PRECISIONS)
-def test_the_exported_network_agrees_with_the_analysis(analysed_run, precision):
+def test_the_exported_network_agrees_with_the_analysis(analyzed_run, precision):
     runtime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnx')
     from analysis.report import browser_network
 
-    analysis = analysed_run
+    analysis = analyzed_run
     embeddings = artifacts.load(analysis, Embeddings)
     predictions = artifacts.load(analysis, Predictions)
     network = browser_network.build(analysis, embeddings, precision)
@@ -103,12 +103,12 @@ def _arrays(tree):
         yield tree
 
 
-def test_embeddings_of_layers_that_the_export_lacks(analysed_run):
+def test_embeddings_of_layers_that_the_export_lacks(analyzed_run):
     pytest.importorskip('onnx')
     pytest.importorskip('onnxruntime')
     from analysis.report import browser_network
 
-    analysis = analysed_run
+    analysis = analyzed_run
     embeddings = artifacts.load(analysis, Embeddings)
     changed = dataclasses.replace(embeddings, layers={'encoder/block_2_expand': 16})
     with pytest.raises(ValueError, match='lacks .*block_2_expand'):

@@ -62,7 +62,7 @@ def test_ranks():
 def test_baselines():
     found = judgement.baseline_maps(IMAGES, 8, (3,))
     assert np.array_equal(found['random'], judgement.baseline_maps(IMAGES, 8, (3,))['random'])
-    assert found['centre'][0, 3:5, 3:5].min() > found['centre'][0, 0].max()
+    assert found['center'][0, 3:5, 3:5].min() > found['center'][0, 0].max()
     image = np.zeros((1, 32, 32, 3), np.uint8)
     image[:, :, 16:] = 200
     edges = judgement.baseline_maps(image, 8, (0,))['edges'][0]

@@ -139,7 +139,7 @@ def test_what_lies_apart_is_cut_off_by_a_short_number():
     conditions, masks = make_conditions({'a': values})
     found = dict(zip(conditions, masks, strict=True))
     sizes = {condition[1:]: mask.sum() for condition, mask in found.items()}
-    # 0.26 is not rounded to its neighbour.
+    # 0.26 is not rounded to its neighbor.
     assert sizes['<=', 0.26] == 30 and sizes['<=', 0.3] == 40
     assert sizes['>=', 0.3] == 30 and sizes['>=', 7.6] == 20
 

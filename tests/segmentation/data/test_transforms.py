@@ -1,4 +1,4 @@
-"""Decoding, resizing, cropping and colour jitter of single images."""
+"""Decoding, resizing, cropping and color jitter of single images."""
 
 import io
 
@@ -134,7 +134,7 @@ def test_color_jitter_of_nothing_changes_nothing():
 
 
 def test_samples_of_a_crop_are_those_of_the_crop_alone():
-    """As Pillow's nearest neighbours of pixels 10 … 29 of 40."""
+    """As Pillow's nearest neighbors of pixels 10 … 29 of 40."""
     pixels = Image.fromarray(np.arange(40, dtype=np.uint8)[None])
     expected = pixels.crop((10, 0, 30, 1)).resize((8, 1), Image.Resampling.NEAREST)
     np.testing.assert_array_equal(

@@ -105,7 +105,7 @@ def test_bfloat16_statistics_are_float32():
     x, _ = data()
     norm = batch_norm.BatchNorm(0.9)
     variables = norm.init(jax.random.key(0), x, train=True)
-    assert not variables['batch_stats']['mean'].any()  # initialising updates nothing
+    assert not variables['batch_stats']['mean'].any()  # initializing updates nothing
     y, updated = norm.apply(variables, x.astype(jnp.bfloat16), train=True, mutable=['batch_stats'])
     assert y.dtype == jnp.bfloat16
     assert {a.dtype for a in jax.tree.leaves((variables, updated))} == {jnp.dtype('float32')}

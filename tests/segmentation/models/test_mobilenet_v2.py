@@ -19,7 +19,7 @@ def images(height, width, batch=2):
 
 
 def random_variables(encoder):
-    """Variables of the right shapes, without compiling the initialisation."""
+    """Variables of the right shapes, without compiling the initialization."""
     rng = np.random.default_rng(2)
     shapes = jax.eval_shape(
         functools.partial(encoder.init, train=False), jax.random.key(0), images(32, 32)
@@ -58,7 +58,7 @@ def test_equals_keras_in_training_with_updated_statistics():
     theirs, expected = keras_reference.outputs(reference, x, training=True, names=ALL_TAPS)
     expected = expected['batch_stats']
     for name in ALL_TAPS:
-        # Normalising 16 values amplifies rounding in the deepest layers.
+        # Normalizing 16 values amplifies rounding in the deepest layers.
         assert_close(ours[name], theirs[name], 1e-3 if name == 'out_relu' else 1e-4)
     moved = 0
     for layer, statistics in updated['batch_stats'].items():

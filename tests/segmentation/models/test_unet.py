@@ -33,7 +33,7 @@ def images(height=32, width=32, batch=2):
 
 
 def random_variables(network):
-    """Variables of the right shapes, without compiling the initialisation."""
+    """Variables of the right shapes, without compiling the initialization."""
     rng = np.random.default_rng(1)
     shapes = jax.eval_shape(
         functools.partial(network.init, train=False), jax.random.key(0), images()

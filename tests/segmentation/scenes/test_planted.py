@@ -87,7 +87,7 @@ def test_only_its_own_type_has_what_a_type_is_about(many):
 
 def test_attributes_and_slices_have_their_shares_and_cut_across_types(many):
     attributes = collections.Counter((a, p.type) for p in many for a in p.attributes)
-    shares = {'night': sampling.NIGHT, **sampling.COLOURS, **sampling.FRAMINGS}
+    shares = {'night': sampling.NIGHT, **sampling.COLORS, **sampling.FRAMINGS}
     assert set(shares) == set(scenes.ATTRIBUTES)
     for name, share in shares.items():
         counts = [attributes[name, kind] for kind in scenes.TYPES]

@@ -152,11 +152,11 @@ def test_predictions_have_the_suggestions_accepted(source, tmp_path):
     label_studio.write(tmp_path, [task], labels)
     (written,) = json.loads((tmp_path / 'tasks.json').read_text())
 
-    def labelled(entry):
+    def labeled(entry):
         return [result['value']['brushlabels'][0] for result in entry['result']]
 
-    assert labelled(written['annotations'][0]) == [a.label, b.label, c.label]
-    assert labelled(written['predictions'][0]) == ['bus', c.label, 'car']
+    assert labeled(written['annotations'][0]) == [a.label, b.label, c.label]
+    assert labeled(written['predictions'][0]) == ['bus', c.label, 'car']
     assert written['predictions'][0]['score'] == 0.9
 
     cvat.write(tmp_path, [task], labels)

@@ -1,4 +1,4 @@
-"""A stage on which the things of a scene are placed, in meters."""
+"""Places the things of a scene, in meters."""
 
 import dataclasses
 import math
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from segmentation.scenes.description import INDOORS, Light, Scene, Thing
-from segmentation.scenes.drawing.palette import ANY_COLOURS, COLOURS, Colour, pick, some
+from segmentation.scenes.drawing.palette import ANY_COLORS, COLORS, Color, pick, some
 from segmentation.scenes.drawing.people import joints
 
 _STANDING = ('stand', 'stand', 'back', 'walk', 'walk', 'walk', 'phone', 'wave')
 
 
-class Stage:
+class SceneBuilder:
     """Collects the things of one scene. Positions are in meters: x to the right, z away."""
 
     def __init__(
@@ -33,7 +33,7 @@ class Stage:
         self.things: list[Thing] = []
 
     def scene(self, light: Light, grayscale: bool, seed: int, **more: Any) -> Scene:
-        """The description of what is on the stage."""
+        """The description of what was placed."""
         return Scene(
             self.width, self.height, self.setting, self.horizon, self.focal, self.eye, light,
             grayscale, seed, tuple(sorted(self.things, key=lambda thing: -thing.depth)), **more,
@@ -48,10 +48,10 @@ class Stage:
     def put(
         self,
         kind: str, x: float, z: float, pose: str = '', flip: bool | None = None, size: float = 1.0,
-        crowd: int = 0, lift: float = 0.0, colours: tuple[Colour, Colour] | None = None,
+        crowd: int = 0, lift: float = 0.0, colors: tuple[Color, Color] | None = None,
     ) -> Thing:  # fmt: skip
         rng, scale = self.rng, self.focal / z
-        first, second = (some(rng, p, 10) for p in COLOURS.get(kind, ANY_COLOURS))
+        first, second = (some(rng, p, 10) for p in COLORS.get(kind, ANY_COLORS))
         if lift and not pose:
             pose = 'held'
         thing = Thing(
@@ -63,7 +63,7 @@ class Stage:
             depth=z,
             flip=self.chance(0.5) if flip is None else flip,
             tilt=0.0,
-            colours=colours or (first, second),
+            colors=colors or (first, second),
             crowd=crowd,
             seed=int(rng.integers(1 << 31)),
         )
@@ -181,7 +181,7 @@ class Stage:
             z = self.depth(near, far)
             x, lift = self.at(z), self.rng.uniform(0.3, 1.8)
             yellow = ((205, 225, 60), (225, 240, 120))
-            self.put('sports ball', x, z, lift=lift, size=0.5, colours=yellow)
+            self.put('sports ball', x, z, lift=lift, size=0.5, colors=yellow)
 
     def furnish(self, *kinds: tuple[str, float]) -> None:
         """Puts each kind on the floor of a room with its probability."""

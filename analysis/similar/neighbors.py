@@ -6,7 +6,7 @@ from tqdm import tqdm
 _BLOCK = 64  # queries at once: all distances to them are in memory
 
 
-def neighbours(
+def neighbors(
     points: np.ndarray, k: int, queries: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest points, by blocks of queries.
