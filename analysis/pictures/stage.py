@@ -134,7 +134,7 @@ def interesting(view: View, most: int) -> list[int]:
         queues += [cluster.exemplars for cluster in found]
         queues += [cluster.diverse for cluster in found]
     if artifacts.exists(view, LabelIssues):
-        regions = artifacts.load(view, LabelIssues).regions.sort_by([('score', 'descending')])
+        regions = artifacts.load(view, LabelIssues).regions.sort_by([('probability', 'descending')])
         for kind in KINDS:
             mine = regions.filter(pyarrow.compute.field('kind') == kind)
             queues.append(mine['row'].to_pylist())

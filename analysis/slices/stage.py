@@ -3,10 +3,11 @@
     python -m analysis.slices --workdir runs/person_car --split val
 
 A slice is a conjunction of one to three conditions on the metadata of `analysis.samples`, such as
-`brightness <= 41.5 and num_person >= 3`, or on the cluster, if `analysis.clusters` was run. Slices
-are found in one half of the images and tested on the other half, then the other way round. If no
-metadata matter, any slice is reported in at most 5 % of data sets. See analysis/README.md for the
-search and the tests. There is one search for each of four metrics:
+"brightness at most 41.5 of 255 and at least 3 instances of person", or on the cluster, if
+`analysis.clusters` was run. Slices are found in one half of the images and tested on the other
+half, then the other way round. If no metadata matter, any slice is reported in at most 5 % of data
+sets. The table has the first ten that are not nested in one that stands out more. See
+analysis/README.md for the search and the tests. There is one search for each of four metrics:
 
     loss                              nats per pixel; high is bad
     mean_iou_foreground               low is bad

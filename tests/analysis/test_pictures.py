@@ -154,7 +154,9 @@ def test_what_other_analyses_found_is_of_interest(tmp_path):
     assert {cluster.exemplars[0] for cluster in clusters} <= set(chosen)
     regions = artifacts.load(analysis, LabelIssues).regions.to_pylist()
     for kind in KINDS:
-        most = max((row for row in regions if row['kind'] == kind), key=lambda row: row['score'])
+        most = max(
+            (row for row in regions if row['kind'] == kind), key=lambda row: row['probability']
+        )
         assert most['row'] in chosen
     for part in artifacts.load(analysis, Slices).metrics.values():
         assert {row.worst[0] for row in part.slices} <= set(chosen)
