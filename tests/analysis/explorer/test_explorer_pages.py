@@ -647,7 +647,8 @@ def test_two_models_say_what_the_comparison_says(analysis, open_page):
 
 def test_two_models_name_where_one_is_worse(analysis, open_page):
     page = open_page('page=models&view=other-val-600')
-    part = page.locator('section', has_text='Where one model is worse than the other')
+    title = page.get_by_role('heading', name='Where one model is worse than the other')
+    part = title.locator('xpath=..')
     this, other = part.locator('.halves > div').all()
     assert 'No slice stands out' in this.text_content() and this.locator('.thumb').count() == 0
     _, found, members = next(artifacts.load(analysis, Slices).each())
