@@ -1,13 +1,15 @@
-"""The experiment on corrections, end to end on a tiny data set."""
+"""The experiment on corrections on a tiny data set: what it prepares, plans and reports."""
 
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
 from scripts.experiments import correct_experiment
-from segmentation import scenes
+from segmentation import campaign, scenes
 from segmentation.data.corrections.decisions import Correction
+from segmentation.data.examples import open_data, select_examples
 
 FIELDS = {
     'data.scenes.train': 24,
@@ -35,7 +37,24 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
         first = {entry['image_id']: entry['id'] for entry in reversed(entries)}
         return [Correction('remove', image, key) for image, key in sorted(first.items())[:4]]
 
+    def run_plan(plan, finished, score, on_block):
+        """Scores at random instead of training, which test_reproduce.py does with the same code."""
+        planned[:] = plan
+        for number, training in enumerate(plan):
+            if training.directory in finished:
+                continue
+            trained.append(training.directory)
+            training.directory.mkdir(parents=True)
+            prepared = open_data(plan[0].config.data)
+            ids = select_examples(prepared, training.config.data, 'val')[0].image_ids
+            counts = np.random.default_rng(number).integers(1, 99, (len(ids), 3, 3))
+            scores = dict.fromkeys(correct_experiment.ARMS, counts) | {'step': 2, 'image_id': ids}
+            state = campaign.state_of(training.config, prepared)
+            campaign.save_scores(training.directory, state, scores)
+
+    planned, trained = [], []
     monkeypatch.setattr(correct_experiment, 'find_errors', find_errors)
+    monkeypatch.setattr(campaign, 'run_plan', run_plan)
     fields = [f'--config.{name}={value}' for name, value in FIELDS.items()]
     command = [f'--workdir={tmp_path}', '--rates=0.5', '--seeds=1', '--folds=2', *fields]
     assert correct_experiment.main(command) == 0
@@ -52,19 +71,23 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
     ]  # fmt: skip
     out = capsys.readouterr().out
     # One seed decides nothing.
-    assert '**not resolvable**' in out and '4 trainings, 0 of them finished' in out
+    assert out.count('**not resolvable**') == 4
+    assert trained == [folder / arm / 'seed0' for arm in correct_experiment.ARMS]
 
     # The arms differ in their training images and labels only.
-    used, configs = {}, {}
-    for arm in rate['scores']:
-        run = folder / arm / 'seed0'
-        used[arm] = json.loads((run / 'run.json').read_text())['images']
-        configs[arm] = json.loads((run / 'config.json').read_text())
-    counts = {arm: entry['train']['images'] for arm, entry in used.items()}
+    plan = {training.experiment: training for training in planned}
+    used = {}
+    for arm, training in plan.items():
+        data = training.config.data
+        prepared = open_data(data)
+        parts = [select_examples(prepared, data, part)[1] for part in ('train', 'selection', 'val')]
+        used[arm] = [part['images'] for part in parts], [part['sha256'] for part in parts[1:]]
+    counts = {arm: images[0] for arm, (images, _) in used.items()}
     assert counts['correct'] == counts['nothing'] > counts['exclude'] == counts['random']
-    assert len({entry['selection']['sha256'] for entry in used.values()}) == 1
-    assert len({config['train']['num_steps'] for config in configs.values()}) == 1
-    assert configs['correct']['data']['source'] != configs['nothing']['data']['source']
+    assert len({tuple(digests) for _, digests in used.values()}) == 1
+    assert len({training.config.train.num_steps for training in planned}) == 1
+    assert plan['correct'].config.data.source != plan['nothing'].config.data.source
+    assert {training.config.seed for training in planned} == {0}
 
     # The validation labels are correct, those of training are not.
     for split, is_clean in (('train', False), ('val', True)):
@@ -78,11 +101,10 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
         assert (sorted(mine, key=lambda a: a['id']) == clean) == is_clean
         assert clean != sorted(drawn, key=lambda a: a['id'])
 
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob('checkpoints/*')}
     (tmp_path / 'report.md').unlink()
+    trained.clear()
     assert correct_experiment.main(command) == 0
-    assert '4 trainings, 4 of them finished' in capsys.readouterr().out
-    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob('checkpoints/*')}
+    assert trained == []  # finished trainings are kept
     assert json.loads((tmp_path / 'report.json').read_text()) == report
 
 
