@@ -57,8 +57,7 @@ def collect(views: list[View], least: float) -> tuple[dict[int, str], dict[int, 
     for view in views:
         issues = artifacts.load(view, LabelIssues)
         for region in issues.regions.to_pylist():
-            score = region.get('probability', region['score'])
-            if region['kind'] in ERRORS and score >= least:
+            if region['kind'] in ERRORS and region['probability'] >= least:
                 ids[int(view.image_ids[region['row']])] = source_split(view)
         for correction in suggested(view, issues, least):
             by_image[correction.image_id].append(correction)
@@ -153,7 +152,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add('--workdir', type=pathlib.Path, nargs='+', required=True, metavar='RUN', help=about)
     add('--tool', required=True, choices=sorted(export.tools()), help='the annotation tool')
     add('--output', type=pathlib.Path, required=True, help='folder for images and tasks')
-    about = 'least score of the suggestions, and of the label issues of an image that is exported'
+    about = (
+        'least probability of the suggestions, and of the label issues of an image that is exported'
+    )
     add('--least', type=float, default=0.5, help=about)
     about = 'export these images instead: a list of ids, as data.exclude takes it'
     add('--ids', type=pathlib.Path, metavar='FILE', help=about)

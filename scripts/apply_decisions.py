@@ -7,7 +7,7 @@
 
 The report (Findings, Label issues) exports decisions: a missing instance is added with the
 suggested region and class, a label is removed, or gets another category. --accept accepts every
-suggestion with at least this score, unseen. --returned takes over what was changed in an annotation
+suggestion with at least this probability, unseen. --returned takes over what was changed in an annotation
 tool, from a folder with its export (see scripts/annotation_tasks.py).
 
 OUTPUT gets annotations/instances_<split>.json for each split and links to the folders of its

@@ -25,17 +25,12 @@ def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correct
     Args:
       view: whose issues they are.
       issues: of the view.
-      least: probability (of issues without one: score) in [0, 1].
+      least: probability in [0, 1].
     """
     size = view.config.data.image_size
-    seen: set[tuple[int, int]] = set()  # objects
-    for number, region in enumerate(issues.regions.to_pylist()):
-        place = region['row'], region.get('object', number)
-        action = ACTIONS.get(region['kind'])
-        score = region.get('probability', region['score'])
-        is_first = place not in seen
-        seen.add(place)
-        if not is_first or action is None or score < least:
+    for region, is_first in zip(issues.regions.to_pylist(), issues.firsts(), strict=True):
+        action, probability = ACTIONS.get(region['kind']), region['probability']
+        if not is_first or action is None or probability < least:
             continue
         is_new = action == 'add'
         yield Correction(
@@ -48,5 +43,5 @@ def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correct
             file_name=region['file_name'],
             split=source_split(view),
             kind=region['kind'],
-            score=score,
+            score=probability,
         )

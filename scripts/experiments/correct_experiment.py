@@ -187,7 +187,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     )  # fmt: skip
     add('--seeds', type=int, default=5, help='number of trainings of each arm')
     add('--folds', type=int, default=3, help='of the networks that search for errors')
-    add('--accept', type=float, default=0.5, metavar='SCORE', help='least score of a suggestion')
+    add('--accept', type=float, default=0.5, metavar='P', help='least probability of a suggestion')
     add('--scene_seed', type=int, default=scenes.HELD_OUT_SEEDS[0], help='other scenes')
     arguments, overrides = parser.parse_known_args(argv)
     if fixed := {text.partition('=')[0].removeprefix('--config.') for text in overrides} & FIXED:

@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Corrections, Decisions, Dom, Format, Messages, Picture, Sample, State, Thumbnail */
+/* global d3, Corrections, Decisions, Dom, Files, Format, Messages, Picture, Sample, State, Thumbnail */
 // The section of label issues: one after the other is accepted (with what it suggests, as another
 // category, or by deleting the label), rejected (the label is correct), or its image excluded from
 // training, with a reason. Keys: a, c, d, r, x, left and right; u undoes a verdict.
@@ -252,7 +252,7 @@ const Review = (() => {
       accept: '.json,application/json',
       hidden: true,
       id: 'import-decisions',
-      onchange: importFile,
+      onchange: Files.opener(importText),
     });
     const listed = Decisions.excludedRows().slice(-LISTED).reverse();
     const others = counts.exclude - listed.length;
@@ -307,26 +307,10 @@ const Review = (() => {
     ]);
   }
 
-  function exportFile() {
-    const text = `${JSON.stringify(Decisions.exclusionList(), null, 2)}\n`;
-    const url = URL.createObjectURL(new Blob([text], { type: 'application/json' }));
-    h('a', { href: url, download: 'exclude.json' }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
-  }
+  const exportFile = () => Files.saveJson('exclude.json', Decisions.exclusionList());
 
-  /** @param {Event} event */
-  async function importFile({ target }) {
-    const field = /** @type {HTMLInputElement} */ (target);
-    const [file] = field.files ?? [];
-    field.value = '';
-    if (!file) return;
-    try {
-      const count = Decisions.importText(await file.text());
-      Messages.notify(`${file.name}: imported decisions on ${count} images.`);
-    } catch (error) {
-      Messages.fail(error, `${file.name}: `);
-    }
-  }
+  const importText = (/** @type {string} */ text) =>
+    `decisions on ${Decisions.importText(text)} images`;
 
   document.addEventListener('keydown', (event) => {
     const card = /** @type {HTMLElement?} */ (document.querySelector('.issue-card'));

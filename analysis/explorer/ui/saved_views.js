@@ -1,5 +1,5 @@
 'use strict';
-/* global Dom, Events, Filters, Format, Messages, Selections, State */
+/* global Dom, Events, Files, Filters, Format, Messages, Selections, State */
 // The dialog of saved views: saves what passes the filters, shows, exports and imports.
 
 const SavedViews = (() => {
@@ -26,7 +26,7 @@ const SavedViews = (() => {
       type: 'file',
       accept: '.json,application/json',
       hidden: true,
-      onchange: importFile,
+      onchange: Files.opener(importText),
     });
     const entries = [...Selections.saved()];
     dialog.replaceChildren(
@@ -44,10 +44,10 @@ const SavedViews = (() => {
         ? h('ul', entries.map(entry))
         : h('p.muted', 'A view keeps the samples that pass the filters now.'),
       h('p.line', [
-        h('button.button', { id: 'export-views', onclick: () => download('views.json') }, [
+        h('button.button', { id: 'export-views', onclick: () => Files.saveJson('views.json', Selections.exported()) }, [
           'Export views.json',
         ]),
-        h('button.button', { id: 'export-csv', onclick: () => download('views.csv') }, 'CSV'),
+        h('button.button', { id: 'export-csv', onclick: () => Files.save('views.csv', Selections.csv(), 'text/csv') }, 'CSV'),
         h('button.button', { onclick: () => file.click() }, 'Import …'),
         file,
       ]),
@@ -84,29 +84,7 @@ const SavedViews = (() => {
     }
   }
 
-  /** @param {string} name of the file */
-  function download(name) {
-    const [text, type] = name.endsWith('.csv')
-      ? [Selections.csv(), 'text/csv']
-      : [`${JSON.stringify(Selections.exported(), null, 2)}\n`, 'application/json'];
-    const url = URL.createObjectURL(new Blob([text], { type }));
-    h('a', { href: url, download: name }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
-  }
-
-  /** @param {Event} event */
-  async function importFile({ target }) {
-    const field = /** @type {HTMLInputElement} */ (target);
-    const [file] = field.files ?? [];
-    field.value = '';
-    if (!file) return;
-    try {
-      const count = Selections.importText(await file.text());
-      Messages.notify(`${file.name}: imported ${count} views.`);
-    } catch (error) {
-      Messages.fail(error, `${file.name}: `);
-    }
-  }
+  const importText = (/** @type {string} */ text) => `${Selections.importText(text)} views`;
 
   Events.on('selections filters view', () => {
     if (dialog.open) draw();

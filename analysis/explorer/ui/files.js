@@ -1,0 +1,34 @@
+'use strict';
+/* global Dom, Messages */
+// Files that readers save and open; nothing is sent anywhere.
+
+const Files = (() => {
+  const { h } = Dom;
+
+  /** Lets the reader save a text. @param {string} name @param {string} text @param {string} type */
+  function save(name, text, type) {
+    const url = URL.createObjectURL(new Blob([text], { type }));
+    h('a', { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  }
+
+  /** @param {string} name @param {any} value for JSON */
+  const saveJson = (name, value) =>
+    save(name, `${JSON.stringify(value, null, 2)}\n`, 'application/json');
+
+  /** A listener of a file field. `read` takes the text and says what was imported.
+   * @param {(text: string) => string} read */
+  const opener = (read) => async (/** @type {Event} */ { target }) => {
+    const field = /** @type {HTMLInputElement} */ (target);
+    const [file] = field.files ?? [];
+    field.value = '';
+    if (!file) return;
+    try {
+      Messages.notify(`${file.name}: imported ${read(await file.text())}.`);
+    } catch (error) {
+      Messages.fail(error, `${file.name}: `);
+    }
+  };
+
+  return { save, saveJson, opener };
+})();
