@@ -7,8 +7,8 @@
 
 The report (Findings, Label issues) exports decisions: a missing instance is added with the
 suggested region and class, a label is removed, or gets another category. --accept accepts every
-suggestion with at least this probability, unseen. --returned takes over what was changed in an annotation
-tool, from a folder with its export (see scripts/annotation_tasks.py).
+suggestion with at least this probability, unseen. --returned takes over what was changed in an
+annotation tool, from a folder with its export (see scripts/annotation_tasks.py).
 
 OUTPUT gets annotations/instances_<split>.json for each split and links to the folders of its
 images, so it is a data set to train on. Annotations that are changed or added have their mask as
@@ -135,7 +135,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add, choice = parser.add_argument, parser.add_mutually_exclusive_group(required=True)
     choice.add_argument('--decisions', type=pathlib.Path, metavar='FILE', help='from the report')
     choice.add_argument(
-        '--accept', type=float, metavar='SCORE', help='accept all suggestions with at least this'
+        '--accept', type=float, metavar='P', help='accept all suggestions with at least this'
     )
     about = 'folder with an export of Label Studio or CVAT'
     choice.add_argument('--returned', type=pathlib.Path, metavar='FOLDER', help=about)
