@@ -47,17 +47,18 @@ def run(coco_folder, data_dir, tmp_path_factory):
         ('missing instance', 0.9, 0, None, 'person'),
         ('missing instance', 0.8, 1, None, 'vehicle'),  # a class of two categories
         ('spurious label', 0.7, 0, 0, 'background'),
-        ('wrong class', 0.6, 2, 1, 'person'),
+        ('wrong class', 0.6, 2, 2, 'person'),
         ('sloppy outline', 0.95, 3, 2, 'person'),
         ('spurious label', 0.4, 1, 0, 'background'),
     ]
     rows = []
-    for kind, score, row, place, suggested in issues:
+    for number, (kind, probability, row, place, suggested) in enumerate(issues):
         record = split[row]
         key = None if place is None else int(record['instances']['id'][place])
         rows.append(
             {
-                'row': row, 'file_name': record['file_name'], 'kind': kind, 'score': score,
+                'row': row, 'file_name': record['file_name'], 'kind': kind, 'score': 0.5,
+                'probability': probability, 'object': number,
                 'given': 'x', 'suggested': suggested, 'confidence': 0.5, 'annotation_id': key,
                 'area': 16.0, 'left': 0.3, 'top': 0.2, 'right': 0.8, 'bottom': 0.6, 'rle': rle,
             }
