@@ -30,7 +30,7 @@ from segmentation.data.entries import (
 from segmentation.data.segmentations import Broken
 
 UNKNOWN_IMAGE = 'image is in none of the files'
-ALREADY = 'already corrected'
+ALREADY = 'is as it should be already'
 
 
 @dataclasses.dataclass(frozen=True)

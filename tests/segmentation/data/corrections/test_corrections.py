@@ -121,7 +121,7 @@ def test_an_added_mask_of_the_image_s_size_is_stored_without_loss(tmp_path_facto
     np.testing.assert_array_equal(masks(text)[entry['id']], mask)
     # The same correction again does nothing.
     again = read_text(tmp_path_factory.mktemp('files'), text)
-    assert applied(again, correction)[:2] == (text, {'add: already corrected': 1})
+    assert applied(again, correction)[:2] == (text, {'add: is as it should be already': 1})
 
 
 @settings(deadline=None, max_examples=40)
@@ -182,7 +182,7 @@ def test_a_category_is_changed_and_a_label_removed(tmp_path):
         ({'annotation_id': 77}, 'annotation is no longer there'),
         ({'category': 'dragon'}, 'unknown category'),
         ({'category': 'vehicle'}, 'class has several categories: choose one in the report'),
-        ({'category': 'person'}, 'already corrected'),
+        ({'category': 'person'}, 'is as it should be already'),
         ({'category': 'automobile'}, ''),
         ({'category': 'bag'}, ''),
     ],
