@@ -44,7 +44,7 @@ from segmentation.markdown import printable
 
 
 def collect(views: list[View], least: float) -> tuple[dict[int, str], dict[int, list[Correction]]]:
-    """Split by id of the images with a label issue at least this probable, and all such suggestions.
+    """Split by id of the images with a label issue at least this probable, and the suggestions.
 
     Raises:
       ValueError: no view has label issues.

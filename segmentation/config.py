@@ -118,9 +118,15 @@ def check_effects(config: ConfigDict) -> None:
     """Checks that every field that differs from its default does something.
 
     Raises:
-      ValueError: other fields make some of them meaningless; names them with the reason.
+      ValueError: other fields make some of them meaningless or contradict them; names them with the
+        reason.
     """
     model, recalibrated = config.model, config.train.recalibrate_batches > 0
+    if config.optimizer.encoder_after and model.encoder_statistics == 'batch':
+        raise ValueError(
+            'optimizer.encoder_after freezes the encoder at first, which needs '
+            "model.encoder_statistics='fixed'."
+        )
     recalibration = 'train.recalibrate_batches replaces the running averages'
     mine, defaults = flat(config), flat(default.get_config())
     idle = [

@@ -141,6 +141,24 @@ def predictions(
         yield waiting
 
 
+def predict_some(
+    predict: Callable, variables: Any, examples: Examples, count: int, *, batch_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, labels and predictions of at most `count` examples, the same ones each time.
+
+    Returns:
+      uint8 `[n, S, S, 3]`, `[n, S, S]` and `[n, S, S]`, n at most `batch_size`.
+    """
+    count = min(count, len(examples), batch_size)
+    numbers = np.linspace(0, len(examples) - 1, count).astype(int)
+    chosen = [examples[number] for number in numbers]
+    images, labels = (np.stack([example[k] for example in chosen]) for k in ('image', 'label'))
+    # As large as an evaluation batch: another size would be compiled again.
+    padded = np.resize(images, (batch_size, *images.shape[1:]))
+    predicted = np.asarray(predict(variables, padded)).argmax(-1)
+    return images, labels, predicted[:count].astype(np.uint8)
+
+
 def evaluate(
     predict: Callable,
     variables: Any,

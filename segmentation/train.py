@@ -165,11 +165,6 @@ class Trainer:
         )
         batch_statistics = config.model.encoder_statistics == 'batch'
         self.encoder_moves = config.model.encoder_trainable and batch_statistics
-        if self.encoder_moves and self.encoder_after:
-            raise ValueError(
-                'optimizer.encoder_after freezes the encoder at first, and needs '
-                "model.encoder_statistics='fixed'."
-            )
         self.predict = evaluate.make_predict(model, config.data.input_range)
 
         self.step_number = self.start = 0
@@ -388,14 +383,11 @@ class Trainer:
 
     def _prediction_grid(self) -> np.ndarray:
         """Image, ground truth and prediction of a few examples, the same ones each time."""
-        count = min(self.num_pictures, len(self.selection), self.eval_batch_size)
-        numbers = np.linspace(0, len(self.selection) - 1, count).astype(int)
-        chosen = [self.selection[number] for number in numbers]
-        images, truth = (np.stack([example[k] for example in chosen]) for k in ('image', 'label'))
-        # As large as an evaluation batch: another size would be compiled again.
-        padded = np.resize(images, (self.eval_batch_size, *images.shape[1:]))
-        predicted = np.asarray(self.predict(self._variables(), padded)).argmax(-1)
-        return overlays.prediction_grid(images, truth, predicted[:count].astype(np.uint8))
+        some = evaluate.predict_some(
+            self.predict, self._variables(), self.selection, self.num_pictures,
+            batch_size=self.eval_batch_size,
+        )  # fmt: skip
+        return overlays.prediction_grid(*some)
 
     def _profile(self, trace: contextlib.ExitStack, count: int) -> None:
         """Starts or ends the trace of `count` steps."""

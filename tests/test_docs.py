@@ -88,7 +88,7 @@ def test_named_files_and_commands_exist():
 @pytest.mark.parametrize('name', ['README.md', 'analysis/README.md'])
 def test_tables_of_stages_are_complete(name):
     rows = re.findall(r'^\| `(\w+)` \|', (ROOT / name).read_text(), re.MULTILINE)
-    assert sorted(rows) == sorted([*registry.STAGES, 'compare', 'report'])
+    assert sorted(rows) == sorted([*registry.STAGES, 'compare', 'check', 'report'])
 
 
 def test_the_readme_s_python_runs(tiny_run, coco_folder, tmp_path):

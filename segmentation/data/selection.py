@@ -4,14 +4,16 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segmentation.data import label_spaces
 from segmentation.data.annotations import Category
-from segmentation.data.coco_builder import CocoIndex
 from segmentation.markdown import printable
+
+if TYPE_CHECKING:  # Importing it takes a second: the report needs no data set.
+    from segmentation.data.coco_builder import CocoIndex
 
 
 def id_fraction(image_ids: Iterable[int], salt: str) -> np.ndarray:
@@ -56,7 +58,7 @@ def id_digest(image_ids: np.ndarray) -> str:
 
 
 def select(
-    index: CocoIndex,
+    index: 'CocoIndex',
     categories: Sequence[Category],
     category_to_class: Mapping[int, int],
     *,
