@@ -319,7 +319,12 @@ class Trainer:
             # Before the checkpoint: a run that continues from it must not lack them.
             self.writer.scalars(self.step_number, {f'selection/{k}': v for k, v in scores.items()})
             if self.num_pictures:
-                self.writer.picture(self.step_number, 'predictions', self._prediction_grid())
+                some = evaluate.predict_some(
+                    self.predict, self._variables(), self.selection, self.num_pictures,
+                    batch_size=self.eval_batch_size,
+                )  # fmt: skip
+                grid = overlays.prediction_grid(*some)
+                self.writer.picture(self.step_number, 'predictions', grid)
             ious = ', '.join(f'{name} {_text(iou, 3)}' for name, iou in summary['iou'].items())
             tqdm.write(f'step {self.step_number}: selection loss {summary["loss"]:.4f}, {ious}')
         return summary
@@ -380,14 +385,6 @@ class Trainer:
             'optimizer.learning_rate or set optimizer.clip_norm, or skip such steps: '
             'optimizer.skip_nonfinite.'
         )
-
-    def _prediction_grid(self) -> np.ndarray:
-        """Image, ground truth and prediction of a few examples, the same ones each time."""
-        some = evaluate.predict_some(
-            self.predict, self._variables(), self.selection, self.num_pictures,
-            batch_size=self.eval_batch_size,
-        )  # fmt: skip
-        return overlays.prediction_grid(*some)
 
     def _profile(self, trace: contextlib.ExitStack, count: int) -> None:
         """Starts or ends the trace of `count` steps."""
