@@ -44,6 +44,7 @@ def draft(path: pathlib.Path) -> Draft:
     fed = _input(model, known, unknown, assumed)
     size = (_SIDE, _SIDE) if fed['size'] == 'any' else fed['size']
     height, width = (size, size) if isinstance(size, int) else size
+    resizes: set[str] = set()  # outputs whose size does not depend on that of the input
     if fed['layout']:
         axes = {'N': 1, 'C': 1 if fed['channels'] == 'gray' else 3, 'H': height, 'W': width}
         shape = [axes[axis] for axis in fed['layout']]
@@ -51,10 +52,17 @@ def draft(path: pathlib.Path) -> Draft:
         if fed['layout'].startswith('N') and isinstance(batch, int):
             shape[0] = max(batch, 1)
         known |= output_shapes(model, shape)
+        if fed['size'] == 'any':  # a network that resizes its input has one size of outputs
+            half = [
+                n // 2 if axis in 'HW' else n for axis, n in zip(fed['layout'], shape, strict=True)
+            ]
+            found = output_shapes(model, half)
+            resizes = {name for name in found if found[name] == known.get(name)}
     adapter: dict[str, Any] = {'input': fed, 'output': _output(model, known, unknown, assumed)}
     if layout := adapter['output']['layout']:
-        rows = dict(zip(layout, known[adapter['output']['name']], strict=True))['H']
-        if isinstance(rows, int) and rows and rows != height:
+        name = adapter['output']['name']
+        rows = dict(zip(layout, known[name], strict=True))['H']
+        if isinstance(rows, int) and rows and rows != height and name not in resizes:
             adapter['output']['stride'] = 2.0 ** round(np.log2(height / rows))
     if adapter['output']['form'] is None:
         unknown.append('output.form: no output looks like a segmentation')
