@@ -15,7 +15,7 @@ from tests.paths import ROOT
 nbformat = pytest.importorskip('nbformat', reason="pip install -e '.[dev]'")
 nbclient = pytest.importorskip('nbclient', reason="pip install -e '.[dev]'")
 PATH = ROOT / 'analysis/walkthrough.ipynb'
-VAL = 66
+VAL = 60
 
 
 def outputs(notebook, kind='text/plain'):
@@ -56,7 +56,7 @@ def executed(tmp_path_factory):
     (place,) = (i for i, each in enumerate(tags) if 'parameters' in each)
     small = (
         f'WORKDIR, DATA_DIR = (pathlib.Path({str(folder)!r}) / name for name in ("run", "data"))\n'
-        f'TRAIN, VAL, STEPS, SIZE = 60, {VAL}, 60, 32'
+        f'TRAIN, VAL, STEPS, SIZE = 12, {VAL}, 4, 32'
     )
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(small))
     resources = {'metadata': {'path': str(PATH.parent)}}
