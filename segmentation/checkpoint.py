@@ -278,7 +278,7 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
                 f'Checkpoint {manager.directory / str(step)} is damaged ({error}). Others can be '
                 f'chosen with --checkpoint: {others}.'
             ) from error
-    params = averaged(tree['params'], tree['opt_state'])
+    params = averaged(tree['params'], tree.get('opt_state'))
     return step, {'params': params, 'batch_stats': tree['batch_stats']}
 
 

@@ -176,12 +176,12 @@ def test_command(workdir, analysis, tmp_path, capsys):
     assert associations.main(arguments) == 0
     assert path.stat().st_mtime_ns == before
     assert Image.open(analysis.folder / 'associations.png').width > 100
-    old = path.read_text().replace('"version": 2', '"version": 1')
+    old = path.read_text().replace('"version": 3', '"version": 1')
     path.write_text(old)
-    with pytest.raises(ValueError, match='version 1 instead of 2'):
+    with pytest.raises(ValueError, match='version 1 instead of 3'):
         artifacts.load(analysis, Associations)
     assert associations.main(arguments) == 0
-    assert 'is recomputed: version 1 instead of 2' in capsys.readouterr().err
+    assert 'is recomputed: version 1 instead of 3' in capsys.readouterr().err
     assert path.read_text() != old
 
 

@@ -31,13 +31,16 @@ def test_overrides_are_typed():
     [
         (
             ['--config.optimizer.learning_rat=1'],
-            r'Did you mean "optimizer.learning_rate"\? Fields of optimizer: clip_norm,',
+            r'Did you mean "optimizer.learning_rate"\? Fields of optimizer: average, clip_norm,',
         ),
         (
             ['--config.learning_rate=1'],
             'mean "optimizer.learning_rate".* Fields of the config: data',
         ),
-        (['--config.optimizer=1'], 'group of fields; set one of optimizer.clip_norm'),
+        (
+            ['--config.optimizer=1'],
+            'group of fields; set one of optimizer.average, optimizer.clip_norm',
+        ),
         (['--config.seed.x=1'], 'seed is a field, not a group'),
         (
             ['--config.optimizer.learning_rate=fast'],

