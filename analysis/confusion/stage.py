@@ -28,6 +28,7 @@ from analysis.stage import artifacts, command, storage
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis, check_pool, open_chosen
 from analysis.stats import bootstrap
+from analysis.stats.bootstrap import ratio
 from segmentation import markdown, metrics
 from segmentation.data import label_spaces
 
@@ -57,21 +58,15 @@ def _shares(counts: Counts, weights: np.ndarray) -> dict[str, np.ndarray]:
     complete = counts.complete[..., None]
     unlabeled_here = total(complete * counts.unlabeled[:, None])
     wrong_here = total(complete * counts.wrong[:, None])
-    share = _ratio(pixels, pixels.sum(-1, keepdims=True))
+    share = ratio(pixels, pixels.sum(-1, keepdims=True))
     return {
-        'base': _ratio(unlabeled, unlabeled.sum(-1, keepdims=True)),
-        'wrong_unlabeled': _ratio(unlabeled, wrong),
+        'base': ratio(unlabeled, unlabeled.sum(-1, keepdims=True)),
+        'wrong_unlabeled': ratio(unlabeled, wrong),
         'share': share,
-        'excess': share - _ratio(unlabeled_here, unlabeled_here.sum(-1, keepdims=True)),
-        'instance_share': _ratio(instances, instances.sum(-1, keepdims=True))[..., :-1],
-        'wrong_share': _ratio(pixels, wrong_here),
+        'excess': share - ratio(unlabeled_here, unlabeled_here.sum(-1, keepdims=True)),
+        'instance_share': ratio(instances, instances.sum(-1, keepdims=True))[..., :-1],
+        'wrong_share': ratio(pixels, wrong_here),
     }
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """NaN where the whole is 0."""
-    whole = np.broadcast_to(whole, part.shape)
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
 def summarize(
@@ -120,7 +115,7 @@ def summarize(
     }
     per_image = counts.pixels.sum(-1).astype(np.float64)
     total = per_image.sum(0)
-    effective = _ratio(np.square(total), np.square(per_image).sum(0))
+    effective = ratio(np.square(total), np.square(per_image).sum(0))
     rows = tuple(
         Confused(
             categories[present[row]],

@@ -8,15 +8,10 @@ import numpy as np
 from analysis.mean_iou.schema import Calibration, ClassRates, Rate
 from analysis.predictions.calibration import calibration_error
 from analysis.predictions.schema import Predictions
-from analysis.stats.bootstrap import weight_blocks
+from analysis.stats.bootstrap import ratio, weight_blocks
 from segmentation import metrics
 
 _RESAMPLES = 2000
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    empty = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    return np.divide(numerator, denominator, out=empty, where=denominator > 0)
 
 
 def class_rates(confusion: np.ndarray, boundary: np.ndarray) -> np.ndarray:
@@ -29,8 +24,8 @@ def class_rates(confusion: np.ndarray, boundary: np.ndarray) -> np.ndarray:
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     true, predicted = confusion.sum(-1), confusion.sum(-2)
     parts = (
-        _ratio(right, predicted), _ratio(right, true), _ratio(2 * right, true + predicted),
-        _ratio(boundary[..., 0], boundary[..., 1]),
+        ratio(right, predicted), ratio(right, true), ratio(2 * right, true + predicted),
+        ratio(boundary[..., 0], boundary[..., 1]),
     )  # fmt: skip
     return np.stack(parts, axis=-1)
 
@@ -59,7 +54,7 @@ def measure_classes(predicted: Predictions, class_names: Sequence[str]) -> dict[
     values = class_rates(confusion.sum(0), boundary.sum(0))
     resampled = class_rates(_resample(confusion), _resample(boundary))
     shown = (confusion.sum(2) > 0).sum(0)
-    small = _ratio(boundary[..., 2].sum(0), shown)
+    small = ratio(boundary[..., 2].sum(0), shown)
     result = {}
     for k, name in enumerate(class_names):
         precision, recall, f1, outline = _rates(values[k], resampled[:, k])
@@ -75,7 +70,7 @@ def measure_calibration(predicted: Predictions) -> Calibration | None:
         return None
     total = counts.sum(0)
     errors = _rates(calibration_error(total), calibration_error(_resample(counts)))
-    confidence, accuracy = (_ratio(total[..., k], total[..., 0]) for k in (1, 2))
+    confidence, accuracy = (ratio(total[..., k], total[..., 0]) for k in (1, 2))
     return Calibration(
         temperature=predicted.temperature,
         error=errors[0],

@@ -214,7 +214,8 @@ def read_view(view: View) -> Pieces:
         }
     if scores := read(MeanIou):
         keys = 'class_names', 'confusion', 'classes', 'original', 'calibration'
-        findings['scores'] = {key: storage.to_json(scores)[key] for key in keys}
+        plain = storage.to_json(scores)
+        findings['scores'] = {key: plain[key] for key in keys}
     if clusters := read(Clusters):
         label = clusters.label
         page['columns'] += columns.of_clusters(clusters)

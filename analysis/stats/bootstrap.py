@@ -29,3 +29,9 @@ def bootstrap_means(values: np.ndarray, num_resamples: int, seed: int = 0) -> np
     """Means of values `[N]` over the resamples of `bootstrap_weights`, float64 `[R]`."""
     blocks = weight_blocks(len(values), num_resamples, seed)
     return np.concatenate([block @ values for block in blocks]) / len(values)
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Shares, such as of sums over resamples; NaN where the whole, which is broadcast, is 0."""
+    whole = np.broadcast_to(whole, part.shape)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
