@@ -84,7 +84,9 @@ def tiny_run(coco_folder, data_dir, tmp_path_factory):
     state = train_step.init_state(network, optimizer, config)
     with checkpoint.open_manager(folder) as manager:
         checkpoint.save(manager, 0, state, {}, {checkpoint.BEST_METRIC: 0.0})
-    return folder
+    yield folder
+    written = [path for path in (folder / 'analysis').rglob('*') if path.is_file()]
+    assert not written, f'a test wrote into the run that others copy: {written}'
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,7 @@
 """Label issues against corrections of other people: a hand-made case, and the command."""
 
 import json
+import shutil
 
 import pytest
 
@@ -97,7 +98,8 @@ def test_command_scores_a_run(tiny_run, tmp_path, capsys):
     ]  # fmt: skip
     (folder / 'records.json').write_text(json.dumps(records))
     (folder / 'presence.json').write_text('[]')
-    arguments = ['--workdir', str(tiny_run), '--truth', str(folder)]
+    workdir = shutil.copytree(tiny_run, tmp_path / 'run')
+    arguments = ['--workdir', str(workdir), '--truth', str(folder)]
     assert command.main([*arguments, '--json', str(tmp_path / 'out.json')]) == 0
     result = json.loads((tmp_path / 'out.json').read_text())
     assert {row['records'] for row in result['recall'] if row['kind'] == 'missing instance'} == {1}
