@@ -2,7 +2,7 @@
 
 import fnmatch
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ LAYERS = (
 )
 
 
-def find_layers(run: Run, patterns: Sequence[str]) -> dict[str, int]:
+def find_layers(run: Run, patterns: Sequence[str] = LAYERS) -> dict[str, int]:
     """Layers by name, as `encoder/<layer>` or `decoder/<layer>`, in order of computation.
 
     Args:
@@ -100,7 +100,11 @@ def pooled_features(
     Returns:
       float32 `[B, F]`, layer by layer.
     """
-    found = activations(model, variables, images, set(layers).__contains__)
+    return pool(activations(model, variables, images, set(layers).__contains__), layers)
+
+
+def pool(found: Mapping[str, jax.Array], layers: Sequence[str]) -> jax.Array:
+    """The features of `pooled_features`, from activations `[B, h, w, C]` by layer."""
     return jnp.concatenate(
         [found[layer].astype(jnp.float32).mean((1, 2)) for layer in layers], axis=-1
     )

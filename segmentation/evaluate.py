@@ -17,22 +17,22 @@ from segmentation.models.unet import SegmentationModel, scale_images
 
 
 def on_local_devices(
-    apply: Callable[[Any, jax.Array], jax.Array],
-) -> Callable[[Any, np.ndarray], jax.Array]:
+    apply: Callable[[Any, jax.Array], Any],
+) -> Callable[[Any, np.ndarray], Any]:
     """Spreads a function of a batch over the devices of this process.
 
     Args:
-      apply: maps variables and images `[b, ...]` to an array `[b, ...]`; is compiled.
+      apply: maps variables and images `[b, ...]` to a tree of arrays `[b, ...]`; is compiled.
 
     Returns:
       `spread(variables, images)`, with the variables on the host or the devices, and images
-      `[B, ...]` with B a multiple of the number of local devices. The result `[B, ...]` is computed
-      asynchronously.
+      `[B, ...]` with B a multiple of the number of local devices. The results `[B, ...]` are
+      computed asynchronously.
     """
     devices, compiled = jax.local_devices(), set()
     forward = jax.pmap(apply, axis_name='batch', in_axes=(None, 0), devices=devices)
 
-    def spread(variables: Any, images: np.ndarray) -> jax.Array:
+    def spread(variables: Any, images: np.ndarray) -> Any:
         if len(images) % len(devices):
             raise ValueError(
                 f'{len(images)} images do not divide evenly over {len(devices)} devices; choose an '
@@ -43,8 +43,8 @@ def on_local_devices(
         if per_device.shape not in compiled:
             cpu_runtime.compile_ahead(forward, variables, per_device)
             compiled.add(per_device.shape)
-        result = forward(variables, per_device)
-        return result.reshape(len(images), *result.shape[2:])
+        found = forward(variables, per_device)
+        return jax.tree.map(lambda each: each.reshape(len(images), *each.shape[2:]), found)
 
     return spread
 
@@ -129,8 +129,8 @@ def enlarge_and_classify(logits: np.ndarray, height: int, width: int) -> np.ndar
 
 def predictions(
     predict: Callable, variables: Any, batches: Iterator[dict[str, np.ndarray]]
-) -> Iterator[tuple[dict[str, np.ndarray], jax.Array]]:
-    """Yields (batch, logits `[B, S, S, C]`); the devices are one batch ahead of the caller."""
+) -> Iterator[tuple[dict[str, np.ndarray], Any]]:
+    """Yields batches and what `predict` returns; the devices are one batch ahead of the caller."""
     waiting = None
     for batch in batches:
         result = batch, predict(variables, batch['image'])

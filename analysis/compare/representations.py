@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from analysis.compare.schema import Interval, Layer, Neighbors, Separation
 from analysis.embeddings.features import stream_features
 from analysis.similar.neighbors import neighbors
-from analysis.stage.run import Analysis, restrict
+from analysis.stage.run import Analysis
 from analysis.stats import bootstrap
 from segmentation import metrics
 from segmentation.activations import LAYERS, find_layers
@@ -139,23 +139,24 @@ def separation(
 
 
 def layer_features(
-    both: Mapping[str, Analysis], seed: int = 0
+    both: Mapping[str, Analysis], rows: Mapping[str, np.ndarray], seed: int = 0
 ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
     """Pooled activations of all layers that both networks have, 'this' and 'other'.
 
-    The seed chooses the images, if there are more than `_LAYER_IMAGES`.
+    `rows` are those of the common images in each run, int64 `[N]`. The seed chooses among them, if
+    there are more than `_LAYER_IMAGES`.
 
     Returns:
-      Rows of the images, `[n]`, and 'this' and 'other': layer → float32 `[n, F]`.
+      Which of the common images, `[n]`, and 'this' and 'other': layer → float32 `[n, F]`.
     """
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(len(both['this']))[:_LAYER_IMAGES])
+    chosen = np.sort(rng.permutation(len(rows['this']))[:_LAYER_IMAGES])
     layers = {name: find_layers(analysis.run, LAYERS) for name, analysis in both.items()}
     common = [layer for layer in layers['this'] if layer in layers['other']]
     features = {}
     for name, analysis in both.items():
-        some = restrict(analysis, chosen)
-        blocks = np.concatenate(list(stream_features(some, common, f'activations of {name} run')))
+        title, some = f'activations of {name} run', rows[name][chosen]
+        blocks = np.concatenate(list(stream_features(analysis, common, title, some)))
         ends = np.cumsum([layers[name][layer] for layer in common])
         features[name] = dict(zip(common, np.split(blocks, ends[:-1], axis=1), strict=True))
     return chosen, features

@@ -287,7 +287,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         }
     chosen, features = np.zeros(0, np.int64), dict[str, dict[str, np.ndarray]]()
     if not any(analysis.foreign for analysis in both.values()):
-        chosen, features = representations.layer_features(common)
+        chosen, features = representations.layer_features(both, rows)
     decoders = {
         name: representations.standardized(
             np.hstack([part for layer, part in layers.items() if layer.startswith('decoder/')])

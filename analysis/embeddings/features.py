@@ -7,16 +7,17 @@ import jax
 import numpy as np
 
 from analysis.embeddings.schema import Reduction
+from analysis.predictions import features as kept
 from analysis.stage.forward import foreign_forward, forward
-from analysis.stage.run import Analysis, Run
+from analysis.stage.run import Analysis, Run, restrict
+from segmentation import evaluate
 from segmentation.activations import pooled_features
 from segmentation.models.unet import scale_images
 
 
 def _make_extract(run: Run, layers: Sequence[str]) -> Callable[[Any, Any], jax.Array]:
-    """Jitted: variables and uint8 images `[B, S, S, 3]` to float32 features `[B, F]`."""
+    """Variables and uint8 images `[B, S, S, 3]` to float32 features `[B, F]`."""
 
-    @jax.jit
     def extract(variables: Any, images: jax.Array) -> jax.Array:
         scaled = scale_images(images, run.config.data.input_range)
         return pooled_features(run.model, variables, scaled, layers)
@@ -25,22 +26,31 @@ def _make_extract(run: Run, layers: Sequence[str]) -> Callable[[Any, Any], jax.A
 
 
 def stream_features(
-    analysis: Analysis, layers: Sequence[str], progress: str
+    analysis: Analysis, layers: Sequence[str], progress: str, rows: np.ndarray | None = None
 ) -> Iterator[np.ndarray]:
-    """Pooled features of the images in order, float32 `[b, F]` batch by batch.
+    """Pooled features of images, float32 `[b, F]` batch by batch.
+
+    They are read if `predictions` kept them; else the network runs.
 
     Args:
       analysis: of which images.
       layers: names, see `activations.find_layers`.
       progress: label of the progress bar.
+      rows: int `[n]`, of some images; default: all.
     """
     if analysis.foreign:
         for _, _, _, made in foreign_forward(analysis, progress):
             features = [each.features for each in made if each.features is not None]
             yield np.stack(features)
         return
-    for rows, _, features in forward(analysis, progress, _make_extract(analysis.run, layers)):
-        yield np.asarray(features)[: len(rows)]
+    found = kept.read(analysis, layers, np.arange(len(analysis)) if rows is None else rows)
+    if found is not None:
+        yield from found
+        return
+    some = analysis if rows is None else restrict(analysis, rows)
+    extract = evaluate.on_local_devices(_make_extract(analysis.run, layers))
+    for indices, _, features in forward(some, progress, extract):
+        yield np.asarray(features)[: len(indices)]
 
 
 def embed(run: Run, reduction: Reduction, images: np.ndarray) -> np.ndarray:
@@ -54,5 +64,5 @@ def embed(run: Run, reduction: Reduction, images: np.ndarray) -> np.ndarray:
     Returns:
       float32 `[B, D]` of unit length.
     """
-    features = _make_extract(run, reduction.layers)(run.variables, images)
+    features = jax.jit(_make_extract(run, reduction.layers))(run.variables, images)
     return reduction.project(np.asarray(features))

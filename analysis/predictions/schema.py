@@ -33,15 +33,19 @@ class Predictions(Result):
         entropy, calibration_error, reliability)
       temperature: by which logits are divided to calibrate them, see `calibration.fit_temperature`;
         None if it is not known
+      layers: number of features by layer, if they are kept; see `features`
+      features_sha256: checksum of their file
     """
 
     NAME: ClassVar[str] = 'predictions'
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     size: int
     num_classes: int
     images: pyarrow.Table
     temperature: float | None = None
+    layers: dict[str, int] = dataclasses.field(default_factory=dict)
+    features_sha256: str = ''
 
     def column(self, name: str) -> np.ndarray:
         """A column of numbers, float64 `[N]`; NaN for null."""

@@ -4,25 +4,28 @@
 
 Mean IoU, samples, confusion, pictures and the comparison of two runs read this artifact instead of
 running the network again. It takes about 1 KB per image at 128×128: the class map compressed, and
-some numbers. Logits are not kept: in float32 they would take 200 KB per image. The network also
-sees at most 256 images of the selection split, from which the temperature is fitted.
+some numbers. Logits are not kept: in float32 they would take 200 KB per image. Of up to 10,000
+images, the mean activation of every channel is kept too, for embeddings and comparisons: 67 KB per
+image, in the file features.f32, which may be deleted. The network also sees at most 256 images of
+the selection split, from which the temperature is fitted.
 """
 
 import concurrent.futures
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import pyarrow
 
-from analysis.predictions import calibration
+from analysis.predictions import calibration, features
 from analysis.predictions.schema import Predictions
 from analysis.stage.contract import Stage
 from analysis.stage.forward import Batch, foreign_forward, forward
 from analysis.stage.run import Analysis
-from segmentation import boundaries, evaluate, markdown, metrics
+from segmentation import boundaries, evaluate, files, markdown, metrics
+from segmentation.activations import find_layers
 from segmentation.data.masks import IGNORE
 
 _OF_PROBABILITIES = 'confidence', 'entropy', 'calibration_error'
@@ -102,13 +105,7 @@ def compute(analysis: Analysis) -> Predictions:
     if analysis.foreign and analysis.foreign.certain:
         unknown = dict.fromkeys((*_OF_PROBABILITIES, 'reliability'))
     temperature = calibration.fit_temperature(analysis)
-    passes: Iterator[tuple[list[int], Batch, Any, Any]]
-    if analysis.foreign:
-        # At the image's own resolution, a foreign model is judged by what it returned itself.
-        found = foreign_forward(analysis, 'predictions', fresh=True)
-        passes = ((i, batch, logits, [p.logits for p in made]) for i, batch, logits, made in found)
-    else:
-        passes = ((*each, np.asarray(each[-1])) for each in forward(analysis, 'predictions'))
+    layers = {} if analysis.foreign or len(analysis) > features.MOST else find_layers(analysis.run)
 
     def original(index: int, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         label = analysis.examples.full_label(index)
@@ -117,7 +114,7 @@ def compute(analysis: Analysis) -> Predictions:
         return counts.ravel(), boundaries.boundary_counts(label, predicted, num_classes).ravel()
 
     with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
-        for indices, batch, logits, own in passes:
+        for indices, batch, logits, own in _run_network(analysis, tuple(layers)):
             enlarged = pool.map(original, indices, own)
             described = describe_batch(logits, batch['label'], num_classes, temperature)
             rows = [
@@ -126,7 +123,31 @@ def compute(analysis: Analysis) -> Predictions:
             ]
             parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=_SCHEMA))
     images = pyarrow.Table.from_batches(parts, _SCHEMA)
-    return Predictions(config.data.image_size, num_classes, images, temperature)
+    digest = files.sha256(analysis.folder / features.FILE) if layers else ''
+    return Predictions(config.data.image_size, num_classes, images, temperature, layers, digest)
+
+
+def _run_network(
+    analysis: Analysis, layers: Sequence[str]
+) -> Iterator[tuple[list[int], Batch, Any, Iterable[np.ndarray]]]:
+    """Yields numbers of images, their batch, logits, and logits for the images' own resolution.
+
+    Writes the features of the layers, if there are any.
+    """
+    if analysis.foreign:
+        # At the image's own resolution, a foreign model is judged by what it returned itself.
+        for rows, batch, logits, made in foreign_forward(analysis, 'predictions', fresh=True):
+            yield rows, batch, logits, [each.logits for each in made]
+    elif layers:
+        predict = features.make_predict(analysis.run, layers)
+        path = analysis.folder / features.FILE
+        with files.replacing(path) as partial, partial.open('wb') as file:
+            for rows, batch, (logits, found) in forward(analysis, 'predictions', predict):
+                file.write(np.asarray(found)[: len(rows)].tobytes())
+                yield rows, batch, logits, np.asarray(logits)
+    else:
+        for rows, batch, logits in forward(analysis, 'predictions'):
+            yield rows, batch, logits, np.asarray(logits)
 
 
 def describe_changed(

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -26,8 +25,8 @@ def forward(
     Args:
       analysis: of which network and images.
       title: of the progress bar.
-      function: computes arrays from variables and uint8 images `[B, S, S, 3]`; default: float32
-        logits `[B, S, S, C]`.
+      function: computes arrays `[B, …]` from variables and uint8 images `[B, S, S, 3]`, see
+        `evaluate.on_local_devices`; default: float32 logits `[B, S, S, C]`.
       change: changes a batch before the network sees it.
 
     A foreign model only gives logits.
@@ -42,11 +41,8 @@ def forward(
             yield rows, batch, logits
         return
     batches = input_pipeline.evaluation_batches(analysis.examples, batch_size=analysis.batch_size)
-    if function:
-        variables = jax.device_put(run.variables)
-    else:
-        function = evaluate.make_predict(run.model, run.config.data.input_range)
-        variables = evaluate.replicate(run.variables)
+    function = function or evaluate.make_predict(run.model, run.config.data.input_range)
+    variables = evaluate.replicate(run.variables)
     changed = map(change, batches) if change else batches
     title = f'{title}, {analysis.split} at step {analysis.step}'
     with tqdm(total=len(analysis), desc=title, unit='img') as bar:

@@ -10,6 +10,8 @@ import pytest
 from analysis.embeddings import features, reduction
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
+from analysis.predictions import features as kept
+from analysis.predictions import stage as predictions
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis
 from segmentation import activations
@@ -67,6 +69,34 @@ def test_fit_does_not_depend_on_blocks_and_repeats():
         value = getattr(first, key)
         np.testing.assert_array_equal(value, getattr(again, key))
         np.testing.assert_allclose(value, getattr(other, key), rtol=1e-3, atol=1e-4)
+
+
+def test_kept_features_are_those_of_the_network(analysis, monkeypatch):
+    layers = list(activations.find_layers(analysis.run))[-1:3:-7]  # some, in another order
+    rows = np.array([3, 0, 5])
+
+    def stream():
+        return np.concatenate(list(features.stream_features(analysis, layers, 'features', rows)))
+
+    computed = stream()
+    predictions.STAGE.get(analysis)
+    assert kept.read(analysis, ['encoder/Conv1'], rows) is None  # of no such layer
+    assert kept.read(analysis, layers, rows) is not None
+    np.testing.assert_allclose(stream(), computed, rtol=1e-5, atol=1e-6)
+    # A damaged file is not read, nor one that was deleted.
+    path = analysis.folder / kept.FILE
+    content = bytearray(path.read_bytes())
+    content[0] ^= 1
+    path.write_bytes(content)
+    assert kept.read(analysis, layers, rows) is None
+    np.testing.assert_array_equal(stream(), computed)
+    path.unlink()
+    np.testing.assert_array_equal(stream(), computed)
+    # Of many images none are kept.
+    monkeypatch.setattr(kept, 'MOST', 2)
+    predictions.STAGE.get(analysis, force=True)
+    assert not path.exists()
+    np.testing.assert_array_equal(stream(), computed)
 
 
 def test_fewer_dimensions_than_asked_for():
