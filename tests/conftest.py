@@ -21,6 +21,7 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 if 'PYTEST_XDIST_WORKER' not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix='jax-cache-')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache.name
+    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 import pytest
 

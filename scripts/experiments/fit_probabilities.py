@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from analysis.experiments import records
 from analysis.label_issues import probability
 from analysis.label_issues import stage as label_issues
 from analysis.label_issues.schema import LabelIssues
@@ -171,11 +172,10 @@ def main(argv: list[str] | None = None) -> int:
     predicted = probability.predict(*score[:2], models)
     rows = tenths(predicted, score[2])
     likely = predicted >= probability.LIKELY
+    given = sys.argv[1:] if argv is None else argv
+    command = shlex.join(['python', 'scripts/experiments/fit_probabilities.py', *given])
     result = {
-        'command': shlex.join(
-            ['python', 'scripts/experiments/fit_probabilities.py']
-            + (sys.argv[1:] if argv is None else argv)
-        ),
+        'origin': dataclasses.asdict(records.Origin.of_run(directory, command, [config.seed])),
         'fit_seeds': arguments.fit_seeds,
         'score_seeds': arguments.score_seeds,
         'error_rate': config.data.scenes.error_rate,

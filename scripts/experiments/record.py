@@ -3,7 +3,8 @@
     python scripts/experiments/record.py                         # fill the tables of all READMEs
     python scripts/experiments/record.py --add five_folds --result runs/reproduce/report.json
 
---add writes configs/results/<name>.json from the report.json of reproduce.py or score_analysis.py.
+--add writes configs/results/<name>.json from the report.json of reproduce.py or score_analysis.py,
+or the JSON of fit_probabilities.py.
 A README names the tables that it shows in comments; see analysis/experiments/records.py.
 """
 
@@ -85,6 +86,25 @@ def of_benchmark(report: dict[str, Any]) -> dict[str, Table]:
     return {'measures': Table(('measure', 'mean over the seeds', 'target'), tuple(rows))}
 
 
+def of_probabilities(report: dict[str, Any]) -> dict[str, Table]:
+    """The reliability table of fit_probabilities.py."""
+    rows = [
+        (
+            f'{tenth["low"]:.1f}–{tenth["low"] + 0.1:.1f}',
+            str(tenth['issues']),
+            Measure(tenth['predicted']),
+            Measure(tenth['observed']),
+        )
+        for tenth in report['tenths']
+    ]
+    columns = 'probability', 'issues', 'mean probability', 'share of errors'
+    return {'tenths': Table(columns, tuple(rows))}
+
+
+# What a report has that only one kind has, and how to make tables of it.
+READERS = {'scores': of_reproduction, 'measures': of_benchmark, 'tenths': of_probabilities}
+
+
 def measure(row: dict[str, Any]) -> Measure:
     return Measure(row['score'], interval_of(row['over_both']))
 
@@ -109,7 +129,10 @@ def main(argv: list[str] | None = None) -> int:
         report = json.loads(arguments.result.read_text())
         if 'origin' not in report:
             parser.error(f'{arguments.result} has no origin: an older version wrote it')
-        tables = of_reproduction(report) if 'scores' in report else of_benchmark(report)
+        readers = [reader for key, reader in READERS.items() if key in report]
+        if not readers:
+            parser.error(f'{arguments.result} is of no kind that is known: {", ".join(READERS)}')
+        tables = readers[0](report)
         origin = msgspec.convert(report['origin'], Origin)
         records.write(Record(origin, tables), RESULTS / f'{arguments.add}.json')
     known = records.read(RESULTS)
