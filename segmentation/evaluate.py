@@ -1,5 +1,6 @@
 """Runs the network over examples and counts pixels by true and predicted class."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -100,7 +101,10 @@ def enlarge(logits: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def enlarge_and_classify(logits: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Predicted classes at another resolution: the argmax of `enlarge`, in a third of its time.
+    """Predicted classes at another resolution: the argmax of `enlarge`, in a fraction of its time.
+
+    Each class is compared with background, and only where it may win: in the box around the pixels
+    where it is the more probable one. Logits of two classes that differ by rounding alone may swap.
 
     Args:
       logits: float32 `[S, S, C]`, without NaN.
@@ -110,21 +114,41 @@ def enlarge_and_classify(logits: np.ndarray, height: int, width: int) -> np.ndar
     Returns:
       uint8 `[height, width]`.
     """
-    planes = np.ascontiguousarray(np.moveaxis(logits, -1, 0))
-    classes, best = np.zeros((height, width), np.uint8), None
-    for number, plane in enumerate(planes):
-        # A class that another one before it beats everywhere wins nowhere in between.
-        if any((earlier >= plane).all() for earlier in planes[:number]):
+    classes, best = np.zeros((height, width), np.uint8), np.zeros((height, width), np.float32)
+    for number in range(1, logits.shape[-1]):
+        excess = logits[..., number] - logits[..., 0]
+        ahead = excess > 0
+        if not ahead.any():
             continue
-        enlarged = _enlarge(plane, height, width)
-        if best is None:
-            best = enlarged
-        else:
-            won = enlarged > best
-            # Numbers ascend, so the maximum is the class that won last.
-            classes = np.maximum(classes, won.view(np.uint8) * np.uint8(number))
-            best = np.maximum(best, enlarged) if number < len(planes) - 1 else best
+        (top, bottom, upper, lower), (left, right, first, last) = (
+            _reach(ahead.any(1), height), _reach(ahead.any(0), width)
+        )  # fmt: skip
+        here = slice(top, bottom), slice(left, right)
+        enlarged = np.asarray(
+            Image.fromarray(excess).resize(
+                (right - left, bottom - top),
+                Image.Resampling.BILINEAR,
+                (first, upper, last, lower),
+            )
+        )
+        won = enlarged > best[here]
+        classes[here][won] = number
+        np.maximum(best[here], enlarged, out=best[here])
     return classes
+
+
+def _reach(marked: np.ndarray, length: int) -> tuple[int, int, float, float]:
+    """Which of `length` new pixels depend on marked ones, bool `[S]`.
+
+    Returns:
+      The first of them and the one after the last, and both as places among the S.
+    """
+    scale = len(marked) / length
+    margin = max(1.0, scale)
+    places = np.flatnonzero(marked)
+    first = max(int((places[0] - margin) / scale), 0)
+    end = min(math.ceil((places[-1] + 1 + margin) / scale), length)
+    return first, end, first * scale, end * scale
 
 
 def predictions(

@@ -1,16 +1,16 @@
-"""Eight fake devices for every test, and a tiny data set with a config to train on it."""
+"""Four fake devices for every test, and a tiny data set with a config to train on it."""
 
 import importlib.util
 import os
 import shutil
 import tempfile
 
-# Before jax is imported. Tests choose how many of the eight devices they use. Networks here are so
+# Before jax is imported. Tests choose how many of the devices they use. Networks here are so
 # small that compiling takes longest, so it is told to optimize less.
 os.environ['XLA_FLAGS'] = ' '.join(
     [
         os.environ.get('XLA_FLAGS', ''),
-        '--xla_force_host_platform_device_count=8',
+        '--xla_force_host_platform_device_count=4',
         '--xla_backend_optimization_level=0',
         '--xla_llvm_disable_expensive_passes=true',
     ]

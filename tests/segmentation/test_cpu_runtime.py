@@ -130,5 +130,5 @@ def test_freed_memory_goes_back():
 
 def test_a_batch_is_on_the_only_device_before_a_step_and_left_alone_for_several(default):
     batch = {'image': np.zeros((8, 1, 4, 4, 3), np.uint8)}
-    assert cpu_runtime.settle(batch) is batch  # the tests have eight devices
+    assert cpu_runtime.settle(batch) is batch  # the tests have several devices
     assert default[1]['settled'] == [True, True]
