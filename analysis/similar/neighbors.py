@@ -3,7 +3,7 @@
 import numpy as np
 from tqdm import tqdm
 
-_BLOCK = 64  # queries at once: all distances to them are in memory
+_DISTANCES = 1 << 21  # that are in memory at once: 16 MB
 
 
 def neighbors(
@@ -26,10 +26,14 @@ def neighbors(
     distance = np.zeros((len(queries), k), np.float32)
     points = points.astype(np.float64)
     squares = np.square(points).sum(1)
-    for start in tqdm(range(0, len(queries), _BLOCK), desc='neighbors', unit='block', delay=2):
-        block = queries[start : start + _BLOCK].astype(np.float64)
-        squared = squares - 2 * block @ points.T + np.square(block).sum(1, keepdims=True)
-        squared = np.maximum(squared, 0)
+    size = max(_DISTANCES // max(len(points), 1), 16)
+    for start in tqdm(range(0, len(queries), size), desc='neighbors', unit='block', delay=2):
+        block = queries[start : start + size].astype(np.float64)
+        squared = block @ points.T
+        squared *= -2
+        squared += squares
+        squared += np.square(block).sum(1, keepdims=True)
+        np.maximum(squared, 0, out=squared)
         if own:
             squared[np.arange(len(block)), start + np.arange(len(block))] = np.inf
         near = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)
