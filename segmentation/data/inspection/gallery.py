@@ -40,7 +40,7 @@ def choose(prepared: coco.Prepared, scan: Scan, seed: int) -> list[Section]:
         )
         for number, name in enumerate(scan.splits)
     ]
-    sections += [_repaired(prepared, scan), *_extremes(scan)]
+    sections += [_repaired(prepared, scan), _twice(prepared, scan), *_extremes(scan)]
     empty = np.flatnonzero(scan.count == 0)
     sections.append(
         Section(
@@ -51,6 +51,24 @@ def choose(prepared: coco.Prepared, scan: Scan, seed: int) -> list[Section]:
         )
     )
     return [section for section in sections if section.images]
+
+
+def _twice(prepared: coco.Prepared, scan: Scan) -> Section:
+    names = [category.name for category in prepared.categories]
+    kinds = scan.instances.category.tolist()
+    return Section(
+        'Labeled twice',
+        f'{len(scan.twice)} pairs of instances of two categories have nearly the same mask. If '
+        'they are one object, one label is wrong.',
+        tuple(
+            Shown(
+                int(scan.instances.image[a]),
+                f'{names[kinds[a]]} and {names[kinds[b]]}, IoU {iou:.2f}',
+                (a, b),
+            )
+            for a, b, iou in scan.twice[:_REPAIRED]
+        ),
+    )
 
 
 def _some(rows: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:

@@ -10,6 +10,7 @@ import tqdm
 from pycocotools import mask as mask_utils
 
 from segmentation.data import coco
+from segmentation.data.double_labels import labeled_twice
 
 # Random instances of each category that are kept to be shown.
 _KEPT = 6
@@ -45,6 +46,9 @@ class Scan:
     labels: np.ndarray  # str `[N]`, digest of the categories and masks of its instances
     instances: Instances
     samples: dict[int, np.ndarray]  # category → rows of `instances`, a few at random
+    # Rows of two instances that seem to be one object, and the IoU of their masks; the highest
+    # IoU first. See `double_labels`.
+    twice: list[tuple[int, int, float]]
 
     def copies(self) -> list[np.ndarray]:
         """Groups of rows whose files have the same bytes, the largest groups first."""
@@ -72,6 +76,7 @@ def scan(prepared: coco.Prepared, seed: int = 0) -> Scan:
     column = {category.id: k for k, category in enumerate(prepared.categories)}
     images: dict[str, list] = collections.defaultdict(list)
     instances: dict[str, list] = collections.defaultdict(list)
+    twice: list[tuple[int, int, float]] = []
     row = 0
     for number, name in enumerate(prepared.splits):
         split = prepared.split(name)
@@ -95,6 +100,8 @@ def scan(prepared: coco.Prepared, seed: int = 0) -> Scan:
                 ('labels', hashlib.sha256(repr(labels).encode()).hexdigest()),
             ):  # fmt: skip
                 images[key].append(value)
+            first = len(instances['image'])
+            twice += [(first + a, first + b, iou) for a, b, iou in labeled_twice(record)]
             instances['image'] += [row] * len(rles)
             instances['number'] += range(len(rles))
             instances['category'] += [column[kind] for kind in kinds]
@@ -114,7 +121,8 @@ def scan(prepared: coco.Prepared, seed: int = 0) -> Scan:
         rows = np.flatnonzero(flat.category == category)
         samples[category] = rng.permutation(rows)[:_KEPT]
     columns = {key: np.array(values) for key, values in images.items()}
-    return Scan(splits=prepared.splits, instances=flat, samples=samples, **columns)
+    twice.sort(key=lambda pair: -pair[2])
+    return Scan(splits=prepared.splits, instances=flat, samples=samples, twice=twice, **columns)
 
 
 def _union(rles: list) -> Any:

@@ -26,14 +26,26 @@ def numbers(prepared: coco.Prepared, scan: Scan, output: pathlib.Path) -> dict[s
         'objects_below_a_pixel': {str(k): n for k, n in statistics.below_a_pixel(scan).items()},
         'image_sizes': dict(statistics.image_sizes(scan)),
         'images_without_instances': int((scan.count == 0).sum()),
+        'labeled_twice': [
+            {
+                'image': _place(scan, int(scan.instances.image[a])),
+                'annotations': scan.instances.id[[a, b]].tolist(),
+                'categories': [
+                    prepared.categories[k].name for k in scan.instances.category[[a, b]]
+                ],
+                'iou': iou,
+            }
+            for a, b, iou in scan.twice
+        ],
         'copies': {
             **statistics.copies(scan),
-            'groups': [
-                [f'{scan.splits[scan.split[row]]}/{scan.file_name[row]}' for row in rows]
-                for rows in scan.copies()
-            ],
+            'groups': [[_place(scan, int(row)) for row in rows] for rows in scan.copies()],
         },
     }
+
+
+def _place(scan: Scan, row: int) -> str:
+    return f'{scan.splits[scan.split[row]]}/{scan.file_name[row]}'
 
 
 def text(prepared: coco.Prepared, scan: Scan, output: pathlib.Path) -> str:
@@ -58,6 +70,8 @@ def text(prepared: coco.Prepared, scan: Scan, output: pathlib.Path) -> str:
         f'pixels; {empty} without instances.',
         f'Objects smaller than one pixel of the network input: {small}.',
         copies_text(scan),
+        f'{len(scan.twice)} pairs of instances of two categories have nearly the same mask; if '
+        'they are one object, one label is wrong.',
         f'Page with masks over images: {output}',
     ]
     return '\n'.join(parts)

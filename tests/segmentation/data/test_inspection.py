@@ -17,6 +17,7 @@ from segmentation.data import coco, masks
 from segmentation.data.inspection import drawing, gallery, inspect, scan, statistics
 from tests import coco_fixtures
 
+TWICE = 8_888  # an annotation of the outline of another one, under another category
 HOSTILE = '<img src=x onerror=alert(1)>"\'&amp;'
 
 
@@ -36,6 +37,8 @@ def folder(tmp_path_factory):
     train['annotations'].append(
         {**train['annotations'][0], 'id': 7, 'segmentation': [], 'bbox': [0, 0, 1, 1]}
     )
+    twice = next(a for a in val['annotations'] if a['category_id'] == 1 and not a['iscrowd'])
+    val['annotations'].append({**twice, 'id': TWICE, 'category_id': 31})
     folder = coco_fixtures.write_folder(
         tmp_path_factory.mktemp('inspected'), {'train': train, 'val': val}
     )
@@ -149,6 +152,17 @@ class Tags(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.texts.append(data)
+
+
+def test_objects_that_are_labeled_twice(prepared, found, tmp_path):
+    text, numbers = inspect(prepared, tmp_path / 'page.html')
+    pairs = [pair for pair in numbers['labeled_twice'] if TWICE in pair['annotations']]
+    assert set(pairs[0]['categories']) == {'person', HOSTILE} and pairs[0]['iou'] == 1
+    assert all(pair['image'].startswith('val/') for pair in pairs)
+    assert f'{len(found.twice)} pairs of instances' in text
+    page = Tags((tmp_path / 'page.html').read_text())
+    assert any('Labeled twice' in shown for shown in page.texts)
+    assert any(shown.endswith('IoU 1.00') and HOSTILE in shown for shown in page.texts)
 
 
 def test_page_is_offline_and_escaped(prepared, tmp_path):
