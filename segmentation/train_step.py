@@ -118,6 +118,13 @@ def averaged(params: Any, opt_state: Any) -> Any:
     return opt_state['average'] if kept else params
 
 
+_UNOPTIMIZED: dict[str, int | bool] = {
+    'xla_backend_optimization_level': 0,
+    'xla_llvm_disable_expensive_passes': True,
+    'xla_cpu_use_fusion_emitters': False,
+}
+
+
 def init_state(
     model: SegmentationModel,
     optimizer: optax.GradientTransformation,
@@ -130,9 +137,10 @@ def init_state(
     """
     size = config.data.image_size
     images = jnp.zeros((1, size, size, 3))
-    variables = jax.jit(lambda key: model.init(key, images, train=False))(
-        jax.random.key(config.seed)
-    )
+    # Both programs run once. To optimize the first would take five times as long.
+    options = _UNOPTIMIZED if jax.default_backend() == 'cpu' else None
+    initialize = jax.jit(lambda key: model.init(key, images, train=False), compiler_options=options)
+    variables = initialize(jax.random.key(config.seed))
     if config.model.pretrained:
         weights = pretrained.load_weights(
             config.model.pretrained, config.model.width, config.model.pretrained_resolution
@@ -143,7 +151,7 @@ def init_state(
         params=variables['params'],
         batch_stats=variables.get('batch_stats', {}),
         # One program instead of one for every array.
-        opt_state=jax.jit(optimizer.init)(variables['params']),
+        opt_state=jax.jit(optimizer.init, compiler_options=options)(variables['params']),
     )
 
 

@@ -166,7 +166,7 @@ def test_two_processes_of_two_devices_equal_one_of_four(coco_folder, data_dir, t
     for first, second in zip(one, two, strict=True):
         assert first.keys() == second.keys()
         for key in first.keys() & {'train/loss', 'selection/loss'}:
-            assert first[key] == pytest.approx(second[key], rel=2e-2), key
+            assert first[key] == pytest.approx(second[key], rel=5e-2), key
     runs = [checkpoint.restore_variables(run, '3')[1]['params'] for run in (together, apart)]
     flat = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(run)]) for run in runs]
     assert np.linalg.norm(flat[0] - flat[1]) < 0.02 * np.linalg.norm(flat[0])
