@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pyarrow
 import pytest
+from PIL import Image
 
 from analysis import registry
 from analysis.drift.schema import Drift
@@ -24,12 +25,16 @@ STAGES = 'predictions', 'samples', 'embeddings', 'similar', 'pictures', 'drift',
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory, coco_folder):
-    """A folder with 4 new images, a copy of a validation image, and files that are left out."""
+    """A folder with 4 images of a new domain, a copy of a validation image, and unusable files.
+
+    The data set has images of noise; these are smooth.
+    """
     folder = tmp_path_factory.mktemp('data') / 'new photos!'
     (folder / 'more').mkdir(parents=True)
     for number in range(4):
-        picture = coco_fixtures.picture(40 + number, 30, 100 + number)
-        (folder / ('more' if number else '.') / f'{number}.jpg').write_bytes(picture)
+        path = folder / ('more' if number else '.') / f'{number}.jpg'
+        colors = np.random.default_rng(number).integers(0, 256, (2, 2, 3), np.uint8)
+        Image.fromarray(colors).resize((40 + number, 30), Image.Resampling.BILINEAR).save(path)
     shutil.copy(folder / '0.jpg', folder / 'again.jpg')
     shutil.copy(min(coco_folder.glob('val/*.jpg')), folder / 'known.jpg')
     (folder / 'broken.jpg').write_bytes(coco_fixtures.picture(40, 30)[:300])
@@ -103,6 +108,14 @@ def test_drift_is_measured_from_the_training_images(view):
     # What images without annotations lack is not compared, nor what depends on training.
     assert not names & {'num_instances', 'percent_person', 'loss', 'confidence'}
     assert 'count_person' in {column.column for column in drift.parts[0].columns}
+
+
+def test_a_planted_domain_is_novel(view):
+    table, drift = artifacts.load(view, Samples).table, artifacts.load(view, Drift)
+    split, names = (np.array(table[name].to_pylist()) for name in ('split', 'file_name'))
+    planted = drift.novelty[(split == 'new_photos_') & (names != 'known.jpg')]
+    usual = drift.novelty[(split == 'val') | (names == 'known.jpg')]
+    assert len(planted) == 4 and (planted[:, None] > usual).mean() >= 0.9  # AUROC
 
 
 def test_stages_of_one_split_say_why_they_are_left_out(view, capsys):
