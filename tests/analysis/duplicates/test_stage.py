@@ -11,10 +11,9 @@ from PIL import Image, ImageOps
 from analysis import registry
 from analysis.duplicates import leakage
 from analysis.stage.run import open_analysis
-from segmentation import checkpoint, train_step, workdir
-from segmentation.config import read_config
+from segmentation.config import read_config, save_config
 from segmentation.data import examples
-from segmentation.models import unet
+from segmentation.files import write_json
 from tests import coco_fixtures
 
 
@@ -48,18 +47,15 @@ def leaky(tmp_path_factory, tiny_run):
     copy(train / names['train'][0], val / names['val'][0], ImageOps.mirror)
     copy(train / names['train'][1], val / names['val'][1], lambda image: image)
     copy(train / names['train'][2], train / names['train'][3], lambda image: image)
-    config = read_config(tiny_run / 'config.json')
+    run = shutil.copytree(tiny_run, folder / 'run')
+    config = read_config(run / 'config.json')
     config.data.source, config.data.data_dir = str(folder / 'data'), str(folder / 'prepared')
     config.data.selection_fraction = 0.0
-    prepared, class_names = examples.open_data(config.data), ('background', 'person', 'car')
-    run = folder / 'run'
-    run.mkdir()
-    workdir.write_description(run, config, workdir.describe_run(prepared, {}, class_names))
-    network = unet.build_model(config.model, len(class_names))
-    optimizer, _ = train_step.make_optimizer(config.optimizer, 1, True)
-    with checkpoint.open_manager(run) as manager:
-        state = train_step.init_state(network, optimizer, config)
-        checkpoint.save(manager, 0, state, {}, {checkpoint.BEST_METRIC: 0.0})
+    save_config(config, run / 'config.json')
+    prepared = examples.open_data(config.data)
+    described = json.loads((run / 'run.json').read_text())
+    described['data'] = {'path': str(prepared.path), 'fingerprint': prepared.fingerprint}
+    write_json(run / 'run.json', described)
     ids = {split: [i['id'] for i in d['images']] for split, d in documents.items()}
     return run, ids
 
