@@ -33,8 +33,8 @@ const Drift = (() => {
       return [
         Dom.note(
           `Each part compared with ${Format.count(total)} images of ${reference}. Novelty is the ` +
-            'mean distance to the nearest of them; 1 is usual. Of parts that do not differ, at ' +
-            'most 5 % have a column with p ≤ 0.05; others are faint.',
+            'mean distance to the nearest of them; 1 is usual. Columns with p > 0.05 are faint. ' +
+            'Of parts that do not differ, at most 5 % have a column that is not.',
         ),
         ...parts.map((part) => {
           const place = h('div', table(view, part.columns.slice(0, FIRST)));
