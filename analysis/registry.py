@@ -32,6 +32,8 @@ STAGES = (
     'label_issues',
     'saliency',
     'pictures',
+    'duplicates',
+    'drift',
 )
 
 

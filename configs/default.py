@@ -75,6 +75,9 @@ def get_config() -> ConfigDict:
     # (0 … folds - 1) is the validation set, the others are trained on. val_splits is ignored.
     data.folds = 0
     data.fold = 0
+    # File with groups of image ids, {"groups": [[17, 25], ...]}, as analysis.duplicates writes.
+    # Images of a group stay in one fold, and on one side of the held-out images below.
+    data.groups = ''
     # Fraction of the training images, by image id, that is held out to choose the best checkpoint:
     # that with the highest mean IoU over the foreground classes that these images show.
     # published: 0 (the best checkpoint was chosen on the training data).

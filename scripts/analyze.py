@@ -1,6 +1,7 @@
 """Runs every analysis of a model, in the order of their dependencies.
 
     python scripts/analyze.py --workdir runs/person_car --split val
+    python scripts/analyze.py --workdir runs/person_car --splits train,val --folder new_photos
     python scripts/analyze.py --onnx model.onnx --source my_data --output analyzed
     python scripts/analyze.py --predictions masks --source my_data --output analyzed
     python scripts/analyze.py --describe model.onnx > model.adapter.json
@@ -13,6 +14,10 @@ the command with its error; the results of the stages before it stay.
 
 With --other, the run is compared with another one on the same images: first come the stages of the
 other run that the comparison and the report show. The report, to open in a browser, comes last.
+
+Several --splits, and each --folder of images without annotations, make one view with one map, in
+which `split` is a column. Images without annotations have predictions, confidence and neighbors,
+but no loss. Stages about one split with annotations are left out.
 
 Somebody else's model is an ONNX file or its predictions: a folder of index PNGs or of arrays of
 probabilities (.npy), or COCO results (.json). An adapter says how to feed the model and which of
@@ -35,6 +40,7 @@ from analysis.compare.stage import common_rows
 from analysis.registry import STAGES
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
+from analysis.stage.view import OF_SEVERAL_PARTS
 from segmentation import cpu_runtime, launch, markdown
 from segmentation.config import load_config, with_overrides
 from segmentation.files import write_json
@@ -51,7 +57,7 @@ class _List(argparse.Action):
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser, known = launch.make_parser(__doc__, workdir=''), (*STAGES, 'report')
-    add_arguments(parser, required=False)
+    add_arguments(parser, required=False, several=True)
     _add_foreign_arguments(parser)
     parser.add_argument(
         '--list', action=_List, nargs=0, help='print the stages and what each of them reads'
@@ -76,6 +82,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--source is missing: the folder with the images and annotations')
     if arguments.overrides and not (foreign and all('.' in each for each in arguments.overrides)):
         parser.error(f'unknown arguments: {" ".join(arguments.overrides)}')
+    if arguments.other and (arguments.folder or ',' in arguments.split):
+        parser.error('--other compares two runs on one split; leave --folder out')
     chosen = arguments.stages.split(',')
     if unknown := set(chosen) - set(known):
         parser.error(f'unknown stages {", ".join(sorted(unknown))}; there are {", ".join(known)}')
@@ -158,6 +166,8 @@ def main(argv: list[str] | None = None) -> int:
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
     data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
     common += ['--checkpoint', arguments.checkpoint, *data_path]
+    if arguments.folder:
+        common += ['--folder', *map(str, arguments.folder)]
     try:
         this = open_chosen(arguments)
         folder, unavailable, not_of_other = this.folder, this.unavailable, dict[str, str]()
@@ -169,10 +179,16 @@ def main(argv: list[str] | None = None) -> int:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
     other = ['--other', str(arguments.other)] if arguments.other else []
-    for stage in arguments.stages:
+    arguments.stages, chosen = (
+        [s for s in arguments.stages if s not in unavailable],
+        arguments.stages,
+    )
+    # That one split alone is not compared with others is no news.
+    quiet = OF_SEVERAL_PARTS if set(chosen) > set(STAGES) else ()
+    unavailable = {stage: why for stage, why in unavailable.items() if stage not in quiet}
+    for stage in chosen:
         if stage in unavailable:
             print(f'=== {stage} is not available: {unavailable[stage]}', file=sys.stderr)
-    arguments.stages = [stage for stage in arguments.stages if stage not in unavailable]
     plan = [(stage, stage, common, folder) for stage in arguments.stages if stage != 'report']
     if other:
         # The best checkpoint of the other run, as for `compare`.

@@ -37,6 +37,8 @@ from analysis.compare.schema import (
     artifact_name,
 )
 from analysis.confusion.schema import ClassErrors, Confused, Confusion
+from analysis.drift.schema import ColumnDrift, Drift, PartDrift
+from analysis.duplicates.schema import Duplicates, Leakage, LeakedScore, Member
 from analysis.label_issues.schema import KINDS, REGIONS, LabelIssues
 from analysis.mean_iou.rates import measure_calibration, measure_classes
 from analysis.mean_iou.schema import MeanIou
@@ -149,6 +151,8 @@ def write_run(
         'pictures': lambda: _pictures(analysis, kind, rng),
         'saliency': lambda: _saliency(analysis, rng),
         'mean_iou': lambda: _scores(analysis, np.random.default_rng(seed)),
+        'duplicates': lambda: _duplicates(analysis, hostile),
+        'drift': lambda: _drift(analysis, np.random.default_rng(seed)),
     }
     for maker in makers if only is None else only:
         makers[maker]()
@@ -253,6 +257,39 @@ def _scores(analysis, rng) -> None:
         boundaries.BAND, measure_calibration(made), metrics.ABSENT_CLASS_RULE, {}, {},
     )  # fmt: skip
     artifacts.save(analysis, result)
+
+
+def _duplicates(analysis, hostile) -> None:
+    """Pairs over two splits and, last, three copies in the view."""
+    changes = ('mirrored', 'cropped'), ('brightness',), ('exact',)
+    name = '<b>copy</b>.jpg' if hostile else 'copy.jpg'
+
+    def member(row: int, kinds: tuple[str, ...]) -> Member:
+        similarity = 1 - 0.01 * len(kinds)
+        ids = int(analysis.image_ids[row]), analysis.split, f'{row}.jpg', row, False
+        return Member(*ids, kinds, similarity)
+
+    groups = [
+        (member(row, ()), Member(row, 'train', name, None, True, kinds, 0.9))
+        for row, kinds in enumerate(changes)
+    ]
+    groups.append(tuple(member(row, ('re-encoded',) if row > 9 else ()) for row in (9, 10, 11)))
+    colors = np.linspace(30, 220, 9).astype(np.uint8)
+    pictures = np.broadcast_to(colors[:, None, None, None], (9, 96, 96, 3))
+    score = LeakedScore('person', 0.52, 0.48, 0.04, (0.01, 0.07))
+    leakage = Leakage(len(changes), (score,))
+    artifacts.save(
+        analysis, Duplicates(2 * len(analysis), 'x', 0.7, tuple(groups), leakage, pictures)
+    )
+
+
+def _drift(analysis, rng) -> None:
+    """As if the view were compared with training images."""
+    columns = [ColumnDrift('brightness', 60, 90.0, 130.0, 0.4, 0.001)]
+    columns += [ColumnDrift(f'embedding {k}', 60, 0.0, 0.1, 0.1, 0.5) for k in range(1, 15)]
+    part = PartDrift(analysis.split, len(analysis), True, 1.2, tuple(columns))
+    novelty = rng.gamma(9, 0.12, len(analysis)).astype(np.float32)
+    artifacts.save(analysis, Drift('train', len(analysis), 900, (part,), novelty))
 
 
 def _clusters(analysis, kind, rng) -> None:

@@ -8,12 +8,14 @@ from matplotlib.figure import Figure
 
 from segmentation import overlays
 from segmentation.data.examples import Examples
+from segmentation.data.masks import IGNORE
 
 
 def labeled(examples: Examples, row: int) -> np.ndarray:
-    """The network's input overlaid with the classes of its label, uint8 `[S, S, 3]`."""
+    """The network's input overlaid with the classes of its label, if any, uint8 `[S, S, 3]`."""
     example = examples[int(row)]
-    return overlays.overlay(example['image'], example['label'], opacity=0.35)
+    label = example['label'] * bool((example['label'] != IGNORE).any())
+    return overlays.overlay(example['image'], label, opacity=0.35)
 
 
 def draw(

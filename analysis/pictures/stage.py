@@ -49,8 +49,9 @@ HIGHEST_LOSS = 4.0  # nats: a probability of 2 % for the true class
 
 
 def _overlays(label: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    is_labeled = bool((label != IGNORE).any())
     return {
-        'truth': images.color_classes(label),
+        'truth': images.color_classes(label * is_labeled),
         'prediction': images.color_classes(predicted),
         'error': images.color_errors(label, predicted),
     }

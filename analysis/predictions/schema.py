@@ -19,8 +19,8 @@ class Predictions(Result):
       num_classes: C, background included.
       images: columns
         loss: mean cross-entropy in nats over the counted pixels; 0 where none counts
-        confidence: mean probability of the most probable class
-        entropy: mean entropy of the predicted distribution in nats
+        confidence: mean probability of the most probable class; of all pixels where none counts
+        entropy: mean entropy of the predicted distribution in nats; likewise
         calibration_error: see `samples.schema`
         confusion: counts of pixels by true and predicted class at the network's resolution, C·C
           numbers, row by row
@@ -29,8 +29,8 @@ class Predictions(Result):
         reliability: pixels by confidence, see `calibration.bin_counts`; then, if there is a
           temperature, the same for scaled logits
         class_map: most probable class of each pixel, uint8 `[S, S]`, compressed by zlib
-        (null where no pixel counts, and for a foreign model without probabilities: confidence,
-        entropy, calibration_error, reliability)
+        (null for a foreign model without probabilities: confidence, entropy, calibration_error,
+        reliability; calibration_error also where no pixel counts)
       temperature: by which logits are divided to calibrate them, see `calibration.fit_temperature`;
         None if it is not known
       layers: number of features by layer, if they are kept; see `features`

@@ -55,14 +55,18 @@ def _pixel_scores(logits: jax.Array, temperature: float) -> tuple[jax.Array, ...
 def image_scores(
     label: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, entropy: np.ndarray
 ) -> dict[str, float | None]:
-    """Confidence, entropy and calibration error of an image; None where no pixel counts.
+    """Confidence, entropy and calibration error of an image.
+
+    Where no pixel counts, as in an image without annotations, confidence and entropy are those of
+    all pixels, and the calibration error is None.
 
     All arrays are `[S, S]`: labels, 255 for pixels that do not count; most probable classes; their
     probabilities; entropies in nats.
     """
     valid = label != IGNORE
     if not valid.any():
-        return dict.fromkeys(_OF_PROBABILITIES)
+        means = float(confidence.mean(dtype=np.float64)), float(entropy.mean(dtype=np.float64))
+        return dict(zip(_OF_PROBABILITIES, (*means, None), strict=True))
     right, confidence = (predicted == label)[valid], confidence[valid].astype(np.float64)
     counts = calibration.bin_counts(right, confidence)
     return {

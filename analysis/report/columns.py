@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow
 
 from analysis.clusters.schema import Clusters
+from analysis.drift.schema import Drift
 from analysis.label_issues.schema import ERRORS, LabelIssues
 from analysis.samples import schema as samples
 from analysis.slices.schema import Slices
@@ -103,6 +104,13 @@ def of_label_issues(found: LabelIssues) -> Iterator[dict[str, Any]]:
     yield _column(name, 'issue', about, '0–1', kind='number', values=encode(probable))
     about = 'what is probably wrong there'
     yield _column('label_issue_kind', 'issue', about, **_category(kinds, ERRORS))
+
+
+def of_drift(found: Drift) -> Iterator[dict[str, Any]]:
+    """The novelty of each image."""
+    about = f'mean distance to the nearest images of {found.reference} in embedding space'
+    values = encode(found.novelty)
+    yield _column('novelty', 'metric', about, '1 is usual', kind='number', values=values)
 
 
 def of_slices(found: Slices, table: pyarrow.Table) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,8 @@ view      what map, charts and table need: run, split, step, n, fingerprint, cla
           were not run), unavailable (why a stage cannot be run for a foreign model, by its name)
 similar   index int32 and distance float32 `[N, k]`
 findings  scores, clusters, density_clusters, slices, associations, grayscale_copies, confusion,
-          label_issues, saliency: as in the schemas of these stages, images by row
+          label_issues, saliency, duplicates, drift: as in the schemas of these stages, images by
+          row
 """
 
 import base64
@@ -22,6 +23,8 @@ from pycocotools import mask as mask_utils
 from analysis.associations.schema import Associations
 from analysis.clusters.schema import Cluster, Clusters
 from analysis.confusion import schema as confusion
+from analysis.drift.schema import Drift
+from analysis.duplicates.schema import SHOWN_OF_GROUP, Duplicates
 from analysis.figures import images, palette
 from analysis.label_issues.schema import LabelIssues
 from analysis.mean_iou.schema import MeanIou
@@ -177,6 +180,21 @@ def _short_saliency(found: Saliency) -> dict[str, Any]:
     return result
 
 
+def _duplicates(found: Duplicates) -> dict[str, Any]:
+    """Groups of copies, with the pictures of the first ones as data URIs."""
+    plain = storage.to_json(found)
+    pictures = iter(found.pictures)
+    for group in plain['groups']:
+        for number, member in enumerate(group):
+            member.pop('is_trained_on')
+            picture = next(pictures, None) if number < SHOWN_OF_GROUP else None
+            member['picture'] = None
+            if picture is not None:
+                data = base64.b64encode(images.encode(picture, 75)).decode()
+                member['picture'] = f'data:image/webp;base64,{data}'
+    return {key: plain[key] for key in ('num_images', 'groups', 'leakage')}
+
+
 def read_view(view: View) -> Pieces:
     """All pieces of a view.
 
@@ -238,6 +256,11 @@ def read_view(view: View) -> Pieces:
     pooled = artifacts.exists(view, confusion.Confusion, confusion.POOLED)
     if confused := read(confusion.Confusion, confusion.POOLED if pooled else ''):
         findings['confusion'] = storage.to_json(confused) | {'pooled': len(confused.pooled)}
+    if drift := read(Drift):
+        page['columns'] += columns.of_drift(drift)
+        findings['drift'] = storage.to_json(drift)
+    if duplicates := read(Duplicates):
+        findings['duplicates'] = _duplicates(duplicates)
     if saliency := read(Saliency):
         if saliency.methods == (OCCLUSION,):
             page['unavailable']['saliency'] = (

@@ -43,7 +43,7 @@ _COLUMNS = {
     'id': [
         ('image_id', _INTEGER, '', 'id of the image in the annotation file'),
         ('file_name', _TEXT, '', 'of the image'),
-        ('split', _TEXT, '', 'part of the experiment: train, selection or val'),
+        ('split', _TEXT, '', 'part of the experiment: train, selection or val; or a folder'),
         ('source_split', _TEXT, '', 'split of the data set that the image is in'),
     ],
     'metadata': [

@@ -70,6 +70,8 @@ def describe_annotations(
 ) -> dict[str, float | int | None]:
     """Metadata of the annotations of an image; see `schema.table_schema`.
 
+    Of an image without annotations, only its size is known.
+
     Args:
       record: of a `coco.CocoSplit`.
       categories: names by category id.
@@ -77,6 +79,9 @@ def describe_annotations(
       class_names: background first.
     """
     height, width = int(record['height']), int(record['width'])
+    size = {'width': width, 'height': height, 'aspect_ratio': width / height}
+    if not record.get('is_labeled', True):
+        return {**size}
     instances = record['instances']
     kinds, crowd = instances['category_id'], instances['is_crowd'].astype(np.bool_)
     label = np.array([classes.get(int(kind), 0) for kind in kinds], np.int64)
@@ -87,9 +92,7 @@ def describe_annotations(
     counted &= areas > 0  # an annotation can be empty at the image's scale
     crowds = [masks[i] for i in np.flatnonzero((label > 0) & crowd)]
     result = {
-        'width': width,
-        'height': height,
-        'aspect_ratio': width / height,
+        **size,
         'crowd_percent': 100 * float(mask_utils.area(mask_utils.merge(crowds))) / (height * width)
         if crowds
         else 0.0,
@@ -116,7 +119,9 @@ def describe_annotations(
 def image_metrics(
     predicted: Predictions, class_names: tuple[str, ...]
 ) -> list[dict[str, float | None]]:
-    """The metrics of every image by column name; empty where no pixel counts.
+    """The metrics of every image by column name.
+
+    Where no pixel counts, only those that need no label.
 
     Args:
       predicted: of N images.
@@ -133,8 +138,13 @@ def image_metrics(
     shares = 100 * (confusions.sum(2) / counted.clip(1)[:, None])
     columns |= {f'percent_{name}': share for name, share in zip(class_names, shares.T, strict=True)}
     values = np.stack(list(columns.values()), 1)
+    unlabeled = 'confidence', 'entropy'
     return [
-        {name: None if x != x else x for name, x in zip(columns, row, strict=True) if any_pixel}
+        {
+            name: None if x != x else x
+            for name, x in zip(columns, row, strict=True)
+            if any_pixel or name in unlabeled
+        }
         for row, any_pixel in zip(values.tolist(), counted, strict=True)
     ]
 
@@ -155,7 +165,7 @@ def compute(analysis: Analysis) -> Samples:
         return {
             'image_id': int(examples.image_ids[index]),
             'file_name': record['file_name'],
-            'split': analysis.split,
+            'split': analysis.part(index),
             'source_split': examples.splits[examples.split_of[index]].name,
             'is_colored': mode not in _SINGLE_CHANNEL,
             **describe_image(np.asarray(transforms.decode_record(record))),

@@ -77,7 +77,7 @@ def draw(
     images = [pixels, *(example['image'] for example in shown)]
     classes = _classify(analysis, image, np.stack(images), [each.row for each in found])
     predicted = [overlays.overlay(*pair) for pair in zip(images, classes, strict=True)]
-    labels = [pixels, *(overlays.overlay(e['image'], e['label']) for e in shown)]
+    labels = [pixels, *(contact_sheet.labeled(analysis.examples, each.row) for each in found)]
     captions = ['query', *(f'{each.image_id}  {each.distance:.2f}' for each in found)]
     name = re.sub(r'[^A-Za-z0-9_-]+', '_', pathlib.PurePath(str(image)).stem)
     path = analysis.folder / f'similar-{name}.png'

@@ -7,20 +7,38 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from analysis.stage.view import OF_ONE_PART
 from segmentation import launch
 from segmentation.files import write_json
 
+_SPLITS = 'val', 'selection', 'train'
 
-def add_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """The arguments by which commands say which checkpoint and images they are about."""
+
+def add_arguments(
+    parser: argparse.ArgumentParser, required: bool = True, several: bool = False
+) -> None:
+    """The arguments by which commands say which checkpoint and images they are about.
+
+    Args:
+      parser: gets the arguments.
+      required: whether --workdir is.
+      several: whether several splits, and folders, can be analyzed together.
+    """
     parser.add_argument('--workdir', required=required, type=pathlib.Path, help='run directory')
-    parser.add_argument(
-        '--split',
-        default='val',
-        choices=('val', 'selection', 'train'),
-        help='images to analyze: val is held out for reporting, selection chose the checkpoint; '
-        'default: %(default)s',
-    )
+    about = 'val is held out for reporting, selection chose the checkpoint; default: %(default)s'
+    if several:
+        parser.add_argument(
+            '--split', '--splits', default='val', type=_several, metavar='SPLIT[,SPLIT…]',
+            help=f'images to analyze, val, selection or train, or several together; {about}',
+        )  # fmt: skip
+        parser.add_argument(
+            '--folder', nargs='+', default=[], type=pathlib.Path, metavar='FOLDER',
+            help='also analyze the images of these folders, which have no annotations',
+        )  # fmt: skip
+    else:
+        parser.add_argument(
+            '--split', default='val', choices=_SPLITS, help=f'images to analyze: {about}'
+        )
     parser.add_argument(
         '--checkpoint',
         default='best',
@@ -31,6 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser, required: bool = True) -> Non
     )
 
 
+def _several(text: str) -> str:
+    names = text.split(',')
+    if unknown := [name for name in names if name not in _SPLITS]:
+        raise argparse.ArgumentTypeError(
+            f'unknown split {unknown[0]!r}: use one of {", ".join(_SPLITS)}, or several with commas'
+        )
+    return ','.join(dict.fromkeys(names))
+
+
 def make_parser(name: str, description: str) -> argparse.ArgumentParser:
     """The parser of `python -m analysis.<name>`, to which its own arguments are added."""
     parser = launch.Parser(
@@ -38,7 +65,7 @@ def make_parser(name: str, description: str) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_arguments(parser)
+    add_arguments(parser, several=name not in (*OF_ONE_PART, 'compare', 'check'))
     parser.add_argument(
         '--json', type=pathlib.Path, metavar='FILE', help='also write the result to this file'
     )

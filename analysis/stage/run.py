@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from analysis.foreign.model import ForeignModel, Kept, NoNetwork
+from analysis.stage import population
 from analysis.stage.view import View
 from segmentation.config import read_config
 from segmentation.data import coco, selection
@@ -31,10 +32,15 @@ class Analysis(View):
 
     # Somebody else's model (`analysis.foreign`); the run then has a network that refuses all use.
     foreign: ForeignModel | None = None
+    parts: tuple[str, ...] = ()  # of several parts together, the name of that of each split
 
     @property
     def unavailable(self) -> dict[str, str]:
-        return self.foreign.unavailable if self.foreign else {}
+        return {**(self.foreign.unavailable if self.foreign else {}), **self.unfit}
+
+    def part(self, row: int) -> str:
+        """The part of the experiment, or the folder, that an image is from."""
+        return self.parts[self.examples.split_of[row]] if self.parts else self.split
 
     @property
     def kept(self) -> Kept:
@@ -82,33 +88,54 @@ def _say_once(text: str) -> None:
 
 
 def open_analysis(
-    workdir: pathlib.Path, split: str = 'val', which: str = 'best', data_path: str = ''
+    workdir: pathlib.Path,
+    split: str = 'val',
+    which: str = 'best',
+    data_path: str = '',
+    folders: Sequence[pathlib.Path] = (),
 ) -> Analysis:
     """Restores a run, opens the images of a part of its data, and makes the folder for artifacts.
 
     Args:
       workdir: the run directory.
-      split: 'train', 'selection' or 'val'.
+      split: 'train', 'selection' or 'val', or several of them, 'train,val'.
       which: checkpoint: 'best', 'latest' or a step.
       data_path: where the prepared data set is now, if it was moved.
+      folders: of images without annotations, which are analyzed together with the splits.
 
     Raises:
-      ValueError: no such run, checkpoint, split or data set.
+      ValueError: no such run, checkpoint, split, folder or data set.
     """
+    split, parts = split.replace(',', '.'), tuple[str, ...]()
     described, foreign = read_description(workdir), None
     if 'foreign' in described:
         config, names = read_config(workdir / 'config.json'), tuple(described['class_names'])
         run = Run(workdir, config, names, cast(Any, NoNetwork()), {}, 0, described['data'])
     else:
         run = restore_run(workdir, which)
-    examples, selection = open_examples(run, split, data_path)
+    if '.' not in split and not folders:
+        examples, selection = open_examples(run, split, data_path)
+    elif 'foreign' in described:
+        raise ValueError(
+            f'{workdir}: a model that was not trained here is analyzed on one split at a time.'
+        )
+    else:
+        opened = {part: open_examples(run, part, data_path) for part in split.split('.')}
+        selection = {part: report for part, (_, report) in opened.items()}
+        found: dict[str, coco.CocoSplit] = {}
+        categories = opened[split.split('.')[0]][0].splits[0].categories
+        for folder in folders:
+            name = population.name_folder(folder, (*opened, *found))
+            found[name] = population.open_folder(folder, categories)
+        split = '.'.join((*opened, *found))
+        examples, parts = population.join({part: one for part, (one, _) in opened.items()}, found)
     if 'foreign' in described:
         from analysis.foreign.run_directory import open_model
 
         foreign = open_model(described['foreign'], run.class_names, examples)
     analysis = Analysis(
         run.workdir, run.config, run.class_names, run.data, split, run.step,
-        examples.image_ids.astype(np.int64), run, examples, selection, foreign,
+        examples.image_ids.astype(np.int64), run, examples, selection, foreign, parts,
     )  # fmt: skip
     analysis.folder.mkdir(parents=True, exist_ok=True)
     return analysis
@@ -117,8 +144,9 @@ def open_analysis(
 def open_chosen(arguments: argparse.Namespace, workdir: pathlib.Path | None = None) -> Analysis:
     """`open_analysis` of a command's arguments, or with them of another run directory."""
     return open_analysis(
-        workdir or arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path
-    )
+        workdir or arguments.workdir, arguments.split, arguments.checkpoint, arguments.data_path,
+        getattr(arguments, 'folder', ()),
+    )  # fmt: skip
 
 
 def restrict(analysis: Analysis, rows: np.ndarray) -> Analysis:
@@ -140,7 +168,15 @@ def check_pool(analyses: Sequence[Analysis]) -> None:
     for analysis, mine in zip(analyses[1:], settings[1:], strict=True):
         if analysis.data['fingerprint'] != first.data['fingerprint']:
             raise ValueError(f'{analysis.workdir} was trained on other data than the first run.')
-        for field in ('label_space', 'folds', 'train_splits', 'require', 'overlap', 'crowd'):
+        for field in (
+            'label_space',
+            'folds',
+            'groups',
+            'train_splits',
+            'require',
+            'overlap',
+            'crowd',
+        ):
             if mine[field] != settings[0][field]:
                 raise ValueError(
                     f'{analysis.workdir} is not a fold of the same experiment as the first run: '

@@ -13,6 +13,16 @@ from pyarrow import parquet
 from segmentation.config import read_config
 from segmentation.workdir import read_description
 
+# Stages that need the labels of all images, or one part of an experiment alone.
+OF_ONE_PART = (
+    'mean_iou', 'confusion', 'associations', 'slices', 'label_issues', 'saliency', 'duplicates',
+)  # fmt: skip
+OF_SEVERAL_PARTS = ('drift',)
+_WHY = {
+    True: 'it is about one split with annotations: analyze each split alone',
+    False: 'it compares parts: give several --splits or a --folder',
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class View:
@@ -22,7 +32,8 @@ class View:
     config: ConfigDict  # of the run
     class_names: tuple[str, ...]  # background first
     data: dict[str, Any]  # 'path' and 'fingerprint' of the prepared data set
-    split: str  # 'train', 'selection' or 'val'
+    # 'train', 'selection' or 'val', or several parts together, see `population`
+    split: str
     step: int  # of the checkpoint
     image_ids: np.ndarray  # int64 `[N]`. Row r of every artifact is about image r
 
@@ -30,9 +41,21 @@ class View:
         return len(self.image_ids)
 
     @property
+    def is_population(self) -> bool:
+        """Whether several parts of an experiment, or folders, are analyzed together."""
+        return '.' in self.split
+
+    @property
     def unavailable(self) -> dict[str, str]:
-        """Why a stage cannot be run for somebody else's model (`analysis.foreign`), by its name."""
-        return read_description(self.workdir).get('foreign', {}).get('unavailable', {})
+        """Why a stage cannot be run, by its name: somebody else's model, or several parts."""
+        foreign = read_description(self.workdir).get('foreign', {}).get('unavailable', {})
+        return {**foreign, **self.unfit}
+
+    @property
+    def unfit(self) -> dict[str, str]:
+        """Why a stage does not fit one part alone, or several together, by its name."""
+        names = OF_ONE_PART if self.is_population else OF_SEVERAL_PARTS
+        return dict.fromkeys(names, _WHY[self.is_population])
 
     @property
     def folder(self) -> pathlib.Path:

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from analysis.registry import STAGES
 from analysis.stage.command import run_command
+from analysis.stage.view import OF_SEVERAL_PARTS
 from segmentation import launch, markdown, scenes
 from segmentation.campaign import overrides
 from segmentation.files import write_json
@@ -106,7 +107,8 @@ def measure_size(workdir: pathlib.Path, number: int) -> dict[str, dict[str, floa
         command = [sys.executable, *command, *overrides(fields)]
         measure(command, folder / 'train.log', environment)
     measured = json.loads(kept.read_text()) if kept.exists() else {}
-    for stage in tqdm([*STAGES, 'compare', 'report'], desc=f'{number} images', unit='stage'):
+    stages = [stage for stage in STAGES if stage not in OF_SEVERAL_PARTS]
+    for stage in tqdm([*stages, 'compare', 'report'], desc=f'{number} images', unit='stage'):
         if stage in measured:
             continue
         command = [sys.executable, '-m', f'analysis.{stage}', '--workdir', str(run)]

@@ -271,6 +271,10 @@ def select_examples(
         positions.append(chosen)
         image_ids.append(split.index.image_id[chosen])
     split_of, position, image_id = map(np.concatenate, (numbers, positions, image_ids))
+    place_id, fingerprint = image_id, prepared.fingerprint['id']
+    if config.groups:
+        groups = selection.read_groups(config.groups, fingerprint)
+        place_id = selection.stand_ins(image_id, groups)
     # An image in two merged splits must not be in two folds or count twice.
     _, first = np.unique(image_id, return_index=True)
     keep = np.sort(first)
@@ -287,21 +291,21 @@ def select_examples(
         leave_out(f'over the cap (data.{kind})', np.arange(len(keep)) >= cap)
     report['after_cap'] = len(keep)
     if config.folds:
-        in_fold = selection.fold_of(image_id[keep], config.folds) == config.fold
+        in_fold = selection.fold_of(place_id[keep], config.folds) == config.fold
         leave_out('in other folds (data.fold)', ~in_fold if part == 'val' else in_fold)
     if part != 'val':
-        place = selection.id_fraction(image_id[keep], 'fraction')
+        place = selection.id_fraction(place_id[keep], 'fraction')
         leave_out('beyond the fraction used (data.fraction)', place >= config.fraction)
         # 0, as published: the best checkpoint is chosen on the training images.
         if config.selection_fraction > 0:
-            aside = selection.held_out(image_id[keep], config.selection_fraction)
+            aside = selection.held_out(place_id[keep], config.selection_fraction)
             if part == 'selection':
                 leave_out(f'{_TRAINED_ON} (data.selection_fraction)', ~aside)
             else:
                 leave_out('held out to choose the checkpoint (data.selection_fraction)', aside)
     if config.exclude and part in config.exclude_from:
         # Last, so that every other image keeps its part: scores with and without are comparable.
-        exclude = selection.read_exclude(config.exclude, prepared.fingerprint['id'])
+        exclude = selection.read_exclude(config.exclude, fingerprint)
         excluded = np.isin(image_id[keep], np.fromiter(exclude, np.int64))
         report['excluded'] = int(excluded.sum())
         leave_out('listed (data.exclude)', excluded)

@@ -52,6 +52,40 @@ def held_out(image_ids: np.ndarray, fraction: float) -> np.ndarray:
     return aside
 
 
+def read_groups(path: str | pathlib.Path, fingerprint: str | None = None) -> list[list[int]]:
+    """Reads groups of image ids: `{"groups": [[17, 25], …]}`, as analysis.duplicates writes.
+
+    Args:
+      path: of the file.
+      fingerprint: see `read_exclude`.
+
+    Raises:
+      ValueError: another format or data set, or an image is in two groups.
+    """
+    try:
+        content = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} cannot be read as JSON: {error}') from error
+    groups = content.get('groups') if isinstance(content, dict) else None
+    if not isinstance(groups, list):
+        raise ValueError(f"{path} has no list 'groups' of lists of image ids")
+    _check_fingerprint(path, content, fingerprint)
+    groups = [sorted(set(_check_ids(path, group))) for group in groups]
+    ids, counts = np.unique([number for group in groups for number in group], return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f'{path}: image {ids[counts > 1][0]:.0f} is in two groups')
+    return groups
+
+
+def stand_ins(image_ids: np.ndarray, groups: Iterable[Sequence[int]]) -> np.ndarray:
+    """Ids by which images are divided so that groups stay together, int64 `[N]`.
+
+    Of an image in a group, the smallest id of the group, else its own.
+    """
+    first = {number: min(group) for group in groups for number in group}
+    return np.array([first.get(number, number) for number in image_ids.tolist()], np.int64)
+
+
 def id_digest(image_ids: np.ndarray) -> str:
     """SHA-256 of image ids, which does not depend on their order."""
     return hashlib.sha256(np.sort(image_ids).astype('<i8').tobytes()).hexdigest()

@@ -36,6 +36,9 @@ const Columns = (() => {
       .map((name) => /** @type {Column} */ (view.column(name)))
       .filter(Boolean);
 
+  /** Whether the view has several parts, such as splits, together. @param {View} view */
+  const hasParts = (view) => (view.column('split')?.categories?.length ?? 0) > 1;
+
   /** For the table, with the metadata that explain most of the loss. @param {View} view */
   function usual(view) {
     const explaining = view.columns
@@ -45,6 +48,7 @@ const Columns = (() => {
       .slice(0, 6);
     return [
       'file_name',
+      ...(hasParts(view) ? ['split', 'novelty'] : []),
       'cluster',
       ...headline(view).map(({ name }) => name),
       'label_issue_kind',
@@ -57,5 +61,5 @@ const Columns = (() => {
   /** The label of a column, which the view may lack. @param {View} view @param {string} name */
   const label = (view, name) => view.column(name)?.label ?? Format.label(name);
 
-  return { grouped, options, headline, usual, label };
+  return { grouped, options, headline, hasParts, usual, label };
 })();

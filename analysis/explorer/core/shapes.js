@@ -117,9 +117,27 @@
  * @property {GrayscaleCopy[]} [grayscale_copies]
  * @property {{ base: Record<string, { share: number, interval: Interval }>,
  *   rows: Confused[] }} [confusion]
+ * @property {{ num_images: number, groups: CopyMember[][],
+ *   leakage: LeakedScores | null }} [duplicates]  groups over several splits first
+ * @property {{ reference: string, num_reference: number, parts: DriftedPart[] }} [drift]
  * @property {Region[]} [label_issues]  most probable first, one for each object
  * @property {number} [label_issues_total]
  * @property {Record<string, { images: number, methods: Record<string, Judged> }>} [saliency]
+ *
+ * An image that has copies: `row` is null if it is not in the view, `picture` a data URI, null for
+ * images after the first groups; `kinds` say what differs from the first image of the group.
+ * @typedef {{ image_id: number, split: string, file_name: string, row: number | null,
+ *   kinds: string[], similarity: number, picture: string | null }} CopyMember
+ *
+ * IoU with and without the `images` of the view that have a copy among the training images.
+ * @typedef {{ images: number, scores: { name: string, all: number | null,
+ *   without: number | null, difference: number | null,
+ *   interval: Interval | null }[] }} LeakedScores
+ *
+ * How a part of the view differs from the reference; most evidence first.
+ * @typedef {{ part: string, images: number, differs: boolean, median_novelty: number,
+ *   columns: { column: string, images: number, median: number, median_reference: number,
+ *     distance: number, p: number }[] }} DriftedPart
  *
  * Exemplars and diverse members are rows, `heat_map` is a path.
  * @typedef {{ id: number, name: string, size: number, stability: number | null,

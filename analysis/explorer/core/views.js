@@ -1,5 +1,5 @@
 'use strict';
-/* global Data, Decisions, Events, Filters, Messages, State */
+/* global Columns, Data, Decisions, Events, Filters, Messages, State */
 // Shows a view.
 
 const Views = (() => {
@@ -27,13 +27,19 @@ const Views = (() => {
     if (!view.column(State.sort.column)) State.setSort('image_id', false);
     const { color, size } = State.appearance;
     State.setAppearance({
-      color: view.column(color) ? color : view.column('cluster') ? 'cluster' : 'loss',
+      color: view.column(color) ? color : usualColor(view),
       size: view.column(size) ? size : null,
     });
     Events.emit('view', 'sort', 'sample');
     // After the first frame.
     setTimeout(() => Data.loadRest(view).then(whenLoaded, Messages.fail), 50);
     return view;
+  }
+
+  /** @param {View} view */
+  function usualColor(view) {
+    if (Columns.hasParts(view)) return 'split';
+    return view.column('cluster') ? 'cluster' : 'loss';
   }
 
   /** @param {View} view */

@@ -1,5 +1,6 @@
 'use strict';
-/* global Associations, Confusion, Dom, Format, Grayscale, HeatMaps, Review, Scores, Slices, State */
+/* global Associations, Confusion, Dom, Drift, Duplicates, Format, Grayscale, HeatMaps, Review,
+   Scores, Slices, State */
 // The page of findings: what was analyzed, each finding a click away from its samples.
 
 /** @type {Page} */
@@ -14,6 +15,8 @@ const Findings = (() => {
     associations: Associations,
     confusion: Confusion,
     grayscale: Grayscale,
+    duplicates: Duplicates,
+    drift: Drift,
     heatmaps: HeatMaps,
   };
 

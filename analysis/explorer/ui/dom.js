@@ -140,7 +140,7 @@ const Dom = (() => {
   function missing(command, view) {
     const reason = view.unavailable?.[command];
     const text = reason
-      ? `Not available for this model: ${reason}.`
+      ? `Not available here: ${reason}.`
       : `Not analyzed yet: run python -m analysis.${command}`;
     return h('p.empty', view.loaded ? text : 'Loading …');
   }

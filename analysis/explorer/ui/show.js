@@ -32,5 +32,5 @@ const Show = (() => {
   /** @param {string} text of the slice */
   const slice = (text) => samples(`slice: ${text}`, ({ name }) => Filters.only(name, true));
 
-  return { range, category, slice };
+  return { samples, range, category, slice };
 })();

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.associations.schema import Associations
 from analysis.clusters.schema import Clusters
+from analysis.duplicates.schema import Duplicates
 from analysis.label_issues import exclusion
 from analysis.label_issues.schema import ERRORS, LabelIssues
 from analysis.mean_iou.schema import MeanIou
@@ -244,6 +245,41 @@ def test_each_finding_is_a_click_away_from_its_samples(analysis, open_page):
     click(page, '[data-section=confusion]')
     page.locator('.findings tbody tr', has=page.get_by_text('truck', exact=True)).first.click()
     assert passing(page) == sum(count is not None and count >= 1 for count in table['count_truck'])
+
+
+def test_copies_and_what_they_do_to_the_scores(analysis, open_page):
+    page = open_page('')
+    page.evaluate("State.showPage('findings')")
+    click(page, '[data-section=duplicates]')
+    groups = page.locator('.copies')
+    assert groups.count() == len(artifacts.load(analysis, Duplicates).groups) == 4
+    first = groups.first.locator('.copy')
+    texts = first.all_text_contents()
+    assert texts[0].startswith('largest image') and texts[1].startswith('mirrored, cropped (0.900)')
+    # Of the two, only the image of the view opens.
+    assert first.locator('button').count() == 1 and first.locator('img').count() == 2
+    assert 'train' in texts[1]
+    assert '3 images of this view' in page.locator('.note').all_text_contents()[1]
+    assert page.locator('.findings tbody tr').text_content().startswith('person0.5200.480')
+    groups.last.locator('button').last.click()
+    settle(page)
+    assert page.evaluate('State.selected') == 11
+
+
+def test_parts_that_differ_and_in_what(analysis, open_page):
+    page = open_page('')
+    page.evaluate("State.showPage('findings')")
+    click(page, '[data-section=drift]')
+    assert 'val: differs' in page.locator('.findings-content h3').text_content()
+    rows = page.locator('.findings tbody tr')
+    assert rows.count() == 12 and rows.first.text_content().startswith('brightness6090.01300.001')
+    assert page.locator('.findings tbody tr.faint').count() == 11
+    page.locator('.findings-content .link', has_text='3 more').click()
+    assert rows.count() == 15
+    page.locator('.findings-content h3 .link').click()
+    settle(page)
+    assert passing(page) == len(analysis)
+    assert page.evaluate("State.view.column('novelty').values.length") == len(analysis)
 
 
 def test_scores_of_the_classes(analysis, open_page):
@@ -557,7 +593,15 @@ def test_names_are_text_everywhere(analysis, open_page):
         settle(page)
         assert page.locator('#sample h2').text_content() == name
     page.evaluate('State.closeSample()')
-    for section in ('scores', 'slices', 'associations', 'confusion', 'grayscale', 'issues'):
+    for section in (
+        'scores',
+        'slices',
+        'associations',
+        'confusion',
+        'grayscale',
+        'duplicates',
+        'issues',
+    ):
         page.evaluate("State.showPage('findings')")
         click(page, f'[data-section={section}]')
     for name in ('clusters', 'models'):

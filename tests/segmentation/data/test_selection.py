@@ -196,3 +196,34 @@ def test_report_in_words():
     assert selection.describe('train', report) == (
         'train: 9 of 24 images (train, more\\x1b); left out: 15 without every class (data.require)'
     )
+
+
+def test_groups_stay_together(tmp_path):
+    ids, path = np.arange(2000), tmp_path / 'groups.json'
+    groups = [[5, 17, 1800], [40, 41]]
+    path.write_text(json.dumps({'fingerprint': 'x', 'groups': [[1800, 5, 17, 5], [41, 40]]}))
+    assert selection.read_groups(path, 'x') == groups
+    places = selection.stand_ins(ids, groups)
+    assert places[[5, 17, 1800, 40, 41]].tolist() == [5, 5, 5, 40, 40]
+    alone = np.setdiff1d(ids, [17, 1800, 41])
+    np.testing.assert_array_equal(places[alone], alone)
+    for divided in (selection.fold_of(places, 7), selection.held_out(places, 0.3)):
+        assert len({*divided[[5, 17, 1800]].tolist()}) == 1 == len({*divided[[40, 41]].tolist()})
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('[[1, 2]]', "no list 'groups'"),
+        ('{"groups": [[1, "2"]]}', 'entry 2'),
+        ('{"groups": [7]}', 'of image ids'),
+        ('{"groups": [[1, 2], [2, 3]]}', 'image 2 is in two groups'),
+        ('{"groups": [[1, 2]], "fingerprint": "y"}', 'another data set'),
+        ('{', 'cannot be read'),
+    ],
+)
+def test_wrong_groups_are_refused(tmp_path, content, message):
+    path = tmp_path / 'groups.json'
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        selection.read_groups(path, 'x')

@@ -1,0 +1,171 @@
+"""Several splits and folders without annotations in one view: what is there, what is absent."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow
+import pytest
+from PIL import Image
+
+from analysis import registry
+from analysis.drift.schema import Drift
+from analysis.pictures import stage as pictures
+from analysis.samples.schema import Samples
+from analysis.similar.schema import Similar
+from analysis.stage import artifacts, population
+from analysis.stage.run import open_analysis
+from analysis.stage.view import OF_ONE_PART, open_view
+from scripts import analyze
+from segmentation.data.annotations import Category
+from tests import coco_fixtures
+
+STAGES = 'predictions', 'samples', 'embeddings', 'similar', 'pictures', 'drift', 'report'
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory, coco_folder):
+    """A folder with 4 new images, a copy of a validation image, and unusable files."""
+    folder = tmp_path_factory.mktemp('data') / 'new photos!'
+    (folder / 'more').mkdir(parents=True)
+    for number in range(4):
+        path = folder / ('more' if number else '.') / f'{number}.jpg'
+        colors = np.random.default_rng(number).integers(0, 256, (2, 2, 3), np.uint8)
+        Image.fromarray(colors).resize((40 + number, 30), Image.Resampling.BILINEAR).save(path)
+    shutil.copy(folder / '0.jpg', folder / 'again.jpg')
+    shutil.copy(min(coco_folder.glob('val/*.jpg')), folder / 'known.jpg')
+    (folder / 'broken.jpg').write_bytes(coco_fixtures.picture(40, 30)[:300])
+    (folder / 'text.txt').write_text('no image')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def view(tiny_run, photos, tmp_path_factory):
+    workdir = shutil.copytree(tiny_run, tmp_path_factory.mktemp('population') / 'run')
+    command = ['--workdir', str(workdir), '--splits', 'val,train', '--folder', str(photos)]
+    command += ['--stages', ','.join((*STAGES, 'slices')), '--json', str(workdir / 'all.json')]
+    assert analyze.main(command) == 0
+    return open_view(workdir, 'val.train.new_photos_-0')
+
+
+def test_parts_are_a_column(view):
+    table = artifacts.load(view, Samples).table
+    counts = dict(zip(*np.unique(table['split'].to_pylist(), return_counts=True), strict=True))
+    train, val = (open_analysis(view.workdir, split) for split in ('train', 'val'))
+    # Some training images have the id of a validation image: the same image is there once.
+    more = {*train.image_ids.tolist()} - {*val.image_ids.tolist()}
+    assert 0 < len(more) < len(train)
+    assert counts == {'val': len(val), 'train': len(more), 'new_photos_': 5}
+    assert table['image_id'].to_pylist()[: len(val)] == val.image_ids.tolist()
+    names = table['file_name'].to_pylist()[-5:]
+    assert sorted(names) == ['0.jpg', 'known.jpg', 'more/1.jpg', 'more/2.jpg', 'more/3.jpg']
+
+
+def test_what_needs_a_label_is_absent(view):
+    table = artifacts.load(view, Samples).table
+    last = table.slice(len(table) - 5)
+    there = {'confidence', 'entropy', 'width', 'height', 'aspect_ratio', 'brightness', 'contrast'}
+    there |= {'sharpness', 'saturation', 'hue_std', 'is_colored', 'is_grayscale'}
+    there |= {'image_id', 'file_name', 'split', 'source_split'}
+    known = {name for name in table.column_names if last[name].null_count < 5}
+    assert known == there
+    assert all(last[name].null_count == 0 for name in there)
+    entropy = last['entropy'].to_numpy()
+    assert (entropy > 0).all() and (entropy < np.log(3) + 1e-6).all()
+
+
+def test_labeled_images_are_as_in_their_own_view(view, analyzed_run):
+    alone = artifacts.load(analyzed_run, Samples).table
+    together = artifacts.load(view, Samples).table.slice(0, len(alone))
+    for name in alone.column_names:
+        if pyarrow.types.is_floating(alone[name].type):
+            values = [table[name].to_numpy(zero_copy_only=False) for table in (alone, together)]
+            np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-6, err_msg=name)
+        else:
+            assert alone[name].to_pylist() == together[name].to_pylist(), name
+
+
+def test_neighbors_cross_parts(view):
+    table, similar = artifacts.load(view, Samples).table, artifacts.load(view, Similar)
+    names = table['file_name'].to_pylist()
+    copy = names.index('known.jpg')
+    nearest = int(similar.index[copy, 0])
+    assert table['split'][nearest].as_py() == 'val' and similar.distance[copy, 0] < 0.01
+
+
+def test_drift_is_measured_from_the_training_images(view):
+    drift = artifacts.load(view, Drift)
+    assert drift.reference == 'train' and [part.part for part in drift.parts] == [
+        'val', 'new_photos_'
+    ]  # fmt: skip
+    assert (view.folder / 'drift.png').exists()
+    names = {column.column for column in drift.parts[1].columns}
+    assert {'brightness', 'embedding 1'} <= names
+    # What images without annotations lack is not compared, nor what depends on training.
+    assert not names & {'num_instances', 'percent_person', 'loss', 'confidence'}
+    assert 'count_person' in {column.column for column in drift.parts[0].columns}
+
+
+def test_stages_of_one_split_say_why_they_are_left_out(view, capsys):
+    results = json.loads((view.workdir / 'all.json').read_text())
+    assert set(results) == {*STAGES, 'unavailable'}
+    assert 'analyze each split alone' in results['unavailable']['slices']
+    analysis = open_analysis(view.workdir, 'val,train')
+    assert analysis.split == 'val.train' and {*OF_ONE_PART} == {*analysis.unavailable}
+    with pytest.raises(ValueError, match='mean_iou is not available for .*each split alone'):
+        registry.load('mean_iou').get(analysis)
+    for name in OF_ONE_PART:
+        with pytest.raises(SystemExit):
+            registry.load(name).main(['--workdir', str(view.workdir), '--split', 'val,train'])
+        assert "invalid choice: 'val,train'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        analyze.main(['--workdir', str(view.workdir), '--splits', 'val,test'])
+    assert "unknown split 'test'" in capsys.readouterr().err
+    # And the reverse.
+    assert 'several --splits' in open_analysis(view.workdir, 'val').unavailable['drift']
+    # No stage is forgotten: the others work for any view.
+    assert {*OF_ONE_PART} <= {*registry.STAGES}
+
+
+def test_the_page_has_one_view_of_all_parts(view):
+    text = (view.workdir / 'report' / 'data' / view.folder.name / 'view.js').read_text()
+    piece = json.loads(text.partition(',')[2].rpartition(')')[0])
+    columns = {column['name']: column for column in piece['columns']}
+    assert columns['split']['categories'] == ['new_photos_', 'train', 'val']
+    assert 'slices' in piece['unavailable'] and 'slices' in piece['missing']
+    assert columns['novelty']['values']['shape'] == [len(view)]
+
+
+def test_pictures_of_images_without_labels_show_no_truth():
+    label, predicted = np.full((8, 8), 255), np.ones((8, 8), np.int64)
+    tiles = pictures.thumbnails(np.zeros((8, 8, 3), np.uint8), label, predicted)
+    assert not tiles['truth'].any() and not tiles['error'].any() and tiles['prediction'].any()
+    label[0] = 0
+    assert pictures.thumbnails(np.zeros((8, 8, 3), np.uint8), label, predicted)['truth'].any()
+
+
+def test_folders(photos, tmp_path, caplog):
+    caplog.set_level('INFO')
+    categories = (Category(1, 'person', 'person'),)
+    split = population.open_folder(photos, categories)
+    assert '5 of 7 images; left out: 1 same content as another file; 1 damaged' in caplog.text
+    ids = split.index.image_id
+    assert (ids >= 10**14).all() and (ids < 2**53).all()
+    assert [split[k]['image/id'] for k in range(5)] == ids.tolist()
+    # Ids are of the content: they neither depend on names nor on other files.
+    moved = shutil.copytree(photos, tmp_path / 'moved')
+    (moved / 'known.jpg').rename(moved / 'renamed.jpg')
+    (moved / 'more' / '1.jpg').unlink()
+    assert set(population.open_folder(moved, categories).index.image_id) < set(ids)
+    split = population.open_folder(moved, categories)
+    path = moved / split[0]['file_name']
+    path.write_bytes(coco_fixtures.picture(9, 9))
+    with pytest.raises(ValueError, match='has changed meanwhile'):
+        split[0]
+    with pytest.raises(ValueError, match='there is no such folder'):
+        population.open_folder(tmp_path / 'none', categories)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='none is there'):
+        population.open_folder(tmp_path / 'empty', categories)
+    assert population.name_folder(tmp_path / 'a.b c', ()) == 'a_b_c'
+    assert population.name_folder(tmp_path / 'val', ('val', 'val_2')) == 'val_3'
