@@ -26,6 +26,7 @@ report says why. See analysis/README.md.
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -33,6 +34,7 @@ import sys
 from analysis import registry
 from analysis.compare.stage import common_rows
 from analysis.registry import STAGES
+from analysis.stage import shards
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
 from segmentation import cpu_runtime, launch, markdown
@@ -52,6 +54,7 @@ class _List(argparse.Action):
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser, known = launch.make_parser(__doc__, workdir=''), (*STAGES, 'report')
     add_arguments(parser, required=False)
+    launch.add_processes(parser)
     _add_foreign_arguments(parser)
     parser.add_argument(
         '--list', action=_List, nargs=0, help='print the stages and what each of them reads'
@@ -140,7 +143,6 @@ def _open_foreign(arguments: argparse.Namespace) -> None:
     space = arguments.label_space or (config.data.label_space if arguments.config else '')
     notes = run_directory.create(output, source, config, space, arguments.data_path)
     print('\n'.join(notes), file=sys.stderr, flush=True)
-    arguments.workdir = output
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -150,8 +152,10 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.describe:
             _describe(arguments.describe)
             return 0
+        launch.join_processes(arguments)
         if arguments.workdir is None:
-            _open_foreign(arguments)
+            shards.by_first(lambda: _open_foreign(arguments))
+            arguments.workdir = arguments.output
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
@@ -189,11 +193,15 @@ def main(argv: list[str] | None = None) -> int:
     done: dict[str, registry.Measured] = {}
     for number, (name, stage, argv_of_stage, of) in enumerate(plan, 1):
         print(f'=== {number} of {len(plan)}: {name}', file=sys.stderr, flush=True)
-        measured = registry.measure(stage, argv_of_stage, of / f'{stage}.md')
-        if measured is None:
+        run = functools.partial(registry.measure, stage, argv_of_stage, of / f'{stage}.md')
+        measured = run() if stage in STAGES else shards.by_first(run)
+        if not shards.agreed(lambda done=measured: done is not None):
             print(f'{name} failed; the same command continues with it.', file=sys.stderr)
             return 1
-        done[name] = measured
+        if shards.is_first():
+            done[name] = measured
+    if not shards.is_first():
+        return 0
     rows = [
         (name, f'{row.seconds:.1f}', f'{row.processor_seconds:.1f}', f'{row.peak_mb:.0f}',
          f'{stage}.md')
