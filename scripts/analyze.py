@@ -163,12 +163,14 @@ def main(argv: list[str] | None = None) -> int:
     data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
     common += ['--checkpoint', arguments.checkpoint, *data_path]
     try:
-        this = open_chosen(arguments)
-        folder, unavailable, not_of_other = this.folder, this.unavailable, dict[str, str]()
-        if arguments.other:
-            that = open_analysis(arguments.other, arguments.split, data_path=arguments.data_path)
-            other_folder, not_of_other = that.folder, that.unavailable
-            common_rows({'this': this, 'other': that})  # an error now, not after all stages
+        with shards.together():
+            this = open_chosen(arguments)
+            folder, unavailable, not_of_other = this.folder, this.unavailable, dict[str, str]()
+            if arguments.other:
+                path = arguments.data_path
+                that = open_analysis(arguments.other, arguments.split, data_path=path)
+                other_folder, not_of_other = that.folder, that.unavailable
+                common_rows({'this': this, 'other': that})  # an error now, not after all stages
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1

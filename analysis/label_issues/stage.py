@@ -317,4 +317,4 @@ def main(argv: list[str] | None = None) -> int:
     add('--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND', help=about)
     add('--force', action='store_true', help='compute the results again')
     launch.add_processes(parser)
-    return run_command(parser.parse_args(argv), _run)
+    return run_command(parser.parse_args(argv), shards.in_all(_run))

@@ -118,7 +118,7 @@ class Stage(Generic[R]):
             self.add_arguments(parser)
         command.add_force(parser)
         launch.add_processes(parser)
-        return command.run_command(parser.parse_args(argv), self._run)
+        return command.run_command(parser.parse_args(argv), shards.in_all(self._run))
 
     def _run(self, arguments: argparse.Namespace) -> dict[str, Any]:
         analysis = open_chosen(arguments)

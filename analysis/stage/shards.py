@@ -85,6 +85,11 @@ def together() -> Iterator[None]:
         raise ValueError('Another process of this analysis has failed; it has printed its error.')
 
 
+def in_all(work: Callable[..., T]) -> Callable[..., T]:
+    """`work`, which all processes run, `together`."""
+    return together()(work)
+
+
 def agreed(decide: Callable[[], bool]) -> bool:
     """What process 0 decides, in all processes."""
     return bool(_meet(int((is_first() or _group.alone) and decide()))[0])
