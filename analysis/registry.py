@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from analysis.stage import shards
 from analysis.stage.contract import Stage
 from segmentation import cpu_runtime
 
@@ -83,7 +84,8 @@ def measure(name: str, argv: list[str], report: pathlib.Path) -> Measured | None
                 return None
         # By name: the file was replaced.
         result = json.loads(pathlib.Path(file.name).read_text())
-    report.write_text(printed.getvalue())
+    if shards.is_first():
+        report.write_text(printed.getvalue())
     # The next stage does not need the compiled programs of this one.
     jax.clear_caches()
     cpu_runtime.release_memory()

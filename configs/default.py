@@ -188,6 +188,6 @@ def get_config() -> ConfigDict:
     # Number of predictions that are drawn at each evaluation.
     train.num_pictures = 8
 
-    # Examples per evaluation step over the devices of this process.
+    # Examples per evaluation step over the devices of this process; in the analysis, per device.
     config.eval_batch_size = 32
     return config

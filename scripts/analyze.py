@@ -31,6 +31,7 @@ report says why. See analysis/README.md.
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -38,6 +39,7 @@ import sys
 from analysis import registry
 from analysis.compare.stage import common_rows
 from analysis.registry import STAGES
+from analysis.stage import shards
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
 from analysis.stage.view import OF_SEVERAL_PARTS
@@ -58,6 +60,7 @@ class _List(argparse.Action):
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser, known = launch.make_parser(__doc__, workdir=''), (*STAGES, 'report')
     add_arguments(parser, required=False, several=True)
+    launch.add_processes(parser)
     _add_foreign_arguments(parser)
     parser.add_argument(
         '--list', action=_List, nargs=0, help='print the stages and what each of them reads'
@@ -148,7 +151,6 @@ def _open_foreign(arguments: argparse.Namespace) -> None:
     space = arguments.label_space or (config.data.label_space if arguments.config else '')
     notes = run_directory.create(output, source, config, space, arguments.data_path)
     print('\n'.join(notes), file=sys.stderr, flush=True)
-    arguments.workdir = output
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -158,8 +160,10 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.describe:
             _describe(arguments.describe)
             return 0
+        launch.join_processes(arguments)
         if arguments.workdir is None:
-            _open_foreign(arguments)
+            shards.by_first(lambda: _open_foreign(arguments))
+            arguments.workdir = arguments.output
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
@@ -169,12 +173,14 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.folder:
         common += ['--folder', *map(str, arguments.folder)]
     try:
-        this = open_chosen(arguments)
-        folder, unavailable, not_of_other = this.folder, this.unavailable, dict[str, str]()
-        if arguments.other:
-            that = open_analysis(arguments.other, arguments.split, data_path=arguments.data_path)
-            other_folder, not_of_other = that.folder, that.unavailable
-            common_rows({'this': this, 'other': that})  # an error now, not after all stages
+        with shards.together():
+            this = open_chosen(arguments)
+            folder, unavailable, not_of_other = this.folder, this.unavailable, dict[str, str]()
+            if arguments.other:
+                path = arguments.data_path
+                that = open_analysis(arguments.other, arguments.split, data_path=path)
+                other_folder, not_of_other = that.folder, that.unavailable
+                common_rows({'this': this, 'other': that})  # an error now, not after all stages
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
@@ -205,11 +211,15 @@ def main(argv: list[str] | None = None) -> int:
     done: dict[str, registry.Measured] = {}
     for number, (name, stage, argv_of_stage, of) in enumerate(plan, 1):
         print(f'=== {number} of {len(plan)}: {name}', file=sys.stderr, flush=True)
-        measured = registry.measure(stage, argv_of_stage, of / f'{stage}.md')
-        if measured is None:
+        run = functools.partial(registry.measure, stage, argv_of_stage, of / f'{stage}.md')
+        measured = run() if stage in STAGES else shards.by_first(run)
+        if not shards.agreed(lambda done=measured: done is not None):
             print(f'{name} failed; the same command continues with it.', file=sys.stderr)
             return 1
-        done[name] = measured
+        if shards.is_first():
+            done[name] = measured
+    if not shards.is_first():
+        return 0
     rows = [
         (name, f'{row.seconds:.1f}', f'{row.processor_seconds:.1f}', f'{row.peak_mb:.0f}',
          f'{stage}.md')

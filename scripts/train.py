@@ -32,15 +32,8 @@ def parse_arguments(argv=None):
         help='trace this many steps (default: %(const)s) into <workdir>/profile, for the profile '
         'plugin of TensorBoard or, with the .trace.json.gz file, for Perfetto',
     )  # fmt: skip
-    hosts = parser.add_argument_group(
-        'several hosts: start the same command on each, with its --process_id'
-    )
-    hosts.add_argument('--coordinator', help='host:port of process 0, its only open address')
-    hosts.add_argument('--num_processes', type=int, default=1, help='number of hosts')
-    hosts.add_argument('--process_id', type=int, default=0, help='number of this host, from 0')
+    launch.add_processes(parser)
     arguments, overrides = parser.parse_known_args(argv)
-    if (arguments.num_processes > 1) != bool(arguments.coordinator):
-        parser.error('--coordinator and --num_processes go together')
     try:
         return arguments, load_config(arguments.config, overrides)
     except ValueError as error:
@@ -50,12 +43,9 @@ def parse_arguments(argv=None):
 @launch.command
 def main():
     arguments, config = parse_arguments()
-    if arguments.coordinator:
-        launch.initialize_processes(
-            arguments.coordinator, arguments.num_processes, arguments.process_id
-        )
+    first = launch.join_processes(arguments)
     result = train.train(config, arguments.workdir, profile_steps=arguments.profile)
-    if arguments.process_id == 0:
+    if first:
         print(markdown.iou_table(result.selection))
         print(f'\nBest checkpoint: step {result.best_step}. Score it on the validation split:')
         print(f'  python -m analysis.mean_iou --workdir {shlex.quote(str(arguments.workdir))}')

@@ -68,6 +68,17 @@ def _quiet() -> Iterator[None]:
         absl_logging.set_verbosity(verbosity)
 
 
+_TOGETHER = ocp.options.MultiprocessingOptions()
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """For readers: no process waits for another one."""
+    this = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f'reader-{this}'
+    )
+
+
 class _Manager(ocp.CheckpointManager):
     """A manager that adds the folder to errors of background writes that `close` raises."""
 
@@ -113,6 +124,8 @@ def open_manager(
                 preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
                 read_only=read_only,
                 todelete_subdir=None if read_only else _REMOVED,
+                create=not read_only,
+                multiprocessing_options=_alone() if read_only else _TOGETHER,
             ),
             item_names=('state', 'data'),
         )
@@ -290,7 +303,9 @@ def restore_arrays(manager: ocp.CheckpointManager, step: int) -> dict:
         read at all.
     """
     path = manager.directory / str(step) / 'state'
-    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+    options = _alone()
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=options)
+    with _quiet(), ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
         saved = checkpointer.metadata(path).item_metadata.tree
         to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), saved)
         tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=to_numpy))

@@ -18,12 +18,13 @@ from segmentation.models.unet import SegmentationModel, scale_images
 
 
 def on_local_devices(
-    apply: Callable[[Any, jax.Array], Any],
-) -> Callable[[Any, np.ndarray], Any]:
+    apply: Callable[[Any, Any], Any],
+) -> Callable[[Any, Any], Any]:
     """Spreads a function of a batch over the devices of this process.
 
     Args:
-      apply: maps variables and images `[b, ...]` to a tree of arrays `[b, ...]`; is compiled.
+      apply: maps variables and images `[b, ...]`, or a tree of such arrays, to a tree of arrays
+        `[b, ...]`; is compiled.
 
     Returns:
       `spread(variables, images)`, with the variables on the host or the devices, and images
@@ -33,19 +34,22 @@ def on_local_devices(
     devices, compiled = jax.local_devices(), set()
     forward = jax.pmap(apply, axis_name='batch', in_axes=(None, 0), devices=devices)
 
-    def spread(variables: Any, images: np.ndarray) -> Any:
-        if len(images) % len(devices):
+    def spread(variables: Any, images: Any) -> Any:
+        number = len(jax.tree.leaves(images)[0])
+        if number % len(devices):
             raise ValueError(
-                f'{len(images)} images do not divide evenly over {len(devices)} devices; choose an '
+                f'{number} images do not divide evenly over {len(devices)} devices; choose an '
                 'eval_batch_size that is a multiple of the number of devices.'
             )
-        per_device = images.reshape(len(devices), -1, *images.shape[1:])
-        per_device = cpu_runtime.settle(per_device)
-        if per_device.shape not in compiled:
+        per_device = cpu_runtime.settle(
+            jax.tree.map(lambda each: each.reshape(len(devices), -1, *each.shape[1:]), images)
+        )
+        shapes = tuple(each.shape for each in jax.tree.leaves(per_device))
+        if shapes not in compiled:
             cpu_runtime.compile_ahead(forward, variables, per_device)
-            compiled.add(per_device.shape)
+            compiled.add(shapes)
         found = forward(variables, per_device)
-        return jax.tree.map(lambda each: each.reshape(len(images), *each.shape[2:]), found)
+        return jax.tree.map(lambda each: each.reshape(number, *each.shape[2:]), found)
 
     return spread
 

@@ -138,12 +138,56 @@ def stop_requested() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def initialize_processes(coordinator: str, num_processes: int, process_id: int) -> None:
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """The arguments by which processes on several hosts work together; see `join_processes`."""
+    add = parser.add_argument_group(
+        'several hosts: start the same command on each, with its --process_id; under a scheduler, '
+        'with --distributed auto'
+    ).add_argument
+    add('--coordinator', help='host:port of process 0, its only open address')
+    add('--num_processes', type=int, default=1, help='number of hosts')
+    add('--process_id', type=int, default=0, help='number of this host, from 0')
+    about = 'let JAX find the processes: SLURM, Open MPI and Kubernetes say which there are'
+    add('--distributed', choices=('auto',), help=about)
+
+
+def join_processes(arguments: argparse.Namespace) -> bool:
+    """Joins the processes that `add_processes` describes, if it was called and there are several.
+
+    Returns:
+      Whether this is process 0, which prints and writes results.
+
+    Raises:
+      ValueError: the arguments contradict each other, or there is no scheduler.
+    """
+    asked = vars(arguments)
+    if asked.get('distributed'):
+        if asked['coordinator'] or asked['num_processes'] > 1:
+            raise ValueError('--distributed auto finds --coordinator and --num_processes itself.')
+        initialize_processes()
+    elif (asked.get('num_processes', 1) > 1) != bool(asked.get('coordinator')):
+        raise ValueError('--coordinator and --num_processes go together.')
+    elif asked.get('coordinator'):
+        initialize_processes(asked['coordinator'], asked['num_processes'], asked['process_id'])
+    else:
+        return True
+    import jax  # as below
+
+    return jax.process_index() == 0
+
+
+def initialize_processes(
+    coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
     """Joins several processes into one run (`jax.distributed`).
 
     Process 0 listens at `coordinator` (host:port) only; by default JAX would listen on all network
     interfaces. On CPU every process also listens (gloo) at the address that the host's name
-    resolves to; JAX has no option for that one.
+    resolves to; JAX has no option for that one. Without a coordinator, JAX asks the scheduler, and
+    process 0 listens on all interfaces.
+
+    Raises:
+      ValueError: there is no coordinator, and no scheduler that JAX knows.
     """
     import jax  # here, as commands that only read artifacts do without it
 
@@ -151,9 +195,18 @@ def initialize_processes(coordinator: str, num_processes: int, process_id: int) 
         logger.info('Listening at %s only.', coordinator)
     if os.environ.get('JAX_PLATFORMS') == 'cpu' or jax.config.values['jax_platforms'] == 'cpu':
         jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    jax.distributed.initialize(
-        coordinator_address=coordinator,
-        num_processes=num_processes,
-        process_id=process_id,
-        coordinator_bind_address=coordinator if process_id == 0 else None,
-    )
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        jax.distributed.initialize(
+            coordinator_address=coordinator,
+            num_processes=num_processes,
+            process_id=process_id,
+            coordinator_bind_address=coordinator if process_id == 0 else None,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f'The processes cannot be joined: {error} --distributed auto needs a job of SLURM, '
+            'Open MPI or Kubernetes, or a TPU pod; else pass --coordinator.'
+        ) from error
+    # JAX has replaced it by one that only makes a note.
+    signal.signal(signal.SIGTERM, handler)

@@ -95,7 +95,8 @@ class Model:
     def batch_size(self) -> int:
         """Images that the network runs on at once, a multiple of the number of devices."""
         devices = jax.local_device_count()
-        return -(-self.run.batch_size // devices) * devices
+        number = min(self.run.batch_size, self.run.config.eval_batch_size)
+        return -(-number // devices) * devices
 
     def read(self, image: ImageLike) -> Input:
         """`read_input` at this network's resolution; may be called by several threads."""

@@ -29,16 +29,22 @@ class Run:
     data: dict[str, Any]  # 'path' and 'fingerprint' of the prepared data set
 
     @property
-    def batch_size(self) -> int:
-        """Images that the network runs on at once.
+    def device_batch_size(self) -> int:
+        """Images that one device works on at once: `eval_batch_size`.
 
-        On CPU at most 4 per device: what its layers give for more does not fit into the cache, and
-        an image takes a third longer.
+        On CPU at most 4: what its layers give for more does not fit into the cache, and an image
+        takes a third longer.
         """
         largest = self.config.eval_batch_size
-        if jax.default_backend() != 'cpu':
-            return largest
-        return min(_CPU_BATCH * jax.local_device_count(), largest)
+        return largest if jax.default_backend() != 'cpu' else min(_CPU_BATCH, largest)
+
+    @property
+    def batch_size(self) -> int:
+        """Images that the devices of this process work on at once.
+
+        The batch of a device does not depend on their number, so results do not either.
+        """
+        return self.device_batch_size * jax.local_device_count()
 
 
 def restore_run(workdir: str | os.PathLike, which: str = 'best') -> Run:

@@ -123,6 +123,7 @@ def test_mistakes_are_one_clear_line(workdir, tmp_path):
     for arguments, message in (
         (['scripts/train.py', config, '--workdir=x', '--config.sed=1'], 'Did you mean "seed"'),
         (['scripts/train.py', '--config=configs/nope.py', '--workdir=x'], 'No config file'),
+        (['scripts/train.py', config, '--workdir=x', '--distributed=auto'], 'needs a job of SLURM'),
         (['-m', 'analysis.mean_iou', '--workdir', tmp_path], 'is no run directory'),
         (['-m', 'analysis.mean_iou', '--workdir', workdir, '--checkpoint', '9'], 'has steps [3]'),
     ):

@@ -180,5 +180,5 @@ def _draw_bins(axis: Axes, row: Association | None, color: str) -> str:
     return f'ρ {row.rho:+.2f}{partial}'
 
 
-STAGE = Stage(Associations, __doc__, compute, table, draw, reads=(samples.STAGE,))
+STAGE = Stage(Associations, __doc__, compute, table, draw, reads=(samples.STAGE,), shared=True)
 main = STAGE.main

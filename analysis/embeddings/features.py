@@ -38,8 +38,9 @@ def stream_features(
       progress: label of the progress bar.
       rows: int `[n]`, of some images; default: all.
     """
+    some = analysis if rows is None else restrict(analysis, rows)
     if analysis.foreign:
-        for _, _, _, made in foreign_forward(analysis, progress):
+        for _, _, _, made in foreign_forward(some, progress):
             features = [each.features for each in made if each.features is not None]
             yield np.stack(features)
         return
@@ -47,7 +48,6 @@ def stream_features(
     if found is not None:
         yield from found
         return
-    some = analysis if rows is None else restrict(analysis, rows)
     extract = evaluate.on_local_devices(_make_extract(analysis.run, layers))
     for indices, _, features in forward(some, progress, extract):
         yield np.asarray(features)[: len(indices)]

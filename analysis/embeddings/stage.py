@@ -16,7 +16,7 @@ import numpy as np
 from analysis.embeddings.features import stream_features
 from analysis.embeddings.reduction import fit
 from analysis.embeddings.schema import Embeddings
-from analysis.stage import command
+from analysis.stage import command, shards
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
@@ -39,8 +39,13 @@ def compute(
     """
     found = analysis.foreign.layers if analysis.foreign else find_layers(analysis.run, layers)
     width = sum(found.values())
+
+    def work(_: Analysis, rows: np.ndarray) -> Iterator[np.ndarray]:
+        yield from stream_features(analysis, tuple(found), 'activations', rows)
+
+    pieces = shards.stream(analysis, Embeddings.NAME, work)
     with tempfile.TemporaryFile(dir=analysis.folder) as file:
-        for block in stream_features(analysis, tuple(found), 'activations'):
+        for block in pieces:
             file.write(block.tobytes())
 
         def blocks() -> Iterator[np.ndarray]:
@@ -92,5 +97,6 @@ STAGE = Stage(
         dimensions='maximum number of dimensions of the embedding',
         seed='seed of the random directions from which the principal components are computed',
     ),
+    shared=True,
 )
 main = STAGE.main

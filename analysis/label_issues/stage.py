@@ -35,7 +35,6 @@ import numpy as np
 import pyarrow
 from matplotlib.figure import Figure
 from pycocotools import mask as mask_utils
-from tqdm import tqdm
 
 from analysis.label_issues import exclusion, merging, probability
 from analysis.label_issues.judging import Issue, judge
@@ -44,15 +43,15 @@ from analysis.label_issues.regions import Instance, Region, find_regions
 from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
-from analysis.stage import artifacts, storage
+from analysis.stage import artifacts, shards, storage
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.contract import Stage
-from analysis.stage.forward import forward
+from analysis.stage.forward import Batch, forward
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis, Run, check_pool, open_chosen
-from segmentation import evaluate, markdown, overlays
+from segmentation import evaluate, launch, markdown, overlays
 from segmentation.activations import activations
-from segmentation.data import input_pipeline, label_spaces
+from segmentation.data import label_spaces
 from segmentation.data.masks import IGNORE, nearest_indices
 from segmentation.files import replacing
 from segmentation.models.unet import scale_images
@@ -83,10 +82,11 @@ def instances_of(
 
 
 def make_look(run: Run) -> Callable[[Any, np.ndarray], tuple[jax.Array, ...]]:
-    """Jitted: variables and images to probabilities and activations, averaged over mirror images.
+    """Variables and images to probabilities and activations, averaged over mirror images.
 
     Takes uint8 `[B, S, S, 3]`; returns float32 `[B, S, S, C]` and `[B, h, h, channels]` for each of
     `LAYERS`: means over the output for an image and the output for its mirror image, mirrored back.
+    See `evaluate.on_local_devices`.
     """
 
     def look_once(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
@@ -96,33 +96,22 @@ def make_look(run: Run) -> Callable[[Any, np.ndarray], tuple[jax.Array, ...]]:
         probability = jax.nn.softmax(logits.astype(jnp.float32))
         return probability, *(found[layer].astype(jnp.float32) for layer in LAYERS)
 
-    @jax.jit
     def look(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
         both = look_once(variables, images), look_once(variables, images[:, :, ::-1])
         return jax.tree.map(lambda straight, mirrored: (straight + mirrored[:, :, ::-1]) / 2, *both)
 
-    return look
+    return evaluate.on_local_devices(look)
 
 
-def _look_at(
-    analysis: Analysis, title: str
-) -> Iterator[tuple[dict[str, np.ndarray], tuple[Any, ...]]]:
-    """Batches and what `make_look` returns for them, in order, with a progress bar."""
-    run = analysis.run
-    if analysis.foreign:
-        for _, batch, logits in forward(analysis, title):
-            # Nothing is known of what the model sees in a region but its probabilities.
-            nothing = np.zeros((len(logits), 1, 1, 1), np.float32)
-            yield batch, (jax.nn.softmax(logits), *(nothing for _ in LAYERS))
+def _look_at(analysis: Analysis) -> Iterator[tuple[list[int], Batch, tuple[Any, ...]]]:
+    """Numbers of images, their batch, and what `make_look` returns for it."""
+    if not analysis.foreign:
+        yield from forward(analysis, 'label issues', make_look(analysis.run))
         return
-    batches = input_pipeline.evaluation_batches(analysis.examples, batch_size=analysis.batch_size)
-    results: Iterator[Any] = evaluate.predictions(
-        make_look(run), jax.device_put(run.variables), batches
-    )
-    with tqdm(total=len(analysis), desc=title, unit='img') as bar:
-        for batch, found in results:
-            yield batch, found
-            bar.update(int((batch['index'] >= 0).sum()))
+    for rows, batch, logits in forward(analysis, 'label issues'):
+        # Nothing is known of what the model sees in a region but its probabilities.
+        nothing = np.zeros((len(logits), 1, 1, 1), np.float32)
+        yield rows, batch, (jax.nn.softmax(logits), *(nothing for _ in LAYERS))
 
 
 def _cleanlab() -> tuple[Callable[..., Any] | None, str]:
@@ -135,24 +124,21 @@ def _cleanlab() -> tuple[Callable[..., Any] | None, str]:
     return get_label_quality_scores, cleanlab.__version__
 
 
-def compute(analysis: Analysis) -> LabelIssues:
-    """Finds the regions of all images in one pass, then scores them together."""
-    examples = analysis.examples
+def _find(
+    analysis: Analysis, rows: np.ndarray
+) -> Iterator[tuple[str, list[dict[str, Any]], float]]:
+    """File name, regions (fields of `Region`) and cleanlab's quality of each image."""
     space = label_spaces.parse_label_space(analysis.config.data.label_space)
-    classes = space.category_to_class(examples.splits[0].categories)
-    quality, version = _cleanlab()
-    regions: list[Region] = []
-    names = []
-    label_quality = np.full(len(analysis), np.nan)
-    title = f'label issues, {analysis.split} at step {analysis.step}'
-    for batch, found in _look_at(analysis, title):
+    classes = space.category_to_class(analysis.examples.splits[0].categories)
+    quality, _ = _cleanlab()
+    fields = [field.name for field in dataclasses.fields(Region)]
+    for indices, batch, found in _look_at(analysis):
         probabilities, *layers = map(np.asarray, found)
-        for i, row in enumerate(batch['index'][batch['index'] >= 0].tolist()):
+        for i, index in enumerate(indices):
             image, label, probability = batch['image'][i], batch['label'][i], probabilities[i]
-            record = examples.record(row)
-            names.append(record['file_name'])
-            regions += find_regions(
-                row, image, label, probability, instances_of(record, classes, label),
+            record, score = analysis.examples.record(index), [np.nan]
+            regions = find_regions(
+                int(rows[index]), image, label, probability, instances_of(record, classes, label),
                 [layer[i] for layer in layers],
             )  # fmt: skip
             if quality:
@@ -160,13 +146,24 @@ def compute(analysis: Analysis) -> LabelIssues:
                 filled = np.where(label == IGNORE, probability.argmax(-1), label)
                 planes = np.moveaxis(probability, -1, 0)
                 score, _ = quality(filled[None].astype(np.int64), planes[None], verbose=False)
-                label_quality[row] = score[0]
+            described = [{name: getattr(each, name) for name in fields} for each in regions]
+            yield record['file_name'], described, float(score[0])
+
+
+def compute(analysis: Analysis) -> LabelIssues:
+    """Finds the regions of all images in one pass, then scores them together."""
+    regions: list[Region] = []
+    names, label_quality = [], []
+    for name, found, quality in shards.stream(analysis, LabelIssues.NAME, _find):
+        names.append(name)
+        regions += [Region(**fields) for fields in found]
+        label_quality.append(quality)
     issues = judge(regions, len(analysis.class_names))
     columns = [name for name in REGIONS.names if name not in ('probability', 'object')]
     rows = [dict(zip(columns, _row(analysis, issue, names), strict=True)) for issue in issues]
     ranked = merging.rank(rows, analysis.config.data.image_size)
     table = pyarrow.Table.from_pylist(ranked, REGIONS)
-    return LabelIssues(len(analysis), version, label_quality, table)
+    return LabelIssues(len(analysis), _cleanlab()[1], np.array(label_quality), table)
 
 
 def _row(analysis: Analysis, issue: Issue, names: Sequence[str]) -> tuple[Any, ...]:
@@ -258,7 +255,7 @@ def figure(analysis: Analysis, result: LabelIssues) -> list[pathlib.Path]:
     return [path]
 
 
-STAGE = Stage(LabelIssues, __doc__, compute, table, figure, reads=(predictions.STAGE,))
+STAGE = Stage(LabelIssues, __doc__, compute, table, figure, reads=(predictions.STAGE,), shared=True)
 
 
 def _pool(results: Sequence[LabelIssues]) -> LabelIssues:
@@ -278,10 +275,16 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     runs = (arguments.workdir, *arguments.pool)
     analyses = [open_chosen(arguments, workdir) for workdir in runs]
     check_pool(analyses)
-    results = []
-    for analysis in analyses:
-        results.append(STAGE.get(analysis, arguments.force))
-        STAGE.draw(analysis, results[-1])
+    results = [STAGE.get(analysis, arguments.force) for analysis in analyses]
+    return shards.by_first(lambda: _exclude(arguments, analyses, results)) or {}
+
+
+def _exclude(
+    arguments: argparse.Namespace, analyses: Sequence[Analysis], results: Sequence[LabelIssues]
+) -> dict[str, Any]:
+    """Draws the issues, writes and prints which images are excluded."""
+    for analysis, found in zip(analyses, results, strict=True):
+        STAGE.draw(analysis, found)
     result = _pool(results)
     image_ids = np.concatenate([analysis.image_ids for analysis in analyses])
     excluded = exclusion.worst(image_ids, result, arguments.share, arguments.kinds)
@@ -313,4 +316,5 @@ def main(argv: list[str] | None = None) -> int:
     about = f'kinds that count for the exclusion: {", ".join(KINDS)}; default: all but the last'
     add('--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND', help=about)
     add('--force', action='store_true', help='compute the results again')
-    return run_command(parser.parse_args(argv), _run)
+    launch.add_processes(parser)
+    return run_command(parser.parse_args(argv), shards.in_all(_run))

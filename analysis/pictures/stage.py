@@ -34,7 +34,7 @@ from analysis.samples import stage as samples
 from analysis.samples.schema import Samples, numbers
 from analysis.slices import stage as slices
 from analysis.slices.schema import Slices
-from analysis.stage import artifacts, command
+from analysis.stage import artifacts, command, shards
 from analysis.stage.contract import Stage
 from analysis.stage.forward import forward
 from analysis.stage.run import Analysis, restrict
@@ -160,8 +160,8 @@ def _network_output(analysis: Analysis, rows: np.ndarray) -> Iterator[tuple]:
         yield from zip(rows[places].tolist(), batch['label'], *found, strict=False)
 
 
-def _open_folder(analysis: Analysis) -> pathlib.Path:
-    """The folder, emptied if its pictures are of other predictions."""
+def _open_folder(analysis: Analysis) -> None:
+    """Makes the folder, or empties it if its pictures are of other predictions."""
     folder = analysis.folder / 'pictures'
     identity = {
         'version': Pictures.VERSION, **analysis.identity(),
@@ -174,7 +174,6 @@ def _open_folder(analysis: Analysis) -> pathlib.Path:
     for part in ('sheets', 'details'):
         (folder / part).mkdir(parents=True, exist_ok=True)
     write_text(marker, digest)
-    return folder
 
 
 def _size(folder: pathlib.Path) -> int:
@@ -189,12 +188,26 @@ def compute(analysis: Analysis, details: int = 400) -> Pictures:
     """
     if details < 0:
         raise ValueError(f'--details={details} must not be negative.')
-    folder, total, names = _open_folder(analysis), len(analysis), analysis.class_names
-    predicted = artifacts.load(analysis, Predictions)
-    num_sheets = -(-total // schema.PER_SHEET)
+    shards.by_first(lambda: _open_folder(analysis))
+    folder, num_sheets = analysis.folder / 'pictures', -(-len(analysis) // schema.PER_SHEET)
     chosen = interesting(analysis, details)
+    with shards.together():
+        _write_missing(analysis, folder, num_sheets, chosen)
+    shards.only_first()
+    return describe(
+        num_sheets, chosen, _size(folder / 'sheets') / len(analysis),
+        _size(folder / 'details') / max(1, len(list((folder / 'details').glob('*-image.webp')))),
+    )  # fmt: skip
+
+
+def _write_missing(
+    analysis: Analysis, folder: pathlib.Path, num_sheets: int, chosen: list[int]
+) -> None:
+    """Writes this process' part of the pictures, unless they exist."""
+    total, names = len(analysis), analysis.class_names
+    predicted = artifacts.load(analysis, Predictions)
     title = f'thumbnails, {analysis.split} at step {analysis.step}'
-    for number in tqdm(range(num_sheets), desc=title, unit='sheet'):
+    for number in tqdm(shards.part_of(range(num_sheets)), desc=title, unit='sheet'):
         if (folder / schema.sheet_path(number, schema.SHEET_KINDS[-1])).exists():
             continue
         first = number * schema.PER_SHEET
@@ -208,17 +221,13 @@ def compute(analysis: Analysis, details: int = 400) -> Pictures:
         write_sheet(folder, number, tiles)
     missing = [
         row
-        for row in sorted(chosen)
+        for row in shards.part_of(sorted(chosen), analysis.run.device_batch_size)
         if not (folder / schema.detail_paths(row, names)['image']).exists()
     ]
     for row, label, probability, loss in _network_output(analysis, np.array(missing, np.int64)):
         record = analysis.examples.record(row)
         image = transforms.decode_record(record)
         write_details(folder, row, names, image, label, probability, loss)
-    return describe(
-        num_sheets, chosen, _size(folder / 'sheets') / total,
-        _size(folder / 'details') / max(1, len(list((folder / 'details').glob('*-image.webp')))),
-    )  # fmt: skip
 
 
 def describe(
@@ -255,5 +264,6 @@ STAGE = Stage(
     reads_if_there=(clusters.STAGE, label_issues.STAGE, slices.STAGE),
     add_arguments=command.settings(compute, details='maximum number of images with large pictures'),
     parts=('pictures',),
+    shared=True,
 )
 main = STAGE.main

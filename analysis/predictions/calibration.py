@@ -13,6 +13,7 @@ from segmentation.data.masks import IGNORE
 
 BINS = 15  # of the confidence, for reliability and calibration error
 _MOST = 256  # images from which the temperature is fitted
+_PART = 32  # images whose cross-entropy is computed at once
 _LARGEST = 16.0  # temperature, and the inverse of the smallest
 
 
@@ -63,6 +64,10 @@ def fit_temperature(analysis: Analysis) -> float | None:
         (np.asarray(logits)[: len(rows)], batch['label'][: len(rows)])
         for rows, batch, logits in forward(held_out, 'temperature')
     ]
+    # In parts that do not depend on the number of devices, as the sums otherwise would.
+    logits, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
+    starts = range(0, len(logits), _PART)
+    parts = [(logits[start : start + _PART], labels[start : start + _PART]) for start in starts]
     if all((label == IGNORE).all() for _, label in parts):
         return None
 

@@ -5,6 +5,7 @@ row by row: 67 KB per image for the default network. It is not written for more 
 and may be deleted: stages that need features then run the network again.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -42,6 +43,16 @@ def make_predict(run: Run, layers: Sequence[str]) -> Callable[[Any, np.ndarray],
         return logits, pool(found, layers)
 
     return evaluate.on_local_devices(apply)
+
+
+@contextlib.contextmanager
+def writing(view: View, keep: bool) -> Iterator[Callable[[np.ndarray], object]]:
+    """Yields a function that appends features, float32 `[b, F]`, to a new file, if it is kept."""
+    if not keep:
+        yield lambda found: None
+        return
+    with files.replacing(view.folder / FILE) as partial, partial.open('wb') as file:
+        yield lambda found: file.write(found.tobytes())
 
 
 def read(view: View, layers: Sequence[str], rows: np.ndarray) -> Iterator[np.ndarray] | None:

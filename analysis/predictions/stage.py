@@ -12,7 +12,7 @@ the selection split, from which the temperature is fitted.
 
 import concurrent.futures
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ import pyarrow
 
 from analysis.predictions import calibration, features
 from analysis.predictions.schema import Predictions
+from analysis.stage import shards
 from analysis.stage.contract import Stage
 from analysis.stage.forward import Batch, foreign_forward, forward
 from analysis.stage.run import Analysis
@@ -104,12 +105,33 @@ def describe_batch(
 def compute(analysis: Analysis) -> Predictions:
     """One pass over the images, in bounded memory but for the result."""
     config, num_classes, parts = analysis.config, len(analysis.class_names), []
-
     unknown: dict[str, None] = {}
     if analysis.foreign and analysis.foreign.certain:
         unknown = dict.fromkeys((*_OF_PROBABILITIES, 'reliability'))
     temperature = calibration.fit_temperature(analysis)
     layers = {} if analysis.foreign or len(analysis) > features.MOST else find_layers(analysis.run)
+
+    def work(some: Analysis, _: np.ndarray) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:
+        yield from _describe(some, tuple(layers), temperature, unknown)
+
+    pieces = shards.stream(analysis, Predictions.NAME, work)
+    with features.writing(analysis, bool(layers)) as write:
+        for rows, found in pieces:
+            write(found)
+            parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=_SCHEMA))
+    images = pyarrow.Table.from_batches(parts, _SCHEMA)
+    digest = files.sha256(analysis.folder / features.FILE) if layers else ''
+    return Predictions(config.data.image_size, num_classes, images, temperature, layers, digest)
+
+
+def _describe(
+    analysis: Analysis,
+    layers: Sequence[str],
+    temperature: float | None,
+    unknown: Mapping[str, None],
+) -> Iterator[tuple[list[dict[str, Any]], np.ndarray]]:
+    """Yields rows of the table, and the features of these images."""
+    config, num_classes = analysis.config, len(analysis.class_names)
 
     def original(index: int, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         label = analysis.examples.full_label(index)
@@ -118,40 +140,32 @@ def compute(analysis: Analysis) -> Predictions:
         return counts.ravel(), boundaries.boundary_counts(label, predicted, num_classes).ravel()
 
     with concurrent.futures.ThreadPoolExecutor(config.data.threads) as pool:
-        for indices, batch, logits, own in _run_network(analysis, tuple(layers)):
+        for indices, batch, logits, own, found in _run_network(analysis, layers):
             enlarged = pool.map(original, indices, own)
             described = describe_batch(logits, batch['label'], num_classes, temperature)
             rows = [
                 {**row, **unknown, 'confusion_original': counts, 'boundary_original': outline}
                 for row, (counts, outline) in zip(described, enlarged, strict=False)
             ]
-            parts.append(pyarrow.RecordBatch.from_pylist(rows, schema=_SCHEMA))
-    images = pyarrow.Table.from_batches(parts, _SCHEMA)
-    digest = files.sha256(analysis.folder / features.FILE) if layers else ''
-    return Predictions(config.data.image_size, num_classes, images, temperature, layers, digest)
+            yield rows, found
 
 
 def _run_network(
     analysis: Analysis, layers: Sequence[str]
-) -> Iterator[tuple[list[int], Batch, Any, Iterable[np.ndarray]]]:
-    """Yields numbers of images, their batch, logits, and logits for the images' own resolution.
-
-    Writes the features of the layers, if there are any.
-    """
+) -> Iterator[tuple[list[int], Batch, Any, Iterable[np.ndarray], np.ndarray]]:
+    """Yields numbers of images, their batch, logits, those for their own resolution, features."""
+    nothing = np.zeros((0, 0), np.float32)
     if analysis.foreign:
         # At the image's own resolution, a foreign model is judged by what it returned itself.
         for rows, batch, logits, made in foreign_forward(analysis, 'predictions', fresh=True):
-            yield rows, batch, logits, [each.logits for each in made]
+            yield rows, batch, logits, [each.logits for each in made], nothing
     elif layers:
         predict = features.make_predict(analysis.run, layers)
-        path = analysis.folder / features.FILE
-        with files.replacing(path) as partial, partial.open('wb') as file:
-            for rows, batch, (logits, found) in forward(analysis, 'predictions', predict):
-                file.write(np.asarray(found)[: len(rows)].tobytes())
-                yield rows, batch, logits, np.asarray(logits)
+        for rows, batch, (logits, found) in forward(analysis, 'predictions', predict):
+            yield rows, batch, logits, np.asarray(logits), np.asarray(found)[: len(rows)]
     else:
         for rows, batch, logits in forward(analysis, 'predictions'):
-            yield rows, batch, logits, np.asarray(logits)
+            yield rows, batch, logits, np.asarray(logits), nothing
 
 
 def describe_changed(
@@ -161,10 +175,13 @@ def describe_changed(
 
     Arguments are those of `forward`.
     """
-    num_classes, described = len(analysis.class_names), list[dict[str, Any]]()
-    for rows, batch, logits in forward(analysis, title, change=change):
-        described += describe_batch(logits, batch['label'], num_classes)[: len(rows)]
-    table = pyarrow.Table.from_pylist(described)
+    num_classes = len(analysis.class_names)
+
+    def work(some: Analysis, _: np.ndarray) -> Iterator[list[dict[str, Any]]]:
+        for rows, batch, logits in forward(some, title, change=change):
+            yield describe_batch(logits, batch['label'], num_classes)[: len(rows)]
+
+    table = pyarrow.Table.from_pylist(sum(shards.stream(analysis, 'changed', work), []))
     return Predictions(analysis.config.data.image_size, num_classes, table)
 
 
@@ -182,5 +199,5 @@ def table(result: Predictions) -> str:
     return f'{text}\n\n{markdown.table(header, rows)}'
 
 
-STAGE = Stage(Predictions, __doc__, compute, table)
+STAGE = Stage(Predictions, __doc__, compute, table, shared=True)
 main = STAGE.main

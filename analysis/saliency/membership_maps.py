@@ -27,7 +27,8 @@ _MEAN_OVER = 256  # images, at most
 
 def _mean_activations(analysis: Analysis, scores: Scores) -> dict[str, jax.Array]:
     """Means over an even sample of the images, float32 `[h, w, C]` by layer."""
-    run, wanted, size = analysis.run, set(MEMBERSHIP_LAYERS).__contains__, analysis.batch_size
+    run, wanted = analysis.run, set(MEMBERSHIP_LAYERS).__contains__
+    size = run.device_batch_size  # one device is enough, and then any number gives the same sums
 
     @jax.jit
     def total(variables: Any, images: jax.Array) -> dict[str, jax.Array]:

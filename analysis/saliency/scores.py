@@ -30,7 +30,7 @@ from analysis.saliency.methods import Array
 from analysis.stage import artifacts
 from analysis.stage.layers import DEEP, FINE, GRID
 from analysis.stage.run import Analysis
-from segmentation import cpu_runtime, evaluate
+from segmentation import evaluate
 from segmentation.activations import activations
 from segmentation.models.unet import scale_images
 
@@ -123,11 +123,9 @@ class Scores:
         self._examples, self._size = analysis.examples, config.data.image_size
         self._clusters, self._predictions = clusters, predictions
         self._model = methods.differentiable(analysis.run.model)
-        self._variables = jax.device_put(analysis.run.variables)
+        self._variables = evaluate.replicate(analysis.run.variables)
         self._scale = jax.jit(lambda images: scale_images(images, config.data.input_range))
-        self._values = jax.jit(self._one_score, static_argnums=5)
-        self._gradient = jax.jit(self._differentiate, static_argnums=5)
-        self._explain = jax.jit(self._attribute)
+        self._explain = evaluate.on_local_devices(self._attribute)
 
     def images(self, rows: np.ndarray) -> np.ndarray:
         """The images of some rows, uint8 `[B, S, S, 3]`."""
@@ -168,13 +166,13 @@ class Scores:
         `which` are the numbers of the targets, int `[B]`: a class for each image, or 'cluster' for
         all of them.
         """
-        return self._of_one_target(self._values, images, target, which, True)
+        return self._of_one_target(self._one_score, images, target, which, True)
 
     def gradient(
         self, images: Array, target: Target, which: np.ndarray, bounded: bool = False
     ) -> np.ndarray:
         """∂score/∂pixel of one score of each image, `[B, S, S, 3]`; arguments as of `values`."""
-        return self._of_one_target(self._gradient, images, target, which, bounded)
+        return self._of_one_target(self._differentiate, images, target, which, bounded)
 
     def explain(
         self,
@@ -199,19 +197,22 @@ class Scores:
         # One program for any number of targets, with or without references.
         asked = which.shape[1]
         which = np.pad(which, ((0, 0), (0, len(self.targets) - asked)), constant_values=-1)
-        scores, *parts = self._in_batches(
-            self._explain,
-            (images, target, which),
-            references or self._no_references,
-            variables=jax.device_put(variables),
-        )
+        network = self._variables if variables is None else evaluate.replicate(variables)
+        references = evaluate.replicate(references or self._no_references)
+        arrays = images, target, which
+        scores, *parts = self._in_batches(self._explain, (network, references), arrays)
         return Explanation(scores, *jax.tree.map(lambda each: each[:, :asked], parts))
 
     def _of_one_target(
         self, function: Callable, images: Array, target: Target, which: np.ndarray, bounded: bool
     ) -> np.ndarray:
         of_cluster = self.targets[which[0]] == 'cluster'
-        return self._in_batches(function, (images, target, which), bounded, of_cluster)
+        spread = self._spread(function, of_cluster)
+        return self._in_batches(spread, (self._variables, bounded), (images, target, which))
+
+    @functools.cache  # noqa: B019, an object lives as long as its stage
+    def _spread(self, function: Callable, of_cluster: bool) -> Callable[[Any, Any], Any]:
+        return evaluate.on_local_devices(functools.partial(function, of_cluster))
 
     def _outputs(self, variables: Any, images: jax.Array) -> tuple[jax.Array, Any]:
         """Logits, float32 `[B, S, S, C]`, and embeddings, float32 `[B, D]`, if there are any."""
@@ -225,9 +226,9 @@ class Scores:
         return logits, reduction.project(jnp.concatenate(pooled, axis=-1))
 
     def _one_score(
-        self, variables: Any, images: jax.Array, target: Target, which: jax.Array, *options: Any
+        self, of_cluster: bool, options: tuple[Any, Any], batch: tuple[jax.Array, Target, jax.Array]
     ) -> jax.Array:
-        bounded, of_cluster = options
+        (variables, bounded), (images, target, which) = options, batch
         logits, embedding = self._outputs(variables, images)  # what is not used is not computed
         if of_cluster:
             return methods.cluster_margin(embedding, target.own, target.other)
@@ -236,13 +237,17 @@ class Scores:
         return lax.cond(bounded, *evidence, logits, region, which + 1)
 
     def _differentiate(
-        self, variables: Any, images: jax.Array, target: Target, *options: Any
+        self, of_cluster: bool, options: tuple[Any, Any], batch: tuple[jax.Array, Target, jax.Array]
     ) -> jax.Array:
-        return methods.gradient(lambda x: self._one_score(variables, x, target, *options), images)
+        images, target, which = batch
+        return methods.gradient(
+            lambda x: self._one_score(of_cluster, options, (x, target, which)), images
+        )
 
     def _attribute(
-        self, variables: Any, images: jax.Array, target: Target, which: Array, references: Any
+        self, options: tuple[Any, Any], batch: tuple[jax.Array, Target, Array]
     ) -> Explanation:
+        (variables, references), (images, target, which) = options, batch
         plain = methods.activation_times_gradient
         scores, gradient, maps, channels = methods.attribute(
             lambda x: self.all_scores(variables, x, target),
@@ -266,16 +271,12 @@ class Scores:
         shapes = jax.eval_shape(find, self._variables, images)
         return {layer: np.zeros(each.shape[1:], np.float32) for layer, each in shapes.items()}
 
-    def _in_batches(
-        self, function: Callable, arrays: Any, *others: Any, variables: Any = None
-    ) -> Any:
+    def _in_batches(self, spread: Callable[[Any, Any], Any], options: Any, arrays: Any) -> Any:
         """Results of a function for equally large batches of arrays, concatenated."""
-        variables = self._variables if variables is None else variables
         arrays, number, parts = jax.tree.map(np.asarray, arrays), len(arrays[0]), []
         for start in range(0, number, self._batch_size):
             rows = np.arange(start, start + self._batch_size)
             take = functools.partial(np.take, indices=rows, axis=0, mode='clip')
-            batch = cpu_runtime.settle(jax.tree.map(take, arrays))
-            found = jax.device_get(function(variables, *batch, *others))
+            found = jax.device_get(spread(options, jax.tree.map(take, arrays)))
             parts.append(jax.tree.map(operator.itemgetter(slice(number - start)), found))
         return jax.tree.map(lambda *each: np.concatenate(each), *parts)

@@ -17,6 +17,7 @@ Figures are a sheet per class and per cluster, an overview of the clusters and t
 
 import argparse
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -31,10 +32,10 @@ from analysis.saliency import examples, membership_maps, occlusion, pointing, ta
 from analysis.saliency.methods import pool
 from analysis.saliency.schema import MAPS, Channel, CommonFeatures, Saliency, SaliencyMaps
 from analysis.saliency.scores import LAYERS, Clusters, Scores, open_clusters
-from analysis.stage import artifacts
+from analysis.stage import artifacts, shards
 from analysis.stage.contract import Stage
 from analysis.stage.layers import GRID
-from analysis.stage.run import Analysis, restrict
+from analysis.stage.run import Analysis
 from segmentation.data import input_pipeline
 
 
@@ -74,26 +75,27 @@ def compute_maps(
     which = np.where(explained, np.arange(len(targets)), -1)
     # Images that are explained for the same targets follow each other, so that they share batches.
     order = np.lexsort(explained.T)
-    batches = input_pipeline.evaluation_batches(
-        restrict(analysis, order).examples, batch_size=analysis.batch_size
-    )
-    parts = []
-    title = f'saliency, {analysis.split} at step {analysis.step}'
-    with tqdm(total=number, desc=title, unit='img') as bar:
-        for batch in batches:
-            rows = order[batch['index']]
-            found = scores.explain(
-                scores.scale(batch['image']), scores.target(rows, batch['label']), which[rows]
-            )
-            part = {
-                'scores': found.scores,
-                'gradient': _quantize(found.gradient, np.uint8),
-                'layers': {layer: _quantize(found.maps[layer], np.int8) for layer in LAYERS},
-                'channels': {layer: found.channels[layer][:, -1] for layer in LAYERS},
-            }
-            count = int((batch['index'] >= 0).sum())
-            parts.append(jax.tree.map(operator.itemgetter(slice(count)), part))
-            bar.update(count)
+
+    def work(some: Analysis, chosen: np.ndarray) -> Iterator[dict[str, Any]]:
+        batches = input_pipeline.evaluation_batches(some.examples, batch_size=some.batch_size)
+        title = f'saliency, {analysis.split} at step {analysis.step}'
+        with tqdm(total=len(some), desc=title, unit='img') as bar:
+            for batch in batches:
+                rows = chosen[batch['index']]
+                found = scores.explain(
+                    scores.scale(batch['image']), scores.target(rows, batch['label']), which[rows]
+                )
+                part = {
+                    'scores': found.scores,
+                    'gradient': [*_quantize(found.gradient, np.uint8)],
+                    'layers': {layer: [*_quantize(found.maps[layer], np.int8)] for layer in LAYERS},
+                    'channels': {layer: found.channels[layer][:, -1] for layer in LAYERS},
+                }
+                count = int((batch['index'] >= 0).sum())
+                yield jax.tree.map(operator.itemgetter(slice(count)), part)
+                bar.update(count)
+
+    parts = list(shards.stream(analysis, MAPS, work, order))
     back = np.argsort(order)
     kept = jax.tree.map(lambda *each: np.concatenate(each)[back], *parts)
     common: dict[str, np.ndarray] = {}
@@ -160,13 +162,15 @@ def compute(
     groups = pointing.category_groups(analysis, categories)
     predicted = artifacts.load(analysis, Predictions)
     if analysis.foreign:
+        shards.only_first()  # as below
         return _occlude(analysis, predicted, images)
     clusters = open_clusters(analysis)
     scores = Scores(analysis, clusters, predicted)
     reads = [stage.name for stage in (*STAGE.reads, *(STAGE.reads_if_there if clusters else ()))]
-    if not artifacts.is_current(analysis, SaliencyMaps, reads, name=MAPS):
+    if not shards.agreed(lambda: artifacts.is_current(analysis, SaliencyMaps, reads, name=MAPS)):
         made = compute_maps(analysis, scores, clusters, _shares(predicted))
         artifacts.save(analysis, made, reads, name=MAPS)
+    shards.only_first()  # The rest is for some images, and costs the same for any number of them.
     found = artifacts.load(analysis, SaliencyMaps, MAPS)
     result: dict[str, Any] = {}
     rows, label = examples.sample_rows(found.predicted, images)
@@ -225,5 +229,6 @@ STAGE = Stage(
     reads_if_there=(embeddings.STAGE, clusters_stage.STAGE),
     add_arguments=_add_arguments,
     parts=(f'{MAPS}.json',),
+    shared=True,
 )
 main = STAGE.main

@@ -112,8 +112,9 @@ def run_command(
     """
     launch.start_logging()
     try:
+        first = launch.join_processes(arguments)
         result = work(arguments)
-        if arguments.json:
+        if arguments.json and first:
             write_json(arguments.json, result)
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)

@@ -1,16 +1,19 @@
 """What a stage is: one object that names what it computes, from what, and how to show it."""
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import inspect
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from analysis.stage import artifacts, command, storage
+from analysis.stage import artifacts, command, shards, storage
 from analysis.stage.artifacts import Result
 from analysis.stage.run import Analysis, open_chosen
+from segmentation import launch
 
 R = TypeVar('R', bound=Result)
 
@@ -37,6 +40,8 @@ class Stage(Generic[R]):
     # Files and folders that `compute` writes itself into the analysis' folder. It keeps what is up
     # to date; --force removes all.
     parts: tuple[str, ...] = ()
+    # Whether all processes run `compute` and share the images (`shards`); else process 0 does.
+    shared: bool = False
 
     @property
     def name(self) -> str:
@@ -69,24 +74,38 @@ class Stage(Generic[R]):
         return artifacts.load(analysis, self.result) if computed is None else computed
 
     def _refresh(self, analysis: Analysis, force: bool, settings: dict[str, Any]) -> R | None:
-        """Computes and writes the result unless it is up to date; then returns None."""
+        """Computes and writes the result; None if it is up to date or another process did it."""
         if reason := analysis.unavailable.get(self.name):
             raise ValueError(f'{self.name} is not available for {analysis.workdir}: {reason}.')
-        optional = [s for s in self.reads_if_there if artifacts.exists(analysis, s.result)]
-        for stage in (*self.reads, *optional):
+        for stage in self.reads:
             stage.prepare(analysis)
+        for stage in self.reads_if_there:
+            if shards.agreed(functools.partial(artifacts.exists, analysis, stage.result)):
+                stage.prepare(analysis)
         reads = [stage.name for stage in (*self.reads, *self.reads_if_there)]
         parts = [analysis.folder / part for part in self.parts]
-        if force:
-            for path in parts:
-                shutil.rmtree(path, ignore_errors=True)  # leaves files
-                path.unlink(missing_ok=True)
-        elif artifacts.is_current(analysis, self.result, reads, settings):
-            if all(path.exists() for path in parts):
-                return None
-        result = self.compute(analysis, **settings)
-        artifacts.save(analysis, result, reads, settings)
-        return result
+
+        def is_stale() -> bool:
+            if force:
+                for path in parts:
+                    shutil.rmtree(path, ignore_errors=True)  # leaves files
+                    path.unlink(missing_ok=True)
+            elif artifacts.is_current(analysis, self.result, reads, settings):
+                return not all(path.exists() for path in parts)
+            return True
+
+        def compute() -> R:
+            result = self.compute(analysis, **settings)
+            artifacts.save(analysis, result, reads, settings)
+            return result
+
+        if not shards.agreed(is_stale):
+            return None
+        if not self.shared:
+            return shards.by_first(compute)
+        with shards.together(), contextlib.suppress(shards.OnFirst):
+            return compute()
+        return None
 
     def draw(self, analysis: Analysis, result: R) -> Sequence[pathlib.Path]:
         """Draws the figures, if there are any."""
@@ -98,12 +117,16 @@ class Stage(Generic[R]):
         if self.add_arguments:
             self.add_arguments(parser)
         command.add_force(parser)
-        return command.run_command(parser.parse_args(argv), self._run)
+        launch.add_processes(parser)
+        return command.run_command(parser.parse_args(argv), shards.in_all(self._run))
 
     def _run(self, arguments: argparse.Namespace) -> dict[str, Any]:
         analysis = open_chosen(arguments)
         settings = {name: getattr(arguments, name) for name in self.defaults()}
         result = self.get(analysis, arguments.force, **settings)
+        return shards.by_first(lambda: self._show(analysis, result)) or {}
+
+    def _show(self, analysis: Analysis, result: R) -> dict[str, Any]:
         drawn = [str(path) for path in self.draw(analysis, result)]
         print(f'{artifacts.path_of(analysis, self.result)}:', self.table(result), sep='\n\n')
         if drawn:

@@ -58,3 +58,25 @@ def test_case_json_into_missing_folder(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         parser.parse_known_args(words[words.index('--workdir') :])
     assert 'there is no folder nowhere' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--num_processes=2'], 'go together'),
+        (['--coordinator=localhost:1'], 'go together'),
+        (['--distributed=auto', '--coordinator=localhost:1'], 'itself'),
+    ],
+)
+def test_arguments_of_processes_that_contradict_each_other(arguments, message):
+    parser = launch.make_parser('', workdir='')
+    launch.add_processes(parser)
+    with pytest.raises(ValueError, match=message):
+        launch.join_processes(parser.parse_args(arguments))
+
+
+def test_a_single_process_joins_nobody():
+    parser = launch.make_parser('', workdir='')
+    assert launch.join_processes(parser.parse_args([]))  # a command without these arguments
+    launch.add_processes(parser)
+    assert launch.join_processes(parser.parse_args([]))
