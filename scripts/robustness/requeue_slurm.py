@@ -107,6 +107,8 @@ def slurm() -> Iterator[dict[str, str]]:
                 if command[0] == 'munged':
                     _wait_for((folder / 'munge.socket').exists, 'munged')
             _wait_for(lambda: 'idle' in _ask(environment, 'sinfo', check=False), 'slurmd')
+            # After an error: else the steps would outlive the daemons.
+            stack.callback(_ask, environment, 'scancel', f'--user={getpass.getuser()}', check=False)
             yield environment
 
 
