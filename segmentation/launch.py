@@ -210,3 +210,8 @@ def initialize_processes(
         ) from error
     # JAX has replaced it by one that only makes a note.
     signal.signal(signal.SIGTERM, handler)
+    if num_processes != 1:
+        # Connects them now. Later one may be far ahead of the others, and gloo waits for 30 s only.
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices('joined')
