@@ -121,7 +121,6 @@ def averaged(params: Any, opt_state: Any) -> Any:
 _UNOPTIMIZED: dict[str, int | bool] = {
     'xla_backend_optimization_level': 0,
     'xla_llvm_disable_expensive_passes': True,
-    'xla_cpu_use_fusion_emitters': False,
 }
 
 
@@ -137,7 +136,7 @@ def init_state(
     """
     size = config.data.image_size
     images = jnp.zeros((1, size, size, 3))
-    # Both programs run once. To optimize the first would take five times as long.
+    # Both programs run once. To optimize the first would take three times as long.
     options = _UNOPTIMIZED if jax.default_backend() == 'cpu' else None
     initialize = jax.jit(lambda key: model.init(key, images, train=False), compiler_options=options)
     variables = initialize(jax.random.key(config.seed))

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 
 # Before jax is imported. Tests choose how many of the devices they use. Networks here are so
@@ -13,8 +14,9 @@ os.environ['XLA_FLAGS'] = ' '.join(
         '--xla_force_host_platform_device_count=4',
         '--xla_backend_optimization_level=0',
         '--xla_llvm_disable_expensive_passes=true',
-        '--xla_cpu_use_fusion_emitters=false',
         '--xla_cpu_parallel_codegen_split_count=1',
+        # JAX 0.12, of later versions of Python, has no such flag.
+        '--xla_cpu_use_fusion_emitters=false' if sys.version_info < (3, 12) else '',
     ]
 )
 os.environ['JAX_PLATFORMS'] = 'cpu'

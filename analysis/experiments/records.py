@@ -63,7 +63,7 @@ class Table:
             cells = [c if isinstance(c, str) else self._figure(c) for c in row]
             verdicts = [c.verdict() for c in row if isinstance(c, Measure) and c.above is not None]
             rows.append([*cells, *([', '.join(verdicts)] if claimed else [])])
-        return markdown.table([*self.columns, *(['claim'] if claimed else [])], rows)
+        return markdown.table([*self.columns, *(['verdict'] if claimed else [])], rows)
 
     def _figure(self, measure: Measure) -> str:
         return markdown.number(measure.value, measure.interval, self.spec)
