@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.seed = 0
 
     data = config.data = ConfigDict()
-    # '2014': the official COCO 2014 zip files, downloaded on first use (19 GB).
+    # '2014': the official COCO 2014 zip files, downloaded on first use (20 GB).
     # 'scenes': scenes drawn by this project (see `data.scenes`).
     # Anything else: a folder with your own data (segmentation/data/README.md lists the layouts), or
     # the path of a prepared data set, which scripts/prepare_coco.py prints.

@@ -88,6 +88,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if arguments.other and (arguments.folder or ',' in arguments.split):
         parser.error('--other compares two runs on one split; leave --folder out')
     chosen = arguments.stages.split(',')
+    if not arguments.stages:
+        parser.error(f'--stages is empty; there are {", ".join(known)}')
     if unknown := set(chosen) - set(known):
         parser.error(f'unknown stages {", ".join(sorted(unknown))}; there are {", ".join(known)}')
     arguments.stages = [stage for stage in known if stage in chosen]

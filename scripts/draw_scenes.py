@@ -40,7 +40,7 @@ def main() -> None:
         scenes.write_scenes(
             args.folder, dict(args.counts), args.seed, workers=args.workers, error_rate=args.planted
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     names = {category['id']: category['name'] for category in scenes.CATEGORIES}
     splits: dict[str, dict[str, collections.Counter]] = {}

@@ -38,8 +38,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = launch.make_parser(__doc__, workdir='run directory')
     add = parser.add_argument
     add('--checkpoint', default='best', help="'best', 'latest' or a step")
-    add('--format', choices=('onnx', 'stablehlo'), default='onnx', help='of the file')
-    add('--quantize', choices=('int8',), help='only of ONNX')
+    add('--format', choices=('onnx', 'stablehlo'), default='onnx', help='file format')
+    add('--quantize', choices=('int8',), help='8-bit weights; only with --format onnx')
     add('--calibration', type=int, default=128, help='training images that quantization looks at')
     add('--logits', action='store_true', help='stop at the logits')
     add('--output', type=pathlib.Path, required=True, help='the file to write')

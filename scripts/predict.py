@@ -62,7 +62,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add('--overlays', action='store_true', help='write <path>-overlay.png')
     add('--coco_json', action='store_true', help='write results.json and images.json')
     add('--tta', action='store_true', help='also predict mirrored images; average the logits')
-    add('--threads', type=int, default=os.cpu_count(), help='that read, predict and write')
+    add('--threads', type=int, default=os.cpu_count(), help='number of threads')
     arguments = parser.parse_args(argv)
     if arguments.threads < 1:
         parser.error(f'--threads: {arguments.threads} is not a positive number')

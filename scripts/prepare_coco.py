@@ -10,6 +10,7 @@ counted. If most of a split would be lost, nothing is prepared and the exit stat
 A data set that exists is not prepared again. An interrupted preparation starts again.
 """
 
+import argparse
 import pathlib
 import shlex
 
@@ -40,6 +41,20 @@ def count_images(prepared: coco.Prepared) -> dict[str, dict[str, int | None]]:
                 positions, _ = selection.select(index, prepared.categories, mapping)
                 result[name][space] = len(positions)
     return result
+
+
+def scene_option(text: str) -> tuple[str, float]:
+    """Parses SPLIT=COUNT, seed=N, planted=1 or error_rate=RATE."""
+    key, _, value = text.partition('=')
+    known = 'train', 'val', 'test', 'seed', 'planted', 'error_rate'
+    try:
+        if key in known:
+            return key, float(value) if key == 'error_rate' else int(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(
+        f'{text!r} is none of {", ".join(f"{name}=NUMBER" for name in known)}'
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -88,7 +103,8 @@ def main(argv: list[str] | None = None) -> None:
     add(
         '--scenes',
         nargs='+',
-        default=['train=800', 'val=200', 'seed=0'],
+        type=scene_option,
+        default=[('train', 800), ('val', 200), ('seed', 0)],
         metavar='SPLIT=COUNT',
         help="for 'scenes': number of scenes per split, and the seed (default: train=800 val=200 "
         'seed=0); planted=1 for planted truth, with a fraction error_rate=RATE of the scenes with '
@@ -114,10 +130,7 @@ def main(argv: list[str] | None = None) -> None:
             crowds_as_instances=args.crowds_as_instances,
             accept_loss=args.accept_loss,
             complete=label_spaces.parse_groups(args.complete) if args.complete else None,
-            scenes={
-                key: float(value) if key == 'error_rate' else int(value)
-                for key, _, value in (s.partition('=') for s in args.scenes)
-            },
+            scenes=dict(args.scenes),
         )
     except (ValueError, OSError) as error:
         parser.exit(1, printable_lines(f'{parser.prog}: {error}') + '\n')

@@ -29,7 +29,7 @@ def main() -> None:
 
     try:
         scene = scenes.find_scene(args.folder, args.image_id)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     if unknown := [i for i in args.without if not 0 <= i < len(scene.things)]:
         parser.error(f'--without {unknown}: the objects are 0 to {len(scene.things) - 1}')

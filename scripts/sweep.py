@@ -21,7 +21,6 @@ moves to another machine starts from the beginning.
 """
 
 import dataclasses
-import json
 import os
 import shlex
 import sys
@@ -32,6 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from segmentation import campaign, launch
 from segmentation.config import load_config
 from segmentation.data import label_spaces
+from segmentation.files import write_json
 from segmentation.sweeps import results, sets, workers
 from segmentation.sweeps import study as sweeps
 
@@ -125,10 +125,11 @@ def best_command(arguments, overrides, row) -> str:
     return shlex.join(command)
 
 
+@launch.command
 def main() -> int:
     arguments, overrides, sweep = parse_arguments()
-    sweep.workdir.mkdir(parents=True, exist_ok=True)
     try:
+        sweep.workdir.mkdir(parents=True, exist_ok=True)
         study = sweeps.open_study(sweep)
         done = True
         if not arguments.collate:
@@ -152,7 +153,7 @@ def main() -> int:
         trials = [dataclasses.asdict(row) for row in rows]
         result = {'metric': sweep.metric, 'best': trials[0] if best else None}
         result |= {'command': command, 'trials': trials}
-        arguments.json.write_text(json.dumps(result, indent=2) + '\n')
+        write_json(arguments.json, result)
     if not done:
         print('Stopped; the same command continues.', file=sys.stderr)
         return launch.EXIT_STOPPED

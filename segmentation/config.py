@@ -258,6 +258,8 @@ def read_config(path: pathlib.Path) -> ConfigDict:
         raise ValueError(f'{path} holds a {type(content).__name__}, not a config.')
     config = default.get_config()
     known = flat(config)
+    if not flat(content).keys() & known.keys():
+        raise ValueError(f'{path} is no config.json of a run: no field of a config is in it.')
     if strangers := sorted(flat(content).keys() - known.keys()):
         raise ValueError(
             f'{path} has the fields {", ".join(strangers)}, which this version of the code does '

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 # "Temporary failure, try again" and "data error" of sysexits.h. A scheduler may restart the first.
 EXIT_STOPPED = 75
 EXIT_DIVERGED = 65
+EXIT_INTERRUPTED = 130
+INTERRUPTED = 'Stopped by Ctrl-C. The same command continues.'
 
 
 class TrainingStopped(Exception):
@@ -72,7 +74,8 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
     """Makes `main` the main function of a command that trains or predicts.
 
     Errors are printed on standard error and decide the exit status: `EXIT_STOPPED`,
-    `EXIT_DIVERGED`, or 1 for invalid configs or data and for files that cannot be written.
+    `EXIT_DIVERGED`, `EXIT_INTERRUPTED`, or 1 for invalid configs or data and for files that cannot
+    be written.
     """
 
     @functools.wraps(main)
@@ -86,6 +89,9 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
         except TrainingStopped as stopped:
             print(f'{stopped} The same command continues.', file=sys.stderr)
             return EXIT_STOPPED
+        except KeyboardInterrupt:
+            print(INTERRUPTED, file=sys.stderr)
+            return EXIT_INTERRUPTED
         except TrainingDiverged as diverged:
             print(diverged, file=sys.stderr)
             return EXIT_DIVERGED

@@ -39,8 +39,8 @@ def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
     """
     grams = []
     for features in (x, y):
-        centerd = features.astype(np.float64) - features.mean(0, dtype=np.float64)
-        gram = centerd @ centerd.T
+        centered = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+        gram = centered @ centered.T
         np.fill_diagonal(gram, 0)
         grams.append(gram)
     own = [_hsic(gram, gram) for gram in grams]

@@ -236,8 +236,8 @@ def fit_power_law(sizes: np.ndarray, scores: np.ndarray) -> PowerLaw:
       scores: `[R, K]`.
     """
     x = (sizes / sizes.max()) ** -_EXPONENTS[:, None]  # [E, K]
-    centerd = x - x.mean(1, keepdims=True)
-    gain = (-(scores @ centerd.T) / np.square(centerd).sum(1)).clip(0)  # [R, E]
+    centered = x - x.mean(1, keepdims=True)
+    gain = (-(scores @ centered.T) / np.square(centered).sum(1)).clip(0)  # [R, E]
     ceiling = scores.mean(1)[:, None] + gain * x.mean(1)
     # If the ceiling exceeds 1, fit the gain again with a ceiling of 1.
     gain = np.where(ceiling > 1, ((1 - scores) @ x.T / np.square(x).sum(1)).clip(0), gain)

@@ -10,8 +10,8 @@ import numpy as np
 _DOMAINS = {'', 'ai.onnx', 'ai.onnx.ml', 'com.microsoft', 'com.microsoft.nchwc'}
 DTYPES = {1: np.float32, 2: np.uint8, 10: np.float16, 11: np.float64}
 _INSTALL = (
-    'ONNX models need the packages onnx and onnxruntime: pip install "coco-segmentation[onnx]", or '
-    'pip install -e ".[onnx]" in a checkout.'
+    'ONNX models need the packages onnx and onnxruntime: pip install -e ".[onnx]" in a checkout of '
+    'the project.'
 )
 
 

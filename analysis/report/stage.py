@@ -173,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--with_model', nargs='?', const='int8', choices=browser_model.PRECISIONS,
         help='put the network of the first view into the report; int8 (the default) is smaller, '
-        'float16 predicts exactly what the report shows',
+        'float16 agrees better with the report',
     )  # fmt: skip
     parser.add_argument(
         '--onnxruntime_web', type=pathlib.Path, metavar='FOLDER', default=browser_model.PACKAGE,

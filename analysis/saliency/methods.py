@@ -123,8 +123,8 @@ def attribute(
         gradient, by_layer = pull_back(weight)
         maps, channels = {}, {}
         for layer, weigh in layers.items():
-            centerd = activations[layer] - references.get(layer, 0)
-            maps[layer] = weigh(centerd, by_layer[layer])
+            centered = activations[layer] - references.get(layer, 0)
+            maps[layer] = weigh(centered, by_layer[layer])
             channels[layer] = (activations[layer] * by_layer[layer]).sum((1, 2))
         return gradient, maps, channels
 

@@ -116,6 +116,9 @@ def run_command(
         result = work(arguments)
         if arguments.json and first:
             write_json(arguments.json, result)
+    except KeyboardInterrupt:
+        print(launch.INTERRUPTED, file=sys.stderr)
+        return launch.EXIT_INTERRUPTED
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1

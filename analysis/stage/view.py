@@ -96,8 +96,9 @@ def find_views(workdir: pathlib.Path) -> list[View]:
     """What was analyzed of a run: validation first, then by split and falling step.
 
     Raises:
-      ValueError: nothing was.
+      ValueError: nothing was, or there is no such run.
     """
+    read_description(workdir)
     names = sorted(path.parent.name for path in workdir.glob('analysis/*-*/samples.parquet'))
     found = [open_view(workdir, name) for name in names]
     if not found:

@@ -262,7 +262,7 @@ def images_json(prepared: coco.Prepared, config: ConfigDict, scored: dict) -> st
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = launch.make_parser(__doc__)
     add = parser.add_argument
-    add('--source', default='2014', help="'2014' (downloads it) or a folder in COCO's layout")
+    add('--source', default='2014', help="'2014' (downloads it) or a folder with your data")
     add(
         '--experiments',
         default='person_car,vehicle',

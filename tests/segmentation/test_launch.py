@@ -1,5 +1,6 @@
 """Arguments that all commands share."""
 
+import argparse
 import importlib
 import pathlib
 import shlex
@@ -8,7 +9,10 @@ import pytest
 
 from analysis import registry
 from analysis.stage import command
+from analysis.stage.view import find_views
+from scripts import prepare_coco
 from segmentation import launch
+from segmentation.config import read_config
 from tests.paths import SHARED
 
 
@@ -80,3 +84,34 @@ def test_a_single_process_joins_nobody():
     assert launch.join_processes(parser.parse_args([]))  # a command without these arguments
     launch.add_processes(parser)
     assert launch.join_processes(parser.parse_args([]))
+
+
+def test_ctrl_c_is_one_line(capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    assert launch.command(interrupted)() == launch.EXIT_INTERRUPTED
+    arguments = argparse.Namespace(json=None)
+    assert command.run_command(arguments, interrupted) == launch.EXIT_INTERRUPTED
+    assert capsys.readouterr().err == 2 * f'{launch.INTERRUPTED}\n'
+
+
+@pytest.mark.parametrize('text', ['train', 'sed=1', 'val=many', 'error_rate=', '=3'])
+def test_unknown_options_of_scenes_are_refused(text, tmp_path, capsys):
+    arguments = ['--source', 'scenes', '--data_dir', str(tmp_path), '--scenes', text]
+    with pytest.raises(SystemExit):
+        prepare_coco.main(arguments)
+    assert f'{text!r} is none of train=NUMBER' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_json_is_no_config(tmp_path):
+    path = tmp_path / 'config.json'
+    path.write_text('{"images": []}')
+    with pytest.raises(ValueError, match='no config.json of a run'):
+        read_config(path)
+
+
+def test_a_run_that_is_not_there_was_not_left_unanalyzed(tmp_path):
+    with pytest.raises(ValueError, match='nowhere'):
+        find_views(tmp_path / 'nowhere')
