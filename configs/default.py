@@ -119,7 +119,7 @@ def get_config() -> ConfigDict:
     model.pretrained = 'imagenet'
     # Resolution the ImageNet weights were trained at: 96, 128, 160, 192 or 224.
     model.pretrained_resolution = 128
-    # Whether to train the encoder. The published text says frozen, the published code trains it.
+    # Whether to train the encoder. published: True in the code; the text says frozen.
     model.encoder_trainable = False
     # BatchNorm of a trainable encoder: 'batch' statistics, or the pretrained ones ('fixed').
     model.encoder_statistics = 'batch'
@@ -173,7 +173,7 @@ def get_config() -> ConfigDict:
     train.num_epochs = 200
     train.num_steps = 0
     # Steps between two lines of metrics, and between two evaluations on the held-out images. Each
-    # evaluation saves a checkpoint.
+    # evaluation saves a checkpoint. published: every epoch.
     train.log_every = 20
     train.eval_every = 500
     # Steps between checkpoints in addition to those of evaluations; 0 for none.
