@@ -192,7 +192,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments.stages,
     )
     # That one split alone is not compared with others is no news.
-    quiet = OF_SEVERAL_PARTS if set(chosen) > set(STAGES) else ()
+    asked = set() if set(chosen) > set(STAGES) else set(chosen)
+    quiet = set(OF_SEVERAL_PARTS) - asked
     unavailable = {stage: why for stage, why in unavailable.items() if stage not in quiet}
     for stage in chosen:
         if stage in unavailable:

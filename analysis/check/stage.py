@@ -21,9 +21,9 @@ a gate that passes with ten images has shown nothing.
 import argparse
 import dataclasses
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from analysis.check import gate, tables
@@ -37,43 +37,11 @@ from analysis.slices.schema import Slices
 from analysis.stage import artifacts
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.run import Analysis, open_analysis, open_chosen
-
-
-class View(msgspec.Struct):
-    """A saved selection of images."""
-
-    name: str
-    ids: list[int]  # of images
-
-
-class Views(msgspec.Struct):
-    """The file of --views; other fields are ignored."""
-
-    views: list[View]
-
-
-def read_views(path: pathlib.Path) -> list[View]:
-    """Reads saved selections.
-
-    Raises:
-      ValueError: the file has another structure, or two selections have one name.
-      OSError: it cannot be read.
-    """
-    try:
-        views = msgspec.json.decode(path.read_bytes(), type=Views).views
-    except msgspec.DecodeError as error:
-        raise ValueError(
-            f'{path} has no saved selections ({error}); expected is '
-            '{"views": [{"name": "…", "ids": [1, 2]}]}.'
-        ) from error
-    names = [view.name for view in views]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f'{path} has two selections with the name {min(twice)!r}.')
-    return views
+from segmentation.data import selection
 
 
 def make_checks(
-    baseline: Analysis, rows: np.ndarray, views: list[View]
+    baseline: Analysis, rows: np.ndarray, views: Mapping[str, Sequence[int]]
 ) -> tuple[list[Check], list[str]]:
     """The checks, of the common images (`rows` of the baseline), and what is not checked."""
     everything, notes = np.ones(len(rows), np.bool_), []
@@ -89,11 +57,11 @@ def make_checks(
         for (_, one, inside), *_ in artifacts.load(baseline, Slices).groups():
             checks.append(Check('slice', one.text, inside[rows]))
     image_ids = baseline.image_ids[rows]
-    for view in views:
-        inside = np.isin(image_ids, view.ids)
-        if missing := len(set(view.ids)) - int(inside.sum()):
-            notes.append(f'{missing} images of the selection {view.name!r} are not in this split.')
-        checks.append(Check('selection', view.name, inside))
+    for name, ids in views.items():
+        inside = np.isin(image_ids, ids)
+        if missing := len(ids) - int(inside.sum()):
+            notes.append(f'{missing} images of the selection {name!r} are not in this split.')
+        checks.append(Check('selection', name, inside))
     return checks, notes
 
 
@@ -118,7 +86,7 @@ def check_labels(first: Analysis, others: list[Analysis]) -> None:
 def compare(
     new: list[Analysis],
     baseline: list[Analysis],
-    views: list[View],
+    views: Mapping[str, Sequence[int]],
     training_sd: float,
     drop: float,
 ) -> Gate:
@@ -155,7 +123,6 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
             raise ValueError(f'--{name} must be at least 0 and below 1.')
     if arguments.junit and not arguments.junit.parent.is_dir():
         raise ValueError(f'--junit {arguments.junit}: there is no such folder; make it first.')
-    views = read_views(arguments.views) if arguments.views else []
     split, where = arguments.split, arguments.data_path
     paths = [arguments.workdir, *arguments.also, *arguments.baseline]
     resolved = [path.resolve() for path in paths]
@@ -164,6 +131,9 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     new = [open_chosen(arguments, workdir) for workdir in (arguments.workdir, *arguments.also)]
     old = arguments.baseline_checkpoint
     baseline = [open_analysis(path, split, old, where) for path in arguments.baseline]
+    views: dict[str, list[int]] = {}
+    if arguments.views:
+        views = selection.read_views(arguments.views, baseline[0].data['fingerprint']['id'])
     result = compare(new, baseline, views, arguments.training_sd, arguments.drop)
     if arguments.junit:
         tables.write_junit(result, arguments.junit)

@@ -92,10 +92,11 @@ def test_a_worse_model_fails_and_a_better_one_passes(runs, views, tmp_path, caps
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('{}', 'has no saved selections'),
-        ('[1', 'has no saved selections'),
-        ('{"views": [{"name": "a", "ids": ["x"]}]}', 'has no saved selections'),
-        ('{"views": [{"name": "a", "ids": []}, {"name": "a", "ids": []}]}', 'two selections'),
+        ('{}', "has no list 'views'"),
+        ('[1', 'cannot be read as JSON'),
+        ('{"views": [{"name": "a", "ids": ["x"]}]}', 'not an image id'),
+        ('{"views": [{"name": "a", "ids": []}, {"name": "a", "ids": []}]}', 'no name of its own'),
+        ('{"views": [], "fingerprint": "other"}', 'another data set'),
     ],
 )
 def test_damaged_views_are_bad_input(runs, tmp_path, capsys, text, message):
