@@ -51,7 +51,7 @@ def test_instances_make_up_the_label(analysis):
 
 def test_a_picture_and_its_mirror_image_look_alike(analysis):
     look = label_issues.make_look(analysis.run)
-    images = np.stack([analysis.examples[index]['image'] for index in range(2)])
+    images = np.stack([analysis.examples[index]['image'] for index in range(4)])
     straight = look(analysis.run.variables, images)
     mirrored = look(analysis.run.variables, images[:, :, ::-1])
     assert len(straight) == 1 + len(label_issues.LAYERS)
