@@ -271,7 +271,7 @@ def test_accelerators_get_a_step_of_plain_operations(config, dtype):
     config.model.dtype, config.model.dropout = dtype, 0.1
     model = build_model(config.model, CLASSES)
     optimizer, _ = train.make_optimizer(config.optimizer, 10, encoder_trainable=True)
-    state = jax.eval_shape(lambda: train.init_state(model, optimizer, config))
+    state = train.init_state(model, optimizer, config)
     step = train.make_train_step(model, optimizer, config, CLASSES)
     for platform in ('cuda', 'tpu'):
         traced = jax.jit(step).trace(state, uneven_batch(2))
