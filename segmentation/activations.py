@@ -20,6 +20,7 @@ LAYERS = (
     'decoder/*_relu',
     'decoder/logits',
 )
+LOGITS = LAYERS[-1]
 
 
 def find_layers(run: Run, patterns: Sequence[str] = LAYERS) -> dict[str, int]:
@@ -101,6 +102,11 @@ def pooled_features(
       float32 `[B, F]`, layer by layer.
     """
     return pool(activations(model, variables, images, set(layers).__contains__), layers)
+
+
+def logits_of(found: Mapping[str, jax.Array], size: int) -> jax.Array:
+    """The network's logits, float32 `[B, size, size, C]`, from activations with `LOGITS`."""
+    return found[LOGITS][:, :size, :size].astype(jnp.float32)
 
 
 def pool(found: Mapping[str, jax.Array], layers: Sequence[str]) -> jax.Array:

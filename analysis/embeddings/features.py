@@ -26,7 +26,7 @@ def _make_extract(run: Run, layers: Sequence[str]) -> Callable[[Any, Any], jax.A
 
 
 def stream_features(
-    analysis: Analysis, layers: Sequence[str], progress: str, rows: np.ndarray | None = None
+    analysis: Analysis, layers: Sequence[str], progress: str, rows: np.ndarray
 ) -> Iterator[np.ndarray]:
     """Pooled features of images, float32 `[b, F]` batch by batch.
 
@@ -36,15 +36,15 @@ def stream_features(
       analysis: of which images.
       layers: names, see `activations.find_layers`.
       progress: label of the progress bar.
-      rows: int `[n]`, of some images; default: all.
+      rows: int `[n]`, of the images.
     """
-    some = analysis if rows is None else restrict(analysis, rows)
+    some = restrict(analysis, rows)
     if analysis.foreign:
         for _, _, _, made in foreign_forward(some, progress):
             features = [each.features for each in made if each.features is not None]
             yield np.stack(features)
         return
-    found = kept.read(analysis, layers, np.arange(len(analysis)) if rows is None else rows)
+    found = kept.read(analysis, layers, rows)
     if found is not None:
         yield from found
         return

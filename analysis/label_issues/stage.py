@@ -50,7 +50,7 @@ from analysis.stage.forward import Batch, forward
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis, Run, check_pool, open_chosen
 from segmentation import evaluate, launch, markdown, overlays
-from segmentation.activations import activations
+from segmentation.activations import LOGITS, activations, logits_of
 from segmentation.data import label_spaces
 from segmentation.data.masks import IGNORE, nearest_indices
 from segmentation.files import replacing
@@ -91,9 +91,8 @@ def make_look(run: Run) -> Callable[[Any, np.ndarray], tuple[jax.Array, ...]]:
 
     def look_once(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
         scaled = scale_images(images, run.config.data.input_range)
-        found = activations(run.model, variables, scaled, {*LAYERS, 'decoder/logits'}.__contains__)
-        logits = found['decoder/logits'][:, : images.shape[1], : images.shape[2]]
-        probability = jax.nn.softmax(logits.astype(jnp.float32))
+        found = activations(run.model, variables, scaled, {*LAYERS, LOGITS}.__contains__)
+        probability = jax.nn.softmax(logits_of(found, images.shape[1]))
         return probability, *(found[layer].astype(jnp.float32) for layer in LAYERS)
 
     def look(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:

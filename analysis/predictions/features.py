@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from analysis.predictions.schema import Predictions
@@ -18,12 +17,11 @@ from analysis.stage import artifacts
 from analysis.stage.run import Run
 from analysis.stage.view import View
 from segmentation import evaluate, files
-from segmentation.activations import activations, pool
+from segmentation.activations import LOGITS, activations, logits_of, pool
 from segmentation.models.unet import scale_images
 
 FILE = 'features.f32'
 MOST = 10_000  # images: 670 MB
-_LOGITS = 'decoder/logits'
 _BLOCK = 256  # rows that are read at once
 
 
@@ -38,9 +36,8 @@ def make_predict(run: Run, layers: Sequence[str]) -> Callable[[Any, np.ndarray],
 
     def apply(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         scaled = scale_images(images, run.config.data.input_range)
-        found = activations(run.model, variables, scaled, {_LOGITS, *layers}.__contains__)
-        logits = found[_LOGITS][:, :size, :size].astype(jnp.float32)
-        return logits, pool(found, layers)
+        found = activations(run.model, variables, scaled, {LOGITS, *layers}.__contains__)
+        return logits_of(found, size), pool(found, layers)
 
     return evaluate.on_local_devices(apply)
 

@@ -31,7 +31,7 @@ from analysis.stage import artifacts
 from analysis.stage.layers import DEEP, FINE, GRID
 from analysis.stage.run import Analysis
 from segmentation import evaluate
-from segmentation.activations import activations
+from segmentation.activations import LOGITS, activations, logits_of
 from segmentation.models.unet import scale_images
 
 # Layers whose maps are stored for every image.
@@ -45,7 +45,6 @@ LAYERS = (
 )
 # Whose maps are added up for cluster membership; see `membership_maps`.
 MEMBERSHIP_LAYERS = ('encoder/block_6_expand_relu', 'encoder/block_10_expand_relu', DEEP)
-_LOGITS = 'decoder/logits'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,8 +217,8 @@ class Scores:
         """Logits, float32 `[B, S, S, C]`, and embeddings, float32 `[B, D]`, if there are any."""
         reduction = self._clusters.reduction if self._clusters else None
         layers = reduction.layers if reduction else ()
-        found = activations(self._model, variables, images, {_LOGITS, *layers}.__contains__)
-        logits = found[_LOGITS][:, : self._size, : self._size].astype(jnp.float32)
+        found = activations(self._model, variables, images, {LOGITS, *layers}.__contains__)
+        logits = logits_of(found, self._size)
         if reduction is None:
             return logits, None
         pooled = [found[layer].astype(jnp.float32).mean((1, 2)) for layer in layers]

@@ -62,14 +62,7 @@ def read_groups(path: str | pathlib.Path, fingerprint: str | None = None) -> lis
     Raises:
       ValueError: another format or data set, or an image is in two groups.
     """
-    try:
-        content = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path} cannot be read as JSON: {error}') from error
-    groups = content.get('groups') if isinstance(content, dict) else None
-    if not isinstance(groups, list):
-        raise ValueError(f"{path} has no list 'groups' of lists of image ids")
-    _check_fingerprint(path, content, fingerprint)
+    groups = _read_list(path, 'groups', ' of lists of image ids', fingerprint)
     groups = [sorted(set(_check_ids(path, group))) for group in groups]
     ids, counts = np.unique([number for group in groups for number in group], return_counts=True)
     if (counts > 1).any():
@@ -174,14 +167,7 @@ def read_views(path: str | pathlib.Path, fingerprint: str | None = None) -> dict
     Raises:
       ValueError: another format or data set; names the first wrong entry.
     """
-    try:
-        content = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path} cannot be read as JSON: {error}') from error
-    entries = content.get('views') if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        raise ValueError(f"{path} has no list 'views'; export one in the report")
-    _check_fingerprint(path, content, fingerprint)
+    entries = _read_list(path, 'views', '; export one in the report', fingerprint)
     views: dict[str, list[int]] = {}
     for number, entry in enumerate(entries, 1):
         name = entry.get('name') if isinstance(entry, dict) else None
@@ -189,6 +175,21 @@ def read_views(path: str | pathlib.Path, fingerprint: str | None = None) -> dict
             raise ValueError(f'{path}: view {number} has no name of its own: {ascii(name)[:80]}')
         views[name] = sorted(set(_check_ids(path, entry.get('ids'))))
     return views
+
+
+def _read_list(
+    path: str | pathlib.Path, key: str, expected: str, fingerprint: str | None
+) -> list[Any]:
+    """The list under a key of a JSON object; `expected` ends the error if there is none."""
+    try:
+        content = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} cannot be read as JSON: {error}') from error
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError(f'{path} has no list {key!r}{expected}')
+    _check_fingerprint(path, content, fingerprint)
+    return entries
 
 
 def _check_fingerprint(
