@@ -20,7 +20,6 @@ with the same command and --storage. Give all machines a shared --workdir; other
 moves to another machine starts from the beginning.
 """
 
-import dataclasses
 import os
 import shlex
 import sys
@@ -150,7 +149,7 @@ def main() -> int:
     if best:
         print(f'Figures are in {sweep.workdir}. To train the best set again:\n\n  {command}\n')
     if arguments.json:
-        trials = [dataclasses.asdict(row) for row in rows]
+        trials = results.to_json(rows)
         result = {'metric': sweep.metric, 'best': trials[0] if best else None}
         result |= {'command': command, 'trials': trials}
         write_json(arguments.json, result)

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import io
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -78,6 +79,19 @@ def result_rows(current: list[Entry], sweep: Sweep) -> list[Row]:
             row.change = row.score - same[0]
     rows.sort(key=lambda r: (_ORDER.index(r.state), r.score is None, -sign * (r.score or 0)))
     return rows
+
+
+def to_json(rows: list[Row]) -> list[dict[str, Any]]:
+    """The rows as JSON, which has no infinity and no NaN: such a value becomes text ('inf')."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: finite(part) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(part) for part in value]
+        return value if not isinstance(value, float) or math.isfinite(value) else str(value)
+
+    return [finite(dataclasses.asdict(row)) for row in rows]
 
 
 def _label(value: Any) -> str:

@@ -130,6 +130,7 @@ def test_every_set_is_finished_exactly_once(eventful):
     complete = [t.user_attrs['key'] for t in trials_of(folder) if t.state.name == 'COMPLETE']
     assert sorted(complete) == sorted(row['key'] for row in result['trials'][:2])
     assert sum(row['starts'] for row in result['trials']) >= 5
+    assert result['trials'][2]['fields']['optimizer.learning_rate'] == 'inf'
     assert 'TrainingDiverged' in result['trials'][2]['reason'] and 'TrainingDiverged' in output
     assert 'ended with status -9; the trial is queued again' in output
 
