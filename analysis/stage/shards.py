@@ -78,7 +78,8 @@ def together() -> Iterator[None]:
         yield
     except Exception:
         _meet(1)
-        _group.alone = True  # The others know, and end as well.
+        # The others know, and end as well.
+        _group.alone = jax.process_count() > 1
         raise
     if any(_meet(0)):
         _group.alone = True

@@ -122,6 +122,13 @@ def test_parts_are_whole_batches_and_together_all_images(number, count, monkeypa
     assert max(sizes) - min(sizes) <= 8
 
 
+def test_an_error_in_the_only_process_leaves_later_commands_as_they_were(monkeypatch):
+    with pytest.raises(OSError, match='disk'), shards.together():
+        raise OSError('disk')
+    monkeypatch.setattr(jax, 'process_count', lambda: PARTS)
+    assert len(shards.part_of(np.arange(8), process=1)) == 4
+
+
 def test_a_cut_file_is_not_taken_as_whole(analyzed_run, two_processes, monkeypatch, tmp_path):
     analysis = open_analysis(copied(analyzed_run.workdir, tmp_path))
 
