@@ -18,11 +18,14 @@ interval over images. ONNX needs `pip install -e '.[onnx]'`; if OpenVINO is inst
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import pathlib
+import shlex
 import sys
 import tempfile
 
+from analysis.experiments.records import Origin
 from analysis.stage.run import open_examples
 from analysis.stats.bootstrap import bootstrap_weights
 from segmentation import cpu_runtime, launch, markdown, metrics
@@ -159,6 +162,9 @@ def main() -> int:
     if not arguments.no_proof:
         result |= {'split': arguments.split, 'logits': arguments.logits}
         result['rows'] = prove(arguments, model)
+        command = shlex.join(['python', 'scripts/export.py', *sys.argv[1:]])
+        origin = Origin.of_run(arguments.workdir, command, [model.run.config.seed])
+        result['origin'] = dataclasses.asdict(origin)
         where = "the network's size" if arguments.logits else "the images' own size"
         print(f'{result["rows"][0]["images"]} images of {arguments.split}, at {where}:\n')
         print(table(result['rows']))

@@ -4,7 +4,7 @@
     python scripts/experiments/record.py --add five_folds --result runs/reproduce/report.json
 
 --add writes configs/results/<name>.json from the report.json of reproduce.py or score_analysis.py,
-or the JSON of fit_probabilities.py.
+or the JSON of fit_probabilities.py or export.py.
 A README names the tables that it shows in comments; see analysis/experiments/records.py.
 """
 
@@ -101,8 +101,30 @@ def of_probabilities(report: dict[str, Any]) -> dict[str, Table]:
     return {'tenths': Table(columns, tuple(rows))}
 
 
+def of_export(report: dict[str, Any]) -> dict[str, Table]:
+    """The exported files of export.py beside the network itself, the first row."""
+    network, *files = report['rows']
+    rows = [
+        (
+            row['name'],
+            f'{row["agreement"]:.3%}',
+            Measure(row['iou_difference'], interval_of(row['interval'])),
+            f'{row["images_per_second"] / network["images_per_second"]:.2f}',
+            f'{row["bytes"] / 1e6:.1f}',
+        )
+        for row in files
+    ]
+    columns = 'file', 'agreement', 'difference of IoU', 'relative speed', 'MB'
+    return {'files': Table(columns, tuple(rows), spec='+.5f')}
+
+
 # What a report has that only one kind has, and how to make tables of it.
-READERS = {'scores': of_reproduction, 'measures': of_benchmark, 'tenths': of_probabilities}
+READERS = {
+    'scores': of_reproduction,
+    'measures': of_benchmark,
+    'tenths': of_probabilities,
+    'rows': of_export,
+}
 
 
 def measure(row: dict[str, Any]) -> Measure:

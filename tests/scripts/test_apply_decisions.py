@@ -152,7 +152,7 @@ def test_invalid_arguments_are_one_clear_line(run, coco_folder, tmp_path, capsys
         ([f'--decisions={file}', workdir, output], 'made for another data set'),
         ([f'--decisions={tmp_path / "no.json"}', workdir, output], 'No such file'),
         (['--accept=0.5', workdir, f'--output={coco_folder}'], 'never changed'),
-        (['--accept=0.5', f'--workdir={tmp_path}', output], 'was not analyzed'),
+        (['--accept=0.5', f'--workdir={tmp_path}', output], 'is no run directory'),
         ([f'--returned={tmp_path / "none"}', workdir, output], 'none'),
     ):
         assert apply_decisions.main(arguments) == 1, message

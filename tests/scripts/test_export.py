@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from scripts.experiments import record
 from tests.paths import ROOT
 
 
@@ -25,6 +26,10 @@ def test_onnx_with_its_proof(tiny_run, tmp_path):
     low, high = exported['interval']
     assert low <= exported['iou_difference'] <= high
     assert '| ONNX Runtime, float32 |' in done.stdout
+    assert written['origin']['command'].startswith(f'python scripts/export.py --workdir {tiny_run}')
+    recorded = record.of_export(written)['files'].to_markdown().splitlines()
+    assert len(recorded) == 1 + len(written['rows'])
+    assert recorded[2].startswith(f'| ONNX Runtime, float32 | {exported["agreement"]:.3%} |')
 
 
 def test_arguments_that_exclude_each_other_are_named(tmp_path):
