@@ -14,7 +14,6 @@ import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
@@ -153,7 +152,6 @@ def run_plan(
                     'budget.'
                 )
             score(training)
-            jax.clear_caches()  # Compiled programs of dozens of trainings add up.
         done += training.work
         show()
         block = training.seed, training.fraction

@@ -1,5 +1,6 @@
 """Runs the network over examples and counts pixels by true and predicted class."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -65,6 +66,12 @@ def make_predict(model: SegmentationModel, input_range: str) -> Callable[[Any, n
       `predict(variables, images)`, see `on_local_devices`. `variables` are {'params',
       'batch_stats'}, `images` uint8 `[B, S, S, 3]`; the result is float32 logits `[B, S, S, C]`.
     """
+    return _make_predict(model, input_range, tuple(jax.local_devices()))
+
+
+@functools.lru_cache(maxsize=2)  # Compiled once for all checkpoints of a network.
+def _make_predict(model: SegmentationModel, input_range: str, devices: tuple) -> Callable:
+    del devices  # `on_local_devices` takes them all.
 
     def apply(variables: Any, images: jax.Array) -> Any:
         return model.apply(variables, scale_images(images, input_range), train=False)

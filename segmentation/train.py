@@ -27,13 +27,13 @@ from segmentation import (
     evaluate,
     metrics,
     overlays,
+    programs,
     train_step,
     workdir,
 )
 from segmentation.data import input_pipeline
 from segmentation.data.examples import Examples
 from segmentation.launch import TrainingDiverged, TrainingStopped, stop_requested
-from segmentation.models import unet
 from segmentation.writers import MetricWriter
 
 logger = logging.getLogger(__name__)
@@ -147,29 +147,14 @@ class Trainer:
         self.num_pictures = config.train.num_pictures
         self.max_skipped = config.optimizer.skip_nonfinite
 
-        model = unet.build_model(config.model, len(class_names), bn_axis_name=train_step.AXIS)
-        optimizer, self.schedule = train_step.make_optimizer(
-            config.optimizer, self.num_steps, config.model.encoder_trainable
-        )
+        self.programs = programs.programs_of(config, len(class_names), self.num_steps)
         self.encoder_after = config.optimizer.encoder_after if config.model.encoder_trainable else 0
-        self.step_fn, self.frozen_step_fn = (
-            train_step.pmap_step(
-                train_step.make_train_step(
-                    each, optimizer, config, len(class_names), train_step.AXIS
-                )
-            )
-            for each in (model, model.clone(encoder_trainable=False))
-        )
-        self.statistics_fn = train_step.pmap_step(
-            train_step.make_statistics_step(model, config), donate=False
-        )
         batch_statistics = config.model.encoder_statistics == 'batch'
         self.encoder_moves = config.model.encoder_trainable and batch_statistics
-        self.predict = evaluate.make_predict(model, config.data.input_range)
 
         self.step_number = self.start = 0
+        model, optimizer = self.programs.model, self.programs.optimizer
         self.state = evaluate.replicate(train_step.init_state(model, optimizer, config))
-        jax.clear_caches()  # the programs that made it
         cpu_runtime.release_memory()
         self.training_batches = functools.partial(
             input_pipeline.training_batches,
@@ -258,7 +243,8 @@ class Trainer:
         batch = next(self.batches)
         self.waited += time.perf_counter() - before
         batch = train_step.split_batch(batch, jax.local_device_count())
-        step_fn = self.frozen_step_fn if self.step_number < self.encoder_after else self.step_fn
+        frozen = self.step_number < self.encoder_after
+        step_fn = self.programs.frozen_step if frozen else self.programs.step
         if self.step_number in (self.start, self.encoder_after):
             cpu_runtime.compile_ahead(step_fn, self.state, batch)
         self.state, values = step_fn(self.state, batch)
@@ -284,7 +270,7 @@ class Trainer:
         if self.writer:
             values: dict[str, float | None] = {f'train/{k}': mean for k, mean in means.items()}
             values |= {
-                'train/learning_rate': float(self.schedule(self.step_number - 1)),
+                'train/learning_rate': float(self.programs.schedule(self.step_number - 1)),
                 'train/images_per_second': self.speed,
                 'train/skipped_steps': len(self.window) - len(counted),
                 'train/waiting_for_data': self.waited / elapsed,
@@ -320,7 +306,7 @@ class Trainer:
             self.writer.scalars(self.step_number, {f'selection/{k}': v for k, v in scores.items()})
             if self.num_pictures:
                 some = evaluate.predict_some(
-                    self.predict, self._variables(), self.selection, self.num_pictures,
+                    self.programs.predict, self._variables(), self.selection, self.num_pictures,
                     batch_size=self.eval_batch_size,
                 )  # fmt: skip
                 grid = overlays.prediction_grid(*some)
@@ -339,7 +325,7 @@ class Trainer:
             return
         batches = itertools.islice(self.training_batches(), self.recalibrate_batches)
         state = self.state.replace(params=self._variables()['params'])
-        new = train_step.measure_statistics(self.statistics_fn, state, batches)
+        new = train_step.measure_statistics(self.programs.statistics, state, batches)
         if not self.encoder_moves:
             new.pop('encoder', None)
         batch_stats = {**self.state.batch_stats, **evaluate.replicate(new)}
@@ -348,8 +334,8 @@ class Trainer:
     def score(self) -> dict[str, Any]:
         """Scores of the selection split (see `Result.selection`)."""
         result = evaluate.evaluate(
-            self.predict, self._variables(), self.selection, num_classes=len(self.class_names),
-            batch_size=self.eval_batch_size, progress='evaluate',
+            self.programs.predict, self._variables(), self.selection,
+            num_classes=len(self.class_names), batch_size=self.eval_batch_size, progress='evaluate',
         )  # fmt: skip
         summary = metrics.summarize(result['network'], self.class_names, num_resamples=0)
         # Of the classes in the selection split only.
@@ -379,8 +365,9 @@ class Trainer:
         return state
 
     def _diverged(self, what: str, step: int) -> TrainingDiverged:
+        rate = float(self.programs.schedule(step - 1))
         return TrainingDiverged(
-            f'{what} at step {step} (learning rate {float(self.schedule(step - 1)):g}). Last good '
+            f'{what} at step {step} (learning rate {rate:g}). Last good '
             f'checkpoint: step {self.manager.latest_step()} in {self.directory}. Lower '
             'optimizer.learning_rate or set optimizer.clip_norm, or skip such steps: '
             'optimizer.skip_nonfinite.'

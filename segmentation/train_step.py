@@ -134,12 +134,8 @@ def init_state(
     Raises:
       ValueError, FileNotFoundError, ConnectionError: see `pretrained.load_weights`.
     """
-    size = config.data.image_size
-    images = jnp.zeros((1, size, size, 3))
-    # Both programs run once. To optimize the first would take three times as long.
-    options = _UNOPTIMIZED if jax.default_backend() == 'cpu' else None
-    initialize = jax.jit(lambda key: model.init(key, images, train=False), compiler_options=options)
-    variables = initialize(jax.random.key(config.seed))
+    init_variables, init_optimizer = _initializers(model, optimizer, config.data.image_size)
+    variables = init_variables(jax.random.key(config.seed))
     if config.model.pretrained:
         weights = pretrained.load_weights(
             config.model.pretrained, config.model.width, config.model.pretrained_resolution
@@ -149,8 +145,22 @@ def init_state(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],
         batch_stats=variables.get('batch_stats', {}),
+        opt_state=init_optimizer(variables['params']),
+    )
+
+
+@functools.lru_cache(maxsize=1)  # Trainings of one process often differ in their seed alone.
+def _initializers(
+    model: SegmentationModel, optimizer: optax.GradientTransformation, size: int
+) -> tuple[Callable, Callable]:
+    images = jnp.zeros((1, size, size, 3))
+    # Both programs run once per training. To optimize the first would take three times as long.
+    options = _UNOPTIMIZED if jax.default_backend() == 'cpu' else None
+    init = functools.partial(model.init, train=False)
+    return (
+        jax.jit(lambda key: init(key, images), compiler_options=options),
         # One program instead of one for every array.
-        opt_state=jax.jit(optimizer.init, compiler_options=options)(variables['params']),
+        jax.jit(optimizer.init, compiler_options=options),
     )
 
 

@@ -1,5 +1,6 @@
 """Four fake devices for every test, and a tiny data set with a config to train on it."""
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -27,15 +28,20 @@ if 'PYTEST_XDIST_WORKER' not in os.environ:
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache.name
     os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
+import jax
 import pytest
 
 from analysis import registry
 from analysis.stage.run import open_analysis
 from configs import default
-from segmentation import checkpoint, train_step, workdir
+from segmentation import checkpoint, programs, train_step, workdir
 from segmentation.data import examples
 from segmentation.models import unet
 from tests import coco_fixtures
+
+# Memory matters less here than time: programs stay compiled from test to test.
+programs.make = functools.lru_cache(maxsize=16)(programs.make.__wrapped__)
+jax.clear_caches = lambda: None
 
 
 @pytest.fixture(scope='session')

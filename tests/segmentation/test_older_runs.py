@@ -30,9 +30,9 @@ CONFIG = json.loads("""
 """)
 # Fields that came later, with what they were before.
 LATER = {
-    'data.exclude_from': ['train'], 'data.groups': '', 'data.max_crop': 1.0, 'data.paste': 0.0, 'data.repeat': 0.0,
-    'loss.lovasz_weight': 0.0, 'model.decoder_width': 1.0, 'optimizer.average': 0.0,
-    'optimizer.encoder_after': 0, 'optimizer.encoder_rate': 1.0,
+    'data.exclude_from': ['train'], 'data.groups': '', 'data.max_crop': 1.0, 'data.paste': 0.0,
+    'data.repeat': 0.0, 'loss.lovasz_weight': 0.0, 'model.decoder_width': 1.0,
+    'optimizer.average': 0.0, 'optimizer.encoder_after': 0, 'optimizer.encoder_rate': 1.0,
 }  # fmt: skip
 # Names, shapes and types of all arrays in a checkpoint of that run.
 NUM_ARRAYS = 273

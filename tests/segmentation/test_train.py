@@ -83,7 +83,7 @@ def test_stopped_and_resumed_is_bitwise_uninterrupted(tiny_config, tmp_path, one
 
 def test_best_is_chosen_on_the_selection_images(tiny_config, tmp_path, one_device):
     """By the score of the parameters that are used, here averages."""
-    tiny_config.optimizer.average = 0.5
+    tiny_config.optimizer.average, tiny_config.optimizer.schedule = 0.5, 'cosine'
     result = train.train(tiny_config, tmp_path)
     prepared = examples.open_data(tiny_config.data)
     predict = evaluate.make_predict(unet.build_model(tiny_config.model, 3), 'imagenet')
@@ -105,6 +105,8 @@ def test_best_is_chosen_on_the_selection_images(tiny_config, tmp_path, one_devic
 
 def test_saved_statistics_are_those_of_the_recalibration(tiny_config, tmp_path, one_device):
     saved = {}
+    # The programs of the test before are compiled.
+    tiny_config.optimizer.average, tiny_config.optimizer.schedule = 0.5, 'cosine'
     for batches in (0, 2):
         tiny_config.train.recalibrate_batches = batches
         train.train(tiny_config, tmp_path / str(batches))
@@ -196,7 +198,8 @@ def test_run_directory_describes_itself(tiny_config, tmp_path, one_device, monke
 def test_other_images_or_another_decay_are_another_run(tiny_config, tmp_path, one_device):
     exclude, directory = tmp_path / 'exclude', tmp_path / 'run'
     exclude.write_text('')
-    tiny_config.data.exclude, tiny_config.optimizer.schedule = str(exclude), 'cosine'
+    tiny_config.data.exclude = str(exclude)
+    tiny_config.optimizer.average, tiny_config.optimizer.schedule = 0.5, 'cosine'
     train.train(tiny_config, directory)
     # The learning rate of the steps that were taken depends on the number of steps.
     tiny_config.train.num_steps = 8
@@ -232,7 +235,7 @@ def test_second_process_in_one_directory_is_refused(tiny_config, tmp_path, one_d
 def test_state_that_is_not_finite_is_never_saved(tiny_config, tmp_path, one_device):
     # The first loss is finite, but the updated parameters are not.
     tiny_config.optimizer.learning_rate = float('inf')
-    tiny_config.train.eval_every = 1
+    tiny_config.optimizer.skip_nonfinite = tiny_config.train.eval_every = 1
     with pytest.raises(train.TrainingDiverged, match=r'params.* is not finite at step 1'):
         train.train(tiny_config, tmp_path)
     assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdecimal()]
