@@ -131,6 +131,11 @@ def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> Non
     if before['data']['fingerprint'] != run['data']['fingerprint']:
         differing.append(f"data: {before['data']['fingerprint']} there, "
                          f"{run['data']['fingerprint']} now")  # fmt: skip
+    # Older runs do not name their weights. A run that is continued has its own in the checkpoint,
+    # so run.json would name a file that it was not made from.
+    weights = before.get('weights', run['weights'])
+    if sorted(weights.values()) != sorted(run['weights'].values()):
+        differing.append(f'model.pretrained: {weights} there, {run["weights"]} now')
     for part, now in run['images'].items():
         there = before.get('images', {}).get(part, {})
         # Older runs have no digest.

@@ -144,6 +144,16 @@ def test_file_listed_twice_is_warned_of(tiny_config, tmp_path, caplog):
     assert '2 image files are listed more than once' in warning and first['file_name'] in warning
 
 
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_list_that_excludes_nothing_is_warned_of(tiny_config, tmp_path, caplog, part):
+    """As that of the label issues of the validation split: only training images are excluded."""
+    examples, _ = select_examples(open_data(tiny_config.data), tiny_config.data, part)
+    (tmp_path / 'ids').write_text(f'{examples.image_ids[0]}')
+    tiny_config.data.exclude = str(tmp_path / 'ids')
+    found = warned(tiny_config, tmp_path / 'run', caplog)
+    assert any('data.exclude leaves nothing out' in each for each in found) == (part == 'val')
+
+
 def test_frozen_random_encoder_is_warned_of(tiny_config, tmp_path, caplog):
     tiny_config.model.encoder_trainable = False
     (warning,) = warned(tiny_config, tmp_path / 'run', caplog)
