@@ -45,6 +45,16 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
+def code_version() -> str:
+    """The commit of this code, with '-dirty' if files have changed; 'unknown' without git."""
+    git = ['git', '-C', str(pathlib.Path(__file__).parent), 'describe', '--always', '--dirty']
+    try:
+        found = subprocess.run([*git, '--abbrev=12'], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'
+    return found.stdout.strip()
+
+
 def describe_run(
     prepared: 'coco.Prepared',
     reports: dict,
@@ -61,16 +71,10 @@ def describe_run(
     """
     import jax  # imported here, so that reading a run needs no JAX
 
-    source = pathlib.Path(__file__).parent
-    try:
-        git = ['git', '-C', str(source), 'describe', '--always', '--dirty', '--abbrev=12']
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = 'unknown'
     packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'pillow')
     return {
         'command': [sys.executable, *sys.argv],
-        'code': commit,
+        'code': code_version(),
         'python': platform.python_version(),
         'packages': {name: importlib.metadata.version(name) for name in packages},
         'devices': [str(device) for device in jax.devices()],

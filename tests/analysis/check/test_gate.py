@@ -102,6 +102,17 @@ def test_the_minimum_detectable_drop_is_found_as_often_as_it_says():
     assert abs(np.mean([verdict == 'worse' for verdict in found]) - 0.8) < 0.1
 
 
+def test_more_checks_need_a_larger_drop():
+    """As the first step of Holm's procedure: each is tested at 5 % over the number of checks."""
+    new, old = trainings(np.random.default_rng(4), 2)
+    alone, together = (
+        gate.judge([new], [old], some, SHIFT, 0.05, 200)[-1].minimum_detectable
+        for some in (checks()[1:2], [*checks()[2:], *checks()[:2]])
+    )
+    expected = (stats.norm.ppf(0.99) + 0.84) / (stats.norm.ppf(0.95) + 0.84)
+    assert together / alone == pytest.approx(expected, rel=0.03)
+
+
 def test_few_images_are_inconclusive_and_very_few_are_not_tested():
     rng = np.random.default_rng(6)
     new, old = trainings(rng, 2, images=30)

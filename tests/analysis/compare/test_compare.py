@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from analysis import registry
+from analysis.clusters.schema import Clusters, Density
 from analysis.compare import representations
 from analysis.compare import stage as compare
 from analysis.samples.schema import Samples, numbers
@@ -207,12 +208,18 @@ def runs(tmp_path_factory):
 def test_command(runs, capsys, tmp_path, monkeypatch):
     this, other = runs
     arguments = ['--workdir', str(this), '--other', str(other)]
+    label, nothing = np.arange(70) % 2, Density((), 0, None, None)
+    artifacts.save(
+        open_analysis(this), Clusters(70, (), nothing, (), label, np.zeros((2, 2)), label)
+    )
     assert compare.main([*arguments, '--json', str(tmp_path / 'result.json')]) == 0
     printed = capsys.readouterr().out
     assert 'other - this' in printed and '70 common images' in printed
     result = json.loads((tmp_path / 'result.json').read_text())
     assert {row['target'] for row in result['scores']} == {'this', 'other'}
     assert {row['class_name'] for row in result['scores']} == {'person', 'car / vehicle', 'mean'}
+    # The clusters of one network would favor the other: they depend on its errors.
+    assert not {row['column'] for row in result['metadata']} & {'cluster'}
     assert len(result['layers']) > 20
     assert 2 * result['neighbors']['chance'] < result['neighbors']['overlap'] < 1
     # What is compared is what `samples` says of each.
