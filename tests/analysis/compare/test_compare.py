@@ -15,6 +15,8 @@ from analysis.clusters.schema import Clusters, Density
 from analysis.compare import representations
 from analysis.compare import stage as compare
 from analysis.samples.schema import Samples, numbers
+from analysis.slices.conditions import membership
+from analysis.slices.search import find_slices
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis, restrict
 from scripts import analyze
@@ -170,6 +172,42 @@ def test_a_slice_in_which_a_model_is_better_is_found():
     _, *slices = compare.compare_slices(*pair_of_models(rng, 1200, advantage=0.3))
     dark = max((one for one in slices if 'brightness at most' in one.text), key=lambda one: one.n)
     assert dark.loss.interval[0] < -0.25 < dark.loss.interval[1] < 0
+
+
+def test_intervals_of_all_slices_hold_together():
+    """Student's t at 5 % over the number of slices and metrics, in the half that chose none."""
+    loss, iou, columns = pair_of_models(np.random.default_rng(3), 1200)
+    columns['contrast'] += 40 * (loss['this'] + loss['other'] > 2)
+    _, *slices = compare.compare_slices(loss, iou, columns, seed=5)
+    assert len(slices) > 1
+    half = np.array_split(np.random.default_rng(5).permutation(1200), 2)[1]
+    known = {name: column[half] for name, column in columns.items()}
+    for one in slices:
+        change = (loss['other'] - loss['this'])[half[membership(known, one.conditions)]]
+        assert one.n == len(change)
+        expected = stats.t.interval(
+            1 - 0.05 / 2 / len(slices), len(change) - 1, change.mean(), stats.sem(change)
+        )
+        np.testing.assert_allclose(one.loss.interval, expected)
+        np.testing.assert_allclose(one.iou.interval, -np.array(expected)[::-1])
+
+
+def test_both_directions_share_the_level():
+    """A slice that the level of a single search would confirm."""
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        columns = {'dark': rng.random(160) < 0.3}
+        loss = {'this': rng.normal(size=160), 'other': np.zeros(160)}
+        loss['other'] = loss['this'] + rng.normal(size=160) + 0.7 * columns['dark']
+        excess = loss['other'] - loss['this']
+        alone, shared = (find_slices(columns, excess, level=each)[1] for each in (0.05, 0.025))
+        if alone and not shared:
+            break
+    assert alone and not shared
+    table = pyarrow.table({'image_id': np.arange(160), 'file_name': ['a.jpg'] * 160})
+    iou = {name: 1 - values for name, values in loss.items()}
+    worse = compare.find_worse(loss, iou, columns, table, np.arange(160))
+    assert worse['other'].slices == ()
 
 
 def test_where_a_model_is_worse_is_named():
