@@ -36,6 +36,7 @@ from analysis.predictions.schema import Predictions
 from analysis.samples import stage as samples
 from analysis.slices import stage as slices
 from analysis.slices.conditions import load_metadata, membership
+from analysis.slices.schema import MetricSlices, Slices
 from analysis.slices.search import find_slices
 from analysis.stage import artifacts
 from analysis.stage.command import make_parser, run_command
@@ -46,12 +47,19 @@ from segmentation.data import selection
 def choose_slices(columns: Mapping[str, np.ndarray], losses: Sequence[np.ndarray]) -> list[Check]:
     """Slices in which the trainings do badly together, so that they favor none of them.
 
+    Of nested slices only the one that stands out most: each check costs power.
+
     Args:
       columns: of the images, see `slices.conditions.make_conditions`, `[N]` each.
       losses: of every training, new or baseline, float `[N]`.
     """
-    _, found = find_slices(columns, np.mean(losses, 0))
-    return [Check('slice', one.text, membership(columns, one.conditions)) for one in found]
+    num_tested, found = find_slices(columns, np.mean(losses, 0))
+    num_images = len(losses[0])
+    members = [membership(columns, one.conditions) for one in found]
+    packed = np.packbits(np.reshape(members, (-1, num_images)).astype(np.bool_), axis=1)
+    by_loss = {'loss': MetricSlices(num_images, None, num_tested, tuple(found))}
+    groups = Slices(num_images, 0, False, by_loss, packed).groups()
+    return [Check('slice', one.text, inside) for (_, one, inside), *_ in groups]
 
 
 def make_checks(
