@@ -246,7 +246,7 @@ def runs(tmp_path_factory):
 def test_command(runs, capsys, tmp_path, monkeypatch):
     this, other = runs
     arguments = ['--workdir', str(this), '--other', str(other)]
-    label, nothing = np.arange(70) % 2, Density((), 0, None, None)
+    label, nothing = np.arange(70, dtype=np.int32) % 2, Density((), 0, None, None)
     artifacts.save(
         open_analysis(this), Clusters(70, (), nothing, (), label, np.zeros((2, 2)), label)
     )
