@@ -51,6 +51,13 @@ from segmentation.files import write_json
 OTHER_STAGES = 'samples', 'embeddings', 'clusters', 'similarity_map', 'similar', 'pictures'
 
 
+# Options without effect on a run of this project.
+_OF_FOREIGN = (
+    'adapter', 'output', 'source', 'label_space', 'image_size', 'config', 'embeddings',
+    'embedding_ids',
+)  # fmt: skip
+
+
 class _List(argparse.Action):
     def __call__(self, parser, *_):
         print(registry.graph())
@@ -85,6 +92,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--source is missing: the folder with the images and annotations')
     if arguments.overrides and not (foreign and all('.' in each for each in arguments.overrides)):
         parser.error(f'unknown arguments: {" ".join(arguments.overrides)}')
+    if idle := [name for name in _OF_FOREIGN if getattr(arguments, name) and not foreign]:
+        parser.error(f'only with --onnx or --predictions: --{", --".join(idle)}')
+    if (arguments.embeddings or arguments.embedding_ids) and not arguments.predictions:
+        parser.error('--embeddings and --embedding_ids are only for --predictions')
+    if arguments.embedding_ids and not arguments.embeddings:
+        parser.error('--embedding_ids belong to --embeddings')
     if arguments.other and (arguments.folder or ',' in arguments.split):
         parser.error('--other compares two runs on one split; leave --folder out')
     chosen = arguments.stages.split(',')

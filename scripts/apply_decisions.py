@@ -151,6 +151,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--accept must be from 0 to 1')
     if arguments.accept is not None and not arguments.workdir:
         parser.error('--accept needs the runs whose label issues count: --workdir RUN …')
+    if arguments.undo and (arguments.workdir or arguments.source):
+        parser.error('--undo needs neither --workdir nor --source: the folder has its undo files')
     if not arguments.undo and not (arguments.workdir or arguments.source):
         parser.error('name what to correct: --workdir RUN or --source FOLDER')
     return arguments

@@ -43,7 +43,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add('--checkpoint', default='best', help="'best', 'latest' or a step")
     add('--format', choices=('onnx', 'stablehlo'), default='onnx', help='file format')
     add('--quantize', choices=('int8',), help='8-bit weights; only with --format onnx')
-    add('--calibration', type=int, default=128, help='training images that quantization looks at')
+    about = 'training images that quantization looks at; default: 128'
+    add('--calibration', type=int, help=about)
     add('--logits', action='store_true', help='stop at the logits')
     add('--output', type=pathlib.Path, required=True, help='the file to write')
     add('--split', default='val', help="images of the proof: 'train', 'selection' or 'val'")
@@ -52,6 +53,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.quantize and arguments.format != 'onnx':
         parser.error('--quantize is only possible with --format onnx')
+    if arguments.calibration is not None and not arguments.quantize:
+        parser.error('--calibration is only for --quantize')
+    if arguments.calibration is None:
+        arguments.calibration = 128
     if arguments.calibration < 1:
         parser.error('--calibration must be positive')
     return arguments
@@ -163,7 +168,7 @@ def main() -> int:
         result |= {'split': arguments.split, 'logits': arguments.logits}
         result['rows'] = prove(arguments, model)
         command = shlex.join(['python', 'scripts/export.py', *sys.argv[1:]])
-        origin = Origin.of_run(arguments.workdir, command, [model.run.config.seed])
+        origin = Origin.of_runs([arguments.workdir], command, [model.run.config.seed])
         result['origin'] = dataclasses.asdict(origin)
         where = "the network's size" if arguments.logits else "the images' own size"
         print(f'{result["rows"][0]["images"]} images of {arguments.split}, at {where}:\n')

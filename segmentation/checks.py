@@ -20,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 # Classes or files that a warning names.
 _NAMED = 10
+_EXCLUDES_NOTHING = (
+    'data.exclude leaves nothing out: none of the images in its list is in a part that '
+    'data.exclude_from names. Label issues of the val split, for example, are not training images'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +78,11 @@ def open_inputs(config: ConfigDict, directory: pathlib.Path) -> Inputs:
         train_count = frequencies.count_classes(examples, class_names)
         held_out_count = frequencies.count_classes(held_out, class_names, measured=0)
         logger.info('%s', frequencies.frequency_table(train_count, held_out_count))
-        for warning in warnings(config, examples, train_count, held_out_count):
+        found = warnings(config, examples, train_count, held_out_count)
+        if not continued and config.data.exclude:
+            excluded = sum(opened[part][1].get('excluded', 0) for part in parts)
+            found += [] if excluded else [_EXCLUDES_NOTHING]
+        for warning in found:
             logger.warning('Warning: %s', warning)
     reports = {'train': train_report, 'selection': selection_report}
     return Inputs(prepared, class_names, examples, held_out, reports, weights)

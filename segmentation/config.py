@@ -121,19 +121,27 @@ def check_effects(config: ConfigDict) -> None:
       ValueError: other fields make some of them meaningless or contradict them; names them with the
         reason.
     """
-    model, recalibrated = config.model, config.train.recalibrate_batches > 0
+    model, data, recalibrated = config.model, config.data, config.train.recalibrate_batches > 0
     if config.optimizer.encoder_after and model.encoder_statistics == 'batch':
         raise ValueError(
             'optimizer.encoder_after freezes the encoder at first, which needs '
             "model.encoder_statistics='fixed'."
         )
     recalibration = 'train.recalibrate_batches replaces the running averages'
+    encoder_moves = model.encoder_trainable and model.encoder_statistics == 'batch'
+    undivided = not data.folds and not data.selection_fraction and data.fraction == 1
+    whole = data.min_crop >= 1 and data.max_crop <= 1
     mine, defaults = flat(config), flat(default.get_config())
     idle = [
         f'{name}={mine[name]!r}: {reason}. Its default is {defaults[name]!r}.'
         for name, without_effect, reason in (
             ('optimizer.weight_decay', config.optimizer.name == 'adam', "'adam' does not decay"),
             ('model.encoder_bn_momentum', recalibrated, recalibration),
+            (
+                'model.encoder_bn_momentum',
+                not encoder_moves,
+                'the statistics of the encoder are fixed',
+            ),
             ('model.decoder_bn_momentum', recalibrated, recalibration),
             ('model.decoder_bn_momentum', model.norm != 'batch', "model.norm is not 'batch'"),
             *(
@@ -150,10 +158,15 @@ def check_effects(config: ConfigDict) -> None:
                 'model.pretrained chooses the weights',
             ),
             (
-                'data.scenes.error_rate',
-                not config.data.scenes.planted,
-                'data.scenes.planted is off',
+                'train.recalibrate_batches',
+                recalibrated and not encoder_moves and model.norm != 'batch',
+                'no BatchNorm has running statistics',
             ),
+            ('data.scenes.error_rate', not data.scenes.planted, 'data.scenes.planted is off'),
+            ('data.exclude_from', not data.exclude, 'data.exclude lists no image'),
+            ('data.groups', undivided, 'the training images are not divided'),
+            ('data.min_crop', whole, 'no crop is smaller than the image, or larger'),
+            ('data.max_crop', whole, 'no crop is smaller than the image, or larger'),
         )
         if without_effect and mine[name] != defaults[name]
     ]

@@ -45,6 +45,16 @@ def claim(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
+def code_version() -> str:
+    """The commit of this code, with '-dirty' if files have changed; 'unknown' without git."""
+    git = ['git', '-C', str(pathlib.Path(__file__).parent), 'describe', '--always', '--dirty']
+    try:
+        found = subprocess.run([*git, '--abbrev=12'], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'
+    return found.stdout.strip()
+
+
 def describe_run(
     prepared: 'coco.Prepared',
     reports: dict,
@@ -61,16 +71,10 @@ def describe_run(
     """
     import jax  # imported here, so that reading a run needs no JAX
 
-    source = pathlib.Path(__file__).parent
-    try:
-        git = ['git', '-C', str(source), 'describe', '--always', '--dirty', '--abbrev=12']
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = 'unknown'
     packages = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'pillow')
     return {
         'command': [sys.executable, *sys.argv],
-        'code': commit,
+        'code': code_version(),
         'python': platform.python_version(),
         'packages': {name: importlib.metadata.version(name) for name in packages},
         'devices': [str(device) for device in jax.devices()],
@@ -131,6 +135,11 @@ def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> Non
     if before['data']['fingerprint'] != run['data']['fingerprint']:
         differing.append(f"data: {before['data']['fingerprint']} there, "
                          f"{run['data']['fingerprint']} now")  # fmt: skip
+    # Older runs do not name their weights. A run that is continued has its own in the checkpoint,
+    # so run.json would name a file that it was not made from.
+    weights = before.get('weights', run['weights'])
+    if sorted(weights.values()) != sorted(run['weights'].values()):
+        differing.append(f'model.pretrained: {weights} there, {run["weights"]} now')
     for part, now in run['images'].items():
         there = before.get('images', {}).get(part, {})
         # Older runs have no digest.

@@ -7,9 +7,10 @@
 Exit status 0: no check found a drop; 1: the new model is worse; 2: invalid arguments or data.
 
 The models are compared on the images that their parts --split have in common: the IoU of each
-class over the set; and the mean IoU of an image, in each slice that is confirmed for the (first)
-baseline, and in each selection of --views, a file that the report exports: {"views": [{"name":
-"night", "ids": [1, 2]}]}. Predictions and slices are read, or computed where they are missing.
+class over the set; and the mean IoU of an image, in each slice with a high mean loss of all
+trainings, and in each selection of --views, a file that the report exports: {"views": [{"name":
+"night", "ids": [1, 2]}]}. Predictions are read, or computed where they are missing. Slices of the
+baseline alone would favor the new model: part of the loss there is chance.
 
 Two trainings of one recipe differ by more than another draw of the images explains. Give several
 trainings of the old recipe (other seeds), and of the new one, to measure by how much; with one of
@@ -32,16 +33,40 @@ from analysis.check.schema import Gate
 from analysis.compare.stage import LABEL_FIELDS, common_rows
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
+from analysis.samples import stage as samples
 from analysis.slices import stage as slices
-from analysis.slices.schema import Slices
+from analysis.slices.conditions import load_metadata, membership
+from analysis.slices.schema import MetricSlices, Slices
+from analysis.slices.search import find_slices
 from analysis.stage import artifacts
 from analysis.stage.command import make_parser, run_command
 from analysis.stage.run import Analysis, open_analysis, open_chosen
 from segmentation.data import selection
 
 
+def choose_slices(columns: Mapping[str, np.ndarray], losses: Sequence[np.ndarray]) -> list[Check]:
+    """Slices in which the trainings do badly together, so that they favor none of them.
+
+    Of nested slices only the one that stands out most: each check costs power.
+
+    Args:
+      columns: of the images, see `slices.conditions.make_conditions`, `[N]` each.
+      losses: of every training, new or baseline, float `[N]`.
+    """
+    num_tested, found = find_slices(columns, np.mean(losses, 0))
+    num_images = len(losses[0])
+    members = [membership(columns, one.conditions) for one in found]
+    packed = np.packbits(np.reshape(members, (-1, num_images)).astype(np.bool_), axis=1)
+    by_loss = {'loss': MetricSlices(num_images, None, num_tested, tuple(found))}
+    groups = Slices(num_images, 0, False, by_loss, packed).groups()
+    return [Check('slice', one.text, inside) for (_, one, inside), *_ in groups]
+
+
 def make_checks(
-    baseline: Analysis, rows: np.ndarray, views: Mapping[str, Sequence[int]]
+    baseline: Analysis,
+    rows: np.ndarray,
+    losses: Sequence[np.ndarray],
+    views: Mapping[str, Sequence[int]],
 ) -> tuple[list[Check], list[str]]:
     """The checks, of the common images (`rows` of the baseline), and what is not checked."""
     everything, notes = np.ones(len(rows), np.bool_), []
@@ -53,9 +78,9 @@ def make_checks(
     if reason := baseline.unavailable.get(slices.STAGE.name):
         notes.append(f'Slices are not checked: {reason}.')
     else:
-        slices.STAGE.prepare(baseline)
-        for (_, one, inside), *_ in artifacts.load(baseline, Slices).groups():
-            checks.append(Check('slice', one.text, inside[rows]))
+        samples.STAGE.prepare(baseline)
+        columns = {name: column[rows] for name, column in load_metadata(baseline).items()}
+        checks += choose_slices(columns, losses)
     image_ids = baseline.image_ids[rows]
     for name, ids in views.items():
         inside = np.isin(image_ids, ids)
@@ -98,11 +123,13 @@ def compare(
     runs = [*baseline, *new]
     rows = common_rows({str(number): run for number, run in enumerate(runs)})
     check_labels(runs[0], runs[1:])
-    counts = []
+    counts, losses = [], []
     for run, mine in zip(runs, rows.values(), strict=True):
         predictions.STAGE.prepare(run)
-        counts.append(artifacts.load(run, Predictions).confusions()[mine])
-    checks, notes = make_checks(baseline[0], rows['0'], views)
+        found = artifacts.load(run, Predictions)
+        counts.append(found.confusions()[mine])
+        losses.append(found.column('loss')[mine])
+    checks, notes = make_checks(baseline[0], rows['0'], losses, views)
     first = len(baseline)
     outcomes = gate.judge(counts[first:], counts[:first], checks, training_sd, drop)
     return Gate(

@@ -142,7 +142,7 @@ class Comparison(Result):
     """A run ('this') and another one on the images that both have."""
 
     NAME: ClassVar[str] = 'compare'
-    VERSION: ClassVar[int] = 5
+    VERSION: ClassVar[int] = 6
 
     this: Side
     other: Side

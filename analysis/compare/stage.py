@@ -20,8 +20,6 @@ import pyarrow
 from scipy import stats
 
 from analysis.associations.correlation import associate
-from analysis.clusters import stage as clusters
-from analysis.clusters.schema import Clusters
 from analysis.compare import representations, tables
 from analysis.compare.schema import (
     Change,
@@ -41,7 +39,7 @@ from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
 from analysis.samples import stage as samples
 from analysis.samples.schema import Samples, numbers
-from analysis.slices.conditions import MIN_IMAGES, load_columns, membership
+from analysis.slices.conditions import MIN_IMAGES, load_metadata, membership
 from analysis.slices.schema import Condition
 from analysis.slices.search import LEVEL, find_slices
 from analysis.stage import artifacts, storage
@@ -320,7 +318,8 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         if decoders:
             some = table.take(chosen)
             separation += _separation(both[target], some, target, 'decoder', decoders)
-    columns = {name: column[rows['this']] for name, column in load_columns(this).items()}
+    # Without clusters: those of one run are where its own activations, and errors, are alike.
+    columns = {name: column[rows['this']] for name, column in load_metadata(this).items()}
     metadata, _ = associate(
         {name: column.astype(np.float64) for name, column in columns.items()},
         {
@@ -349,12 +348,10 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     other = open_analysis(arguments.other, split, arguments.other_checkpoint, where)
     both = {'this': this, 'other': other}
     common_rows(both)
-    if artifacts.exists(this, Clusters):
-        clusters.STAGE.prepare(this)
     for analysis in both.values():
         for stage in _reads(analysis):
             stage.prepare(analysis)
-    name, reads = artifact_name(other), [stage.name for stage in (*_READS, clusters.STAGE)]
+    name, reads = artifact_name(other), [stage.name for stage in _READS]
     of_other = artifacts.digests(other, [stage.name for stage in _READS])
     settings = {f'{read} of the other run': digest for read, digest in of_other.items()}
     if arguments.force or not artifacts.is_current(this, Comparison, reads, settings, name):

@@ -18,9 +18,11 @@ import msgspec
 
 from segmentation import markdown
 from segmentation.files import write_text
-from segmentation.workdir import read_description
+from segmentation.workdir import code_version, read_description
 
-_PLACE = re.compile(r'(<!-- record (\w+) (\w+) -->\n).*?(<!-- end -->)', re.DOTALL)
+_PLACE = re.compile(
+    r'(<!-- record (\w+) (\w+) -->\n)(?:(?!<!-- record).)*?(<!-- end -->)', re.DOTALL
+)
 VERDICTS = 'holds', 'suggestive', 'not resolvable', 'fails'
 
 
@@ -74,7 +76,7 @@ class Origin:
     """What a result depends on."""
 
     command: str
-    commit: str
+    commit: str  # of the code; several if the trainings and the scores are of different ones
     date: str  # year-month-day
     devices: tuple[str, ...]
     seeds: tuple[int, ...]  # of the trainings
@@ -82,17 +84,23 @@ class Origin:
     weights: dict[str, str]  # SHA-256 of the pretrained weight file by its name; empty: random
 
     @classmethod
-    def of_run(cls, directory: pathlib.Path, command: str, seeds: Iterable[int]) -> 'Origin':
-        """The origin of a result of `command`, from one of its run directories."""
-        run = read_description(directory)
+    def of_runs(
+        cls, directories: Iterable[pathlib.Path], command: str, seeds: Iterable[int]
+    ) -> 'Origin':
+        """The origin of a result of `command`, from its run directories and this code."""
+        runs = [read_description(directory) for directory in directories]
+        fingerprints = dict.fromkeys(run['data']['fingerprint']['id'] for run in runs)
         return cls(
             command=command,
-            commit=run['code'],
+            # Of the trainings, which may have been continued later, and of what scored them.
+            commit=', '.join(dict.fromkeys([*(run['code'] for run in runs), code_version()])),
             date=f'{datetime.date.today()}',
-            devices=tuple(sorted({name.partition(':')[0] for name in run['devices']})),
+            devices=tuple(
+                sorted({name.partition(':')[0] for run in runs for name in run['devices']})
+            ),
             seeds=tuple(seeds),
-            fingerprint=run['data']['fingerprint']['id'],
-            weights=run.get('weights', {}),
+            fingerprint=', '.join(fingerprints),
+            weights={k: v for run in runs for k, v in run.get('weights', {}).items()},
         )
 
     def to_markdown(self) -> str:
@@ -136,8 +144,14 @@ def fill(text: str, records: Mapping[str, Record]) -> str:
     """Puts the tables of records into a Markdown text, between the comments that name them.
 
     Raises:
-      ValueError: there is no such record or table.
+      ValueError: there is no such record or table, or a comment is misspelled or has no end.
     """
+    rest = _PLACE.sub('', text)
+    if stray := re.search(r'^ *<!-- *(record|end).*', rest, re.MULTILINE):
+        raise ValueError(
+            f'The comment {stray[0]!r} does not belong to a table: write '
+            '<!-- record NAME TABLE --> and <!-- end --> on lines of their own.'
+        )
 
     def table(match: re.Match[str]) -> str:
         begin, name, of, end = match.groups()

@@ -18,16 +18,25 @@ _GAP = 0.1  # between values, as a share of the distance from the median
 _RELATIONS = {'<=': np.less_equal, '>=': np.greater_equal, 'is': np.equal}
 
 
+def load_metadata(view: View) -> dict[str, np.ndarray]:
+    """The columns for conditions that do not depend on the network, `[N]` each.
+
+    Raises:
+      ValueError: an artifact is missing or damaged.
+    """
+    columns = samples.numbers_of(artifacts.load(view, Samples).table, 'metadata')
+    for name in ('is_colored', 'is_grayscale'):
+        columns[name] = columns[name] == 1
+    return columns
+
+
 def load_columns(view: View) -> dict[str, np.ndarray]:
     """The columns for conditions, `[N]` each: metadata and, if it was computed, the cluster.
 
     Raises:
       ValueError: an artifact is missing or damaged.
     """
-    table = artifacts.load(view, Samples).table
-    columns = samples.numbers_of(table, 'metadata')
-    for name in ('is_colored', 'is_grayscale'):
-        columns[name] = columns[name] == 1
+    columns = load_metadata(view)
     if artifacts.exists(view, Clusters):
         columns[CLUSTER] = artifacts.load(view, Clusters).label.astype(np.int64)
     return columns

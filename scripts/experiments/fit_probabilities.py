@@ -175,7 +175,9 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     command = shlex.join(['python', 'scripts/experiments/fit_probabilities.py', *given])
     result = {
-        'origin': dataclasses.asdict(records.Origin.of_run(directory, command, [config.seed])),
+        'origin': dataclasses.asdict(
+            records.Origin.of_runs([directory], command, [trained.config.seed])
+        ),
         'fit_seeds': arguments.fit_seeds,
         'score_seeds': arguments.score_seeds,
         'error_rate': config.data.scenes.error_rate,

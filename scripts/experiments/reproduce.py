@@ -224,7 +224,8 @@ def make_report(
     described = json.loads((plan[0].directory / 'run.json').read_text())
     command = shlex.join(['python', 'scripts/experiments/reproduce.py', *argv])
     seeds = sorted({training['seed'] for training in trainings})
-    origin = records.Origin.of_run(plan[0].directory, command.replace('\n', ' '), seeds)
+    runs = [arguments.workdir / training['directory'] for training in trainings]
+    origin = records.Origin.of_runs(runs, command.replace('\n', ' '), seeds)
     report['origin'] = dataclasses.asdict(origin)
     report['setup'] = {
         'folds': arguments.folds,

@@ -107,6 +107,9 @@ def test_suggestions_are_accepted(run, coco_folder, tmp_path, capsys):
     assert apply_decisions.main(command) == 0
     assert 'already there: train, val' in capsys.readouterr().out
     assert apply_decisions.main([f'--undo={output}', f'--output={tmp_path / "undone"}']) == 0
+    with pytest.raises(SystemExit):
+        apply_decisions.main([f'--undo={output}', '--output=x', f'--source={coco_folder}'])
+    assert '--undo needs neither' in capsys.readouterr().err
     for split in ('train', 'val'):
         name = f'annotations/instances_{split}.json'
         assert (tmp_path / 'undone' / name).read_bytes() == (coco_folder / name).read_bytes()

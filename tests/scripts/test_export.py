@@ -35,3 +35,5 @@ def test_onnx_with_its_proof(tiny_run, tmp_path):
 def test_arguments_that_exclude_each_other_are_named(tmp_path):
     done = export('--workdir', tmp_path, '--output', 'x', '--format=stablehlo', '--quantize=int8')
     assert done.returncode == 2 and 'only possible with --format onnx' in done.stderr
+    done = export('--workdir', tmp_path, '--output', 'x', '--calibration=7')
+    assert done.returncode == 2 and 'only for --quantize' in done.stderr

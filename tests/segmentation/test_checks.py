@@ -144,6 +144,21 @@ def test_file_listed_twice_is_warned_of(tiny_config, tmp_path, caplog):
     assert '2 image files are listed more than once' in warning and first['file_name'] in warning
 
 
+def test_list_that_excludes_nothing_is_warned_of(tiny_config, tmp_path, caplog):
+    """As that of the label issues of the validation split: only training images are excluded."""
+    parts = [
+        set(select_examples(open_data(tiny_config.data), tiny_config.data, part)[0].image_ids)
+        for part in ('train', 'selection', 'val')
+    ]
+    (tmp_path / 'ids').write_text(f'{min((parts[1] | parts[2]) - parts[0])}')
+    tiny_config.data.exclude = str(tmp_path / 'ids')
+    (warning,) = warned(tiny_config, tmp_path / 'run', caplog)
+    assert 'data.exclude leaves nothing out' in warning
+    caplog.clear()
+    (tmp_path / 'ids').write_text(f'{min(parts[0])}')
+    assert warned(tiny_config, tmp_path / 'run', caplog) == []
+
+
 def test_frozen_random_encoder_is_warned_of(tiny_config, tmp_path, caplog):
     tiny_config.model.encoder_trainable = False
     (warning,) = warned(tiny_config, tmp_path / 'run', caplog)

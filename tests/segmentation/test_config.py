@@ -158,15 +158,27 @@ def test_config_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     ('idle', 'needed'),
     [
         ({'optimizer.weight_decay': 0.1}, {'optimizer.name': 'adamw'}),
-        ({'model.decoder_bn_momentum': 0.9}, {'train.recalibrate_batches': 0}),
-        ({'model.encoder_bn_momentum': 0.9}, {'train.recalibrate_batches': 0}),
+        (
+            {'model.decoder_bn_momentum': 0.9},
+            {'train.recalibrate_batches': 0, 'model.norm': 'batch'},
+        ),
+        (
+            {'model.encoder_bn_momentum': 0.9},
+            {'train.recalibrate_batches': 0, 'model.encoder_trainable': True},
+        ),
+        ({'train.recalibrate_batches': 8}, {'model.norm': 'batch'}),
+        ({'data.exclude_from': ('train', 'val')}, {'data.exclude': 'list.json'}),
+        ({'data.groups': 'groups.json'}, {'data.selection_fraction': 0.1}),
+        ({'data.min_crop': 1.5}, {'data.max_crop': 2.0}),
+        ({'data.max_crop': 0.5}, {'data.min_crop': 0.25}),
         ({'model.encoder_statistics': 'fixed'}, {'model.encoder_trainable': True}),
         ({'model.pretrained_resolution': 96}, {'model.pretrained': 'imagenet'}),
         ({'data.scenes.error_rate': 0.1}, {'data.scenes.planted': True}),
     ],
 )
 def test_settings_that_do_nothing_are_named(idle, needed):
-    base = with_overrides(default.get_config(), {'model.pretrained': 'weights.h5'})
+    unused = {'model.pretrained': 'weights.h5', 'model.norm': 'instance'}
+    base = with_overrides(default.get_config(), {**unused, 'data.selection_fraction': 0.0})
     check_effects(base)
     (name,) = idle
     with pytest.raises(ValueError, match=name):

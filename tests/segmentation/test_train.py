@@ -220,6 +220,18 @@ def test_other_images_or_another_decay_are_another_run(tiny_config, tmp_path, on
     assert train.train(tiny_config, directory).step == 4
 
 
+def test_other_weights_are_another_run(tiny_config, tmp_path):
+    """run.json names the file that the run began with, also after a file of its name changed."""
+    described = {'data': {'path': '', 'fingerprint': {}}, 'class_names': [], 'images': {}}
+    (tmp_path / 'checkpoints' / '1').mkdir(parents=True)
+    workdir.write_description(tmp_path, tiny_config, {**described, 'weights': {'a.h5': 'ab'}})
+    workdir.write_description(tmp_path, tiny_config, {**described, 'weights': {'a.h5': 'ab'}})
+    with pytest.raises(ValueError, match="model.pretrained: .*'ab'.* there, .*'cd'.* now"):
+        workdir.write_description(tmp_path, tiny_config, {**described, 'weights': {'a.h5': 'cd'}})
+    (tmp_path / 'run.json').write_text(json.dumps(described))  # an older version's
+    workdir.write_description(tmp_path, tiny_config, {**described, 'weights': {'a.h5': 'cd'}})
+
+
 def test_settings_that_do_nothing_are_refused(tiny_config, tmp_path):
     tiny_config.optimizer.weight_decay = 0.1
     with pytest.raises(ValueError, match='optimizer.weight_decay=0.1: .* Its default is 0.0'):

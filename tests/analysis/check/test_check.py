@@ -1,6 +1,7 @@
 """The command of the gate: what it prints and writes, its exit statuses, and bad input."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 from xml.etree import ElementTree
@@ -35,6 +36,22 @@ def views(runs, tmp_path_factory):
         json.dumps({'format': 'views', 'views': [mine, {'name': 'few', 'ids': ids[:3]}]})
     )
     return path
+
+
+def test_slices_do_not_favor_the_new_model():
+    """Which training is new makes no difference to the slices, unlike those of one training."""
+    rng, n = np.random.default_rng(0), 400
+    columns = {'brightness': rng.uniform(0, 255, n), 'contrast': rng.normal(50, 10, n)}
+    hard = 0.3 * (columns['brightness'] < 50)
+    trainings = hard + rng.normal(0, 0.3, (3, n))
+    trainings[0] += 0.3 * (columns['contrast'] < 40)
+    chosen = [
+        [(one.name, one.inside.tolist()) for one in check.choose_slices(columns, losses)]
+        for losses in itertools.permutations(trainings)
+    ]
+    assert chosen[0] and chosen.count(chosen[0]) == 6
+    alone = check.choose_slices(columns, trainings[:1])
+    assert {one.name for one in alone} != {name for name, _ in chosen[0]}
 
 
 def predict_truth(workdir, share):

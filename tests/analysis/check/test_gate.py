@@ -6,6 +6,7 @@ from scipy import stats
 
 from analysis.check import gate
 from analysis.check.gate import Check
+from segmentation import metrics
 
 IMAGES, SHIFT = 500, 0.01  # standard deviation of the IoU between trainings of one recipe
 STUDIES = 200
@@ -100,6 +101,41 @@ def test_the_minimum_detectable_drop_is_found_as_often_as_it_says():
         new, old = trainings(rng, 2, drop=drop)
         found.append(gate.judge([new], [old], checks()[1:2], SHIFT, 0.05, 200)[0].verdict)
     assert abs(np.mean([verdict == 'worse' for verdict in found]) - 0.8) < 0.1
+
+
+def test_what_images_explain_is_not_put_down_to_trainings():
+    """Trainings that differ on each image, but not on average, have no variance of their own."""
+    new, *old = trainings(np.random.default_rng(9), 9, shift=0)
+    single, several = (
+        [one.minimum_detectable for one in gate.judge([new], some, checks(), 0.0, 0.05, 500)]
+        for some in (old[:1], old)
+    )
+    # The errors of 8 baselines on an image average out: (1 + 1 / 8) / 2 of the variance is left.
+    assert np.mean(np.divide(several, single)) == pytest.approx(0.75, abs=0.05)
+
+
+def test_degrees_of_freedom_are_of_the_effective_sample():
+    """If one image has most pixels of a class, hardly anything is known about its IoU."""
+    new, old = trainings(np.random.default_rng(10), 2, images=60)
+    for counts in (new, old):
+        counts[7] *= 40
+    (one,) = gate.judge([new], [old], checks(60)[1:2], 0.0, 0.05, 200)
+    half, freedom = (one.interval[1] - one.interval[0]) / 2, metrics.effective_images(old)[2] - 1
+    assert freedom < 20
+    quantiles = stats.t.ppf([0.975, 0.95, 0.8], freedom)
+    expected = quantiles[0] / (quantiles[1] + quantiles[2])
+    assert half / one.minimum_detectable == pytest.approx(expected)
+
+
+def test_more_checks_need_a_larger_drop():
+    """As the first step of Holm's procedure: each is tested at 5 % over the number of checks."""
+    new, old = trainings(np.random.default_rng(4), 2)
+    alone, together = (
+        gate.judge([new], [old], some, SHIFT, 0.05, 200)[-1].minimum_detectable
+        for some in (checks()[1:2], [*checks()[2:], *checks()[:2]])
+    )
+    expected = (stats.norm.ppf(0.99) + 0.84) / (stats.norm.ppf(0.95) + 0.84)
+    assert together / alone == pytest.approx(expected, rel=0.03)
 
 
 def test_few_images_are_inconclusive_and_very_few_are_not_tested():

@@ -11,9 +11,12 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from analysis import registry
+from analysis.clusters.schema import Clusters, Density
 from analysis.compare import representations
 from analysis.compare import stage as compare
 from analysis.samples.schema import Samples, numbers
+from analysis.slices.conditions import membership
+from analysis.slices.search import find_slices
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis, restrict
 from scripts import analyze
@@ -171,6 +174,42 @@ def test_a_slice_in_which_a_model_is_better_is_found():
     assert dark.loss.interval[0] < -0.25 < dark.loss.interval[1] < 0
 
 
+def test_intervals_of_all_slices_hold_together():
+    """Student's t at 5 % over the number of slices and metrics, in the half that chose none."""
+    loss, iou, columns = pair_of_models(np.random.default_rng(3), 1200)
+    columns['contrast'] += 40 * (loss['this'] + loss['other'] > 2)
+    _, *slices = compare.compare_slices(loss, iou, columns, seed=5)
+    assert len(slices) > 1
+    half = np.array_split(np.random.default_rng(5).permutation(1200), 2)[1]
+    known = {name: column[half] for name, column in columns.items()}
+    for one in slices:
+        change = (loss['other'] - loss['this'])[half[membership(known, one.conditions)]]
+        assert one.n == len(change)
+        expected = stats.t.interval(
+            1 - 0.05 / 2 / len(slices), len(change) - 1, change.mean(), stats.sem(change)
+        )
+        np.testing.assert_allclose(one.loss.interval, expected)
+        np.testing.assert_allclose(one.iou.interval, -np.array(expected)[::-1])
+
+
+def test_both_directions_share_the_level():
+    """A slice that the level of a single search would confirm."""
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        columns = {'dark': rng.random(160) < 0.3}
+        loss = {'this': rng.normal(size=160), 'other': np.zeros(160)}
+        loss['other'] = loss['this'] + rng.normal(size=160) + 0.7 * columns['dark']
+        excess = loss['other'] - loss['this']
+        alone, shared = (find_slices(columns, excess, level=each)[1] for each in (0.05, 0.025))
+        if alone and not shared:
+            break
+    assert alone and not shared
+    table = pyarrow.table({'image_id': np.arange(160), 'file_name': ['a.jpg'] * 160})
+    iou = {name: 1 - values for name, values in loss.items()}
+    worse = compare.find_worse(loss, iou, columns, table, np.arange(160))
+    assert worse['other'].slices == ()
+
+
 def test_where_a_model_is_worse_is_named():
     rng, n = np.random.default_rng(2), 400
     loss, iou, columns = pair_of_models(rng, n, advantage=-0.6)
@@ -207,12 +246,18 @@ def runs(tmp_path_factory):
 def test_command(runs, capsys, tmp_path, monkeypatch):
     this, other = runs
     arguments = ['--workdir', str(this), '--other', str(other)]
+    label, nothing = np.arange(70, dtype=np.int32) % 2, Density((), 0, None, None)
+    artifacts.save(
+        open_analysis(this), Clusters(70, (), nothing, (), label, np.zeros((2, 2)), label)
+    )
     assert compare.main([*arguments, '--json', str(tmp_path / 'result.json')]) == 0
     printed = capsys.readouterr().out
     assert 'other - this' in printed and '70 common images' in printed
     result = json.loads((tmp_path / 'result.json').read_text())
     assert {row['target'] for row in result['scores']} == {'this', 'other'}
     assert {row['class_name'] for row in result['scores']} == {'person', 'car / vehicle', 'mean'}
+    # The clusters of one network would favor the other: they depend on its errors.
+    assert not {row['column'] for row in result['metadata']} & {'cluster'}
     assert len(result['layers']) > 20
     assert 2 * result['neighbors']['chance'] < result['neighbors']['overlap'] < 1
     # What is compared is what `samples` says of each.

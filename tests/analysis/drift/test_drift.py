@@ -39,6 +39,14 @@ def test_what_differs_is_named():
     assert np.isnan(distances[-1]) and p[-1] == 1
 
 
+def test_a_column_of_few_images_does_not_hide_another():
+    """Distances of few images are large by chance, so each is scaled by what is expected."""
+    rng, inside = np.random.default_rng(4), np.arange(400) < 100
+    some = np.where(np.arange(400) % 33 == 0, rng.normal(size=400), np.nan)
+    distances, p = two_sample.compare([rng.normal(size=400) + 0.7 * inside, some], inside)
+    assert distances[1] > 0.2 and p[0] <= 0.05 < p[1]
+
+
 def test_false_alarms_are_rare():
     """Random halves of 10 related columns: an alarm in at most 5 % of 200, with luck 8.5 %."""
     rng, alarms = np.random.default_rng(2), 0

@@ -51,6 +51,35 @@ def test_table_names_claims_and_origin(tmp_path):
         records.fill(text.replace('main', 'other'), known)
 
 
+@pytest.mark.parametrize(
+    'text',
+    [
+        '<!-- record mine-2 main -->\n1\n<!-- end -->\n',
+        '<!-- record mine  main -->\n1\n<!-- end -->\n',
+        '<!-- record mine main -->\n1\n',
+        '<!-- record mine main -->\n1\n<!-- end-->\n',
+        '<!-- record mine main -->\n<!-- record mine main -->\n1\n<!-- end -->\n',
+    ],
+)
+def test_table_that_would_not_be_filled_is_refused(text):
+    """Otherwise a misspelled comment keeps a table that differs from its record."""
+    with pytest.raises(ValueError, match='does not belong to a table'):
+        records.fill(text, {'mine': Record(ORIGIN, {'main': TABLE})})
+
+
+def test_origin_is_that_of_all_trainings(tmp_path, monkeypatch):
+    described = {'class_names': [], 'data': {'path': '', 'fingerprint': {'id': 'f1'}}}
+    for name, code, device in (('a', 'old', 'TFRT_CPU_0'), ('b', 'new', 'cuda:1')):
+        (tmp_path / name).mkdir()
+        run = {**described, 'code': code, 'devices': [device], 'weights': {f'{name}.h5': name}}
+        (tmp_path / name / 'run.json').write_text(json.dumps(run))
+    monkeypatch.setattr(records, 'code_version', lambda: 'newer')
+    found = Origin.of_runs([tmp_path / 'a', tmp_path / 'b'], 'python x.py', range(2))
+    assert found.commit == 'old, new, newer' and found.fingerprint == 'f1'
+    assert found.devices == ('TFRT_CPU_0', 'cuda')
+    assert found.weights == {'a.h5': 'a', 'b.h5': 'b'}
+
+
 def test_damaged_record_is_named(tmp_path):
     (tmp_path / 'x.json').write_text('{"origin": {}}')
     with pytest.raises(ValueError, match='x.json is no record of results.*command'):

@@ -237,6 +237,16 @@ def test_a_model_without_adapter(folder, coco_folder, tmp_path, capsys):
         (['--onnx', 'x.onnx', '--workdir', 'y'], 'give one of'),
         ([], 'give one of'),
         (['--workdir', 'x', '--nonsense'], 'unknown arguments'),
+        (['--workdir', 'x', '--label_space', 'a: b'], 'only with --onnx or --predictions: --label'),
+        (['--workdir', 'x', '--output', 'y'], 'only with --onnx or --predictions: --output'),
+        (
+            ['--onnx', 'x.onnx', '--source', 'y', '--output', 'z', '--embeddings', 'e.npy'],
+            'only for --predictions',
+        ),
+        (
+            ['--predictions', 'x', '--source', 'y', '--output', 'z', '--embedding_ids', 'e.npy'],
+            'belong to --embeddings',
+        ),
     ],
 )
 def test_arguments_that_do_not_go_together(arguments, message, capsys):

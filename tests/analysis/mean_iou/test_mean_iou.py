@@ -70,6 +70,21 @@ def test_calibration_error_and_reliability():
     assert np.isnan(calibration.calibration_error(0 * counts))
 
 
+def test_temperature_is_fitted_to_counted_pixels_only():
+    rng = np.random.default_rng(5)
+    logits = rng.normal(size=(2, 4, 4, 3)).astype(np.float32)
+    label = rng.integers(0, 3, (2, 4, 4)).astype(np.uint8)
+    label[:, :2] = 255
+    log_probability = jax.nn.log_softmax(logits / 2.0)
+    expected = -sum(
+        log_probability[i, y, x, label[i, y, x]]
+        for i, y, x in np.ndindex(2, 4, 4)
+        if label[i, y, x] != 255
+    )
+    found = calibration._nats(jnp.asarray(logits), jnp.asarray(label), jnp.float32(2.0))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_temperature_makes_probabilities_right(analyzed_run):
     """The cross-entropy of the selection images has its minimum there."""
     found = calibration.fit_temperature(analyzed_run)

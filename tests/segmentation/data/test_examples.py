@@ -105,6 +105,18 @@ def test_excluded_images_leave_the_training_images_only(prepared, tiny_config, t
     assert report['excluded'] == len(before['train'] & listed) >= 1
 
 
+@pytest.mark.parametrize('folds', [0, 3])
+def test_copies_are_on_one_side_of_the_held_out_images(prepared, tiny_config, tmp_path, folds):
+    tiny_config.data.folds = folds
+    before = {part: ids(prepared, tiny_config, part) for part in ('train', 'selection')}
+    group = {min(before['selection']), max(before['train'])}
+    (tmp_path / 'groups.json').write_text(json.dumps({'groups': [sorted(group)]}))
+    tiny_config.data.groups = str(tmp_path / 'groups.json')
+    parts = 'train', 'selection', *(('val',) if folds else ())
+    after = [ids(prepared, tiny_config, part) for part in parts]
+    assert sum(bool(part & group) for part in after) == 1
+
+
 def test_empty_selection_says_why(prepared, tiny_config):
     tiny_config.data.label_space = 'person: person; bus: bus; bag: handbag; car: car'
     tiny_config.data.require = 'every_class'
