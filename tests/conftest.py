@@ -22,11 +22,11 @@ os.environ['XLA_FLAGS'] = ' '.join(
 )
 os.environ['JAX_PLATFORMS'] = 'cpu'
 # Many tests, and the commands they start, compile the same programs; the processes of pytest-xdist
-# share the cache of the one that starts them.
-if 'PYTEST_XDIST_WORKER' not in os.environ:
+# share the cache of the one that starts them. A cache that is named outlives the tests.
+if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix='jax-cache-')
     os.environ['JAX_COMPILATION_CACHE_DIR'] = _cache.name
-    os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 import jax
 import pytest

@@ -90,8 +90,14 @@ def passes(tree: pathlib.Path, tests: Collection[str]) -> bool:
       ValueError: a test does not exist.
     """
     command = [sys.executable, '-m', 'pytest', '-q', '-x', '-n0', '-p', 'no:cacheprovider', *tests]
-    # The copy comes before the installed package, also in commands that tests start.
-    environment = os.environ | {'PYTHONPATH': str(tree), 'PYTHONDONTWRITEBYTECODE': '1'}
+    # The copy comes before the installed package, also in commands that tests start. What a mutant
+    # does not change is compiled once for all of them.
+    environment = {
+        'JAX_COMPILATION_CACHE_DIR': str(tree.parent / 'compiled'),
+        **os.environ,
+        'PYTHONPATH': str(tree),
+        'PYTHONDONTWRITEBYTECODE': '1',
+    }
     try:
         run = subprocess.run(
             command, cwd=tree, env=environment, timeout=_SECONDS * len(tests), capture_output=True,

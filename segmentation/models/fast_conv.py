@@ -55,12 +55,21 @@ def _plain(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax
     return _conv(x, kernel, (stride, stride), feature_group_count=groups)
 
 
+@functools.cache
 def _with_fast_forms(
-    plain: Callable[..., Any], forward: Callable[..., Any], backward: Callable[..., Any]
+    plain: Callable[..., Any],
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    **settings: int,
 ) -> Callable[..., Any]:
-    """The function `plain(x, kernel)`; on CPU, `forward` and `backward` compute it faster."""
-    if _plain_only.get():
-        return plain
+    """The function `plain(x, kernel)`; on CPU, `forward` and `backward` compute it faster.
+
+    All three get the settings by name. A network calls the same function for many layers: each
+    shape of `x` is traced once.
+    """
+    plain, forward, backward = (
+        functools.partial(each, **settings) for each in (plain, forward, backward)
+    )
 
     def plain_backward(x: Any, kernel: jax.Array, g: jax.Array) -> Any:
         return jax.vjp(plain, x, kernel)[1](g)
@@ -77,7 +86,18 @@ def _with_fast_forms(
         return lax.platform_dependent(x, kernel, g, cpu=backward, default=plain_backward)
 
     f.defvjp(f_forward, f_backward)
-    return f
+    return jax.jit(f, inline=True)
+
+
+def _call(
+    forms: tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]],
+    x: Any,
+    kernel: jax.Array,
+    **settings: int,
+) -> jax.Array:
+    if _plain_only.get():
+        return forms[0](x, kernel, **settings)
+    return _with_fast_forms(*forms, **settings)(x, kernel)
 
 
 def _same_padding(size: int, stride: int) -> tuple[int, int]:
@@ -161,7 +181,11 @@ def _scatter_windows(taps: list[list[jax.Array]]) -> jax.Array:
 # Depthwise ----------------------------------------------------------------------------------------
 
 
-def _depthwise_forward(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _plain_depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return _plain(x, kernel, stride, groups=x.shape[-1])
+
+
+def _depthwise_forward(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     acc = _accumulator(x)
     pairs = zip(_windows(x, stride), kernel.astype(acc).reshape(9, -1), strict=True)
     products = (window.astype(acc) * tap for window, tap in pairs)
@@ -169,12 +193,12 @@ def _depthwise_forward(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Arra
 
 
 def _depthwise_backward(
-    stride: int, x: jax.Array, kernel: jax.Array, g: jax.Array
+    x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int
 ) -> tuple[jax.Array, jax.Array]:
     acc = _accumulator(x)
     b, h, w, c = x.shape
     if stride == 1:
-        gx = _depthwise_forward(1, g, kernel[::-1, ::-1])
+        gx = _depthwise_forward(g, kernel[::-1, ::-1], 1)
     else:
         gs = g.astype(acc)
         taps = kernel.astype(acc).reshape(3, 3, c)
@@ -199,11 +223,8 @@ def depthwise_conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Arra
 
     Maps [B, H, W, C] with a kernel [3, 3, 1, C] to [B, ceil(H / stride), ceil(W / stride), C].
     """
-    return _with_fast_forms(
-        functools.partial(_plain, stride=stride, groups=x.shape[-1]),
-        functools.partial(_depthwise_forward, stride),
-        functools.partial(_depthwise_backward, stride),
-    )(x, kernel)
+    forms = _plain_depthwise, _depthwise_forward, _depthwise_backward
+    return _call(forms, x, kernel, stride=stride)
 
 
 # Pointwise ----------------------------------------------------------------------------------------
@@ -217,6 +238,10 @@ def _product(x: jax.Array, matrix: jax.Array, contract: tuple[int, int] = (-1, 0
 
 def _flat(x: jax.Array) -> jax.Array:
     return x.reshape(-1, x.shape[-1])
+
+
+def _plain_pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _plain(x, kernel, 1)
 
 
 def _pointwise_forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -233,27 +258,25 @@ def _pointwise_backward(
 
 def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """1×1 convolution of [B, H, W, I] with a kernel [1, 1, I, O]; returns [B, H, W, O]."""
-    return _with_fast_forms(
-        functools.partial(_plain, stride=1), _pointwise_forward, _pointwise_backward
-    )(x, kernel)
+    return _call((_plain_pointwise, _pointwise_forward, _pointwise_backward), x, kernel)
 
 
 # Dense 3×3 ----------------------------------------------------------------------------------------
 
 
-def _conv_forward(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _conv_forward(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     height, width = -(-x.shape[1] // stride), -(-x.shape[2] // stride)
     y = _product(_flat(_patches(x, stride)), kernel.reshape(-1, kernel.shape[-1]))
     return y.reshape(x.shape[0], height, width, -1).astype(x.dtype)
 
 
 def _conv_backward(
-    stride: int, x: jax.Array, kernel: jax.Array, g: jax.Array
+    x: jax.Array, kernel: jax.Array, g: jax.Array, stride: int
 ) -> tuple[jax.Array, jax.Array]:
     b, h, w, _ = x.shape
     gk = _product(_flat(_patches(x, stride)), _flat(g), (0, 0)).reshape(kernel.shape)
     if stride == 1:
-        gx = _conv_forward(1, g, kernel[::-1, ::-1].swapaxes(2, 3))
+        gx = _conv_forward(g, kernel[::-1, ::-1].swapaxes(2, 3), 1)
     else:
         gx = _unpad(_conv_transpose_forward((g,), kernel), h, w)
     return gx, gk.astype(kernel.dtype)
@@ -264,11 +287,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
 
     Maps [B, H, W, I] with a kernel [3, 3, I, O] to [B, ceil(H / stride), ceil(W / stride), O].
     """
-    return _with_fast_forms(
-        functools.partial(_plain, stride=stride),
-        functools.partial(_conv_forward, stride),
-        functools.partial(_conv_backward, stride),
-    )(x, kernel)
+    return _call((_plain, _conv_forward, _conv_backward), x, kernel, stride=stride)
 
 
 # Transposed 3×3 -----------------------------------------------------------------------------------
@@ -333,6 +352,5 @@ def conv_transpose(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
     Maps arrays [B, H, W, I_1], [B, H, W, I_2], …, which count as concatenated, with a kernel
     [3, 3, O, I_1 + I_2 + …] to [B, 2H, 2W, O].
     """
-    return _with_fast_forms(_plain_transpose, _conv_transpose_forward, _conv_transpose_backward)(
-        tuple(xs), kernel
-    )
+    forms = _plain_transpose, _conv_transpose_forward, _conv_transpose_backward
+    return _call(forms, tuple(xs), kernel)
