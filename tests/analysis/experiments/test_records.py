@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -94,6 +95,16 @@ def test_readmes_show_what_was_recorded():
         assert records.fill(text, known) == text, f'{path}: run scripts/experiments/record.py'
         shown |= {name for name in known if f'<!-- record {name} ' in text}
     assert shown == known.keys(), 'a record that no README shows'
+
+
+def test_readmes_have_no_tables_of_results_without_a_record():
+    # A measured value has decimals, or an interval; settings and targets have neither.
+    measured = re.compile(r'\d\.\d\d|[(\[][-+]?\d*\.\d+ ?[,–] ?[-+]?\d')
+    for path in command.readmes():
+        text = re.sub(r'<!-- record .*?<!-- end -->', '', path.read_text(), flags=re.DOTALL)
+        rows = [line for line in text.splitlines() if line.lstrip().startswith('|')]
+        typed = [row for row in rows if measured.search(row)]
+        assert not typed, f'{path} has results without a record: {typed}'
 
 
 def test_command_records_a_reproduction(tmp_path, monkeypatch):
