@@ -40,7 +40,7 @@ def to_markdown(result: Comparison) -> str:
         f'this: {markdown.escape(result.this.workdir)}, '
         f'other: {markdown.escape(result.other.workdir)}; {result.num_images} common images of '
         f'{result.this.num_images} and {result.other.num_images}. Confidence intervals are over '
-        'images and do not cover other trainings.',
+        'images and do not cover other trainings; p is of one row, not adjusted for the others.',
         markdown.table(
             (
                 *('labels', 'score', 'class', 'this', 'other', difference),

@@ -137,8 +137,8 @@ def make_plan(
     plan, steps = [], {}
     for seed, fraction, fold, experiment in keys:
         config = ConfigDict(configs[experiment].to_dict()).lock()
-        # Another seed for each fold: the intervals assume that trainings are independent.
-        config.seed = seed * max(arguments.folds, 1) + fold
+        # Another seed for each fold and fraction: intervals assume that trainings are independent.
+        config.seed = round(1e6 * (1 - fraction)) + seed * max(arguments.folds, 1) + fold
         config.data.fold, config.data.fraction = fold, fraction
         if arguments.exclude and experiment.endswith((LISTED, RANDOM)):
             at_random, folder = experiment.endswith(RANDOM), arguments.workdir / 'excluded'

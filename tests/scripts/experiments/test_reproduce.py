@@ -272,9 +272,9 @@ def test_plan_is_nested_and_has_equal_steps(arguments, tmp_path):
         whole, part = (by_key[0, fraction, fold, 'vehicle'] for fraction in (1.0, 0.6))
         assert whole.config.train.num_steps == part.config.train.num_steps > 0
         assert part.num_images < whole.num_images
-    # Independent trainings of different folds and seeds; paired ones of different experiments.
-    assert len({(t.seed, t.fold, t.config.seed) for t in plan}) == 4
-    assert len({t.config.seed for t in plan}) == 4
+    # Independent trainings of different folds, seeds and sizes; paired ones of experiments.
+    assert len({(t.seed, t.fraction, t.fold, t.config.seed) for t in plan}) == 6
+    assert len({t.config.seed for t in plan}) == 6
 
 
 def test_variants_of_any_config_file_are_compared(arguments, tmp_path):
