@@ -32,7 +32,8 @@ class Calibration:
 
     # By which logits are divided; fitted on the selection split. None if it has no images.
     temperature: float | None
-    error: Rate  # expected calibration error, over 15 bins of the probability
+    # Expected calibration error, over 15 bins of the probability; its interval covers about 90 %.
+    error: Rate
     error_scaled: Rate | None  # the same with the temperature
     # Of the bins, `[1 or 2, 15]`: without and with temperature. None for an empty bin.
     pixels: tuple[tuple[int, ...], ...]  # number

@@ -98,10 +98,11 @@ const Scores = (() => {
   /** @param {Calibration} calibration */
   function calibrationText({ error, error_scaled: scaled, temperature }) {
     const text = `Expected calibration error ${rate(error)}`;
-    if (!scaled) return `${text}.`;
+    const about = 'The interval covers about 90 %: resampled errors are larger.';
+    if (!scaled) return `${text}. ${about}`;
     return (
       `${text}; ${rate(scaled)} (blue) if logits are divided by the temperature ` +
-      `${Format.short(temperature)}, which was fitted on the selection split.`
+      `${Format.short(temperature)}, which was fitted on the selection split. ${about}`
     );
   }
 
