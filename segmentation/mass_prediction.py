@@ -60,6 +60,8 @@ class FilePredictor:
         read, skipped = [], []
         for found in images:
             try:
+                if not self.output.fits(found.name):
+                    raise ValueError('Its name is too long to append -mask.png or -overlay.png.')
                 read.append((found, self.model.read(found.path)))
             except ValueError as error:
                 skipped.append({'file': str(found.path), 'reason': str(error)})
