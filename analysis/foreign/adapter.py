@@ -159,6 +159,8 @@ def _channel_number(channel: int | str, names: Sequence[str], num_channels: int 
         if channel not in names:
             known = f'"channels" names {", ".join(names)}' if names else 'it has no "channels"'
             raise ValueError(f'The adapter has no channel {channel!r}: {known}.')
+        if names.count(channel) > 1:
+            raise ValueError(f'The adapter names two channels {channel!r}: give their numbers.')
         return names.index(channel)
     number = _MOST_CHANNELS if num_channels is None else num_channels
     if not 0 <= channel < number:

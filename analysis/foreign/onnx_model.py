@@ -63,6 +63,12 @@ class OnnxModel(ForeignModel):
         else:
             self.layers = dict(zip(tensors, self._widths, strict=True))
 
+    def describe_input(self) -> str:
+        """What the model gets, so that a wrong scaling is seen."""
+        black_and_white = np.repeat(np.array([0, 255], np.uint8), 3).reshape(1, 1, 2, 3)
+        fed = adapters.scale(black_and_white, self._input)
+        return f'input: pixels 0 … 255 become {fed.min():.4g} … {fed.max():.4g}'
+
     def of_examples(
         self, examples: Examples, rows: Sequence[int], images: np.ndarray | None
     ) -> list[Prediction]:

@@ -20,9 +20,16 @@ from analysis.foreign.onnx_graph import external_files, load_graph
 from analysis.foreign.onnx_model import OnnxModel
 from analysis.foreign.prediction_files import PredictionFiles, files_within
 from segmentation import workdir as workdirs
-from segmentation.config import NEUTRAL_FIELDS, differences, flat, read_config, with_overrides
+from segmentation.config import (
+    NEUTRAL_FIELDS,
+    differences,
+    flat,
+    read_config,
+    save_config,
+    with_overrides,
+)
 from segmentation.data import coco, examples, label_spaces
-from segmentation.files import sha256
+from segmentation.files import sha256, write_json
 
 _FILES = 'onnx', 'predictions', 'embeddings', 'embedding_ids'
 
@@ -143,6 +150,8 @@ def create(
         if path := getattr(source, name):
             described[name] = {'path': str(path.resolve()), 'sha256': _digest(path, name == 'onnx')}
     model = _open(described, class_names, selected)
+    if isinstance(model, OnnxModel):
+        notes.append(model.describe_input())
     if isinstance(model, PredictionFiles) and (left := model.check(selected)):
         notes.append(left)
     described['unavailable'] = model.unavailable
@@ -151,7 +160,8 @@ def create(
     run['foreign'] = described
     if (output / 'run.json').is_file():
         _check_same(output, config, run)
-    workdirs.write_description(output, config, run)
+    save_config(config, output / 'config.json')
+    write_json(output / 'run.json', run)
     return notes
 
 

@@ -43,6 +43,13 @@ def test_class_maps_that_do_not_fit(classes, message):
         mapping(classes)
 
 
+def test_a_name_of_two_channels_and_a_number_beyond_all():
+    with pytest.raises(ValueError, match="two channels 'car'"):
+        mapping({'person': [1], 'car': ['car']}, names=('sky', 'person', 'car', 'car'))
+    with pytest.raises(ValueError, match='Channel 1000000000000 .* does not exist'):
+        mapping({'person': [1], 'car': [10**12]}, None)
+
+
 def test_the_class_is_that_of_the_best_channel():
     rng = np.random.default_rng(0)
     raw = rng.normal(size=(9, 7, 6)).astype(np.float32)

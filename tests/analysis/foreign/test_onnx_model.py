@@ -50,6 +50,12 @@ def test_bgr_is_swapped(tmp_path):
     np.testing.assert_array_equal(made.logits.argmax(-1), swapped)
 
 
+def test_the_range_of_the_input_is_described(tmp_path):
+    path, mean = onnx_models.colors(tmp_path / 'm.onnx'), [0.5, 0.25, 0]
+    model = open_model(path, input__mean=mean, input__std=0.5)
+    assert model.describe_input() == 'input: pixels 0 … 255 become -1 … 2'
+
+
 def test_a_fixed_size_stretches_images(tmp_path):
     model = open_model(onnx_models.colors(tmp_path / 'm.onnx', size=32), input__size=32)
     assert model.side == 32

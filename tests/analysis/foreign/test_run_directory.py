@@ -12,12 +12,13 @@ from analysis import registry
 from analysis.compare import stage as compare
 from analysis.foreign import run_directory
 from analysis.predictions.schema import Predictions
+from analysis.report import stage as report
 from analysis.similar import stage as similar
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis
 from analysis.stage.view import OF_SEVERAL_PARTS
 from scripts import analyze
-from segmentation import metrics
+from segmentation import metrics, workdir
 from tests import coco_fixtures, onnx_models
 
 COMMON = ("--config.data.val_splits=('train',)", '--image_size=32')
@@ -145,9 +146,22 @@ def test_embeddings_that_have_changed_are_noticed(masks, tmp_path):
         open_analysis(run)
 
 
-def test_it_is_no_network_of_this_project(folder):
+def test_it_is_no_network_of_this_project(folder, tiny_config, capsys):
     with pytest.raises(ValueError, match='was not trained here'):
         segmentation.load(folder / 'run')
+    before = (folder / 'run' / 'run.json').read_text()
+    with pytest.raises(ValueError, match='was not trained here'):
+        workdir.write_description(folder / 'run', tiny_config, json.loads(before))
+    assert (folder / 'run' / 'run.json').read_text() == before
+    arguments = [
+        '--workdir',
+        str(folder / 'run'),
+        '--output',
+        str(folder / 'other'),
+        '--with_model',
+    ]
+    assert report.main(arguments) == 1
+    assert 'needs a network of this project' in capsys.readouterr().err
 
 
 def test_a_model_that_has_changed_is_noticed(folder, tmp_path):
