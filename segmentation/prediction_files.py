@@ -35,6 +35,14 @@ class Found:
 
     path: pathlib.Path
     name: str  # path below the deepest folder that holds all images
+    folder: pathlib.Path | None = None  # in which it was found, if it was not named itself
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is a link that leads out of the folder in which it was found."""
+        return self.folder is not None and not self.path.resolve().is_relative_to(
+            self.folder.resolve()
+        )
 
     @property
     def version(self) -> list[int]:
@@ -61,7 +69,7 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
     Raises:
       ValueError: there is no image.
     """
-    files: set[pathlib.Path] = set()
+    files: dict[pathlib.Path, pathlib.Path | None] = {}  # and where they were found
     bases, others = set(), 0
     excluded = pathlib.Path(os.path.abspath(output))
     for argument in arguments:
@@ -74,7 +82,7 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
             # Not resolved: a link to a file has its own name.
             path = pathlib.Path(os.path.abspath(match))
             if not path.is_dir():
-                files.add(path)
+                files[path] = None
                 bases.add(path.parent)
                 continue
             bases.add(path)
@@ -84,11 +92,13 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
                 listed = [n for n in listed if not _is_written(inside / n, excluded)]
                 chosen = [n for n in listed if pathlib.Path(n).suffix.lower() in _IMAGE_SUFFIXES]
                 others += len(listed) - len(chosen)
-                files.update(inside / name for name in chosen)
+                for name in chosen:
+                    files.setdefault(inside / name, path)
     if not files:
         raise ValueError(f'No images in {", ".join(map(str, arguments))}.')
     base = os.path.commonpath(bases)
-    return [Found(path, path.relative_to(base).as_posix()) for path in sorted(files)], others
+    found_in = sorted(files.items())
+    return [Found(path, path.relative_to(base).as_posix(), at) for path, at in found_in], others
 
 
 def _is_written(path: str | os.PathLike, output: pathlib.Path) -> bool:

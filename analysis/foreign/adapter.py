@@ -154,6 +154,16 @@ def class_of_channel(
     return result
 
 
+def assumed_classes(adapter: Adapter, class_names: Sequence[str]) -> list[str]:
+    """How `class_of_channel` chooses the channels if the adapter does not say it, for people."""
+    if adapter.classes is not None:
+        return []
+    wanted = ', '.join(class_names[1:])
+    if adapter.channels:
+        return [f'classes {wanted}: the channels of these names']
+    return [f'classes {wanted}: assumed to be the channels 1, 2, … in this order']
+
+
 def _channel_number(channel: int | str, names: Sequence[str], num_channels: int | None) -> int:
     if isinstance(channel, str):
         if channel not in names:

@@ -152,6 +152,8 @@ def create(
     model = _open(described, class_names, selected)
     if isinstance(model, OnnxModel):
         notes.append(model.describe_input())
+    if not (isinstance(model, PredictionFiles) and model.kind == 'coco'):
+        notes += adapters.assumed_classes(adapter, class_names)
     if isinstance(model, PredictionFiles) and (left := model.check(selected)):
         notes.append(left)
     described['unavailable'] = model.unavailable

@@ -71,6 +71,17 @@ def test_results_of_before_are_no_images(tmp_path):
     assert names(tmp_path / 'in', output=tmp_path / 'in/../in/sub') == (elsewhere[:2], 1)
 
 
+def test_links_that_lead_out_of_a_folder_are_skipped_unless_named(model, tmp_path):
+    write(tmp_path / 'in' / 'a.png')
+    (tmp_path / 'in' / 'same.png').symlink_to('a.png')
+    (tmp_path / 'in' / 'out.png').symlink_to(write(tmp_path / 'secret.png'))
+    for number, named in enumerate([[], [str(tmp_path / 'in/out.png')]]):
+        images, _ = find_images([str(tmp_path / 'in'), *named], tmp_path / 'out')
+        _, skipped, folder = predict(model, images, tmp_path / str(number))
+        assert len(folder.entries) == 2 + number and len(skipped) == 1 - number
+        assert all('leads out of its folder' in entry['reason'] for entry in skipped)
+
+
 def test_files_that_are_no_images_and_odd_names_do_not_end_it(model, tmp_path):
     for name in ('long' * 62 + '.png', os.fsdecode(b'bytes\xff.png'), 'fine.png'):
         write(tmp_path / 'in' / name)
