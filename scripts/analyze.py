@@ -143,7 +143,7 @@ def _describe(path: pathlib.Path) -> None:
     print(json.dumps(drafted.adapter, indent=2))
     for title, lines in (('Fill in', drafted.unknown), ('Assumed', drafted.assumed)):
         for line in lines:
-            print(f'{title}: {line}', file=sys.stderr)
+            print(markdown.printable_lines(f'{title}: {line}'), file=sys.stderr)
 
 
 def _open_foreign(arguments: argparse.Namespace) -> None:
@@ -165,7 +165,7 @@ def _open_foreign(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     space = arguments.label_space or (config.data.label_space if arguments.config else '')
     notes = run_directory.create(output, source, config, space, arguments.data_path)
-    print('\n'.join(notes), file=sys.stderr, flush=True)
+    print(markdown.printable_lines('\n'.join(notes)), file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
             shards.by_first(lambda: _open_foreign(arguments))
             arguments.workdir = arguments.output
     except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        print(markdown.printable_lines(f'{type(error).__name__}: {error}'), file=sys.stderr)
         return 1
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
     data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
@@ -197,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
                 other_folder, not_of_other = that.folder, that.unavailable
                 common_rows({'this': this, 'other': that})  # an error now, not after all stages
     except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        print(markdown.printable_lines(f'{type(error).__name__}: {error}'), file=sys.stderr)
         return 1
     other = ['--other', str(arguments.other)] if arguments.other else []
     arguments.stages, chosen = (

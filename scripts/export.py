@@ -47,7 +47,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add('--calibration', type=int, help=about)
     add('--logits', action='store_true', help='stop at the logits')
     add('--output', type=pathlib.Path, required=True, help='the file to write')
-    add('--split', default='val', help="images of the proof: 'train', 'selection' or 'val'")
+    add('--split', default='val', choices=('val', 'selection', 'train'), help='images of the proof')
     add('--data_path', default='', help='the prepared data set, if it was moved')
     add('--no_proof', action='store_true', help='only write the file')
     arguments = parser.parse_args(argv)

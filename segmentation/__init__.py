@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from segmentation.predictor import Model
 
 
-def load(workdir: str | os.PathLike, checkpoint: str = 'best') -> 'Model':
+def load(workdir: str | os.PathLike, checkpoint: str | int = 'best') -> 'Model':
     """Restores the network of a run, see `segmentation.predictor.Model`.
 
     Args:

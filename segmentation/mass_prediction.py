@@ -60,6 +60,10 @@ class FilePredictor:
         read, skipped = [], []
         for found in images:
             try:
+                if found.is_outside:
+                    raise ValueError('A link that leads out of its folder; name it to predict it.')
+                if not self.output.fits(found.name):
+                    raise ValueError('Its name is too long to append -mask.png or -overlay.png.')
                 read.append((found, self.model.read(found.path)))
             except ValueError as error:
                 skipped.append({'file': str(found.path), 'reason': str(error)})

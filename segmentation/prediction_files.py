@@ -26,6 +26,7 @@ _IMAGE_SUFFIXES = frozenset(
 _KINDS = {'masks': '-mask.png', 'overlays': '-overlay.png'}
 _JOURNAL = 'predictions.jsonl'
 _UNFINISHED = '.unfinished'
+_OTHERS = _JOURNAL, 'results.json', 'images.json', 'lock'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,14 @@ class Found:
 
     path: pathlib.Path
     name: str  # path below the deepest folder that holds all images
+    folder: pathlib.Path | None = None  # in which it was found, if it was not named itself
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether it is a link that leads out of the folder in which it was found."""
+        return self.folder is not None and not self.path.resolve().is_relative_to(
+            self.folder.resolve()
+        )
 
     @property
     def version(self) -> list[int]:
@@ -51,7 +60,8 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
     Args:
       arguments: files, which need not exist; folders, in which images are found by their suffix;
         and patterns with *, ? and **.
-      output: a folder in which no images are looked for.
+      output: a folder within the others, in which no images are looked for. If it holds them, what
+        was written into it is left out.
 
     Returns:
       The images, sorted and each once, and the number of other files in the folders.
@@ -59,31 +69,43 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
     Raises:
       ValueError: there is no image.
     """
-    files: set[pathlib.Path] = set()
-    bases, others, excluded = set(), 0, output.absolute()
+    files: dict[pathlib.Path, pathlib.Path | None] = {}  # and where they were found
+    bases, others = set(), 0
+    excluded = pathlib.Path(os.path.abspath(output))
     for argument in arguments:
         if pathlib.Path(argument).exists() or not glob.has_magic(argument):
             matches = [argument]
         else:
-            matches = sorted(glob.glob(argument, recursive=True))
+            found = map(os.path.abspath, glob.glob(argument, recursive=True))
+            matches = sorted(path for path in found if not _is_written(path, excluded))
         for match in matches:
             # Not resolved: a link to a file has its own name.
             path = pathlib.Path(os.path.abspath(match))
             if not path.is_dir():
-                files.add(path)
+                files[path] = None
                 bases.add(path.parent)
                 continue
             bases.add(path)
             for folder, names, listed in os.walk(path):
                 inside = pathlib.Path(folder)
                 names[:] = [name for name in names if inside / name != excluded]
+                listed = [n for n in listed if not _is_written(inside / n, excluded)]
                 chosen = [n for n in listed if pathlib.Path(n).suffix.lower() in _IMAGE_SUFFIXES]
                 others += len(listed) - len(chosen)
-                files.update(inside / name for name in chosen)
+                for name in chosen:
+                    files.setdefault(inside / name, path)
     if not files:
         raise ValueError(f'No images in {", ".join(map(str, arguments))}.')
     base = os.path.commonpath(bases)
-    return [Found(path, path.relative_to(base).as_posix()) for path in sorted(files)], others
+    found_in = sorted(files.items())
+    return [Found(path, path.relative_to(base).as_posix(), at) for path, at in found_in], others
+
+
+def _is_written(path: str | os.PathLike, output: pathlib.Path) -> bool:
+    """Whether a file is a result in the folder of results."""
+    path = pathlib.Path(path)
+    ours = path.name.endswith(tuple(_KINDS.values())) or path.name in _OTHERS
+    return ours and path.is_relative_to(output)
 
 
 def identify(run: Run, flip: bool) -> dict[str, Any]:
@@ -158,6 +180,11 @@ class OutputFolder:
         kinds = {kind: end for kind, end in _KINDS.items() if kind in self.wanted}
         return {kind: self.folder / f'{name}{end}' for kind, end in kinds.items()}
 
+    def fits(self, name: str) -> bool:
+        """Whether the names of an image's files are not too long for the file system."""
+        most = os.pathconf(self.folder, 'PC_NAME_MAX')
+        return all(len(os.fsencode(path.name)) <= most for path in self.files(name).values())
+
     def has(self, found: Found) -> bool:
         """Whether all that is wanted of an image is there, and the image has not changed."""
         entry = self.entries.get(found.name)
@@ -178,7 +205,7 @@ class OutputFolder:
           OSError: the file cannot be written; names it.
         """
         path = self.files(name)[kind]
-        partial = self.folder / _UNFINISHED / hashlib.sha256(str(path).encode()).hexdigest()
+        partial = self.folder / _UNFINISHED / hashlib.sha256(os.fsencode(path)).hexdigest()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield partial

@@ -15,12 +15,12 @@ from PIL import Image, ImageOps
 
 from segmentation import evaluate
 from segmentation.activations import LAYERS, find_layers, pooled_features
-from segmentation.data import image_files, transforms
+from segmentation.data import coco_files, image_files, transforms
 from segmentation.models.unet import scale_images
 from segmentation.trained import Run, restore_run
 
 # A path, an image of Pillow, or RGB pixels uint8 `[H, W, 3]`.
-ImageLike = str | os.PathLike | Image.Image | np.ndarray
+ImageLike = str | os.PathLike | Image.Image | np.ndarray | jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,8 @@ def read_input(image: ImageLike, size: int, antialias: bool) -> Input:
       ValueError: the file is missing or not a readable image, or the pixels are not uint8
         `[H, W, 3]`.
     """
-    if isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray | jax.Array):
+        image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(
                 f'An image as an array is RGB, uint8 [H, W, 3]; got {image.dtype} '
@@ -68,9 +69,14 @@ def read_input(image: ImageLike, size: int, antialias: bool) -> Input:
         except Exception as error:  # Pillow reads the file now, and raises almost anything.
             raise ValueError(f'Cannot read the image {image!r}: {error}') from error
         width, height = upright.size
+    elif not isinstance(image, str | os.PathLike):
+        raise ValueError(
+            'An image is a path, an image of Pillow, or an array uint8 [H, W, 3]; got '
+            f'{type(image).__name__}.'
+        )
     else:
         try:
-            data = pathlib.Path(image).read_bytes()
+            data = coco_files.read_regular(pathlib.Path(image))
             width, height = image_files.header_of(image_files.open_image(data)).displayed
             upright = transforms.decode_image(data, (0, 0), size if antialias else 0, strict=True)
         except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
@@ -196,16 +202,16 @@ class Model:
             yield {'image': batch, 'count': count}
 
 
-def load(workdir: str | os.PathLike, checkpoint: str = 'best') -> Model:
+def load(workdir: str | os.PathLike, checkpoint: str | int = 'best') -> Model:
     """See `segmentation.load`."""
-    return Model(restore_run(workdir, checkpoint))
+    return Model(restore_run(workdir, str(checkpoint)))
 
 
 def _each(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
     if isinstance(images, str | os.PathLike | Image.Image):
         return iter((images,))
-    if isinstance(images, np.ndarray) and images.ndim != 4:
-        return iter((images,))
+    if isinstance(images, np.ndarray | jax.Array):
+        return iter(np.asarray(images) if images.ndim == 4 else (images,))
     return iter(images)
 
 

@@ -51,10 +51,15 @@ def restore_run(workdir: str | os.PathLike, which: str = 'best') -> Run:
     """Restores a checkpoint, 'best', 'latest' or a step number, with its config.
 
     Raises:
-      ValueError: the directory holds no run, or no such checkpoint.
+      ValueError: the directory holds no run, or no such checkpoint, or somebody else's model.
     """
     workdir = pathlib.Path(workdir)
     described = read_description(workdir)
+    if 'foreign' in described:
+        raise ValueError(
+            f'{workdir} is the analysis of a model that was not trained here: it has no network of '
+            'this project. Only the commands of the analysis take it.'
+        )
     config = read_config(workdir / 'config.json')
     step, variables = checkpoint.restore_variables(workdir, which)
     class_names = tuple(described['class_names'])

@@ -89,10 +89,16 @@ def write_description(workdir: pathlib.Path, config: ConfigDict, run: dict) -> N
     """Writes `config.json` and `run.json`, also over those of a start without a checkpoint.
 
     Raises:
-      ValueError: the directory holds a run of another config or other data; nothing is changed.
+      ValueError: the directory holds a run of another config or other data, or the analysis of
+        somebody else's model; nothing is changed.
     """
     if holds_run(workdir):
         _check_same_run(workdir, config, run)
+    elif _is_foreign(workdir):
+        raise ValueError(
+            f'{workdir} holds the analysis of a model that was not trained here; choose another '
+            'folder.'
+        )
     elif (workdir / 'run.json').exists():
         logger.info('%s has no checkpoint: starting at step 0 with this config.', workdir)
     save_config(config, workdir / 'config.json')
@@ -125,6 +131,13 @@ def read_description(workdir: pathlib.Path) -> dict:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f'{path} is damaged or not from this project ({error!r}).') from error
     return run
+
+
+def _is_foreign(workdir: pathlib.Path) -> bool:
+    try:
+        return 'foreign' in read_description(workdir)
+    except ValueError:
+        return False
 
 
 def _check_same_run(workdir: pathlib.Path, config: ConfigDict, run: dict) -> None:

@@ -21,17 +21,21 @@ def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> 
 
     Args:
       points: embeddings.
-      tried: numbers of clusters to choose from; those above N / 3 are lowered to max(2, N / 3).
+      tried: numbers of clusters to choose from; those above N / 3 are lowered to max(2, N / 3), and
+        those above the number of different points to that.
       seed: of starts and resamples.
 
     Raises:
-      ValueError: fewer than 4 points, or a number of clusters below 2.
+      ValueError: fewer than 4 points, all the same, or a number of clusters below 2.
     """
     if len(points) < 4:
         raise ValueError(f'{len(points)} images are too few to cluster; at least 4 are needed.')
     if min(tried) < 2:
         raise ValueError(f'--tried {min(tried)}: numbers of clusters must be at least 2.')
-    numbers = sorted({min(k, max(2, len(points) // 3)) for k in tried})
+    different = len(np.unique(points, axis=0))
+    if different < 2:
+        raise ValueError(f'All {len(points)} images have the same embedding: nothing to cluster.')
+    numbers = sorted({min(k, max(2, len(points) // 3), different) for k in tried})
     # One thread, so that the result does not depend on the number of processors.
     with threadpool_limits(1):
         found = [_k_means(points, k, seed) for k in tqdm(numbers, desc='k-means', unit='k')]

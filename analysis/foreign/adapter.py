@@ -13,6 +13,7 @@ import numpy as np
 # Probability that is given to the class of a pixel where a prediction has no probabilities.
 CERTAIN = 0.98
 _SMALLEST = 1e-6  # probability
+_MOST_CHANNELS = 2**16
 
 
 class Input(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -153,16 +154,53 @@ def class_of_channel(
     return result
 
 
+def assumed_classes(adapter: Adapter, class_names: Sequence[str]) -> list[str]:
+    """How `class_of_channel` chooses the channels if the adapter does not say it, for people."""
+    if adapter.classes is not None:
+        return []
+    wanted = ', '.join(class_names[1:])
+    if adapter.channels:
+        return [f'classes {wanted}: the channels of these names']
+    return [f'classes {wanted}: assumed to be the channels 1, 2, … in this order']
+
+
 def _channel_number(channel: int | str, names: Sequence[str], num_channels: int | None) -> int:
     if isinstance(channel, str):
         if channel not in names:
             known = f'"channels" names {", ".join(names)}' if names else 'it has no "channels"'
             raise ValueError(f'The adapter has no channel {channel!r}: {known}.')
+        if names.count(channel) > 1:
+            raise ValueError(f'The adapter names two channels {channel!r}: give their numbers.')
         return names.index(channel)
-    if channel < 0 or (num_channels is not None and channel >= num_channels):
-        last = 'any' if num_channels is None else num_channels - 1
-        raise ValueError(f'Channel {channel} of the adapter does not exist: they are 0 … {last}.')
+    number = _MOST_CHANNELS if num_channels is None else num_channels
+    if not 0 <= channel < number:
+        raise ValueError(
+            f'Channel {channel} of the adapter does not exist: they are 0 … {number - 1}.'
+        )
     return channel
+
+
+def check_numbers(adapter: Adapter, numbers: np.ndarray, mapping: np.ndarray, name: str) -> None:
+    """Checks that a class map has no number of which the adapter does not say what it is.
+
+    Only if "classes" is given without "channels", all other numbers are background.
+
+    Args:
+      adapter: with its `channels` and `classes`.
+      numbers: of the class map, of any shape.
+      mapping: of `class_of_channel`.
+      name: of the class map, for errors.
+
+    Raises:
+      ValueError: there is such a number.
+    """
+    if adapter.classes is not None and not adapter.channels:
+        return
+    if strange := np.unique(numbers[(numbers < 0) | (numbers >= len(mapping))]).tolist():
+        raise ValueError(
+            f'{name} has the number {strange[0]}, but the classes are 0 … {len(mapping) - 1}: say '
+            'in "classes" of an adapter which numbers are which class; all others are background.'
+        )
 
 
 def to_logits(

@@ -39,16 +39,7 @@ def load_graph(path: pathlib.Path) -> Any:
       ValueError: no ONNX file, external data outside its folder or missing, custom operators.
       OSError: the file cannot be read.
     """
-    onnx, _ = import_onnx()
-    if not path.is_file():
-        raise ValueError(f'{path} does not exist.')
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-        known = bool(model.graph.node)
-    except Exception as error:  # What protobuf raises on other files is not documented.
-        raise ValueError(f'{path} cannot be read as an ONNX file: {error}') from error
-    if not known:
-        raise ValueError(f'{path} cannot be read as an ONNX file: it has no operators.')
+    model = _parse(path)
     allowed = _DOMAINS | {function.domain for function in model.functions}
     custom = sorted(
         {
@@ -63,12 +54,47 @@ def load_graph(path: pathlib.Path) -> Any:
             f'{path} needs custom operators: {", ".join(custom)}. Only the standard operators of '
             'ONNX can be run; export the model without them.'
         )
-    external = False
-    folder = path.resolve().parent
+    if _external_files(model, path):
+        onnx, _ = import_onnx()
+        try:
+            folder = str(path.resolve().parent)
+            onnx.external_data_helper.load_external_data_for_model(model, folder)
+        except Exception as error:
+            raise ValueError(f'The external weights of {path} cannot be read: {error}') from error
+    # Old exporters list weights as inputs too, which keeps ONNX Runtime from optimizing them.
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [each for each in model.graph.input if each.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    return model
+
+
+def external_files(path: pathlib.Path) -> list[pathlib.Path]:
+    """The files of an ONNX file's external data, sorted; raises as `load_graph` does."""
+    return _external_files(_parse(path), path)
+
+
+def _parse(path: pathlib.Path) -> Any:
+    """An ONNX file without its external data, unchecked."""
+    onnx, _ = import_onnx()
+    if not path.is_file():
+        raise ValueError(f'{path} does not exist.')
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        known = bool(model.graph.node)
+    except Exception as error:  # What protobuf raises on other files is not documented.
+        raise ValueError(f'{path} cannot be read as an ONNX file: {error}') from error
+    if not known:
+        raise ValueError(f'{path} cannot be read as an ONNX file: it has no operators.')
+    return model
+
+
+def _external_files(model: Any, path: pathlib.Path) -> list[pathlib.Path]:
+    onnx, _ = import_onnx()
+    folder, found = path.resolve().parent, set()
     for tensor in _tensors(model):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
-        external = True
         location = {entry.key: entry.value for entry in tensor.external_data}.get('location', '')
         # Links are resolved too.
         target = (folder / location).resolve()
@@ -79,17 +105,8 @@ def load_graph(path: pathlib.Path) -> Any:
             )
         if not target.is_file():
             raise ValueError(f'{path} has weights in {location}, which is not beside it.')
-    if external:
-        try:
-            onnx.external_data_helper.load_external_data_for_model(model, str(folder))
-        except Exception as error:
-            raise ValueError(f'The external weights of {path} cannot be read: {error}') from error
-    # Old exporters list weights as inputs too, which keeps ONNX Runtime from optimizing them.
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [each for each in model.graph.input if each.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    return model
+        found.add(target)
+    return sorted(found)
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
@@ -144,7 +161,7 @@ def open_session(model: Any, name: object) -> Any:
     """
     _, runtime = import_onnx()
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 4  # errors are raised too
     try:
         return runtime.InferenceSession(
             model.SerializeToString(), options, providers=runtime.get_available_providers()

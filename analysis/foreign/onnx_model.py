@@ -11,6 +11,7 @@ from analysis.foreign import adapter as adapters
 from analysis.foreign.adapter import Adapter
 from analysis.foreign.model import NEED_EMBEDDINGS, NO_EMBEDDINGS, ForeignModel, Prediction
 from analysis.foreign.onnx_graph import DTYPES, add_pooled_outputs, load_graph, open_session
+from segmentation.data import image_files
 from segmentation.data.examples import Examples
 
 
@@ -31,7 +32,8 @@ class OnnxModel(ForeignModel):
         self._path, self._adapter, self._class_names = path, adapter, tuple(class_names)
         model = load_graph(path)
         _check_names(model, adapter)
-        pooled = add_pooled_outputs(model, adapter.embeddings or ())
+        tensors = tuple(dict.fromkeys(adapter.embeddings or ()))
+        pooled = add_pooled_outputs(model, tensors)
         self._session = open_session(model, path)
         described = {each.name: each for each in self._session.get_inputs()}
         if others := sorted(described.keys() - {self._input.name}):
@@ -59,7 +61,13 @@ class OnnxModel(ForeignModel):
         if first.features is None:
             self.unavailable = dict.fromkeys(NEED_EMBEDDINGS, NO_EMBEDDINGS)
         else:
-            self.layers = dict(zip(adapter.embeddings or (), self._widths, strict=True))
+            self.layers = dict(zip(tensors, self._widths, strict=True))
+
+    def describe_input(self) -> str:
+        """What the model gets, so that a wrong scaling is seen."""
+        black_and_white = np.repeat(np.array([0, 255], np.uint8), 3).reshape(1, 1, 2, 3)
+        fed = adapters.scale(black_and_white, self._input)
+        return f'input: pixels 0 … 255 become {fed.min():.4g} … {fed.max():.4g}'
 
     def of_examples(
         self, examples: Examples, rows: Sequence[int], images: np.ndarray | None
@@ -102,6 +110,11 @@ class OnnxModel(ForeignModel):
         maps = self._by_pixel(np.asarray(raw), len(images), images.shape[1:3])
         self._widths = [each.shape[1] for each in pooled]
         features = np.concatenate(pooled, 1).astype(np.float32) if pooled else None
+        if features is not None and not np.isfinite(features).all():
+            raise ValueError(
+                f'{self._path} gives NaN or infinity in a tensor of which embeddings are made: '
+                'name others in "embeddings" of the adapter.'
+            )
         return [
             Prediction(each, None if features is None else features[i])
             for i, each in enumerate(maps)
@@ -151,6 +164,9 @@ class OnnxModel(ForeignModel):
         if self._mapping is None:
             channels = {'class map': None}.get(output.form, 2 if single else raw.shape[-1])
             self._mapping = adapters.class_of_channel(self._adapter, self._class_names, channels)
+        if output.form == 'class map':
+            name = f'The output {output.name}'
+            adapters.check_numbers(self._adapter, raw, self._mapping, name)
         for image in raw:
             yield adapters.to_logits(
                 image, output.form, output.threshold, self._mapping, len(self._class_names)
@@ -173,6 +189,10 @@ class OnnxModel(ForeignModel):
             )
         size = self._input.size
         sides = (None, None) if size == 'any' else (size, size) if isinstance(size, int) else size
+        if any(side is not None and not 1 <= side <= image_files.MAX_SIDE for side in sides):
+            raise ValueError(
+                f'"input.size" of the adapter must be 1 … {image_files.MAX_SIDE}, not {size!r}.'
+            )
         for axis, side in zip('HW', sides, strict=True):
             if isinstance(given[axis], int) and given[axis] != side:
                 raise ValueError(

@@ -1,6 +1,7 @@
 """Predictions that somebody's model has written: index PNGs, COCO results, or arrays."""
 
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from pycocotools import mask as mask_utils
 
 from analysis.foreign import adapter as adapters
 from analysis.foreign.adapter import Adapter
+from analysis.foreign.array_files import load_array
 from analysis.foreign.model import (
     NEED_EMBEDDINGS,
     NO_EMBEDDINGS,
@@ -71,7 +73,7 @@ class PredictionFiles(ForeignModel):
             raise ValueError(
                 f'{path} is neither a folder of predictions nor a .json file of COCO results.'
             )
-        self._path, self.certain = path, self.kind != 'npy'
+        self._path, self.certain = path, self.kind != 'npy' or self._are_class_maps()
         if self.kind == 'coco' and adapter.classes is not None:
             mapping = adapters.class_of_channel(adapter, class_names, None)
             self._category_to_class = {k: int(v) for k, v in enumerate(mapping) if v}
@@ -92,28 +94,21 @@ class PredictionFiles(ForeignModel):
                     f'{_some(missing)}.'
                 )
         if self.kind == 'coco':
-            known = self._instances.keys() & set(ids)
-            if not known:
-                raise ValueError(
-                    f'{self._path} has results for {len(self._instances)} images (ids '
-                    f'{_some(sorted(self._instances))}), but for none of the {len(ids)} images of '
-                    f'the data (ids {_some(ids)}).'
-                )
-            empty, others = len(ids) - len(known), len(self._instances) - len(known)
-            notes = [f'{empty} images have no predicted instance: background'] if empty else []
-            notes += [f'results of {others} images that are not of this split are ignored'] * (
-                others > 0
-            )
-            return '; '.join(notes)
-        used = set()
+            return self._check_results(ids)
+        used: dict[str, str] = {}
         absent = []
         for row in range(len(ids)):
-            record = examples.record(row)
-            name = self._find(ids[row], record['file_name'])
+            image = examples.record(row)['file_name']
+            name = self._find(ids[row], image)
             if name is None:
-                absent.append(record['file_name'])
+                absent.append(image)
+            elif name in used:
+                raise ValueError(
+                    f'{self._files[name]} may be the prediction for {used[name]} or for {image}: '
+                    'name the files by the whole paths of the images.'
+                )
             else:
-                used.add(name)
+                used[name] = image
         if absent:
             raise ValueError(
                 f'{self._path} has no prediction for {len(absent)} of the {len(ids)} images, such '
@@ -122,6 +117,39 @@ class PredictionFiles(ForeignModel):
             )
         left = len(self._files) - len(used)
         return f'{left} files that are of no image of this split are ignored' if left else ''
+
+    def _check_results(self, ids: Sequence[int]) -> str:
+        """See `check`, for COCO results."""
+        known = self._instances.keys() & set(ids)
+        if not known:
+            raise ValueError(
+                f'{self._path} has results for {len(self._instances)} images (ids '
+                f'{_some(sorted(self._instances))}), but for none of the {len(ids)} images of '
+                f'the data (ids {_some(ids)}).'
+            )
+        entries = [entry for key in known for entry in self._instances[key]]
+        other = [
+            e['category_id'] for e in entries if not self._category_to_class.get(e['category_id'])
+        ]
+        least = self._adapter.score_threshold
+        uncertain = sum(entry['score'] < least for entry in entries)
+        empty, elsewhere = len(ids) - len(known), len(self._instances) - len(known)
+        notes = {
+            f'{empty} images have no predicted instance: background': empty,
+            f'results of {elsewhere} images that are not of this split are ignored': elsewhere,
+            f'{len(other)} of {len(entries)} results are of categories that are no class (ids '
+            f'{_some(sorted(set(other)))}): background': len(other),
+            f'{uncertain} of {len(entries)} results have a score below {least:g} '
+            '("score_threshold" of an adapter): left out': uncertain,
+        }  # fmt: skip
+        return '; '.join(note for note, count in notes.items() if count)
+
+    def _are_class_maps(self) -> bool:
+        """Whether the arrays are numbers of classes, which have no probabilities."""
+        if output := self._adapter.output:
+            return output.form == 'class map'
+        values = load_array(next(iter(self._files.values())))
+        return np.issubdtype(values.dtype, np.integer) and sum(n > 1 for n in values.shape) <= 2
 
     def of_examples(
         self, examples: Examples, rows: Sequence[int], images: np.ndarray | None
@@ -152,6 +180,8 @@ class PredictionFiles(ForeignModel):
             path.name,
             str(key),
             f'{key:012d}',
+            f'{path}-mask',  # of scripts/predict.py
+            f'{path.name}-mask',
         )
         return next((name for name in names if name in self._files), None)
 
@@ -167,15 +197,12 @@ class PredictionFiles(ForeignModel):
                 'holds the number of a class.'
             )
         _check_size(path, numbers.shape[:2], size)
-        return adapters.from_class_map(
-            numbers.astype(np.int64), self._mapping, len(self._class_names)
-        )
+        numbers = numbers.astype(np.int64)
+        adapters.check_numbers(self._adapter, numbers, self._mapping, str(path))
+        return adapters.from_class_map(numbers, self._mapping, len(self._class_names))
 
     def _read_array(self, path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
-        try:
-            values = np.load(path, allow_pickle=False)
-        except Exception as error:  # What NumPy raises on damage is not documented.
-            raise ValueError(f'{path} cannot be read as an array: {error}') from error
+        values = load_array(path)
         output, number = self._adapter.output, len(self._class_names)
         whole = np.issubdtype(values.dtype, np.integer)
         if not whole and not np.issubdtype(values.dtype, np.floating):
@@ -215,6 +242,8 @@ class PredictionFiles(ForeignModel):
             form, values.shape[-1]
         )
         mapping = adapters.class_of_channel(self._adapter, self._class_names, channels)
+        if form == 'class map':
+            adapters.check_numbers(self._adapter, values, mapping, str(path))
         threshold = output.threshold if output else None
         return adapters.to_logits(values, form, threshold, mapping, number)
 
@@ -229,7 +258,7 @@ class PredictionFiles(ForeignModel):
                 continue
             segmentation = entry['segmentation']
             given = segmentation.get('size') if isinstance(segmentation, dict) else None
-            if given is not None and list(given) != list(size):
+            if given is not None and given != list(size):
                 raise ValueError(
                     f'{self._path} has a mask of {given} [height, width] for image {key}, which is '
                     f'{list(size)}: these are predictions for another size.'
@@ -268,13 +297,20 @@ def _fits(shape: Sequence[int], size: Sequence[int]) -> bool:
     )
 
 
+def files_within(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files below a folder, sorted, without links that lead out of it."""
+    root = folder.resolve()
+    return sorted(
+        path for path in folder.rglob('*') if path.is_file() and path.resolve().is_relative_to(root)
+    )
+
+
 def _list_files(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     """The kind of predictions in a folder, and its files by relative name without suffix."""
-    root = folder.resolve()
     files: dict[str, dict[str, pathlib.Path]] = {'png': {}, 'npy': {}}
-    for path in sorted(folder.rglob('*')):
+    for path in files_within(folder):
         kind = path.suffix[1:].lower()
-        if kind in files and path.is_file() and path.resolve().is_relative_to(root):
+        if kind in files:
             files[kind][path.relative_to(folder).with_suffix('').as_posix()] = path
     found = [kind for kind, paths in files.items() if paths]
     if len(found) != 1:
@@ -307,7 +343,8 @@ def _read_results(path: pathlib.Path) -> dict[int, list[dict[str, Any]]]:
         try:
             key, category = entry['image_id'], entry['category_id']
             score, mask = entry.get('score', 1.0), entry['segmentation']
-            good = type(key) is int and type(category) is int and isinstance(score, int | float)
+            numbers = type(key) is int and type(category) is int and type(score) in (int, float)
+            good = numbers and math.isfinite(score)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f'Entry {place} of {path} is no COCO result ({error!r}): it needs image_id, '
@@ -319,53 +356,3 @@ def _read_results(path: pathlib.Path) -> dict[int, list[dict[str, Any]]]:
             {'category_id': category, 'segmentation': mask, 'score': float(score)}
         )
     return result
-
-
-def read_embeddings(
-    path: pathlib.Path, ids_path: pathlib.Path | None, image_ids: np.ndarray
-) -> dict[int, np.ndarray]:
-    """Reads embeddings of images.
-
-    Args:
-      path: `.npy`, float `[N, D]`.
-      ids_path: image ids of the rows, `.npy` `[N]` or a JSON list; None: one row per image of the
-        data, in the order of their ids.
-      image_ids: of the data.
-
-    Returns:
-      float32 `[D]` by image id.
-
-    Raises:
-      ValueError: the files do not fit each other or the data.
-    """
-    points = _load_array(path)
-    if points.ndim != 2 or not np.issubdtype(points.dtype, np.floating):
-        raise ValueError(f'{path} has the shape {points.shape}, not float [images, dimensions].')
-    if not np.isfinite(points).all():
-        raise ValueError(f'{path} has NaN or infinity.')
-    if ids_path is None:
-        if len(points) != len(image_ids):
-            raise ValueError(
-                f'{path} has {len(points)} rows, but there are {len(image_ids)} images: say with '
-                '--embedding_ids which image each row is.'
-            )
-        ids = np.sort(image_ids)
-    elif ids_path.suffix == '.npy':
-        ids = _load_array(ids_path)
-    else:
-        try:
-            ids = np.array(json.loads(ids_path.read_bytes()))
-        except ValueError as error:
-            raise ValueError(f'{ids_path} is not a JSON list of image ids: {error}') from error
-    if ids.shape != (len(points),) or not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(
-            f'The ids of the embeddings must be {len(points)} whole numbers, one per row of {path}.'
-        )
-    return dict(zip(ids.tolist(), points.astype(np.float32), strict=True))
-
-
-def _load_array(path: pathlib.Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False)
-    except Exception as error:  # What NumPy raises on damage is not documented.
-        raise ValueError(f'{path} cannot be read as an array: {error}') from error

@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,15 +13,25 @@ from ml_collections import ConfigDict
 
 from analysis.foreign import adapter as adapters
 from analysis.foreign.adapter import Adapter
+from analysis.foreign.array_files import read_embeddings
 from analysis.foreign.describe import draft, embedding_tensors
 from analysis.foreign.model import ForeignModel
-from analysis.foreign.onnx_graph import load_graph
+from analysis.foreign.onnx_graph import external_files, load_graph
 from analysis.foreign.onnx_model import OnnxModel
-from analysis.foreign.prediction_files import PredictionFiles, read_embeddings
+from analysis.foreign.prediction_files import PredictionFiles, files_within
 from segmentation import workdir as workdirs
-from segmentation.config import with_overrides
+from segmentation.config import (
+    NEUTRAL_FIELDS,
+    differences,
+    flat,
+    read_config,
+    save_config,
+    with_overrides,
+)
 from segmentation.data import coco, examples, label_spaces
-from segmentation.files import sha256
+from segmentation.files import sha256, write_json
+
+_FILES = 'onnx', 'predictions', 'embeddings', 'embedding_ids'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,44 +146,80 @@ def create(
         'kind': 'onnx' if source.onnx else 'predictions',
         'adapter': msgspec.json.decode(msgspec.json.encode(adapter)),  # lists, no tuples
     }
-    for name in ('onnx', 'predictions', 'embeddings', 'embedding_ids'):
+    for name in _FILES:
         if path := getattr(source, name):
-            described[name] = {'path': str(path.resolve()), 'sha256': _digest(path)}
+            described[name] = {'path': str(path.resolve()), 'sha256': _digest(path, name == 'onnx')}
     model = _open(described, class_names, selected)
+    if isinstance(model, OnnxModel):
+        notes.append(model.describe_input())
+    if not (isinstance(model, PredictionFiles) and model.kind == 'coco'):
+        notes += adapters.assumed_classes(adapter, class_names)
     if isinstance(model, PredictionFiles) and (left := model.check(selected)):
         notes.append(left)
     described['unavailable'] = model.unavailable
     output.mkdir(parents=True, exist_ok=True)
-    if (output / 'run.json').is_file():
-        before = workdirs.read_description(output).get('foreign')
-        if before is None or _identity(before) != _identity(described):
-            raise ValueError(
-                f'{output} holds the analysis of another model, adapter or predictions: choose '
-                'another --output.'
-            )
     run = workdirs.describe_run(prepared, {'val': report}, class_names)
-    workdirs.write_description(output, config, {**run, 'foreign': described})
+    run['foreign'] = described
+    if (output / 'run.json').is_file():
+        _check_same(output, config, run)
+    save_config(config, output / 'config.json')
+    write_json(output / 'run.json', run)
     return notes
+
+
+def _check_same(output: pathlib.Path, config: ConfigDict, run: dict[str, Any]) -> None:
+    """Checks that a run directory is of the same model, data and options, or holds no result yet.
+
+    Raises:
+      ValueError: it holds the results of something else.
+    """
+    before, differing = workdirs.read_description(output), []
+    if 'foreign' not in before:
+        raise ValueError(f'{output} holds a run of this project: choose another --output.')
+    if _identity(before['foreign']) != _identity(run['foreign']):
+        differing.append('another model, adapter or predictions')
+    if before['data']['fingerprint'] != run['data']['fingerprint']:
+        differing.append('other data')
+    fields = [
+        {name: value for name, value in flat(each).items() if name.startswith('data.')}
+        for each in (read_config(output / 'config.json'), config)
+    ]
+    # Where the data are does not matter, what they are is compared above.
+    differing += differences(fields[0], fields[1], NEUTRAL_FIELDS | {'data.source'})
+    if differing and any(output.glob('analysis/*/*.json')):
+        raise ValueError(
+            f'{output} holds the analysis of {"; ".join(differing)}: choose another --output.'
+        )
+    if differing:  # A start that failed leaves at most predictions.
+        shutil.rmtree(output / 'outputs', ignore_errors=True)
 
 
 def _identity(described: dict[str, Any]) -> list[Any]:
     """What makes results differ; files may have been moved."""
-    files = ('onnx', 'predictions', 'embeddings', 'embedding_ids')
     return [
         described.get('kind'), described.get('adapter'),
-        [described.get(name, {}).get('sha256') for name in files],
+        [described.get(name, {}).get('sha256') for name in _FILES],
     ]  # fmt: skip
 
 
-def _digest(path: pathlib.Path) -> str:
-    """SHA-256 of a file, or of the names and contents of the files below a folder."""
-    if path.is_file():
-        return sha256(path)
-    if not path.is_dir():
+def _digest(path: pathlib.Path, is_model: bool = False) -> str:
+    """SHA-256 of a file, or of the names and contents of the files below a folder.
+
+    That of a model is also of its external data.
+    """
+    files, root = [path], path.resolve().parent
+    if path.is_dir():
+        files, root = files_within(path), path
+    elif not path.is_file():
         raise ValueError(f'{path} does not exist.')
+    elif is_model:
+        files += external_files(path)
+    if files == [path]:
+        return sha256(path)
     total = hashlib.sha256()
-    for file in sorted(each for each in path.rglob('*') if each.is_file()):
-        total.update(f'{file.relative_to(path)} {sha256(file)}\n'.encode())
+    for file in files:
+        name = os.fsencode(os.path.relpath(file, root))
+        total.update(name + f' {sha256(file)}\n'.encode())
     return total.hexdigest()
 
 
@@ -188,14 +236,16 @@ def open_model(
     Raises:
       ValueError: it is missing or has changed.
     """
-    file = described.get('onnx')
-    if file and (
-        not pathlib.Path(file['path']).is_file() or sha256(file['path']) != file['sha256']
-    ):
-        raise ValueError(
-            f'The model {file["path"]} is missing or has changed since it was analyzed; give it '
-            'again with scripts/analyze.py --onnx and another --output.'
-        )
+    for name in _FILES:
+        file = described.get(name)
+        # Folders of predictions can be large: nothing but their files is read.
+        if file and (path := pathlib.Path(file['path'])) and not path.is_dir():
+            if not path.is_file() or _digest(path, name == 'onnx') != file['sha256']:
+                what = 'model' if name == 'onnx' else 'file'
+                raise ValueError(
+                    f'The {what} {path} is missing or has changed since it was analyzed; give it '
+                    f'again with scripts/analyze.py --{name} and another --output.'
+                )
     return _open(described, class_names, selected)
 
 
@@ -203,11 +253,7 @@ def _open(
     described: dict[str, Any], class_names: Sequence[str], selected: examples.Examples
 ) -> ForeignModel:
     adapter = msgspec.convert(described['adapter'], Adapter)
-    paths = {
-        name: pathlib.Path(described[name]['path'])
-        for name in ('onnx', 'predictions', 'embeddings', 'embedding_ids')
-        if name in described
-    }
+    paths = {name: pathlib.Path(described[name]['path']) for name in _FILES if name in described}
     if described['kind'] == 'onnx':
         return OnnxModel(paths['onnx'], adapter, class_names)
     embeddings = None

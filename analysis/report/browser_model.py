@@ -23,6 +23,7 @@ from analysis.report import view_data
 from analysis.report.columns import encode
 from analysis.stage import artifacts
 from analysis.stage.view import View
+from segmentation.workdir import read_description
 
 PRECISIONS = 'int8', 'float16'
 VERSION = '1.30.0'  # of ONNX Runtime Web; npm calls it onnxruntime-web
@@ -110,9 +111,14 @@ def prepare(name: str, view: View, precision: str, package: pathlib.Path = PACKA
       package: see `read_runtime`.
 
     Raises:
-      ValueError: see `read_runtime` and `browser_network.build`; or the view has no embeddings, or
-        a package is not installed.
+      ValueError: see `read_runtime` and `browser_network.build`; or the model is somebody else's,
+        the view has no embeddings, or a package is not installed.
     """
+    if 'foreign' in read_description(view.workdir):
+        raise ValueError(
+            f'--with_model needs a network of this project; that of {view.workdir} was not trained '
+            'here.'
+        )
     runtime = read_runtime(package)
     if not artifacts.exists(view, Embeddings):
         raise ValueError(f'{view.folder} has no embeddings: run python -m analysis.embeddings.')

@@ -10,6 +10,7 @@ from typing import Any
 from analysis.stage.view import OF_ONE_PART
 from segmentation import launch
 from segmentation.files import write_json
+from segmentation.markdown import printable_lines
 
 _SPLITS = 'val', 'selection', 'train'
 
@@ -120,6 +121,7 @@ def run_command(
         print(launch.INTERRUPTED, file=sys.stderr)
         return launch.EXIT_INTERRUPTED
     except (ValueError, OSError) as error:
-        print(f'{type(error).__name__}: {error}', file=sys.stderr)
+        # Names of files, categories and tensors come from data.
+        print(printable_lines(f'{type(error).__name__}: {error}'), file=sys.stderr)
         return 1
     return 0

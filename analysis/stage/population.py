@@ -88,6 +88,8 @@ def open_folder(folder: pathlib.Path, categories: tuple[Category, ...]) -> coco.
     ]
 
     def read(path: pathlib.Path) -> _File | str:
+        if not path.resolve().is_relative_to(folder):
+            return 'link out of the folder'
         try:
             header = coco_files.check_image(coco_files.read_regular(path))
         except UnusableImage as error:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -51,6 +52,8 @@ def load_onnx_runtime(path: pathlib.Path) -> Runner:
 
 def load_openvino(path: pathlib.Path) -> Runner:
     """Runs an exported file in OpenVINO on the CPU, in float32."""
+    # Its telemetry would send a report to Google Analytics, from a fork of this process.
+    sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
     import openvino  # an optional requirement
 
     # Without the hint, it computes in bfloat16 on processors that can.

@@ -1,6 +1,7 @@
 """Prediction of many files: names, resuming, unreadable files, COCO results."""
 
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -55,6 +56,41 @@ def test_folders_patterns_and_files_give_each_image_once(tmp_path):
     assert names(tmp_path / 'odd [1].png') == (['odd [1].png'], 0)
     with pytest.raises(ValueError, match='No images'):
         names(tmp_path / '*.webp')
+
+
+def test_results_of_before_are_no_images(tmp_path):
+    write(tmp_path / 'in' / 'a.png')
+    for name in ('a.png-mask.png', 'sub/a.png-overlay.png', 'predictions.jsonl'):
+        write(tmp_path / 'in' / f'{name}.png').rename(tmp_path / 'in' / name)
+    # The folder of the images is that of the results, also by a pattern or another spelling.
+    for output in ('in', 'in/../in'):
+        assert names(tmp_path / 'in', output=tmp_path / output) == (['a.png'], 0)
+        assert names(tmp_path / 'in/**/*.png', output=tmp_path / output) == (['a.png'], 0)
+    elsewhere = ['a.png', 'a.png-mask.png', 'sub/a.png-overlay.png']
+    assert names(tmp_path / 'in', output=tmp_path / 'out') == (elsewhere, 1)
+    assert names(tmp_path / 'in', output=tmp_path / 'in/../in/sub') == (elsewhere[:2], 1)
+
+
+def test_links_that_lead_out_of_a_folder_are_skipped_unless_named(model, tmp_path):
+    write(tmp_path / 'in' / 'a.png')
+    (tmp_path / 'in' / 'same.png').symlink_to('a.png')
+    (tmp_path / 'in' / 'out.png').symlink_to(write(tmp_path / 'secret.png'))
+    for number, named in enumerate([[], [str(tmp_path / 'in/out.png')]]):
+        images, _ = find_images([str(tmp_path / 'in'), *named], tmp_path / 'out')
+        _, skipped, folder = predict(model, images, tmp_path / str(number))
+        assert len(folder.entries) == 2 + number and len(skipped) == 1 - number
+        assert all('leads out of its folder' in entry['reason'] for entry in skipped)
+
+
+def test_files_that_are_no_images_and_odd_names_do_not_end_it(model, tmp_path):
+    for name in ('long' * 62 + '.png', os.fsdecode(b'bytes\xff.png'), 'fine.png'):
+        write(tmp_path / 'in' / name)
+    os.mkfifo(tmp_path / 'in' / 'pipe.jpg')  # reading it would wait forever
+    images, _ = find_images([str(tmp_path / 'in')], tmp_path / 'out')
+    _, skipped, folder = predict(model, images, tmp_path / 'out')
+    assert len(folder.entries) == 2
+    reasons = {pathlib.Path(entry['file']).name[:4]: entry['reason'] for entry in skipped}
+    assert 'name is too long' in reasons['long'] and 'not a regular file' in reasons['pipe']
 
 
 def test_results_are_the_models_and_names_do_not_collide(model, tmp_path):

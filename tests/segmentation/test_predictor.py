@@ -2,6 +2,7 @@ import shutil
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -56,6 +57,7 @@ def test_arrays_paths_and_pillow_images_are_the_same_image(model, tmp_path):
     Image.fromarray(array).save(path)
     with Image.open(path) as opened:
         forms = model.predict([array, path, str(path), Image.fromarray(array), opened])
+    forms += model.predict(jnp.asarray(array)) + model.predict(jnp.asarray(array)[None])
     single, (batched, _) = model.predict(path), model.predict(np.stack([array, array]))
     for other in (*forms[1:], *single, batched):
         np.testing.assert_array_equal(other.probabilities, forms[0].probabilities)
@@ -121,6 +123,7 @@ def test_embeddings_are_those_of_the_stage_before_its_reduction(tiny_run, model,
         (np.zeros((4, 4), np.uint8), r'uint8 \[H, W, 3\]; got uint8 \[4, 4\]'),
         (np.zeros((0, 4, 3), np.uint8), r'got uint8 \[0, 4, 3\]'),
         ('missing.jpg', 'Cannot read missing.jpg'),
+        (['missing.jpg'], 'is a path, an image of Pillow, or an array .*; got list'),
     ],
 )
 def test_images_that_cannot_be_read_are_one_clear_error(model, image, message):

@@ -100,6 +100,15 @@ def table(**columns):
     return pyarrow.table(list(columns.values()), schema=pyarrow.schema(fields))
 
 
+def test_few_different_points():
+    points = np.repeat([[0.0, 1.0], [1.0, 0.0]], [18, 12], axis=0)
+    found = partition.cluster(points)
+    assert [cluster.size for cluster in found.clusters] == [18, 12]
+    assert [each.k for each in found.tried] == [2]
+    with pytest.raises(ValueError, match='All 30 images have the same embedding'):
+        partition.cluster(np.ones((30, 2)))
+
+
 def test_description_finds_what_was_planted_and_nothing_else():
     rng = np.random.default_rng(0)
     label = np.repeat([0, 1, 2], 80)

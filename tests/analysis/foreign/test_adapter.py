@@ -43,6 +43,23 @@ def test_class_maps_that_do_not_fit(classes, message):
         mapping(classes)
 
 
+def test_what_the_channels_are_taken_for_is_said():
+    names = Adapter(channels=('sky', 'car', 'person'))
+    assert adapters.assumed_classes(names, NAMES) == [
+        'classes person, car: the channels of these names'
+    ]
+    (line,) = adapters.assumed_classes(Adapter(), NAMES)
+    assert 'person, car: assumed to be the channels 1, 2, … in this order' in line
+    assert adapters.assumed_classes(Adapter(classes={'person': (2,), 'car': (1,)}), NAMES) == []
+
+
+def test_a_name_of_two_channels_and_a_number_beyond_all():
+    with pytest.raises(ValueError, match="two channels 'car'"):
+        mapping({'person': [1], 'car': ['car']}, names=('sky', 'person', 'car', 'car'))
+    with pytest.raises(ValueError, match='Channel 1000000000000 .* does not exist'):
+        mapping({'person': [1], 'car': [10**12]}, None)
+
+
 def test_the_class_is_that_of_the_best_channel():
     rng = np.random.default_rng(0)
     raw = rng.normal(size=(9, 7, 6)).astype(np.float32)

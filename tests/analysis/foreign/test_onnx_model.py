@@ -50,6 +50,12 @@ def test_bgr_is_swapped(tmp_path):
     np.testing.assert_array_equal(made.logits.argmax(-1), swapped)
 
 
+def test_the_range_of_the_input_is_described(tmp_path):
+    path, mean = onnx_models.colors(tmp_path / 'm.onnx'), [0.5, 0.25, 0]
+    model = open_model(path, input__mean=mean, input__std=0.5)
+    assert model.describe_input() == 'input: pixels 0 … 255 become -1 … 2'
+
+
 def test_a_fixed_size_stretches_images(tmp_path):
     model = open_model(onnx_models.colors(tmp_path / 'm.onnx', size=32), input__size=32)
     assert model.side == 32
@@ -73,6 +79,7 @@ def test_without_embeddings_the_stages_that_need_them_are_not_available(tmp_path
         ({'input__layout': 'CHW'}, 'which is not CHW'),
         ({'input__channels': 'gray'}, '3 channels, not 1'),
         ({'input__size': 48}, r'must be \[32, 32\], not 48'),
+        ({'input__size': [0, 32]}, 'must be 1 … 16384'),
         ({'input__size': 'any'}, r"must be \[32, 32\], not 'any'"),
         ({'input__mean': [1, 2]}, 'input.mean'),
         ({'output__layout': 'NHW'}, 'which is not NHW'),
@@ -108,6 +115,29 @@ def test_other_files_are_no_models(tmp_path, content):
         load_graph(path)
     with pytest.raises(ValueError, match='does not exist'):
         load_graph(tmp_path / 'nothing.onnx')
+
+
+def test_a_class_map_with_a_number_that_is_no_class(tmp_path):
+    path = onnx_models.colors(tmp_path / 'm.onnx', ending='ArgMax')
+    known = {'channels': ['a', 'b', 'c'], 'classes': {'person': ['b'], 'car': ['c']}}
+    with pytest.raises(ValueError, match='number 3, but the classes are 0 … 2'):
+        open_model(path, output__form='class map', output__layout='NHW', **known)
+
+
+def test_a_tensor_twice_is_one_embedding(tmp_path):
+    model = open_model(onnx_models.colors(tmp_path / 'm.onnx'), embeddings=['hidden', 'hidden'])
+    assert model.layers == {'hidden': 3}
+    assert model.of_images(patches()[None])[0].features.shape == (3,)
+
+
+def test_embeddings_that_are_not_finite_are_an_error(tmp_path):
+    path = onnx_models.colors(tmp_path / 'm.onnx')
+    model = onnx_models.onnx.load(path)
+    for kind, source, made in (('Neg', 'hidden', 'less'), ('Sqrt', 'less', 'bad')):
+        model.graph.node.append(onnx_models.helper.make_node(kind, [source], [made]))
+    onnx_models.onnx.save(model, path)
+    with pytest.raises(ValueError, match='NaN or infinity in a tensor'):
+        open_model(path, embeddings=['bad'])
 
 
 def external(tmp_path, location):

@@ -8,7 +8,8 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 from analysis.foreign.adapter import Adapter
-from analysis.foreign.prediction_files import PredictionFiles, read_embeddings
+from analysis.foreign.array_files import read_embeddings
+from analysis.foreign.prediction_files import PredictionFiles
 from configs import foreign
 from segmentation.config import with_overrides
 from segmentation.data import examples as examples_lib
@@ -38,7 +39,8 @@ def truth(selected, row):
 def name_of(selected, row, how):
     record = selected.record(row)
     number = int(record['image/id'])
-    return {'file': record['file_name'][:-4], 'id': str(number), 'long': f'{number:012d}'}[how]
+    names = {'file': record['file_name'][:-4], 'id': str(number), 'long': f'{number:012d}'}
+    return {**names, 'ours': f'{record["file_name"]}-mask'}[how]
 
 
 def write_pngs(selected, folder, how='file', change=lambda labels: labels):
@@ -59,7 +61,7 @@ def check_equal(model, selected):
         np.testing.assert_array_equal(classes, truth(selected, row))
 
 
-@pytest.mark.parametrize('how', ['file', 'id', 'long'])
+@pytest.mark.parametrize('how', ['file', 'id', 'long', 'ours'])
 def test_index_pngs(selected, tmp_path, how):
     folder = write_pngs(selected, tmp_path / 'masks', how)
     model = PredictionFiles(folder, Adapter(), NAMES, CATEGORIES)
@@ -73,6 +75,61 @@ def test_index_pngs_with_other_numbers(selected, tmp_path):
     folder = write_pngs(selected, tmp_path / 'masks', change=lambda labels: numbers[labels])
     adapter = Adapter(classes={'person': (15, 16), 'car': (40,)})
     check_equal(PredictionFiles(folder, adapter, NAMES, CATEGORIES), selected)
+
+
+@pytest.mark.parametrize('kind', ['png', 'npy'])
+@pytest.mark.parametrize('numbers', [(0, 255, 255), (0, 15, 7)])
+def test_numbers_that_are_no_class_are_an_error(selected, tmp_path, numbers, kind):
+    def change(labels):
+        return np.array(numbers)[labels]
+
+    folder = tmp_path / 'predictions'
+    if kind == 'png':
+        write_pngs(selected, folder, change=change)
+    else:
+        folder.mkdir()
+        for row in range(len(selected)):
+            name = name_of(selected, row, 'file')
+            np.save(folder / f'{name}.npy', change(truth(selected, row)))
+    named = Adapter(channels=('a', 'b', 'c'), classes={'person': ('b',), 'car': ('c',)})
+    for adapter in (Adapter(), named):
+        with pytest.raises(ValueError, match=r'number \d+, but the classes are 0 … 2'):
+            classes_of(PredictionFiles(folder, adapter, NAMES, CATEGORIES), selected)
+    # Where the adapter says which are which, all others are background.
+    persons = Adapter(classes={'person': (numbers[1],), 'car': ()})
+    found = classes_of(PredictionFiles(folder, persons, NAMES, CATEGORIES), selected)
+    np.testing.assert_array_equal(found[0], change(truth(selected, 0)) == numbers[1])
+
+
+def test_arrays_of_numbers_are_class_maps_without_probabilities(selected, tmp_path):
+    for row in range(len(selected)):
+        np.save(tmp_path / f'{name_of(selected, row, "file")}.npy', truth(selected, row)[None])
+    model = PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES)
+    assert model.certain
+    check_equal(model, selected)
+
+
+def test_one_file_for_two_images_is_an_error(selected, tmp_path):
+    folder = write_pngs(selected, tmp_path / 'masks')
+    names = {row: name_of(selected, row, 'file') for row in range(2)}
+    (folder / f'{names[1]}.png').unlink()
+    (folder / f'{names[0]}.png').rename(folder / f'{selected.image_ids[1]}.png')
+    record = selected.record
+
+    class Renamed:
+        image_ids = selected.image_ids
+
+        def __len__(self):
+            return len(selected)
+
+        def record(self, row):
+            if row:
+                return record(row)
+            # The first image is named after the id of the second one.
+            return {**record(row), 'file_name': f'{selected.image_ids[1]}.jpg'}
+
+    with pytest.raises(ValueError, match='may be the prediction for'):
+        PredictionFiles(folder, Adapter(), NAMES, CATEGORIES).check(Renamed())
 
 
 @pytest.mark.parametrize('channels_first', [True, False])
@@ -127,6 +184,14 @@ def test_coco_results(selected, tmp_path):
     assert (classes_of(covered, selected)[0] == 2).all()
 
 
+def test_results_that_are_not_drawn_are_counted(selected, tmp_path):
+    entries = results(selected)
+    entries[0]['score'], entries[1]['category_id'], entries[3]['category_id'] = 0.3, 18, 44
+    note = coco_model(tmp_path, entries).check(selected)
+    assert '2 of 12 results are of categories that are no class (ids 18, 44)' in note
+    assert '1 of 12 results have a score below 0.5' in note
+
+
 def test_predictions_that_are_missing_or_left_over(selected, tmp_path):
     folder = write_pngs(selected, tmp_path / 'masks')
     (folder / 'holiday.png').write_bytes(next(folder.iterdir()).read_bytes())
@@ -168,8 +233,12 @@ def test_predictions_of_other_sizes_or_kinds(selected, tmp_path):
     entries[0]['segmentation'] = {**entries[0]['segmentation'], 'size': [3, 4]}
     with pytest.raises(ValueError, match=r'a mask of \[3, 4\]'):
         classes_of(coco_model(tmp_path, entries), selected)
-    entries[0]['segmentation'] = 'nonsense'
-    with pytest.raises(ValueError, match='cannot be read'):
+    for nonsense in ('nonsense', {'size': list(truth(selected, 0).shape)}, {'counts': 'abc'}):
+        entries[0]['segmentation'] = nonsense
+        with pytest.raises(ValueError, match='cannot be read'):
+            classes_of(coco_model(tmp_path, entries), selected)
+    entries[0]['segmentation'] = {'size': 5, 'counts': 'abc'}
+    with pytest.raises(ValueError, match='predictions for another size'):
         classes_of(coco_model(tmp_path, entries), selected)
 
 
@@ -182,23 +251,27 @@ def test_predictions_of_other_sizes_or_kinds(selected, tmp_path):
         (lambda size: np.full((3, *size), np.nan), 'NaN'),
         (lambda size: np.zeros((3, *size), np.complex64), 'not numbers'),
         (lambda size: np.zeros((2, 3, *size)), 'shape'),
+        (lambda size: np.zeros((3, 0, 0), np.float32), 'is empty'),
+        (lambda size: np.float32(1), 'shape'),
     ],
 )
 def test_arrays_that_do_not_fit(selected, tmp_path, make, message):
     size = truth(selected, 0).shape
     np.save(tmp_path / f'{name_of(selected, 0, "file")}.npy', make(size))
-    model = PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES)
     with pytest.raises(ValueError, match=message):
-        model.of_examples(selected, [0], None)
+        PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES).of_examples(selected, [0], None)
 
 
 def test_pickled_arrays_are_refused(selected, tmp_path):
     path = tmp_path / f'{name_of(selected, 0, "file")}.npy'
     header = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
     path.write_bytes(b'\x93NUMPY\x01\x00v\x00' + header.ljust(117) + b'\n')
-    model = PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES)
     with pytest.raises(ValueError, match='cannot be read as an array'):
-        model.of_examples(selected, [0], None)
+        PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES)
+    with path.open('wb') as file:
+        np.savez(file, np.zeros(3))
+    with pytest.raises(ValueError, match='an .npz archive'):
+        PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +282,7 @@ def test_pickled_arrays_are_refused(selected, tmp_path):
         ('[3]', 'Entry 0'),
         ('[{"image_id": 1, "category_id": 1}]', "KeyError\\('segmentation'\\)"),
         ('[{"image_id": "a", "category_id": 1, "segmentation": []}]', 'not a number'),
+        ('[{"image_id": 1, "category_id": 1, "segmentation": [], "score": NaN}]', 'not a number'),
     ],
 )
 def test_results_that_are_damaged(tmp_path, text, message):
@@ -247,6 +321,12 @@ def test_embeddings(tmp_path):
     (tmp_path / 'ids.json').write_text('[30, 10]')
     with pytest.raises(ValueError, match='must be 3 whole numbers'):
         read_embeddings(path, tmp_path / 'ids.json', ids)
+    (tmp_path / 'ids.json').write_text('[30, 10, 30]')
+    with pytest.raises(ValueError, match='an image id twice'):
+        read_embeddings(path, tmp_path / 'ids.json', ids)
+    np.save(path, points * 1e300)
+    with pytest.raises(ValueError, match='infinity'):
+        read_embeddings(path, None, ids)
     np.save(path, points[0])
     with pytest.raises(ValueError, match=r'not float \[images, dimensions\]'):
         read_embeddings(path, None, ids)

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import segmentation
 from analysis import registry
 from analysis.compare import stage as compare
 from analysis.foreign import run_directory
 from analysis.predictions.schema import Predictions
+from analysis.report import stage as report
 from analysis.similar import stage as similar
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis
 from analysis.stage.view import OF_SEVERAL_PARTS
 from scripts import analyze
-from segmentation import metrics
+from segmentation import metrics, workdir
 from tests import coco_fixtures, onnx_models
 
 COMMON = ("--config.data.val_splits=('train',)", '--image_size=32')
@@ -75,6 +77,91 @@ def test_another_model_needs_another_folder(folder, coco_folder, tmp_path, capsy
     arguments = command(coco_folder, folder / 'run', '--onnx', folder / 'colors.onnx')
     assert analyze.main([*arguments, '--adapter', str(adapter)]) == 1
     assert 'the analysis of another model' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'more, message',
+    [
+        (['--label_space', 'person: car; car: person'], "data.label_space: 'person: person"),
+        (['--config.data.crowd=label'], 'data.crowd'),
+    ],
+)
+def test_other_options_need_another_folder(folder, coco_folder, capsys, more, message):
+    arguments = command(coco_folder, folder / 'run', '--onnx', folder / 'colors.onnx')
+    before = (folder / 'run' / 'config.json').read_text()
+    assert analyze.main([*arguments, *more]) == 1
+    assert message in capsys.readouterr().err
+    assert (folder / 'run' / 'config.json').read_text() == before
+
+
+def test_other_data_need_another_folder(folder, tmp_path, capsys):
+    documents = {'train': coco_fixtures.document(12, seed=7)}
+    other = coco_fixtures.write_folder(tmp_path / 'other', documents)
+    arguments = command(other, folder / 'run', '--onnx', folder / 'colors.onnx')
+    arguments += [f'--config.data.data_dir={tmp_path / "prepared"}']
+    assert analyze.main(arguments) == 1
+    assert 'the analysis of other data' in capsys.readouterr().err
+
+
+def test_a_start_without_results_does_not_take_the_folder(folder, coco_folder, tmp_path):
+    adapter = onnx_models.write_adapter(tmp_path / 'a.json', input__channels='BGR')
+    arguments = command(coco_folder, tmp_path / 'run', '--onnx', folder / 'colors.onnx')
+    assert analyze.main([*arguments, '--adapter', str(adapter), '--stages', 'predictions']) == 0
+    shutil.rmtree(tmp_path / 'run' / 'analysis')  # as if this stage had failed
+    assert analyze.main([*arguments, '--stages', 'predictions,pictures']) == 0
+    right = open_analysis(folder / 'run').kept.read
+    for image_id in open_analysis(tmp_path / 'run').image_ids.tolist():
+        found = open_analysis(tmp_path / 'run').kept.read(image_id)
+        np.testing.assert_array_equal(found.logits, right(image_id).logits)
+
+
+def test_external_weights_are_part_of_the_model(tmp_path):
+    path = onnx_models.colors(tmp_path / 'm.onnx')
+    plain = run_directory._digest(path, True)
+    model = onnx_models.onnx.load(path)
+    options = {'save_as_external_data': True, 'location': 'w.bin', 'size_threshold': 0}
+    onnx_models.onnx.save(model, path, **options)
+    before = run_directory._digest(path, True)
+    (tmp_path / 'w.bin').write_bytes((tmp_path / 'w.bin').read_bytes()[::-1])
+    assert len({plain, before, run_directory._digest(path, True)}) == 3
+
+
+def test_files_behind_links_are_not_read_for_the_digest(tmp_path):
+    (tmp_path / 'masks').mkdir()
+    (tmp_path / 'masks' / '1.png').write_bytes(b'1')
+    before = run_directory._digest(tmp_path / 'masks')
+    (tmp_path / 'secret.png').write_bytes(b'2')
+    (tmp_path / 'masks' / '2.png').symlink_to(tmp_path / 'secret.png')
+    assert run_directory._digest(tmp_path / 'masks') == before
+
+
+def test_embeddings_that_have_changed_are_noticed(masks, tmp_path):
+    run = shutil.copytree(masks / 'embedded', tmp_path / 'run')
+    described = json.loads((run / 'run.json').read_text())
+    other = tmp_path / 'e.npy'
+    other.write_bytes((masks / 'e.npy').read_bytes()[:-1] + b'x')
+    described['foreign']['embeddings']['path'] = str(other)
+    (run / 'run.json').write_text(json.dumps(described))
+    with pytest.raises(ValueError, match='e.npy is missing or has changed'):
+        open_analysis(run)
+
+
+def test_it_is_no_network_of_this_project(folder, tiny_config, capsys):
+    with pytest.raises(ValueError, match='was not trained here'):
+        segmentation.load(folder / 'run')
+    before = (folder / 'run' / 'run.json').read_text()
+    with pytest.raises(ValueError, match='was not trained here'):
+        workdir.write_description(folder / 'run', tiny_config, json.loads(before))
+    assert (folder / 'run' / 'run.json').read_text() == before
+    arguments = [
+        '--workdir',
+        str(folder / 'run'),
+        '--output',
+        str(folder / 'other'),
+        '--with_model',
+    ]
+    assert report.main(arguments) == 1
+    assert 'needs a network of this project' in capsys.readouterr().err
 
 
 def test_a_model_that_has_changed_is_noticed(folder, tmp_path):
@@ -227,6 +314,17 @@ def test_a_model_without_adapter(folder, coco_folder, tmp_path, capsys):
         for run in (folder / 'run', tmp_path / 'run')
     ]
     np.testing.assert_array_equal(*class_maps)
+
+
+def test_names_in_a_file_do_not_control_the_terminal(coco_folder, tmp_path, capsys):
+    names = json.dumps(['\x1b[31mred', 'b', 'c', 'd'])
+    path = onnx_models.colors(tmp_path / 'm.onnx', metadata={'names': names})
+    assert analyze.main(['--describe', str(path)]) == 0
+    adapter = onnx_models.adapter(classes={'person': ['\x1b[31mx'], 'car': [1]})
+    (tmp_path / 'm.adapter.json').write_text(json.dumps(adapter))
+    assert analyze.main(command(coco_folder, tmp_path / 'run', '--onnx', path)) == 1
+    printed = ''.join(capsys.readouterr())
+    assert '\x1b' not in printed and '\\x1b[31mred' in printed and "channel '\\x1b[31mx'" in printed
 
 
 @pytest.mark.parametrize(

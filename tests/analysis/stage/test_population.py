@@ -152,6 +152,11 @@ def test_folders(photos, tmp_path, caplog):
     ids = split.index.image_id
     assert (ids >= 10**14).all() and (ids < 2**53).all()
     assert [split[k]['image/id'] for k in range(5)] == ids.tolist()
+    (photos / 'out.jpg').symlink_to(tmp_path / 'secret.jpg')
+    (tmp_path / 'secret.jpg').write_bytes((photos / 'known.jpg').read_bytes()[:-1])
+    assert population.open_folder(photos, categories).index.image_id.tolist() == ids.tolist()
+    assert '1 link out of the folder' in caplog.text
+    (photos / 'out.jpg').unlink()
     # Ids are of the content: they neither depend on names nor on other files.
     moved = shutil.copytree(photos, tmp_path / 'moved')
     (moved / 'known.jpg').rename(moved / 'renamed.jpg')
