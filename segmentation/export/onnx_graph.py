@@ -11,6 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from segmentation.export import stablehlo
+
 OPSET, IR_VERSION = 18, 9  # of 2023, which all runtimes that are still maintained read
 
 
@@ -112,15 +114,50 @@ def _interpolation(graph: Graph, n_in: str, n_out: str, antialias: bool) -> str:
     return graph.op('Div', weights, graph.op('ReduceSum', weights, graph.constant([1], np.int64)))
 
 
-def _across(graph: Graph, images: str, weights: str, integer: bool) -> str:
-    """Resizes uint8 `[B, 3, H, W]` to float32 `[B, 3, H, n]` with weights `[n, W]`.
+def _fixed_point(graph: Graph, n_in: str, n_out: str) -> tuple[str, str]:
+    """See `stablehlo.fixed_point`; int64 `[1]` sizes to two float32 `[n_out, n_in]`."""
 
-    In integers, weights are int8 (kernels for uint8 are slower) and normalized again, so that a
-    constant stays a constant.
+    def number(value: int) -> str:
+        return graph.constant(value, np.int32)
+
+    sizes = {n: graph.op('Cast', n, to=TensorProto.INT32) for n in (n_in, n_out)}
+    axis = graph.constant([0], np.int64)
+
+    def centers(n: str) -> str:  # 2 i + 1
+        scalar = graph.op('Squeeze', graph.op('Mul', sizes[n], number(2)), axis)
+        return graph.op('Range', number(1), graph.op('Add', scalar, number(1)), number(2))
+
+    source = graph.op('Mul', centers(n_in), sizes[n_out])
+    target = graph.op('Mul', centers(n_out), sizes[n_in])
+    target = graph.op('Unsqueeze', target, graph.constant([1], np.int64))
+    distance = graph.op('Abs', graph.op('Sub', source, target))
+    support = graph.op('Mul', graph.op('Max', *sizes.values()), number(2))
+    rest = graph.op('Max', graph.op('Sub', support, distance), number(0))
+    total, parts = graph.op('ReduceSum', rest, graph.constant([1], np.int64)), []
+    for _ in range(2):
+        part = number(0)
+        for factor in stablehlo.DIGITS:
+            wide = graph.op('Mul', rest, number(factor))
+            digit = graph.op('Div', wide, total)
+            part = graph.op('Add', graph.op('Mul', part, number(factor)), digit)
+            rest = graph.op('Sub', wide, graph.op('Mul', digit, total))
+        parts.append(part)
+    more = graph.op('GreaterOrEqual', graph.op('Mul', rest, number(2)), total)
+    parts[1] = graph.op('Add', parts[1], graph.op('Cast', more, to=TensorProto.INT32))
+    high, low = (graph.op('Cast', part, to=TensorProto.FLOAT) for part in parts)
+    return high, low
+
+
+def _rounded(graph: Graph, x: str) -> str:
+    return graph.op('Floor', graph.op('Add', x, graph.constant(0.5)))
+
+
+def _narrow(graph: Graph, images: str, weights: str) -> str:
+    """Resizes uint8 `[B, 3, H, W]` to float32 `[B, 3, H, n]` with weights `[n, W]`, in integers.
+
+    The weights are int8 (kernels for uint8 are slower) and normalized again, so that a constant
+    stays a constant.
     """
-    if not integer:
-        wide = graph.op('Cast', images, to=TensorProto.FLOAT)
-        return graph.op('MatMul', wide, graph.op('Transpose', weights, perm=[1, 0]))
     unit = graph.op('Div', weights, graph.op('ReduceMax', weights, keepdims=1))
     rounded = graph.op('Round', graph.op('Mul', unit, graph.constant(127.0)))
     total = graph.op('ReduceSum', rounded, graph.constant([1], np.int64), keepdims=0)
@@ -136,33 +173,47 @@ def shrink(graph: Graph, images: str, size: int, antialias: bool, integer: bool)
     """
     small = graph.constant([size], np.int64)
     height, width = _size(graph, images, 1), _size(graph, images, 2)
-    across = _interpolation(graph, width, small, antialias)
-    down = _interpolation(graph, height, small, antialias)
     x = graph.op('Transpose', images, perm=[0, 3, 1, 2])
-
-    def rounded(y: str) -> str:
-        return graph.op('Floor', graph.op('Add', y, graph.constant(0.5)))
-
-    if not antialias:
-        x = graph.op('MatMul', down, _across(graph, x, across, integer))
-        return graph.op('Floor', graph.op('Add', x, graph.constant(1e-3)))
-    if integer:
-        return rounded(graph.op('MatMul', down, rounded(_across(graph, x, across, True))))
     wide = graph.op('Cast', x, to=TensorProto.FLOAT)
-    transposed = graph.op('Transpose', across, perm=[1, 0])
+    if integer or not antialias:
+        weights = _interpolation(graph, width, small, antialias)
+        down = _interpolation(graph, height, small, antialias)
+        if integer:
+            x = _narrow(graph, x, weights)
+        else:
+            x = graph.op('MatMul', wide, graph.op('Transpose', weights, perm=[1, 0]))
+        if antialias:
+            return _rounded(graph, graph.op('MatMul', down, _rounded(graph, x)))
+        x = graph.op('MatMul', down, x)
+        return graph.op('Floor', graph.op('Add', x, graph.constant(1e-3)))
+    parts = _fixed_point(graph, width, small)
+    columns = [graph.op('Transpose', part, perm=[1, 0]) for part in parts]
+    rows = _fixed_point(graph, height, small)
+    unit = graph.constant(2.0**-11)
+
+    def summed(high: str, low: str) -> str:
+        low = graph.op('Floor', graph.op('Mul', low, unit))
+        high = graph.op('Add', high, graph.constant(2.0**10))
+        return graph.op('Floor', graph.op('Mul', graph.op('Add', high, low), unit))
+
+    def across(x: str) -> str:
+        return summed(*(graph.op('MatMul', x, part) for part in columns))
+
+    def downward(x: str) -> str:
+        return summed(*(graph.op('MatMul', part, x) for part in rows))
+
     tall = graph.op(
         'Greater',
         graph.op('Add', height, small),
         graph.op('Mul', width, graph.constant([2], np.int64)),
     )
     tall = graph.op('And', tall, graph.op('Greater', height, small))
-    x = graph.choose(
+    return graph.choose(
         graph.op('Squeeze', tall, graph.constant([0], np.int64)),
         ['batch', 3, size, size],
-        lambda: graph.op('MatMul', rounded(graph.op('MatMul', down, wide)), transposed),
-        lambda: graph.op('MatMul', down, rounded(graph.op('MatMul', wide, transposed))),
+        lambda: across(downward(wide)),
+        lambda: downward(across(wide)),
     )
-    return rounded(x)
 
 
 def enlarge_and_classify(graph: Graph, logits: str, size: int, classes: int, images: str) -> str:

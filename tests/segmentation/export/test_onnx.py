@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import segmentation
 from analysis.stage.run import open_examples
 from analysis.stats.bootstrap import bootstrap_weights
+from segmentation.data import transforms
 from segmentation.export import proof
 from segmentation.models.unet import build_model
 from segmentation.predictor import Model
@@ -17,8 +19,9 @@ from tests.segmentation.export.test_stablehlo import SIZES, noise
 
 onnx = pytest.importorskip('onnx', reason="pip install -e '.[onnx]'")
 pytest.importorskip('onnxruntime', reason="pip install -e '.[onnx]'")
-onnx_network, quantize = (
-    importlib.import_module(f'segmentation.export.{name}') for name in ('onnx_network', 'quantize')
+onnx_graph, onnx_network, quantize = (
+    importlib.import_module(f'segmentation.export.{name}')
+    for name in ('onnx_graph', 'onnx_network', 'quantize')
 )
 
 
@@ -84,7 +87,20 @@ def test_classes_are_those_of_the_project_at_any_size(model, exported, size):
     image = noise(*size)
     found = proof.load_onnx_runtime(exported)(image)
     assert found.dtype == np.uint8 and found.shape == size
-    assert (found == model.predict(image)[0].classes).mean() > 0.98
+    assert (found == model.predict(image)[0].classes).mean() > 0.999
+
+
+@pytest.mark.parametrize('size', [*SIZES, (480, 640), (1000, 333)])
+def test_images_are_antialiased_exactly_as_pillow_does(size, tmp_path):
+    graph = onnx_graph.Graph()
+    images = graph.input('image', onnx.TensorProto.UINT8, ['batch', 'height', 'width', 3])
+    x = onnx_graph.shrink(graph, images, 32, antialias=True, integer=False)
+    built = graph.model(x, onnx.TensorProto.FLOAT, ['batch', 3, 32, 32], {})
+    (tmp_path / 'shrink.onnx').write_bytes(built.SerializeToString())
+    image = noise(*size)
+    expected = transforms.resize(Image.fromarray(image), 32, (0.0, 0.0, 1.0, 1.0), True)
+    found = proof.load_onnx_runtime(tmp_path / 'shrink.onnx')(image)
+    np.testing.assert_array_equal(found.transpose(1, 2, 0), expected)
 
 
 def test_metadata_and_batches(model, exported):
