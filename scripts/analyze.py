@@ -43,7 +43,7 @@ from analysis.stage import shards
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
 from analysis.stage.view import OF_SEVERAL_PARTS
-from segmentation import cpu_runtime, launch, markdown
+from segmentation import buckets, cpu_runtime, launch, markdown
 from segmentation.config import load_config, with_overrides
 from segmentation.files import write_json
 
@@ -163,12 +163,18 @@ def main(argv: list[str] | None = None) -> int:
             _describe(arguments.describe)
             return 0
         launch.join_processes(arguments)
-        if arguments.workdir is None:
-            shards.by_first(lambda: _open_foreign(arguments))
-            arguments.workdir = arguments.output
+        with buckets.opened(arguments.workdir or arguments.output) as (workdir, _):
+            if arguments.workdir is None:
+                arguments.output = workdir
+                shards.by_first(lambda: _open_foreign(arguments))
+            arguments.workdir = workdir
+            return _run_stages(arguments)
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
+
+
+def _run_stages(arguments: argparse.Namespace) -> int:
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
     data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
     common += ['--checkpoint', arguments.checkpoint, *data_path]

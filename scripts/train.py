@@ -15,7 +15,7 @@ import dataclasses
 import shlex
 import sys
 
-from segmentation import cpu_runtime, launch, markdown, train
+from segmentation import buckets, cpu_runtime, launch, markdown, train
 from segmentation.config import load_config
 from segmentation.files import write_json
 
@@ -44,11 +44,13 @@ def parse_arguments(argv=None):
 def main():
     arguments, config = parse_arguments()
     first = launch.join_processes(arguments)
-    result = train.train(config, arguments.workdir, profile_steps=arguments.profile)
+    with buckets.opened(arguments.workdir) as (workdir, store):
+        result = train.train(config, workdir, store, profile_steps=arguments.profile)
     if first:
         print(markdown.iou_table(result.selection))
         print(f'\nBest checkpoint: step {result.best_step}. Score it on the validation split:')
-        print(f'  python -m analysis.mean_iou --workdir {shlex.quote(str(arguments.workdir))}')
+        place = buckets.url_of(arguments.workdir) or str(arguments.workdir)
+        print(f'  python -m analysis.mean_iou --workdir {shlex.quote(place)}')
         if arguments.json:
             write_json(arguments.json, dataclasses.asdict(result))
     return 0
