@@ -35,6 +35,7 @@ import functools
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 
 from analysis import registry
 from analysis.compare.stage import common_rows
@@ -72,7 +73,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help='stages to run; default: all, %(default)s',
     )
     parser.add_argument(
-        '--other', type=pathlib.Path, metavar='WORKDIR', help='run to compare this one with'
+        '--other', type=launch.local_path, metavar='WORKDIR', help='run to compare this one with'
     )
     arguments, arguments.overrides = parser.parse_known_args(argv)
     sources = [arguments.workdir, arguments.onnx, arguments.predictions, arguments.describe]
@@ -105,7 +106,7 @@ def _add_foreign_arguments(parser: argparse.ArgumentParser) -> None:
     add('--adapter', type=pathlib.Path, metavar='FILE', help=about)
     about = 'print a draft of the adapter of this ONNX model, and what is not known'
     add('--describe', type=pathlib.Path, metavar='FILE', help=about)
-    add('--output', type=pathlib.Path, metavar='DIR', help='folder for all results')
+    add('--output', type=launch.local_path, metavar='DIR', help='folder for all results')
     about = 'folder of images with annotations; prepared into --output at first use'
     add('--source', default='', metavar='FOLDER', help=about)
     about = "classes, as 'class: category, category; class: …'; default: the adapter's"
@@ -163,18 +164,17 @@ def main(argv: list[str] | None = None) -> int:
             _describe(arguments.describe)
             return 0
         launch.join_processes(arguments)
-        with buckets.opened(arguments.workdir or arguments.output) as (workdir, _):
-            if arguments.workdir is None:
-                arguments.output = workdir
-                shards.by_first(lambda: _open_foreign(arguments))
-            arguments.workdir = workdir
-            return _run_stages(arguments)
+        if arguments.workdir is None:
+            shards.by_first(lambda: _open_foreign(arguments))
+            arguments.workdir = arguments.output
+        with buckets.opened(arguments.workdir) as (arguments.workdir, store):
+            return _run_stages(arguments, store)
     except (ValueError, OSError) as error:
         print(f'{type(error).__name__}: {error}', file=sys.stderr)
         return 1
 
 
-def _run_stages(arguments: argparse.Namespace) -> int:
+def _run_stages(arguments: argparse.Namespace, store: Callable[[], None] | None) -> int:
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
     data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
     common += ['--checkpoint', arguments.checkpoint, *data_path]
@@ -227,6 +227,8 @@ def _run_stages(arguments: argparse.Namespace) -> int:
             return 1
         if shards.is_first():
             done[name] = measured
+        if store:
+            store()
     if not shards.is_first():
         return 0
     rows = [

@@ -21,7 +21,7 @@ from segmentation.files import write_json
 
 
 def parse_arguments(argv=None):
-    parser = launch.make_parser(__doc__, workdir='run directory')
+    parser = launch.make_parser(__doc__, workdir='run directory, or its URL', in_bucket=True)
     parser.add_argument(
         '--config',
         required=True,
@@ -44,7 +44,7 @@ def parse_arguments(argv=None):
 def main():
     arguments, config = parse_arguments()
     first = launch.join_processes(arguments)
-    with buckets.opened(arguments.workdir) as (workdir, store):
+    with buckets.opened(arguments.workdir, new=True) as (workdir, store):
         result = train.train(config, workdir, store, profile_steps=arguments.profile)
     if first:
         print(markdown.iou_table(result.selection))

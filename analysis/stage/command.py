@@ -115,8 +115,8 @@ def run_command(
     try:
         first = launch.join_processes(arguments)
         with contextlib.ExitStack() as stack:
-            if workdir := vars(arguments).get('workdir'):
-                arguments.workdir, _ = stack.enter_context(buckets.opened(workdir))
+            if vars(arguments).get('workdir'):
+                arguments.workdir, _ = stack.enter_context(buckets.opened(arguments.workdir))
             result = work(arguments)
         if arguments.json and first:
             write_json(arguments.json, result)

@@ -1,18 +1,21 @@
 """Run directories in a bucket: what another machine finds there, also after an interruption."""
 
 import pathlib
+import re
 import shutil
 import socket
+import sys
 
 import fsspec
-import jax
 import numpy as np
 import pytest
 
-from segmentation import buckets, checkpoint
-from tests.test_end_to_end import command, train_arguments
+from segmentation import buckets, train
+from segmentation.data import coco, coco_builder
+from tests.segmentation.test_train import one_device, states_of  # noqa: F401  (a fixture)
 
 RUN = pathlib.Path('memory:/bucket/run')
+MARKER = 'checkpoints/{}/_CHECKPOINT_METADATA'
 
 
 class Machine:
@@ -21,13 +24,18 @@ class Machine:
     def __init__(self, folder, monkeypatch):
         self._folder, self._patch = folder, monkeypatch
 
-    def opened(self, path=RUN):
+    def here(self):
         self._patch.setattr(buckets, 'COPIES', self._folder)
-        return buckets.opened(path)
 
-    def copy(self):
-        self._patch.setattr(buckets, 'COPIES', self._folder)
-        return buckets._Copy(str(buckets.url_of(RUN)))
+    def opened(self, path=RUN, new=True):
+        self.here()
+        return buckets.opened(path, new)
+
+    def copy(self, path=RUN):
+        self.here()
+        copy = buckets._Copy(path, 'run.json')
+        copy.folder.mkdir(parents=True, exist_ok=True)
+        return copy
 
 
 @pytest.fixture
@@ -37,15 +45,24 @@ def machines(tmp_path, monkeypatch):
     memory = fsspec.filesystem('memory')
     memory.store.clear()
     memory.pseudo_dirs[:] = ['']
-    yield (Machine(tmp_path / str(number), monkeypatch) for number in range(1000))
+
+    def info(self, path, **_):  # The original gives the time in another form than listings do.
+        path = self._strip_protocol(path)
+        found = self.find(path, detail=True) if path in self.store else {}
+        return found.get(path) or original(self, path)
+
+    original = type(memory).info
+    monkeypatch.setattr(type(memory), 'info', info)
+    yield (Machine(tmp_path / f'machine{number}', monkeypatch) for number in range(1000))
     memory.store.clear()
 
 
 def write(folder, step, text):
-    """A file that changes, a checkpoint of two files, and an artifact, instead of what there is."""
+    """A file that changes, a checkpoint, an artifact and a report, instead of what there is."""
     shutil.rmtree(folder / 'checkpoints', ignore_errors=True)
-    for name in ('metrics.jsonl', f'checkpoints/{step}/state/a', f'checkpoints/{step}/data/b',
-                 'analysis/val-1/some.npz', 'analysis/val-1/some.json'):  # fmt: skip
+    for name in ('run.json', 'metrics.jsonl', MARKER.format(step), f'checkpoints/{step}/data/b',
+                 'analysis/val-1/some.npz', 'analysis/val-1/some.json', 'report/index.html',
+                 'report/data/manifest.js'):  # fmt: skip
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -59,12 +76,30 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_text() for path in paths}
 
 
-def test_only_such_paths_are_buckets(tmp_path):
-    assert buckets.url_of(pathlib.Path('s3://bucket/runs/a')) == 's3://bucket/runs/a'
-    assert buckets.url_of(pathlib.Path('gs://bucket/run/')) == 'gs://bucket/run'
-    assert buckets.url_of(tmp_path) is None and buckets.url_of(pathlib.Path('runs/a')) is None
-    with buckets.opened(tmp_path) as (folder, _):
-        assert folder == tmp_path
+@pytest.mark.parametrize(
+    ('text', 'url'),
+    [
+        ('s3:/bucket/runs/a', 's3://bucket/runs/a'),
+        ('s3://bucket/runs/a', 's3://bucket/runs/a'),
+        ('gs://bucket/run/', 'gs://bucket/run'),
+        ('runs/a', None),
+        ('/tmp/run', None),
+    ],
+)
+def test_only_urls_are_buckets(text, url):
+    assert buckets.url_of(text) == buckets.url_of(pathlib.Path(text)) == url
+
+
+@pytest.mark.parametrize('text', ['s3://../run', 's3://bucket/../other', 's3:///', 's3://a//b'])
+def test_urls_that_name_no_folder_are_refused(text):
+    with pytest.raises(ValueError, match='does not name a folder in a bucket'):
+        buckets.url_of(text)
+
+
+def test_local_folders_are_used_as_they_are(tmp_path):
+    with buckets.opened(tmp_path) as (folder, store):
+        assert folder == tmp_path and store is None
+    assert buckets.fetched(str(tmp_path)) == tmp_path
 
 
 def test_another_machine_finds_what_was_stored(machines):
@@ -73,15 +108,31 @@ def test_another_machine_finds_what_was_stored(machines):
         write(folder, 5, 'first')
         store()
         (folder / 'notes.txt').write_text('after that')
-    with two.opened() as (folder, _):
+    with two.opened(new=False) as (folder, _):
         found = contents(folder)
-        assert found.pop('complete/5.json')
-        assert set(found.values()) == {'first', 'after that'} and len(found) == 6
+        assert set(found.values()) == {'first', 'after that'} and len(found) == 9
         write(folder, 10, 'second')
     with one.opened() as (folder, _):
+        assert not (folder / 'checkpoints/5').exists()  # Orbax reads an empty folder as a step.
         found = contents(folder)
-        assert not any(name.startswith(('checkpoints/5/', 'complete/5')) for name in found)
         assert found['checkpoints/10/data/b'] == found['metrics.jsonl'] == 'second'
+    two.here()
+    assert buckets.fetched(str(RUN)).name == 'run'
+
+
+def test_only_what_has_changed_is_transferred(machines, monkeypatch):
+    one, moved = next(machines), []
+    with one.opened() as (folder, _):
+        write(folder, 5, 'text')
+    for name in ('put_file', 'get_file'):
+        operation = getattr(fsspec.filesystem('memory'), name)
+        monkeypatch.setattr(
+            type(fsspec.filesystem('memory')), name,
+            lambda _, *args, run=operation, **options: (moved.append(args), run(*args, **options)),
+        )  # fmt: skip
+    with one.opened() as (folder, _):
+        (folder / 'metrics.jsonl').write_text('more')
+    assert [pathlib.Path(arguments[0]).name for arguments in moved] == ['metrics.jsonl']
 
 
 class Interrupted(BaseException):
@@ -97,20 +148,21 @@ def limited(operation, left):
     return run
 
 
-def test_an_interruption_leaves_the_old_or_the_new_never_half(machines, monkeypatch):
-    """Stops before each operation on the store in turn."""
-    store, ended, seen = fsspec.filesystem('memory'), False, set()
-    for allowed in range(40):
-        store.store.clear()
+def test_an_upload_that_breaks_leaves_the_old_or_the_new_never_half(machines, monkeypatch):
+    """Stops before each operation on the store in turn, and opens the run on another machine."""
+    memory, ended, seen = type(fsspec.filesystem('memory')), False, set()
+    monkeypatch.setattr(buckets, '_AT_ONCE', 1)
+    for allowed in range(60):
+        memory.store.clear()
         one = next(machines).copy()
-        one.fetch()
+        one.fetch(new=True)
         write(one.folder, 5, 'old')
         one.store()
         write(one.folder, 10, 'new')
-        left = iter(range(allowed))
         with monkeypatch.context() as patch:
+            left = iter(range(allowed))
             for name in ('put_file', 'rm_file'):
-                patch.setattr(type(store), name, limited(getattr(type(store), name), left))
+                patch.setattr(memory, name, limited(getattr(memory, name), left))
             try:
                 one.store()
                 ended = True
@@ -118,101 +170,254 @@ def test_an_interruption_leaves_the_old_or_the_new_never_half(machines, monkeypa
                 pass
         two = next(machines).copy()
         two.fetch()
-        files = contents(two.folder)
-        steps = sorted(name for name in files if name.startswith('complete/'))
-        for step, text in (('5', 'old'), ('10', 'new')):
-            parts = [files.get(f'checkpoints/{step}/{part}') for part in ('state/a', 'data/b')]
-            assert parts == [text if f'complete/{step}.json' in steps else None] * 2
-        if 'analysis/val-1/some.json' in files:
-            assert files['analysis/val-1/some.json'] == files['analysis/val-1/some.npz']
-        seen.add(tuple(steps))
-        # The next command of the first machine puts all in order.
-        again = next(machines).copy()
+        found = contents(two.folder)
+        steps = tuple(step for step in (5, 10) if (two.folder / f'checkpoints/{step}').exists())
+        assert steps  # The old checkpoint is there until the new one is.
+        for step, text in zip((5, 10), ('old', 'new'), strict=True):
+            parts = [found.get(MARKER.format(step)), found.get(f'checkpoints/{step}/data/b')]
+            assert parts == [text if step in steps else None] * 2
+        if 'analysis/val-1/some.json' in found:
+            assert found['analysis/val-1/some.json'] == found['analysis/val-1/some.npz']
+        report = {text for name, text in found.items() if name.startswith('report/')}
+        assert len(report) <= 1
+        seen.add((steps, *report))
+        # The next command puts all in order: the copy of the first machine has lost nothing.
+        again = one if allowed % 2 else two
         again.fetch()
-        write(again.folder, 10, 'new')
+        if again is one:
+            assert contents(one.folder)['metrics.jsonl'] == 'new'
+        write(again.folder, 15, 'next')
         again.store()
-        assert {name for name in again._all() if name.startswith('checkpoints/')} == {
-            'checkpoints/10/state/a', 'checkpoints/10/data/b'
+        assert {name for name in again._listed() if name.startswith('checkpoints/')} == {
+            MARKER.format(15), 'checkpoints/15/data/b'
         }  # fmt: skip
         if ended:
             break
-    assert ended and ('complete/10.json',) in seen and len(seen) > 1
+    assert ended and {((5,),), ((5,), 'old'), ((5, 10), 'new'), ((10,), 'new')} <= seen
 
 
-def test_a_checkpoint_whose_bytes_have_changed_is_refused(machines):
-    with next(machines).opened() as (folder, _):
-        write(folder, 5, 'text')
-    fsspec.filesystem('memory').pipe_file('/bucket/run/checkpoints/5/state/a', b'test')
-    with pytest.raises(ValueError, match='memory://bucket/run/checkpoints/5/state/a is damaged'):
-        next(machines).copy().fetch()
+def test_what_could_not_be_stored_stays_here(machines, monkeypatch, caplog):
+    one, two = next(machines), next(machines)
+    with one.opened() as (folder, _):
+        write(folder, 5, 'old')
 
-
-def test_objects_outside_the_run_are_refused(machines):
-    fsspec.filesystem('memory').pipe_file('/bucket/run/../outside', b'')
-    with pytest.raises((ValueError, OSError), match='outside'):
-        next(machines).copy().fetch()
-
-
-def test_a_store_that_fails_is_a_clear_error(machines, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError('no route')
 
-    monkeypatch.setattr(type(fsspec.filesystem('memory')), 'find', fail)
-    with pytest.raises(OSError, match='memory://bucket/run cannot be reached.*no route'):
-        next(machines).copy().fetch()
+    copy = one.copy()
+    write(copy.folder, 10, 'new')
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fsspec.filesystem('memory')), 'put_file', fail)
+        with pytest.raises(OSError, match=rf'cannot be read or written.*no route.*{copy.folder}'):
+            copy.store()
+    with one.opened() as (folder, _):
+        assert contents(folder)['checkpoints/10/data/b'] == 'new'
+    with two.opened() as (folder, _):
+        assert contents(folder)['checkpoints/10/data/b'] == 'new'
+        (folder / 'metrics.jsonl').write_text('two')
+    # Both have changed it: the bucket counts, and that is said.
+    (one.copy().folder / 'metrics.jsonl').write_text('one')
+    with one.opened() as (folder, _):
+        assert contents(folder)['metrics.jsonl'] == 'two'
+    assert 'has changed meanwhile, and replaces 1 files' in caplog.text
 
 
-def test_two_commands_of_a_machine_do_not_share_a_copy(machines):
+def test_files_that_were_cleaned_away_here_are_fetched_again(machines):
     one = next(machines)
-    with one.opened(), pytest.raises(ValueError, match='Another process'), one.opened():
-        pass
+    with one.opened() as (folder, _):
+        write(folder, 5, 'text')
+    before = one.copy()._listed()
+    shutil.rmtree(folder)
+    with one.opened() as (folder, _):
+        assert contents(folder)['checkpoints/5/data/b'] == 'text'
+    assert one.copy()._listed() == before
 
 
-def test_training_continues_in_an_s3_bucket_and_is_analyzed(coco_folder, data_dir, tmp_path):
+def test_a_folder_that_is_no_run_is_neither_fetched_nor_written(machines):
+    fsspec.filesystem('memory').pipe_file('/bucket/run/photo.jpg', b'photo')
+    for new in (False, True):
+        with (
+            pytest.raises(ValueError, match=r'memory://bucket/run has no run\.json'),
+            next(machines).opened(new=new),
+        ):
+            pass
+    with pytest.raises(ValueError, match='has no run'):
+        next(machines).opened(pathlib.Path('memory:/bucket/other'), new=False).__enter__()
+    assert fsspec.filesystem('memory').find('/') == ['/bucket/run/photo.jpg']
+
+
+@pytest.mark.parametrize('name', ['../outside', 'a/../../outside', '/etc/outside', 'a//b', './a'])
+def test_objects_outside_the_run_are_refused(machines, monkeypatch, name):
+    entries = {'/bucket/run/run.json': {'type': 'file', 'size': 2, 'created': 1}}
+    entries[f'/bucket/run/{name}'] = {'type': 'file', 'size': 4, 'created': 1}
+    monkeypatch.setattr(type(fsspec.filesystem('memory')), 'find', lambda *_, **__: entries)
+    copy = next(machines).copy()
+    with pytest.raises(ValueError, match=re.escape(repr(name))):
+        copy.fetch()
+    assert contents(copy.folder) == {}
+
+
+@pytest.mark.parametrize('announced', [3, 5])
+def test_objects_of_another_size_than_listed_are_refused(machines, monkeypatch, announced):
+    with next(machines).opened() as (folder, _):
+        write(folder, 5, 'four')
+    memory = type(fsspec.filesystem('memory'))
+    find = memory.find
+
+    def lie(*arguments, **options):
+        found = find(*arguments, **options)
+        if entry := found.get('/bucket/run/checkpoints/5/data/b'):
+            entry['size'] = announced
+        return found
+
+    monkeypatch.setattr(memory, 'find', lie)
+    copy = next(machines).copy()
+    with pytest.raises(OSError, match=f'checkpoints/5/data/b .*the {announced} bytes'):
+        copy.fetch()
+    assert not (copy.folder / 'checkpoints/5/data/b').exists()
+
+
+def test_a_store_that_cannot_be_written_is_an_error_before_the_work(machines, monkeypatch):
+    def fail(*_, **__):
+        raise PermissionError('read only')
+
+    monkeypatch.setattr(type(fsspec.filesystem('memory')), 'pipe_file', fail)
+    with (
+        pytest.raises(OSError, match='memory://bucket/run cannot be read or written.*read only'),
+        next(machines).opened(),
+    ):
+        pytest.fail('the work has begun')
+
+
+def test_unknown_kinds_of_urls_say_what_to_install(machines):
+    with pytest.raises(ValueError, match=r'nothing://a/run: .*pip install'):
+        next(machines).copy(pathlib.Path('nothing:/a/run'))
+
+
+def test_prepared_data_in_a_bucket_are_opened_by_their_url(machines, coco_folder, data_dir):
+    prepared = coco.prepare(str(coco_folder), data_dir)
+    memory = fsspec.filesystem('memory')
+    memory.put(str(prepared.path), '/bucket/prepared', recursive=True)
+    next(machines).here()
+    found = coco.prepare('memory://bucket/prepared', data_dir)
+    assert found.fingerprint == prepared.fingerprint and found.path != prepared.path
+    assert found.split('train')[3]['image'] == prepared.split('train')[3]['image']
+    memory.rm_file(f'/bucket/prepared/{coco_builder.METADATA}')
+    with pytest.raises(ValueError, match=f'has no {coco_builder.METADATA}'):
+        coco.prepare('memory://bucket/prepared', data_dir)
+    with pytest.raises(ValueError, match=r's3://a/data: data are prepared in a local data_dir'):
+        coco.prepare(str(coco_folder), pathlib.Path('s3://a/data'))
+
+
+def test_commands_that_need_a_local_folder_say_so(capsys, monkeypatch):
+    from scripts import sweep
+
+    monkeypatch.setattr(sys, 'argv', ['sweep', '--workdir', 's3://bucket/sweep'])
+    with pytest.raises(SystemExit):
+        sweep.main()
+    assert 's3://bucket/sweep: buckets do not work here' in capsys.readouterr().err
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """A client of a local S3 server with an empty bucket 'runs'."""
     pytest.importorskip('s3fs', reason='s3fs is not installed: pip install ".[buckets]"')
-    server = pytest.importorskip('moto.server', reason='moto is not installed: moto[server]')
+    reason = 'moto is not installed: see requirements-dev.txt'
+    server = pytest.importorskip('moto.server', reason=reason)
     import boto3
 
     thread = server.ThreadedMotoServer(ip_address='127.0.0.1', port=0)
     thread.start()
     host, port = thread.get_host_and_port()
-    names = 'ACCESS_KEY_ID', 'SECRET_ACCESS_KEY'
-    keys = {f'AWS_{name}': 'test' for name in names} | {'AWS_DEFAULT_REGION': 'us-east-1'}
-    keys['AWS_ENDPOINT_URL'] = f'http://{host}:{port}'
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in keys.items():
-                patch.setenv(name, value)
-            boto3.client('s3').create_bucket(Bucket='runs')
-            url, local = 's3://runs/tiny', tmp_path / 'local'
-            for number, steps in enumerate((2, 4)):
-                for workdir in (url, local):
-                    patch.setenv('HOME', str(tmp_path / f'machine{number}'))
-                    fields = {'train.num_steps': steps, 'optimizer.schedule': 'constant'}
-                    done = command(*train_arguments(coco_folder, data_dir, workdir, **fields))
-                    assert done.returncode == 0, done.stderr
-            patch.setenv('HOME', str(tmp_path / 'machine2'))
-            file = tmp_path / 'scores.json'
-            done = command('-m', 'analysis.mean_iou', '--workdir', url, '--json', file)
-            assert done.returncode == 0 and file.exists(), done.stderr
-            patch.setattr(buckets, 'COPIES', tmp_path / 'here')
-            with buckets.opened(pathlib.Path(url)) as (folder, _):
-                runs = [checkpoint.restore_variables(run, '4')[1] for run in (folder, local)]
-                assert (folder / 'analysis').is_dir()
-    finally:
-        thread.stop()
-    jax.tree.map(np.testing.assert_array_equal, *runs)
+    _point_to(f'http://{host}:{port}', monkeypatch)
+    client = boto3.client('s3')
+    client.create_bucket(Bucket='runs')
+    yield client
+    thread.stop()
 
 
-def test_an_unreachable_bucket_is_a_clear_error(tmp_path, monkeypatch):
+def _point_to(address, monkeypatch):
+    for name in ('ACCESS_KEY_ID', 'SECRET_ACCESS_KEY'):
+        monkeypatch.setenv(f'AWS_{name}', 'test')
+    monkeypatch.setenv('AWS_DEFAULT_REGION', 'us-east-1')
+    monkeypatch.setenv('AWS_ENDPOINT_URL', address)
+    fsspec.filesystem('s3').clear_instance_cache()
+
+
+def keys(client):
+    return {item['Key'] for item in client.list_objects_v2(Bucket='runs').get('Contents', ())}
+
+
+def test_training_in_s3_continues_on_another_machine_bitwise_and_is_analyzed(
+    s3,
+    machines,
+    tiny_config,
+    tmp_path,
+    monkeypatch,
+    one_device,  # noqa: F811
+):
+    from scripts import analyze
+
+    url, straight = pathlib.Path('s3://runs/a/tiny'), tmp_path / 'straight'
+    train.train(tiny_config, straight)
+    one, two, three = (next(machines) for _ in range(3))
+
+    class Preempted(Exception):
+        pass
+
+    def preempted(store):
+        store()
+        raise Preempted
+
+    with pytest.raises(Preempted), one.opened(url) as (folder, store):
+        train.train(tiny_config, folder, lambda: preempted(store))
+    assert 'a/tiny/checkpoints/2/_CHECKPOINT_METADATA' in keys(s3)
+    with two.opened(url) as (folder, store):
+        result = train.train(tiny_config, folder, store)
+    assert result.step == 4 and result.selection == train.train(tiny_config, straight).selection
+    three.here()
+    with three.opened(url, new=False) as (folder, _):
+        ours, theirs = states_of(straight, 4), states_of(folder, 4)
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+    # The analysis, on a machine that has nothing.
+    next(machines).here()
+    assert (
+        analyze.main(['--workdir', 's3://runs/a/tiny', '--stages', 'mean_iou,samples,report']) == 0
+    )
+    assert {'a/tiny/report/index.html', 'a/tiny/analysis/val-4/samples.parquet'} <= keys(s3)
+    assert not [key for key in keys(s3) if 'tmp' in key or 'lock' in key or '/.' in key]
+
+
+def test_an_s3_listing_that_reaches_outside_is_refused(s3, machines):
+    s3.put_object(Bucket='runs', Key='a/run.json', Body=b'{}')
+    s3.put_object(Bucket='runs', Key='a/folder/', Body=b'')  # as consoles make them
+    copy = next(machines).copy(pathlib.Path('s3://runs/a'))
+    copy.fetch()
+    assert contents(copy.folder) == {'run.json': '{}'}
+    for key in ('a/../../outside', 'a//etc/outside'):
+        s3.put_object(Bucket='runs', Key=key, Body=b'')
+        with pytest.raises(ValueError, match='outside'):
+            next(machines).copy(pathlib.Path('s3://runs/a')).fetch()
+        s3.delete_object(Bucket='runs', Key=key)
+
+
+def test_a_bucket_that_is_not_there_is_a_clear_error(s3, machines):
+    with (
+        pytest.raises(OSError, match=r's3://nothing/run cannot be read or written.*not exist'),
+        next(machines).opened(pathlib.Path('s3://nothing/run')),
+    ):
+        pass
+
+
+def test_an_unreachable_server_is_a_clear_error(machines, monkeypatch):
     pytest.importorskip('s3fs', reason='s3fs is not installed: pip install ".[buckets]"')
     with socket.socket() as closed:
         closed.bind(('127.0.0.1', 0))
-        monkeypatch.setenv('AWS_ENDPOINT_URL', f'http://127.0.0.1:{closed.getsockname()[1]}')
-        for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_REGION'):
-            monkeypatch.setenv(name, 'test')
+        _point_to(f'http://127.0.0.1:{closed.getsockname()[1]}', monkeypatch)
         with (
-            pytest.raises(OSError, match='s3://runs/tiny cannot be reached'),
-            Machine(tmp_path, monkeypatch).opened(pathlib.Path('s3://runs/tiny')),
+            pytest.raises(OSError, match=r's3://runs/tiny cannot be read or written.*connect'),
+            next(machines).opened(pathlib.Path('s3://runs/tiny')),
         ):
             pass
