@@ -35,7 +35,6 @@ import functools
 import json
 import pathlib
 import sys
-from collections.abc import Callable
 
 from analysis import registry
 from analysis.compare.stage import common_rows
@@ -174,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def _run_stages(arguments: argparse.Namespace, store: Callable[[], None] | None) -> int:
+def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
     data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
     common += ['--checkpoint', arguments.checkpoint, *data_path]

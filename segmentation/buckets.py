@@ -20,10 +20,11 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from segmentation import files
 
@@ -38,6 +39,8 @@ _IGNORED = re.compile(r'lock|(.*/)?\..*|checkpoints/(removed/|[^/]*orbax-checkpo
 _RUN = 'run.json'  # every run directory has it
 _AT_ONCE = 16  # transfers
 
+Store = Callable[[], None] | None  # stores what has changed; None for a local folder
+
 
 def url_of(path: str | os.PathLike) -> str | None:
     """The URL of a path that names a bucket, also as pathlib has abbreviated it; else None.
@@ -49,20 +52,18 @@ def url_of(path: str | os.PathLike) -> str | None:
     if not found:
         return None
     parts = found[2].rstrip('/').split('/')
-    if not all(parts) or {'.', '..'} & set(parts):
+    if {'', '.', '..'} & set(parts):
         raise ValueError(f'{path} does not name a folder in a bucket; an example is s3://name/run.')
     return f'{found[1]}://{"/".join(parts)}'
 
 
 @contextlib.contextmanager
-def opened(
-    path: pathlib.Path, new: bool = False
-) -> Iterator[tuple[pathlib.Path, Callable[[], None] | None]]:
+def opened(path: pathlib.Path, new: bool = False) -> Iterator[tuple[pathlib.Path, Store]]:
     """A run directory to work in, be it in a bucket.
 
     Yields:
-      The folder on this machine and, for a bucket, a function that stores what has changed in it.
-      That also happens at the end.
+      The folder on this machine, and a function that stores what has changed in it, which also
+      happens at the end.
 
     Raises:
       OSError: the bucket cannot be read or written.
@@ -128,6 +129,7 @@ class _Copy:
         If nobody else has written there, what this copy has changed since stays: `store` has
         failed, or the command was killed.
         """
+        logger.info('Reading %s.', self._url)
         known, objects, here = self._known(), self._listed(), self._files()
         if self._mark not in objects and (objects or not new):
             raise ValueError(f'{self._url} has no {self._mark}: check the address.')
@@ -202,19 +204,17 @@ class _Copy:
         finally:
             files.write_json(self._state, known)
 
-    @contextlib.contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _each(self, work: Callable[[str], Any], names: Collection[str]) -> list[Any]:
+        few, total = len(names) < 2, len(names)
         try:
-            yield
+            with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+                results = pool.map(work, names)
+                return list(tqdm(results, work.__name__, total, unit='file', disable=few))
         except Exception as error:  # Each store raises other errors.
             raise OSError(
                 f'{self._url} cannot be read or written ({type(error).__name__}: {error}). '
                 f'What is not stored is in {self.folder}; the same command continues.'
             ) from error
-
-    def _each(self, work: Callable[[str], object], names: Iterable[str]) -> None:
-        with self._reaching(), concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(work, names))
 
     def _known(self) -> dict[str, list]:
         try:
@@ -224,19 +224,20 @@ class _Copy:
 
     def _listed(self) -> dict[str, tuple[str, int]]:
         """Identity and size of each object, by its name below the folder."""
-        with self._reaching():
+
+        def find(root: str) -> dict[str, dict]:
             self._system.invalidate_cache()
             try:
-                entries = self._system.find(self._root, detail=True)
+                return self._system.find(root, detail=True)
             except FileNotFoundError:
                 return {}
+
         found = {}
-        for key, entry in entries.items():
+        for key, entry in self._each(find, [self._root])[0].items():
             name = key[len(self._root) + 1 :]
-            path = pathlib.PurePosixPath(name)
             if entry['type'] != 'file' or key.endswith('/'):
                 continue  # Some tools make objects that stand for folders.
-            if str(path) != name or path.is_absolute() or '..' in path.parts or '\0' in name:
+            if {'', '.', '..'} & set(name.split('/')) or '\0' in name:
                 raise ValueError(f'{self._url} has an object {name!r}, which is no file below it.')
             if not _IGNORED.fullmatch(name):
                 found[name] = _identity(entry), int(entry['size'])
@@ -263,8 +264,7 @@ def _identity(entry: dict[str, Any]) -> str:
 
 
 def _local(path: pathlib.Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return [(status := path.stat()).st_size, status.st_mtime_ns]
 
 
 def _remove_empty(folder: pathlib.Path) -> None:
