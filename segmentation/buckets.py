@@ -62,8 +62,8 @@ def opened(path: pathlib.Path, new: bool = False) -> Iterator[tuple[pathlib.Path
     """A run directory to work in, be it in a bucket.
 
     Yields:
-      The folder on this machine, and a function that stores what has changed in it, which also
-      happens at the end.
+      The folder on this machine, and a function that stores what has changed in it, or warns that
+      it cannot. That also happens at the end, where it is an error.
 
     Raises:
       OSError: the bucket cannot be read or written.
@@ -78,8 +78,15 @@ def opened(path: pathlib.Path, new: bool = False) -> Iterator[tuple[pathlib.Path
         raise ValueError(f'{path}: with several processes, --workdir must be a folder they share.')
     with _Copy(path, _RUN).locked() as copy:
         copy.fetch(new)
+
+        def store() -> None:
+            try:
+                copy.store()
+            except OSError as error:  # Not worth hours of training: the next time tries again.
+                logger.warning('%s', error)
+
         try:
-            yield copy.folder, copy.store
+            yield copy.folder, store
         finally:
             copy.store()
 
