@@ -91,7 +91,6 @@ def train(
     examples, selection = inputs.examples, inputs.selection
     # Before anything is written: invalid values and missing weights leave no directory behind.
     trainer = Trainer(config, directory, examples, selection, inputs.class_names)
-
     directory.mkdir(parents=True, exist_ok=True)
     run = workdir.describe_run(inputs.prepared, inputs.reports, inputs.class_names, inputs.weights)
     with contextlib.ExitStack() as stack:
