@@ -23,7 +23,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-import fsspec  # type: ignore[import-untyped]
+import fsspec
 from tqdm import tqdm
 
 from segmentation import files
