@@ -356,42 +356,37 @@ def test_training_in_s3_continues_on_another_machine_bitwise_and_is_analyzed(
     tiny_config,
     tmp_path,
     monkeypatch,
+    caplog,
     one_device,  # noqa: F811
 ):
     from scripts import analyze
     from scripts import train as train_command
 
-    url, straight = pathlib.Path('s3://runs/a/tiny'), tmp_path / 'straight'
-    fields = tiny_config.train
+    url, fields = pathlib.Path('s3://runs/a/tiny'), tiny_config.train
     fields.num_steps, fields.eval_every, fields.num_pictures = 2, 1, 0
-    expected = train.train(tiny_config, straight)
+    # An undisturbed training. What it stores after the first evaluation is all that others find.
     one, two, three = (next(machines) for _ in range(3))
-
-    class Preempted(Exception):
-        pass
-
-    def preempted(store):
-        store()
-        raise Preempted
-
-    with pytest.raises(Preempted), one.opened(url) as (folder, store):
-        train.train(tiny_config, folder, lambda: preempted(store))
+    copy = one.copy(url)
+    copy.fetch(new=True)
+    expected = train.train(tiny_config, copy.folder, copy.store)
     assert 'a/tiny/checkpoints/1/_CHECKPOINT_METADATA' in keys(s3)
     two.here()
-    command = ['train.py', '--config', straight / 'config.json', '--workdir', 's3://runs/a/tiny']
-    monkeypatch.setattr(sys, 'argv', [*map(str, command), '--json', str(tmp_path / 'result.json')])
+    config, result = str(copy.folder / 'config.json'), tmp_path / 'result.json'
+    command = ['train.py', '--config', config, '--workdir', str(url), '--json', str(result)]
+    monkeypatch.setattr(sys, 'argv', command)
     assert train_command.main() == 0
-    result = json.loads((tmp_path / 'result.json').read_text())
-    assert result['step'] == 2 and result['selection']['loss'] == expected.selection['loss']
+    assert re.search(r'Continuing .* at step 1\.', caplog.text)
+    found = json.loads(result.read_text())
+    assert found['step'] == 2 and found['selection']['loss'] == expected.selection['loss']
     with three.opened(url, new=False) as (folder, _):
-        ours, theirs = states_of(straight, 2), states_of(folder, 2)
+        ours, theirs = states_of(copy.folder, 2), states_of(folder, 2)
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
     # The analysis, on a machine that has nothing.
     next(machines).here()
-    arguments = ['--checkpoint', 'latest', '--stages', 'mean_iou,samples,report']
-    assert analyze.main(['--workdir', 's3://runs/a/tiny', *arguments]) == 0
+    arguments = ['--checkpoint', 'latest', '--stages', 'samples,report']
+    assert analyze.main(['--workdir', str(url), *arguments]) == 0
     assert {'a/tiny/report/index.html', 'a/tiny/analysis/val-2/samples.parquet'} <= keys(s3)
     assert not [key for key in keys(s3) if 'tmp' in key or 'lock' in key or '/.' in key]
 
