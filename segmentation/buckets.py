@@ -216,7 +216,7 @@ class _Copy:
         try:
             with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
                 results = pool.map(work, names)
-                return list(tqdm(results, work.__name__, total, unit='file', disable=few))
+                return list(tqdm(results, work.__name__, total, False, unit='file', disable=few))
         except Exception as error:  # Each store raises other errors.
             raise OSError(
                 f'{self._url} cannot be read or written ({type(error).__name__}: {error}). '
