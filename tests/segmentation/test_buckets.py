@@ -364,6 +364,7 @@ def test_training_in_s3_continues_on_another_machine_bitwise_and_is_analyzed(
 
     url, fields = pathlib.Path('s3://runs/a/tiny'), tiny_config.train
     fields.num_steps, fields.eval_every, fields.num_pictures = 2, 1, 0
+    fields.recalibrate_batches, tiny_config.model.encoder_trainable = 0, False  # less to compile
     # An undisturbed training. What it stores after the first evaluation is all that others find.
     one, two, three = (next(machines) for _ in range(3))
     copy = one.copy(url)
