@@ -52,7 +52,6 @@ def restore_run(workdir: str | os.PathLike, which: str = 'best') -> Run:
 
     Raises:
       ValueError: the directory holds no run, or no such checkpoint.
-      OSError: it is in a bucket that cannot be read.
     """
     workdir = buckets.fetched(workdir)
     described = read_description(workdir)
