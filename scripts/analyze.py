@@ -43,7 +43,7 @@ from analysis.stage import shards
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
 from analysis.stage.view import OF_SEVERAL_PARTS
-from segmentation import cpu_runtime, launch, markdown
+from segmentation import buckets, cpu_runtime, launch, markdown
 from segmentation.config import load_config, with_overrides
 from segmentation.files import write_json
 
@@ -79,7 +79,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help='stages to run; default: all, %(default)s',
     )
     parser.add_argument(
-        '--other', type=pathlib.Path, metavar='WORKDIR', help='run to compare this one with'
+        '--other', type=launch.local_path, metavar='WORKDIR', help='run to compare this one with'
     )
     arguments, arguments.overrides = parser.parse_known_args(argv)
     sources = [arguments.workdir, arguments.onnx, arguments.predictions, arguments.describe]
@@ -118,7 +118,7 @@ def _add_foreign_arguments(parser: argparse.ArgumentParser) -> None:
     add('--adapter', type=pathlib.Path, metavar='FILE', help=about)
     about = 'print a draft of the adapter of this ONNX model, and what is not known'
     add('--describe', type=pathlib.Path, metavar='FILE', help=about)
-    add('--output', type=pathlib.Path, metavar='DIR', help='folder for all results')
+    add('--output', type=launch.local_path, metavar='DIR', help='folder for all results')
     about = 'folder of images with annotations; prepared into --output at first use'
     add('--source', default='', metavar='FOLDER', help=about)
     about = "classes, as 'class: category, category; class: …'; default: the adapter's"
@@ -179,9 +179,14 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.workdir is None:
             shards.by_first(lambda: _open_foreign(arguments))
             arguments.workdir = arguments.output
+        with buckets.opened(arguments.workdir) as (arguments.workdir, store):
+            return _run_stages(arguments, store)
     except (ValueError, OSError) as error:
         print(markdown.printable_lines(f'{type(error).__name__}: {error}'), file=sys.stderr)
         return 1
+
+
+def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
     data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
     common += ['--checkpoint', arguments.checkpoint, *data_path]
@@ -234,6 +239,8 @@ def main(argv: list[str] | None = None) -> int:
             return 1
         if shards.is_first():
             done[name] = measured
+        if store:
+            store()
     if not shards.is_first():
         return 0
     rows = [

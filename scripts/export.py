@@ -38,7 +38,7 @@ RESAMPLES = 2000
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = launch.make_parser(__doc__, workdir='run directory')
+    parser = launch.make_parser(__doc__, workdir='run directory, or its URL', in_bucket=True)
     add = parser.add_argument
     add('--checkpoint', default='best', help="'best', 'latest' or a step")
     add('--format', choices=('onnx', 'stablehlo'), default='onnx', help='file format')

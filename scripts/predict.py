@@ -53,7 +53,7 @@ def summarize(model: Model, output: OutputFolder, images: list[Found], skipped: 
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = launch.make_parser(__doc__, workdir='run directory')
+    parser = launch.make_parser(__doc__, workdir='run directory, or its URL', in_bucket=True)
     add = parser.add_argument
     add('files', nargs='+', metavar='IMAGES', help='image files, folders and patterns')
     add('--checkpoint', default='best', help="'best', 'latest' or a step")

@@ -15,13 +15,13 @@ import dataclasses
 import shlex
 import sys
 
-from segmentation import cpu_runtime, launch, markdown, train
+from segmentation import buckets, cpu_runtime, launch, markdown, train
 from segmentation.config import load_config
 from segmentation.files import write_json
 
 
 def parse_arguments(argv=None):
-    parser = launch.make_parser(__doc__, workdir='run directory')
+    parser = launch.make_parser(__doc__, workdir='run directory, or its URL', in_bucket=True)
     parser.add_argument(
         '--config',
         required=True,
@@ -44,11 +44,13 @@ def parse_arguments(argv=None):
 def main():
     arguments, config = parse_arguments()
     first = launch.join_processes(arguments)
-    result = train.train(config, arguments.workdir, profile_steps=arguments.profile)
+    with buckets.opened(arguments.workdir, new=True) as (workdir, store):
+        result = train.train(config, workdir, store, profile_steps=arguments.profile)
     if first:
         print(markdown.iou_table(result.selection))
         print(f'\nBest checkpoint: step {result.best_step}. Score it on the validation split:')
-        print(f'  python -m analysis.mean_iou --workdir {shlex.quote(str(arguments.workdir))}')
+        place = buckets.url_of(arguments.workdir) or str(arguments.workdir)
+        print(f'  python -m analysis.mean_iou --workdir {shlex.quote(place)}')
         if arguments.json:
             write_json(arguments.json, dataclasses.asdict(result))
     return 0

@@ -15,6 +15,7 @@ from typing import Any
 
 import absl.logging
 
+from segmentation import buckets
 from segmentation.markdown import printable_lines
 
 logger = logging.getLogger(__name__)
@@ -59,13 +60,23 @@ class Parser(argparse.ArgumentParser):
         return found, strangers
 
 
+def local_path(text: str) -> pathlib.Path:
+    """The type of an argument that must not be in a bucket."""
+    if buckets.url_of(text):
+        raise argparse.ArgumentTypeError(f'{text}: buckets do not work here; give a local path')
+    return pathlib.Path(text)
+
+
 def make_parser(
-    description: str | None, workdir: str = 'folder for all that this command writes'
+    description: str | None,
+    workdir: str = 'folder for all that this command writes',
+    in_bucket: bool = False,
 ) -> argparse.ArgumentParser:
     """A parser with --json and, if `workdir` describes it, a required --workdir."""
     parser = Parser(description=description, formatter_class=_HelpFormatter)
     if workdir:
-        parser.add_argument('--workdir', required=True, type=pathlib.Path, help=workdir)
+        kind = pathlib.Path if in_bucket else local_path
+        parser.add_argument('--workdir', required=True, type=kind, help=workdir)
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     return parser
 

@@ -91,7 +91,6 @@ def train(
     examples, selection = inputs.examples, inputs.selection
     # Before anything is written: invalid values and missing weights leave no directory behind.
     trainer = Trainer(config, directory, examples, selection, inputs.class_names)
-
     directory.mkdir(parents=True, exist_ok=True)
     run = workdir.describe_run(inputs.prepared, inputs.reports, inputs.class_names, inputs.weights)
     with contextlib.ExitStack() as stack:
@@ -219,6 +218,7 @@ class Trainer:
                     # Garbage with arrays in it, and memory that training steps would not use.
                     cpu_runtime.release_memory()
                     if on_evaluation and not last:
+                        checkpoint.wait(self.manager)
                         on_evaluation()
                 elif saves or stopping:
                     self.save()

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from segmentation import checkpoint
+from segmentation import buckets, checkpoint
 from segmentation.config import read_config
 from segmentation.models.unet import SegmentationModel, build_model
 from segmentation.workdir import read_description
@@ -53,7 +53,7 @@ def restore_run(workdir: str | os.PathLike, which: str = 'best') -> Run:
     Raises:
       ValueError: the directory holds no run, or no such checkpoint, or somebody else's model.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = buckets.fetched(workdir)
     described = read_description(workdir)
     if 'foreign' in described:
         raise ValueError(

@@ -11,7 +11,6 @@ labels of both runs, and classes are matched by their number.
 
 import argparse
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +47,7 @@ from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis, open_analysis, open_chosen, restrict
 from analysis.stage.view import View
 from analysis.stats import bootstrap
-from segmentation import metrics
+from segmentation import launch, metrics
 
 _HEAVY, _DOMINANT = 1.0, 2.0  # percent of the pixels, and times the other class
 # Fields of the config's `data` on which labels depend.
@@ -367,7 +366,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.compare`; returns the exit status."""
     parser = make_parser('compare', __doc__)
     parser.add_argument(
-        '--other', required=True, type=pathlib.Path, metavar='WORKDIR', help='run to compare with'
+        '--other',
+        required=True,
+        type=launch.local_path,
+        metavar='WORKDIR',
+        help='run to compare with',
     )
     parser.add_argument(
         '--other_checkpoint', default='best', help='as --checkpoint; default: %(default)s'

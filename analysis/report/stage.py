@@ -154,13 +154,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument('--workdir', required=True, type=pathlib.Path, help='run directory')
     parser.add_argument(
-        '--other', type=pathlib.Path, metavar='WORKDIR', help='another run to show beside it'
+        '--other', type=launch.local_path, metavar='WORKDIR', help='another run to show beside it'
     )
     parser.add_argument(
         '--first', default='', metavar='SPLIT-STEP', help='first view; default: newest of val'
     )
     parser.add_argument(
-        '--output', type=pathlib.Path, help='folder or file; default: report in the run directory'
+        '--output',
+        type=launch.local_path,
+        help='folder or file; default: report in the run directory',
     )
     parser.add_argument('--single_file', action='store_true', help='write one file, for e-mail')
     parser.add_argument(

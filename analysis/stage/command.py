@@ -1,6 +1,7 @@
 """The command line that all analyses share."""
 
 import argparse
+import contextlib
 import inspect
 import pathlib
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from analysis.stage.view import OF_ONE_PART
-from segmentation import launch
+from segmentation import buckets, launch
 from segmentation.files import write_json
 from segmentation.markdown import printable_lines
 
@@ -114,7 +115,10 @@ def run_command(
     launch.start_logging()
     try:
         first = launch.join_processes(arguments)
-        result = work(arguments)
+        with contextlib.ExitStack() as stack:
+            if vars(arguments).get('workdir'):
+                arguments.workdir, _ = stack.enter_context(buckets.opened(arguments.workdir))
+            result = work(arguments)
         if arguments.json and first:
             write_json(arguments.json, result)
     except KeyboardInterrupt:

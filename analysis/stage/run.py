@@ -13,8 +13,9 @@ import numpy as np
 from analysis.foreign.model import ForeignModel, Kept, NoNetwork
 from analysis.stage import population
 from analysis.stage.view import View
+from segmentation import buckets
 from segmentation.config import read_config
-from segmentation.data import coco, selection
+from segmentation.data import coco, coco_builder, selection
 from segmentation.data.examples import Examples, select_examples
 from segmentation.trained import Run, restore_run
 from segmentation.workdir import read_description
@@ -64,7 +65,9 @@ def open_examples(run: Run, part: str, data_path: str = '') -> tuple[Examples, d
     Raises:
       ValueError: the data set is missing, or the run was trained on another one.
     """
-    path = pathlib.Path(data_path or run.data['path'])
+    source = run.config.data.source
+    place = data_path or (source if buckets.url_of(source) else run.data['path'])
+    path = buckets.fetched(place, coco_builder.METADATA)
     if not path.is_dir():
         raise ValueError(
             f'The prepared data set {path} of {run.workdir} is not there; '

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from segmentation import buckets
 from segmentation.data import annotations as annotations_lib
 from segmentation.data import (
     coco_builder,
@@ -194,7 +195,7 @@ def prepare(
       source: '2014' for the official COCO 2014 (downloads 20 GB, except for zip files that are
         already in `<data_dir>/downloads/manual/`), 'scenes' for scenes drawn by this project, a
         folder in one of the layouts of `segmentation.data.layouts` ('./2014' for a folder of that
-        name), or a prepared data set, which is opened.
+        name), or a prepared data set, which is opened (also the URL of one in a bucket).
       data_dir: folder of the prepared data sets.
       complete: split → names of the categories or super-categories (a name that is both means the
         category) that are completely annotated in all images of the split. Not needed for images
@@ -215,10 +216,15 @@ def prepare(
         most of a split would be lost.
       OSError: the data set cannot be written; nothing of it is kept.
     """
+    if url := buckets.url_of(data_dir):
+        raise ValueError(
+            f'{url}: data are prepared in a local data_dir. Copy the prepared data set, '
+            f'<data_dir>/{coco_builder.NAME}/…, to the bucket, and give its URL as the source.'
+        )
     data_dir = pathlib.Path(data_dir).expanduser().absolute()
     if exif not in image_files.EXIF_CHOICES:
         raise ValueError(f'exif must be one of {image_files.EXIF_CHOICES}, not {exif!r}')
-    given = pathlib.Path(source).expanduser()
+    given = buckets.fetched(source, METADATA).expanduser()
     if source not in ('2014', 'scenes') and (given / METADATA).is_file():
         return _open_as_source(given, complete or {}, bool(splits or layout or crowds_as_instances))
     if source == 'scenes':
