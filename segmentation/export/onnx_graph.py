@@ -4,7 +4,6 @@ The resizes are products with weight matrices that the graph computes from the s
 `Resize` antialiases differently from Pillow in ONNX Runtime, and not at all in OpenVINO.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,23 +44,6 @@ class Graph:
         node = helper.make_node(kind, list(inputs), [output], name=output, **attributes)
         self._nodes.append(node)
         return output
-
-    def choose(
-        self,
-        condition: str,
-        shape: list[str | int],
-        then: Callable[[], str],
-        otherwise: Callable[[], str],
-    ) -> str:
-        """Adds an `If` of two functions that add nodes and return a float32 of this shape."""
-        outer, branches = self._nodes, []
-        for build in (then, otherwise):
-            self._nodes = []
-            output = build()
-            result = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
-            branches.append(helper.make_graph(self._nodes, 'branch', [], [result]))
-        self._nodes = outer
-        return self.op('If', condition, then_branch=branches[0], else_branch=branches[1])
 
     def model(
         self, output: str, kind: int, shape: list[str | int], metadata: dict[str, str]
@@ -202,18 +184,18 @@ def shrink(graph: Graph, images: str, size: int, antialias: bool, integer: bool)
     def downward(x: str) -> str:
         return summed(*(graph.op('MatMul', part, x) for part in rows))
 
-    tall = graph.op(
-        'Greater',
-        graph.op('Add', height, small),
-        graph.op('Mul', width, graph.constant([2], np.int64)),
-    )
+    # Tall images begin with the columns. Not by `If`, whose result is wrong in OpenVINO 2026.4 when
+    # it runs for the first time: one of the two parts of the batch is empty.
+    one = graph.constant([1], np.int64)
+    twice = graph.op('Mul', width, graph.constant([2], np.int64))
+    tall = graph.op('Greater', graph.op('Add', height, small), twice)
     tall = graph.op('And', tall, graph.op('Greater', height, small))
-    return graph.choose(
-        graph.op('Squeeze', tall, graph.constant([0], np.int64)),
-        ['batch', 3, size, size],
-        lambda: across(downward(wide)),
-        lambda: downward(across(wide)),
-    )
+    tall = graph.op('Cast', tall, to=TensorProto.INT64)
+    zero, batch = graph.constant([0], np.int64), _size(graph, images, 0)
+    number = graph.op('Mul', tall, batch)  # of tall images: all or none
+    first = graph.op('Slice', wide, zero, number, zero, one)
+    rest = graph.op('Slice', wide, number, batch, zero, one)
+    return graph.op('Concat', across(downward(first)), downward(across(rest)), axis=0)
 
 
 def enlarge_and_classify(graph: Graph, logits: str, size: int, classes: int, images: str) -> str:
