@@ -16,7 +16,7 @@ import jax
 
 from analysis.stage import shards
 from analysis.stage.contract import Stage
-from segmentation import cpu_runtime
+from segmentation import cpu_runtime, launch
 
 # Each is a package of `analysis`, whose module `stage` has a `STAGE`.
 STAGES = (
@@ -75,13 +75,19 @@ def measure(name: str, argv: list[str], report: pathlib.Path) -> Measured | None
 
     `argv` are its arguments. Its output goes to `report`. Returns None if it failed; the error is
     on standard error.
+
+    Raises:
+      SystemExit: Ctrl-C stopped it.
     """
     start, began, printed = time.perf_counter(), time.process_time(), io.StringIO()
     with tempfile.NamedTemporaryFile('r', suffix='.json') as file:
         module = importlib.import_module(f'analysis.{name}.stage')
         with contextlib.redirect_stdout(printed):
-            if module.main([*argv, '--json', file.name]):
-                return None
+            status = module.main([*argv, '--json', file.name])
+        if status == launch.EXIT_INTERRUPTED:
+            raise SystemExit(status)  # The command has said so.
+        if status:
+            return None
         # By name: the file was replaced.
         result = json.loads(pathlib.Path(file.name).read_text())
     if shards.is_first():

@@ -168,22 +168,18 @@ def _open_foreign(arguments: argparse.Namespace) -> None:
     print(markdown.printable_lines('\n'.join(notes)), file=sys.stderr, flush=True)
 
 
+@launch.command
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
-    launch.start_logging()
-    try:
-        if arguments.describe:
-            _describe(arguments.describe)
-            return 0
-        launch.join_processes(arguments)
-        if arguments.workdir is None:
-            shards.by_first(lambda: _open_foreign(arguments))
-            arguments.workdir = arguments.output
-        with buckets.opened(arguments.workdir) as (arguments.workdir, store):
-            return _run_stages(arguments, store)
-    except (ValueError, OSError) as error:
-        print(markdown.printable_lines(f'{type(error).__name__}: {error}'), file=sys.stderr)
-        return 1
+    if arguments.describe:
+        _describe(arguments.describe)
+        return 0
+    launch.join_processes(arguments)
+    if arguments.workdir is None:
+        shards.by_first(lambda: _open_foreign(arguments))
+        arguments.workdir = arguments.output
+    with buckets.opened(arguments.workdir) as (arguments.workdir, store):
+        return _run_stages(arguments, store)
 
 
 def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
@@ -192,18 +188,14 @@ def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
     common += ['--checkpoint', arguments.checkpoint, *data_path]
     if arguments.folder:
         common += ['--folder', *map(str, arguments.folder)]
-    try:
-        with shards.together():
-            this = open_chosen(arguments)
-            folder, unavailable, not_of_other = this.folder, this.unavailable, dict[str, str]()
-            if arguments.other:
-                path = arguments.data_path
-                that = open_analysis(arguments.other, arguments.split, data_path=path)
-                other_folder, not_of_other = that.folder, that.unavailable
-                common_rows({'this': this, 'other': that})  # an error now, not after all stages
-    except (ValueError, OSError) as error:
-        print(markdown.printable_lines(f'{type(error).__name__}: {error}'), file=sys.stderr)
-        return 1
+    with shards.together():
+        this = open_chosen(arguments)
+        folder, unavailable, not_of_other = this.folder, this.unavailable, dict[str, str]()
+        if arguments.other:
+            path = arguments.data_path
+            that = open_analysis(arguments.other, arguments.split, data_path=path)
+            other_folder, not_of_other = that.folder, that.unavailable
+            common_rows({'this': this, 'other': that})  # an error now, not after all stages
     other = ['--other', str(arguments.other)] if arguments.other else []
     arguments.stages, chosen = (
         [s for s in arguments.stages if s not in unavailable],

@@ -8,6 +8,7 @@ import pytest
 
 from analysis import registry
 from scripts import analyze
+from segmentation import launch
 from tests.paths import ROOT
 
 
@@ -44,3 +45,16 @@ def test_the_report_reads_artifacts_only():
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
     assert done.stdout == '[]\n'
+
+
+def test_ctrl_c_ends_the_whole_analysis(tiny_run, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    stage = registry.load('mean_iou')
+    monkeypatch.setattr(type(stage), '_run', interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        analyze.main([f'--workdir={tiny_run}', '--stages=mean_iou'])
+    assert stopped.value.code == launch.EXIT_INTERRUPTED
+    printed = capsys.readouterr().err
+    assert launch.INTERRUPTED in printed and 'failed' not in printed
