@@ -32,6 +32,8 @@ def quantize(model: onnx.ModelProto, images: Iterable[np.ndarray]) -> onnx.Model
       images: uint8 `[H, W, 3]`, of the training; the ranges of the activations are theirs.
     """
     layers = [n.name for n in model.graph.node if n.name.startswith(onnx_network.SCOPE)]
+    # Batch normalization is folded already; without this note ONNX Runtime asks for it.
+    model.metadata_props.add(key='onnx.quant.pre_process', value='onnxruntime.quant')
     with tempfile.TemporaryDirectory() as scratch:
         source, target = (pathlib.Path(scratch) / f'{name}.onnx' for name in ('float32', 'int8'))
         source.write_bytes(model.SerializeToString())
@@ -46,7 +48,8 @@ def quantize(model: onnx.ModelProto, images: Iterable[np.ndarray]) -> onnx.Model
         )  # fmt: skip
         quantized = onnx.load(target)
     # Without the names of the layers' tensors, some of which are gone.
-    metadata = {e.key: e.value for e in model.metadata_props if e.key != 'layers'}
+    dropped = {'layers', 'onnx.quant.pre_process'}
+    metadata = {e.key: e.value for e in model.metadata_props if e.key not in dropped}
     onnx.helper.set_model_props(quantized, {**metadata, 'quantization': 'int8, static, QDQ'})
     return quantized
 
