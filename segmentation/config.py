@@ -131,7 +131,11 @@ def check_effects(config: ConfigDict) -> None:
     encoder_moves = model.encoder_trainable and model.encoder_statistics == 'batch'
     undivided = not data.folds and not data.selection_fraction and data.fraction == 1
     whole = data.min_crop >= 1 and data.max_crop <= 1
-    mine, defaults = flat(config), flat(default.get_config())
+    # As lists, because a config that was read from a file has no tuples.
+    mine, defaults = (
+        {name: list(v) if isinstance(v, tuple) else v for name, v in flat(each).items()}
+        for each in (config, default.get_config())
+    )
     idle = [
         f'{name}={mine[name]!r}: {reason}. Its default is {defaults[name]!r}.'
         for name, without_effect, reason in (

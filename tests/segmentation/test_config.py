@@ -198,3 +198,9 @@ def test_vehicle_differs_from_person_car_in_three_fields():
         'data.draw_last',
         'data.require_of',
     }
+
+
+def test_a_config_that_was_read_has_no_idle_settings(tmp_path):
+    config = default.get_config()
+    save_config(config, tmp_path / 'config.json')
+    check_effects(read_config(tmp_path / 'config.json'))
