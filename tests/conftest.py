@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -34,14 +35,25 @@ import pytest
 from analysis import registry
 from analysis.stage.run import open_analysis
 from configs import default
-from segmentation import checkpoint, programs, train_step, workdir
+from segmentation import checkpoint, cpu_runtime, programs, train_step, workdir
 from segmentation.data import examples
 from segmentation.models import unet
 from tests import coco_fixtures
 
-# Memory matters less here than time: programs stay compiled from test to test.
+# Memory matters less here than time: programs stay compiled from test to test, up to a bound.
 programs.make = functools.lru_cache(maxsize=16)(programs.make.__wrapped__)
-jax.clear_caches = lambda: None
+_clear_caches, jax.clear_caches = jax.clear_caches, lambda: None
+_MOST_MEMORY = 3_000_000  # KB
+
+
+@pytest.fixture(scope='module', autouse=True)
+def bounded_memory():
+    """Drops compiled programs after a file of tests, once this process has been large."""
+    yield
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MOST_MEMORY:
+        programs.make.cache_clear()
+        _clear_caches()
+        cpu_runtime.release_memory()
 
 
 @pytest.fixture(scope='session')
