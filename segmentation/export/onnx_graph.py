@@ -184,18 +184,12 @@ def shrink(graph: Graph, images: str, size: int, antialias: bool, integer: bool)
     def downward(x: str) -> str:
         return summed(*(graph.op('MatMul', part, x) for part in rows))
 
-    # Tall images begin with the columns. Not by `If`, whose result is wrong in OpenVINO 2026.4 when
-    # it runs for the first time: one of the two parts of the batch is empty.
-    one = graph.constant([1], np.int64)
+    # Tall images begin with the columns. Both orders are computed: the result of `If` is wrong in
+    # OpenVINO 2026.4 when it runs for the first time, and ONNX Runtime Web takes no empty batches.
     twice = graph.op('Mul', width, graph.constant([2], np.int64))
     tall = graph.op('Greater', graph.op('Add', height, small), twice)
     tall = graph.op('And', tall, graph.op('Greater', height, small))
-    tall = graph.op('Cast', tall, to=TensorProto.INT64)
-    zero, batch = graph.constant([0], np.int64), _size(graph, images, 0)
-    number = graph.op('Mul', tall, batch)  # of tall images: all or none
-    first = graph.op('Slice', wide, zero, number, zero, one)
-    rest = graph.op('Slice', wide, number, batch, zero, one)
-    return graph.op('Concat', across(downward(first)), downward(across(rest)), axis=0)
+    return graph.op('Where', tall, across(downward(wide)), downward(across(wide)))
 
 
 def enlarge_and_classify(graph: Graph, logits: str, size: int, classes: int, images: str) -> str:
