@@ -4,6 +4,7 @@ The resizes are products with weight matrices that the graph computes from the s
 `Resize` antialiases differently from Pillow in ONNX Runtime, and not at all in OpenVINO.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -73,47 +74,43 @@ def _size(graph: Graph, x: str, axis: int) -> str:
     return graph.op('Shape', x, start=axis, end=axis + 1)
 
 
-def _interpolation(graph: Graph, n_in: str, n_out: str, antialias: bool) -> str:
-    """See `stablehlo.interpolation`; int64 `[1]` sizes to float32 `[n_out, n_in]`.
+def _integer(graph: Graph, value: int) -> str:
+    return graph.constant(value, np.int32)
 
-    Products of sizes are below 2 ** 24, so they are exact in float32.
-    """
-    sizes = {n: graph.op('Cast', n, to=TensorProto.FLOAT) for n in (n_in, n_out)}
-    two, one, axis = graph.constant(2.0), graph.constant(1.0), graph.constant([0], np.int64)
 
-    def centers(n: str) -> str:  # 2 i + 1
-        scalar = graph.op('Squeeze', graph.op('Mul', sizes[n], two), axis)
+def _distances(graph: Graph, n_in: str, n_out: str) -> tuple[str, str, str]:
+    """See `stablehlo._distances`; int64 `[1]` sizes to int32 `[1]`, `[1]` and `[n_out, n_in]`."""
+    one, two, axis = _integer(graph, 1), _integer(graph, 2), graph.constant([0], np.int64)
+    size_in, size_out = (graph.op('Cast', n, to=TensorProto.INT32) for n in (n_in, n_out))
+
+    def centers(size: str) -> str:  # 2 i + 1
+        scalar = graph.op('Squeeze', graph.op('Mul', size, two), axis)
         return graph.op('Range', one, graph.op('Add', scalar, one), two)
 
-    source = graph.op('Mul', centers(n_in), sizes[n_out])
-    target = graph.op('Mul', centers(n_out), sizes[n_in])
+    source = graph.op('Mul', centers(size_in), size_out)
+    target = graph.op('Mul', centers(size_out), size_in)
     target = graph.op('Unsqueeze', target, graph.constant([1], np.int64))
-    distance = graph.op('Abs', graph.op('Sub', source, target))
-    support = graph.op('Max', *sizes.values()) if antialias else sizes[n_out]
-    support = graph.op('Mul', support, two)
-    weights = graph.op('Sub', one, graph.op('Div', distance, support))
+    return size_in, size_out, graph.op('Abs', graph.op('Sub', source, target))
+
+
+def _interpolation(graph: Graph, n_in: str, n_out: str, antialias: bool) -> str:
+    """See `stablehlo.interpolation`; int64 `[1]` sizes to float32 `[n_out, n_in]`."""
+    size_in, size_out, distance = _distances(graph, n_in, n_out)
+    support = graph.op('Max', size_in, size_out) if antialias else size_out
+    support = graph.op('Mul', support, _integer(graph, 2))
+    distance, support = (
+        graph.op('Cast', each, to=TensorProto.FLOAT) for each in (distance, support)
+    )
+    weights = graph.op('Sub', graph.constant(1.0), graph.op('Div', distance, support))
     weights = graph.op('Relu', weights)
     return graph.op('Div', weights, graph.op('ReduceSum', weights, graph.constant([1], np.int64)))
 
 
 def _fixed_point(graph: Graph, n_in: str, n_out: str) -> tuple[str, str]:
     """See `stablehlo.fixed_point`; int64 `[1]` sizes to two float32 `[n_out, n_in]`."""
-
-    def number(value: int) -> str:
-        return graph.constant(value, np.int32)
-
-    sizes = {n: graph.op('Cast', n, to=TensorProto.INT32) for n in (n_in, n_out)}
-    axis = graph.constant([0], np.int64)
-
-    def centers(n: str) -> str:  # 2 i + 1
-        scalar = graph.op('Squeeze', graph.op('Mul', sizes[n], number(2)), axis)
-        return graph.op('Range', number(1), graph.op('Add', scalar, number(1)), number(2))
-
-    source = graph.op('Mul', centers(n_in), sizes[n_out])
-    target = graph.op('Mul', centers(n_out), sizes[n_in])
-    target = graph.op('Unsqueeze', target, graph.constant([1], np.int64))
-    distance = graph.op('Abs', graph.op('Sub', source, target))
-    support = graph.op('Mul', graph.op('Max', *sizes.values()), number(2))
+    number = functools.partial(_integer, graph)
+    size_in, size_out, distance = _distances(graph, n_in, n_out)
+    support = graph.op('Mul', graph.op('Max', size_in, size_out), number(2))
     rest = graph.op('Max', graph.op('Sub', support, distance), number(0))
     total, parts = graph.op('ReduceSum', rest, graph.constant([1], np.int64)), []
     for _ in range(2):
@@ -156,20 +153,24 @@ def shrink(graph: Graph, images: str, size: int, antialias: bool, integer: bool)
     small = graph.constant([size], np.int64)
     height, width = _size(graph, images, 1), _size(graph, images, 2)
     x = graph.op('Transpose', images, perm=[0, 3, 1, 2])
-    wide = graph.op('Cast', x, to=TensorProto.FLOAT)
-    if integer or not antialias:
-        weights = _interpolation(graph, width, small, antialias)
-        down = _interpolation(graph, height, small, antialias)
-        if integer:
-            x = _narrow(graph, x, weights)
-        else:
-            x = graph.op('MatMul', wide, graph.op('Transpose', weights, perm=[1, 0]))
-        if antialias:
-            return _rounded(graph, graph.op('MatMul', down, _rounded(graph, x)))
-        x = graph.op('MatMul', down, x)
-        return graph.op('Floor', graph.op('Add', x, graph.constant(1e-3)))
-    parts = _fixed_point(graph, width, small)
-    columns = [graph.op('Transpose', part, perm=[1, 0]) for part in parts]
+    if antialias and not integer:
+        return _antialias(graph, x, height, width, small)
+    across, down = (_interpolation(graph, n, small, antialias) for n in (width, height))
+    if integer:
+        x = _narrow(graph, x, across)
+    else:
+        wide = graph.op('Cast', x, to=TensorProto.FLOAT)
+        x = graph.op('MatMul', wide, graph.op('Transpose', across, perm=[1, 0]))
+    if antialias:
+        return _rounded(graph, graph.op('MatMul', down, _rounded(graph, x)))
+    x = graph.op('MatMul', down, x)
+    return graph.op('Floor', graph.op('Add', x, graph.constant(1e-3)))
+
+
+def _antialias(graph: Graph, images: str, height: str, width: str, small: str) -> str:
+    """Resizes uint8 `[B, 3, H, W]` exactly as Pillow does, see `stablehlo.shrink`."""
+    wide = graph.op('Cast', images, to=TensorProto.FLOAT)
+    columns = [graph.op('Transpose', w, perm=[1, 0]) for w in _fixed_point(graph, width, small)]
     rows = _fixed_point(graph, height, small)
     unit = graph.constant(2.0**-11)
 

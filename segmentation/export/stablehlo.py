@@ -22,15 +22,23 @@ _EXACT = jax.lax.Precision.HIGHEST
 DIGITS = 2**6, 2**5  # Eleven bits of a long division.
 
 
-def interpolation(n_in: Any, n_out: Any, antialias: bool) -> jax.Array:
-    """Weights of a bilinear resize of one axis, float32 `[n_out, n_in]`; rows sum to 1.
+def _distances(n_in: Any, n_out: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Both sizes, and the distance of each new pixel from each old one, int32 `[n_out, n_in]`.
 
-    Half-pixel centers, as in Pillow. Antialiasing widens the triangle where the axis shrinks. The
-    distances are computed in integers, so they are exact.
+    Half-pixel centers, as in Pillow, in units of 1 / (2 · n_out) old pixels: integers are exact.
     """
     size_in, size_out = (jnp.asarray(n, jnp.int32) for n in (n_in, n_out))
     source, target = jnp.arange(n_in, dtype=jnp.int32), jnp.arange(n_out, dtype=jnp.int32)
     distance = jnp.abs((2 * source + 1) * size_out - (2 * target[:, None] + 1) * size_in)
+    return size_in, size_out, distance
+
+
+def interpolation(n_in: Any, n_out: Any, antialias: bool) -> jax.Array:
+    """Weights of a bilinear resize of one axis, float32 `[n_out, n_in]`; rows sum to 1.
+
+    Antialiasing widens the triangle where the axis shrinks.
+    """
+    size_in, size_out, distance = _distances(n_in, n_out)
     support = jnp.maximum(size_in, size_out) if antialias else size_out
     weights = jnp.maximum(0, 1 - distance.astype(jnp.float32) / (2 * support).astype(jnp.float32))
     return weights / weights.sum(1, keepdims=True)
@@ -45,9 +53,7 @@ def fixed_point(n_in: Any, n_out: Any) -> tuple[jax.Array, jax.Array]:
     Returns:
       high, low: float32 `[n_out, n_in]`, integers from 0 to 2**11.
     """
-    size_in, size_out = (jnp.asarray(n, jnp.int32) for n in (n_in, n_out))
-    source, target = jnp.arange(n_in, dtype=jnp.int32), jnp.arange(n_out, dtype=jnp.int32)
-    distance = jnp.abs((2 * source + 1) * size_out - (2 * target[:, None] + 1) * size_in)
+    size_in, size_out, distance = _distances(n_in, n_out)
     rest = jnp.maximum(0, 2 * jnp.maximum(size_in, size_out) - distance)
     total, parts = rest.sum(1, keepdims=True), []
     for _ in range(2):

@@ -66,7 +66,6 @@ def _stepper(config, spec):
     model = _model(config, spec)
     optimizer, _ = train_step.make_optimizer(config.optimizer, 1, encoder_trainable=True)
     state = evaluate.replicate(train_step.init_state(model, optimizer, config))
-    jax.clear_caches()  # As training does.
     cpu_runtime.release_memory()
     about = _about(state.params)
     step = train_step.pmap_step(
