@@ -32,7 +32,7 @@ class Calibration:
 
     # By which logits are divided; fitted on the selection split. None if it has no images.
     temperature: float | None
-    # Expected calibration error, over 15 bins of the probability; its interval covers about 90 %.
+    # Expected calibration error, over 15 bins of the probability; its interval is too narrow.
     error: Rate
     error_scaled: Rate | None  # the same with the temperature
     # Of the bins, `[1 or 2, 15]`: without and with temperature. None for an empty bin.

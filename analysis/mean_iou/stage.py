@@ -106,8 +106,8 @@ def _calibration_text(result: MeanIou) -> list[str]:
     if found is None:
         return []
     text = f'Expected calibration error: {markdown.number(found.error.value, found.error.interval)}'
-    # Resampling adds noise, and noise adds error: 53 to 55 of 60 simulated intervals covered it.
-    about = 'The interval covers about 90 % instead of 95 %, as resampled errors are larger.'
+    # Resampling adds noise, and noise adds error.
+    about = 'The interval covers less than 95 %, because resampled errors are larger.'
     if found.error_scaled is None:
         return [f'{text}. {about} No images were held out to fit a temperature.']
     scaled = markdown.number(found.error_scaled.value, found.error_scaled.interval)

@@ -98,7 +98,7 @@ const Scores = (() => {
   /** @param {Calibration} calibration */
   function calibrationText({ error, error_scaled: scaled, temperature }) {
     const text = `Expected calibration error ${rate(error)}`;
-    const about = 'The interval covers about 90 %: resampled errors are larger.';
+    const about = 'The interval covers less than 95 %: resampled errors are larger.';
     if (!scaled) return `${text}. ${about}`;
     return (
       `${text}; ${rate(scaled)} (blue) if logits are divided by the temperature ` +
