@@ -42,7 +42,9 @@ from tests import coco_fixtures
 
 # Memory matters less here than time: programs stay compiled from test to test, up to a bound.
 programs.make = functools.lru_cache(maxsize=16)(programs.make.__wrapped__)
-_clear_caches, jax.clear_caches = jax.clear_caches, lambda: None
+train_step._initializers = functools.lru_cache(maxsize=16)(train_step._initializers.__wrapped__)
+jax.clear_caches = functools.wraps(jax.clear_caches)(lambda: None)
+cpu_runtime.release_memory = functools.wraps(cpu_runtime.release_memory)(lambda: None)
 _MOST_MEMORY = 3_000_000  # KB
 
 
@@ -52,8 +54,9 @@ def bounded_memory():
     yield
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MOST_MEMORY:
         programs.make.cache_clear()
-        _clear_caches()
-        cpu_runtime.release_memory()
+        train_step._initializers.cache_clear()
+        jax.clear_caches.__wrapped__()
+        cpu_runtime.release_memory.__wrapped__()
 
 
 @pytest.fixture(scope='session')

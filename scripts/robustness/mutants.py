@@ -4,10 +4,10 @@
     python scripts/robustness/mutants.py --workdir runs/mutants --every 10 --commit COMMIT
 
 mutants.toml names the mutants: the file, the text that is replaced, and the tests that must fail.
-Each is tried in a copy of the project, after its tests have passed without it. A mutant is killed
-if its tests fail, survives if they pass, and is stale if the text does not occur exactly once in
-the file. The exit status is 1 unless all are killed. --workdir keeps the verdicts until code or
-tests change, so the same command continues.
+Each is tried in a copy of the project, after its tests have passed without it; as many at once as
+there are cores, up to four. A mutant is killed if its tests fail, survives if they pass, and is
+stale if the text does not occur exactly once in the file. The exit status is 1 unless all are
+killed. --workdir keeps the verdicts until code or tests change, so the same command continues.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from harness import ROOT, make_parser, run_campaign
@@ -70,26 +71,27 @@ def list_files() -> list[pathlib.Path]:
     return [name for name in names if (ROOT / name).is_file()]
 
 
-def copy_tree(folder: pathlib.Path) -> pathlib.Path:
+def copy_tree(folder: pathlib.Path, name: str = 'tree') -> pathlib.Path:
     """Copies the project; what lies beside it stays reachable from the copy."""
-    tree = folder / 'tree'
+    tree = folder / name
     shutil.rmtree(tree, ignore_errors=True)
-    for name in list_files():
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tree / name)
+    for file in list_files():
+        (tree / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tree / file)
     for path in ROOT.parent.glob('shared'):
         if not (folder / path.name).exists():
             (folder / path.name).symlink_to(path)
     return tree
 
 
-def passes(tree: pathlib.Path, tests: Collection[str]) -> bool:
-    """Whether tests pass in a copy of the project.
+def passes(tree: pathlib.Path, tests: Collection[str], processes: int = 0) -> bool:
+    """Whether tests pass in a copy of the project, with pytest's `processes` beside its own.
 
     Raises:
       ValueError: a test does not exist.
     """
-    command = [sys.executable, '-m', 'pytest', '-q', '-x', '-n0', '-p', 'no:cacheprovider', *tests]
+    command = [sys.executable, '-m', 'pytest', '-q', '-x', '-p', 'no:cacheprovider', *tests]
+    command += [f'-n{processes}', '--dist=loadfile']
     # The copy comes before the installed package, also in commands that tests start. What a mutant
     # does not change is compiled once for all of them.
     environment = {
@@ -143,20 +145,35 @@ def try_mutants(arguments: argparse.Namespace) -> dict:
     chosen = choose(mutants, arguments.every, arguments.commit)
     if arguments.only:
         chosen = [m for m in mutants if any(text in m['name'] for text in arguments.only)]
-    tree, kept = copy_tree(arguments.workdir), arguments.workdir / 'verdicts.json'
+    kept = arguments.workdir / 'verdicts.json'
     known = json.loads(kept.read_text()) if kept.exists() else {}
-    state = digest(tree)
+    count = min(os.cpu_count() or 1, 4)
+    trees = [copy_tree(arguments.workdir, f'tree{number}') for number in range(count)]
+    state = digest(trees[0])
     contents = {m['name']: json.dumps([state, m], sort_keys=True).encode() for m in chosen}
     keys = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     unknown = [mutant for mutant in chosen if keys[mutant['name']] not in known]
     # All at once, because each start of pytest takes seconds; one by one if any fails.
     tests = {test for mutant in unknown for test in mutant['tests']}
-    passed = tests if tests and passes(tree, sorted(tests)) else set[str]()
-    bar = tqdm(unknown, unit='mutant')
-    for mutant in bar:
-        bar.set_postfix_str(mutant['name'])
-        known[keys[mutant['name']]] = judge(mutant, tree, passed)
-        write_json(kept, known)
+    passed = tests if tests and passes(trees[0], sorted(tests), count) else set[str]()
+
+    def attempt(mutant: dict) -> tuple[str, str]:
+        tree = trees.pop()  # One for each thread. Lists are safe to share between them.
+        try:
+            return mutant['name'], judge(mutant, tree, passed)
+        finally:
+            trees.append(tree)
+
+    with ThreadPoolExecutor(count) as threads:
+        attempts = [threads.submit(attempt, mutant) for mutant in unknown]
+        try:
+            for done in tqdm(as_completed(attempts), total=len(attempts), unit='mutant'):
+                name, verdict = done.result()
+                known[keys[name]] = verdict
+                write_json(kept, known)
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
     verdicts = {name: known[key] for name, key in keys.items()}
     return {'named': len(mutants), 'tried': len(chosen), 'verdicts': verdicts}
 

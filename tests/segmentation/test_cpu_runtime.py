@@ -123,7 +123,7 @@ def test_freed_memory_goes_back():
     last = bytearray(1000)  # above them, so that freeing alone gives nothing back
     full = resident()
     del blocks
-    cpu_runtime.release_memory()
+    cpu_runtime.release_memory.__wrapped__()  # tests/conftest.py has replaced it
     assert full - resident() > 100e6
     del last
 

@@ -1,5 +1,4 @@
 import json
-import os
 import subprocess
 import sys
 
@@ -11,11 +10,8 @@ from segmentation import scenes
 
 def test_short_form(tmp_path):
     """The whole analysis against planted truth, with bounds that an analysis at random breaks."""
-    # In a process of its own: the networks of other tests are so small that these have theirs
-    # compiled with less care, which would make this one slower.
-    environment = {key: value for key, value in os.environ.items() if key != 'XLA_FLAGS'}
     command = [sys.executable, score_analysis.__file__, '--workdir', str(tmp_path), '--short']
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((tmp_path / 'report.json').read_text())
     assert all(report['met'].values()) and report['met'].keys() == set(score_analysis.SHORT_TARGETS)

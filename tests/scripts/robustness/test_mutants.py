@@ -99,7 +99,7 @@ def test_what_becomes_of_a_mutant(make, tmp_path, capsys):
     ):
         assert line in shown
     assert 'escapes nothing' not in shown and 'ends early' not in shown
-    copied = tmp_path / 'work' / 'tree' / FILE
+    copied = tmp_path / 'work' / 'tree0' / FILE
     assert copied.read_text() == (ROOT / FILE).read_text()
     # Verdicts are kept: the tests are no longer needed.
     (tmp_path / 'test_quick.py').unlink()
