@@ -10,6 +10,7 @@ A record is `configs/results/<name>.json`. A README shows its tables between two
 
 import dataclasses
 import datetime
+import math
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
@@ -28,26 +29,36 @@ VERDICTS = 'holds', 'suggestive', 'not resolvable', 'fails'
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """A number with its 95 % confidence interval and, if there is one, the claim about it."""
+    """A number with its 95 % confidence interval and, if there is one, the claim about it.
+
+    The claim is that the true value lies above `above` and below `below`, as far as they are given.
+    """
 
     value: float | None
     interval: tuple[float, float] | None = None
-    above: float | None = None  # the claim: the true value is above this
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def claimed(self) -> bool:
+        return self.above is not None or self.below is not None
 
     def verdict(self) -> str:
         """Whether the number supports its claim: one of `VERDICTS`.
 
-        'suggestive': the value is above the claim, but not the whole interval; 'not resolvable':
-        only part of the interval is above, or there is no interval.
+        'suggestive': the value is as claimed, but not the whole interval; 'not resolvable': only
+        part of the interval is as claimed, or there is no interval.
         """
-        if self.value is None or self.interval is None or self.above is None:
+        if self.value is None or self.interval is None or not self.claimed:
             return VERDICTS[2]
+        above = -math.inf if self.above is None else self.above
+        below = math.inf if self.below is None else self.below
         low, high = self.interval
-        if low > self.above:
+        if above < low and high < below:
             return VERDICTS[0]
-        if self.value > self.above:
+        if above < self.value < below:
             return VERDICTS[1]
-        return VERDICTS[2] if high > self.above else VERDICTS[3]
+        return VERDICTS[2] if above < high and low < below else VERDICTS[3]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +70,11 @@ class Table:
     spec: str = '.3f'  # format of the numbers
 
     def to_markdown(self) -> str:
-        claimed = any(isinstance(c, Measure) and c.above is not None for r in self.rows for c in r)
+        claimed = any(isinstance(c, Measure) and c.claimed for row in self.rows for c in row)
         rows = []
         for row in self.rows:
             cells = [c if isinstance(c, str) else self._figure(c) for c in row]
-            verdicts = [c.verdict() for c in row if isinstance(c, Measure) and c.above is not None]
+            verdicts = [c.verdict() for c in row if isinstance(c, Measure) and c.claimed]
             rows.append([*cells, *([', '.join(verdicts)] if claimed else [])])
         return markdown.table([*self.columns, *(['verdict'] if claimed else [])], rows)
 

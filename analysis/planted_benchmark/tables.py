@@ -1,14 +1,13 @@
 """Benchmark report: measures over scene seeds, against targets."""
 
 import dataclasses
-import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from matplotlib.figure import Figure
 
-from analysis.experiments.records import Origin
+from analysis.experiments import records
 from analysis.figures import palette
 from analysis.figures.bars import plain
 from analysis.planted_benchmark.metrics import Measure, mean_over_seeds, share_interval
@@ -16,6 +15,14 @@ from analysis.stage.artifacts import Result
 from segmentation import markdown, scenes
 
 NOT_MEASURED = Measure(None, None, ())
+# Color and marker of each verdict.
+_MARKS = dict(
+    zip(
+        records.VERDICTS,
+        ((palette.BLUE, 'o'), (palette.SKY, 'D'), (palette.ORANGE, 's'), (palette.VERMILLION, 'X')),
+        strict=True,
+    )
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,46 +37,44 @@ class SeedScores(Result):
 
 
 @dataclasses.dataclass(frozen=True)
+class Target:
+    """A measure should be at least `low` and at most `high`, as far as they are given."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def claim(self, measure: Measure) -> records.Measure:
+        """The claim that a measure meets the target."""
+        # With rounding errors, the mean of 4, 5 and 3 of 5 may be below 0.8.
+        low, high = self.low, self.high
+        above, below = None if low is None else low - 1e-9, None if high is None else high + 1e-9
+        return records.Measure(measure.mean, measure.interval, above, below)
+
+    def reached(self, measure: Measure) -> bool:
+        """Whether the mean meets the target, whatever its interval; False if there is none."""
+        mean, claim = measure.mean, self.claim(measure)
+        if mean is None:
+            return False
+        return dataclasses.replace(claim, interval=(mean, mean)).verdict() == records.VERDICTS[0]
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f'≥ {self.low:g}'
+        return f'≤ {self.high:g}' if self.low is None else f'{self.low:g}–{self.high:g}'
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """The benchmark's result."""
 
-    origin: Origin
+    origin: records.Origin
     seeds: tuple[int, ...]  # of the scenes
     # train, val: number of scenes of a seed for training and for the analysis.
     train: int
     val: int
     measures: dict[str, Measure]  # over the seeds, by name
-    asked: dict[str, str]  # the targets in words, by name of the measure
-    met: dict[str, bool]  # whether each target is met
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """The mean of a measure must lie within [low, high].
-
-    With `surely`, its 95 % interval must lie above `low`; with `most`, the interval below `most`.
-    """
-
-    low: float = -math.inf
-    high: float = math.inf
-    surely: bool = False
-    most: float = math.inf
-
-    def met(self, measure: Measure) -> bool:
-        """Whether a measure meets the target; False if it could not be measured."""
-        mean, (low, high) = measure.mean, measure.interval or (-math.inf, math.inf)
-        # With rounding errors, the mean of 4, 5 and 3 of 5 may be below 0.8.
-        if mean is None or not self.low - 1e-9 <= mean <= self.high + 1e-9:
-            return False
-        return not (self.surely and low <= self.low) and high <= self.most
-
-    def __str__(self) -> str:
-        if self.surely:
-            return f'> {self.low:g} (interval)'
-        if self.high == math.inf:
-            return f'≥ {self.low:g}'
-        text = f'≤ {self.high:g}' if self.low == -math.inf else f'{self.low:g}–{self.high:g}'
-        return text + (f', interval ≤ {self.most:g}' if self.most < math.inf else '')
+    targets: dict[str, Target]  # by name of the measure
+    verdicts: dict[str, str]  # `records.VERDICTS`, by the same names
 
 
 TARGETS = {
@@ -78,10 +83,10 @@ TARGETS = {
     'clusters/AMI above random encoder': Target(0.1),
     'similar/precision@10 by scene type, fetched': Target(0.8),
     'heat-maps/pointing game, ours': Target(0.7),
-    'heat-maps/pointing game above the best baseline': Target(0, surely=True),
+    'heat-maps/pointing game above the best baseline': Target(0),
     'slices/share of the planted that is found': Target(0.8),
     'null tables/share with a slice': Target(high=0.05),
-    'null tables/share with a discovery': Target(high=0.05, most=0.07),
+    'null tables/share with a discovery': Target(high=0.05),
     'label issues/average precision, missing instance': Target(0.8),
     'label issues/average precision, wrong class': Target(0.8),
     'label issues/average precision, sloppy outline': Target(0.5),
@@ -117,21 +122,30 @@ def summarize(per_seed: Sequence[SeedScores]) -> dict[str, Measure]:
     return result
 
 
-def judge(measures: Mapping[str, Measure], targets: Mapping[str, Target]) -> dict[str, bool]:
-    """Whether each target is met; a measure that does not exist misses its target."""
-    return {name: target.met(measures.get(name, NOT_MEASURED)) for name, target in targets.items()}
+def judge(measures: Mapping[str, Measure], targets: Mapping[str, Target]) -> dict[str, str]:
+    """The verdict on each target, see `records.Measure.verdict`."""
+    return {
+        name: target.claim(measures.get(name, NOT_MEASURED)).verdict()
+        for name, target in targets.items()
+    }
 
 
-def to_markdown(report: Report, targets: Mapping[str, Target]) -> str:
+def to_markdown(report: Report) -> str:
     """A table for each group of measures, those with a target first."""
-    measures = report.measures
+    measures, targets, verdicts = report.measures, report.targets, list(report.verdicts.values())
+    counts = ', '.join(
+        f'{verdicts.count(verdict)} {verdict}'
+        for verdict in records.VERDICTS
+        if verdict in verdicts
+    )
     parts = [
         '# Is the analysis right? Measured on scenes with planted truth',
         f'{len(report.seeds)} scene seed(s) ({", ".join(map(str, report.seeds))}), {report.train} '
         f'scenes for training and {report.val} for the analysis each. Means over seeds, in '
         "brackets 95 % confidence intervals (Student's t; for shares of tables or samples Clopper "
-        f"and Pearson's, over all seeds). {sum(report.met.values())} of {len(report.met)} targets "
-        'are met.',
+        "and Pearson's, over all seeds). A target *holds* if the whole interval is on its side, is "
+        '*suggestive* if only the mean is, and *not resolvable* if only part of the interval is. '
+        f'Otherwise it *fails*. Of {len(report.verdicts)} targets: {counts}.',
         f'    {report.origin.command}',
     ]
     if seen := [str(seed) for seed in report.seeds if seed not in scenes.HELD_OUT_SEEDS]:
@@ -147,32 +161,32 @@ def to_markdown(report: Report, targets: Mapping[str, Target]) -> str:
         rows = []
         for name in names:
             measure = measures.get(name, NOT_MEASURED)
-            verdict = {None: '', True: 'met', False: '**missed**'}[report.met.get(name)]
             rows.append(
                 f'| {markdown.escape(name.partition("/")[2])} '
                 f'| {markdown.number(measure.mean, measure.interval)} '
                 f'| {", ".join(map(markdown.number, measure.values))} '
-                f'| {targets.get(name, "")} | {verdict} |'
+                f'| {targets.get(name, "")} | {report.verdicts.get(name, "")} |'
             )
-        header = '| measure | mean | by seed | target | |\n|---|---|---|---|---|'
+        header = '| measure | mean | by seed | target | verdict |\n|---|---|---|---|---|'
         parts.append('\n'.join([f'**{group}**\n', header, *rows]))
     return '\n\n'.join(parts) + '\n'
 
 
-def figure(report: Report, targets: Mapping[str, Target], path: pathlib.Path) -> None:
+def figure(report: Report, path: pathlib.Path) -> None:
     """Draws each measure that has a target, with its interval, seeds and target, as PNG."""
+    targets = report.targets
     names = [name for name in targets if report.measures.get(name, NOT_MEASURED).mean is not None]
     picture = Figure(figsize=(9.5, 1.4 + 0.36 * len(names)), layout='constrained')
     axis = picture.subplots()
     for place, name in enumerate(names):
-        measure, target, met = report.measures[name], targets[name], report.met[name]
-        color, marker = (palette.BLUE, 'o') if met else (palette.VERMILLION, 'X')
+        measure, target = report.measures[name], targets[name]
+        color, marker = _MARKS[report.verdicts[name]]
         if measure.interval:
             axis.hlines(place, *measure.interval, color=color, linewidth=2)
         mean, *values = (x for x in (measure.mean, *measure.values) if x is not None)
         axis.plot(values, [place] * len(values), '.', color=palette.GRAY, markersize=5, zorder=3)
         axis.plot([mean], [place], marker, color=color, markersize=8, zorder=4)
-        bounds = [bound for bound in (target.low, target.high) if math.isfinite(bound)]
+        bounds = [bound for bound in (target.low, target.high) if bound is not None]
         axis.vlines(bounds, place - 0.4, place + 0.4, color='black', linewidth=1.6)
     axis.set_yticks(range(len(names)), [plain(name) for name in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
@@ -180,9 +194,9 @@ def figure(report: Report, targets: Mapping[str, Target], path: pathlib.Path) ->
     axis.grid(axis='x', color='0.9')
     axis.set_axisbelow(True)
     for marker, color, size, label in (
-        ('o', palette.BLUE, 6, 'met'), ('X', palette.VERMILLION, 6, 'missed'),
+        *((marker, color, 6, verdict) for verdict, (color, marker) in _MARKS.items()),
         ('.', palette.GRAY, 6, 'a seed'), ('|', 'black', 12, 'target'),
     ):  # fmt: skip
         axis.plot([], [], marker, color=color, markersize=size, label=label)
-    axis.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncols=4, frameon=False)
+    axis.legend(loc='lower center', bbox_to_anchor=(0.5, 1), ncols=6, frameon=False)
     picture.savefig(path, dpi=150)

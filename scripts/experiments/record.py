@@ -17,6 +17,8 @@ import msgspec
 
 from analysis.experiments import records
 from analysis.experiments.records import Measure, Origin, Record, Table
+from analysis.planted_benchmark.metrics import Measure as SeedMeasure
+from analysis.planted_benchmark.tables import Target
 from segmentation import launch
 from segmentation.files import write_text
 
@@ -74,16 +76,20 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
 
 
 def of_benchmark(report: dict[str, Any]) -> dict[str, Table]:
-    """The table of a report.json of score_analysis.py: measures beside their targets."""
-    rows = [
-        (
-            name,
-            Measure(found['mean'], interval_of(found['interval'])),
-            report['asked'].get(name, ''),
-        )
-        for name, found in report['measures'].items()
+    """Tables of a report.json of score_analysis.py: `targets` and the other `measures`."""
+    targets = {name: msgspec.convert(each, Target) for name, each in report['targets'].items()}
+    found = {name: msgspec.convert(each, SeedMeasure) for name, each in report['measures'].items()}
+    aimed = [(name, targets[name].claim(found[name]), str(targets[name])) for name in targets]
+    others = [
+        (name, Measure(each.mean, each.interval))
+        for name, each in found.items()
+        if name not in targets
     ]
-    return {'measures': Table(('measure', 'mean over the seeds', 'target'), tuple(rows))}
+    columns = 'measure', 'mean over the seeds'
+    return {
+        'targets': Table((*columns, 'target'), tuple(aimed)),
+        'measures': Table(columns, tuple(others)),
+    }
 
 
 def of_probabilities(report: dict[str, Any]) -> dict[str, Table]:

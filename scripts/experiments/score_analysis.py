@@ -62,8 +62,11 @@ SHORT_FIELDS = {
     'train.num_pictures': 0,
 }
 SHORT_TABLES = 20
+# Means of a single seed. The network has hardly learned, so it groups images as the random encoder
+# does; at chance, the first would be 0 and the second 0.17.
 SHORT_TARGETS = {
-    'clusters/AMI with scene type, ours': Target(0.05),
+    'clusters/AMI with scene type, ours': Target(0.08),
+    'clusters/AMI above color histograms': Target(0.02),
     'similar/precision@10 by scene type, fetched': Target(0.3),
     'attributes/AUROC by neighbors, night, ours': Target(0.85),
     'map/trustworthiness, 2-D': Target(0.8),
@@ -167,16 +170,20 @@ def main(argv: list[str] | None = None) -> int:
         train=config.data.scenes.train,
         val=config.data.scenes.val,
         measures=measures,
-        asked={name: str(target) for name, target in targets.items()},
-        met=truth_tables.judge(measures, targets),
+        targets=targets,
+        verdicts=truth_tables.judge(measures, targets),
     )
-    markdown = truth_tables.to_markdown(report, targets)
+    markdown = truth_tables.to_markdown(report)
     write_text(arguments.workdir / 'report.md', markdown)
-    truth_tables.figure(report, targets, arguments.workdir / 'report.png')
+    truth_tables.figure(report, arguments.workdir / 'report.png')
     for path in filter(None, (arguments.workdir / 'report.json', arguments.json)):
         write_json(path, storage.to_json(report))
     print(markdown)
-    missed = [name for name, met in report.met.items() if not met]
+    missed = [
+        name
+        for name, target in targets.items()
+        if not target.reached(measures.get(name, truth_tables.NOT_MEASURED))
+    ]
     if arguments.short and missed:
         print(f'Missed targets: {"; ".join(missed)}', file=sys.stderr)
         return 1

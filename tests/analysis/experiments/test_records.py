@@ -8,6 +8,9 @@ import pytest
 
 from analysis.experiments import records
 from analysis.experiments.records import Measure, Origin, Record, Table
+from analysis.planted_benchmark.metrics import Measure as SeedMeasure
+from analysis.planted_benchmark.tables import Report, Target
+from analysis.stage import storage
 from scripts.experiments import record as command
 
 ORIGIN = Origin(
@@ -137,3 +140,15 @@ def test_command_records_a_reproduction(tmp_path, monkeypatch):
     result.write_text(json.dumps(report))
     with pytest.raises(SystemExit):
         command.main(['--add', 'mine', '--result', str(result)])
+
+
+def test_benchmark_is_recorded_with_the_verdict_on_each_target():
+    measures = {
+        'a/x': SeedMeasure(0.82, (0.7, 0.94), (0.8, 0.84)),
+        'a/other': SeedMeasure(0.5, None, (0.5,)),
+    }
+    targets = {'a/x': Target(0.8)}
+    report = Report(ORIGIN, (1,), 2, 3, measures, targets, {'a/x': 'suggestive'})
+    tables = command.of_benchmark(storage.to_json(report))
+    assert '| a/x | 0.820 (0.700, 0.940) | ≥ 0.8 | suggestive |' in tables['targets'].to_markdown()
+    assert '| a/other | 0.500 |' in tables['measures'].to_markdown()

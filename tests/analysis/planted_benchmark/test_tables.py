@@ -15,29 +15,33 @@ def measure(mean, interval=None):
 
 
 @pytest.mark.parametrize(
-    ('target', 'mean', 'interval', 'met'),
+    ('target', 'mean', 'interval', 'verdict', 'reached'),
     [
-        (Target(0.6), 0.6, None, True),
-        (Target(0.8), (0.8 + 1.0 + 0.6) / 3, None, True),
-        (Target(0.6), 0.59, [0.5, 0.7], False),
-        (Target(0.6), None, None, False),
-        (Target(0.93, 0.97), 0.95, [0.9, 0.99], True),
-        (Target(0.93, 0.97), 0.98, None, False),
-        (Target(0, surely=True), 0.1, [0.01, 0.2], True),
-        (Target(0, surely=True), 0.1, [-0.01, 0.2], False),
-        (Target(0, surely=True), 0.1, None, False),
-        (Target(high=0.05, most=0.07), 0.05, [0.03, 0.06], True),
-        (Target(high=0.05, most=0.07), 0.05, [0.03, 0.08], False),
-        (Target(high=0.05, most=0.07), 0.05, None, False),
+        (Target(0.6), 0.6, None, 'not resolvable', True),
+        (Target(0.8), (0.8 + 1.0 + 0.6) / 3, None, 'not resolvable', True),
+        (Target(0.6), 0.7, (0.6, 0.8), 'holds', True),
+        (Target(0.8), 0.82, (0.7, 0.94), 'suggestive', True),
+        (Target(0.6), 0.59, (0.5, 0.7), 'not resolvable', False),
+        (Target(0.6), 0.5, (0.45, 0.55), 'fails', False),
+        (Target(0.6), None, None, 'not resolvable', False),
+        (Target(0.93, 0.97), 0.95, (0.94, 0.96), 'holds', True),
+        (Target(0.93, 0.97), 0.95, (0.9, 0.99), 'suggestive', True),
+        (Target(0.93, 0.97), 0.98, (0.96, 0.99), 'not resolvable', False),
+        (Target(high=0.05), 0.05, (0.03, 0.06), 'suggestive', True),
+        (Target(high=0.05), 0.03, (0.02, 0.05), 'holds', True),
+        (Target(high=0.05), 0.08, (0.06, 0.1), 'fails', False),
     ],
 )
-def test_when_a_target_is_met(target, mean, interval, met):
-    assert target.met(measure(mean, interval)) is met
+def test_targets_are_judged_by_the_rule_of_claims(target, mean, interval, verdict, reached):
+    found = measure(mean, interval)
+    assert target.claim(found).verdict() == verdict
+    assert target.reached(found) is reached
 
 
 def test_what_is_not_measured_misses_its_target():
     targets = {'a/x': Target(0.5), 'a/y': Target(0.5)}
-    assert truth_tables.judge({'a/x': measure(0.7)}, targets) == {'a/x': True, 'a/y': False}
+    found = truth_tables.judge({'a/x': measure(0.7, (0.6, 0.8))}, targets)
+    assert found == {'a/x': 'holds', 'a/y': 'not resolvable'}
 
 
 def test_summary_pools_shares_and_averages_measures():
@@ -60,25 +64,25 @@ def test_coverage_is_asked_of_classes_with_enough_images_only():
     assert asked.keys() - truth_tables.TARGETS.keys() == {'coverage/iou/person'}
 
 
-def test_report_says_what_is_missed(tmp_path):
-    targets = {'a/x': Target(0.5), 'b/y|z': Target(high=0.1, most=0.2), 'b/never': Target(1)}
+def test_report_words_its_targets(tmp_path):
+    targets = {'a/x': Target(0.5), 'b/y|z': Target(high=0.1), 'b/never': Target(1)}
     measures = {
         'a/x': measure(0.7, [0.6, 0.8]),
-        'b/y|z': measure(0.15, [0.1, 0.3]),
+        'b/y|z': measure(0.25, [0.2, 0.3]),
         'a/other': measure(None),
     }
-    met = truth_tables.judge(measures, targets)
+    verdicts = truth_tables.judge(measures, targets)
     origin = Origin('python x.py', '', '', (), (0,), '', {})
-    report = Report(origin, (1,), 10, 5, measures, {}, met)
-    text = truth_tables.to_markdown(report, targets)
-    assert '1 of 3 targets are met' in text
+    report = Report(origin, (1,), 10, 5, measures, targets, verdicts)
+    text = truth_tables.to_markdown(report)
+    assert 'Of 3 targets: 1 holds, 1 not resolvable, 1 fails.' in text
     assert 'too optimistic:** scene seed(s) 1 are not held out' in text
     held_out = dataclasses.replace(report, seeds=scenes.HELD_OUT_SEEDS)
-    assert 'optimistic' not in truth_tables.to_markdown(held_out, targets)
-    assert r'| x | 0.700 (0.600, 0.800) | 0.700 | ≥ 0.5 | met |' in text
-    assert r'| y\|z | 0.150 (0.100, 0.300) | 0.150 | ≤ 0.1, interval ≤ 0.2 | **missed** |' in text
-    assert '| never | – |  | ≥ 1 | **missed** |' in text
+    assert 'optimistic' not in truth_tables.to_markdown(held_out)
+    assert r'| x | 0.700 (0.600, 0.800) | 0.700 | ≥ 0.5 | holds |' in text
+    assert r'| y\|z | 0.250 (0.200, 0.300) | 0.250 | ≤ 0.1 | fails |' in text
+    assert '| never | – |  | ≥ 1 | not resolvable |' in text
     assert '| other | – | – |  |  |' in text
-    truth_tables.figure(report, targets, tmp_path / 'report.png')
+    truth_tables.figure(report, tmp_path / 'report.png')
     with Image.open(tmp_path / 'report.png') as picture:
         assert picture.width > 500
