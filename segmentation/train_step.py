@@ -134,8 +134,7 @@ def init_state(
     Raises:
       ValueError, FileNotFoundError, ConnectionError: see `pretrained.load_weights`.
     """
-    init_variables, init_optimizer = _initializers(model, optimizer, config.data.image_size)
-    variables = init_variables(jax.random.key(config.seed))
+    variables = _initializer(model, config.data.image_size)(jax.random.key(config.seed))
     if config.model.pretrained:
         weights = pretrained.load_weights(
             config.model.pretrained, config.model.width, config.model.pretrained_resolution
@@ -145,23 +144,26 @@ def init_state(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],
         batch_stats=variables.get('batch_stats', {}),
-        opt_state=init_optimizer(variables['params']),
+        opt_state=_optimizer_initializer(optimizer)(variables['params']),
     )
 
 
-@functools.lru_cache(maxsize=1)  # Trainings of one process often differ in their seed alone.
-def _initializers(
-    model: SegmentationModel, optimizer: optax.GradientTransformation, size: int
-) -> tuple[Callable, Callable]:
-    images = jnp.zeros((1, size, size, 3))
-    # Both programs run once per training. To optimize the first would take three times as long.
-    options = _UNOPTIMIZED if jax.default_backend() == 'cpu' else None
-    init = functools.partial(model.init, train=False)
-    return (
-        jax.jit(lambda key: init(key, images), compiler_options=options),
-        # One program instead of one for every array.
-        jax.jit(optimizer.init, compiler_options=options),
-    )
+# Trainings of one process often differ only in their seed or optimizer.
+@functools.lru_cache(maxsize=1)
+def _initializer(model: SegmentationModel, size: int) -> Callable:
+    images, init = jnp.zeros((1, size, size, 3)), functools.partial(model.init, train=False)
+    # It runs once per training. To optimize it would take three times as long.
+    return jax.jit(lambda key: init(key, images), compiler_options=_compiler_options())
+
+
+@functools.lru_cache(maxsize=1)
+def _optimizer_initializer(optimizer: optax.GradientTransformation) -> Callable:
+    # One program instead of one for every array.
+    return jax.jit(optimizer.init, compiler_options=_compiler_options())
+
+
+def _compiler_options() -> dict[str, int | bool] | None:
+    return _UNOPTIMIZED if jax.default_backend() == 'cpu' else None
 
 
 def make_train_step(

@@ -35,14 +35,19 @@ import pytest
 from analysis import registry
 from analysis.stage.run import open_analysis
 from configs import default
-from segmentation import checkpoint, cpu_runtime, programs, train_step, workdir
+from segmentation import checkpoint, cpu_runtime, evaluate, programs, train_step, workdir
 from segmentation.data import examples
 from segmentation.models import unet
 from tests import coco_fixtures
 
 # Memory matters less here than time: programs stay compiled from test to test, up to a bound.
-programs.make = functools.lru_cache(maxsize=16)(programs.make.__wrapped__)
-train_step._initializers = functools.lru_cache(maxsize=16)(train_step._initializers.__wrapped__)
+_KEPT = (
+    (programs, 'make'), (evaluate, '_make_predict'),
+    (train_step, '_initializer'), (train_step, '_optimizer_initializer'),
+)  # fmt: skip
+for _module, _name in _KEPT:
+    _function = getattr(_module, _name).__wrapped__
+    setattr(_module, _name, functools.lru_cache(maxsize=16)(_function))
 jax.clear_caches = functools.wraps(jax.clear_caches)(lambda: None)
 cpu_runtime.release_memory = functools.wraps(cpu_runtime.release_memory)(lambda: None)
 _MOST_MEMORY = 3_000_000  # KB
@@ -53,8 +58,8 @@ def bounded_memory():
     """Drops compiled programs after a file of tests, once this process has been large."""
     yield
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MOST_MEMORY:
-        programs.make.cache_clear()
-        train_step._initializers.cache_clear()
+        for module, name in _KEPT:
+            getattr(module, name).cache_clear()
         jax.clear_caches.__wrapped__()
         cpu_runtime.release_memory.__wrapped__()
 
