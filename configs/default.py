@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
     data.draw_last = ()
     # Crowd regions: 'label' (drawn like instances) or 'ignore' (left out of loss and metric).
     data.crowd = 'label'
-    # Maximum number of images; those with the lowest ids are used. 0 for all.
+    # Maximum number of images, before any are held out: the first ones by split and id. 0 for all.
     data.max_train = 6000
     data.max_val = 2800
     # Fraction of the training images that is used, including those held out to choose the
