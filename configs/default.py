@@ -99,8 +99,9 @@ def get_config() -> ConfigDict:
     # Probability that some instances of another training image are pasted onto an image
     # (copy-paste, Ghiasi et al. 2021).
     data.paste = 0.0
-    # Above 0: if a class is in a smaller share of the training images than this fraction, its images
-    # are repeated √(fraction / share) times per pass (repeat-factor sampling, Gupta et al. 2019).
+    # Above 0: if fewer than this fraction of the training images show a class, its images are
+    # repeated √(fraction / share of these images) times per pass (repeat-factor sampling, Gupta et
+    # al. 2019).
     data.repeat = 0.0
     data.color_jitter = 0.0  # scale brightness, contrast, saturation by up to 1 ± this, e.g. 0.3
     # Threads that read, decode and draw, and the number of batches to prefetch.

@@ -13,9 +13,9 @@ OUTPUT gets the folder `images`, with a folder for each split, and
                   ("CVAT 1.1"). Missing objects are automatic shapes; other suggestions stand in
                   the attribute of a shape. Export as "CVAT for images 1.1".
 
-Masks have holes and parts and are not simplified. The second command takes over what was changed,
-added or deleted there. Crowd regions are not exported and stay as they are. A suggested region is
-enlarged from the network's resolution.
+Masks keep their holes and parts and are not simplified. The second command imports what was
+changed, added or deleted in the tool. Crowd regions are not exported and stay as they are. A
+suggested region is enlarged from the network's resolution.
 """
 
 import argparse

@@ -13,8 +13,8 @@ annotation tool, from a folder with its export (see scripts/annotation_tasks.py)
 OUTPUT gets annotations/instances_<split>.json for each split and links to the folders of its
 images, so it is a data set to train on. Annotations that are changed or added have their mask as
 run lengths and a field `source`. All others are kept byte for byte. undo_<split>.json beside them
-leads back to the original. The source is never changed. The same command again writes nothing;
-after other decisions it writes the files again, from the source.
+restores the original. The source is never changed. Repeating the command writes nothing; with other
+decisions it writes the files again, from the source.
 
 A suggested region has the resolution of the network. It is enlarged to that of the image
 (bilinearly, cut at one half), and `source` says from which size.
@@ -135,7 +135,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add, choice = parser.add_argument, parser.add_mutually_exclusive_group(required=True)
     choice.add_argument('--decisions', type=pathlib.Path, metavar='FILE', help='from the report')
     choice.add_argument(
-        '--accept', type=float, metavar='P', help='accept all suggestions with at least this'
+        '--accept',
+        type=float,
+        metavar='P',
+        help='accept suggestions with at least this probability',
     )
     about = 'folder with an export of Label Studio or CVAT'
     choice.add_argument('--returned', type=pathlib.Path, metavar='FOLDER', help=about)

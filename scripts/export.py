@@ -1,12 +1,12 @@
-"""Exports a trained network for other runtimes, and proves that it still gives the same.
+"""Exports a trained network for other runtimes, and measures that it still predicts the same.
 
     python scripts/export.py --workdir runs/person_car --format onnx --output person_car.onnx
     python scripts/export.py --workdir runs/person_car --quantize int8 --output person_car-int8.onnx
     python scripts/export.py --workdir runs/person_car --format stablehlo --output person_car.jax
 
-The file takes images, uint8 [batch, height, width, 3] of any size, and gives classes, uint8
-[batch, height, width], or with --logits float32 [batch, size, size, classes]. Preprocessing is
-inside. Names and colors of the classes are in its metadata (of StableHLO: in <output>.json).
+The file maps images, uint8 [batch, height, width, 3] of any size, to classes, uint8 [batch, height,
+width], or with --logits to float32 [batch, size, size, classes]. It contains the preprocessing.
+Names and colors of the classes are in its metadata (of StableHLO: in <output>.json).
 
 onnx       runs in ONNX Runtime, OpenVINO and others; --quantize int8 calibrates on training images
 stablehlo  runs in JAX on CPU, CUDA and TPU without this project (jax.export.deserialize)

@@ -183,7 +183,7 @@ def join_processes(arguments: argparse.Namespace) -> bool:
             raise ValueError('--distributed auto finds --coordinator and --num_processes itself.')
         initialize_processes()
     elif (asked.get('num_processes', 1) > 1) != bool(asked.get('coordinator')):
-        raise ValueError('--coordinator and --num_processes go together.')
+        raise ValueError('--coordinator and --num_processes must be given together.')
     elif asked.get('coordinator'):
         initialize_processes(asked['coordinator'], asked['num_processes'], asked['process_id'])
     else:

@@ -110,7 +110,7 @@ def of_drift(found: Drift) -> Iterator[dict[str, Any]]:
     """The novelty of each image."""
     about = f'mean distance to the nearest images of {found.reference} in embedding space'
     values = encode(found.novelty)
-    yield _column('novelty', 'metric', about, '1 is usual', kind='number', values=values)
+    yield _column('novelty', 'metric', about, '1 is typical', kind='number', values=values)
 
 
 def of_slices(found: Slices, table: pyarrow.Table) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ trains, for each seed, on
     random     as many as exclude, but the others are left out at random
 
 and scores all on the validation scenes. The report has the paired differences with their 95 %
-intervals, and says by rule from which error rate on each arm pays.
+confidence intervals, and the error rate from which each arm pays (README.md has the rule).
 
 The network is that of configs/planted.py; --config.<field>=<value> changes fields. The same command
 continues; finished trainings are kept. Writes report.md, report.json and report.png into WORKDIR,

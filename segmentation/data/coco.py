@@ -261,7 +261,7 @@ def _open_as_source(
         known = prepared.fingerprint['splits'][prepared.resolve(name)]['complete']
         has_options |= known is None or sorted(known) != ids
     if has_options:
-        raise ValueError(f'{path} is prepared already, with other options: prepare its folder')
+        raise ValueError(f'{path} is prepared already, with other options: prepare the source')
     return prepared
 
 
