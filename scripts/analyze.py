@@ -18,14 +18,14 @@ written last.
 
 Several --splits, and each --folder of images without annotations, make one view with one map, in
 which `split` is a column. Images without annotations have predictions, confidence and neighbors,
-but no loss. Stages about one split with annotations are left out.
+but no loss. Stages that need a single split with annotations are left out.
 
-A model that was not trained here is given as an ONNX file or by its predictions: a folder of index
-PNGs or of arrays of probabilities (.npy), or COCO results (.json). An adapter says how to feed the
-model and which of its channels are which class; --describe drafts one from the graph. The data are
-a folder (--source) or a prepared data set (--data_path). --output becomes a run directory, which
---workdir and --other of all stages accept. A stage that is not available for such a model is left
-out, and the report says why. See analysis/README.md.
+A foreign model, one that was not trained here, is given as an ONNX file or by its predictions: a
+folder of index PNGs or of arrays of probabilities (.npy), or COCO results (.json). An adapter says
+how to feed the model and which of its channels are which class; --describe drafts one from the
+graph. The data are a folder (--source) or a prepared data set (--data_path). --output becomes a run
+directory, which --workdir and --other of all stages accept. A stage that is not available for such
+a model is left out, and the report says why. See analysis/README.md.
 
 --json FILE has the results of all stages, with their time and the peak memory of the process.
 """

@@ -148,13 +148,11 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = launch.make_parser(__doc__, workdir='')
     add = parser.add_argument
-    about = 'the runs whose label issues count'
+    about = 'runs whose label issues are used'
     add('--workdir', type=pathlib.Path, nargs='+', required=True, metavar='RUN', help=about)
     add('--tool', required=True, choices=sorted(export.tools()), help='the annotation tool')
     add('--output', type=pathlib.Path, required=True, help='folder for images and tasks')
-    about = (
-        'least probability of the suggestions, and of the label issues of an image that is exported'
-    )
+    about = 'minimum probability of the suggestions, and of the label issues that select an image'
     add('--least', type=float, default=0.5, help=about)
     about = 'export these images instead: a list of ids, as data.exclude takes it'
     add('--ids', type=pathlib.Path, metavar='FILE', help=about)

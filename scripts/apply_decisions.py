@@ -144,7 +144,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     choice.add_argument('--returned', type=pathlib.Path, metavar='FOLDER', help=about)
     about = 'a folder that this command wrote: write its original files to --output'
     choice.add_argument('--undo', type=pathlib.Path, metavar='FOLDER', help=about)
-    about = 'the runs whose report it was; with --accept, those whose label issues count'
+    about = 'runs whose report was reviewed; with --accept, runs whose label issues are used'
     add('--workdir', type=pathlib.Path, nargs='+', default=[], metavar='RUN', help=about)
     about = 'data set, or one annotation file; default: what the run was trained on'
     add('--source', type=pathlib.Path, help=about)
@@ -153,7 +153,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if arguments.accept is not None and not 0 <= arguments.accept <= 1:
         parser.error('--accept must be from 0 to 1')
     if arguments.accept is not None and not arguments.workdir:
-        parser.error('--accept needs the runs whose label issues count: --workdir RUN …')
+        parser.error('--accept needs the runs whose label issues are used: --workdir RUN …')
     if arguments.undo and (arguments.workdir or arguments.source):
         parser.error('--undo needs neither --workdir nor --source: the folder has its undo files')
     if not arguments.undo and not (arguments.workdir or arguments.source):

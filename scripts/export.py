@@ -43,11 +43,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add('--checkpoint', default='best', help="'best', 'latest' or a step")
     add('--format', choices=('onnx', 'stablehlo'), default='onnx', help='file format')
     add('--quantize', choices=('int8',), help='8-bit weights; only with --format onnx')
-    about = 'training images that quantization looks at; default: 128'
+    about = 'number of training images that calibrate the quantization; default: 128'
     add('--calibration', type=int, help=about)
-    add('--logits', action='store_true', help='stop at the logits')
+    add('--logits', action='store_true', help='write logits, not classes')
     add('--output', type=pathlib.Path, required=True, help='the file to write')
-    add('--split', default='val', choices=('val', 'selection', 'train'), help='images of the proof')
+    add('--split', default='val', choices=('val', 'selection', 'train'), help='split to compare on')
     add('--data_path', default='', help='the prepared data set, if it was moved')
     add('--no_proof', action='store_true', help='only write the file')
     arguments = parser.parse_args(argv)

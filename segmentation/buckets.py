@@ -146,7 +146,7 @@ class _Copy:
             self._each(self._system.rm_file, [f'{self._root}/.writable'])
         whole = _complete(objects)
         if unfinished := objects.keys() - whole:
-            text = '%s: %d files are not taken, because their upload was interrupted (e.g. %s).'
+            text = '%s: %d files are ignored, because their upload was interrupted (e.g. %s).'
             logger.warning(text, self._url, len(unfinished), min(unfinished))
         if {n: objects[n][0] for n in whole} != {n: known[n][0] for n in _complete(known)}:
             if lost := {n for n, now in here.items() if known.get(n, [''])[1:] != now}:

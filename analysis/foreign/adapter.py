@@ -1,4 +1,4 @@
-"""The adapter: how to feed somebody else's model, and how to read what it returns.
+"""The adapter: how to feed a foreign model, and how to read what it returns.
 
 A JSON file. `scripts/analyze.py --describe model.onnx` drafts one; analysis/README.md has examples.
 """

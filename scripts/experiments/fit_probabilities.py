@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f'\n{likely.sum()} held-out issues have a probability of at least {probability.LIKELY:g}; '
         f'{predicted[likely].sum():.0f} errors are expected among them, {score[2][likely].sum()} '
-        'are there.'
+        'were found.'
     )
     gaps = [abs(row.predicted - row.observed) for row in rows if row.issues >= ENOUGH]
     print(f'Largest gap in a tenth with at least {ENOUGH} issues: {max(gaps, default=0):.3f}.')

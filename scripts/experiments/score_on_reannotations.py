@@ -264,7 +264,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         f'{len(sizes)} images, {len(scored)} records.',
         markdown.table(header, rows),
         f'Of the first {DEPTHS[-1]} missing instances, people confirm {said["confirmed"]} and '
-        f'refute {said["refuted"]}; nobody spoke about the others.',
+        f'refute {said["refuted"]}; the others have no verdict.',
         f'{pairs["pairs"]} objects of the data set are labeled twice. Of {pairs["records"]} in the '
         f'records, {pairs["found"]} are among them.',
         sep='\n\n',

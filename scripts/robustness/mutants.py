@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     here = pathlib.Path(__file__).with_name('mutants.toml')
     add = parser.add_argument
     add('--mutants', type=pathlib.Path, default=here, metavar='FILE', help='the list of mutants')
-    add('--only', nargs='+', metavar='TEXT', help='try only mutants whose name has such a text')
+    add('--only', nargs='+', metavar='TEXT', help='try only mutants whose name contains it')
     add('--every', type=int, default=1, metavar='N', help='try one in N, chosen by --commit')
     add('--commit', default='', metavar='HASH', help='chooses the mutants that --every tries')
     arguments = parser.parse_args(argv)

@@ -88,7 +88,7 @@ const Scores = (() => {
           }),
           row.map(([x, y]) =>
             svg(`circle.reliability-${k}`, { cx: across(x), cy: up(y), r: 3 }, [
-              svg('title', `probability ${Format.percent(x)}, right ${Format.percent(y)}`),
+              svg('title', `probability ${Format.percent(x)}, correct ${Format.percent(y)}`),
             ])),
         ]),
       ],
