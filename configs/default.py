@@ -58,7 +58,7 @@ def get_config() -> ConfigDict:
     data.draw_last = ()
     # Crowd regions: 'label' (drawn like instances) or 'ignore' (left out of loss and metric).
     data.crowd = 'label'
-    # Maximum number of images, in the order of their ids; 0 for all.
+    # Maximum number of images, before any are held out: the first ones by split and id. 0 for all.
     data.max_train = 6000
     data.max_val = 2800
     # Fraction of the training images that is used, including those held out to choose the
@@ -93,14 +93,14 @@ def get_config() -> ConfigDict:
     # Augmentation of training images; off as published.
     data.flip = False  # mirror each image with probability 1/2
     data.min_crop = 1.0  # crop to a random fraction of the area between this and 1, e.g. 0.5
-    # Above 1: the fraction is between `min_crop` and this, and images are shrunk onto a gray square
-    # whose border is ignored (scale jitter).
+    # Above 1: the fraction is drawn between `min_crop` and this. Where it exceeds 1, the image is
+    # shrunk onto a gray square, whose border is ignored (scale jitter).
     data.max_crop = 1.0
     # Probability that some instances of another training image are pasted onto an image
     # (copy-paste, Ghiasi et al. 2021).
     data.paste = 0.0
-    # Above 0: an image with a class that fewer than this fraction of the training images show is
-    # repeated √(fraction / share of the images) times per pass (repeat-factor sampling, Gupta et
+    # Above 0: if fewer than this fraction of the training images show a class, its images are
+    # repeated √(fraction / share of these images) times per pass (repeat-factor sampling, Gupta et
     # al. 2019).
     data.repeat = 0.0
     data.color_jitter = 0.0  # scale brightness, contrast, saturation by up to 1 ± this, e.g. 0.3
@@ -157,7 +157,7 @@ def get_config() -> ConfigDict:
     # steps at the beginning for which it is frozen.
     optimizer.encoder_rate = 1.0
     optimizer.encoder_after = 0
-    # Above 0: evaluated, saved and used is an exponential moving average of the parameters, which
+    # Above 0: evaluation and inference use an exponential moving average of the parameters, which
     # keeps this fraction of its old value per step.
     optimizer.average = 0.0
     # Gradients are clipped to this global norm; 0 for no clipping.
@@ -169,7 +169,7 @@ def get_config() -> ConfigDict:
     train = config.train = ConfigDict()
     # Global batch size: examples per step over all devices of all processes.
     train.batch_size = 10
-    # Length of the training: `num_steps`, or `num_epochs` if that is 0.
+    # Length of the training: `num_steps`, or, if it is 0, `num_epochs`.
     train.num_epochs = 200
     train.num_steps = 0
     # Steps between two lines of metrics, and between two evaluations on the held-out images. Each
@@ -179,13 +179,13 @@ def get_config() -> ConfigDict:
     # Steps between checkpoints in addition to those of evaluations; 0 for none.
     train.checkpoint_every = 0
     # Checkpoints at multiples of this number of steps are never deleted; 0: only the best and the
-    # latest are kept.
+    # two latest are kept.
     train.keep_every = 0
     # Number of training batches from which BatchNorm statistics are recomputed before each
     # evaluation, because running averages of a short run lag behind; 0 uses running averages.
     # published: 0.
     train.recalibrate_batches = 32
-    # Number of predictions that are drawn at each evaluation.
+    # Number of images whose predictions are drawn at each evaluation.
     train.num_pictures = 8
 
     # Examples per evaluation step over the devices of this process; in the analysis, per device.

@@ -1,7 +1,7 @@
-"""Somebody else's model: how `scripts/analyze.py --onnx` and `--predictions` read the data.
+"""Foreign models: how `scripts/analyze.py --onnx` and `--predictions` read the data.
 
-All images count, also those without an object. Crowd regions are left out, as in most published
-scores.
+All images are used, including those without an object. Crowd regions are ignored, as in most
+published scores.
 """
 
 from ml_collections import ConfigDict

@@ -8,23 +8,24 @@
     python scripts/analyze.py --list
 
 Each stage is also a command of its own, `python -m analysis.<stage>`; its --help says what it
-computes. Results go to the run's analysis/<split>-<step>/, what a stage prints to <stage>.md there.
-Started again, the command reads what is up to date and computes the rest. A stage that fails ends
-the command with its error; the results of the stages before it stay.
+computes. Results are written to the run's analysis/<split>-<step>/, the tables of a stage to
+<stage>.md there. When the command is repeated, it reads what is up to date and computes the rest.
+If a stage fails, the command ends with the error and keeps the results of the earlier stages.
 
-With --other, the run is compared with another one on the same images: first come the stages of the
-other run that the comparison and the report show. The report, to open in a browser, comes last.
+With --other, the run is compared with another one on the same images. The stages of the other run
+that the comparison and the report show are then run first. The report, a page for the browser, is
+written last.
 
 Several --splits, and each --folder of images without annotations, make one view with one map, in
 which `split` is a column. Images without annotations have predictions, confidence and neighbors,
-but no loss. Stages about one split with annotations are left out.
+but no loss. Stages that need a single split with annotations are left out.
 
-Somebody else's model is an ONNX file or its predictions: a folder of index PNGs or of arrays of
-probabilities (.npy), or COCO results (.json). An adapter says how to feed the model and which of
-its channels are which class; --describe drafts one from the graph. The data are a folder (--source)
-or a prepared data set (--data_path). --output becomes a run directory, which --workdir, --other and
-the commands of the stages take. A stage that is not available for such a model is left out, and the
-report says why. See analysis/README.md.
+A foreign model, one that was not trained here, is given as an ONNX file or by its predictions: a
+folder of index PNGs or of arrays of probabilities (.npy), or COCO results (.json). An adapter says
+how to feed the model and which of its channels are which class; --describe drafts one from the
+graph. The data are a folder (--source) or a prepared data set (--data_path). --output becomes a run
+directory, which --workdir and --other of all stages accept. A stage that is not available for such
+a model is left out, and the report says why. See analysis/README.md.
 
 --json FILE has the results of all stages, with their time and the peak memory of the process.
 """
@@ -97,12 +98,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if (arguments.embeddings or arguments.embedding_ids) and not arguments.predictions:
         parser.error('--embeddings and --embedding_ids are only for --predictions')
     if arguments.embedding_ids and not arguments.embeddings:
-        parser.error('--embedding_ids belong to --embeddings')
+        parser.error('--embedding_ids needs --embeddings')
     if arguments.other and (arguments.folder or ',' in arguments.split):
         parser.error('--other compares two runs on one split; leave --folder out')
     chosen = arguments.stages.split(',')
     if not arguments.stages:
-        parser.error(f'--stages is empty; there are {", ".join(known)}')
+        parser.error(f'--stages is empty; choose from {", ".join(known)}')
     if unknown := set(chosen) - set(known):
         parser.error(f'unknown stages {", ".join(sorted(unknown))}; there are {", ".join(known)}')
     arguments.stages = [stage for stage in known if stage in chosen]
@@ -110,11 +111,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _add_foreign_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("somebody else's model").add_argument
+    add = parser.add_argument_group('a model that was not trained here').add_argument
     add('--onnx', type=pathlib.Path, metavar='FILE', help='an ONNX model')
     about = 'predictions: a folder of .png or .npy files, or a .json file of COCO results'
     add('--predictions', type=pathlib.Path, metavar='PATH', help=about)
-    about = 'how to use the model; default: <model>.adapter.json beside it, or a draft if complete'
+    about = 'how to use the model; default: <model>.adapter.json beside it, or a draft without gaps'
     add('--adapter', type=pathlib.Path, metavar='FILE', help=about)
     about = 'print a draft of the adapter of this ONNX model, and what is not known'
     add('--describe', type=pathlib.Path, metavar='FILE', help=about)

@@ -13,9 +13,9 @@ OUTPUT gets the folder `images`, with a folder for each split, and
                   ("CVAT 1.1"). Missing objects are automatic shapes; other suggestions stand in
                   the attribute of a shape. Export as "CVAT for images 1.1".
 
-Masks have holes and parts and are not simplified. The second command takes over what was changed,
-added or deleted there. Crowd regions are not exported and stay as they are. A suggested region is
-enlarged from the network's resolution.
+Masks keep their holes and parts and are not simplified. The second command imports what was
+changed, added or deleted in the tool. Crowd regions are not exported and stay as they are. A
+suggested region is enlarged from the network's resolution.
 """
 
 import argparse
@@ -148,13 +148,11 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = launch.make_parser(__doc__, workdir='')
     add = parser.add_argument
-    about = 'the runs whose label issues count'
+    about = 'runs whose label issues are used'
     add('--workdir', type=pathlib.Path, nargs='+', required=True, metavar='RUN', help=about)
     add('--tool', required=True, choices=sorted(export.tools()), help='the annotation tool')
     add('--output', type=pathlib.Path, required=True, help='folder for images and tasks')
-    about = (
-        'least probability of the suggestions, and of the label issues of an image that is exported'
-    )
+    about = 'minimum probability of the suggestions, and of the label issues that select an image'
     add('--least', type=float, default=0.5, help=about)
     about = 'export these images instead: a list of ids, as data.exclude takes it'
     add('--ids', type=pathlib.Path, metavar='FILE', help=about)

@@ -13,8 +13,8 @@ annotation tool, from a folder with its export (see scripts/annotation_tasks.py)
 OUTPUT gets annotations/instances_<split>.json for each split and links to the folders of its
 images, so it is a data set to train on. Annotations that are changed or added have their mask as
 run lengths and a field `source`. All others are kept byte for byte. undo_<split>.json beside them
-leads back to the original. The source is never changed. The same command again writes nothing;
-after other decisions it writes the files again, from the source.
+restores the original. The source is never changed. Repeating the command writes nothing; with other
+decisions it writes the files again, from the source.
 
 A suggested region has the resolution of the network. It is enlarged to that of the image
 (bilinearly, cut at one half), and `source` says from which size.
@@ -135,13 +135,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add, choice = parser.add_argument, parser.add_mutually_exclusive_group(required=True)
     choice.add_argument('--decisions', type=pathlib.Path, metavar='FILE', help='from the report')
     choice.add_argument(
-        '--accept', type=float, metavar='P', help='accept all suggestions with at least this'
+        '--accept',
+        type=float,
+        metavar='P',
+        help='accept suggestions with at least this probability',
     )
     about = 'folder with an export of Label Studio or CVAT'
     choice.add_argument('--returned', type=pathlib.Path, metavar='FOLDER', help=about)
     about = 'a folder that this command wrote: write its original files to --output'
     choice.add_argument('--undo', type=pathlib.Path, metavar='FOLDER', help=about)
-    about = 'the runs whose report it was; with --accept, those whose label issues count'
+    about = 'runs whose report was reviewed; with --accept, runs whose label issues are used'
     add('--workdir', type=pathlib.Path, nargs='+', default=[], metavar='RUN', help=about)
     about = 'data set, or one annotation file; default: what the run was trained on'
     add('--source', type=pathlib.Path, help=about)
@@ -150,7 +153,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if arguments.accept is not None and not 0 <= arguments.accept <= 1:
         parser.error('--accept must be from 0 to 1')
     if arguments.accept is not None and not arguments.workdir:
-        parser.error('--accept needs the runs whose label issues count: --workdir RUN …')
+        parser.error('--accept needs the runs whose label issues are used: --workdir RUN …')
     if arguments.undo and (arguments.workdir or arguments.source):
         parser.error('--undo needs neither --workdir nor --source: the folder has its undo files')
     if not arguments.undo and not (arguments.workdir or arguments.source):

@@ -1,12 +1,12 @@
-"""Exports a trained network for other runtimes, and proves that it still gives the same.
+"""Exports a trained network for other runtimes, and measures that it still predicts the same.
 
     python scripts/export.py --workdir runs/person_car --format onnx --output person_car.onnx
     python scripts/export.py --workdir runs/person_car --quantize int8 --output person_car-int8.onnx
     python scripts/export.py --workdir runs/person_car --format stablehlo --output person_car.jax
 
-The file takes images, uint8 [batch, height, width, 3] of any size, and gives classes, uint8
-[batch, height, width], or with --logits float32 [batch, size, size, classes]. Preprocessing is
-inside. Names and colors of the classes are in its metadata (of StableHLO: in <output>.json).
+The file maps images, uint8 [batch, height, width, 3] of any size, to classes, uint8 [batch, height,
+width], or with --logits to float32 [batch, size, size, classes]. It contains the preprocessing.
+Names and colors of the classes are in its metadata (of StableHLO: in <output>.json).
 
 onnx       runs in ONNX Runtime, OpenVINO and others; --quantize int8 calibrates on training images
 stablehlo  runs in JAX on CPU, CUDA and TPU without this project (jax.export.deserialize)
@@ -43,11 +43,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add('--checkpoint', default='best', help="'best', 'latest' or a step")
     add('--format', choices=('onnx', 'stablehlo'), default='onnx', help='file format')
     add('--quantize', choices=('int8',), help='8-bit weights; only with --format onnx')
-    about = 'training images that quantization looks at; default: 128'
+    about = 'number of training images that calibrate the quantization; default: 128'
     add('--calibration', type=int, help=about)
-    add('--logits', action='store_true', help='stop at the logits')
+    add('--logits', action='store_true', help='write logits, not classes')
     add('--output', type=pathlib.Path, required=True, help='the file to write')
-    add('--split', default='val', choices=('val', 'selection', 'train'), help='images of the proof')
+    add('--split', default='val', choices=('val', 'selection', 'train'), help='split to compare on')
     add('--data_path', default='', help='the prepared data set, if it was moved')
     add('--no_proof', action='store_true', help='only write the file')
     arguments = parser.parse_args(argv)

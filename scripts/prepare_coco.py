@@ -77,15 +77,15 @@ def main(argv: list[str] | None = None) -> None:
     add(
         '--accept_loss',
         action='store_true',
-        help='go on if a split has no instance left, or loses most of its annotations or images',
+        help='continue if a split loses all instances, or most of its annotations or images',
     )
     add(
         '--exif',
         choices=image_files.EXIF_CHOICES,
         default='displayed',
-        help='how images are annotated whose EXIF orientation fits their annotations with and '
-        'without it (square, mirrored or turned by 180 degrees): as viewers display them, or as '
-        'they are stored',
+        help='whether the annotations refer to an image as viewers display it or as it is stored, '
+        'where its size does not tell: square images, and images that their EXIF orientation '
+        'mirrors or turns by 180 degrees',
     )
     add(
         '--crowds_as_instances',

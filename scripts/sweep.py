@@ -51,7 +51,7 @@ def parse_arguments(argv=None):
     add('--workers', type=int, default=1, metavar='N', help='concurrent trials on this machine')
     add(
         '--prune', nargs='?', const='median', default='', choices=('median', 'hyperband'),
-        help='end trials that are worse than others at the same step (default method: median, '
+        help='stop trials that are worse than others at the same step (default method: median, '
         'after five complete trials)',
     )
     add(
@@ -73,7 +73,7 @@ def parse_arguments(argv=None):
     # fmt: on
     arguments, overrides = parser.parse_known_args(argv)
     if bool(arguments.search) != bool(arguments.trials):
-        parser.error('--search and --trials N go together')
+        parser.error('--search and --trials N must be given together')
     if arguments.workers < 1 or arguments.grace < 4 or (arguments.trials or 1) < 1:
         parser.error('--workers and --trials are at least 1, --grace at least 4 seconds')
     if arguments.storage:

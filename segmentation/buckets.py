@@ -1,11 +1,12 @@
 """Run directories and prepared data in a bucket: s3://, gs:// and other URLs of fsspec.
 
 A command works in a local copy. It first fetches what has changed in the bucket. It stores what it
-has changed at its end, and a training also after each evaluation. A store has no rename: an object
-appears whole or not at all, but several objects do not appear together. So one file closes the
-others: that of a checkpoint which Orbax writes at its top, the page of a report, and the JSON file
-of an artifact, as on disk. It is removed before the others change and stored after them. Without it
-a checkpoint or a report is not fetched, and an artifact does not exist.
+has changed at its end, and a training also after each evaluation. An object store cannot rename: an
+object appears as a whole or not at all, but several objects do not appear at the same moment. So
+one file marks the others as complete: of a checkpoint the file that Orbax writes at its top, of a
+report its page, and of an artifact its JSON file, as on disk. It is removed before the others
+change and stored after them. Without it, a checkpoint or a report is not fetched, and an artifact
+does not exist.
 
 Nothing locks a bucket: two machines must not write into the same run at the same time.
 """
@@ -145,11 +146,11 @@ class _Copy:
             self._each(self._system.rm_file, [f'{self._root}/.writable'])
         whole = _complete(objects)
         if unfinished := objects.keys() - whole:
-            text = '%s: %d files are not taken, because their upload was interrupted (e.g. %s).'
+            text = '%s: %d files are ignored, because their upload was interrupted (e.g. %s).'
             logger.warning(text, self._url, len(unfinished), min(unfinished))
         if {n: objects[n][0] for n in whole} != {n: known[n][0] for n in _complete(known)}:
             if lost := {n for n, now in here.items() if known.get(n, [''])[1:] != now}:
-                text = '%s has changed meanwhile, and replaces %d files of %s that it lacks.'
+                text = '%s has changed meanwhile: %d files of %s that it lacks are lost.'
                 logger.warning(text, self._url, len(lost), self.folder)
             for name in here:
                 if name in lost or name not in whole or known[name][0] != objects[name][0]:

@@ -145,7 +145,7 @@ def _set_damaged_aside(folder: pathlib.Path, read_only: bool) -> None:
                     f'{damaged}, or move it away.'
                 ) from error
             if jax.process_index() == 0:
-                logger.error('%s is damaged (%s): the checkpoint is set aside.', path, error)
+                logger.error('%s is damaged (%s): it is renamed and not used.', path, error)
                 _set_aside(damaged, 'damaged')
 
 

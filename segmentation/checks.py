@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 # Classes or files that a warning names.
 _NAMED = 10
 _EXCLUDES_NOTHING = (
-    'data.exclude leaves nothing out: none of the images in its list is in a part that '
+    'data.exclude excludes nothing: none of the images in its list is in a part that '
     'data.exclude_from names. Label issues of the val split, for example, are not training images'
 )
 
@@ -41,8 +41,8 @@ class Inputs:
 def open_inputs(config: ConfigDict, directory: pathlib.Path) -> Inputs:
     """Opens the data of a training and checks all that can be checked before the first step.
 
-    Prints how many images each rule left out, and how often each class occurs. Warns of what trains
-    without an error but is rarely meant: see `warnings`.
+    Prints how many images each rule left out, and how often each class occurs. Warns of settings
+    that raise no error but are rarely intended: see `warnings`.
 
     Args:
       config: of the experiment.
@@ -94,7 +94,7 @@ def warnings(
     train: frequencies.ClassFrequencies,
     held_out: frequencies.ClassFrequencies,
 ) -> list[str]:
-    """What trains without an error but is rarely meant, in words.
+    """Warnings of settings that raise no error but are rarely intended.
 
     Args:
       config: of the experiment.
@@ -127,7 +127,7 @@ def warnings(
             ],
         ),
         (
-            'no image that chooses the checkpoint shows {}, so its IoU does not count in that '
+            'no image that chooses the checkpoint shows {}, so its IoU does not affect that '
             'choice; a larger data.selection_fraction helps',
             [
                 name

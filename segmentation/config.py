@@ -175,7 +175,7 @@ def check_effects(config: ConfigDict) -> None:
         if without_effect and mine[name] != defaults[name]
     ]
     if idle:
-        raise ValueError('These settings would do nothing:\n  ' + '\n  '.join(idle))
+        raise ValueError('These settings would have no effect:\n  ' + '\n  '.join(idle))
 
 
 def with_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:

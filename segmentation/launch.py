@@ -164,7 +164,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     add('--coordinator', help='host:port of process 0, its only open address')
     add('--num_processes', type=int, default=1, help='number of hosts')
     add('--process_id', type=int, default=0, help='number of this host, from 0')
-    about = 'let JAX find the processes: SLURM, Open MPI and Kubernetes say which there are'
+    about = 'let JAX find the processes of a job of SLURM, Open MPI or Kubernetes'
     add('--distributed', choices=('auto',), help=about)
 
 
@@ -183,7 +183,7 @@ def join_processes(arguments: argparse.Namespace) -> bool:
             raise ValueError('--distributed auto finds --coordinator and --num_processes itself.')
         initialize_processes()
     elif (asked.get('num_processes', 1) > 1) != bool(asked.get('coordinator')):
-        raise ValueError('--coordinator and --num_processes go together.')
+        raise ValueError('--coordinator and --num_processes must be given together.')
     elif asked.get('coordinator'):
         initialize_processes(asked['coordinator'], asked['num_processes'], asked['process_id'])
     else:

@@ -75,7 +75,7 @@ class FilePredictor:
         return entries, skipped
 
     def _finish(self, found: Found, image: Input, logits: np.ndarray) -> dict[str, Any]:
-        """Writes what is wanted of an image; returns its entry in `predictions.jsonl`."""
+        """Writes the requested files of an image; returns its entry in `predictions.jsonl`."""
         label = evaluate.enlarge_and_classify(logits, image.height, image.width)
         counts = [np.count_nonzero(label == number) for number in range(logits.shape[-1])]
         entry: dict[str, Any] = {

@@ -51,7 +51,7 @@ def restore_run(workdir: str | os.PathLike, which: str = 'best') -> Run:
     """Restores a checkpoint, 'best', 'latest' or a step number, with its config.
 
     Raises:
-      ValueError: the directory holds no run, or no such checkpoint, or somebody else's model.
+      ValueError: the directory holds no run, or no such checkpoint, or a foreign model.
     """
     workdir = buckets.fetched(workdir)
     described = read_description(workdir)

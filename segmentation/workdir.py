@@ -90,7 +90,7 @@ def write_description(workdir: pathlib.Path, config: ConfigDict, run: dict) -> N
 
     Raises:
       ValueError: the directory holds a run of another config or other data, or the analysis of
-        somebody else's model; nothing is changed.
+        a foreign model; nothing is changed.
     """
     if holds_run(workdir):
         _check_same_run(workdir, config, run)

@@ -1,14 +1,15 @@
 """Decides whether trainings are worse than others: paired by image, for all checks together.
 
-A score differs between two trainings of one recipe for two reasons. On each image they err
-differently; the bootstrap over images, the same ones for all trainings, measures that. And one
-training is better than another on all images; resampling images does not show this. That standard
-deviation τ is measured where a side has several trainings: half the mean squared difference of two
-of them, minus what the bootstrap explains. Few trainings measure it badly, so the measured variance
-is averaged with an assumed one that counts as `PRIOR` more trainings (a scaled inverse χ² prior, as
-in Smyth 2004). With one training on each side the assumed τ is taken as known. The test is a
-one-sided t test with the degrees of freedom of Welch and Satterthwaite, adjusted for the number of
-checks by Holm (1979), which is valid for any dependence between them.
+A score differs between two trainings of one recipe for two reasons. First, they make different
+errors on each image; the bootstrap over images, with the same resamples for all trainings, measures
+this. Second, one training can be better than another on all images, which resampling images does
+not show. The variance τ² of this second part is measured where a side has several trainings: half
+the mean squared difference of two of them, minus what the bootstrap explains. Few trainings measure
+it badly, so the measured variance is averaged with an assumed one that counts as `PRIOR` more
+trainings (a scaled inverse χ² prior, as in Smyth 2004). With one training on each side the assumed
+τ is taken as known. The test is a one-sided t test with the degrees of freedom of Welch and
+Satterthwaite, adjusted for the number of checks by Holm (1979), which is valid for any dependence
+between them.
 """
 
 import dataclasses

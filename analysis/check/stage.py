@@ -6,16 +6,16 @@
 
 Exit status 0: no check found a drop; 1: the new model is worse; 2: invalid arguments or data.
 
-The models are compared on the images that their parts --split have in common: the IoU of each
-class over the set; and the mean IoU of an image, in each slice with a high mean loss of all
-trainings, and in each selection of --views, a file that the report exports: {"views": [{"name":
-"night", "ids": [1, 2]}]}. Predictions are read, or computed where they are missing. Slices of the
-baseline alone would favor the new model: part of the loss there is chance.
+The models are compared on the images that all runs have in --split: by the IoU of each class over
+the set, and by the mean per-image IoU in each slice with a high mean loss of all trainings and in
+each selection of --views. The report exports such a file, {"views": [{"name": "night", "ids": [1,
+2]}]}. Predictions are read, or computed where they are missing. Slices chosen by the baseline alone
+would favor the new model, because part of the baseline's loss there is chance.
 
-Two trainings of one recipe differ by more than another draw of the images explains. Give several
+Two trainings of one recipe differ by more than the choice of the test images explains. Give several
 trainings of the old recipe (other seeds), and of the new one, to measure by how much; with one of
 each, --training_sd is assumed. Over all checks together, another training of the same recipe is
-called worse in at most 5 % of the cases. The table says which drop each check would have found:
+called worse in at most 5 % of the cases. The table gives the minimum detectable drop of each check:
 a gate that passes with ten images has shown nothing.
 """
 
@@ -181,8 +181,8 @@ def main(argv: list[str] | None = None) -> int:
     add('--baseline_checkpoint', default='best', help='as --checkpoint; default: %(default)s')
     add('--views', type=pathlib.Path, metavar='FILE', help='selections saved in the report')
     about = (
-        'standard deviation of the IoU between trainings of one recipe that is assumed as far as '
-        'too few are given to measure it; default: %(default)s'
+        'assumed standard deviation of the IoU between trainings of one recipe, used as far as too '
+        'few runs are given to measure it; default: %(default)s'
     )
     add('--training_sd', type=float, default=0.01, help=about)
     about = 'the drop of IoU that matters: a check that may miss it is inconclusive; default: '

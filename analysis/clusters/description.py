@@ -107,7 +107,7 @@ def notable(description: Sequence[Difference]) -> list[Difference]:
 def name(description: Sequence[Difference]) -> str:
     """A name for a group: 'large person and tie, often cut off', 'bright images, few hues'.
 
-    Up to two frequent categories, then other columns if there is room. No word is said twice.
+    Up to two frequent categories, then other columns if there is room. No word is repeated.
     """
     worth = notable(description)
     said: set[str] = set()

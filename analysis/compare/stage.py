@@ -2,11 +2,11 @@
 
     python -m analysis.compare --workdir runs/person_car --other runs/vehicle
 
-Both runs must have the same data set. The comparison covers the images that their parts `--split`
-have in common. Differences are the other run minus this run, paired by image. 95 % confidence
-intervals are over images and do not cover other trainings; for those use
-scripts/experiments/reproduce.py. If the label spaces differ, each network is scored against the
-labels of both runs, and classes are matched by their number.
+Both runs must have the same data set. The comparison covers the images that both runs have in
+`--split`. Differences are the other run minus this run, paired by image. 95 % confidence intervals
+are over images and do not cover other trainings; for those use scripts/experiments/reproduce.py. If
+the label spaces differ, each network is scored against the labels of both runs, and classes are
+matched by their number.
 """
 
 import argparse

@@ -40,7 +40,7 @@ def to_markdown(result: Comparison) -> str:
         f'this: {markdown.escape(result.this.workdir)}, '
         f'other: {markdown.escape(result.other.workdir)}; {result.num_images} common images of '
         f'{result.this.num_images} and {result.other.num_images}. Confidence intervals are over '
-        'images and do not cover other trainings; p is of one row, not adjusted for the others.',
+        'images and do not cover other trainings; p-values are not adjusted for their number.',
         markdown.table(
             (
                 *('labels', 'score', 'class', 'this', 'other', difference),
@@ -128,7 +128,7 @@ def _worse(name: str, worse: Worse) -> list[str]:
     against = {'this': 'other', 'other': 'this'}[name]
     title = f'Where **{name}** is worse than {against}: '
     if not worse.images:
-        return [f'{title}nowhere, its loss is higher on no image.']
+        return [f'{title}nowhere; its loss is higher on no image.']
     if not worse.slices:
         parts = [f'{title}no slice stands out, by the difference of the loss.']
     else:
@@ -153,7 +153,7 @@ def _worse(name: str, worse: Worse) -> list[str]:
         ]
     return [
         *parts,
-        f'Images on which the loss of {name} is higher by most:',
+        f'Images with the largest excess of the loss of {name}:',
         markdown.table(
             ('image', 'file', 'loss, this → other', 'IoU, this → other'),
             (

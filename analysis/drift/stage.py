@@ -3,10 +3,10 @@
     python -m analysis.drift --workdir runs/person_car --splits train,val --folder new_photos
 
 The novelty of an image is its mean distance in embedding space to the 10 nearest images of the
-reference, in units of the median of the reference's own images: 1 is usual. Every other part is
-compared with the reference by a two-sample test over the metadata and the first components of the
-embedding; of parts that do not differ, at most 5 % have a column with p ≤ 0.05. See
-analysis/README.md.
+reference, divided by the median of this distance over the reference's own images: 1 is typical.
+Every other part is compared with the reference by a two-sample test over the metadata and the first
+components of the embedding; of parts that do not differ, at most 5 % have a column with p ≤ 0.05.
+See analysis/README.md.
 """
 
 import pathlib
@@ -67,7 +67,9 @@ def compute(analysis: Analysis, reference: str = '', seed: int = 0) -> Drift:
     is_reference = part_of == reference
     if is_reference.sum() < 2:
         known = ', '.join(names)
-        raise ValueError(f'--reference {reference}: choose a part with two images from {known}.')
+        raise ValueError(
+            f'--reference {reference}: choose a part with 2 or more images from {known}.'
+        )
     columns = schema.numbers_of(table, 'metadata')
     components = points.points[:, :_COMPONENTS].T
     columns |= {f'embedding {k}': values for k, values in enumerate(components, 1)}
@@ -112,7 +114,7 @@ def table(result: Drift) -> str:
     """Which parts differ, and in which columns."""
     parts = [
         f'Compared with {result.num_reference} images of {markdown.escape(result.reference)}. '
-        'Novelty: mean distance to the nearest of them, 1 is usual. p: adjusted for all columns.'
+        'Novelty: mean distance to the nearest of them, 1 is typical. p: adjusted for all columns.'
     ]
     for part in result.parts:
         found = [column for column in part.columns if column.p <= _LEVEL]

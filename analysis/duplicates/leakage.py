@@ -1,4 +1,4 @@
-"""What copies of training images do to the scores of a view."""
+"""How copies of training images change the scores of a view."""
 
 import numpy as np
 

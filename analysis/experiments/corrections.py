@@ -67,7 +67,7 @@ def differences(report: Mapping[str, Any]) -> Iterator[Difference]:
 
 
 def pays_from(rates: Sequence[Rate], first: str, second: str) -> str:
-    """From which error rate on the second arm is better than the first.
+    """The error rate from which the second arm is better than the first.
 
     The rule: the smallest tested rate at which the 95 % interval of the paired difference is above
     zero, and at all larger tested rates too. 'not resolvable' if the largest has no such interval.
@@ -128,7 +128,7 @@ def to_markdown(rates: Sequence[Rate], command: str) -> str:
             '## Paired differences',
             'With 95 % confidence intervals over images and trainings.',
             tests.to_markdown(),
-            '## From which error rate on',
+            '## Error rate from which it pays',
             'The smallest tested rate whose interval is above zero, as are those of all larger '
             f'ones; otherwise “{UNRESOLVED}”.',
             '\n'.join(verdicts),

@@ -1,4 +1,4 @@
-"""The adapter: how to feed somebody else's model, and how to read what it returns.
+"""The adapter: how to feed a foreign model, and how to read what it returns.
 
 A JSON file. `scripts/analyze.py --describe model.onnx` drafts one; analysis/README.md has examples.
 """
@@ -126,13 +126,13 @@ def class_of_channel(
         )
     if missing := [name for name in wanted if name not in classes]:
         raise ValueError(
-            f'The class map of the adapter does not cover {", ".join(missing)}: "classes" needs an '
+            f'"classes" of the adapter does not cover {", ".join(missing)}: it needs an '
             'entry for every class of the label space. An empty list says that the model does not '
             'know the class.'
         )
     if strangers := [name for name in classes if name not in wanted]:
         raise ValueError(
-            f'The class map of the adapter has {", ".join(strangers)}, but the classes of the '
+            f'"classes" of the adapter has {", ".join(strangers)}, but the classes of the '
             f'label space are {", ".join(wanted)}.'
         )
     found: dict[int, int] = {}
@@ -170,12 +170,14 @@ def _channel_number(channel: int | str, names: Sequence[str], num_channels: int 
             known = f'"channels" names {", ".join(names)}' if names else 'it has no "channels"'
             raise ValueError(f'The adapter has no channel {channel!r}: {known}.')
         if names.count(channel) > 1:
-            raise ValueError(f'The adapter names two channels {channel!r}: give their numbers.')
+            raise ValueError(
+                f'The adapter names two channels {channel!r}: use their numbers instead.'
+            )
         return names.index(channel)
     number = _MOST_CHANNELS if num_channels is None else num_channels
     if not 0 <= channel < number:
         raise ValueError(
-            f'Channel {channel} of the adapter does not exist: they are 0 … {number - 1}.'
+            f'Channel {channel} of the adapter does not exist: the channels are 0 … {number - 1}.'
         )
     return channel
 

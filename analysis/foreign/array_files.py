@@ -1,4 +1,4 @@
-"""Reads `.npy` files that somebody else has written."""
+"""Reads `.npy` files that were not written by this project."""
 
 import json
 import pathlib

@@ -26,7 +26,7 @@ class Prediction:
 
 
 class ForeignModel(abc.ABC):
-    """Somebody else's model, or its stored predictions.
+    """A model that was not trained by this project, or its stored predictions.
 
     Attributes:
       layers: number of features by tensor; empty if images cannot be embedded.

@@ -1,4 +1,4 @@
-"""Predictions that somebody's model has written: index PNGs, COCO results, or arrays."""
+"""Stored predictions of a foreign model: index PNGs, COCO results, or arrays."""
 
 import json
 import math
@@ -116,7 +116,7 @@ class PredictionFiles(ForeignModel):
                 f'{pathlib.PurePath(absent[0]).stem}.{self.kind}.'
             )
         left = len(self._files) - len(used)
-        return f'{left} files that are of no image of this split are ignored' if left else ''
+        return f'{left} files that belong to no image of this split are ignored' if left else ''
 
     def _check_results(self, ids: Sequence[int]) -> str:
         """See `check`, for COCO results."""

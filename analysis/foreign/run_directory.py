@@ -1,4 +1,4 @@
-"""A run directory for somebody else's model, so that every stage finds what it needs."""
+"""A run directory for a foreign model, so that every stage finds what it needs."""
 
 import dataclasses
 import hashlib

@@ -190,7 +190,7 @@ def _missing_instances(regions: list[Region], num_classes: int) -> Iterator[Issu
 
 
 def _sloppy_outlines(regions: list[Region], num_classes: int) -> Iterator[Issue]:
-    """Outlines that are unusually short and far from the edges of the image.
+    """Outlines that are unusually short and far from the edges in the image.
 
     Length and alignment are regressed on class, size and crowding. Their standardized residuals are
     summed and compared with Student's t with 4 degrees of freedom, because of heavy tails.

@@ -11,13 +11,14 @@ them with --pool: each network scores its own fold. Kinds of issues:
     missing instance  the network sees an object of a class where nothing is labeled
     wrong class       an instance looks like one of another foreground class
     spurious label    an instance looks like background
-    sloppy outline    an outline is unusually short and far from the edges of the image
+    sloppy outline    an outline is unusually short and far from the edges in the image
     ambiguous         the network is uncertain in a wide region: a hard image, not a wrong label
 
 Each issue has a score in [0, 1] and a probability of being an error, and lists begin with the most
 probable. Issues of several kinds on one object count once, as the most probable of them. The
-probabilities were calibrated on drawn scenes with planted errors, and order issues elsewhere.
-If cleanlab is installed (pip install "cleanlab>=2.9"), its softmin label quality is also computed.
+probabilities were calibrated on drawn scenes with planted errors; on other data, they only rank the
+issues. If cleanlab is installed (pip install "cleanlab>=2.9"), its softmin label quality is also
+computed.
 
 The worst images (--share, --kinds) are written to exclude.json, with --pool to exclude-pooled.json,
 which `data.exclude` reads.

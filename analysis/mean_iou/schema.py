@@ -28,7 +28,7 @@ class ClassRates:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Whether the probability of the most probable class is the share of right pixels."""
+    """Whether the probability of the most probable class equals the accuracy over pixels."""
 
     # By which logits are divided; fitted on the selection split. None if it has no images.
     temperature: float | None
@@ -38,7 +38,7 @@ class Calibration:
     # Of the bins, `[1 or 2, 15]`: without and with temperature. None for an empty bin.
     pixels: tuple[tuple[int, ...], ...]  # number
     confidence: tuple[tuple[float | None, ...], ...]  # mean probability
-    accuracy: tuple[tuple[float | None, ...], ...]  # share of right pixels
+    accuracy: tuple[tuple[float | None, ...], ...]  # share of correct pixels
 
 
 @dataclasses.dataclass(frozen=True)

@@ -144,7 +144,7 @@ def draw(result: MeanIou) -> Figure:
     diagram.xaxis.set_major_formatter(percent)
     diagram.yaxis.set_major_formatter(percent)
     diagram.set(
-        xlabel='probability of the predicted class', ylabel='pixels predicted right',
+        xlabel='probability of the predicted class', ylabel='share of correct pixels',
         title='Reliability', xlim=(0, 1), ylim=(0, 1), aspect='equal',
     )  # fmt: skip
     return picture

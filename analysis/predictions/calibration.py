@@ -18,7 +18,7 @@ _LARGEST = 16.0  # temperature, and the inverse of the smallest
 
 
 def bin_counts(right: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """Pixels by confidence, float64 `[BINS, 3]`: number, sum of confidences, number of right ones.
+    """Pixels by confidence, float64 `[BINS, 3]`: number, confidence sum, number of correct ones.
 
     Args:
       right: bool `[P]`, whether the most probable class is the true one.

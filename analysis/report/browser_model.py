@@ -111,7 +111,7 @@ def prepare(name: str, view: View, precision: str, package: pathlib.Path = PACKA
       package: see `read_runtime`.
 
     Raises:
-      ValueError: see `read_runtime` and `browser_network.build`; or the model is somebody else's,
+      ValueError: see `read_runtime` and `browser_network.build`; or the model is foreign,
         the view has no embeddings, or a package is not installed.
     """
     if 'foreign' in read_description(view.workdir):

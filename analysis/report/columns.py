@@ -100,9 +100,10 @@ def of_label_issues(found: LabelIssues) -> Iterator[dict[str, Any]]:
     kinds: list[str | None] = [None] * found.num_images
     for row, (probability, kind) in worst.items():
         probable[row], kinds[row] = probability, kind
-    name, about = 'label_issue_probability', 'of the most probable label error, on drawn scenes'
+    name = 'label_issue_probability'
+    about = 'probability that the most probable label issue is an error'
     yield _column(name, 'issue', about, '0–1', kind='number', values=encode(probable))
-    about = 'what is probably wrong there'
+    about = 'kind of the most probable label issue'
     yield _column('label_issue_kind', 'issue', about, **_category(kinds, ERRORS))
 
 
@@ -110,7 +111,7 @@ def of_drift(found: Drift) -> Iterator[dict[str, Any]]:
     """The novelty of each image."""
     about = f'mean distance to the nearest images of {found.reference} in embedding space'
     values = encode(found.novelty)
-    yield _column('novelty', 'metric', about, '1 is usual', kind='number', values=values)
+    yield _column('novelty', 'metric', about, '1 is typical', kind='number', values=values)
 
 
 def of_slices(found: Slices, table: pyarrow.Table) -> Iterator[dict[str, Any]]:

@@ -82,7 +82,7 @@ def write(output: pathlib.Path, contents: Contents, limit: int) -> Written:
     if room < 0:
         raise ValueError(
             f'One file of all views would be {-room / 1e6:.1f} MB larger than --megabytes allows, '
-            'even without pictures: raise it, or write a folder.'
+            'even without pictures: raise --megabytes, or write a folder.'
         )
     side = _choose_thumbs(contents, room * (1 - _DETAIL_SHARE))
     files: dict[str, str] = {}

@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
         '--other', type=launch.local_path, metavar='WORKDIR', help='another run to show beside it'
     )
     parser.add_argument(
-        '--first', default='', metavar='SPLIT-STEP', help='first view; default: newest of val'
+        '--first', default='', metavar='SPLIT-STEP', help='view shown first; default: newest of val'
     )
     parser.add_argument(
         '--output',

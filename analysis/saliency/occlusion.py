@@ -2,8 +2,8 @@
 
 Occlusion (Zeiler and Fergus 2014): the image is divided into cells, each of which is replaced by
 the blurred image in turn, and the model runs again. The map is the difference of the score without
-and with the change, so positive is evidence for it. This needs no more than a model that runs, but
-GRID² runs for one image; it shows parts of a seventh of the side, no fine detail.
+and with the change, so positive is evidence for it. This needs only a model that can be run, but
+GRID² runs per image. A cell is a seventh of the side, so the map shows no fine detail.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ _LEAST = 4  # images
 
 
 def affordable(number: int) -> int:
-    """Images that can be explained for what half a pass over a number of images costs."""
+    """Number of images that can be explained at half the cost of a pass over `number` images."""
     return max(_LEAST, number // (2 * GRID**2))
 
 

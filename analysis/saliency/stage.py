@@ -9,8 +9,8 @@ the clusters. All methods are judged on these: by deletion and insertion against
 edge maps, by shuffled weights, and by instances of categories.
 
 A foreign model (analysis/README.md) has no gradients: occlusion maps of a sample of images show
-what its classes and its loss depend on. By default these are as many images as take half of a pass
-over all of them, at least 4.
+what its classes and its loss depend on. By default, the sample has as many images as cost half of a
+pass over all of them, at least 4.
 
 Figures are a sheet per class and per cluster, an overview of the clusters and the curves.
 """

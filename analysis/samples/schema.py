@@ -82,7 +82,7 @@ _COLUMNS = {
          'intersection over union; null if the class is in neither truth nor prediction'),
         ('mean_iou_foreground', _NUMBER, '0–1',
          'mean of the IoU of the foreground classes that have one'),
-        ('pixel_accuracy', _NUMBER, '0–1', 'share of the pixels whose predicted class is right'),
+        ('pixel_accuracy', _NUMBER, '0–1', 'share of the pixels whose predicted class is correct'),
         ('confidence', _NUMBER, '0–1', 'mean probability of the predicted class'),
         ('entropy', _NUMBER, 'nats', 'mean entropy of the predicted distribution'),
         ('calibration_error', _NUMBER, '0–1', 'expected calibration error over the image’s pixels, '

@@ -17,7 +17,7 @@ def neighbors(
       queries: float `[M, D]`; default: the points, each without itself.
 
     Returns:
-      Rows int32 `[M, k]` and Euclidean distances float32 `[M, k]`, nearest first, equals by row.
+      Rows int32 `[M, k]` and Euclidean distances float32 `[M, k]`, nearest first, ties by row.
     """
     own = queries is None
     queries = points if queries is None else queries

@@ -5,8 +5,8 @@
 A slice is a conjunction of one to three conditions on the metadata of `analysis.samples`, such as
 "brightness at most 41.5 of 255 and at least 3 instances of person", or on the cluster, if
 `analysis.clusters` was run. Slices are found in one half of the images and tested on the other
-half, then the other way round. If no metadata matter, any slice is reported in at most 5 % of data
-sets. The table has the first ten that are not nested in one that stands out more. See
+half, then the other way round. If no column has an effect, a slice is reported in at most 5 % of
+data sets. The table has the first ten that are not nested in a slice that stands out more. See
 analysis/README.md for the search and the tests. There is one search for each of four metrics:
 
     loss                              nats per pixel; high is bad

@@ -158,7 +158,7 @@ def join(
     split_of, position, image_ids = (np.concatenate(each) for each in zip(*columns, strict=True))
     keep = np.sort(np.unique(image_ids, return_index=True)[1])
     if more := len(image_ids) - len(keep):
-        logger.info('%d images are in several parts and count in the first', more)
+        logger.info('%d images are in several parts and are used in the first one only', more)
 
     def draw(record: dict[str, Any], **samples: np.ndarray) -> np.ndarray:
         if record.get('is_labeled', True):

@@ -31,7 +31,7 @@ class Analysis(View):
     examples: Examples  # the images and their labels
     selection: dict[str, Any]  # how many images each rule left out, see `examples.select_examples`
 
-    # Somebody else's model (`analysis.foreign`); the run then has a network that refuses all use.
+    # A foreign model (`analysis.foreign`); the run then has a network that refuses all use.
     foreign: ForeignModel | None = None
     parts: tuple[str, ...] = ()  # of several parts together, the name of that of each split
 

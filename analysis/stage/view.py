@@ -19,7 +19,7 @@ OF_ONE_PART = (
 )  # fmt: skip
 OF_SEVERAL_PARTS = ('drift',)
 _WHY = {
-    True: 'it is about one split with annotations: analyze each split alone',
+    True: 'it needs a single split with annotations: analyze each split alone',
     False: 'it compares parts: give several --splits or a --folder',
 }
 
@@ -47,7 +47,7 @@ class View:
 
     @property
     def unavailable(self) -> dict[str, str]:
-        """Why a stage cannot be run, by its name: somebody else's model, or several parts."""
+        """Why a stage cannot be run, by its name: a foreign model, or several parts."""
         foreign = read_description(self.workdir).get('foreign', {}).get('unavailable', {})
         return {**foreign, **self.unfit}
 

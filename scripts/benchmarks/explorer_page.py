@@ -4,7 +4,7 @@
     python scripts/benchmarks/explorer_page.py --report runs/person_car/report
 
 Without --report it makes a run directory with all artifacts (tests/report_fixture.py) and writes
-its report. The window has 1280×800 pixels, without GPU. Measured are:
+its report. The window has 1280×800 pixels, without GPU. It measures:
 
 ready    seconds from opening the page to the frame that shows map and text, over several loads
 steps    processor time per step, of scripts and of the main thread, for brushing over a histogram,

@@ -1,12 +1,12 @@
-"""Times scripts/predict.py against the network alone, on the same machine at the same time.
+"""Compares the speed of scripts/predict.py with that of the network alone, in turns.
 
     python scripts/benchmarks/prediction_speed.py --workdir runs/person_car --images photos
 
 network   logits of batches of 16, as in the inference part of training_speed.py
 files     JPEG files of 640×480 pixels to masks at their own size
 
-Both take turns. The images of the folder are scaled to 640×480 and written as JPEG first. The ratio
-is the median over the rounds of files / network in images per second.
+The images of the folder are scaled to 640×480 and written as JPEG first. The ratio is the median
+over the rounds of files / network in images per second.
 """
 
 import pathlib

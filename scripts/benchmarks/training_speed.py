@@ -6,7 +6,7 @@
 
 training   one optimizer step: same architecture, batch and precision (float32) for all
 inference  logits of a batch
-pipeline   decode, resize, draw the classes, batch, from a folder in COCO's layout
+pipeline   decode, resize, draw class masks, batch, from a folder in COCO's layout
 waiting    share of a training run that is spent waiting for data
 startup    from starting scripts/train.py to the end of its first step
 layers     every convolution of our network alone, forward and backward, beside matrix products

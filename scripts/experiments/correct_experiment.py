@@ -14,7 +14,7 @@ trains, for each seed, on
     random     as many as exclude, but the others are left out at random
 
 and scores all on the validation scenes. The report has the paired differences with their 95 %
-intervals, and says by rule from which error rate on each arm pays.
+confidence intervals, and the error rate from which each arm pays (README.md has the rule).
 
 The network is that of configs/planted.py; --config.<field>=<value> changes fields. The same command
 continues; finished trainings are kept. Writes report.md, report.json and report.png into WORKDIR,
@@ -186,8 +186,14 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         help='shares of the training images with a label error',
     )  # fmt: skip
     add('--seeds', type=int, default=5, help='number of trainings of each arm')
-    add('--folds', type=int, default=3, help='of the networks that search for errors')
-    add('--accept', type=float, default=0.5, metavar='P', help='least probability of a suggestion')
+    add('--folds', type=int, default=3, help='number of networks that search for errors')
+    add(
+        '--accept',
+        type=float,
+        default=0.5,
+        metavar='P',
+        help='minimum probability of an accepted suggestion',
+    )
     add('--scene_seed', type=int, default=scenes.HELD_OUT_SEEDS[0], help='other scenes')
     arguments, overrides = parser.parse_known_args(argv)
     if fixed := {text.partition('=')[0].removeprefix('--config.') for text in overrides} & FIXED:

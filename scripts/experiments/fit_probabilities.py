@@ -1,11 +1,11 @@
-"""Fits how probable it is that a label issue is an error, and measures how well that holds.
+"""Fits the probability that a label issue is an error, and measures its calibration.
 
     python scripts/experiments/fit_probabilities.py --workdir runs/probabilities
 
 Draws scenes with planted label errors, trains a network on those of the first of --fit_seeds (or
 takes --network), finds label issues in the validation scenes of all seeds, and compares them with
-the planted truth. An issue is an error if it is of the planted kind and on the planted object; an
-ambiguous region, if it is on any planted object. The regressions
+the planted truth. An issue is an error if it has the planted kind and lies on the planted object;
+an ambiguous region is one if it lies on any planted object. The regressions
 (analysis/label_issues/probability.py) are fitted to the issues of --fit_seeds. Those of
 --score_seeds measure the calibration: in each tenth of the probability, the mean prediction and the
 share of errors.
@@ -150,7 +150,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     add('--write', action='store_true', help=f'replace {probability.FILE.relative_to(ROOT)}')
     arguments, overrides = parser.parse_known_args(argv)
     if both := set(arguments.fit_seeds) & set(arguments.score_seeds):
-        parser.error(f'scene seed {min(both)} cannot be fitted to and held out')
+        parser.error(f'scene seed {min(both)} is in both --fit_seeds and --score_seeds')
     return arguments, overrides
 
 
@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f'\n{likely.sum()} held-out issues have a probability of at least {probability.LIKELY:g}; '
         f'{predicted[likely].sum():.0f} errors are expected among them, {score[2][likely].sum()} '
-        'are there.'
+        'were found.'
     )
     gaps = [abs(row.predicted - row.observed) for row in rows if row.issues >= ENOUGH]
     print(f'Largest gap in a tenth with at least {ENOUGH} issues: {max(gaps, default=0):.3f}.')

@@ -148,18 +148,20 @@ def published_score(report: dict[str, Any], experiment: str, name: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = launch.make_parser(__doc__, workdir='')
-    parser.add_argument('--add', metavar='NAME', help='record the result under this name')
+    parser.add_argument('--add', metavar='NAME', help='name of the record')
     parser.add_argument('--result', type=pathlib.Path, help='the report.json to record')
     arguments = parser.parse_args(argv)
     if (arguments.add is None) != (arguments.result is None):
-        parser.error('--add and --result belong together')
+        parser.error('--add and --result must be given together')
     if arguments.add:
         report = json.loads(arguments.result.read_text())
         if 'origin' not in report:
             parser.error(f'{arguments.result} has no origin: an older version wrote it')
         readers = [reader for key, reader in READERS.items() if key in report]
         if not readers:
-            parser.error(f'{arguments.result} is of no kind that is known: {", ".join(READERS)}')
+            parser.error(
+                f'{arguments.result} is not a result of a known kind: {", ".join(READERS)}'
+            )
         tables = readers[0](report)
         origin = msgspec.convert(report['origin'], Origin)
         records.write(Record(origin, tables), RESULTS / f'{arguments.add}.json')

@@ -3,7 +3,7 @@
     python scripts/experiments/score_on_reannotations.py --workdir runs/folds/my/seed0-fold0 \\
         --pool runs/folds/my/seed0-fold1 runs/folds/my/seed0-fold2 --truth corrections
 
-Networks find label errors in images that they were not trained on: use val, or the folds of an
+A network finds label errors only in images that it was not trained on: use val, or the folds of an
 experiment with --pool. TRUTH is a folder with two lists (JSON):
 
     records.json   errors: image_id, kind (missing, wrong_class, sloppy or spurious), category and,
@@ -17,8 +17,8 @@ of its images. A finding is right if it has the kind of a record in its image, a
 annotation or overlaps its box by an IoU of at least 0.3. Lists of corrections are not exhaustive:
 they measure recall. Precision is measured where verdicts speak about a missing instance.
 
-Beside the findings stand cleanlab's softmin score, which ranks images, and a random order. Objects
-that are labeled twice need no network: they are searched in all splits of the data set.
+The baselines are cleanlab's softmin score, which ranks images, and a random order. Objects that are
+labeled twice need no network; they are searched in all splits of the data set.
 """
 
 import argparse
@@ -264,7 +264,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         f'{len(sizes)} images, {len(scored)} records.',
         markdown.table(header, rows),
         f'Of the first {DEPTHS[-1]} missing instances, people confirm {said["confirmed"]} and '
-        f'refute {said["refuted"]}; nobody spoke about the others.',
+        f'refute {said["refuted"]}; the others have no verdict.',
         f'{pairs["pairs"]} objects of the data set are labeled twice. Of {pairs["records"]} in the '
         f'records, {pairs["found"]} are among them.',
         sep='\n\n',

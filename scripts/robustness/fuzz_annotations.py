@@ -10,10 +10,10 @@ A separate process, which may crash, reads each file within --timeout seconds. F
     refused     one error names the file
 
 Masks are compared with masks drawn without pycocotools: run lengths exactly, polygons at 400 pixels
-away from their outline; a box computed from a mask must be its box. Everything else is wrong: a
-crash, a time-out, another error, a wrong mask, an entry that is neither read nor counted. The first
-wrong outcome ends the campaign with exit status 1, and the smallest such file is in
-WORKDIR/wrong.json. Started again, the command tries the wrong files of earlier campaigns first.
+that are not near their outline. A box computed from a mask must be its bounding box. Everything
+else is wrong: a crash, a time-out, another error, a wrong mask, an entry that is neither read nor
+counted. The first wrong outcome ends the campaign with exit status 1, and the smallest such file is
+in WORKDIR/wrong.json. Started again, the command tries the wrong files of earlier campaigns first.
 """
 
 import argparse

@@ -4,9 +4,9 @@
     python scripts/robustness/mutants.py --workdir runs/mutants --every 10 --commit COMMIT
 
 mutants.toml names the mutants: the file, the text that is replaced, and the tests that must fail.
-Each is tried in a copy of the project, after its tests have passed without it; as many at once as
-there are cores, up to four. A mutant is killed if its tests fail, survives if they pass, and is
-stale if the text does not occur exactly once in the file. The exit status is 1 unless all are
+Each is tried in a copy of the project, after its tests have passed without it. As many run at once
+as there are cores, at most four. A mutant is killed if its tests fail, survives if they pass, and
+is stale if the text does not occur exactly once in the file. The exit status is 1 unless all are
 killed. --workdir keeps the verdicts until code or tests change, so the same command continues.
 """
 
@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     here = pathlib.Path(__file__).with_name('mutants.toml')
     add = parser.add_argument
     add('--mutants', type=pathlib.Path, default=here, metavar='FILE', help='the list of mutants')
-    add('--only', nargs='+', metavar='TEXT', help='try only mutants whose name has such a text')
+    add('--only', nargs='+', metavar='TEXT', help='try only mutants whose name contains it')
     add('--every', type=int, default=1, metavar='N', help='try one in N, chosen by --commit')
     add('--commit', default='', metavar='HASH', help='chooses the mutants that --every tries')
     arguments = parser.parse_args(argv)

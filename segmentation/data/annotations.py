@@ -78,7 +78,7 @@ def load(data: bytes, name: str) -> dict[str, Any]:
         if not isinstance(document.get(key), list):
             keys = ', '.join(short(k) for k in list(document)[:8])
             raise ValueError(
-                f'{name} is not a COCO instances file: it has no list {key!r} (but: {keys})'
+                f'{name} is not a COCO instances file: it has no list {key!r} (it has: {keys})'
             )
     return document
 

@@ -205,8 +205,8 @@ def prepare(
         'val': 200, 'seed': 0}. If 'planted' is true, the scenes have planted truth, and the
         fraction 'error_rate' (default 0.02) of the images has each kind of label error.
       layout: name of the layout, if several fit the folder.
-      exif: for a folder: how images are meant whose EXIF orientation fits their annotations with
-        and without it, 'displayed' (it is applied) or 'stored'.
+      exif: for a folder: whether the annotations of an image whose size fits with and without its
+        EXIF orientation refer to the image as 'displayed' (oriented) or as 'stored'.
       crowds_as_instances: for a folder: whether crowd regions are read as instances.
       accept_loss: whether to go on if most of a split is lost. Once it was accepted, the data set
         is opened without asking again.
@@ -261,7 +261,7 @@ def _open_as_source(
         known = prepared.fingerprint['splits'][prepared.resolve(name)]['complete']
         has_options |= known is None or sorted(known) != ids
     if has_options:
-        raise ValueError(f'{path} is prepared already, with other options: prepare its folder')
+        raise ValueError(f'{path} is prepared already, with other options: prepare the source')
     return prepared
 
 

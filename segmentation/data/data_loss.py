@@ -148,9 +148,9 @@ def _remedy(split: str, any_image: bool) -> str:
     if not any_image:
         return 'Nothing is prepared.'
     text = (
-        'Nothing is prepared. --accept_loss of scripts/prepare_coco.py goes on with what is left; '
+        'Nothing is prepared. --accept_loss of scripts/prepare_coco.py continues with the rest; '
         f'--splits leaves out {split!r}.'
     )
     if usual_name(split) == 'val':
-        text += ' Without it, data.val_splits or data.folds say what to validate on.'
+        text += ' Then set data.val_splits or data.folds to choose what to validate on.'
     return text

@@ -196,7 +196,7 @@ def _nothing_left(
         )
         for label in range(1, len(space.class_names))
     ]  # fmt: skip
-    remedy = 'Change a field in parentheses.'
+    remedy = 'Change one of the fields in parentheses.'
     if report['left_out'].get(f'{_TRAINED_ON} (data.selection_fraction)') == 1:
         remedy = (
             'With data.selection_fraction=0, the only image is trained on and also chooses the '

@@ -88,7 +88,7 @@ def parse_groups(text: str) -> dict[str, tuple[str, ...]]:
         if not colon or not group or not all(names) or ':' in rest:
             raise ValueError(f"{part.strip()!r} in {text!r} is not of the form 'group: name, name'")
         if group in groups:
-            raise ValueError(f'{group!r} comes twice in {text!r}')
+            raise ValueError(f'{group!r} occurs twice in {text!r}')
         groups[group] = names
     return groups
 

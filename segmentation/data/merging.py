@@ -1,6 +1,6 @@
-"""Makes categories and image ids of the splits of a data set fit together.
+"""Makes category ids and image ids consistent across the splits of a data set.
 
-Exporters count both for each split on its own.
+Exporters number both separately for each split.
 """
 
 import dataclasses
@@ -48,10 +48,11 @@ def merge_categories(parsed: Mapping[str, Annotations]) -> tuple[Category, ...]:
 
 
 def separate_image_ids(parsed: Mapping[str, Annotations]) -> None:
-    """Gives images new ids if their split counts again, so that an id means one image.
+    """Gives images new ids if their split has its own numbering, so that an id means one image.
 
     An image keeps its id if an earlier split has the same file, of the same name, under this id. If
-    another image has it, the split counts on its own: its other images get higher ids. Adds a note.
+    another image has it, the split has its own numbering: its other images get higher ids. Adds a
+    note.
     """
     seen: dict[int, Image] = {}
     for annotations in parsed.values():

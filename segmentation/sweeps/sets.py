@@ -42,7 +42,7 @@ def read_space(path: str, name: str, base: ConfigDict) -> dict[str, distribution
             mistakes.append(f'{field}: {error}')
     if mistakes or not space:
         raise ValueError(
-            'Nothing was run, as the search space is wrong:\n  '
+            'Nothing was run, because the search space is invalid:\n  '
             + '\n  '.join(mistakes or ['it is empty'])
         )
     return space
@@ -84,7 +84,9 @@ def key_sets(sets: Sequence[dict[str, Any]], base: ConfigDict) -> dict[str, dict
         key = hashlib.sha256(text.encode()).hexdigest()[:10]
         keyed.setdefault(key, {name: fields[name] for name in overrides})
     if mistakes:
-        raise ValueError('Nothing was run, as these are wrong:\n  ' + '\n  '.join(mistakes))
+        raise ValueError(
+            'Nothing was run, because these parameter sets are invalid:\n  ' + '\n  '.join(mistakes)
+        )
     if not keyed:
         raise ValueError('The sweep has no parameter sets.')
     return keyed

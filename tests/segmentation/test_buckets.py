@@ -222,7 +222,7 @@ def test_what_could_not_be_stored_stays_here(machines, monkeypatch, caplog):
     (one.copy().folder / 'metrics.jsonl').write_text('one')
     with one.opened() as (folder, _):
         assert contents(folder)['metrics.jsonl'] == 'two'
-    assert 'has changed meanwhile, and replaces 1 files' in caplog.text
+    assert 'has changed meanwhile: 1 files of' in caplog.text
 
 
 def test_files_that_were_cleaned_away_here_are_fetched_again(machines):

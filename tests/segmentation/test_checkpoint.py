@@ -97,7 +97,7 @@ def test_scores_that_cannot_be_read_are_set_aside(workdir, caplog):
         checkpoint.restore_variables(workdir, 'best')
     with caplog.at_level(logging.ERROR):
         assert latest(workdir) == (1, {'next_index': 1})
-    assert 'set aside' in caplog.text
+    assert 'renamed and not used' in caplog.text
     save(workdir, 2)
     assert latest(workdir)[0] == 2
     assert (workdir / 'checkpoints' / '2.damaged' / 'state').is_dir()

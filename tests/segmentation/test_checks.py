@@ -153,7 +153,7 @@ def test_list_that_excludes_nothing_is_warned_of(tiny_config, tmp_path, caplog):
     (tmp_path / 'ids').write_text(f'{min((parts[1] | parts[2]) - parts[0])}')
     tiny_config.data.exclude = str(tmp_path / 'ids')
     (warning,) = warned(tiny_config, tmp_path / 'run', caplog)
-    assert 'data.exclude leaves nothing out' in warning
+    assert 'data.exclude excludes nothing' in warning
     caplog.clear()
     (tmp_path / 'ids').write_text(f'{min(parts[0])}')
     assert warned(tiny_config, tmp_path / 'run', caplog) == []

@@ -67,8 +67,8 @@ def test_case_json_into_missing_folder(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--num_processes=2'], 'go together'),
-        (['--coordinator=localhost:1'], 'go together'),
+        (['--num_processes=2'], 'given together'),
+        (['--coordinator=localhost:1'], 'given together'),
         (['--distributed=auto', '--coordinator=localhost:1'], 'itself'),
     ],
 )

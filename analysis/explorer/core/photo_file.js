@@ -15,7 +15,7 @@ const PhotoFile = (() => {
     const { name } = file;
     if (file.size > MOST_BYTES) {
       const most = megabytes(MOST_BYTES);
-      throw new Error(`${name} has ${megabytes(file.size)} MB: too large. At most ${most} work.`);
+      throw new Error(`${name} has ${megabytes(file.size)} MB: too large. The limit is ${most} MB.`);
     }
     const bitmap = await createImageBitmap(file, {
       imageOrientation: 'from-image',

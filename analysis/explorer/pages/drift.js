@@ -32,9 +32,9 @@ const Drift = (() => {
       const { reference = '', num_reference: total = 0, parts = [] } = view.drift ?? {};
       return [
         Dom.note(
-          `Each part compared with ${Format.count(total)} images of ${reference}. Novelty is the ` +
-            'mean distance to the nearest of them; 1 is usual. Columns with p > 0.05 are faint. ' +
-            'Of parts that do not differ, at most 5 % have a column that is not.',
+          `Each part is compared with ${Format.count(total)} images of ${reference}. Novelty is ` +
+            'the mean distance to the nearest of them; 1 is typical. Columns with p > 0.05 are ' +
+            'faint. Of parts that do not differ, at most 5 % have a column with p ≤ 0.05.',
         ),
         ...parts.map((part) => {
           const place = h('div', table(view, part.columns.slice(0, FIRST)));

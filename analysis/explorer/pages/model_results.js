@@ -126,8 +126,8 @@ const ModelResults = (() => {
     };
     const note =
       'Slices in which the loss of one model exceeds that of the other by more than elsewhere, ' +
-      'found in one half of the images and confirmed in the other, and the images on which it ' +
-      'does most.';
+      'found in one half of the images and confirmed in the other, and the images with the ' +
+      'largest difference.';
     const halves = h('div.halves', part('this'), part('other'));
     return section('Where one model is worse than the other', Dom.note(note), halves);
   }

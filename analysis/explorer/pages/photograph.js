@@ -254,8 +254,8 @@ const Photograph = (() => {
       h('div.thumbs', thumbs),
     );
     placed.textContent = view.map_2d
-      ? 'The cross is the mean of the places with rings, weighted by nearness: the map has no ' +
-        'formula for new images. If the rings lie apart, the cross says little.'
+      ? 'The map cannot place new images. The cross is the mean position of the samples with ' +
+        'rings, weighted by nearness. If the rings lie far apart, the cross means little.'
       : '';
   }
 

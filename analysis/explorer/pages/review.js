@@ -194,7 +194,7 @@ const Review = (() => {
       onchange: () => chooseCategory(field.value),
       onkeydown: (/** @type {KeyboardEvent} */ { key }) => key === 'Escape' && field.blur(),
     });
-    return h('label.other-category.inline-flex.soft', { title: 'It is of another category (c)' }, [
+    return h('label.other-category.inline-flex.soft', { title: 'Choose another category (c)' }, [
       h('span', 'It is'),
       field,
       h('kbd', 'c'),
@@ -241,7 +241,7 @@ const Review = (() => {
     if (!likely.length) return `No issue has a probability of ${LIKELY} or more.`;
     const errors = Format.count(Math.round(d3.sum(likely)));
     const first = `The first ${Format.count(likely.length)} have a probability of ${LIKELY} or more.`;
-    return `${first} About ${errors} of them are errors on drawn scenes; on photographs, a guess.`;
+    return `${first} Expected errors among them: ${errors}; on photographs, a rough guess.`;
   }
 
   /** @param {View} view */

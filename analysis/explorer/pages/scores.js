@@ -88,7 +88,7 @@ const Scores = (() => {
           }),
           row.map(([x, y]) =>
             svg(`circle.reliability-${k}`, { cx: across(x), cy: up(y), r: 3 }, [
-              svg('title', `probability ${Format.percent(x)}, right ${Format.percent(y)}`),
+              svg('title', `probability ${Format.percent(x)}, correct ${Format.percent(y)}`),
             ])),
         ]),
       ],
@@ -127,8 +127,9 @@ const Scores = (() => {
           ? [
               h('h3', 'Reliability'),
               Dom.note(
-                `${calibrationText(calibration)} Across: probability of the predicted class; up: ` +
-                  'share of the pixels that are predicted right. On the diagonal, both are equal.',
+                `${calibrationText(calibration)} Horizontal axis: probability of the predicted ` +
+                  'class. Vertical axis: share of pixels predicted correctly. On the diagonal, ' +
+                  'both are equal.',
               ),
               reliability(calibration),
             ]

@@ -1,1 +1,1 @@
-"""Corrections of COCO annotation files: what was decided, applied; all else stays as it is."""
+"""Applies decisions to COCO annotation files; everything else in them stays as it is."""

@@ -1,4 +1,4 @@
-"""A COCO annotation file as text, in which single annotations are changed and all else stays.
+"""A COCO annotation file as text, in which only single annotations are changed.
 
 Every character outside of the changed annotations is kept, white space and the order of keys
 included. The changes can be undone exactly.

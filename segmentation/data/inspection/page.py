@@ -116,7 +116,7 @@ def _categories(scan: Scan, rows: list[statistics.CategoryRow]) -> str:
     numbers = [*range(2, bar), *range(bar + 1, bar + 4)]
     return (
         '<p class="soft">Pixels: share of all pixels; instances that overlap count twice. Median '
-        'side: of a square of the area of an object, relative to that of the image.</p>'
+        'side: median over the objects of √(area / area of the image).</p>'
         + _table(header, lines, numbers)
     )
 

@@ -61,7 +61,7 @@ def text(prepared: coco.Prepared, scan: Scan, output: pathlib.Path) -> str:
     parts = [table([printable(name) for name in header], cells)]
     if len(rows) > _ROWS:
         parts.append(f'… and {len(rows) - _ROWS} more categories')
-    parts.append('\nMedian side: of a square of the area, relative to that of the image.')
+    parts.append('\nMedian side: median over the objects of √(area / area of the image).')
     sides = np.array([scan.width, scan.height])
     empty = int((scan.count == 0).sum())
     small = ', '.join(f'{n} at {k}×{k}' for k, n in statistics.below_a_pixel(scan).items())

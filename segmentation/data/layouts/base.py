@@ -67,7 +67,9 @@ class Folder:
                 children.clear()
             self.files += [prefix + name for name in names if not name.startswith('.')]
             if len(self.files) > MAX_FILES:
-                raise ValueError(f'{root} has over {MAX_FILES} files: give the data set alone')
+                raise ValueError(
+                    f'{root} has over {MAX_FILES} files: give a folder of the data set alone'
+                )
         self.files.sort()
         self.names = frozenset(self.files)
 

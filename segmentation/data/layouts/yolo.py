@@ -124,8 +124,8 @@ def _is_absolute(text: str) -> bool:
 def _locate(folder: Folder, here: str, text: str) -> str | None:
     """The folder of images that a description means, within the data set.
 
-    Descriptions often name a place on another machine. Its longest end that exists is meant, but
-    never a folder outside.
+    Descriptions often name a place on another machine. The longest end of that path that exists is
+    used, but never a folder outside.
     """
     parts = [part for part in text.replace('\\', '/').split('/') if part not in ('', '.', '..')]
     for start in range(len(parts)):

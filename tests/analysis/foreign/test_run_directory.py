@@ -343,7 +343,7 @@ def test_names_in_a_file_do_not_control_the_terminal(coco_folder, tmp_path, caps
         ),
         (
             ['--predictions', 'x', '--source', 'y', '--output', 'z', '--embedding_ids', 'e.npy'],
-            'belong to --embeddings',
+            'needs --embeddings',
         ),
     ],
 )

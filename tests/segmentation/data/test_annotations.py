@@ -366,7 +366,7 @@ def test_crowds_alone_are_noted_and_can_be_read_as_instances():
             'a panoptic file',
         ),
         ({'images': [], 'annotations': [{'caption': 'a dog'}], 'categories': []}, 'has captions'),
-        ({'images': [], 'boxes': []}, r"no list 'annotations' \(but: images, boxes\)"),
+        ({'images': [], 'boxes': []}, r"no list 'annotations' \(it has: images, boxes\)"),
     ],
 )
 def test_other_kinds_of_files_are_named(content, message):

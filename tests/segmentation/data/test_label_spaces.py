@@ -56,7 +56,7 @@ def test_a_name_that_is_both_means_the_category():
         ('a: person,, car', 'not of the form'),
         ('a: person: car', 'not of the form'),
         ('a: person;; b: car', 'not of the form'),
-        ('a: person; a: car', "'a' comes twice"),
+        ('a: person; a: car', "'a' occurs twice"),
         ('background: person', 'is always class 0'),
         (';'.join(f'c{i}: x{i}' for i in range(255)), 'at most 254'),
     ],
