@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from analysis.stage.view import OF_ONE_PART
 from segmentation import buckets, launch
 from segmentation.files import write_json
 
@@ -58,14 +57,17 @@ def _several(text: str) -> str:
     return ','.join(dict.fromkeys(names))
 
 
-def make_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The parser of `python -m analysis.<name>`, to which its own arguments are added."""
+def make_parser(name: str, description: str, several: bool = False) -> argparse.ArgumentParser:
+    """The parser of `python -m analysis.<name>`, to which its own arguments are added.
+
+    `several`: whether it can analyze several splits, and folders, together.
+    """
     parser = launch.Parser(
         prog=f'python -m analysis.{name}',
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_arguments(parser, several=name not in (*OF_ONE_PART, 'compare', 'check'))
+    add_arguments(parser, several=several)
     parser.add_argument(
         '--json', type=pathlib.Path, metavar='FILE', help='also write the result to this file'
     )
