@@ -16,6 +16,7 @@ import jax
 
 from analysis.stage import shards
 from analysis.stage.contract import Stage
+from analysis.stage.view import View
 from segmentation import cpu_runtime, launch
 
 # Each is a package of `analysis`, whose module `stage` has a `STAGE`.
@@ -47,6 +48,12 @@ def run(name: str) -> None:
     """Runs the command `python -m analysis.<name>`."""
     cpu_runtime.configure()
     sys.exit(importlib.import_module(f'analysis.{name}.stage').main())
+
+
+def unavailable(view: View) -> dict[str, str]:
+    """Why stages cannot be run on a view, by their names."""
+    reasons = {name: load(name).why_not(view) for name in STAGES}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def graph() -> str:

@@ -39,11 +39,10 @@ import sys
 
 from analysis import registry
 from analysis.compare.stage import common_rows
-from analysis.registry import STAGES
 from analysis.stage import shards
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
-from analysis.stage.view import OF_SEVERAL_PARTS
+from analysis.stage.view import Parts
 from segmentation import buckets, cpu_runtime, launch, markdown
 from segmentation.config import load_config, with_overrides
 from segmentation.files import write_json
@@ -66,7 +65,7 @@ class _List(argparse.Action):
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser, known = launch.make_parser(__doc__, workdir=''), (*STAGES, 'report')
+    parser, known = launch.make_parser(__doc__, workdir=''), (*registry.STAGES, 'report')
     add_arguments(parser, required=False, several=True)
     launch.add_processes(parser)
     _add_foreign_arguments(parser)
@@ -191,11 +190,12 @@ def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
         common += ['--folder', *map(str, arguments.folder)]
     with shards.together():
         this = open_chosen(arguments)
-        folder, unavailable, not_of_other = this.folder, this.unavailable, dict[str, str]()
+        folder, unavailable = this.folder, registry.unavailable(this)
+        not_of_other = dict[str, str]()
         if arguments.other:
             path = arguments.data_path
             that = open_analysis(arguments.other, arguments.split, data_path=path)
-            other_folder, not_of_other = that.folder, that.unavailable
+            other_folder, not_of_other = that.folder, registry.unavailable(that)
             common_rows({'this': this, 'other': that})  # an error now, not after all stages
     other = ['--other', str(arguments.other)] if arguments.other else []
     arguments.stages, chosen = (
@@ -203,8 +203,9 @@ def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
         arguments.stages,
     )
     # That one split alone is not compared with others is no news.
-    asked = set() if set(chosen) > set(STAGES) else set(chosen)
-    quiet = set(OF_SEVERAL_PARTS) - asked
+    asked = set() if set(chosen) > set(registry.STAGES) else set(chosen)
+    of_several = {s for s in registry.STAGES if registry.load(s).result.PARTS is Parts.SEVERAL}
+    quiet = of_several - asked
     unavailable = {stage: why for stage, why in unavailable.items() if stage not in quiet}
     for stage in chosen:
         if stage in unavailable:
@@ -226,7 +227,7 @@ def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
     for number, (name, stage, argv_of_stage, of) in enumerate(plan, 1):
         print(f'=== {number} of {len(plan)}: {name}', file=sys.stderr, flush=True)
         run = functools.partial(registry.measure, stage, argv_of_stage, of / f'{stage}.md')
-        measured = run() if stage in STAGES else shards.by_first(run)
+        measured = run() if stage in registry.STAGES else shards.by_first(run)
         if not shards.agreed(lambda done=measured: done is not None):
             print(f'{name} failed; the same command continues with it.', file=sys.stderr)
             return 1

@@ -21,7 +21,6 @@ import argparse
 import dataclasses
 import importlib.util
 import pathlib
-import shlex
 import sys
 import tempfile
 
@@ -167,7 +166,7 @@ def main() -> int:
     if not arguments.no_proof:
         result |= {'split': arguments.split, 'logits': arguments.logits}
         result['rows'] = prove(arguments, model)
-        command = shlex.join(['python', 'scripts/export.py', *sys.argv[1:]])
+        command = launch.command_line('scripts/export.py')
         origin = Origin.of_runs([arguments.workdir], command, [model.run.config.seed])
         result['origin'] = dataclasses.asdict(origin)
         where = "the network's size" if arguments.logits else "the images' own size"

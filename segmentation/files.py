@@ -60,6 +60,11 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + '\n')
 
 
+def is_within(path: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Whether a path is below a folder, also once links in both are followed."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
 def sha256(path: str | os.PathLike) -> str:
     """Hexadecimal SHA-256 of a file."""
     with open(path, 'rb') as file:

@@ -6,10 +6,11 @@ import functools
 import logging
 import os
 import pathlib
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -112,6 +113,12 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
             return 1
 
     return run
+
+
+def command_line(script: str, argv: Sequence[str] | None = None) -> str:
+    """The command that runs a script with these arguments, or those of the process, as one line."""
+    words = shlex.join(['python', script, *(sys.argv[1:] if argv is None else argv)])
+    return words.replace('\n', ' ')
 
 
 def start_logging() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from segmentation.files import write_json, write_text
+from segmentation.files import is_within, write_json, write_text
 from segmentation.trained import Run
 from segmentation.workdir import claim
 
@@ -40,9 +40,7 @@ class Found:
     @property
     def is_outside(self) -> bool:
         """Whether it is a link that leads out of the folder in which it was found."""
-        return self.folder is not None and not self.path.resolve().is_relative_to(
-            self.folder.resolve()
-        )
+        return self.folder is not None and not is_within(self.path, self.folder)
 
     @property
     def version(self) -> list[int]:

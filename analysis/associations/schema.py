@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from analysis.stage.artifacts import Result
+from analysis.stage.view import Parts
 
 LEVEL = 0.05  # false discovery rate below which an association counts as significant
 Interval = tuple[float, float]
@@ -83,6 +84,7 @@ class Associations(Result):
 
     NAME: ClassVar[str] = 'associations'
     VERSION: ClassVar[int] = 3
+    PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # N
     num_tests: int  # marginal and partial

@@ -75,7 +75,7 @@ def make_checks(
         for column, name in enumerate(baseline.class_names)
         if column
     ]
-    if reason := baseline.unavailable.get(slices.STAGE.name):
+    if reason := slices.STAGE.why_not(baseline):
         notes.append(f'Slices are not checked: {reason}.')
     else:
         samples.STAGE.prepare(baseline)

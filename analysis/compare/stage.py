@@ -58,7 +58,7 @@ _READS = predictions.STAGE, samples.STAGE, embeddings.STAGE  # of both runs
 
 def _reads(analysis: Analysis) -> list[Stage]:
     """The stages that are compared; a foreign model may have no embeddings."""
-    return [stage for stage in _READS if stage.name not in analysis.unavailable]
+    return [stage for stage in _READS if not stage.why_not(analysis)]
 
 
 def class_names(both: Mapping[str, View]) -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from analysis.stage.artifacts import Result
+from analysis.stage.view import Parts
 
 Interval = tuple[float, float]
 
@@ -64,6 +65,7 @@ class Confusion(Result):
 
     NAME: ClassVar[str] = 'confusion'
     VERSION: ClassVar[int] = 3
+    PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # N, of all runs
     pooled: tuple[str, ...]  # directories of the other runs whose images are included

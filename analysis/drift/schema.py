@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from analysis.stage.artifacts import Result
+from analysis.stage.view import Parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Drift(Result):
 
     NAME: ClassVar[str] = 'drift'
     VERSION: ClassVar[int] = 1
+    PARTS: ClassVar[Parts] = Parts.SEVERAL
 
     reference: str  # part that the others are compared with
     num_images: int  # N

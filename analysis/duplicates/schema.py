@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from analysis.stage.artifacts import Result
+from analysis.stage.view import Parts
 
 # What a copy can differ in; 'exact' is the same file, 're-encoded' the same picture in another one.
 KINDS = 'exact', 're-encoded', 'mirrored', 'cropped', 'brightness'
@@ -52,6 +53,7 @@ class Duplicates(Result):
 
     NAME: ClassVar[str] = 'duplicates'
     VERSION: ClassVar[int] = 1
+    PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # of all splits
     fingerprint: str  # of the data set

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from segmentation.files import is_within
+
 # Operators that ONNX Runtime has itself.
 _DOMAINS = {'', 'ai.onnx', 'ai.onnx.ml', 'com.microsoft', 'com.microsoft.nchwc'}
 DTYPES = {1: np.float32, 2: np.uint8, 10: np.float16, 11: np.float64}
@@ -96,9 +98,8 @@ def _external_files(model: Any, path: pathlib.Path) -> list[pathlib.Path]:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         location = {entry.key: entry.value for entry in tensor.external_data}.get('location', '')
-        # Links are resolved too.
         target = (folder / location).resolve()
-        if not location or not target.is_relative_to(folder):
+        if not location or not is_within(target, folder):
             raise ValueError(
                 f'The weights {tensor.name!r} of {path} are in {location!r}, outside its folder: '
                 'they are not read.'

@@ -22,6 +22,7 @@ from analysis.foreign.model import (
 )
 from segmentation.data import annotations
 from segmentation.data.examples import Examples
+from segmentation.files import is_within
 
 _INDEX_MODES = ('L', 'P', '1', 'I', 'I;16')  # of PNG files
 _NAMED = 3  # examples in an error
@@ -299,10 +300,7 @@ def _fits(shape: Sequence[int], size: Sequence[int]) -> bool:
 
 def files_within(folder: pathlib.Path) -> list[pathlib.Path]:
     """The files below a folder, sorted, without links that lead out of it."""
-    root = folder.resolve()
-    return sorted(
-        path for path in folder.rglob('*') if path.is_file() and path.resolve().is_relative_to(root)
-    )
+    return sorted(p for p in folder.rglob('*') if p.is_file() and is_within(p, folder))
 
 
 def _list_files(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow
 
 from analysis.stage.artifacts import Result
+from analysis.stage.view import Parts
 
 KINDS = ('missing instance', 'wrong class', 'spurious label', 'sloppy outline', 'ambiguous')
 # 'ambiguous' means that an image is hard, not that its label is wrong.
@@ -55,6 +56,7 @@ class LabelIssues(Result):
 
     NAME: ClassVar[str] = 'label_issues'
     VERSION: ClassVar[int] = 5
+    PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # N
     cleanlab: str  # version of cleanlab, or the reason why it was not used

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from analysis.stage.artifacts import Result
+from analysis.stage.view import Parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,7 @@ class MeanIou(Result):
 
     NAME: ClassVar[str] = 'mean_iou'
     VERSION: ClassVar[int] = 2
+    PARTS: ClassVar[Parts] = Parts.ONE
 
     split: str  # that was scored
     step: int  # of the checkpoint

@@ -4,7 +4,7 @@ A view is one analyzed checkpoint and split. Its pieces, each a JSON document:
 
 view      what map, charts and table need: run, split, step, n, fingerprint, class_names, columns
           (`columns`), map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, missing (stages that
-          were not run), unavailable (why a stage cannot be run for a foreign model, by its name)
+          were not run), unavailable (why a stage cannot be run, by its name)
 similar   index int32 and distance float32 `[N, k]`
 findings  scores, clusters, density_clusters, slices, associations, grayscale_copies, confusion,
           label_issues, saliency, duplicates, drift: as in the schemas of these stages, images by
@@ -208,6 +208,8 @@ def read_view(view: View) -> Pieces:
         if artifacts.exists(view, kind, name):
             return artifacts.load(view, kind, name)
         missing.append(kind.NAME)
+        if reason := artifacts.why_not(view, kind):
+            page['unavailable'][kind.NAME] = reason
         return None
 
     findings: dict[str, Any] = {}

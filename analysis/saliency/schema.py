@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from analysis.stage.artifacts import Result
+from analysis.stage.view import Parts
 
 METHODS_UNSIGNED = ('gradient', 'SmoothGrad')
 OCCLUSION = 'occlusion'  # the only method, and the name of its maps, for models without gradients
@@ -147,6 +148,7 @@ class Saliency(Result):
 
     NAME: ClassVar[str] = 'saliency'
     VERSION: ClassVar[int] = 4
+    PARTS: ClassVar[Parts] = Parts.ONE
 
     methods: tuple[str, ...]  # M names of the expensive methods
     energy: tuple[Energy, ...]  # by group, target and map

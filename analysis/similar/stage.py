@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = make_parser('similar', __doc__)
+    parser = make_parser('similar', __doc__, several=True)
     which = parser.add_mutually_exclusive_group()
     text = 'find the neighbors of this image'
     which.add_argument('--image_id', type=int, metavar='ID', help=f'{text} of the split')

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from analysis.stage.artifacts import Result
+from analysis.stage.view import Parts
 
 # Metric → 1 if high is bad, -1 if low is bad. '_given_size': adjusted for object size.
 METRICS = {
@@ -65,6 +66,7 @@ class Slices(Result):
 
     NAME: ClassVar[str] = 'slices'
     VERSION: ClassVar[int] = 7
+    PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # N
     seed: int  # of the halves and permutations

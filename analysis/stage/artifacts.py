@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from analysis.stage import storage
-from analysis.stage.view import View
+from analysis.stage.view import Parts, View
 
 
 class Result:
@@ -28,6 +28,7 @@ class Result:
 
     NAME: ClassVar[str]  # of the stage, and of its artifact unless another name is given
     VERSION: ClassVar[int]  # of the schema; an artifact of another version is recomputed
+    PARTS: ClassVar[Parts] = Parts.ANY  # parts of an experiment that it can be about
 
 
 R = TypeVar('R', bound=Result)
@@ -41,6 +42,13 @@ def path_of(view: View, kind: type[Result], name: str = '') -> pathlib.Path:
 def exists(view: View, kind: type[Result], name: str = '') -> bool:
     """Whether a result was written, by this or an older version."""
     return path_of(view, kind, name).exists()
+
+
+def why_not(view: View, kind: type[Result]) -> str:
+    """Why a result is not available: somebody else's model, or other parts; '' if it is."""
+    if kind.PARTS is (Parts.ONE if view.is_population else Parts.SEVERAL):
+        return kind.PARTS.value
+    return view.unavailable.get(kind.NAME, '')
 
 
 def digests(view: View, names: Iterable[str]) -> dict[str, str | None]:

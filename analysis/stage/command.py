@@ -4,14 +4,11 @@ import argparse
 import contextlib
 import inspect
 import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from analysis.stage.view import OF_ONE_PART
 from segmentation import buckets, launch
 from segmentation.files import write_json
-from segmentation.markdown import printable_lines
 
 _SPLITS = 'val', 'selection', 'train'
 
@@ -60,14 +57,17 @@ def _several(text: str) -> str:
     return ','.join(dict.fromkeys(names))
 
 
-def make_parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The parser of `python -m analysis.<name>`, to which its own arguments are added."""
+def make_parser(name: str, description: str, several: bool = False) -> argparse.ArgumentParser:
+    """The parser of `python -m analysis.<name>`, to which its own arguments are added.
+
+    `several`: whether it can analyze several splits, and folders, together.
+    """
     parser = launch.Parser(
         prog=f'python -m analysis.{name}',
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_arguments(parser, several=name not in (*OF_ONE_PART, 'compare', 'check'))
+    add_arguments(parser, several=several)
     parser.add_argument(
         '--json', type=pathlib.Path, metavar='FILE', help='also write the result to this file'
     )
@@ -104,28 +104,20 @@ def settings(
     return add
 
 
+@launch.command
 def run_command(
     arguments: argparse.Namespace, work: Callable[[argparse.Namespace], dict[str, Any]]
 ) -> int:
     """Runs a command: `work` prints its result for people and returns it for `--json`.
 
     Returns:
-      The exit status: 1 for invalid arguments or data, with the error on standard error.
+      The exit status, see `launch.command`.
     """
-    launch.start_logging()
-    try:
-        first = launch.join_processes(arguments)
-        with contextlib.ExitStack() as stack:
-            if vars(arguments).get('workdir'):
-                arguments.workdir, _ = stack.enter_context(buckets.opened(arguments.workdir))
-            result = work(arguments)
-        if arguments.json and first:
-            write_json(arguments.json, result)
-    except KeyboardInterrupt:
-        print(launch.INTERRUPTED, file=sys.stderr)
-        return launch.EXIT_INTERRUPTED
-    except (ValueError, OSError) as error:
-        # Names of files, categories and tensors come from data.
-        print(printable_lines(f'{type(error).__name__}: {error}'), file=sys.stderr)
-        return 1
+    first = launch.join_processes(arguments)
+    with contextlib.ExitStack() as stack:
+        if vars(arguments).get('workdir'):
+            arguments.workdir, _ = stack.enter_context(buckets.opened(arguments.workdir))
+        result = work(arguments)
+    if arguments.json and first:
+        write_json(arguments.json, result)
     return 0

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from analysis.stage import artifacts, command, shards, storage
 from analysis.stage.artifacts import Result
 from analysis.stage.run import Analysis, open_chosen
+from analysis.stage.view import Parts, View
 from segmentation import launch
 
 R = TypeVar('R', bound=Result)
@@ -22,7 +23,8 @@ R = TypeVar('R', bound=Result)
 class Stage(Generic[R]):
     """An analysis of a checkpoint on a split; `analysis.registry` lists all of them."""
 
-    # The dataclass that it computes; has the stage's name and the version of its schema.
+    # The dataclass that it computes; has the stage's name, the version of its schema, and which
+    # parts of an experiment it is about.
     result: type[R]
     about: str  # what `--help` prints: the module's docstring
     # `compute(analysis, **settings)` returns the result. The settings are its keyword arguments,
@@ -46,6 +48,12 @@ class Stage(Generic[R]):
     @property
     def name(self) -> str:
         return self.result.NAME
+
+    def why_not(self, view: View) -> str:
+        """Why it cannot be run on a view, or a stage that it reads cannot; '' if it can."""
+        reasons = [artifacts.why_not(view, self.result)]
+        reasons += [stage.why_not(view) for stage in self.reads]
+        return next(filter(None, reasons), '')
 
     def defaults(self) -> dict[str, Any]:
         """The settings, as `compute` has them."""
@@ -75,7 +83,7 @@ class Stage(Generic[R]):
 
     def _refresh(self, analysis: Analysis, force: bool, settings: dict[str, Any]) -> R | None:
         """Computes and writes the result; None if it is up to date or another process did it."""
-        if reason := analysis.unavailable.get(self.name):
+        if reason := self.why_not(analysis):
             raise ValueError(f'{self.name} is not available for {analysis.workdir}: {reason}.')
         for stage in self.reads:
             stage.prepare(analysis)
@@ -113,7 +121,8 @@ class Stage(Generic[R]):
 
     def main(self, argv: list[str] | None = None) -> int:
         """The command `python -m analysis.<name>`; returns the exit status."""
-        parser = command.make_parser(self.name, self.about)
+        several = self.result.PARTS is not Parts.ONE
+        parser = command.make_parser(self.name, self.about, several)
         if self.add_arguments:
             self.add_arguments(parser)
         command.add_force(parser)

@@ -20,6 +20,7 @@ from segmentation.data.coco_builder import CocoIndex
 from segmentation.data.examples import Examples
 from segmentation.data.image_files import Header, UnusableImage
 from segmentation.data.masks import IGNORE
+from segmentation.files import is_within
 from segmentation.markdown import printable
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def open_folder(folder: pathlib.Path, categories: tuple[Category, ...]) -> coco.
     ]
 
     def read(path: pathlib.Path) -> _File | str:
-        if not path.resolve().is_relative_to(folder):
+        if not is_within(path, folder):
             return 'link out of the folder'
         try:
             header = coco_files.check_image(coco_files.read_regular(path))

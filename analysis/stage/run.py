@@ -37,7 +37,7 @@ class Analysis(View):
 
     @property
     def unavailable(self) -> dict[str, str]:
-        return {**(self.foreign.unavailable if self.foreign else {}), **self.unfit}
+        return self.foreign.unavailable if self.foreign else {}
 
     def part(self, row: int) -> str:
         """The part of the experiment, or the folder, that an image is from."""

@@ -1,6 +1,7 @@
 """An analyzed checkpoint and split, for code that only reads artifacts: no network, no images."""
 
 import dataclasses
+import enum
 import hashlib
 import pathlib
 from typing import Any
@@ -13,15 +14,13 @@ from pyarrow import parquet
 from segmentation.config import read_config
 from segmentation.workdir import read_description
 
-# Stages that need the labels of all images, or one part of an experiment alone.
-OF_ONE_PART = (
-    'mean_iou', 'confusion', 'associations', 'slices', 'label_issues', 'saliency', 'duplicates',
-)  # fmt: skip
-OF_SEVERAL_PARTS = ('drift',)
-_WHY = {
-    True: 'it needs a single split with annotations: analyze each split alone',
-    False: 'it compares parts: give several --splits or a --folder',
-}
+
+class Parts(enum.Enum):
+    """Which parts of an experiment a stage is about, and why it cannot be run on others."""
+
+    ANY = ''
+    ONE = 'it is about one split with annotations: analyze each split alone'
+    SEVERAL = 'it compares parts: give several --splits or a --folder'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +46,8 @@ class View:
 
     @property
     def unavailable(self) -> dict[str, str]:
-        """Why a stage cannot be run, by its name: a foreign model, or several parts."""
-        foreign = read_description(self.workdir).get('foreign', {}).get('unavailable', {})
-        return {**foreign, **self.unfit}
-
-    @property
-    def unfit(self) -> dict[str, str]:
-        """Why a stage does not fit one part alone, or several together, by its name."""
-        names = OF_ONE_PART if self.is_population else OF_SEVERAL_PARTS
-        return dict.fromkeys(names, _WHY[self.is_population])
+        """Why stages cannot be run on a foreign model, by their names."""
+        return read_description(self.workdir).get('foreign', {}).get('unavailable', {})
 
     @property
     def folder(self) -> pathlib.Path:

@@ -24,9 +24,9 @@ import time
 
 from tqdm import tqdm
 
-from analysis.registry import STAGES
+from analysis import registry
 from analysis.stage.command import run_command
-from analysis.stage.view import OF_SEVERAL_PARTS
+from analysis.stage.view import Parts
 from segmentation import launch, markdown, scenes
 from segmentation.campaign import overrides
 from segmentation.files import write_json
@@ -107,7 +107,8 @@ def measure_size(workdir: pathlib.Path, number: int) -> dict[str, dict[str, floa
         command = [sys.executable, *command, *overrides(fields)]
         measure(command, folder / 'train.log', environment)
     measured = json.loads(kept.read_text()) if kept.exists() else {}
-    stages = [stage for stage in STAGES if stage not in OF_SEVERAL_PARTS]
+    all_stages = map(registry.load, registry.STAGES)
+    stages = [stage.name for stage in all_stages if stage.result.PARTS is not Parts.SEVERAL]
     for stage in tqdm([*stages, 'compare', 'report'], desc=f'{number} images', unit='stage'):
         if stage in measured:
             continue

@@ -25,7 +25,6 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import shlex
 import sys
 
 from ml_collections import ConfigDict
@@ -211,8 +210,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
     config = load_config(str(ROOT / CONFIG), overrides)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
-    given = sys.argv[1:] if argv is None else argv
-    command = shlex.join(['python', 'scripts/experiments/correct_experiment.py', *given])
+    command = launch.command_line('scripts/experiments/correct_experiment.py', argv)
     rates: list[Rate] = []
     for rate in arguments.rates:
         print(f'=== error rate {100 * rate:g} %', file=sys.stderr, flush=True)

@@ -16,7 +16,6 @@ Started again, the command continues. With --write, it replaces the file that th
 import argparse
 import dataclasses
 import pathlib
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -172,8 +171,7 @@ def main(argv: list[str] | None = None) -> int:
     predicted = probability.predict(*score[:2], models)
     rows = tenths(predicted, score[2])
     likely = predicted >= probability.LIKELY
-    given = sys.argv[1:] if argv is None else argv
-    command = shlex.join(['python', 'scripts/experiments/fit_probabilities.py', *given])
+    command = launch.command_line('scripts/experiments/fit_probabilities.py', argv)
     result = {
         'origin': dataclasses.asdict(
             records.Origin.of_runs([directory], command, [trained.config.seed])

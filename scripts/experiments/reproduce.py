@@ -29,7 +29,6 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import shlex
 import sys
 from typing import Any
 
@@ -207,7 +206,7 @@ def make_report(
     plan: list[Training],
     prepared: coco.Prepared,
     configs: dict[str, ConfigDict],
-    argv: list[str],
+    argv: list[str] | None,
 ) -> str | None:
     """Reports the complete seeds; returns the report as Markdown, None if no seed is complete."""
     first, *others = configs
@@ -222,10 +221,10 @@ def make_report(
     )
     main_part = scored[first, 1.0]
     described = json.loads((plan[0].directory / 'run.json').read_text())
-    command = shlex.join(['python', 'scripts/experiments/reproduce.py', *argv])
+    command = launch.command_line('scripts/experiments/reproduce.py', argv)
     seeds = sorted({training['seed'] for training in trainings})
     runs = [arguments.workdir / training['directory'] for training in trainings]
-    origin = records.Origin.of_runs(runs, command.replace('\n', ' '), seeds)
+    origin = records.Origin.of_runs(runs, command, seeds)
     report['origin'] = dataclasses.asdict(origin)
     report['setup'] = {
         'folds': arguments.folds,
@@ -345,7 +344,7 @@ def main(argv: list[str] | None = None) -> int:
     plan = make_plan(arguments, prepared, configs)
 
     def report() -> str | None:
-        return make_report(arguments, plan, prepared, configs, argv or sys.argv[1:])
+        return make_report(arguments, plan, prepared, configs, argv)
 
     if not arguments.report_only:
         finished = {

@@ -19,7 +19,6 @@ Started again, the command continues. Writes report.md, report.json and report.p
 
 import argparse
 import pathlib
-import shlex
 import sys
 
 from ml_collections import ConfigDict
@@ -161,11 +160,10 @@ def main(argv: list[str] | None = None) -> int:
     ]
     measures = truth_tables.summarize(per_seed)
     targets = SHORT_TARGETS if arguments.short else truth_tables.targets_of(measures)
-    command = ['python', 'scripts/experiments/score_analysis.py']
-    text = shlex.join([*command, *(sys.argv[1:] if argv is None else argv)])
+    command = launch.command_line('scripts/experiments/score_analysis.py', argv)
     runs = [arguments.workdir / f'seed{seed}' for seed in arguments.scene_seeds]
     report = Report(
-        origin=Origin.of_runs(runs, text, range(len(arguments.scene_seeds))),
+        origin=Origin.of_runs(runs, command, range(len(arguments.scene_seeds))),
         seeds=arguments.scene_seeds,
         train=config.data.scenes.train,
         val=config.data.scenes.val,

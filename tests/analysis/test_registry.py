@@ -1,15 +1,71 @@
 """The registry is the only list of stages, and nothing that reads artifacts reaches the network."""
 
+import json
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+import analysis
 from analysis import registry
 from scripts import analyze
 from segmentation import launch
 from tests.paths import ROOT
+
+TOY = """
+import dataclasses
+from typing import ClassVar
+from analysis.predictions import stage as predictions
+from analysis.stage.artifacts import Result
+from analysis.stage.contract import Stage
+from analysis.stage.view import Parts
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy(Result):
+    NAME: ClassVar[str] = 'toy'
+    VERSION: ClassVar[int] = 1
+    PARTS: ClassVar[Parts] = Parts.ONE
+
+    images: int
+
+
+def compute(analysis):
+    return Toy(len(analysis))
+
+
+STAGE = Stage(Toy, 'A toy.', compute, lambda toy: f'{toy.images}', reads=(predictions.STAGE,))
+main = STAGE.main
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """One package and one line in the registry."""
+    (tmp_path / 'toy').mkdir()
+    (tmp_path / 'toy' / '__init__.py').touch()
+    (tmp_path / 'toy' / 'stage.py').write_text(TOY)
+    monkeypatch.setattr(analysis, '__path__', [*analysis.__path__, str(tmp_path)])
+    monkeypatch.setattr(registry, 'STAGES', (*registry.STAGES, 'toy'))
+    yield
+    for name in ('analysis.toy', 'analysis.toy.stage'):
+        sys.modules.pop(name, None)
+
+
+def test_a_stage_is_one_package_and_one_line(toy, tiny_run, tmp_path, capsys):
+    with pytest.raises(SystemExit, match='0'):
+        analyze.main(['--list'])
+    assert re.search(r'\ntoy \(version 1\) +← predictions\n', capsys.readouterr().out)
+    run, file = shutil.copytree(tiny_run, tmp_path / 'run'), tmp_path / 'all.json'
+    command = ['--workdir', str(run), '--stages', 'toy', '--json', str(file)]
+    assert analyze.main(command) == 0
+    assert json.loads(file.read_text())['toy']['result'] == {'images': 6}
+    assert analyze.main([*command, '--splits', 'train,val']) == 0
+    assert 'toy is not available: it is about one split' in capsys.readouterr().err
+    assert list(json.loads(file.read_text())) == ['unavailable']
 
 
 def test_every_stage_comes_after_what_it_reads():

@@ -1,65 +1,84 @@
-"""Run directories of older versions still open."""
+"""Run directories of older versions still open.
 
-import hashlib
+older_run.zip is a run that commit 77d0949 wrote, the last one before modules moved into packages:
+config.json, run.json and the checkpoint of step 4. All values of the checkpoint's n-th array are n.
+"""
+
 import json
+import pathlib
+import zipfile
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from segmentation import checkpoint, train_step, workdir
 from segmentation.config import flat, read_config
 from segmentation.models.unet import build_model
+from segmentation.trained import restore_run
 
-# config.json of a run of version 0.2.0, before modules moved into packages.
-CONFIG = json.loads("""
-{"data": {"antialias": true, "color_jitter": 0.0, "complete": "", "crowd": "label", "data_dir":
-"data", "draw_last": [], "exclude": "", "flip": false, "fold": 0, "folds": 0, "fraction": 1.0,
-"image_size": 128, "input_range": "imagenet", "label_space": "person_car", "max_train": 6000,
-"max_val": 2800, "min_crop": 1.0, "overlap": "annotation", "prefetch": 8, "require": "nothing",
-"require_of": [], "scenes": {"error_rate": 0.02, "planted": false, "seed": 0, "train": 800, "val":
-200}, "selection_fraction": 0.02, "source": "photos", "threads": 4, "train_splits": ["train",
-"val"], "val_splits": ["val"], "workers": 0}, "eval_batch_size": 32, "loss": {"class_weights": [],
-"dice_weight": 0.0, "label_smoothing": 0.0}, "model": {"decoder_bn_momentum": 0.99, "dropout":
-0.0, "dtype": "float32", "encoder_bn_momentum": 0.999, "encoder_statistics": "batch",
-"encoder_trainable": false, "norm": "batch", "pretrained": "imagenet", "pretrained_resolution":
-128, "upsampling": "transposed", "width": 1.0}, "optimizer": {"clip_norm": 0.0, "learning_rate":
-0.001, "name": "adam", "schedule": "constant", "skip_nonfinite": 0, "warmup_steps": 0,
-"weight_decay": 0.0}, "seed": 0, "train": {"batch_size": 16, "checkpoint_every": 0, "eval_every":
-100, "keep_every": 0, "log_every": 20, "num_epochs": 200, "num_pictures": 8, "num_steps": 200,
-"recalibrate_batches": 32}}
-""")
 # Fields that came later, with what they were before.
 LATER = {
     'data.exclude_from': ['train'], 'data.groups': '', 'data.max_crop': 1.0, 'data.paste': 0.0,
     'data.repeat': 0.0, 'loss.lovasz_weight': 0.0, 'model.decoder_width': 1.0,
     'optimizer.average': 0.0, 'optimizer.encoder_after': 0, 'optimizer.encoder_rate': 1.0,
 }  # fmt: skip
-# Names, shapes and types of all arrays in a checkpoint of that run.
-NUM_ARRAYS = 273
-LAYOUT = '6ead056718320b0611652046f4fda61a9ccc42f97dc8dea2ee8ba21b80703944'
 
 
-@pytest.fixture
-def config(tmp_path):
-    path = tmp_path / 'config.json'
-    path.write_text(json.dumps(CONFIG))
-    return read_config(path)
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('older')
+    with zipfile.ZipFile(pathlib.Path(__file__).with_name('older_run.zip')) as archive:
+        for name in archive.namelist():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.read(name))
+    return folder
 
 
-def test_the_config_is_read_as_it_was_written(config):
-    found = flat(json.loads(json.dumps(config.to_dict())))
-    assert found == {**flat(CONFIG), **LATER}
-
-
-def test_a_checkpoint_has_the_arrays_that_the_network_needs(config):
+@pytest.fixture(scope='module')
+def state(run):
+    """What a training with the run's config starts from, without values."""
+    config = read_config(run / 'config.json')
     model = build_model(config.model, 3)
-    size = config.data.image_size
-    variables = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False)
-    )
-    layout = sorted(
-        f'{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}'
-        for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
-    )
-    assert len(layout) == NUM_ARRAYS
-    assert hashlib.sha256('\n'.join(layout).encode()).hexdigest() == LAYOUT
+    optimizer, _ = train_step.make_optimizer(config.optimizer, 1, True)
+
+    def init():
+        size = config.data.image_size
+        variables = model.init(jax.random.key(0), jnp.zeros((1, size, size, 3)), train=False)
+        moments = optimizer.init(variables['params'])
+        return train_step.TrainState(
+            jnp.zeros((), jnp.int32), variables['params'], variables['batch_stats'], moments
+        )
+
+    return jax.eval_shape(init)
+
+
+def numbers(tree):
+    """The value that all elements of each array have."""
+    values = [np.unique(leaf).tolist() for leaf in jax.tree.leaves(tree)]
+    assert all(len(value) == 1 for value in values)
+    return [value[0] for value in values]
+
+
+def test_the_config_is_read_as_it_was_written(run):
+    found = flat(json.loads(json.dumps(read_config(run / 'config.json').to_dict())))
+    assert found == {**flat(json.loads((run / 'config.json').read_text())), **LATER}
+
+
+def test_a_training_continues(run, state):
+    with checkpoint.open_manager(run, read_only=True) as manager:
+        step, restored, data_state = checkpoint.restore_latest(manager, state)
+    assert (step, data_state) == (4, {'next_index': 4})
+    assert numbers(restored) == list(range(len(jax.tree.leaves(state))))
+    now = workdir.read_description(run) | {'weights': {'weights.h5': '1234'}}  # not named then
+    workdir.write_description(run, read_config(run / 'config.json'), now)
+
+
+def test_the_network_is_restored(run, state):
+    restored = restore_run(run)
+    assert (restored.step, restored.class_names) == (4, ('background', 'person', 'car'))
+    places = jax.tree.unflatten(jax.tree.structure(state), range(len(jax.tree.leaves(state))))
+    expected = {'params': places.params, 'batch_stats': places.batch_stats}
+    assert jax.tree.map(lambda leaf: int(leaf.flat[0]), restored.variables) == expected

@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Charts, Columns, Dom, Filters, Legend, SampleList, SampleMap, State, Thumbnail */
+/* global d3, Charts, Columns, Dom, Legend, SampleList, SampleMap, State, Thumbnail */
 // The first page: the map, the charts beside it and the samples below.
 
 /** @type {Page} */
@@ -34,18 +34,7 @@ const Explore = (() => {
     left.append(splitter(left), samplesPanel);
     container.append(left, chartsPanel);
     overlay = Thumbnail.overlayControl();
-    map = SampleMap.create(mapPanel, {
-      label: 'Map of the samples',
-      view: () => State.view,
-      mask: () => Filters.mask,
-      hovered: () => State.hovered,
-      selected: () => State.selected,
-      onHover: State.hoverSample,
-      onOpen: State.openSample,
-      onLasso: (filter) => (filter ? Filters.set('map', filter) : Filters.remove('map')),
-      polygon: () => Filters.all.get('map') ?? null,
-      onName: Filters.toggle,
-    });
+    map = SampleMap.create(mapPanel, { ...SampleMap.ofPage, label: 'Map of the samples' });
     mapPanel.append(legend, quality);
     samples = SampleList.create(samplesPanel, { name: 'explore', first: 'table' });
     charts = Charts.create(chartsPanel);

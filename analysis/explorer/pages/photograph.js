@@ -73,15 +73,7 @@ const Photograph = (() => {
     container.append(h('header.page-head.line', h('h2', 'Try a photograph')), other, body);
     map = SampleMap.create(mapPanel, {
       label: 'Map of the samples, with the place of the photograph',
-      view: () => State.view,
-      mask: () => Filters.mask,
-      hovered: () => State.hovered,
-      selected: () => State.selected,
-      onHover: State.hoverSample,
-      onOpen: State.openSample,
-      onLasso: (filter) => (filter ? Filters.set('map', filter) : Filters.remove('map')),
-      polygon: () => Filters.all.get('map') ?? null,
-      onName: Filters.toggle,
+      ...SampleMap.ofPage,
       near: () => shown?.near.rows ?? [],
       cross: placeOf,
     });

@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Dom, Legend, MapCamera, MapCanvas, MapNames, State */
+/* global d3, Dom, Filters, Legend, MapCamera, MapCanvas, MapNames, State */
 // The map: every sample is a dot, near to those that are close in embedding space, in two
 // dimensions or as a rotating orthographic view of three.
 
@@ -23,6 +23,19 @@ const SampleMap = (() => {
    * @property {() => number[]} [near] rows with rings
    * @property {(turn: Turn) => number[] | null} [cross] where a cross is drawn, x, y (and z in 3-D)
    */
+
+  /** The samples, filters and marks of the page. @type {Omit<MapOptions, 'label'>} */
+  const ofPage = {
+    view: () => State.view,
+    mask: () => Filters.mask,
+    hovered: () => State.hovered,
+    selected: () => State.selected,
+    onHover: State.hoverSample,
+    onOpen: State.openSample,
+    onLasso: (filter) => (filter ? Filters.set('map', filter) : Filters.remove('map')),
+    polygon: () => Filters.all.get('map') ?? null,
+    onName: Filters.toggle,
+  };
 
   /** Draws a map. @param {HTMLElement} container @param {MapOptions} options */
   function create(container, options) {
@@ -321,5 +334,5 @@ const SampleMap = (() => {
     return color?.role === 'cluster' ? color : (view.column('cluster') ?? null);
   }
 
-  return { create };
+  return { create, ofPage };
 })();
