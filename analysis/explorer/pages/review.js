@@ -241,7 +241,8 @@ const Review = (() => {
     if (!likely.length) return `No issue has a probability of ${LIKELY} or more.`;
     const errors = Format.count(Math.round(d3.sum(likely)));
     const first = `The first ${Format.count(likely.length)} have a probability of ${LIKELY} or more.`;
-    return `${first} Expected errors among them: ${errors}; on photographs, a rough guess.`;
+    const caveat = 'calibrated on drawn scenes; on photographs, a rough guess';
+    return `${first} Expected errors among them: ${errors} (${caveat}).`;
   }
 
   /** @param {View} view */

@@ -320,7 +320,7 @@ def test_issues_say_how_many_errors_to_expect(analysis, open_page):
     page = open_page('page=findings&finding=issues')
     text = page.locator('.expected').text_content()
     assert f'The first {(probable >= 0.5).sum()} have a probability of 0.5 or more' in text
-    assert f'Expected errors among them: {round(probable[probable >= 0.5].sum())};' in text
+    assert f'Expected errors among them: {round(probable[probable >= 0.5].sum())} (' in text
     assert 'drawn scenes' in text
     assert f'probability {probable[0]:.2f}' in page.locator('.issue-card h3').text_content()
 

@@ -32,7 +32,7 @@ def test_channels_by_number_and_name():
         ({'person': [1]}, 'does not cover car'),
         ({'person': [1], 'car': [2], 'dog': [3]}, 'has dog, but the classes'),
         ({'person': [1], 'car': [1]}, 'Channel 1 is in two classes'),
-        ({'person': [4], 'car': [1]}, r'Channel 4 .* they are 0 … 3'),
+        ({'person': [4], 'car': [1]}, r'Channel 4 .* the channels are 0 … 3'),
         ({'person': ['red'], 'car': [1]}, "no channel 'red'"),
         ({'person': [0, 1], 'car': [2, 3]}, 'none is left for background'),
         (None, 'does not say which of the 4 channels'),
