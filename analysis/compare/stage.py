@@ -165,7 +165,6 @@ def find_worse(
     columns: Mapping[str, np.ndarray],
     table: pyarrow.Table,
     rows: np.ndarray,
-    seed: int = 0,
 ) -> dict[str, Worse]:
     """The slices and images in which each run is worse than the other one.
 
@@ -178,7 +177,6 @@ def find_worse(
       columns: of the images, see `slices.conditions.make_conditions`.
       table: of the samples, all rows of this run.
       rows: int64 `[N]`, those of the images.
-      seed: of the halves.
     """
     ids, files = (table[name].take(rows).to_pylist() for name in ('image_id', 'file_name'))
 
@@ -192,7 +190,7 @@ def find_worse(
     for name, sign in (('this', -1), ('other', 1)):
         excess = sign * (loss['other'] - loss['this'])
         worst = np.argsort(-excess, kind='stable')[:_IMAGES]
-        _, slices = find_slices(columns, excess, seed, LEVEL / 2)
+        _, slices = find_slices(columns, excess, 0, LEVEL / 2)
         images = [image(i) for i in worst.tolist() if excess[i] > 0]
         found[name] = Worse(tuple(slices), tuple(images))
     return found
