@@ -42,7 +42,7 @@ from analysis.slices.conditions import MIN_IMAGES, load_metadata, membership
 from analysis.slices.schema import Condition
 from analysis.slices.search import LEVEL, find_slices
 from analysis.stage import artifacts, storage
-from analysis.stage.command import make_parser, run_command
+from analysis.stage.command import add_force, make_parser, run_command
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis, open_analysis, open_chosen, restrict
 from analysis.stage.view import View
@@ -373,5 +373,5 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--other_checkpoint', default='best', help='as --checkpoint; default: %(default)s'
     )
-    parser.add_argument('--force', action='store_true', help='compute the result again')
+    add_force(parser)
     return run_command(parser.parse_args(argv), _run)
