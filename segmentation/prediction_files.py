@@ -15,14 +15,11 @@ from typing import Any, Self
 import jax
 import numpy as np
 
+from segmentation.data.coco_files import IMAGE_SUFFIXES
 from segmentation.files import is_within, write_json, write_text
 from segmentation.trained import Run
 from segmentation.workdir import claim
 
-# Of image files in folders. Those that cannot be read are then reported by name.
-_IMAGE_SUFFIXES = frozenset(
-    '.jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .heic .heif .avif .jp2 .jxl'.split()
-)
 _KINDS = {'masks': '-mask.png', 'overlays': '-overlay.png'}
 _JOURNAL = 'predictions.jsonl'
 _UNFINISHED = '.unfinished'
@@ -88,7 +85,7 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
                 inside = pathlib.Path(folder)
                 names[:] = [name for name in names if inside / name != excluded]
                 listed = [n for n in listed if not _is_written(inside / n, excluded)]
-                chosen = [n for n in listed if pathlib.Path(n).suffix.lower() in _IMAGE_SUFFIXES]
+                chosen = [n for n in listed if pathlib.Path(n).suffix.lower() in IMAGE_SUFFIXES]
                 others += len(listed) - len(chosen)
                 for name in chosen:
                     files.setdefault(inside / name, path)

@@ -121,5 +121,15 @@ def test_modules_can_be_read_in_one_sitting():
     assert not long, '\n'.join(f'{name}: {count} lines' for name, count in long.items())
 
 
+def test_tests_mirror_the_tree():
+    for name in tracked('.py'):
+        top, _, place = name.partition('/')
+        if top == 'tests' and '/test_' in place:
+            folder, _, module = place.rpartition('/test_')
+            assert (ROOT / folder).is_dir(), f'{name}: there is no {folder}'
+            package = ROOT / folder / module.removesuffix('.py')
+            assert not package.is_dir(), f'{name}: {folder} has a package of this name'
+
+
 def test_the_top_of_the_tree_is_the_agreed_one():
     assert {name.partition('/')[0] for name in tracked('')} <= TOP

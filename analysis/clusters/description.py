@@ -165,10 +165,10 @@ def _words(row: Difference) -> str:
     return f'{"hardly any" if row.inside == 0 else "little"} {category}'
 
 
-def to_text(description: Sequence[Difference], number: int = 6) -> str:
-    """The largest differences with their numbers."""
+def to_text(description: Sequence[Difference]) -> str:
+    """The six largest differences with their numbers."""
     parts = []
-    for row in notable(description)[:number]:
+    for row in notable(description)[:6]:
         if row.kind == 'share':
             category = row.column.removeprefix('count_')
             parts.append(f'{category} {row.inside:.0%} / {row.outside:.0%}')

@@ -60,9 +60,9 @@ def _hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741, the paper's nam
     )
 
 
-def neighbor_overlap(x: np.ndarray, y: np.ndarray, k: int = K) -> np.ndarray:
-    """Share of each image's k nearest images that are the same in both spaces, float64 `[N]`."""
-    near = [neighbors(points, k)[0] for points in (x, y)]
+def neighbor_overlap(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Share of each image's `K` nearest images that are the same in both spaces, float64 `[N]`."""
+    near = [neighbors(points, K)[0] for points in (x, y)]
     same = (near[0][:, :, None] == near[1][:, None, :]).sum((1, 2))
     return same / near[0].shape[1]
 
@@ -95,19 +95,19 @@ def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
 
 
 def separation(
-    points: Mapping[str, np.ndarray], second: np.ndarray, target: str, space: str, seed: int = 0
+    points: Mapping[str, np.ndarray], second: np.ndarray, target: str, space: str
 ) -> list[Separation]:
     """How well two groups of images separate in the spaces of two networks.
 
     `points` are those of 'this' and 'other', `[n, D]` each, for the same images. `second`, bool
     `[n]`, marks the second group. Each group has at least `FEWEST` images. `target` and `space` are
-    those of `Separation`. The seed is that of folds and bootstrap.
+    those of `Separation`.
     """
     weights = np.vstack(
-        [np.ones(len(second)), bootstrap.bootstrap_weights(len(second), NUM_RESAMPLES, seed)]
+        [np.ones(len(second)), bootstrap.bootstrap_weights(len(second), NUM_RESAMPLES)]
     )
-    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-    rng = np.random.default_rng(seed)
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    rng = np.random.default_rng(0)
     some = rng.permutation(len(second))[:_LAYER_IMAGES]  # the silhouette needs all pairs of these
     counted = np.isin(np.arange(len(second)), some)
 
@@ -139,17 +139,17 @@ def separation(
 
 
 def layer_features(
-    both: Mapping[str, Analysis], rows: Mapping[str, np.ndarray], seed: int = 0
+    both: Mapping[str, Analysis], rows: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
     """Pooled activations of all layers that both networks have, 'this' and 'other'.
 
-    `rows` are those of the common images in each run, int64 `[N]`. The seed chooses among them, if
-    there are more than `_LAYER_IMAGES`.
+    `rows` are those of the common images in each run, int64 `[N]`. Of more than `_LAYER_IMAGES`,
+    some are chosen at random.
 
     Returns:
       Which of the common images, `[n]`, and 'this' and 'other': layer → float32 `[n, F]`.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     chosen = np.sort(rng.permutation(len(rows['this']))[:_LAYER_IMAGES])
     layers = {name: find_layers(analysis.run, LAYERS) for name, analysis in both.items()}
     common = [layer for layer in layers['this'] if layer in layers['other']]

@@ -42,7 +42,7 @@ from analysis.slices.conditions import MIN_IMAGES, load_metadata, membership
 from analysis.slices.schema import Condition
 from analysis.slices.search import LEVEL, find_slices
 from analysis.stage import artifacts, storage
-from analysis.stage.command import make_parser, run_command
+from analysis.stage.command import add_force, make_parser, run_command
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis, open_analysis, open_chosen, restrict
 from analysis.stage.view import View
@@ -165,7 +165,6 @@ def find_worse(
     columns: Mapping[str, np.ndarray],
     table: pyarrow.Table,
     rows: np.ndarray,
-    seed: int = 0,
 ) -> dict[str, Worse]:
     """The slices and images in which each run is worse than the other one.
 
@@ -178,7 +177,6 @@ def find_worse(
       columns: of the images, see `slices.conditions.make_conditions`.
       table: of the samples, all rows of this run.
       rows: int64 `[N]`, those of the images.
-      seed: of the halves.
     """
     ids, files = (table[name].take(rows).to_pylist() for name in ('image_id', 'file_name'))
 
@@ -192,7 +190,7 @@ def find_worse(
     for name, sign in (('this', -1), ('other', 1)):
         excess = sign * (loss['other'] - loss['this'])
         worst = np.argsort(-excess, kind='stable')[:_IMAGES]
-        _, slices = find_slices(columns, excess, seed, LEVEL / 2)
+        _, slices = find_slices(columns, excess, 0, LEVEL / 2)
         images = [image(i) for i in worst.tolist() if excess[i] > 0]
         found[name] = Worse(tuple(slices), tuple(images))
     return found
@@ -375,5 +373,5 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--other_checkpoint', default='best', help='as --checkpoint; default: %(default)s'
     )
-    parser.add_argument('--force', action='store_true', help='compute the result again')
+    add_force(parser)
     return run_command(parser.parse_args(argv), _run)

@@ -26,7 +26,7 @@ from analysis.figures import bars, palette
 from analysis.predictions import stage as predictions
 from analysis.stage import artifacts, command, storage
 from analysis.stage.contract import Stage
-from analysis.stage.run import Analysis, check_pool, open_chosen
+from analysis.stage.run import Analysis, open_pool
 from analysis.stats import bootstrap
 from analysis.stats.bootstrap import ratio
 from segmentation import markdown, metrics
@@ -165,10 +165,9 @@ def pool(analysis: Analysis, others: Sequence[Analysis], force: bool = False) ->
       force: compute it again in any case.
 
     Raises:
-      ValueError: they are not the folds of one experiment, or an artifact is damaged.
+      ValueError: an artifact is damaged.
     """
     analyses = [analysis, *others]
-    check_pool(analyses)
     for one in analyses:
         predictions.STAGE.prepare(one)
     reads = [predictions.STAGE.name]
@@ -266,9 +265,8 @@ STAGE = Stage(Confusion, __doc__, compute, table, draw, reads=(predictions.STAGE
 
 
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
-    analysis = open_chosen(arguments)
-    if arguments.pool:
-        others = [open_chosen(arguments, workdir) for workdir in arguments.pool]
+    analysis, *others = open_pool(arguments)
+    if others:
         result = pool(analysis, others, arguments.force)
     else:
         result = STAGE.get(analysis, arguments.force)
@@ -280,13 +278,6 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.confusion`; returns the exit status."""
     parser = command.make_parser('confusion', __doc__)
-    parser.add_argument(
-        '--pool',
-        nargs='+',
-        default=[],
-        type=pathlib.Path,
-        metavar='WORKDIR',
-        help='run directories of the other folds of the experiment, whose images are added',
-    )
+    command.add_pool(parser)
     command.add_force(parser)
     return command.run_command(parser.parse_args(argv), _run)

@@ -45,11 +45,11 @@ from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
 from analysis.stage import artifacts, shards, storage
-from analysis.stage.command import make_parser, run_command
+from analysis.stage.command import add_force, add_pool, make_parser, run_command
 from analysis.stage.contract import Stage
 from analysis.stage.forward import Batch, forward
 from analysis.stage.layers import DEEP, FINE
-from analysis.stage.run import Analysis, Run, check_pool, open_chosen
+from analysis.stage.run import Analysis, Run, open_pool
 from segmentation import evaluate, launch, markdown, overlays
 from segmentation.activations import LOGITS, activations, logits_of
 from segmentation.data import label_spaces
@@ -272,9 +272,7 @@ def _pool(results: Sequence[LabelIssues]) -> LabelIssues:
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     if not 0 <= arguments.share < 1:
         raise ValueError(f'--share={arguments.share} must be at least 0 and below 1.')
-    runs = (arguments.workdir, *arguments.pool)
-    analyses = [open_chosen(arguments, workdir) for workdir in runs]
-    check_pool(analyses)
+    analyses = open_pool(arguments)
     results = [STAGE.get(analysis, arguments.force) for analysis in analyses]
     return shards.by_first(lambda: _exclude(arguments, analyses, results)) or {}
 
@@ -309,12 +307,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.label_issues`; returns the exit status."""
     parser = make_parser('label_issues', __doc__)
     add = parser.add_argument
-    about = 'run directories of the other folds, whose images are added'
-    add('--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR', help=about)
+    add_pool(parser)
     about = 'maximum share of the images to exclude; default: %(default)s'
     add('--share', type=float, default=0.02, help=about)
     about = f'kinds that count for the exclusion: {", ".join(KINDS)}; default: all but the last'
     add('--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND', help=about)
-    add('--force', action='store_true', help='compute the results again')
+    add_force(parser)
     launch.add_processes(parser)
     return run_command(parser.parse_args(argv), shards.in_all(_run))

@@ -123,15 +123,15 @@ def compute_maps(
     )
 
 
-def common_features(found: SaliencyMaps, number: int = 5) -> tuple[CommonFeatures, ...]:
-    """Per cluster its size and, per layer, the channels that its members have in common.
+def common_features(found: SaliencyMaps) -> tuple[CommonFeatures, ...]:
+    """Per cluster its size and, per layer, the five channels that its members have most in common.
 
     Channels are ordered by mean share of the margin times the share of members that agree.
     """
 
     def channels(layer: str, k: int) -> tuple[Channel, ...]:
         mean, agreement = found.common[layer][k], found.agreement[layer][k]
-        best = np.argsort(-mean * agreement, kind='stable')[:number].tolist()
+        best = np.argsort(-mean * agreement, kind='stable')[:5].tolist()
         return tuple(Channel(c, float(mean[c]), float(agreement[c])) for c in best)
 
     sizes = np.bincount(found.cluster[found.cluster >= 0]).tolist()

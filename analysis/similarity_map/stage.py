@@ -133,10 +133,9 @@ def draw_dots(
     figure.savefig(path)
 
 
-def draw_images(
-    analysis: Analysis, points: np.ndarray, path: pathlib.Path, places: int = 28, side: int = 56
-) -> None:
-    """Draws a map `[N, 2]` as a grid of places × places, each with the image nearest to it."""
+def draw_images(analysis: Analysis, points: np.ndarray, path: pathlib.Path) -> None:
+    """Draws a map `[N, 2]` as a grid of 28 × 28 places, each with the image nearest to it."""
+    places, side = 28, 56  # in a row or column; pixels
     low, high = points.min(0), points.max(0)
     # The same scale both ways.
     position = (points - (low + high) / 2) / ((high - low).max() + 1e-9) + 0.5

@@ -81,6 +81,14 @@ def add_force(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_pool(parser: argparse.ArgumentParser) -> None:
+    """The argument that adds the other folds of an experiment; see `run.open_pool`."""
+    parser.add_argument(
+        '--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR',
+        help='run directories of the other folds of the experiment, whose images are added',
+    )  # fmt: skip
+
+
 def settings(
     compute: Callable[..., Any], **texts: str
 ) -> Callable[[argparse.ArgumentParser], None]:

@@ -160,6 +160,17 @@ def restrict(analysis: Analysis, rows: np.ndarray) -> Analysis:
     return dataclasses.replace(analysis, examples=examples, image_ids=analysis.image_ids[rows])
 
 
+def open_pool(arguments: argparse.Namespace) -> list[Analysis]:
+    """`open_chosen` of --workdir, and of the runs of --pool.
+
+    Raises:
+      ValueError: see `open_analysis` and `check_pool`.
+    """
+    analyses = [open_chosen(arguments, path) for path in (arguments.workdir, *arguments.pool)]
+    check_pool(analyses)
+    return analyses
+
+
 def check_pool(analyses: Sequence[Analysis]) -> None:
     """Checks that runs are the folds of one experiment.
 

@@ -25,9 +25,9 @@ def bootstrap_weights(num_images: int, num_resamples: int, seed: int = 0) -> np.
     return weights
 
 
-def bootstrap_means(values: np.ndarray, num_resamples: int, seed: int = 0) -> np.ndarray:
+def bootstrap_means(values: np.ndarray, num_resamples: int) -> np.ndarray:
     """Means of values `[N]` over the resamples of `bootstrap_weights`, float64 `[R]`."""
-    blocks = weight_blocks(len(values), num_resamples, seed)
+    blocks = weight_blocks(len(values), num_resamples)
     return np.concatenate([block @ values for block in blocks]) / len(values)
 
 

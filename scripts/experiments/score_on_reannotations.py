@@ -33,8 +33,8 @@ import numpy as np
 from scipy import stats
 
 from analysis.label_issues import stage as label_issues
-from analysis.stage.command import make_parser, run_command
-from analysis.stage.run import Analysis, check_pool, open_chosen
+from analysis.stage.command import add_force, add_pool, make_parser, run_command
+from analysis.stage.run import Analysis, open_pool
 from segmentation import markdown
 from segmentation.data import coco, label_spaces
 from segmentation.data.double_labels import labeled_twice
@@ -217,8 +217,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     wanted = {'image_id', 'kind', 'category', 'in_scope', 'bbox_scaled', 'our_ann_id'}
     records = read_list(arguments.truth / 'records.json', wanted)
     verdicts = read_list(arguments.truth / 'presence.json', {'image_id', 'category', 'present'})
-    analyses = [open_chosen(arguments, path) for path in (arguments.workdir, *arguments.pool)]
-    check_pool(analyses)
+    analyses = open_pool(arguments)
     first = analyses[0]
     space = label_spaces.parse_label_space(first.config.data.label_space)
     categories = first.examples.splits[0].categories
@@ -276,13 +275,10 @@ def main(argv: list[str] | None = None) -> int:
     """The command; returns the exit status."""
     parser = make_parser('', __doc__)
     parser.prog = pathlib.Path(__file__).name
-    about = 'run directories of the other folds, whose images are added'
-    parser.add_argument(
-        '--pool', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR', help=about
-    )
+    add_pool(parser)
     about = 'folder with records.json and presence.json'
     parser.add_argument('--truth', type=pathlib.Path, required=True, help=about)
-    parser.add_argument('--force', action='store_true', help='compute the label issues again')
+    add_force(parser)
     return run_command(parser.parse_args(argv), _run)
 
 

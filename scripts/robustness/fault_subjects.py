@@ -37,7 +37,7 @@ def outcome_of(
         return 'done', work()
     except expected as error:
         return 'noticed' if str(named) in str(error) else f'NOT NAMED: {error}', None
-    except Exception as error:  # noqa: BLE001 - any other error is wrong
+    except Exception as error:  # any other error is wrong
         return f'RAISED {type(error).__name__}', None
 
 

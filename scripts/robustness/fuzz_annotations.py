@@ -246,7 +246,7 @@ def serve(connection: Connection, read: Callable[[bytes], str]) -> None:
             data = connection.recv_bytes()
             try:
                 outcome = read(data)
-            except Exception as error:  # noqa: BLE001 - any error but ValueError is wrong
+            except Exception as error:  # any error but ValueError is wrong
                 outcome = f'RAISED {type(error).__name__}: {ascii(str(error)[:200])}'
             connection.send_bytes(outcome.encode())
 

@@ -37,13 +37,13 @@ from segmentation.data.entries import (
 from segmentation.data.segmentations import Broken, encode_segmentation, has_numbers
 
 
-def parse(data: bytes, name: str, progress: bool = False) -> Annotations:
+def parse(data: bytes, name: str) -> Annotations:
     """Checks the bytes of a COCO instances file, which error messages call `name`.
 
     Raises:
       ValueError: this is not a COCO instances file.
     """
-    return read(load(data, name), name, hashlib.sha256(data).hexdigest(), progress=progress)
+    return read(load(data, name), name, hashlib.sha256(data).hexdigest())
 
 
 def load(data: bytes, name: str) -> dict[str, Any]:

@@ -135,8 +135,9 @@ def read_regular(path: pathlib.Path, limit: int = _MAX_FILE_BYTES) -> bytes:
         raise UnusableImage('missing file') from error
 
 
+# Of image files in folders. Those that cannot be read are then reported by name.
 IMAGE_SUFFIXES = frozenset(
-    '.jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .avif .heic .heif .jp2 .jxl .dng'.split()
+    '.jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .avif .heic .heif .jp2 .jxl .dng'.split()
 )
 
 

@@ -85,8 +85,8 @@ def run_lengths(mask: np.ndarray) -> dict:
     return {'counts': rle['counts'].decode('ascii'), 'size': list(mask.shape)}
 
 
-def _simplify(line: np.ndarray, tolerance: float = 0.3) -> np.ndarray:
-    """Drops vertices of a closed line that deviate by less than `tolerance` pixels.
+def _simplify(line: np.ndarray) -> np.ndarray:
+    """Drops vertices of a closed line that deviate by less than 0.3 pixels.
 
     Three passes, each over every other vertex.
     """
@@ -98,7 +98,7 @@ def _simplify(line: np.ndarray, tolerance: float = 0.3) -> np.ndarray:
         along, offset = after - before, line - before
         cross = along[:, 0] * offset[:, 1] - along[:, 1] * offset[:, 0]
         distance = np.abs(cross) / np.maximum(np.hypot(*along.T), 1e-6)
-        drop = distance < tolerance
+        drop = distance < 0.3
         drop[1 - start :: 2] = False
         drop[-1] = False
         line = line[~drop]

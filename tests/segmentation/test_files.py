@@ -35,3 +35,16 @@ def test_only_partial_files_of_dead_processes_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [f'.a.txt.{os.getppid()}', f'.b.txt.{dead.pid}', 'a.txt']
     )
+
+
+def test_links_lead_out_of_a_folder(tmp_path):
+    inside, outside = tmp_path / 'set', tmp_path / 'set2'
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / 'a.png').touch()
+    (inside / 'link.png').symlink_to(outside / 'a.png')
+    (tmp_path / 'name').symlink_to(inside)
+    assert files.is_within(inside / 'a.png', tmp_path / 'name')
+    assert files.is_within(tmp_path / 'name' / 'a.png', inside)
+    for path in (inside / 'link.png', outside / 'a.png', inside / '..' / 'set2' / 'a.png'):
+        assert not files.is_within(path, inside)

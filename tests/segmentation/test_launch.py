@@ -115,3 +115,12 @@ def test_other_json_is_no_config(tmp_path):
 def test_a_run_that_is_not_there_was_not_left_unanalyzed(tmp_path):
     with pytest.raises(ValueError, match='nowhere'):
         find_views(tmp_path / 'nowhere')
+
+
+def test_a_command_is_recorded_on_one_line(monkeypatch):
+    arguments = ['--config.data.label_space', 'a: a\nb: b']
+    expected = "python scripts/train.py --config.data.label_space 'a: a b: b'"
+    assert launch.command_line('scripts/train.py', arguments) == expected
+    assert launch.command_line('scripts/train.py', []) == 'python scripts/train.py'
+    monkeypatch.setattr('sys.argv', ['train.py', '--workdir=x'])
+    assert launch.command_line('scripts/train.py') == 'python scripts/train.py --workdir=x'

@@ -207,7 +207,7 @@ class Images:
         try:
             with image_files.open_image(self.source.read(file.name)) as image:
                 header = image_files.header_of(image)
-        except Exception:  # noqa: BLE001 - it is checked, and counted, later
+        except Exception:  # it is checked, and counted, later
             return None
         return header.displayed if self._exif == 'displayed' else header.size
 
@@ -353,7 +353,7 @@ def read_indexes(folder: Folder, name: str, apply_palette: bool = False) -> np.n
             ):
                 image = image.convert('RGB')
             return np.asarray(image)
-    except Exception as error:  # noqa: BLE001 - Pillow raises almost anything on damaged files
+    except Exception as error:  # Pillow raises almost anything on damaged files
         raise ValueError(f'{folder.root / name} cannot be read as a mask: {error}') from error
 
 

@@ -115,7 +115,7 @@ def _mask(text: str, box: list[float], size: tuple[int, int]) -> Any:
             if not image_files.is_bounded(*image.size) or not image_files.is_bounded(*size):
                 return []
             part = np.asarray(image.convert('L')) > 0
-    except Exception:  # noqa: BLE001 - Pillow raises almost anything on damaged files
+    except Exception:  # Pillow raises almost anything on damaged files
         return []
     left, top = round(box[0]), round(box[1])
     height, width = part.shape

@@ -89,7 +89,7 @@ def test_annotations_reproduce_the_visible_masks(drawn):
         assert len(annotations) == len(expected)
         for annotation in annotations:
             mask = decode(annotation, scene.height, scene.width)
-            index = max(expected, key=lambda i: iou(mask, expected[i]))  # noqa: B023
+            index = max(expected, key=lambda i: iou(mask, expected[i]))
             truth = expected.pop(index)
             assert annotation['category_id'] == scene.things[index].category_id
             assert annotation['iscrowd'] == (scene.things[index].crowd > 0)
