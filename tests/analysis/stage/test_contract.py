@@ -11,6 +11,7 @@ from analysis.stage import artifacts
 from analysis.stage.artifacts import Result
 from analysis.stage.contract import Stage
 from analysis.stage.run import open_analysis
+from analysis.stage.view import Parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +123,17 @@ def test_damage_is_refused_until_forced(analysis, stages):
         first.get(analysis)
     assert first.get(analysis, force=True).values == (0, 1, 2, 3)
     assert first.get(analysis).values == (0, 1, 2, 3)
+
+
+def test_what_reads_an_unavailable_stage_is_unavailable(analysis, stages, monkeypatch):
+    first, optional, last, computed = stages
+    monkeypatch.setattr(Numbers, 'PARTS', Parts.SEVERAL)
+    assert 'give several --splits' in first.why_not(analysis)
+    assert 'give several --splits' in last.why_not(analysis)
+    assert optional.why_not(analysis) == ''
+    with pytest.raises(ValueError, match='total is not available for .*several --splits'):
+        last.get(analysis)
+    assert computed == []
 
 
 def test_command(analysis, stages, tmp_path, capsys):
