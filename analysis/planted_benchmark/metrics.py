@@ -221,6 +221,7 @@ def mean_over_seeds(values: Sequence[float | None]) -> Measure:
     known = np.array([value for value in values if value is not None], np.float64)
     mean, interval = (float(known.mean()) if len(known) else None), None
     if len(known) > 1:
-        low, high = stats.t.interval(0.95, len(known) - 1, mean, stats.sem(known))
-        interval = float(low), float(high)
+        # `stats.t.interval` is NaN if all values are equal.
+        margin = stats.t.ppf(0.975, len(known) - 1) * stats.sem(known)
+        interval = float(known.mean() - margin), float(known.mean() + margin)
     return Measure(mean, interval, tuple(values))

@@ -152,4 +152,5 @@ def test_mean_over_seeds():
     ) and low + high == pytest.approx(1.2)
     assert found.values == (0.5, 0.7, None, 0.6)
     assert truth_metrics.mean_over_seeds([0.5]).interval is None
+    assert truth_metrics.mean_over_seeds([0.5, 0.5]).interval == (0.5, 0.5)
     assert truth_metrics.mean_over_seeds([None]).mean is None
