@@ -7,6 +7,7 @@ where there is nothing to measure. Shares are (count, number).
 
 import dataclasses
 import pathlib
+import tempfile
 from collections.abc import Sequence
 
 import jax
@@ -95,13 +96,20 @@ def read_truth(analysis: Analysis, folder: pathlib.Path) -> list[dict]:
     return [by_id[number] for number in ids]
 
 
-def random_network(analysis: Analysis, seed: int = 0) -> Analysis:
-    """The same analysis with an untrained network."""
+def random_network(analysis: Analysis, workdir: pathlib.Path, seed: int = 0) -> Analysis:
+    """The same analysis with an untrained network.
+
+    `workdir` is a folder of its own: what the stages keep of the trained network is not its result.
+    """
     run = analysis.run
     size = run.config.data.image_size
     init = jax.jit(lambda key: run.model.init(key, jnp.zeros((1, size, size, 3)), train=False))
     variables = jax.device_get(init(jax.random.key(seed)))
-    return dataclasses.replace(analysis, run=dataclasses.replace(run, variables=variables))
+    untrained = dataclasses.replace(
+        analysis, workdir=workdir, run=dataclasses.replace(run, variables=variables)
+    )
+    untrained.folder.mkdir(parents=True)
+    return untrained
 
 
 def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
@@ -113,14 +121,16 @@ def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float
     types = np.array([entry['type'] for entry in truth])
     embedding = artifacts.load(analysis, Embeddings).points
     found = artifacts.load(analysis, Clusters)
-    untrained = embeddings.compute(random_network(analysis), dimensions=embedding.shape[1])
+    with tempfile.TemporaryDirectory(dir=analysis.folder) as place:
+        untrained = random_network(analysis, pathlib.Path(place))
+        of_untrained = embeddings.compute(untrained, dimensions=embedding.shape[1]).points
     histograms = [
         color_histograms(analysis.examples[row]['image'][None]) for row in range(len(analysis))
     ]
     spaces = {
         'ours': embedding,
         'color histograms': np.concatenate(histograms),
-        'random encoder': untrained.points,
+        'random encoder': of_untrained,
     }
     agreement: dict[str, float] = {}
     precision = f'similar/precision@{NEIGHBORS} by scene type'

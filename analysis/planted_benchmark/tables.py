@@ -30,7 +30,7 @@ class SeedScores(Result):
     """Scores of the analysis on the scenes of a seed."""
 
     NAME: ClassVar[str] = 'truth_scores'
-    VERSION: ClassVar[int] = 5
+    VERSION: ClassVar[int] = 6
 
     measures: dict[str, float | None]  # by name, `<group>/<measure>`
     shares: dict[str, tuple[int, int]]  # (count, number) by name

@@ -61,8 +61,7 @@ SHORT_FIELDS = {
     'train.num_pictures': 0,
 }
 SHORT_TABLES = 20
-# Means of a single seed. The network has hardly learned, so it groups images as the random encoder
-# does; at chance, the first would be 0 and the second 0.17.
+# Means of a single seed. At chance, the first would be 0 and the precision 0.17.
 SHORT_TARGETS = {
     'clusters/AMI with scene type, ours': Target(0.08),
     'clusters/AMI above color histograms': Target(0.02),

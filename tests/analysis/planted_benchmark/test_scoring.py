@@ -11,11 +11,13 @@ from scipy import special
 from sklearn import manifold
 from sklearn import metrics as sklearn_metrics
 
+from analysis import registry
 from analysis.associations.schema import Association, Associations
 from analysis.clusters.schema import Clusters, Density
 from analysis.embeddings import stage as embeddings
 from analysis.label_issues.schema import REGIONS, LabelIssues
 from analysis.planted_benchmark import pointing_game, scoring
+from analysis.predictions import features
 from analysis.predictions.schema import Predictions
 from analysis.saliency import membership_maps
 from analysis.saliency.scores import open_clusters
@@ -270,6 +272,16 @@ def test_representation_against_scikit_learn(analysis, monkeypatch):
         expected = manifold.trustworthiness(points, projected, n_neighbors=2)
         name = f'map/trustworthiness, {projected.shape[1]}-D'
         assert found[name] == pytest.approx(expected)
+
+
+def test_untrained_network_does_not_read_what_the_trained_one_kept(analysis, tmp_path):
+    registry.load('predictions').get(analysis)
+    assert (analysis.folder / features.FILE).exists()
+    # The network of the fixture is untrained too, of seed 0.
+    for seed, same in ((0, True), (1, False)):
+        other = scoring.random_network(analysis, tmp_path / str(seed), seed)
+        points = [embeddings.compute(each, dimensions=3).points for each in (analysis, other)]
+        assert np.allclose(*points, atol=1e-3) == same
 
 
 def test_heat_maps_are_judged_where_an_object_matters(analysis, drawn, monkeypatch):
