@@ -10,7 +10,6 @@ A record is `configs/results/<name>.json`. A README shows its tables between two
 
 import dataclasses
 import datetime
-import math
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
@@ -43,6 +42,12 @@ class Measure:
     def claimed(self) -> bool:
         return self.above is not None or self.below is not None
 
+    def claims(self, value: float) -> bool:
+        """Whether the claim is right if this is the true value."""
+        return (self.above is None or self.above < value) and (
+            self.below is None or value < self.below
+        )
+
     def verdict(self) -> str:
         """Whether the number supports its claim: one of `VERDICTS`.
 
@@ -51,14 +56,14 @@ class Measure:
         """
         if self.value is None or self.interval is None or not self.claimed:
             return VERDICTS[2]
-        above = -math.inf if self.above is None else self.above
-        below = math.inf if self.below is None else self.below
         low, high = self.interval
-        if above < low and high < below:
+        if self.claims(low) and self.claims(high):
             return VERDICTS[0]
-        if above < self.value < below:
+        if self.claims(self.value):
             return VERDICTS[1]
-        return VERDICTS[2] if above < high and low < below else VERDICTS[3]
+        too_low = self.above is not None and high <= self.above
+        too_high = self.below is not None and low >= self.below
+        return VERDICTS[3] if too_low or too_high else VERDICTS[2]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Benchmark report: measures over scene seeds, against targets."""
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -52,10 +53,7 @@ class Target:
 
     def reached(self, measure: Measure) -> bool:
         """Whether the mean meets the target, whatever its interval; False if there is none."""
-        mean, claim = measure.mean, self.claim(measure)
-        if mean is None:
-            return False
-        return dataclasses.replace(claim, interval=(mean, mean)).verdict() == records.VERDICTS[0]
+        return measure.mean is not None and self.claim(measure).claims(measure.mean)
 
     def __str__(self) -> str:
         if self.high is None:
@@ -132,12 +130,9 @@ def judge(measures: Mapping[str, Measure], targets: Mapping[str, Target]) -> dic
 
 def to_markdown(report: Report) -> str:
     """A table for each group of measures, those with a target first."""
-    measures, targets, verdicts = report.measures, report.targets, list(report.verdicts.values())
-    counts = ', '.join(
-        f'{verdicts.count(verdict)} {verdict}'
-        for verdict in records.VERDICTS
-        if verdict in verdicts
-    )
+    measures, targets = report.measures, report.targets
+    number = collections.Counter(report.verdicts.values())
+    counts = ', '.join(f'{number[name]} {name}' for name in records.VERDICTS if name in number)
     parts = [
         '# Is the analysis right? Measured on scenes with planted truth',
         f'{len(report.seeds)} scene seed(s) ({", ".join(map(str, report.seeds))}), {report.train} '

@@ -71,7 +71,7 @@ def list_files() -> list[pathlib.Path]:
     return [name for name in names if (ROOT / name).is_file()]
 
 
-def copy_tree(folder: pathlib.Path, name: str = 'tree') -> pathlib.Path:
+def copy_tree(folder: pathlib.Path, name: str) -> pathlib.Path:
     """Copies the project; what lies beside it stays reachable from the copy."""
     tree = folder / name
     shutil.rmtree(tree, ignore_errors=True)
