@@ -18,7 +18,7 @@ import msgspec
 from analysis.experiments import records
 from analysis.experiments.records import Measure, Origin, Record, Table
 from analysis.planted_benchmark.metrics import Measure as SeedMeasure
-from analysis.planted_benchmark.tables import Target
+from analysis.planted_benchmark.tables import NOT_MEASURED, Target
 from segmentation import launch
 from segmentation.files import write_text
 
@@ -79,7 +79,10 @@ def of_benchmark(report: dict[str, Any]) -> dict[str, Table]:
     """Tables of a report.json of score_analysis.py: `targets` and the other `measures`."""
     targets = {name: msgspec.convert(each, Target) for name, each in report['targets'].items()}
     found = {name: msgspec.convert(each, SeedMeasure) for name, each in report['measures'].items()}
-    aimed = [(name, targets[name].claim(found[name]), str(targets[name])) for name in targets]
+    aimed = [
+        (name, target.claim(found.get(name, NOT_MEASURED)), str(target))
+        for name, target in targets.items()
+    ]
     others = [
         (name, Measure(each.mean, each.interval))
         for name, each in found.items()

@@ -147,8 +147,9 @@ def test_benchmark_is_recorded_with_the_verdict_on_each_target():
         'a/x': SeedMeasure(0.82, (0.7, 0.94), (0.8, 0.84)),
         'a/other': SeedMeasure(0.5, None, (0.5,)),
     }
-    targets = {'a/x': Target(0.8)}
+    targets = {'a/x': Target(0.8), 'a/never': Target(0.5)}
     report = Report(ORIGIN, (1,), 2, 3, measures, targets, {'a/x': 'suggestive'})
     tables = command.of_benchmark(storage.to_json(report))
     assert '| a/x | 0.820 (0.700, 0.940) | ≥ 0.8 | suggestive |' in tables['targets'].to_markdown()
+    assert '| a/never | – | ≥ 0.5 | not resolvable |' in tables['targets'].to_markdown()
     assert '| a/other | 0.500 |' in tables['measures'].to_markdown()
