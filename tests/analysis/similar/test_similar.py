@@ -24,7 +24,8 @@ def analysis(tiny_run, tmp_path_factory):
     return analysis
 
 
-def test_neighbors_are_the_nearest_in_blocks():
+def test_neighbors_are_the_nearest_in_blocks(monkeypatch):
+    monkeypatch.setattr('analysis.similar.neighbors._DISTANCES', 600 * 100)  # six blocks
     points = np.random.default_rng(0).normal(size=(600, 5)).astype(np.float32)
     index, distance = neighbors(points, 7)
     gaps = np.linalg.norm(points[:, None].astype(np.float64) - points, axis=-1)
