@@ -45,8 +45,8 @@ def to_markdown(report: dict[str, Any]) -> str:
             'not trained on it'
         )
     one_seed = (
-        ' With one seed the variance between trainings is unknown: “both” covers images only, and '
-        'no claim is decided.'
+        ' With one seed, the variance between training runs is unknown: “both” covers images only, '
+        'and no claim is decided.'
     )
     parts = [
         f'# Reproduction: {", ".join(report["scores"])}',
@@ -59,9 +59,9 @@ def to_markdown(report: dict[str, Any]) -> str:
         '## Scores',
         comparable,
         'IoU at the resolution of the network, mean over seeds, with 95 % confidence intervals. '
-        'Over images: bootstrap with the trainings fixed. Over seeds: Student’s t with the images '
-        'fixed; with folds, the training of each fold varies independently. Over both: each '
-        'resample of the images plus a t-distributed draw for the trainings.'
+        'Over images: bootstrap with the training runs fixed. Over seeds: Student’s t with the '
+        'images fixed; with folds, the training of each fold varies independently. Over both: each '
+        'resample of the images plus a t-distributed draw for the training runs.'
         + (one_seed if setup['seeds'] == 1 else ''),
     ]
     header = (
@@ -77,8 +77,8 @@ def to_markdown(report: dict[str, Any]) -> str:
                 _number(report['published'][experiment].get(label)),
                 _number(row['score']),
                 *(_range(row[f'over_{what}']) for what in ('images', 'seeds', 'both')),
-                str(row.get('images_with_class', '')),
-                f'{row["effective_images"]:.1f}' if 'effective_images' in row else '',
+                '' if label == MEAN else str(row['images_with_class']),
+                '' if label == MEAN else f'{row["effective_images"]:.1f}',
             )
             for experiment, sets in report['scores'].items()
             for metric, classes in sets[name].items()
@@ -149,7 +149,7 @@ def _curve_markdown(curve: list[dict], setup: dict) -> list[str]:
             (
                 row['experiment'],
                 row['images'],
-                row['class'],
+                row['class_name'],
                 METRIC_NAMES[row['metric']],
                 *map(_number, row['scores']),
                 f'{_number(prediction["score"])} {_range(prediction["interval"])}',
@@ -161,13 +161,13 @@ def _curve_markdown(curve: list[dict], setup: dict) -> list[str]:
     return [
         '## Learning curve',
         'Score against the number of training images. Each smaller set is a subset of the larger '
-        f'ones. All trainings have {setup["num_steps"]} steps of {setup["batch_size"]} images, so '
+        f'ones. All have {setup["num_steps"]} training steps of {setup["batch_size"]} images, so '
         'the curve shows the effect of data at equal computation. A power law '
         'score(n) = ceiling - gain · n^-exponent with a ceiling of at most 1 is fitted by least '
         f'squares. “At {PUBLISHED_IMAGES}” is its value at the size of the published training set, '
         'with the 95 % confidence interval of fits to resampled images and seeds. It holds for '
-        'images and trainings like those used here. The published images all show a person and a '
-        'car, and the published training was longer. Where the fit is not identifiable, the '
+        'images and training runs like those used here. The published images all show a person and '
+        'a car, and the published training was longer. Where the fit is not identifiable, the '
         'interval is a feasible range and not a prediction.',
         markdown.table(header, rows),
     ]
@@ -233,7 +233,7 @@ def _draw_curve(axis: Any, curve: list[dict], published: dict[str, dict[str, flo
     rows = [
         row
         for row in curve
-        if row['images'] == images and row['metric'] == 'iou' and row['class'] != MEAN
+        if row['images'] == images and row['metric'] == 'iou' and row['class_name'] != MEAN
     ]
     for number, row in enumerate(rows):
         color = f'C{number}'
@@ -247,7 +247,7 @@ def _draw_curve(axis: Any, curve: list[dict], published: dict[str, dict[str, flo
         ]
         for point in points:
             _errorbar(axis, *point, fmt='o', color=color)
-        label = f'{row["class"]} ({row["experiment"]})'
+        label = f'{row["class_name"]} ({row["experiment"]})'
         axis.plot([p[0] for p in points], [p[1] for p in points], color=color, label=label)
         prediction = row['prediction']
         place = PUBLISHED_IMAGES * shift
@@ -260,8 +260,8 @@ def _draw_curve(axis: Any, curve: list[dict], published: dict[str, dict[str, flo
             if certain:
                 last = points[-1]
                 axis.plot([last[0], place], [last[1], score], color=color, linestyle=':')
-        if row['class'] in published[row['experiment']]:
-            mark = published[row['experiment']][row['class']]
+        if row['class_name'] in published[row['experiment']]:
+            mark = published[row['experiment']][row['class_name']]
             axis.plot(place, mark, '*', color=color, markersize=11)
     axis.set_xscale('log')
     sizes = [*rows[0]['sizes'], PUBLISHED_IMAGES]

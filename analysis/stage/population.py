@@ -51,7 +51,7 @@ class _Files(Sequence[dict[str, Any]]):
         file = self.files[index]
         data = coco_files.read_regular(file.path)
         if hashlib.sha256(data).hexdigest() != file.header.sha256:
-            raise ValueError(f'{file.path} has changed meanwhile')
+            raise ValueError(f'{file.path} has changed since the analysis began: run it again.')
         width, height = file.header.displayed
         nothing = np.zeros(0, np.int64)
         instances = {name: nothing for name in ('id', 'category_id')}

@@ -40,7 +40,7 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
             experiment, name, published_score(report, experiment, name),
             *(measure(by_metric[metric][name]) for metric in ('iou', 'image_iou')),
             f'{row["images_with_class"]}, {row["effective_images"]:.0f}'
-            if 'images_with_class' in row else '',
+            if row.get('images_with_class') is not None else '',
         )
         for experiment, by_metric in sets.items()
         for name, row in by_metric['iou'].items()
@@ -67,7 +67,7 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
     if curve := report['learning_curve']:
         sizes = [f'{size:.0f} images' for size in curve[0]['sizes']]
         rows = [
-            (row['experiment'], row['class'], *map(Measure, row['scores']))
+            (row['experiment'], row['class_name'], *map(Measure, row['scores']))
             for row in curve
             if row['metric'] == 'iou' and row['images'] == 'all images'
         ]

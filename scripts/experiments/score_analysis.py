@@ -7,8 +7,8 @@
 For each scene seed, the command draws scenes with planted truth (segmentation/scenes), trains a
 network on them (configs/planted.py; --config.<field>=<value> changes fields), runs the stages of
 the analysis on its best checkpoint and the validation scenes, and compares their results with the
-planted truth, which neither training nor analysis reads. The analysis was developed on seed 0.
-analysis/planted_benchmark/README.md describes metrics, settings and results.
+planted truth, which neither training nor analysis reads. The analysis was developed on seeds 0 to
+3. analysis/planted_benchmark/README.md describes metrics, settings and results.
 
 --short is a smoke test of minutes: few small scenes of seed 0 and a narrow network. It does not
 measure quality. It skips heat-maps and coverage, has lower targets, and ends with status 1 if one

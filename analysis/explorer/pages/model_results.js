@@ -50,7 +50,7 @@ const ModelResults = (() => {
         .map(([target, rows]) => [
           Dom.note(
             `Against the labels ${labelsOf(result, target)}. Intervals are over images, for ` +
-              'these two trained models; they do not cover the variation between trainings.',
+              'these two trained models; they do not cover the variation between training runs.',
           ),
           Plots.intervalTable(rows, {
             columns: [

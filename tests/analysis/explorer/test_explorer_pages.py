@@ -514,7 +514,7 @@ def test_decisions_of_older_reports_still_open(open_page):
     for corrections in ({}, *({'corrections': {key: entry}} for entry in hostile)):
         entry = {'exclude': False, 'regions': {key: 'accept', '__proto__': 'accept'}, **corrections}
         file = {'ids': [], 'fingerprint': FINGERPRINT, 'decisions': {id_: entry}}
-        page.evaluate('(text) => Decisions.importText(text)', json.dumps(file))
+        page.evaluate('(file) => Decisions.add(file)', file)
         settle(page)
         verdict = page.evaluate('Decisions.verdictOf(State.view.label_issues[0])')
         assert verdict == 'accept'
@@ -543,17 +543,12 @@ def test_filter_by_decision(open_page):
         ('{"ids": [', 'not JSON'),
     ],
 )
-def test_import_refuses_other_files(open_page, document, message):
-    page = open_page('page=findings')
-    text = document if isinstance(document, str) else json.dumps(document)
-    found = page.evaluate(
-        """(text) => {
-             try { Decisions.importText(text); return 'accepted'; }
-             catch (error) { return error.message; }
-           }""",
-        text,
-    )
-    assert message in found
+def test_import_refuses_other_files(open_page, document, message, tmp_path):
+    page, path = open_page('page=findings'), tmp_path / 'exclude.json'
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    page.set_input_files('#import-decisions', path)
+    wait_until(page, "document.querySelector('#toast').textContent.startsWith('exclude.json: ')")
+    assert message in page.locator('#toast').text_content()
     assert page.evaluate('Decisions.exclusionList().ids') == []
 
 
@@ -583,7 +578,7 @@ def test_names_are_text_everywhere(analysis, open_page):
         'decisions': {'__proto__': {'exclude': True}, '-5': {'exclude': True}, 'x': None,
                       str(table['image_id'][2]): {'regions': {'<b>': 'reject', 'y': '<i>'}}},
     }  # fmt: skip
-    page.evaluate('(text) => Decisions.importText(text)', json.dumps(hostile))
+    page.evaluate('(file) => Decisions.add(file)', hostile)
     settle(page)
     assert page.locator('.excluded li').count() == 1
     assert '<img src=x' in page.locator('.excluded').text_content()

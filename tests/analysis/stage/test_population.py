@@ -166,7 +166,7 @@ def test_folders(photos, tmp_path, caplog):
     split = population.open_folder(moved, categories)
     path = moved / split[0]['file_name']
     path.write_bytes(coco_fixtures.picture(9, 9))
-    with pytest.raises(ValueError, match='has changed meanwhile'):
+    with pytest.raises(ValueError, match='has changed since the analysis began'):
         split[0]
     with pytest.raises(ValueError, match='there is no such folder'):
         population.open_folder(tmp_path / 'none', categories)
