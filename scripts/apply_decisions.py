@@ -133,9 +133,7 @@ def show(result: Mapping[str, Any]) -> str:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = launch.make_parser(__doc__, workdir='')
     add, choice = parser.add_argument, parser.add_mutually_exclusive_group(required=True)
-    choice.add_argument(
-        '--decisions', type=pathlib.Path, metavar='FILE', help='export of the report'
-    )
+    choice.add_argument('--decisions', type=pathlib.Path, metavar='FILE', help='from the report')
     choice.add_argument(
         '--accept',
         type=float,

@@ -226,19 +226,16 @@ def evaluate(
     # Rounded up, because gathering needs equal shapes.
     rows = -(-len(examples) // processes)
     counts = np.zeros((rows, num_classes, num_classes), np.int64)
-    loss = np.zeros(rows, np.float32)
-    row = 0
+    loss, row = np.zeros(rows, np.float32), 0
     bar = tqdm(total=len(mine), desc=progress, unit='img', disable=not progress or process > 0)
     with bar:
         for batch, on_device in predictions(predict, variables, batches):
             losses_of_batch = np.asarray(image_loss(on_device, batch['label']))
-            logits = np.asarray(on_device)
+            classes = np.asarray(on_device).argmax(-1)
             for i, index in enumerate(batch['index']):
                 if index < 0:
                     continue
-                counts[row] = metrics.confusion_matrix(
-                    batch['label'][i], logits[i].argmax(-1), num_classes
-                )
+                counts[row] = metrics.confusion_matrix(batch['label'][i], classes[i], num_classes)
                 loss[row] = losses_of_batch[i]
                 row += 1
                 bar.update()

@@ -48,10 +48,7 @@ def iou_table(summary: dict[str, Any]) -> str:
         value, interval = summary[key], intervals.get(key)
         if name is not None:
             value, interval = value[name], interval and interval[name]
-        if value is None:
-            return '–'
-        text = f'{value:.3f}'
-        return f'{text} [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else text
+        return number(value, interval)
 
     rows = ['| class | IoU over the set | mean IoU per image | images | effective sample size |']
     rows.append('|---|---|---|---|---|')

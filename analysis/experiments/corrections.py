@@ -55,7 +55,8 @@ def differences(report: Reproduction) -> Iterator[Difference]:
         if not claim.claim.endswith(f' in {MEAN}'):
             continue
         (test,) = (test for test in claim.tests if test.metric == 'iou')
-        interval = tuple(test.interval) if test.interval else None
+        assert test.difference is not None  # Every arm has a score.
+        interval = (test.interval[0], test.interval[1]) if test.interval else None
         # With one seed, the interval does not cover other training runs.
         several = report.scores[claim.models[0]]['all images']['iou'][MEAN].per_seed[1:]
         yield Difference(

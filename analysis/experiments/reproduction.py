@@ -134,12 +134,8 @@ def analyze(
         weights = bootstrap.bootstrap_weights(int(chosen.sum()), num_resamples)
         for experiment in experiments:
             part = scored[experiment, 1]
-            scores[experiment][name] = _scores(
-                part.targets[experiment][:, chosen],
-                part.fold[chosen],
-                weights,
-                class_names[experiment],
-            )
+            counts, folds = part.targets[experiment][:, chosen], part.fold[chosen]
+            scores[experiment][name] = _scores(counts, folds, weights, class_names[experiment])
     return Reproduction(
         scores,
         _claims(scored, class_names, pairs, num_resamples),

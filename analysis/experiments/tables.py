@@ -13,14 +13,8 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 
 
-def _number(value: float | None, sign: str = '') -> str:
-    return '–' if value is None else f'{value:{sign}.3f}'
-
-
-def _range(interval: list | None, sign: str = '') -> str:
-    if not interval or None in interval:
-        return '–'
-    return f'[{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]'
+def _range(interval: list[float | None]) -> str:
+    return '–' if None in interval else f'({interval[0]:.3f}, {interval[1]:.3f})'
 
 
 def to_markdown(report: dict[str, Any]) -> str:
@@ -74,8 +68,8 @@ def to_markdown(report: dict[str, Any]) -> str:
                 experiment,
                 label,
                 METRIC_NAMES[metric],
-                _number(report['published'][experiment].get(label)),
-                _number(row['score']),
+                markdown.number(report['published'][experiment].get(label)),
+                markdown.number(row['score']),
                 *(_range(row[f'over_{what}']) for what in ('images', 'seeds', 'both')),
                 '' if label == MEAN else str(row['images_with_class']),
                 '' if label == MEAN else f'{row["effective_images"]:.1f}',
@@ -121,11 +115,11 @@ def _claims_markdown(claims: list[dict]) -> list[str]:
                 if test['identical_pixels']
                 else 'each its own (as published)',
                 METRIC_NAMES[test['metric']],
-                _number(test['first']),
-                _number(test['second']),
-                f'{_number(test["difference"], "+")} {_range(test["interval"], "+")}',
+                markdown.number(test['first']),
+                markdown.number(test['second']),
+                markdown.number(test['difference'], test['interval'], '+.3f'),
                 '–' if test['p'] is None else f'{test["p"]:.2g}',
-                _number(test['minimum_detectable']),
+                markdown.number(test['minimum_detectable']),
                 test['verdict'],
             )
             for test in claim['tests']
@@ -144,17 +138,16 @@ def _curve_markdown(curve: list[dict], setup: dict) -> list[str]:
     rows = []
     for row in curve:
         prediction = row['prediction']
-        exponent, doubts = prediction['exponent'], prediction['not_identifiable']
+        doubts = prediction['not_identifiable']
         rows.append(
             (
                 row['experiment'],
                 row['images'],
                 row['class_name'],
                 METRIC_NAMES[row['metric']],
-                *map(_number, row['scores']),
-                f'{_number(prediction["score"])} {_range(prediction["interval"])}',
-                '–' if exponent is None else f'{exponent:.2f} '
-                f'{_range(prediction["exponent_interval"])}',
+                *map(markdown.number, row['scores']),
+                markdown.number(prediction['score'], prediction['interval']),
+                markdown.number(prediction['exponent'], prediction['exponent_interval'], '.2f'),
                 f'no: {"; ".join(doubts)}' if doubts else 'yes',
             )
         )  # fmt: skip

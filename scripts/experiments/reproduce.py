@@ -218,10 +218,8 @@ def make_report(
     pairs = [(first, other) for other in others]
     if arguments.exclude:
         pairs.append((first + RANDOM, first + LISTED))
-    result = reproduction.analyze(
-        scored, {name: class_names(config) for name, config in configs.items()}, pairs
-    )
-    report = dataclasses.asdict(result)
+    names = {name: class_names(config) for name, config in configs.items()}
+    report = dataclasses.asdict(reproduction.analyze(scored, names, pairs))
     main_part = scored[first, 1.0]
     described = json.loads((plan[0].directory / 'run.json').read_text())
     command = launch.command_line('scripts/experiments/reproduce.py', argv)

@@ -101,13 +101,10 @@ const Slices = (() => {
             'confirmed in the held-out half; family-wise error rate 5 %. Of nested slices, the ' +
             'one that stands out most is shown. Click a slice to show its samples.',
         ),
-        ...Object.keys(METRICS)
-          .map((metric) => /** @type {const} */ ([
-            metric,
-            shown.filter((head) => head.metric === metric),
-          ]))
-          .filter(([, mine]) => mine.length)
-          .map(([metric, mine]) => table(view, metric, mine)),
+        ...Object.keys(METRICS).map((metric) => {
+          const mine = shown.filter((head) => head.metric === metric);
+          return mine.length && table(view, metric, mine);
+        }),
         Dom.more(heads.length - shown.length, showAll),
       ];
     },

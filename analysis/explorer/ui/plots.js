@@ -34,7 +34,8 @@ const Plots = (() => {
     const values = rows.flatMap((row) => [plot.value(row), ...(intervalOf(row) ?? [])]);
     const known = [...values, ...references].filter(Number.isFinite);
     const [least, most] = known.length ? d3.extent(known).map(Number) : [0, 1];
-    const scale = d3.scaleLinear([least, most > least ? most : least + 1], [3, 97]).nice(4);
+    // At its ends is room for half a label.
+    const scale = d3.scaleLinear([least, most > least ? most : least + 1], [9, 95]).nice(4);
     const ticks = scale.ticks(4);
     const format = plot.format ?? scale.tickFormat(4);
     const HEIGHT = 26;

@@ -52,9 +52,9 @@ const SavedViews = (() => {
         file,
       ]),
       h('p.note', [
-        h('code.wrap', 'python -m analysis.check --views views.json'),
+        h('code.whole', 'python -m analysis.check --views views.json'),
         ' compares models on them, ',
-        h('code.wrap', '--config.data.exclude="views.json#name"'),
+        h('code.whole', '--config.data.exclude="views.json#name"'),
         ' trains without one.',
       ]),
     );

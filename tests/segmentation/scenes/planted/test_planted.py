@@ -38,7 +38,7 @@ def drawn_outline(annotation: dict, height: int, width: int) -> np.ndarray:
 def folder(tmp_path_factory):
     """Planted scenes, most of them with a label error."""
     path = tmp_path_factory.mktemp('planted') / 'drawn'
-    scenes.write_scenes(path, COUNTS, seed=3, progress=False, workers=1, error_rate=RATE)
+    scenes.write_scenes(path, COUNTS, seed=3, workers=1, error_rate=RATE)
     return path
 
 
@@ -309,7 +309,7 @@ def test_scenes_are_found_again_by_image_id(folder, tmp_path):
     with pytest.raises(ValueError, match='no drawn scenes'):
         scenes.find_scene(tmp_path, 5)
     plain = tmp_path / 'plain'
-    scenes.write_scenes(plain, {'train': 2}, seed=3, progress=False)
+    scenes.write_scenes(plain, {'train': 2}, seed=3)
     found = scenes.find_scene(plain, scenes.image_id('train', 1))
     assert found == scenes.sample_scene(3, 'train', 1)
     assert not scenes.manifest_file(plain, 'train').exists()
@@ -318,7 +318,7 @@ def test_scenes_are_found_again_by_image_id(folder, tmp_path):
 def test_same_bytes_with_processes_and_other_counts(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(coco_writer, 'FEWEST_FOR_PROCESSES', 2)
     again = tmp_path / 'again'
-    scenes.write_scenes(again, {'val': 6}, seed=3, progress=False, workers=2, error_rate=RATE)
+    scenes.write_scenes(again, {'val': 6}, seed=3, workers=2, error_rate=RATE)
     for picture in sorted((again / 'val').iterdir()):
         assert picture.read_bytes() == (folder / 'val' / picture.name).read_bytes()
     lines = scenes.manifest_file(folder, 'val').read_text().splitlines()
@@ -368,10 +368,10 @@ def test_manifests_that_cannot_be_read(folder, tmp_path):
 def test_refuses_bad_rates_and_folders_of_other_scenes(folder, tmp_path):
     for rate in (-0.1, 0.2):
         with pytest.raises(ValueError, match='error rate'):
-            scenes.write_scenes(tmp_path / 'new', {'train': 1}, progress=False, error_rate=rate)
+            scenes.write_scenes(tmp_path / 'new', {'train': 1}, error_rate=rate)
     for rate in (None, 0.05):
         with pytest.raises(ValueError, match='other scenes'):
-            scenes.write_scenes(folder, COUNTS, seed=3, progress=False, error_rate=rate)
+            scenes.write_scenes(folder, COUNTS, seed=3, error_rate=rate)
 
 
 def test_commands(tmp_path, monkeypatch, capsys):
