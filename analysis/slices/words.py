@@ -44,7 +44,7 @@ def describe(conditions: Sequence[Condition]) -> str:
             words.append(_range(column, bounds['>='], bounds['<=']))
         else:
             words += [_words(column, relation, value) for relation, value in bounds.items()]
-    return ' and '.join(words)
+    return ' and '.join(words).replace('at least 100 %', '100 %')
 
 
 def _range(column: str, low: float, high: float) -> str:

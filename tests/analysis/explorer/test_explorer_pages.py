@@ -693,6 +693,7 @@ def test_two_models_name_where_one_is_worse(analysis, open_page):
     part = title.locator('xpath=..')
     this, other = part.locator('.halves > div').all()
     assert 'No slice stands out' in this.text_content() and this.locator('.thumb').count() == 0
+    assert part.locator('h4').all_text_contents() == ['this model', 'other model']
     _, found, members = next(artifacts.load(analysis, Slices).each())
     other.get_by_text(found.text, exact=True).click()
     wait_until(page, f'Filters.passing() === {members.sum()}')

@@ -62,6 +62,7 @@ def test_conditions():
     'condition, words',
     [
         (('percent_person', '>=', 17.0), 'person covers at least 17 % of the image'),
+        (('percent_person', '>=', 100.0), 'person covers 100 % of the image'),
         (('percent_person', '<=', 0.0), 'no person'),
         (('mean_size_dog', '<=', 1.5), 'the average dog covers at most 1.5 % of the image'),
         (('num_person', '>=', 3.0), 'at least 3 instances of person'),
