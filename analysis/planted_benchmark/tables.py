@@ -137,10 +137,10 @@ def to_markdown(report: Report) -> str:
         '# Is the analysis right? Measured on scenes with planted truth',
         f'{len(report.seeds)} scene seed(s) ({", ".join(map(str, report.seeds))}), {report.train} '
         f'scenes for training and {report.val} for the analysis each. Means over seeds, in '
-        "brackets 95 % confidence intervals (Student's t; for shares of tables or samples Clopper "
-        "and Pearson's, over all seeds). A target *holds* if the whole interval is on its side, is "
-        '*suggestive* if only the mean is, and *not resolvable* if only part of the interval is. '
-        f'Otherwise it *fails*. Of {len(report.verdicts)} targets: {counts}.',
+        "parentheses 95 % confidence intervals (Student's t; for shares of tables or samples "
+        "Clopper and Pearson's, over all seeds). A target *holds* if the whole interval is on its "
+        'side, and *fails* if no part of it is. In between, it is *suggestive* if the mean is on '
+        f'its side, else *not resolvable*. Of {len(report.verdicts)} targets: {counts}.',
         f'    {report.origin.command}',
     ]
     if seen := [str(seed) for seed in report.seeds if seed not in scenes.HELD_OUT_SEEDS]:
