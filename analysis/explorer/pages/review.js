@@ -284,9 +284,9 @@ const Review = (() => {
       ]),
       h('p.note', [
         'Decisions stay in this browser. ',
-        h('code.whole', '--config.data.exclude=exclude.json'),
+        h('code.unbroken', '--config.data.exclude=exclude.json'),
         ' trains without the excluded images, ',
-        h('code.whole', 'scripts/apply_decisions.py'),
+        h('code.unbroken', 'scripts/apply_decisions.py'),
         ' corrects the annotations.',
       ]),
       h('ul.excluded', listed.map((row) => excluded(view, row))),

@@ -35,7 +35,7 @@ const Plots = (() => {
     const known = [...values, ...references].filter(Number.isFinite);
     const [least, most] = known.length ? d3.extent(known).map(Number) : [0, 1];
     // At its ends is room for half a label.
-    const scale = d3.scaleLinear([least, most > least ? most : least + 1], [9, 95]).nice(4);
+    const scale = d3.scaleLinear([least, most > least ? most : least + 1], [7, 97]).nice(4);
     const ticks = scale.ticks(4);
     const format = plot.format ?? scale.tickFormat(4);
     const HEIGHT = 26;

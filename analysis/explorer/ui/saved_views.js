@@ -52,9 +52,9 @@ const SavedViews = (() => {
         file,
       ]),
       h('p.note', [
-        h('code.whole', 'python -m analysis.check --views views.json'),
+        h('code.unbroken', 'python -m analysis.check --views views.json'),
         ' compares models on them, ',
-        h('code.whole', '--config.data.exclude="views.json#name"'),
+        h('code.unbroken', '--config.data.exclude="views.json#name"'),
         ' trains without one.',
       ]),
     );
