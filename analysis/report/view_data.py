@@ -264,9 +264,8 @@ def read_view(view: View) -> Pieces:
         findings['drift'] = storage.to_json(drift)
     if to_label := read(LabelNext):
         page['columns'] += columns.of_label_next(to_label, len(view))
-        keys = 'row', 'uncertainty', 'distance', 'score'
-        images_ranked = to_label.ranking.select(keys).to_pylist()
-        findings['label_next'] = {**storage.to_json(to_label), 'images': images_ranked}
+        ranked = to_label.ranking.select(['row', 'uncertainty', 'distance', 'score'])
+        findings['label_next'] = {**storage.to_json(to_label), 'images': ranked.to_pylist()}
     if duplicates := read(Duplicates):
         findings['duplicates'] = _duplicates(duplicates)
     if saliency := read(Saliency):
