@@ -40,6 +40,7 @@ from analysis.confusion.schema import ClassErrors, Confused, Confusion
 from analysis.drift.schema import ColumnDrift, Drift, PartDrift
 from analysis.duplicates.schema import Duplicates, Leakage, LeakedScore, Member
 from analysis.label_issues.schema import KINDS, REGIONS, LabelIssues
+from analysis.label_next.schema import RANKING, LabelNext
 from analysis.mean_iou.rates import measure_calibration, measure_classes
 from analysis.mean_iou.schema import MeanIou
 from analysis.pictures import schema as pictures_schema
@@ -153,6 +154,7 @@ def write_run(
         'mean_iou': lambda: _scores(analysis, np.random.default_rng(seed)),
         'duplicates': lambda: _duplicates(analysis, hostile),
         'drift': lambda: _drift(analysis, np.random.default_rng(seed)),
+        'label_next': lambda: _label_next(analysis, hostile),
     }
     for maker in makers if only is None else only:
         makers[maker]()
@@ -290,6 +292,23 @@ def _drift(analysis, rng) -> None:
     part = PartDrift(analysis.split, len(analysis), True, 1.2, tuple(columns))
     novelty = rng.gamma(9, 0.12, len(analysis)).astype(np.float32)
     artifacts.save(analysis, Drift('train', len(analysis), 900, (part,), novelty))
+
+
+def _label_next(analysis, hostile) -> None:
+    """As if most images had no annotations; the first ones, with hostile names, come first."""
+    rows = np.arange(len(analysis) - 5)
+    scores = np.linspace(0.4, 0.1, len(rows))
+    folder = '<b>folder</b>' if hostile else 'photos'
+    names = artifacts.load(analysis, Samples).table['file_name'].to_pylist()
+    table = pyarrow.Table.from_pydict(
+        {
+            'rank': rows + 1, 'row': rows, 'image_id': analysis.image_ids[rows],
+            'folder': [folder] * len(rows), 'file_name': names[: len(rows)],
+            'uncertainty': 2 * scores, 'distance': np.full(len(rows), 0.5), 'score': scores,
+        },
+        RANKING,
+    )  # fmt: skip
+    artifacts.save(analysis, LabelNext(('train',), 5, len(rows), (0.5, 0.25), table))
 
 
 def _clusters(analysis, kind, rng) -> None:

@@ -7,8 +7,8 @@ view      what map, charts and table need: run, split, step, n, fingerprint, cla
           were not run), unavailable (why a stage cannot be run, by its name)
 similar   index int32 and distance float32 `[N, k]`
 findings  scores, clusters, density_clusters, slices, associations, grayscale_copies, confusion,
-          label_issues, saliency, duplicates, drift: as in the schemas of these stages, images by
-          row
+          label_issues, saliency, duplicates, drift, label_next: as in the schemas of these stages,
+          images by row
 """
 
 import base64
@@ -27,6 +27,7 @@ from analysis.drift.schema import Drift
 from analysis.duplicates.schema import SHOWN_OF_GROUP, Duplicates
 from analysis.figures import images, palette
 from analysis.label_issues.schema import LabelIssues
+from analysis.label_next.schema import LabelNext
 from analysis.mean_iou.schema import MeanIou
 from analysis.pictures import schema as pictures
 from analysis.pictures.schema import Pictures
@@ -261,6 +262,10 @@ def read_view(view: View) -> Pieces:
     if drift := read(Drift):
         page['columns'] += columns.of_drift(drift)
         findings['drift'] = storage.to_json(drift)
+    if to_label := read(LabelNext):
+        page['columns'] += columns.of_label_next(to_label, len(view))
+        ranked = to_label.ranking.select(['row', 'uncertainty', 'distance', 'score'])
+        findings['label_next'] = {**storage.to_json(to_label), 'images': ranked.to_pylist()}
     if duplicates := read(Duplicates):
         findings['duplicates'] = _duplicates(duplicates)
     if saliency := read(Saliency):

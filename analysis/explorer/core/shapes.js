@@ -120,6 +120,8 @@
  * @property {{ num_images: number, groups: CopyMember[][],
  *   leakage: LeakedScores | null }} [duplicates]  groups over several splits first
  * @property {{ reference: string, num_reference: number, parts: DriftedPart[] }} [drift]
+ * @property {{ labeled: string[], num_labeled: number, num_unlabeled: number,
+ *   median_distance: number[], images: ToLabel[] }} [label_next]  to be labeled first come first
  * @property {Region[]} [label_issues]  most probable first, one for each object
  * @property {number} [label_issues_total]
  * @property {Record<string, { images: number, methods: Record<string, Judged> }>} [saliency]
@@ -133,6 +135,10 @@
  * @typedef {{ images: number, scores: { name: string, all: number | null,
  *   without: number | null, difference: number | null,
  *   interval: Interval | null }[] }} LeakedScores
+ *
+ * An image without annotations: mean entropy in nats, and distance in embedding space to the nearest
+ * image that is labeled or comes before; the score is their product.
+ * @typedef {{ row: number, uncertainty: number, distance: number, score: number }} ToLabel
  *
  * How a part of the view differs from the reference; most evidence first.
  * @typedef {{ part: string, images: number, differs: boolean, median_novelty: number,

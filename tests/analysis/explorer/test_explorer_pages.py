@@ -282,6 +282,29 @@ def test_parts_that_differ_and_in_what(analysis, open_page):
     assert page.evaluate("State.view.column('novelty').values.length") == len(analysis)
 
 
+def test_images_to_label_next(analysis, open_page):
+    page = open_page('')
+    page.evaluate("State.showPage('findings')")
+    click(page, '[data-section=label_next]')
+    assert '55 of 55 images without annotations' in page.locator('.note').first.text_content()
+    figures = page.locator('.findings-content figure')
+    assert figures.count() == 55
+    names = table_of(analysis)['file_name']
+    assert figures.nth(3).text_content() == f'4: {2 * (0.4 - 3 * 0.3 / 54):.3f} × 0.500{names[3]}'
+    assert figures.first.locator('span.three-lines').text_content() == report_fixture.HOSTILE[0]
+    with page.expect_download() as download:
+        page.locator('#save-next').click()
+    path = download.value.path()
+    assert json.loads(path.read_text()) == {
+        'fingerprint': FINGERPRINT, 'ids': analysis.image_ids[:55].tolist(),
+    }  # fmt: skip
+    assert selection.read_exclude(path, FINGERPRINT) == set(analysis.image_ids[:55].tolist())
+    page.locator('.findings-content .link', has_text='on the map').click()
+    assert page.evaluate('State.page') == 'explore' and passing(page) == 55
+    figures.first.locator('button').evaluate('(button) => button.click()')
+    assert shown_sample(page) == analysis.image_ids[0]
+
+
 def test_scores_of_the_classes(analysis, open_page):
     scores = artifacts.load(analysis, MeanIou)
     page = open_page('')
@@ -595,6 +618,7 @@ def test_names_are_text_everywhere(analysis, open_page):
         'confusion',
         'grayscale',
         'duplicates',
+        'label_next',
         'issues',
     ):
         page.evaluate("State.showPage('findings')")
