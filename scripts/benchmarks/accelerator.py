@@ -48,16 +48,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARTS = ('products', 'transposed', 'pipeline', 'demo', 'numerics', 'steps')
 PRECISIONS = ('float32', 'tf32', 'bfloat16')
 CLASSES = 3
-PATIENCE = 150  # seconds that a command may take, so that some are left for the steps
 NAMES = {'jax': accelerator_report.OURS, 'torch': accelerator_report.PEER}
 TESTS = 'gradients_are or loss_and_gradient or equals_flax or equals_keras or four_devices'
 TEST_FILES = (
     'tests/segmentation/test_train_step.py', 'tests/segmentation/models/test_batch_norm.py',
     'tests/segmentation/models/test_mobilenet_v2.py', 'tests/segmentation/models/test_pix2pix.py',
 )  # fmt: skip
+# `patience`: seconds that a command may take, so that some are left for the steps.
 FULL = {
     'batches': (128, 16, 1024), 'image_size': 128, 'product': 8192, 'images': 4096, 'rounds': 3,
-    'scenes': 200, 'demo': {}, 'tests': TESTS,
+    'scenes': 200, 'demo': {}, 'tests': TESTS, 'patience': 150,
 }  # fmt: skip
 # Everything as small as it goes, to try the command itself on a CPU.
 TINY = {
@@ -67,7 +67,7 @@ TINY = {
         'train.batch_size': 4, 'train.num_steps': 2, 'train.eval_every': 2,
         'train.recalibrate_batches': 1, 'train.num_pictures': 0, 'eval_batch_size': 4,
     },
-    'tests': 'relu6_gradient',
+    'tests': 'relu6_gradient', 'patience': 900,
 }  # fmt: skip
 
 
@@ -142,6 +142,7 @@ class Benchmark:
                     self.result['device'] = worker.about['device']
                 results = [answer['result'] for answer in worker.answers]
                 found[name] = {**worker.measured(), 'results': results, 'about': worker.about}
+        found = {name: found[name] for name in contenders}
         for name, entry in found.items():
             rates = entry.get('per_second')
             value = f'absent: {entry["absent"]}' if rates is None else f'{max(rates):.4g}/s'
@@ -211,7 +212,7 @@ class Benchmark:
         process = start([sys.executable, *command], environment, cwd=ROOT, text=True,
                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
         try:
-            output, _ = process.communicate(timeout=min(self.left(), PATIENCE))
+            output, _ = process.communicate(timeout=min(self.left(), self.size['patience']))
         except subprocess.TimeoutExpired:
             raise WorkerFailed('it did not end in time') from None
         finally:

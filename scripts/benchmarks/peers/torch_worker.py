@@ -87,10 +87,9 @@ class Network(nn.Module):
 def _setup(spec):
     torch.set_num_threads(spec['threads'])
     torch.manual_seed(0)
-    # 'ieee' is float32; on CPU there is no other one.
-    products = 'tf32' if spec.get('precision') == 'tf32' else 'ieee'
-    torch.backends.cuda.matmul.fp32_precision = products
-    torch.backends.cudnn.conv.fp32_precision = products
+    narrow = spec.get('precision') == 'tf32'  # of float32 products on a GPU
+    torch.set_float32_matmul_precision('high' if narrow else 'highest')
+    torch.backends.cudnn.allow_tf32 = narrow
     return {'versions': {'torch': torch.__version__.split('+')[0]}}
 
 
