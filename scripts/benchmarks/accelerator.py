@@ -46,7 +46,6 @@ from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARTS = ('products', 'transposed', 'pipeline', 'demo', 'numerics', 'steps')
-PRECISIONS = ('float32', 'tf32', 'bfloat16')
 CLASSES = 3
 NAMES = {'jax': accelerator_report.OURS, 'torch': accelerator_report.PEER}
 TESTS = 'gradients_are or loss_and_gradient or equals_flax or equals_keras or four_devices'
@@ -58,6 +57,7 @@ TEST_FILES = (
 FULL = {
     'batches': (128, 16, 1024), 'image_size': 128, 'product': 8192, 'images': 4096, 'rounds': 3,
     'scenes': 200, 'demo': {}, 'tests': TESTS, 'patience': 150,
+    'precisions': ('float32', 'tf32', 'bfloat16'),
 }  # fmt: skip
 # Everything as small as it goes, to try the command itself on a CPU.
 TINY = {
@@ -67,7 +67,7 @@ TINY = {
         'train.batch_size': 4, 'train.num_steps': 2, 'train.eval_every': 2,
         'train.recalibrate_batches': 1, 'train.num_pictures': 0, 'eval_batch_size': 4,
     },
-    'tests': 'relu6_gradient', 'patience': 900,
+    'tests': 'relu6_gradient', 'patience': 900, 'precisions': ('bfloat16',),
 }  # fmt: skip
 
 
@@ -165,9 +165,9 @@ class Benchmark:
                 'peer': peer, 'unit': 2 * size**3 / 1e12, 'steps': 10, 'task': 'gemm',
                 'size': size, 'precision': precision,
             }
-            for precision in PRECISIONS for peer in NAMES
+            for precision in self.size['precisions'] for peer in NAMES
         })  # fmt: skip
-        if reason := found['float32 jax'].get('absent'):
+        if reason := found[f'{self.size["precisions"][0]} jax'].get('absent'):
             raise WorkerFailed(f'there is no {self.arguments.platform}: {reason}')
         return found
 
@@ -177,7 +177,7 @@ class Benchmark:
                 'peer': 'jax', 'unit': 1, 'steps': 3, 'task': 'transposed',
                 'batch_size': self.size['batches'][0], 'precision': precision,
             }
-            for precision in PRECISIONS
+            for precision in self.size['precisions']
         })  # fmt: skip
 
     def pipeline(self) -> dict:
@@ -252,9 +252,9 @@ class Benchmark:
 
     def steps(self) -> dict:
         """By precision and batch size; all precisions of a batch size before the next."""
-        found: dict[str, dict] = {precision: {} for precision in PRECISIONS}
+        found: dict[str, dict] = {precision: {} for precision in self.size['precisions']}
         for batch in self.size['batches']:
-            for precision in PRECISIONS:
+            for precision in found:
                 title = f'steps, batch {batch}, {precision}'
                 if not self.left():
                     self.result['left_out'].append(title)

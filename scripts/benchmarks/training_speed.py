@@ -138,7 +138,8 @@ class Benchmark:
 
     def inference(self) -> dict:
         """By size of the batch, as text; a turn has about as many images at each."""
-        measured, images = {}, 4 * self.arguments.steps * self.arguments.batch_size
+        images = 4 * self.arguments.steps * self.arguments.batch_size
+        measured = self.result['inference'] = {}  # what is measured before a stop is kept
         for size in self.arguments.batches:
             steps, spec = max(1, images // size), {'task': 'inference', 'batch_size': size}
             runtimes = [

@@ -75,10 +75,8 @@ def make_benchmark(tmp_path, minutes):
 
 def test_no_step_begins_when_the_time_is_over(tmp_path):
     benchmark = make_benchmark(tmp_path, minutes=0)
-    assert benchmark.steps() == {'float32': {}, 'tf32': {}, 'bfloat16': {}}
-    assert benchmark.result['left_out'] == [
-        f'steps, batch 2, {precision}' for precision in ('float32', 'tf32', 'bfloat16')
-    ]
+    assert benchmark.steps() == {'bfloat16': {}}
+    assert benchmark.result['left_out'] == ['steps, batch 2, bfloat16']
 
 
 def test_command_that_takes_too_long_is_ended(tmp_path):
@@ -103,7 +101,7 @@ def test_smallest_form_runs_on_the_cpu(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
     assert len(found['products']['bfloat16 jax']['per_second']) == 1
-    layers = found['transposed']['tf32']['results'][0]
+    layers = found['transposed']['bfloat16']['results'][0]
     assert sorted(layers) == ['decoder/logits', *(f'decoder/up_{i}' for i in range(1, 5))]
     assert all(time > 0 for forms in layers.values() for time in forms.values())
-    assert '**Matrix products**' in done.stdout and '| decoder/logits | tf32 |' in done.stdout
+    assert '**Matrix products**' in done.stdout and '| decoder/logits | bfloat16 |' in done.stdout
