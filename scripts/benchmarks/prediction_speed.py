@@ -2,7 +2,7 @@
 
     python scripts/benchmarks/prediction_speed.py --workdir runs/person_car --images photos
 
-network   logits of batches of 16, as in the inference part of training_speed.py
+network   logits of batches of 16
 files     JPEG files of 640×480 pixels to masks at their own size
 
 The images of the folder are scaled to 640×480 and written as JPEG first. The ratio is the median

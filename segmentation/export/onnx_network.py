@@ -197,6 +197,31 @@ def _parities(kernel: np.ndarray) -> list[np.ndarray]:
     return [kernel[np.ix_(down, right)].transpose(2, 3, 0, 1) for down in taps for right in taps]
 
 
+def add_network(
+    graph: Graph, run: Run, pixels: str, for_int8: bool = False
+) -> tuple[str, dict[str, str]]:
+    """Adds the network to a graph, with the scaling of its input.
+
+    Args:
+      graph: is extended.
+      run: see `build`.
+      pixels: float32 `[B, 3, S, S]` in [0, 255], S the resolution of the network.
+      for_int8: see `build`.
+
+    Returns:
+      The logits, float32 `[B, C, S, S]`, and the names of tensors by layer, as in `activations`.
+    """
+    if run.config.data.input_range == 'imagenet':
+        x = graph.op('Sub', graph.op('Div', pixels, graph.constant(127.5)), graph.constant(1.0))
+    else:
+        x = graph.op('Div', pixels, graph.constant(255.0))
+    graph.scope = SCOPE
+    network = _Network(graph, run, for_int8)
+    x = network.decoder(network.encoder(x), run.config.data.image_size)
+    graph.scope = ''
+    return x, network.layers
+
+
 def build(run: Run, logits: bool = False, for_int8: bool = False) -> onnx.ModelProto:
     """The network of a run from uint8 `[B, H, W, 3]` of any size to classes uint8 `[B, H, W]`.
 
@@ -210,15 +235,8 @@ def build(run: Run, logits: bool = False, for_int8: bool = False) -> onnx.ModelP
     size, antialias = data.image_size, data.antialias
     images = graph.input('image', TensorProto.UINT8, ['batch', 'height', 'width', 3])
     x = onnx_graph.shrink(graph, images, size, antialias, for_int8)
-    if data.input_range == 'imagenet':
-        x = graph.op('Sub', graph.op('Div', x, graph.constant(127.5)), graph.constant(1.0))
-    else:
-        x = graph.op('Div', x, graph.constant(255.0))
-    graph.scope = SCOPE
-    network = _Network(graph, run, for_int8)
-    x = network.decoder(network.encoder(x), size)
-    graph.scope = ''
-    metadata = describe(run, logits) | {'layers': json.dumps(network.layers)}
+    x, layers = add_network(graph, run, x, for_int8)
+    metadata = describe(run, logits) | {'layers': json.dumps(layers)}
     if logits:
         x = graph.op('Transpose', x, perm=[0, 2, 3, 1], name='logits')
         shape: list[str | int] = ['batch', size, size, len(run.class_names)]
