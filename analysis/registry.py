@@ -36,6 +36,7 @@ STAGES = (
     'pictures',
     'duplicates',
     'drift',
+    'objects',
 )
 
 
