@@ -37,6 +37,7 @@ STAGES = (
     'duplicates',
     'drift',
     'label_next',
+    'objects',
 )
 
 

@@ -8,13 +8,12 @@ unit length: the squared Euclidean distance of two images is 2 - 2 · cosine sim
 analysis/README.md for the reasons.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from analysis.embeddings.features import stream_features
-from analysis.embeddings.reduction import fit
+from analysis.embeddings.reduction import fit, kept
 from analysis.embeddings.schema import Embeddings
 from analysis.stage import command, shards
 from analysis.stage.contract import Stage
@@ -23,7 +22,6 @@ from segmentation import markdown
 from segmentation.activations import LAYERS, find_layers
 
 DIMENSIONS = 24
-_BLOCK = 256  # rows of the features that are in memory at once
 
 
 def compute(
@@ -44,16 +42,7 @@ def compute(
         yield from stream_features(analysis, tuple(found), 'activations', rows)
 
     pieces = shards.stream(analysis, Embeddings.NAME, work)
-    with tempfile.TemporaryFile(dir=analysis.folder) as file:
-        for block in pieces:
-            file.write(block.tobytes())
-
-        def blocks() -> Iterator[np.ndarray]:
-            # Read, not mapped: mapped pages would count as memory of this process.
-            file.seek(0)
-            while len(block := np.fromfile(file, np.float32, _BLOCK * width)):
-                yield block.reshape(-1, width)
-
+    with kept(pieces, width, analysis.folder) as blocks:
         reduction = fit(blocks, tuple(found), dimensions, seed)
         points = np.concatenate([reduction.project(block) for block in blocks()])
     return Embeddings(

@@ -54,6 +54,15 @@ def slice_overlap(inside: np.ndarray, planted: np.ndarray) -> dict[str, float | 
     return {'precision': precision, 'recall': recall, 'found': found}
 
 
+def best_overlap(confirmed: Sequence[np.ndarray], planted: np.ndarray) -> dict[str, float | bool]:
+    """The `slice_overlap` of the slice that matches best; zeros if there is none."""
+    none: dict[str, float | bool] = {'precision': 0.0, 'recall': 0.0, 'found': False}
+    return max(
+        [none, *(slice_overlap(inside, planted) for inside in confirmed)],
+        key=lambda overlap: (overlap['found'], min(overlap['precision'], overlap['recall'])),
+    )
+
+
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
     """Average precision of a ranking by score `[N]`, highest first; `positive` is bool `[N]`.
 

@@ -31,7 +31,7 @@ class SeedScores(Result):
     """Scores of the analysis on the scenes of a seed."""
 
     NAME: ClassVar[str] = 'truth_scores'
-    VERSION: ClassVar[int] = 6
+    VERSION: ClassVar[int] = 7
 
     measures: dict[str, float | None]  # by name, `<group>/<measure>`
     shares: dict[str, tuple[int, int]]  # (count, number) by name
@@ -83,6 +83,10 @@ TARGETS = {
     'heat-maps/pointing game, ours': Target(0.7),
     'heat-maps/pointing game above the best baseline': Target(0),
     'slices/share of the planted that is found': Target(0.8),
+    'objects/precision@10 by color of clothes': Target(0.8),
+    'objects/precision@10 by pose': Target(0.8),
+    'objects/precision@10 by side of a car': Target(0.8),
+    'objects/share of the planted slices that is found': Target(0.8),
     'null tables/share with a slice': Target(high=0.05),
     'null tables/share with a discovery': Target(high=0.05),
     'label issues/average precision, missing instance': Target(0.8),

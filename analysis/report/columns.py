@@ -64,7 +64,7 @@ def of_samples(table: pyarrow.Table) -> Iterator[dict[str, Any]]:
     for field in table.schema:
         column, name = table[field.name], field.name
         about = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
-        if name == 'image_id':
+        if name in ('image_id', 'annotation_id'):  # too large for float32
             values = {'kind': 'number', 'values': encode(column.to_numpy().astype(np.float64))}
         elif name == 'file_name':
             values = {'kind': 'text', 'values': column.to_pylist()}

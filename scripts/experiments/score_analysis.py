@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 
 from analysis import registry
 from analysis.experiments.records import Origin
-from analysis.planted_benchmark import scoring
+from analysis.planted_benchmark import object_scoring, scoring
 from analysis.planted_benchmark import tables as truth_tables
 from analysis.planted_benchmark.tables import Report, SeedScores, Target
 from analysis.stage import artifacts, storage
@@ -40,7 +40,7 @@ FIXED = {'seed', 'data.source', 'data.data_dir', 'data.scenes.seed', 'data.scene
 # Stages whose results are scored.
 STAGES = (
     'predictions', 'samples', 'embeddings', 'clusters', 'similarity_map', 'similar',
-    'associations', 'slices', 'label_issues',
+    'associations', 'slices', 'label_issues', 'objects',
 )  # fmt: skip
 NUM_TABLES = NUM_SAMPLES = 1000  # over all seeds
 HEAT_MAP_IMAGES = 600
@@ -117,6 +117,7 @@ def score_seed(
     measures = scoring.representation(analysis, truth)
     measures |= scoring.performance(analysis, truth)
     measures |= scoring.label_issues(analysis, truth)
+    measures |= object_scoring.score(analysis, truth)
     shares = scoring.null_tables(analysis, amounts['tables'])
     if not arguments.short:
         measures |= scoring.heat_maps(analysis, folder, amounts['heat_map_images'])

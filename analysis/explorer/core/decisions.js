@@ -94,10 +94,10 @@ const Decisions = (() => {
   function fill() {
     const { view } = State;
     const values = new Uint16Array(view.n).fill(MISSING);
-    for (const [id, entry] of decisions) {
-      const row = view.rowOf(id);
-      if (row >= 0) values[row] = NAMES.indexOf(summary(entry) ?? '');
-    }
+    view.values('image_id').forEach((/** @type {number} */ id, /** @type {number} */ row) => {
+      const entry = decisions.get(id);
+      if (entry) values[row] = NAMES.indexOf(summary(entry) ?? '');
+    });
     /** @type {Column} */ (view.column('decision')).values = values;
   }
 

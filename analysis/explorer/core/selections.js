@@ -81,7 +81,9 @@ const Selections = (() => {
 
   /** Shows only these samples. @param {string} name */
   function show(name) {
-    const rows = (saved().get(name) ?? []).map(State.view.rowOf).filter((row) => row >= 0);
+    const ids = new Set(saved().get(name));
+    const all = Array.from(State.view.values('image_id'), Number);
+    const rows = [...all.keys()].filter((row) => ids.has(all[row]));
     Filters.clear();
     Filters.set('selection', { kind: 'rows', rows, label: name });
   }

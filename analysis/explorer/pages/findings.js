@@ -1,6 +1,6 @@
 'use strict';
 /* global Associations, Confusion, Dom, Drift, Duplicates, Format, Grayscale, HeatMaps, LabelNext,
-   Review, Scores, Slices, State */
+   Objects, Review, Scores, Slices, State */
 // The page of findings: what was analyzed, each finding a click away from its samples.
 
 /** @type {Page} */
@@ -14,6 +14,7 @@ const Findings = (() => {
     slices: Slices,
     associations: Associations,
     confusion: Confusion,
+    objects: Objects,
     grayscale: Grayscale,
     duplicates: Duplicates,
     drift: Drift,

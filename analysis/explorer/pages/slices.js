@@ -10,6 +10,7 @@ const Slices = (() => {
   /** @type {Record<string, string>} */
   const METRICS = {
     loss: 'Loss (nats per pixel)',
+    iou: 'IoU of the object',
     mean_iou_foreground: 'Mean foreground IoU',
     loss_given_size: 'Loss, adjusted for object size',
     mean_iou_foreground_given_size: 'Mean foreground IoU, adjusted for object size',
@@ -39,7 +40,7 @@ const Slices = (() => {
         columns: [
           { head: 'slice', cell: (slice) => [condition(slice), nestedIn(slice)] },
           { head: 'worst samples', cell: (slice) => worst(view, slice) },
-          Plots.numbers('images', ({ size }) => Format.count(size)),
+          Plots.numbers(view.rows_are, ({ size }) => Format.count(size)),
           Plots.numbers('inside', ({ mean }) => Format.short(mean)),
           Plots.numbers('outside', (slice) => Format.short(slice.mean_elsewhere)),
           Plots.numbers(

@@ -127,5 +127,24 @@ const Plots = (() => {
     ]);
   }
 
-  return Object.freeze({ numbers, texts, intervalTable, sparkline, distribution, effectBar });
+  /** Counts by true class (rows) and predicted class, as shares of the rows.
+   * @param {string[]} names @param {number[][]} counts @param {string} unit of the counts */
+  const confusionMatrix = (names, counts, unit) =>
+    h('table.confusion-matrix', [
+      h('thead', h('tr', h('th', 'true class'), [
+        names.map((name) => h('th.number', h('span.wrap', { dir: 'auto' }, name))),
+      ])),
+      h('tbody', names.map((name, row) => {
+        const total = d3.sum(counts[row]);
+        return h('tr', h('th', h('span.wrap', { dir: 'auto' }, name)), [
+          counts[row].map((count) =>
+            h('td.number', { title: `${Format.count(count)} ${unit}` },
+              total ? Format.percent(count / total) : '–')),
+        ]);
+      })),
+    ]);
+
+  return Object.freeze({
+    numbers, texts, intervalTable, confusionMatrix, sparkline, distribution, effectBar,
+  });
 })();

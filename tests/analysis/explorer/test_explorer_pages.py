@@ -13,6 +13,7 @@ from analysis.duplicates.schema import Duplicates
 from analysis.label_issues import exclusion
 from analysis.label_issues.schema import ERRORS, LabelIssues
 from analysis.mean_iou.schema import MeanIou
+from analysis.objects.schema import Objects
 from analysis.pictures.schema import Pictures, detail_paths, sheet_path
 from analysis.report import stage as report
 from analysis.samples.schema import Samples
@@ -264,6 +265,48 @@ def test_copies_and_what_they_do_to_the_scores(analysis, open_page):
     groups.last.locator('button').last.click()
     settle(page)
     assert page.evaluate('State.selected') == 11
+
+
+def test_objects_instead_of_images(analysis, open_page):
+    found = artifacts.load(analysis, Objects)
+    page = open_page('page=findings&finding=objects')
+    cells = page.locator('.confusion-matrix tbody td').all_text_contents()
+    of_person = np.array(found.confusion[1]) / sum(found.confusion[1])
+    shares = [float(cell.split()[0]) / 100 for cell in cells[3:6]]
+    np.testing.assert_allclose(shares, of_person, atol=0.006)
+    page.evaluate("State.openSample(State.view.rowOf(State.view.value('image_id', 4)))")
+    page.evaluate("Filters.set('search', {kind: 'search', text: '000'})")
+    settle(page)
+    page.locator('header label', has_text='Rows').locator('select').select_option('objects')
+    wait_until(page, "State.view.rows_are === 'objects' && State.view.loaded")
+    assert passing(page) == found.num_objects  # filters of images do not hold for objects
+    # The open image stays open: its first object is shown, with those similar to it.
+    row = found.table['image'].to_pylist().index(4)
+    assert page.evaluate('State.selected') == row
+    number = found.table['annotation_id'][row].as_py()
+    where = page.locator('#sample .where').text_content()
+    assert where.startswith(f'object {number} in image {analysis.image_ids[4]}, ')
+    thumbs = page.locator('#sample .similar .thumb')
+    assert thumbs.count() == found.index.shape[1]
+    thumbs.first.click()
+    settle(page)
+    assert page.evaluate('State.selected') == found.index[row][0]
+    # A link has the object, not only its image.
+    page.evaluate(f'State.openSample({row + 1})')
+    settle(page)
+    wait_until(page, f"location.hash.includes('sample={number + 1}')")
+    again = open_page(page.evaluate('location.hash').removeprefix('#'))
+    assert again.evaluate('State.selected') == row + 1
+    page.evaluate("State.closeSample(); State.showPage('findings')")
+    click(page, '[data-section=slices]')
+    page.locator('.findings tbody tr').first.click()
+    assert passing(page) == found.slices['loss'].slices[0].size
+    page.evaluate("State.showPage('clusters')")
+    settle(page)
+    assert 'choose Rows: images' in page.locator('.page-clusters .empty').text_content()
+    assert page.locator('b:text-is("x")').count() == 0  # the name of a category is text
+    page.locator('header label', has_text='Rows').locator('select').select_option('images')
+    wait_until(page, "State.view.rows_are === 'images'")
 
 
 def test_parts_that_differ_and_in_what(analysis, open_page):

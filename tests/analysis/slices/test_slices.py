@@ -396,4 +396,4 @@ def test_none_is_stored_where_there_are_none(tmp_path):
     empty = {metric: MetricSlices(0, None, 0, ()) for metric in METRICS}
     artifacts.save(view, Slices(1200, 0, False, empty, np.zeros((0, 150), np.uint8)))
     assert list(artifacts.load(view, Slices).each()) == []
-    assert '- loss: no image has it.' in slices.table(artifacts.load(view, Slices))
+    assert '- loss: none of the images has it.' in slices.table(artifacts.load(view, Slices))

@@ -15,6 +15,7 @@ from scripts import draw_scenes, redraw_scene
 from segmentation import scenes
 from segmentation.data import coco
 from segmentation.scenes import coco_writer
+from segmentation.scenes.drawing import palette
 from segmentation.scenes.planted import label_errors, sampling, truth
 
 RATE = 0.12
@@ -189,6 +190,24 @@ def test_masks_are_those_of_the_objects_alone_minus_what_hides_them(entries):
             np.testing.assert_array_equal(decode(item['mask']), alone[i] & ~hidden)
             assert item['kind'] == thing.kind and item['category_id'] == thing.category_id
             assert item['area'] == decode(item['mask']).sum()
+
+
+def test_poses_and_colors_are_those_that_are_drawn(entries):
+    seen = set()
+    for index, entry in enumerate(entries['train']):
+        for item, thing in zip(entry['objects'], sampled(index).scene.things, strict=True):
+            assert item['pose'] == (thing.pose or None)
+            colored = thing.kind in ('person', 'car') and not thing.crowd
+            assert (item['color'] is not None) == (colored and thing.pose != 'surf')
+            if item['color'] is None:
+                continue
+            of_person = thing.kind == 'person'
+            names = palette.CLOTHES_NAMES if of_person else palette.PAINT_NAMES
+            colors = palette.CLOTHES if of_person else palette.PAINT
+            chosen = np.array(colors[names.index(item['color'])])
+            assert np.abs(chosen - thing.colors[0]).max() <= 10  # as `vary` shifts it
+            seen.add((thing.kind, item['color']))
+    assert len(seen) > 20
 
 
 def test_every_kind_of_error_is_in_the_annotation_file(folder, entries):
@@ -444,7 +463,8 @@ def test_the_generator_is_frozen(seed):
             grey.append(rendered.image.mean())
             areas += [item.pop('area') for item in line['objects']]
             for item in line['objects']:
-                del item['mask']
+                # Pose and color were added later.
+                del item['mask'], item['pose'], item['color']
             if error:
                 line['error'] = {**error, 'truth': bool(error['truth'])}
             content += [line, [a['category_id'] for a in written.values()]]
