@@ -112,6 +112,20 @@ def random_network(analysis: Analysis, workdir: pathlib.Path, seed: int = 0) -> 
     return untrained
 
 
+def baselines(analysis: Analysis, dimensions: int) -> dict[str, np.ndarray]:
+    """Embeddings that do not depend on the training, float32 `[N, D]` by name.
+
+    They are color histograms, and the embedding of an untrained network in as many dimensions.
+    """
+    with tempfile.TemporaryDirectory(dir=analysis.folder) as place:
+        untrained = random_network(analysis, pathlib.Path(place))
+        of_untrained = embeddings.compute(untrained, dimensions=dimensions).points
+    histograms = [
+        color_histograms(analysis.examples[row]['image'][None]) for row in range(len(analysis))
+    ]
+    return {'color histograms': np.concatenate(histograms), 'random encoder': of_untrained}
+
+
 def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | None]:
     """Clusters, neighbors and map against scene types and attributes.
 
@@ -121,17 +135,7 @@ def representation(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float
     types = np.array([entry['type'] for entry in truth])
     embedding = artifacts.load(analysis, Embeddings).points
     found = artifacts.load(analysis, Clusters)
-    with tempfile.TemporaryDirectory(dir=analysis.folder) as place:
-        untrained = random_network(analysis, pathlib.Path(place))
-        of_untrained = embeddings.compute(untrained, dimensions=embedding.shape[1]).points
-    histograms = [
-        color_histograms(analysis.examples[row]['image'][None]) for row in range(len(analysis))
-    ]
-    spaces = {
-        'ours': embedding,
-        'color histograms': np.concatenate(histograms),
-        'random encoder': of_untrained,
-    }
+    spaces = {'ours': embedding, **baselines(analysis, embedding.shape[1])}
     agreement: dict[str, float] = {}
     precision = f'similar/precision@{NEIGHBORS} by scene type'
     result: dict[str, float | None] = {'clusters/number': len(found.centroids)}
