@@ -202,10 +202,10 @@ def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
         [s for s in arguments.stages if s not in unavailable],
         arguments.stages,
     )
-    # That one split alone is not compared with others is no news.
+    # That one split alone is not compared with others, and has nothing to label, is no news.
     asked = set() if set(chosen) > set(registry.STAGES) else set(chosen)
-    of_several = {s for s in registry.STAGES if registry.load(s).result.PARTS is Parts.SEVERAL}
-    quiet = of_several - asked
+    of_more = Parts.SEVERAL, Parts.FOLDER
+    quiet = {s for s in registry.STAGES if registry.load(s).result.PARTS in of_more} - asked
     unavailable = {stage: why for stage, why in unavailable.items() if stage not in quiet}
     for stage in chosen:
         if stage in unavailable:
