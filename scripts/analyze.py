@@ -198,10 +198,11 @@ def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
     other = ['--other', str(arguments.other)] if arguments.other else []
     chosen = arguments.stages
     arguments.stages = [stage for stage in chosen if stage not in unavailable]
-    # That one split alone is not compared with others is no news.
+    # That one split alone is not compared with others, and has nothing to label, is no news.
     asked = set() if set(chosen) > set(registry.STAGES) else set(chosen)
-    of_several = {s for s in registry.STAGES if registry.load(s).result.PARTS is Parts.SEVERAL}
-    unavailable = {s: why for s, why in unavailable.items() if s not in of_several - asked}
+    of_more = Parts.SEVERAL, Parts.FOLDER
+    quiet = {s for s in registry.STAGES if registry.load(s).result.PARTS in of_more} - asked
+    unavailable = {stage: why for stage, why in unavailable.items() if stage not in quiet}
     for stage in chosen:
         if stage in unavailable:
             print(f'=== {stage} is not available: {unavailable[stage]}', file=sys.stderr)

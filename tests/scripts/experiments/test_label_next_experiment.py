@@ -1,14 +1,17 @@
 """The experiment on what to label, with one seed and one round on a few scenes."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 
+from analysis import registry
 from analysis.label_next.rule import choose
 from scripts.experiments import label_next_experiment
 from segmentation import train
 from segmentation.data import selection
+from segmentation.data.masks import IGNORE
 
 FIELDS = {
     'data.scenes.train': 14,
@@ -31,14 +34,22 @@ def test_rules_label_other_images_of_the_same_pool(tmp_path, monkeypatch):
     workdir = tmp_path / 'run'
     command = [f'--workdir={workdir}', '--start=4', '--add=3', '--rounds=1', '--seeds=1']
     command += [f'--config.{name}={value}' for name, value in fields.items()]
-    asked = []
+    asked, labels = [], []
 
     def remember(points, entropy, is_labeled, count):
         order = choose(points, entropy, is_labeled, count)
         asked.append((entropy, is_labeled, count, order.rows))
         return order
 
+    def load(name):
+        def get(analysis):
+            labels.append(analysis.examples[0]['label'])
+            return registry.load(name).get(analysis)
+
+        return types.SimpleNamespace(get=get)
+
     monkeypatch.setattr(label_next_experiment, 'choose', remember)
+    monkeypatch.setattr(label_next_experiment, 'registry', types.SimpleNamespace(load=load))
     assert label_next_experiment.main(command) == 0
 
     def used(directory):
@@ -70,6 +81,7 @@ def test_rules_label_other_images_of_the_same_pool(tmp_path, monkeypatch):
     order = [int(k) for k in ids[np.argsort(-entropy)] if int(k) not in first]
     assert set(order[:3]) == chosen['uncertainty']
     assert not list(workdir.glob('*/*/analysis/pool-*'))  # large
+    assert labels and all((label == IGNORE).all() for label in labels)  # hidden from the rules
 
     report = json.loads((workdir / 'report.json').read_text())
     assert report['labeled'] == [4, 7] and set(report['scores']) == set(RULES)
