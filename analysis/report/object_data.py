@@ -35,7 +35,7 @@ def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
         'key': 'annotation_id',
         'n': found.num_objects,
         'columns': [*columns.of_samples(found.table), *columns.of_slices(slices, found.table)],
-        'unavailable': dict.fromkeys(_OF_IMAGES, 'it is about images; choose Rows: images'),
+        'unavailable': dict.fromkeys(_OF_IMAGES, 'it is about images; choose images in the header'),
         'missing': [],
     }
     if sheets and 'pictures' in of_images:

@@ -73,7 +73,7 @@ const Shell = (() => {
     );
     const options = manifest.views.map((view) => [view.name, titleOf(view)]);
     const views = Dom.select('View', options, State.view.name, Views.show);
-    const rows = h('span');
+    const rows = h('span.rows-choice');
     const update = () => {
       const field = views.querySelector('select');
       if (field) field.value = State.view.name;

@@ -546,7 +546,7 @@ def test_another_checkpoint(open_page, table):
     )
     assert page.evaluate('State.view.name') == 'val-600'
 
-    page.locator('#header select').select_option('val-400')
+    page.locator('#header select').first.select_option('val-400')
     page.wait_for_selector('body[data-loaded="val-400"]')
 
     rows = passing(page)

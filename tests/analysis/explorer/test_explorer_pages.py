@@ -303,7 +303,7 @@ def test_objects_instead_of_images(analysis, open_page):
     assert passing(page) == found.slices['loss'].slices[0].size
     page.evaluate("State.showPage('clusters')")
     settle(page)
-    assert 'choose Rows: images' in page.locator('.page-clusters .empty').text_content()
+    assert 'choose images in the header' in page.locator('.page-clusters .empty').text_content()
     assert page.locator('b:text-is("x")').count() == 0  # the name of a category is text
     page.locator('header label', has_text='Rows').locator('select').select_option('images')
     wait_until(page, "State.view.rows_are === 'images'")
