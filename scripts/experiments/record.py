@@ -113,17 +113,19 @@ def of_probabilities(report: dict[str, Any]) -> dict[str, Table]:
 def of_export(report: dict[str, Any]) -> dict[str, Table]:
     """The exported files of export.py beside the network itself, the first row."""
     network, *files = report['rows']
+    times = 'second', 'processor_second'
     rows = [
         (
             row['name'],
             f'{row["agreement"]:.3%}',
             Measure(row['iou_difference'], interval_of(row['interval'])),
-            f'{row["images_per_second"] / network["images_per_second"]:.2f}',
+            *(f'{row[f"images_per_{time}"] / network[f"images_per_{time}"]:.2f}' for time in times),
             f'{row["bytes"] / 1e6:.1f}',
         )
         for row in files
     ]
-    columns = 'file', 'agreement', 'difference of IoU', 'relative speed', 'MB'
+    speeds = 'relative speed', 'relative speed by processor time'
+    columns = 'file', 'agreement', 'difference of IoU', *speeds, 'MB'
     return {'files': Table(columns, tuple(rows), spec='+.5f')}
 
 
