@@ -24,7 +24,7 @@ def inference(
       ValueError: the logits are not those of our network.
     """
     folder = pathlib.Path(spec['exported'])
-    with np.load(folder / 'batch.npz') as batch:
+    with np.load(folder / 'batch.npz', allow_pickle=False) as batch:
         images, expected = (batch[name][: spec['batch_size']] for name in ('images', 'logits'))
     call = load(str(folder / 'network.onnx'), images.shape, spec['threads'])
     difference = float(np.abs(call(images) - expected).max())

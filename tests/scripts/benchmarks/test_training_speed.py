@@ -242,7 +242,7 @@ def test_runtime_gives_our_logits_of_the_exported_network(exported_network, name
 
 
 def test_runtime_with_other_logits_is_not_timed(exported_network):
-    with np.load(f'{exported_network["exported"]}/batch.npz') as batch:
+    with np.load(f'{exported_network["exported"]}/batch.npz', allow_pickle=False) as batch:
         logits = batch['logits'].copy()
     # Of the size that a test for equality needs.
     assert logits.shape == (2, 3, 32, 32) and 0.1 < logits.std() < 10
