@@ -36,6 +36,8 @@ STAGES = (
     'pictures',
     'duplicates',
     'drift',
+    'label_next',
+    'objects',
 )
 
 

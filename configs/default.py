@@ -76,7 +76,7 @@ def get_config() -> ConfigDict:
     data.folds = 0
     data.fold = 0
     # File with groups of image ids, {"groups": [[17, 25], ...]}, as analysis.duplicates writes.
-    # Images of a group stay in one fold, and on one side of the held-out images below.
+    # Each group stays in one fold, and all or none of it is held out to choose the checkpoint.
     data.groups = ''
     # Fraction of the training images, by image id, that is held out to choose the best checkpoint:
     # that with the highest mean IoU over the foreground classes that these images show.

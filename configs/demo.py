@@ -30,7 +30,7 @@ def get_config():
 
 
 def sweep():
-    """Six trainings: python scripts/sweep.py --config configs/demo.py --workdir runs/sweep"""
+    """Six training runs: python scripts/sweep.py --config configs/demo.py --workdir runs/sweep"""
     for learning_rate in (1e-3, 2e-3, 4e-3):
         for dice_weight in (0.0, 1.0):
             yield {'optimizer.learning_rate': learning_rate, 'loss.dice_weight': dice_weight}

@@ -13,7 +13,7 @@ from configs import person_car
 
 def get_config():
     config = person_car.get_config()
-    # 0.9 % of the subset's pixels are cars; without weights, short trainings find hardly any.
+    # 0.9 % of the subset's pixels are cars; without weights, short training runs find hardly any.
     config.loss.class_weights = (0.5, 1.0, 2.0)
     config.loss.label_smoothing = 0.1
     return config

@@ -49,8 +49,6 @@ from segmentation.files import write_json
 
 # What the report shows of the other run.
 OTHER_STAGES = 'samples', 'embeddings', 'clusters', 'similarity_map', 'similar', 'pictures'
-
-
 # Options without effect on a run of this project.
 _OF_FOREIGN = (
     'adapter', 'output', 'source', 'label_space', 'image_size', 'config', 'embeddings',
@@ -198,14 +196,12 @@ def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
             other_folder, not_of_other = that.folder, registry.unavailable(that)
             common_rows({'this': this, 'other': that})  # an error now, not after all stages
     other = ['--other', str(arguments.other)] if arguments.other else []
-    arguments.stages, chosen = (
-        [s for s in arguments.stages if s not in unavailable],
-        arguments.stages,
-    )
-    # That one split alone is not compared with others is no news.
+    chosen = arguments.stages
+    arguments.stages = [stage for stage in chosen if stage not in unavailable]
+    # That one split alone is not compared with others, and has nothing to label, is no news.
     asked = set() if set(chosen) > set(registry.STAGES) else set(chosen)
-    of_several = {s for s in registry.STAGES if registry.load(s).result.PARTS is Parts.SEVERAL}
-    quiet = of_several - asked
+    of_more = Parts.SEVERAL, Parts.FOLDER
+    quiet = {s for s in registry.STAGES if registry.load(s).result.PARTS in of_more} - asked
     unavailable = {stage: why for stage, why in unavailable.items() if stage not in quiet}
     for stage in chosen:
         if stage in unavailable:

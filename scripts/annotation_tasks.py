@@ -1,14 +1,20 @@
-"""Exports images with suspicious labels to an annotation tool, with the suggestions.
+"""Exports images to an annotation tool: suspicious labels, or what to label next.
 
     python scripts/annotation_tasks.py --workdir runs/mine --tool label_studio --output tasks
     python scripts/apply_decisions.py --returned exported --workdir runs/mine --output corrected
+    python scripts/annotation_tasks.py --workdir runs/mine --next 100 --folder new_photos \\
+        --tool cvat --output to_label
 
-OUTPUT gets the folder `images`, with a folder for each split, and
+The first command exports images with label issues, with the suggestions. The third one exports the
+first images of the list of analysis.label_next, with the network's predictions as suggestions, and
+writes their ids to ids.txt in the order of the list.
+
+OUTPUT gets the folder `images`, with a folder for each split or --folder, and
 
     label_studio  tasks.json to import, and labels.xml, the labeling interface. The annotation of an
                   image has the labels as they are, its prediction the same with all suggestions
-                  accepted. Serve OUTPUT as local files (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT),
-                  and export as JSON.
+                  accepted; images of --next have no annotation. Serve OUTPUT as local files
+                  (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT), and export as JSON.
     cvat          labels.json for the task's constructor (raw), and annotations.xml to upload
                   ("CVAT 1.1"). Missing objects are automatic shapes; other suggestions stand in
                   the attribute of a shape. Export as "CVAT for images 1.1".
@@ -23,6 +29,7 @@ import collections
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,15 +38,17 @@ from tqdm import tqdm
 
 from analysis.label_issues.schema import ERRORS, LabelIssues
 from analysis.label_issues.suggestions import source_split, suggested
-from analysis.stage import artifacts
+from analysis.label_next import tasks
+from analysis.stage import artifacts, population
 from analysis.stage.view import View, find_views
 from segmentation import launch
-from segmentation.data import coco, entries, export, selection
+from segmentation.data import coco, entries, export, label_spaces, selection
+from segmentation.data.annotations import Category
 from segmentation.data.corrections.correcting import enlarge
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Skipped
 from segmentation.data.export import Shape, Task
-from segmentation.files import replacing, write_json
+from segmentation.files import replacing, write_json, write_text
 from segmentation.markdown import printable
 
 
@@ -89,20 +98,17 @@ def make_task(
     return Task(int(record['image/id']), file_name, height, width, tuple(shapes))
 
 
-def write(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Writes all that the tool needs; returns the result for --json."""
-    views = [view for workdir in arguments.workdir for view in find_views(workdir)]
+def of_issues(
+    arguments: argparse.Namespace, views: list[View], skipped: Skipped
+) -> Iterator[tuple[dict[str, Any], Task]]:
+    """Records and tasks of the images with label issues, or of those that --ids lists."""
     ids, by_image = collect(views, arguments.least)
     if arguments.ids:
         chosen = selection.read_exclude(arguments.ids, views[0].data['fingerprint']['id'])
         ids = {key: ids.get(key, '') for key in chosen}
     prepared = coco.open_prepared(views[0].data['path'])
     names = {category.id: category.name for category in prepared.categories}
-    categories, skipped = set(names.values()), Skipped()
-    (arguments.output / 'images').mkdir(parents=True, exist_ok=True)
-    tasks: list[Task] = []
     done: set[int] = set()
-    taken: set[str] = set()
     for name in prepared.splits:
         split = prepared.split(name)
         here = [
@@ -110,37 +116,72 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
             for key, known in ids.items()
             if key not in done and (known not in prepared.splits or known == name)
         ]
-        rows = np.flatnonzero(np.isin(split.index.image_id, here))
-        for row in tqdm(rows.tolist(), desc=f'{arguments.tool}, {name}', unit='img'):
+        for row in np.flatnonzero(np.isin(split.index.image_id, here)).tolist():
             record = split[row]
             done.add(int(record['image/id']))
             file_name = f'{name}/{pathlib.PurePosixPath(record["file_name"]).name}'
-            if file_name in taken:
-                skipped.add('image: another one has its file name', record['file_name'])
-                continue
-            taken.add(file_name)
             mine = by_image.get(int(record['image/id']), [])
-            for correction in mine:
-                if correction.category and correction.category not in categories:
-                    skipped.add('suggestion: its class is no category', correction.category)
-            mine = [c for c in mine if not c.category or c.category in categories]
-            tasks.append(make_task(record, names, mine, file_name))
-            path = arguments.output / 'images' / file_name
-            path.parent.mkdir(exist_ok=True)
-            if not path.exists():
-                with replacing(path) as partial:
-                    partial.write_bytes(record['image'])
+            yield record, make_task(record, names, mine, file_name)
     for image_id in sorted(ids.keys() - done):
         skipped.add('image: not in the data set', image_id)
-    export.tools()[arguments.tool](arguments.output, tasks, sorted(categories))
+
+
+def to_label(
+    arguments: argparse.Namespace, views: list[View], categories: Sequence[Category]
+) -> Iterator[tuple[dict[str, Any], Task]]:
+    """Records and tasks of the first images of the list of analysis.label_next."""
+    folders = [population.open_folder(folder, ()) for folder in arguments.folder]
+    ids = {image_id for split in folders for image_id in split.index.image_id.tolist()}
+    view = tasks.find_view(views, ids)
+    space = label_spaces.parse_label_space(view.config.data.label_space)
+    labels, names = list(view.class_names), {each.id: each.name for each in categories}
+    members = space.category_to_class(categories).items()
+    for number in range(1, len(labels)):
+        mine = [names[key] for key, label in members if label == number]
+        if len(mine) == 1:  # of several, only people know which one it is
+            labels[number] = mine[0]
+    yield from tasks.make_tasks(view, folders, labels, arguments.next)
+
+
+def write(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Writes all that the tool needs; returns the result for --json."""
+    views = [view for workdir in arguments.workdir for view in find_views(workdir)]
+    prepared, skipped = coco.open_prepared(views[0].data['path']), Skipped()
+    categories = {category.name for category in prepared.categories}
+    if arguments.next:
+        made = to_label(arguments, views, prepared.categories)
+    else:
+        made = of_issues(arguments, views, skipped)
+    (arguments.output / 'images').mkdir(parents=True, exist_ok=True)
+    written: dict[str, Task] = {}  # by name of the file
+    for record, task in tqdm(made, desc=arguments.tool, unit='img'):
+        if task.file_name in written:
+            skipped.add('image: another one has its file name', record['file_name'])
+            continue
+        shapes = []
+        for shape in task.shapes:
+            if shape.suggested and shape.suggested not in categories:
+                skipped.add('suggestion: its class is no category', shape.suggested)
+                shape = dataclasses.replace(shape, suggested=None, score=None)
+            if shape.label in categories:
+                shapes.append(shape)
+        written[task.file_name] = dataclasses.replace(task, shapes=tuple(shapes))
+        path = arguments.output / 'images' / task.file_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with replacing(path) as partial:
+                partial.write_bytes(record['image'])
+    export.tools()[arguments.tool](arguments.output, written.values(), sorted(categories))
+    if arguments.next:
+        ids = [f'{task.image_id}\n' for task in written.values()]
+        write_text(arguments.output / 'ids.txt', ''.join(ids))
+    every = [shape for task in written.values() for shape in task.shapes]
     return {
         'output': str(arguments.output),
         'tool': arguments.tool,
-        'images': len(tasks),
-        'shapes': sum(not shape.is_new for task in tasks for shape in task.shapes),
-        'suggestions': sum(
-            shape.suggested is not None for task in tasks for shape in task.shapes
-        ),
+        'images': len(written),
+        'shapes': sum(not shape.is_new for shape in every),
+        'suggestions': sum(shape.suggested is not None for shape in every),
         'skipped': skipped.as_dict(),
     }  # fmt: skip
 
@@ -148,7 +189,7 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = launch.make_parser(__doc__, workdir='')
     add = parser.add_argument
-    about = 'runs whose label issues are used'
+    about = 'runs whose label issues or lists are used'
     add('--workdir', type=pathlib.Path, nargs='+', required=True, metavar='RUN', help=about)
     add('--tool', required=True, choices=sorted(export.tools()), help='the annotation tool')
     add('--output', type=pathlib.Path, required=True, help='folder for images and tasks')
@@ -156,7 +197,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add('--least', type=float, default=0.5, help=about)
     about = 'export these images instead: a list of ids, as data.exclude takes it'
     add('--ids', type=pathlib.Path, metavar='FILE', help=about)
-    return parser.parse_args(argv)
+    about = 'export the first COUNT images of the list of analysis.label_next instead'
+    add('--next', type=int, default=0, metavar='COUNT', help=about)
+    about = 'with --next: the folders that were ranked'
+    add('--folder', nargs='+', default=[], type=pathlib.Path, metavar='FOLDER', help=about)
+    arguments = parser.parse_args(argv)
+    if bool(arguments.next) != bool(arguments.folder) or arguments.next < 0:
+        parser.error('--next COUNT, at least 1, and --folder belong together')
+    if arguments.next and arguments.ids:
+        parser.error('--next and --ids are two choices of images: give one of them')
+    return arguments
 
 
 @launch.command

@@ -3,7 +3,7 @@
 # trains, finds label errors, accepts the suggestions that are probably right, trains again on the
 # corrected annotations, and checks the new model against the old one.
 #   ./scripts/demo_loop.sh [folder]
-# STEPS=400 and SCENES=600 set the length of each training and the number of training scenes.
+# STEPS=400 and SCENES=600 set the length of each training run and the number of training scenes.
 set -euo pipefail
 folder="${1:-runs/loop}"
 steps="${STEPS:-400}" scenes="${SCENES:-600}"

@@ -5,7 +5,7 @@
 Takes files, folders (with all folders in them) and patterns such as 'photos/**/*.jpg'. Writes at
 each image's own size, under the path of the image below the deepest folder that holds all images:
 
-    <path>-mask.png      one byte per pixel, the class; a palette has the colors (--masks)
+    <path>-mask.png      class of each pixel, as an index of the palette with the colors (--masks)
     <path>-overlay.png   the colors of the classes over the image (--overlays)
     results.json         COCO results, one run-length encoded mask per image and class; images.json
                          has the images and categories that its ids mean (--coco_json)

@@ -1,7 +1,7 @@
 """Draws a scene again, without some objects or in front of another background.
 
-Removing an object changes only the pixels of the object, its shadow and its lamps. Without
---without and --background, the objects are listed.
+Removing an object changes only the pixels of the object, its shadow and its lamps. With neither
+--without nor --background, the objects are listed.
 
     python scripts/redraw_scene.py FOLDER 385000001
     python scripts/redraw_scene.py FOLDER 385000001 --without 3 4 --output without.png

@@ -133,7 +133,7 @@ def main() -> int:
         done = True
         if not arguments.collate:
             print(f'{len(sweep.sets)} parameter sets, {arguments.workers} at a time; '
-                  f'logs of the trainings: {sweep.workdir}/logs')  # fmt: skip
+                  f'logs of the training runs: {sweep.workdir}/logs')  # fmt: skip
             done = workers.supervise(study, sweep, arguments.workers, arguments.retry_failed)
         current = sweeps.entries(study, sweep)
         rows = results.write_results(current, sweep)

@@ -1,12 +1,12 @@
 """Run directories and prepared data in a bucket: s3://, gs:// and other URLs of fsspec.
 
 A command works in a local copy. It first fetches what has changed in the bucket. It stores what it
-has changed at its end, and a training also after each evaluation. An object store cannot rename: an
-object appears as a whole or not at all, but several objects do not appear at the same moment. So
-one file marks the others as complete: of a checkpoint the file that Orbax writes at its top, of a
-report its page, and of an artifact its JSON file, as on disk. It is removed before the others
-change and stored after them. Without it, a checkpoint or a report is not fetched, and an artifact
-does not exist.
+has changed at its end, and a training run also after each evaluation. An object store cannot
+rename: an object appears as a whole or not at all, but several objects do not appear at the same
+moment. So one file marks the others as complete: of a checkpoint the file that Orbax writes at its
+top, of a report its page, and of an artifact its JSON file, as on disk. It is removed before the
+others change and stored after them. Without it, a checkpoint or a report is not fetched, and an
+artifact does not exist.
 
 Nothing locks a bucket: two machines must not write into the same run at the same time.
 """

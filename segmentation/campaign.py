@@ -1,4 +1,4 @@
-"""Campaigns: many trainings in one process, which can be stopped and continued."""
+"""Campaigns: many training runs in one process, which can be stopped and continued."""
 
 import contextlib
 import dataclasses
@@ -33,7 +33,7 @@ def overrides(fields: Mapping[str, Any]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One training of a plan."""
+    """One training run of a plan."""
 
     experiment: str
     seed: int
@@ -47,6 +47,17 @@ class Training:
     def work(self) -> int:
         """Training images processed, repetitions included."""
         return self.config.train.num_steps * self.config.train.batch_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """Confusion matrices of an experiment on a fraction of the training images, folds pooled."""
+
+    # int64 `[S, N, C, C]` of S seeds and N images, by the experiment that defines the true classes.
+    targets: dict[str, np.ndarray]
+    image_id: np.ndarray  # int64 `[N]`, rising
+    fold: np.ndarray  # int64 `[N]`
+    num_train: float  # training images, with those held out to choose the checkpoint
 
 
 def state_of(config: ConfigDict, prepared: coco.Prepared) -> str:
@@ -89,12 +100,12 @@ def last_step(workdir: pathlib.Path) -> int:
 def stop_at_once() -> Iterator[None]:
     """Turns SIGTERM and Ctrl-C into `TrainingStopped` where `train.train` does not handle them.
 
-    That is while a training is set up or scored, when there is nothing to save.
+    That is while a training run is set up or scored, when there is nothing to save.
     """
 
     def stop(number: int, frame: types.FrameType | None) -> None:
         del number, frame
-        raise launch.TrainingStopped('Stopped between two trainings.')
+        raise launch.TrainingStopped('Stopped between two training runs.')
 
     numbers = signal.SIGTERM, signal.SIGINT
     previous = [signal.signal(number, stop) for number in numbers]
@@ -111,20 +122,20 @@ def run_plan(
     score: Callable[[Training], None],
     on_block: Callable[[], object],
 ) -> None:
-    """Runs and scores all trainings of a plan that are not finished.
+    """Runs and scores all training runs of a plan that are not finished.
 
     Args:
-      plan: trainings in the order in which they run.
-      finished: directories of trainings that have been scored.
-      score: scores a training that has just ended.
-      on_block: called when the trainings of a seed and fraction are finished and others follow.
+      plan: training runs in the order in which they run.
+      finished: directories of training runs that have been scored.
+      score: scores a training run that has just ended.
+      on_block: called when the training runs of a seed and fraction are finished and others follow.
 
     Raises:
       launch.TrainingStopped: SIGTERM or Ctrl-C.
       ValueError: a directory holds a longer training, or see `train.train`.
       launch.TrainingDiverged: see `train.train`.
     """
-    print(f'{len(plan)} trainings, {len(finished)} of them finished.', flush=True)
+    print(f'{len(plan)} training runs, {len(finished)} of them finished.', flush=True)
     total = sum(training.work for training in plan)
     done = sum(training.work for training in plan if training.directory in finished)
     began, before = time.monotonic(), done  # `before`: work of earlier processes
@@ -192,7 +203,8 @@ def exclude_from_training(
     """Excludes training images only: neither those that choose the checkpoint nor those scored.
 
     Args:
-      config: of a training; `data.exclude` is set to a new file, which also lists the images that
+      config: of a training run; `data.exclude` is set to a new file, which also lists the images
+      that
         were excluded before. A hash names the file, so that another list is another config.
       prepared: the data set.
       file: image ids, see `selection.read_exclude`.
@@ -215,12 +227,10 @@ def exclude_from_training(
 
 def gather(
     plan: list[Training], prepared: coco.Prepared, targets: list[str]
-) -> tuple[dict[tuple[str, float], dict], list[dict]]:
+) -> tuple[dict[tuple[str, float], Scored], list[dict]]:
     """Pools the folds of every seed and fraction that is complete.
 
-    Returns:
-      `scored`: (experiment, fraction) → `targets` (confusion matrices `[S, N, C, C]` by target),
-      `image_id` `[N]` (rising), `fold` `[N]` and `num_train`; and a row for each training in it.
+    Returns what was scored by experiment and fraction, and a row for each training run in it.
     """
     parts: dict[tuple[str, float], list[dict]] = {}
     trainings = []
@@ -255,10 +265,10 @@ def gather(
                 for t, scores in mine
             ]
     scored = {
-        key: {
-            **{name: seeds[0][name] for name in ('image_id', 'fold', 'num_train')},
-            'targets': {t: np.stack([seed[t] for seed in seeds]) for t in targets},
-        }
+        key: Scored(
+            {t: np.stack([seed[t] for seed in seeds]) for t in targets},
+            *(seeds[0][name] for name in ('image_id', 'fold', 'num_train')),
+        )
         for key, seeds in parts.items()
     }
     return scored, trainings

@@ -1,4 +1,4 @@
-"""What is checked, and printed, before the first step of a training."""
+"""What is checked, and printed, before the first step of a training run."""
 
 import dataclasses
 import logging
@@ -28,7 +28,7 @@ _EXCLUDES_NOTHING = (
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What a training reads."""
+    """What a training run reads."""
 
     prepared: coco.Prepared
     class_names: tuple[str, ...]  # background first
@@ -39,7 +39,7 @@ class Inputs:
 
 
 def open_inputs(config: ConfigDict, directory: pathlib.Path) -> Inputs:
-    """Opens the data of a training and checks all that can be checked before the first step.
+    """Opens the data of a training run and checks all that can be checked before the first step.
 
     Prints how many images each rule left out, and how often each class occurs. Warns of settings
     that raise no error but are rarely intended: see `warnings`.

@@ -201,7 +201,6 @@ def evaluate(
     *,
     num_classes: int,
     batch_size: int,
-    original: bool = False,
     progress: str = '',
 ) -> dict[str, np.ndarray]:
     """Computes the confusion matrix and the loss of every example, split over all processes.
@@ -212,12 +211,11 @@ def evaluate(
       examples: N examples.
       num_classes: C, including background.
       batch_size: per step and process.
-      original: whether to also compare at each image's own resolution.
       progress: label of a progress bar; empty for none.
 
     Returns:
-      In the order of the examples: `image_id` int64 `[N]`, `loss` float32 `[N]` (nats per pixel),
-      `network` int64 `[N, C, C]` (rows are true classes) and, if `original`, `original` likewise.
+      In the order of the examples: `image_id` int64 `[N]`, `loss` float32 `[N]` (nats per pixel)
+      and `network` int64 `[N, C, C]`, at the network's resolution (rows are true classes).
     """
     process, processes = jax.process_index(), jax.process_count()
     variables = replicate(variables)
@@ -227,32 +225,23 @@ def evaluate(
     mine = range(process, len(examples), processes)
     # Rounded up, because gathering needs equal shapes.
     rows = -(-len(examples) // processes)
-    resolutions = ('network', 'original') if original else ('network',)
-    counts = {key: np.zeros((rows, num_classes, num_classes), np.int64) for key in resolutions}
-    loss = np.zeros(rows, np.float32)
-    row = 0
+    counts = np.zeros((rows, num_classes, num_classes), np.int64)
+    loss, row = np.zeros(rows, np.float32), 0
     bar = tqdm(total=len(mine), desc=progress, unit='img', disable=not progress or process > 0)
     with bar:
         for batch, on_device in predictions(predict, variables, batches):
             losses_of_batch = np.asarray(image_loss(on_device, batch['label']))
-            logits = np.asarray(on_device)
+            classes = np.asarray(on_device).argmax(-1)
             for i, index in enumerate(batch['index']):
                 if index < 0:
                     continue
-                counts['network'][row] = metrics.confusion_matrix(
-                    batch['label'][i], logits[i].argmax(-1), num_classes
-                )
-                if original:
-                    label = examples.full_label(int(index))
-                    counts['original'][row] = metrics.confusion_matrix(
-                        label, enlarge_and_classify(logits[i], *label.shape), num_classes
-                    )
+                counts[row] = metrics.confusion_matrix(batch['label'][i], classes[i], num_classes)
                 loss[row] = losses_of_batch[i]
                 row += 1
                 bar.update()
     if row != len(mine):
         raise RuntimeError(f'Scored {row} of {len(mine)} examples: a batch is missing.')
-    result = {**counts, 'loss': loss}
+    result = {'network': counts, 'loss': loss}
     if processes > 1:
         # Process p scored the examples p, p + P, …: interleave them, and cut the padding off.
         gathered = multihost_utils.process_allgather(result)

@@ -168,7 +168,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         'several hosts: start the same command on each, with its --process_id; under a scheduler, '
         'with --distributed auto'
     ).add_argument
-    add('--coordinator', help='host:port of process 0, its only open address')
+    add('--coordinator', help='host:port at which process 0 listens, and nowhere else')
     add('--num_processes', type=int, default=1, help='number of hosts')
     add('--process_id', type=int, default=0, help='number of this host, from 0')
     about = 'let JAX find the processes of a job of SLURM, Open MPI or Kubernetes'

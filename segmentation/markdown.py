@@ -26,7 +26,7 @@ def escape(text: str) -> str:
 
 
 def number(value: float | None, interval: Sequence[float] | None = None, spec: str = '.3f') -> str:
-    """A number, with its interval in brackets if there is one; '–' for None."""
+    """A number, with its interval in parentheses if there is one; '–' for None."""
     if value is None:
         return '–'
     bounds = f' ({interval[0]:{spec}}, {interval[1]:{spec}})' if interval else ''
@@ -41,17 +41,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def iou_table(summary: dict[str, Any]) -> str:
-    """Scores of `metrics.summarize`, one row per class and one per mean; intervals in brackets."""
+    """Scores of `metrics.summarize`, one row per class and one per mean, with intervals."""
     intervals = summary.get('intervals', {})
 
     def cell(key: str, name: str | None = None) -> str:
         value, interval = summary[key], intervals.get(key)
         if name is not None:
             value, interval = value[name], interval and interval[name]
-        if value is None:
-            return '–'
-        text = f'{value:.3f}'
-        return f'{text} [{interval[0]:.3f}, {interval[1]:.3f}]' if interval else text
+        return number(value, interval)
 
     rows = ['| class | IoU over the set | mean IoU per image | images | effective sample size |']
     rows.append('|---|---|---|---|---|')

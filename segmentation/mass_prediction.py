@@ -25,20 +25,20 @@ class FilePredictor:
 
     def __init__(self, model: Model, output: OutputFolder, flip: bool, threads: int):
         self.model, self.output, self.flip, self.threads = model, output, flip, threads
+        # Of the classes only, so that Pillow writes as few bits per pixel as they need.
+        self._palette = overlays.colorize(np.arange(len(model.class_names))).tobytes()
         self.skipped: list[dict[str, str]] = []
 
     def run(self, images: Sequence[Found]) -> Iterator[int]:
         """Predicts images; yields how many more are done or skipped."""
         size = self.model.batch_size
         starts = iter(range(0, len(images), size))
-        # Compiles before several threads do.
-        side = self.model.run.config.data.image_size
-        list(self.model.logits([np.zeros((side, side, 3), np.uint8)], flip=self.flip))
+        at_once = 1  # The first batch compiles the network, before several threads would.
         pending: set[concurrent.futures.Future] = set()
         with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
             try:
                 while True:
-                    for start in itertools.islice(starts, 2 * self.threads - len(pending)):
+                    for start in itertools.islice(starts, at_once - len(pending)):
                         pending.add(pool.submit(self._predict, images[start : start + size]))
                     if not pending:
                         return
@@ -49,6 +49,7 @@ class FilePredictor:
                         entries, skipped = future.result()
                         for entry in entries:
                             self.output.note(entry)
+                            at_once = 2 * self.threads
                         self.skipped += skipped
                         yield len(entries) + len(skipped)
             finally:
@@ -86,8 +87,8 @@ class FilePredictor:
             'share_of_pixels': [count / label.size for count in counts],
         }
         if 'masks' in self.output.wanted:
-            mask = Image.fromarray(label).convert('P')
-            mask.putpalette(overlays.colorize(np.arange(256, dtype=np.uint8)).tobytes())
+            mask = Image.fromarray(label)
+            mask.putpalette(self._palette)
             with self.output.writing(found.name, 'masks') as path:
                 mask.save(path, 'PNG', compress_level=1)
         if 'overlays' in self.output.wanted:

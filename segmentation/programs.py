@@ -1,4 +1,4 @@
-"""The compiled programs of a training, shared by the trainings of a process."""
+"""The compiled programs of a training run, shared by the training runs of a process."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ class Programs:
 
 
 def programs_of(config: ConfigDict, num_classes: int, num_steps: int) -> Programs:
-    """The programs of a training; those of the last one if they are the same.
+    """The programs of a training run; those of the last one if they are the same.
 
     Args:
       config: see `configs/default.py`.
@@ -40,7 +40,7 @@ def programs_of(config: ConfigDict, num_classes: int, num_steps: int) -> Program
     """
     settings = {name: config[name].to_dict() for name in ('model', 'optimizer', 'loss')}
     settings['data'] = {'input_range': config.data.input_range}
-    # Trainings that differ in what no program uses share them.
+    # Training runs that differ in what no program uses share them.
     settings['seed'] = config.seed if config.model.dropout else 0
     length = 0 if config.optimizer.schedule == 'constant' else num_steps
     text = json.dumps(settings, sort_keys=True)
@@ -51,7 +51,7 @@ def programs_of(config: ConfigDict, num_classes: int, num_steps: int) -> Program
 def make(settings: str, num_classes: int, num_steps: int, devices: tuple) -> Programs:
     """See `programs_of`; kept for the next training."""
     del devices  # Programs are made for those of this process.
-    jax.clear_caches()  # of the programs of another training, and of what made its state
+    jax.clear_caches()  # of the programs of another training run, and of what made its state
     # From the key alone, so that nothing that is not in it can matter.
     config = ConfigDict(json.loads(settings))
     model = unet.build_model(config.model, num_classes, bn_axis_name=train_step.AXIS)

@@ -46,7 +46,7 @@ _STEPS_BEFORE_PROFILE = 5
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Result of a training."""
+    """Result of a training run."""
 
     step: int  # steps done
     best_step: int | None  # step of the best checkpoint on the selection split
@@ -111,7 +111,7 @@ def train(
 
 
 class Trainer:
-    """A training. Call `resume`, then `run`, which calls `step`, `log`, `evaluate` and `save`.
+    """A training run. Call `resume`, then `run`, which calls `step`, `log`, `evaluate` and `save`.
 
     Attributes:
       step_number: steps done, including those of earlier calls.

@@ -148,7 +148,7 @@ def init_state(
     )
 
 
-# Trainings of one process often differ only in their seed or optimizer.
+# Training runs of one process often differ only in their seed or optimizer.
 @functools.lru_cache(maxsize=1)
 def _initializer(model: SegmentationModel, size: int) -> Callable:
     images, init = jnp.zeros((1, size, size, 3)), functools.partial(model.init, train=False)

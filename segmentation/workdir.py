@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Fields that may also differ when a run is continued: they only affect the remaining steps. (The
-# length of a training also affects the steps before if the learning rate decays to its end.)
+# length of a training run also affects the steps before if the learning rate decays to its end.)
 _FUTURE_FIELDS = {'train.num_steps', 'train.num_epochs', 'optimizer.skip_nonfinite'}
 _LENGTH_FIELDS = {'train.num_steps', 'train.num_epochs'}
 

@@ -1,4 +1,4 @@
-"""Writes the metrics of a training and images of its predictions."""
+"""Writes the metrics of a training run and images of its predictions."""
 
 import json
 import pathlib

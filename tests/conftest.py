@@ -21,7 +21,8 @@ os.environ['XLA_FLAGS'] = ' '.join(
         '--xla_cpu_use_fusion_emitters=false' if sys.version_info < (3, 12) else '',
     ]
 )
-os.environ['JAX_PLATFORMS'] = 'cpu'
+# scripts/benchmarks/accelerator.py runs some of them on a GPU.
+os.environ['JAX_PLATFORMS'] = os.environ.get('TEST_PLATFORM', 'cpu')
 # Many tests, and the commands they start, compile the same programs; the processes of pytest-xdist
 # share the cache of the one that starts them. A cache that is named outlives the tests.
 if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
@@ -51,6 +52,13 @@ for _module, _name in _KEPT:
 jax.clear_caches = functools.wraps(jax.clear_caches)(lambda: None)
 cpu_runtime.release_memory = functools.wraps(cpu_runtime.release_memory)(lambda: None)
 _MOST_MEMORY = 3_000_000  # KB
+
+
+def pytest_runtest_setup(item):
+    """Skips a test of more devices than there are, on other platforms than the CPU."""
+    number = getattr(item, 'callspec', None) and item.callspec.params.get('num_devices')
+    if number and number > jax.device_count():
+        pytest.skip(f'needs {number} devices; there is {jax.device_count()}')
 
 
 @pytest.fixture(scope='module', autouse=True)

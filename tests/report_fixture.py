@@ -40,8 +40,10 @@ from analysis.confusion.schema import ClassErrors, Confused, Confusion
 from analysis.drift.schema import ColumnDrift, Drift, PartDrift
 from analysis.duplicates.schema import Duplicates, Leakage, LeakedScore, Member
 from analysis.label_issues.schema import KINDS, REGIONS, LabelIssues
+from analysis.label_next.schema import RANKING, LabelNext
 from analysis.mean_iou.rates import measure_calibration, measure_classes
 from analysis.mean_iou.schema import MeanIou
+from analysis.objects import schema as objects_schema
 from analysis.pictures import schema as pictures_schema
 from analysis.pictures import stage as pictures
 from analysis.predictions.calibration import BINS
@@ -153,6 +155,8 @@ def write_run(
         'mean_iou': lambda: _scores(analysis, np.random.default_rng(seed)),
         'duplicates': lambda: _duplicates(analysis, hostile),
         'drift': lambda: _drift(analysis, np.random.default_rng(seed)),
+        'label_next': lambda: _label_next(analysis, hostile),
+        'objects': lambda: _objects(analysis, hostile, np.random.default_rng(seed)),
     }
     for maker in makers if only is None else only:
         makers[maker]()
@@ -290,6 +294,88 @@ def _drift(analysis, rng) -> None:
     part = PartDrift(analysis.split, len(analysis), True, 1.2, tuple(columns))
     novelty = rng.gamma(9, 0.12, len(analysis)).astype(np.float32)
     artifacts.save(analysis, Drift('train', len(analysis), 900, (part,), novelty))
+
+
+def _label_next(analysis, hostile) -> None:
+    """As if most images had no annotations; the first ones, with hostile names, come first."""
+    rows = np.arange(len(analysis) - 5)
+    scores = np.linspace(0.4, 0.1, len(rows))
+    folder = '<b>folder</b>' if hostile else 'photos'
+    names = artifacts.load(analysis, Samples).table['file_name'].to_pylist()
+    table = pyarrow.Table.from_pydict(
+        {
+            'rank': rows + 1, 'row': rows, 'image_id': analysis.image_ids[rows],
+            'folder': [folder] * len(rows), 'file_name': names[: len(rows)],
+            'uncertainty': 2 * scores, 'distance': np.full(len(rows), 0.5), 'score': scores,
+        },
+        RANKING,
+    )  # fmt: skip
+    artifacts.save(analysis, LabelNext(('train',), 5, len(rows), (0.5, 0.25), table))
+
+
+def _objects(analysis, hostile, rng) -> None:
+    """Two objects in every other image, of the first 400; the second is small, often not found."""
+    names = analysis.class_names
+    image = np.repeat(np.arange(0, min(len(analysis), 400), 2), 2)
+    number = len(image)
+    small = np.arange(number) % 2 == 1
+    files = artifacts.load(analysis, Samples).table['file_name'].to_pylist()
+    kind = rng.integers(1, 3, number)
+    found = rng.random(number) < np.where(small, 0.4, 0.9)
+    values = {
+        field.name: rng.uniform(0.1, 0.9, number)
+        for field in objects_schema.TABLE
+        if field.type == pyarrow.float32()
+    }
+    values |= {
+        'annotation_id': 10**12 + np.arange(number), 'image': image,
+        'image_id': analysis.image_ids[image], 'file_name': [files[row] for row in image],
+        'class': [names[k] for k in kind], 'predicted': [names[k] for k in kind * found],
+        'category': ['<b>x</b>' if hostile else names[k] for k in kind],
+        'area': np.where(small, 1, 20) * rng.uniform(0.5, 1, number), 'truncated': ~small,
+        'loss': np.where(found, 0.2, 2) + rng.uniform(0, 0.1, number), 'aspect_ratio': [1] * number,
+    }  # fmt: skip
+    table = pyarrow.table(
+        {name: pyarrow.array(values[name]).cast(objects_schema.TABLE.field(name).type)
+         for name in objects_schema.TABLE.names},
+        schema=objects_schema.TABLE,
+    )  # fmt: skip
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (kind, kind * found), 1)
+    points = np.stack([values['area'], values['loss']], 1).astype(np.float32)
+    distance, index = cKDTree(points).query(points, 6)
+    inside = samples.numbers(table, 'area') <= 2
+    worst = tuple(np.argsort(-values['loss'] * inside)[:5].tolist())
+    slice_found = Slice(
+        (Condition('area', '<=', 2.0),), describe([Condition('area', '<=', 2.0)]),
+        int(inside.sum()), 0.5, 1.2, 0.3, 0.9, (0.7, 1.1), 0.45, 0.0002, worst,
+        tuple(values['annotation_id'][list(worst)].tolist()),
+    )  # fmt: skip
+    parts = {'loss': MetricSlices(number, 0.8, 3, (slice_found,)), 'iou': MetricSlices(
+        number, 0.5, 3, ()
+    )}  # fmt: skip
+    sheets = -(-number // pictures_schema.PER_SHEET)
+    folder = analysis.folder / objects_schema.FOLDER
+    (folder / 'sheets').mkdir(parents=True, exist_ok=True)
+    for sheet in range(sheets):
+        rows = range(number)[sheet * pictures_schema.PER_SHEET :][: pictures_schema.PER_SHEET]
+        label = np.zeros((8, 8), np.uint8)
+        label[2:6, 2:6] = 1
+        tiles = [
+            pictures.thumbnails(np.full((8, 8, 3), row % 250, np.uint8), label, label)
+            for row in rows
+        ]
+        pictures.write_sheet(folder, sheet, tiles)
+    artifacts.save(
+        analysis,
+        objects_schema.Objects(
+            num_images=len(analysis), num_objects=number, num_crowds=3, num_unseen=4, layers={},
+            dimensions=2, explained=(0.5, 0.4), trustworthiness=0.9,
+            confusion=tuple(map(tuple, counts.tolist())), slices=parts, num_sheets=sheets,
+            table=table, points=points, map_2d=points, index=index[:, 1:].astype(np.int32),
+            distance=distance[:, 1:].astype(np.float32), members=np.packbits(inside[None], axis=1),
+        ),
+    )  # fmt: skip
 
 
 def _clusters(analysis, kind, rng) -> None:

@@ -1,15 +1,15 @@
-"""Decides whether trainings are worse than others: paired by image, for all checks together.
+"""Decides whether training runs are worse than others: paired by image, for all checks together.
 
-A score differs between two trainings of one recipe for two reasons. First, they make different
-errors on each image; the bootstrap over images, with the same resamples for all trainings, measures
-this. Second, one training can be better than another on all images, which resampling images does
-not show. The variance τ² of this second part is measured where a side has several trainings: half
-the mean squared difference of two of them, minus what the bootstrap explains. Few trainings measure
-it badly, so the measured variance is averaged with an assumed one that counts as `PRIOR` more
-trainings (a scaled inverse χ² prior, as in Smyth 2004). With one training on each side the assumed
-τ is taken as known. The test is a one-sided t test with the degrees of freedom of Welch and
-Satterthwaite, adjusted for the number of checks by Holm (1979), which is valid for any dependence
-between them.
+A score differs between two training runs of one recipe for two reasons. First, they make different
+errors on each image; the bootstrap over images, with the same resamples for all training runs,
+measures this. Second, one training run can be better than another on all images, which resampling
+images does not show. The variance τ² of this second part is measured where a side has several
+training runs: half the mean squared difference of two of them, minus what the bootstrap explains.
+Few training runs measure it badly, so the measured variance is averaged with an assumed one that
+counts as `PRIOR` more training runs (a scaled inverse χ² prior, as in Smyth 2004). With one
+training run on each side the assumed τ is taken as known. The test is a one-sided t test with the
+degrees of freedom of Welch and Satterthwaite, adjusted for the number of checks by Holm (1979),
+which is valid for any dependence between them.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class Check:
     of their `metrics.foreground_iou`.
     """
 
-    kind: str  # 'class', 'slice' or 'selection'
+    kind: str  # 'class', 'slice' or 'saved view'
     name: str
     inside: np.ndarray  # bool `[N]`, the images
     column: int | None = None  # the class; None for a set of images
@@ -50,7 +50,7 @@ class Outcome:
     name: str
     verdict: str  # one of `VERDICTS`
     images: int  # that have the score
-    baseline: float | None = None  # mean over its trainings
+    baseline: float | None = None  # mean over its training runs
     new: float | None = None
     difference: float | None = None  # new - baseline
     interval: tuple[float, float] | None = (
@@ -62,7 +62,7 @@ class Outcome:
 
 
 def _scores(confusions: np.ndarray, checks: Sequence[Check], weights: np.ndarray) -> np.ndarray:
-    """Scores of one training, `[R, K]`, for weighted sets of images, `[R, N]`."""
+    """Scores of one training run, `[R, K]`, for weighted sets of images, `[R, N]`."""
     classes = metrics.weighted_scores(confusions, weights)['iou']
     values = metrics.foreground_iou(confusions)
     inside = np.array([check.inside for check in checks]).T & ~np.isnan(values)[:, None]
@@ -85,9 +85,10 @@ def _variance(values: np.ndarray) -> np.ndarray:
 
 
 def _between_trainings(sides: Sequence[np.ndarray], assumed: float) -> tuple[np.ndarray, float]:
-    """Variance τ² of trainings, `[K]`, and its degrees of freedom: infinite if it is assumed alone.
+    """Variance τ² of training runs, `[K]`, and its degrees of freedom: infinite if it is assumed
+    alone.
 
-    Each side is `[S, 1 + R, K]`: its trainings on all images, then on resampled ones.
+    Each side is `[S, 1 + R, K]`: its training runs on all images, then on resampled ones.
     """
     total, freedom = np.full(sides[0].shape[-1], PRIOR * assumed**2), PRIOR
     for side in sides:
@@ -112,7 +113,7 @@ def judge(
     """Tests every check.
 
     Args:
-      new: confusion matrices of each training, int `[N, C, C]`.
+      new: confusion matrices of each training run, int `[N, C, C]`.
       baseline: the same, of the same images in the same order.
       checks: what to compare.
       training_sd: assumed τ, at least 0.

@@ -7,13 +7,13 @@ from analysis.check.gate import VERDICTS, Outcome
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """All checks of new trainings against those of the baseline."""
+    """All checks of new training runs against those of the baseline."""
 
     new: tuple[str, ...]  # run directories
     baseline: tuple[str, ...]
     split: str
     num_images: int  # in common
-    # Standard deviation of the IoU between trainings of one recipe that was assumed.
+    # Standard deviation of the IoU between training runs of one recipe that was assumed.
     training_sd: float
     drop: float  # the drop that matters
     outcomes: tuple[Outcome, ...]

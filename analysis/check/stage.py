@@ -1,4 +1,4 @@
-"""Is a new model worse than the old one? A gate for CI: per class, slice and saved selection.
+"""Is a new model worse than the old one? A gate for CI: per class, slice and saved view.
 
     python -m analysis.check --workdir runs/new --baseline runs/old
     python -m analysis.check --workdir runs/new --baseline runs/old runs/old1 runs/old2 \\
@@ -7,16 +7,16 @@
 Exit status 0: no check found a drop; 1: the new model is worse; 2: invalid arguments or data.
 
 The models are compared on the images that all runs have in --split: by the IoU of each class over
-the set, and by the mean per-image IoU in each slice with a high mean loss of all trainings and in
-each selection of --views. The report exports such a file, {"views": [{"name": "night", "ids": [1,
-2]}]}. Predictions are read, or computed where they are missing. Slices chosen by the baseline alone
-would favor the new model, because part of the baseline's loss there is chance.
+the set, and by the mean per-image IoU in each slice with a high mean loss of all training runs and
+in each saved view. --views is a file that the report exports, {"views": [{"name": "night", "ids":
+[1, 2]}]}. Predictions are read, or computed where they are missing. Slices chosen by the baseline
+alone would favor the new model, because part of the baseline's loss there is chance.
 
-Two trainings of one recipe differ by more than the choice of the test images explains. Give several
-trainings of the old recipe (other seeds), and of the new one, to measure by how much; with one of
-each, --training_sd is assumed. Over all checks together, another training of the same recipe is
-called worse in at most 5 % of the cases. The table gives the minimum detectable drop of each check:
-a gate that passes with ten images has shown nothing.
+Two training runs of one recipe differ by more than the choice of the test images explains. Give
+several training runs of the old recipe (other seeds), and of the new one, to measure by how much;
+with one of each, --training_sd is assumed. Over all checks together, another training run of the
+same recipe is called worse in at most 5 % of the cases. The table gives the minimum detectable drop
+of each check: a gate that passes with ten images has shown nothing.
 """
 
 import argparse
@@ -45,13 +45,13 @@ from segmentation.data import selection
 
 
 def choose_slices(columns: Mapping[str, np.ndarray], losses: Sequence[np.ndarray]) -> list[Check]:
-    """Slices in which the trainings do badly together, so that they favor none of them.
+    """Slices in which the training runs do badly together, so that they favor none of them.
 
     Of nested slices only the one that stands out most: each check costs power.
 
     Args:
       columns: of the images, see `slices.conditions.make_conditions`, `[N]` each.
-      losses: of every training, new or baseline, float `[N]`.
+      losses: of every training run, new or baseline, float `[N]`.
     """
     num_tested, found = find_slices(columns, np.mean(losses, 0))
     num_images = len(losses[0])
@@ -85,8 +85,8 @@ def make_checks(
     for name, ids in views.items():
         inside = np.isin(image_ids, ids)
         if missing := len(ids) - int(inside.sum()):
-            notes.append(f'{missing} images of the selection {name!r} are not in this split.')
-        checks.append(Check('selection', name, inside))
+            notes.append(f'{missing} images of the saved view {name!r} are not in this split.')
+        checks.append(Check('saved view', name, inside))
     return checks, notes
 
 
@@ -154,7 +154,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     paths = [arguments.workdir, *arguments.also, *arguments.baseline]
     resolved = [path.resolve() for path in paths]
     if len(set(resolved)) < len(resolved) and arguments.checkpoint == arguments.baseline_checkpoint:
-        raise ValueError('A run is given twice; give different trainings.')
+        raise ValueError('A run is given twice; give different training runs.')
     new = [open_chosen(arguments, workdir) for workdir in (arguments.workdir, *arguments.also)]
     old = arguments.baseline_checkpoint
     baseline = [open_analysis(path, split, old, where) for path in arguments.baseline]
@@ -172,17 +172,15 @@ def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.check`; returns the exit status."""
     parser = make_parser('check', __doc__)
     add = parser.add_argument
-    about = (
-        'run directories of the old model: trainings of one recipe, with several seeds if possible'
-    )
+    about = 'run directories of the old model: one recipe, with several seeds if possible'
     add('--baseline', required=True, nargs='+', type=pathlib.Path, metavar='WORKDIR', help=about)
-    about = 'further trainings of the new recipe'
+    about = 'further training runs of the new recipe'
     add('--also', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR', help=about)
     add('--baseline_checkpoint', default='best', help='as --checkpoint; default: %(default)s')
-    add('--views', type=pathlib.Path, metavar='FILE', help='selections saved in the report')
+    add('--views', type=pathlib.Path, metavar='FILE', help='views saved in the report')
     about = (
-        'assumed standard deviation of the IoU between trainings of one recipe, used as far as too '
-        'few runs are given to measure it; default: %(default)s'
+        'assumed standard deviation of the IoU between training runs of one recipe; matters less, '
+        'the more runs are given; default: %(default)s'
     )
     add('--training_sd', type=float, default=0.01, help=about)
     about = 'the drop of IoU that matters: a check that may miss it is inconclusive; default: '

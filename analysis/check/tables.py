@@ -16,10 +16,10 @@ def to_markdown(result: Gate) -> str:
     single = len(result.new) + len(result.baseline) == 2
     assumed = f'{result.training_sd:g} (--training_sd)'
     spread = (
-        f'How much trainings of one recipe differ is unknown with one training on each side. Their '
-        f'IoU is assumed to have a standard deviation of {assumed}.'
+        'With one training run on each side, their variation is unknown. The IoU is assumed to '
+        f'have a standard deviation of {assumed}.'
         if single
-        else f'How much trainings of one recipe differ is measured and averaged with an assumed '
+        else 'The variation between training runs is measured, and averaged with an assumed '
         f'standard deviation of {assumed}.'
     )
     counts = ', '.join(
@@ -27,7 +27,7 @@ def to_markdown(result: Gate) -> str:
     )
     parts = [
         f'{"WORSE" if result.worse else "PASSED"}: {counts or "nothing was checked"}.',
-        f'{result.num_images} common images of split {result.split}; trainings: {trainings}. '
+        f'{result.num_images} common images of split {result.split}; training runs: {trainings}. '
         f'{spread}',
         markdown.table(
             ('check', 'name', 'images', 'baseline', 'new', 'new - baseline (95 % CI)', 'p',
@@ -41,7 +41,7 @@ def to_markdown(result: Gate) -> str:
                 for one in result.outcomes
             ),
         ),
-        'Classes: IoU over the set. Slices and selections: mean over their images of the '
+        'Classes: IoU over the set. Slices and saved views: mean over their images of the '
         "foreground classes' IoU. p is one-sided and adjusted for all checks (Holm); worse: p ≤ "
         '0.05. A check finds the minimum detectable drop with a probability of 80 %. It is '
         f'inconclusive if it found nothing and may have missed a drop of {result.drop:g} (--drop).',

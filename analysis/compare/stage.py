@@ -4,9 +4,9 @@
 
 Both runs must have the same data set. The comparison covers the images that both runs have in
 `--split`. Differences are the other run minus this run, paired by image. 95 % confidence intervals
-are over images and do not cover other trainings; for those use scripts/experiments/reproduce.py. If
-the label spaces differ, each network is scored against the labels of both runs, and classes are
-matched by their number.
+are over images and do not cover other training runs; for those use
+scripts/experiments/reproduce.py. If the label spaces differ, each network is scored against the
+labels of both runs, and classes are matched by their number.
 """
 
 import argparse
@@ -239,13 +239,14 @@ def common_rows(views: Mapping[str, View]) -> dict[str, np.ndarray]:
         if first.config.data.image_size != other.config.data.image_size:
             sizes = ' and '.join(str(run.config.data.image_size) for run in (first, other))
             raise ValueError(
-                f'The networks differ in data.image_size ({sizes}); train both with one.'
+                f'The networks differ in data.image_size ({sizes}); train both with the same.'
             )
         kept &= np.isin(first.image_ids, other.image_ids)
     if kept.sum() < 2 * representations.FEWEST:
         counts = ' and '.join(str(len(view)) for view in views.values())
         raise ValueError(
-            f'The parts have {kept.sum()} images in common, of {counts}; are they different folds?'
+            f'The runs have {kept.sum()} images in common, of {counts}: at least '
+            f'{2 * representations.FEWEST} are needed. Are they different folds?'
         )
     found = {}
     for name, view in views.items():

@@ -192,7 +192,7 @@ def table(result: Confusion) -> str:
         'minus background', 'instances', 'predicted so', 'share of the errors',
     )  # fmt: skip
     parts = [
-        f'{result.num_images} images, at the network’s resolution. In brackets: 95 % bootstrap '
+        f'{result.num_images} images, at the network’s resolution. In parentheses: 95 % bootstrap '
         'confidence interval over images, too narrow for effective sample sizes below about 10.'
     ]
     for name, base in result.base.items():
@@ -253,7 +253,7 @@ def draw(analysis: Analysis, result: Confusion) -> list[pathlib.Path]:
             left.legend(fontsize='small', loc='lower right')
     figure.suptitle(
         'True categories and their predicted classes; 95 % confidence intervals over images; '
-        'in brackets: effective sample size',
+        'in parentheses: effective sample size',
         fontsize='medium',
     )
     path = analysis.folder / f'{POOLED if result.pooled else result.NAME}.png'

@@ -79,12 +79,8 @@ def compute(analysis: Analysis, reference: str = '', seed: int = 0) -> Drift:
     for name in names:
         if name == reference:
             continue
-        rows = np.concatenate(
-            [
-                rng.permutation(np.flatnonzero(mine))[:_MOST]
-                for mine in (is_reference, part_of == name)
-            ]
-        )
+        both = is_reference, part_of == name
+        rows = np.concatenate([rng.permutation(np.flatnonzero(mine))[:_MOST] for mine in both])
         inside = part_of[rows] == name
         found = _compare({key: values[rows] for key, values in columns.items()}, inside, seed)
         mine = far[part_of == name]

@@ -2,12 +2,12 @@
 
     python -m analysis.duplicates --workdir runs/person_car --split val
 
-Copies are the same file, or the same picture re-encoded, mirrored, cropped by up to 10 % or changed
+Copies are the same file, or the same image re-encoded, mirrored, cropped by up to 10 % or changed
 in brightness, also in combination. All images of the prepared data set are searched. Besides the
 result, two files are written:
 
-groups.json  the groups of image ids: with --config.data.groups=FILE, training keeps the images of a
-             group in one fold, and on one side of the held-out images that choose the checkpoint
+groups.json  the groups of image ids: with --config.data.groups=FILE, training keeps each group in
+             one fold, and holds out all or none of it to choose the checkpoint
 leaked.json  the training images with a copy in this view: --config.data.exclude=FILE trains without
              them
 

@@ -1,12 +1,40 @@
 """Fits standardization and principal components to features that do not fit into memory."""
 
-from collections.abc import Callable, Iterator
+import contextlib
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from analysis.embeddings.schema import Reduction
 
 _MORE, _PASSES = 16, 6  # directions beyond D, and passes, of the subspace iteration
+_BLOCK = 256  # rows of the features that are in memory at once
+
+
+@contextlib.contextmanager
+def kept(
+    pieces: Iterable[np.ndarray], width: int, folder: pathlib.Path
+) -> Iterator[Callable[[], Iterator[np.ndarray]]]:
+    """Keeps features that come once in a temporary file, and yields what `fit` takes.
+
+    Args:
+      pieces: rows of features, float32 `[b, F]` each.
+      width: F, at least 1.
+      folder: where there is room for the file.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for piece in pieces:
+            file.write(piece.tobytes())
+
+        def blocks() -> Iterator[np.ndarray]:
+            # Read, not mapped: mapped pages would count as memory of this process.
+            file.seek(0)
+            while len(block := np.fromfile(file, np.float32, _BLOCK * width)):
+                yield block.reshape(-1, width)
+
+        yield blocks
 
 
 def fit(

@@ -9,13 +9,12 @@ the squared Euclidean distance of two images is 2 - 2 · cosine similarity. See 
 for the reasons.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from analysis.embeddings.features import stream_features
-from analysis.embeddings.reduction import fit
+from analysis.embeddings.reduction import fit, kept
 from analysis.embeddings.schema import Embeddings
 from analysis.stage import command, shards
 from analysis.stage.contract import Stage
@@ -26,7 +25,6 @@ from segmentation.activations import LAYERS, find_layers
 
 DIMENSIONS = 48
 DEEPEST_SHARE = 0.3  # of the variance of all features
-_BLOCK = 256  # rows of the features that are in memory at once
 
 
 def layer_weights(layers: Mapping[str, int]) -> np.ndarray:
@@ -59,16 +57,7 @@ def compute(
         yield from stream_features(analysis, tuple(found), 'activations', rows)
 
     pieces = shards.stream(analysis, Embeddings.NAME, work)
-    with tempfile.TemporaryFile(dir=analysis.folder) as file:
-        for block in pieces:
-            file.write(block.tobytes())
-
-        def blocks() -> Iterator[np.ndarray]:
-            # Read, not mapped: mapped pages would count as memory of this process.
-            file.seek(0)
-            while len(block := np.fromfile(file, np.float32, _BLOCK * width)):
-                yield block.reshape(-1, width)
-
+    with kept(pieces, width, analysis.folder) as blocks:
         reduction = fit(blocks, tuple(found), dimensions, seed, layer_weights(found))
         points = np.concatenate([reduction.project(block) for block in blocks()])
     return Embeddings(

@@ -2,13 +2,12 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import matplotlib
 
 from analysis.experiments.records import Measure, Table
-from analysis.experiments.reproduction import MEAN
+from analysis.experiments.reproduction import MEAN, Reproduction
 
 matplotlib.use('Agg')
 from matplotlib import pyplot as plt
@@ -50,19 +49,20 @@ class Rate:
     differences: tuple[Difference, ...]
 
 
-def differences(report: Mapping[str, Any]) -> Iterator[Difference]:
-    """The differences of `PAIRS` in a result of `reproduction.analyze`."""
-    for claim in report['claims']:
-        if not claim['claim'].endswith(f' in {MEAN}'):
+def differences(report: Reproduction) -> Iterator[Difference]:
+    """The differences of `PAIRS`."""
+    for claim in report.claims:
+        if not claim.claim.endswith(f' in {MEAN}'):
             continue
-        (test,) = (t for t in claim['tests'] if t['metric'] == 'iou')
-        interval = tuple(test['interval']) if test['interval'] else None
-        # With one seed, the interval does not cover other trainings.
-        several = report['scores'][claim['models'][0]]['all images']['iou'][MEAN]['per_seed'][1:]
+        (test,) = (test for test in claim.tests if test.metric == 'iou')
+        assert test.difference is not None  # Every arm has a score.
+        interval = (test.interval[0], test.interval[1]) if test.interval else None
+        # With one seed, the interval does not cover other training runs.
+        several = report.scores[claim.models[0]]['all images']['iou'][MEAN].per_seed[1:]
         yield Difference(
-            claim['models'][0], claim['models'][1], test['difference'],
+            *claim.models, test.difference,
             interval if several else None,
-            test['minimum_detectable'] if several else None,
+            test.minimum_detectable if several else None,
         )  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def to_markdown(rates: Sequence[Rate], command: str) -> str:
             '## Scores',
             scores.to_markdown(),
             '## Paired differences',
-            'With 95 % confidence intervals over images and trainings.',
+            'With 95 % confidence intervals over images and training runs.',
             tests.to_markdown(),
             '## Error rate from which it pays',
             'The smallest tested rate whose interval is above zero, as are those of all larger '

@@ -51,8 +51,8 @@ class Measure:
     def verdict(self) -> str:
         """Whether the number supports its claim: one of `VERDICTS`.
 
-        'suggestive': the value is as claimed, but not the whole interval; 'not resolvable': only
-        part of the interval is as claimed, or there is no interval.
+        'holds': true of the whole interval; 'suggestive': else, true of the value; 'fails': true of
+        no part of the interval; 'not resolvable': anything else, or there is no interval.
         """
         if self.value is None or self.interval is None or not self.claimed:
             return VERDICTS[2]
@@ -92,10 +92,10 @@ class Origin:
     """What a result depends on."""
 
     command: str
-    commit: str  # of the code; several if the trainings and the scores are of different ones
+    commit: str  # of the code; several if the training runs and the scores are of different ones
     date: str  # year-month-day
     devices: tuple[str, ...]
-    seeds: tuple[int, ...]  # of the trainings
+    seeds: tuple[int, ...]  # of the training runs
     fingerprint: str  # of the prepared data set
     weights: dict[str, str]  # SHA-256 of the pretrained weight file by its name; empty: random
 
@@ -108,7 +108,7 @@ class Origin:
         fingerprints = dict.fromkeys(run['data']['fingerprint']['id'] for run in runs)
         return cls(
             command=command,
-            # Of the trainings, which may have been continued later, and of what scored them.
+            # Of the training runs, which may have been continued later, and of what scored them.
             commit=', '.join(dict.fromkeys([*(run['code'] for run in runs), code_version()])),
             date=f'{datetime.date.today()}',
             devices=tuple(

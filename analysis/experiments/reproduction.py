@@ -10,6 +10,7 @@ import numpy as np
 from analysis.experiments import statistics
 from analysis.stats import bootstrap
 from segmentation import metrics
+from segmentation.campaign import Scored
 
 # Published mean IoU; the text does not say whether over the set or per image.
 PUBLISHED = {
@@ -26,6 +27,71 @@ CLAIMS = {
     'the settings chosen by the sweep are better': ('person_car', 'person_car_best', 3),
 }
 MEAN = 'foreground mean'
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassScore:
+    """IoU of a class or the foreground mean, with 95 % confidence intervals; None: undefined."""
+
+    score: float | None  # mean over seeds
+    over_images: list[float | None]  # see `statistics.Intervals`, as all intervals
+    over_seeds: list[float | None]
+    over_both: list[float | None]
+    over_both_shared: list[float | None]
+    per_seed: list[float | None]
+    images_with_class: int | None  # None for the mean
+    effective_images: float | None  # effective sample size; None for the mean
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClaimTest(statistics.PairedTest):
+    """A test of a claim, on one metric."""
+
+    targets: tuple[str, str]  # the experiments that define the true classes of either model
+    identical_pixels: bool  # whether they are the same
+    true_classes: tuple[str, ...]  # of the first, without background
+    metric: str
+    first: float | None  # scores of the models
+    second: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A claim that the second of two models scores higher, and its tests."""
+
+    claim: str
+    models: tuple[str, str]
+    published_difference: float | None
+    verdict: str  # see `statistics.claim_verdict`
+    tests: list[ClaimTest]
+
+
+@dataclasses.dataclass(frozen=True)
+class CurveRow:
+    """The learning curve of a class: scores at K numbers of training images."""
+
+    experiment: str
+    images: str  # set of images
+    class_name: str
+    metric: str
+    fractions: list[float]
+    sizes: list[float]  # training images
+    seeds: list[int]  # their number
+    scores: list[float | None]
+    intervals: list[list[float | None]]
+    prediction: statistics.Prediction  # at `PUBLISHED_IMAGES`
+
+
+@dataclasses.dataclass(frozen=True)
+class Reproduction:
+    """All statistics of a reproduction."""
+
+    # By experiment, set of images, metric and class.
+    scores: dict[str, dict[str, dict[str, dict[str, ClassScore]]]]
+    claims: list[Claim]
+    learning_curve: list[CurveRow]  # empty with one fraction
+    published: dict[str, dict[str, float]]  # by experiment and class
+    absent_class_rule: str
 
 
 def image_sets(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -47,82 +113,71 @@ def image_sets(targets: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def analyze(
-    scored: dict[tuple[str, float], dict[str, Any]],
+    scored: dict[tuple[str, float], Scored],
     class_names: dict[str, Sequence[str]],
     pairs: Iterable[tuple[str, str]] = (),
     num_resamples: int = 2000,
-) -> dict[str, Any]:
+) -> Reproduction:
     """Computes all statistics of a reproduction.
 
     Args:
-      scored: (experiment, fraction) → `targets`: counts `[S, N, C, C]` by the experiment that
-        defines the true classes; `fold` `[N]`; `num_train`: training images, including those held
-        out to choose the checkpoint. All entries have the same images in the same order, and all
-        experiments of a fraction have the same seeds. Fraction 1 is required.
+      scored: by experiment and fraction. All have the same images, and all experiments of a
+        fraction have the same seeds. Fraction 1 is required.
       class_names: by experiment, background first.
       pairs: also tests whether the second of two experiments scores higher than the first.
       num_resamples: bootstrap resamples.
-
-    Returns:
-      For JSON: `scores` (experiment → image set → metric → class), `claims`, `learning_curve` (a
-      list of rows; empty with one fraction), `published` and `absent_class_rule`.
     """
     experiments = [experiment for experiment, fraction in scored if fraction == 1]
-    sets = image_sets(scored[experiments[0], 1]['targets'])
-    scores: dict[str, dict] = {experiment: {} for experiment in experiments}
+    sets = image_sets(scored[experiments[0], 1].targets)
+    scores: dict[str, dict[str, Any]] = {experiment: {} for experiment in experiments}
     for name, chosen in sets.items():
         weights = bootstrap.bootstrap_weights(int(chosen.sum()), num_resamples)
         for experiment in experiments:
             part = scored[experiment, 1]
-            scores[experiment][name] = _scores(
-                part['targets'][experiment][:, chosen],
-                part['fold'][chosen],
-                weights,
-                class_names[experiment],
-            )
-    return {
-        'scores': scores,
-        'claims': _claims(scored, class_names, pairs, num_resamples),
-        'learning_curve': _learning_curve(scored, class_names, sets, num_resamples),
-        'published': {experiment: PUBLISHED.get(experiment, {}) for experiment in experiments},
-        'absent_class_rule': metrics.ABSENT_CLASS_RULE,
-    }
+            counts, folds = part.targets[experiment][:, chosen], part.fold[chosen]
+            scores[experiment][name] = _scores(counts, folds, weights, class_names[experiment])
+    return Reproduction(
+        scores,
+        _claims(scored, class_names, pairs, num_resamples),
+        _learning_curve(scored, class_names, sets, num_resamples),
+        {experiment: PUBLISHED.get(experiment, {}) for experiment in experiments},
+        metrics.ABSENT_CLASS_RULE,
+    )
 
 
 def _scores(
     counts: np.ndarray, folds: np.ndarray, weights: np.ndarray, class_names: Sequence[str]
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> dict[str, dict[str, ClassScore]]:
     effective = metrics.effective_images(counts[0])
     with_class = (counts[0].sum(-1) > 0).sum(0)
-    result: dict[str, dict] = {}
+    result: dict[str, dict[str, ClassScore]] = {}
     for metric, scores in statistics.seed_scores(counts, folds, weights).items():
         parts = vars(statistics.intervals(scores))
         result[metric] = {}
-        for column, name in enumerate((*class_names, MEAN)):
-            if column == 0:
-                continue
-            row = {key: _plain(part[column]) for key, part in parts.items()}
-            row['per_seed'] = _plain(scores.values[:, column])
-            if column < len(class_names):
-                row['images_with_class'] = int(with_class[column])
-                row['effective_images'] = float(effective[column])
-            result[metric][name] = row
+        for column, name in enumerate((*class_names[1:], MEAN), 1):
+            is_class = column < len(class_names)
+            result[metric][name] = ClassScore(
+                **{key: _plain(part[column]) for key, part in parts.items()},
+                per_seed=_plain(scores.values[:, column]),
+                images_with_class=int(with_class[column]) if is_class else None,
+                effective_images=float(effective[column]) if is_class else None,
+            )
     return result
 
 
 def _claims(
-    scored: dict[tuple[str, float], dict],
+    scored: dict[tuple[str, float], Scored],
     class_names: dict[str, Sequence[str]],
     pairs: Iterable[tuple[str, str]],
     num_resamples: int,
-) -> list[dict]:
+) -> list[Claim]:
     """Tests the claims about experiments that are complete."""
-    folds = next(iter(scored.values()))['fold']
+    folds = next(iter(scored.values())).fold
     weights = bootstrap.bootstrap_weights(len(folds), num_resamples)
 
     @functools.cache
     def scores_of(model: str, target: str) -> dict[str, statistics.Scores]:
-        return statistics.seed_scores(scored[model, 1]['targets'][target], folds, weights)
+        return statistics.seed_scores(scored[model, 1].targets[target], folds, weights)
 
     claims = [(text, *claim) for text, claim in CLAIMS.items()]
     claims = [claim for claim in claims if all((model, 1) in scored for model in claim[1:3])]
@@ -133,14 +188,14 @@ def _claims(
                 claims.append((text, first, second, column))
     result = []
     for text, first, second, column in claims:
-        counts = scored[first, 1]['targets']
+        counts = scored[first, 1].targets
         truths = {target: counts[target][0].sum(-1) for target in (first, second)}
         same_names = tuple(class_names[first]) == tuple(class_names[second])
         same_task = same_names and np.array_equal(truths[first], truths[second])
         targets = [(first, second), (first, first), (second, second)]
         if same_task:
             targets = [(first, first)]
-        tests = {}
+        tests = []
         for a_target, b_target in targets:
             there = (truths[a_target] > 0).sum(0)
             effective = metrics.effective_images(counts[a_target][0])
@@ -149,46 +204,34 @@ def _claims(
             for metric, matter in (('iou', effective), ('image_iou', there)):
                 a, b = scores_of(first, a_target)[metric], scores_of(second, b_target)[metric]
                 test = statistics.paired_test(b - a, column, float(matter[column]))
-                tests[a_target, b_target, metric] = (
-                    _plain(a.values[:, column].mean()), _plain(b.values[:, column].mean()), test,
-                )  # fmt: skip
+                tests.append(
+                    ClaimTest(
+                        **vars(test),
+                        targets=(a_target, b_target),
+                        identical_pixels=a_target == b_target,
+                        true_classes=tuple(class_names[a_target][1:]),
+                        metric=metric,
+                        first=_plain(a.values[:, column].mean()),
+                        second=_plain(b.values[:, column].mean()),
+                    )
+                )
         published = None
         if not same_task and {first, second} <= PUBLISHED.keys():
             values = [list(PUBLISHED[model].values())[column - 1] for model in (first, second)]
             published = round(values[1] - values[0], 3)
-        result.append(
-            {
-                'claim': text,
-                'models': [first, second],
-                'published_difference': published,
-                'verdict': statistics.claim_verdict(
-                    [test for (a, b, _), (*_, test) in tests.items() if a == b]
-                ),
-                'tests': [
-                    {
-                        'targets': [a, b],
-                        'identical_pixels': a == b,
-                        'true_classes': list(class_names[a][1:]),
-                        'metric': metric,
-                        'first': of_first,
-                        'second': of_second,
-                        **dataclasses.asdict(test),
-                    }
-                    for (a, b, metric), (of_first, of_second, test) in tests.items()
-                ],
-            }
-        )
+        verdict = statistics.claim_verdict([test for test in tests if test.identical_pixels])
+        result.append(Claim(text, (first, second), published, verdict, tests))
     return result
 
 
 def _learning_curve(
-    scored: dict[tuple[str, float], dict],
+    scored: dict[tuple[str, float], Scored],
     class_names: dict[str, Sequence[str]],
     sets: dict[str, np.ndarray],
     num_resamples: int,
-) -> list[dict]:
+) -> list[CurveRow]:
     fractions = sorted({fraction for _, fraction in scored})
-    rows: list[dict] = []
+    rows: list[CurveRow] = []
     if len(fractions) < 2:
         return rows
     for set_name, chosen in sets.items():
@@ -196,17 +239,17 @@ def _learning_curve(
         for experiment in dict.fromkeys(experiment for experiment, _ in scored):
             known = [fraction for fraction in fractions if (experiment, fraction) in scored]
             parts = [scored[experiment, fraction] for fraction in known]
-            sizes = np.array([part['num_train'] for part in parts], np.float64)
+            sizes = np.array([part.num_train for part in parts], np.float64)
             scores = [
                 statistics.seed_scores(
-                    part['targets'][experiment][:, chosen], part['fold'][chosen], weights
+                    part.targets[experiment][:, chosen], part.fold[chosen], weights
                 )
                 for part in parts
             ]
             names = (*class_names[experiment], MEAN)
             for metric in METRIC_NAMES:
                 noisy = [
-                    # Trainings at different sizes are independent of each other.
+                    # Training runs at different sizes are independent of each other.
                     score[metric].with_training_noise(seed=number)
                     for number, score in enumerate(scores)
                 ]
@@ -214,21 +257,14 @@ def _learning_curve(
                     means = np.array([score[metric].values[:, column].mean() for score in scores])
                     resampled = np.stack([part[:, column] for part in noisy], -1)
                     rows.append(
-                        {
-                            'experiment': experiment,
-                            'images': set_name,
-                            'class': names[column],
-                            'metric': metric,
-                            'fractions': known,
-                            'sizes': sizes.tolist(),
-                            'seeds': [len(score[metric].values) for score in scores],
-                            'scores': _plain(means),
-                            'intervals': _plain(metrics.percentile_interval(resampled).clip(0, 1)),
-                            'prediction': dataclasses.asdict(
-                                statistics.extrapolate(sizes, means, resampled, PUBLISHED_IMAGES)
-                            ),
-                        }
-                    )
+                        CurveRow(
+                            experiment, set_name, names[column], metric, known, sizes.tolist(),
+                            [len(score[metric].values) for score in scores],
+                            _plain(means),
+                            _plain(metrics.percentile_interval(resampled).clip(0, 1)),
+                            statistics.extrapolate(sizes, means, resampled, PUBLISHED_IMAGES),
+                        )
+                    )  # fmt: skip
     return rows
 
 

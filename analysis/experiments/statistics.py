@@ -2,12 +2,12 @@
 
 Scores are computed from confusion matrices `[S, N, C, C]`: S seeds, N images, C classes. Each image
 is scored once per seed; all images of a fold are scored by the same training. Scores vary with the
-images and with the trainings. The bootstrap resamples images, the same ones for all seeds and for
-both models of a comparison, and averages the score over seeds. The variance due to trainings is
-measured by replacing one fold's training by that of another seed. It enters as Student's t, because
-two or three seeds are too few to resample. With one seed it is unknown, and confidence intervals do
-not cover other trainings. They never cover other training images: all trainings of a fold share
-these.
+images and with the training runs. The bootstrap resamples images, the same ones for all seeds and
+for both models of a comparison, and averages the score over seeds. The variance due to training
+runs is measured by replacing one fold's training by that of another seed. It enters as Student's t,
+because two or three seeds are too few to resample. With one seed it is unknown, and confidence
+intervals do not cover other training runs. They never cover other training images: all training
+runs of a fold share these.
 """
 
 import dataclasses
@@ -58,15 +58,16 @@ class Scores:
         )
 
     def training_error(self, shared: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """Standard error of the mean over seeds due to trainings, and degrees of freedom.
+        """Standard error of the mean over seeds due to training runs, and degrees of freedom.
 
-        Without folds the error is s / √S. The variance of a sum of folds whose trainings have the
-        correlation r is (1 - r) Σ s_f² + r (Σ s_f)²; its degrees of freedom follow Satterthwaite
-        (1946), with variances that have the correlation r². `[K]` each, NaN with one seed.
+        Without folds the error is s / √S. The variance of a sum of folds whose training runs have
+        the correlation r is (1 - r) Σ s_f² + r (Σ s_f)²; its degrees of freedom follow
+        Satterthwaite (1946), with variances that have the correlation r². `[K]` each, NaN with one
+        seed.
 
         Args:
           shared: r, in [0, 1]: 0 if each fold's training has its own seed, 1 if everything that
-            makes one training better than another is common to the folds of a seed.
+            makes one training run better than another is common to the folds of a seed.
         """
         num_seeds = self.exchanged.shape[1]
         if num_seeds < 2:
@@ -81,7 +82,7 @@ class Scores:
         return np.sqrt(total), freedom
 
     def with_training_noise(self, seed: int = 0, shared: float = 0.0) -> np.ndarray:
-        """`resampled` plus noise due to trainings, `[R, K]`; without noise if there is one seed."""
+        """`resampled` plus noise of the training runs, `[R, K]`; without noise for one seed."""
         error, freedom = self.training_error(shared)
         if np.isnan(freedom).any():
             return self.resampled
@@ -92,7 +93,7 @@ class Scores:
 def seed_scores(
     confusions: np.ndarray, folds: np.ndarray, weights: np.ndarray
 ) -> dict[str, Scores]:
-    """Scores of repeated trainings by metric.
+    """Scores of repeated training runs by metric.
 
     Args:
       confusions: `[S, N, C, C]` pixel counts.
@@ -108,7 +109,7 @@ def seed_scores(
     exchanged: dict[str, list] = {key: [] for key in own[0]}
     for fold in np.unique(folds):
         here = (folds == fold)[:, None, None]
-        # The other folds' trainings are each seed's in turn.
+        # The other folds' training runs are each seed's in turn.
         mixed = [
             [score(np.where(here, seed, other)) for other in confusions] for seed in confusions
         ]
@@ -131,10 +132,10 @@ class Intervals:
     """Mean over seeds, 95 % confidence intervals in [0, 1]; NaN where a score does not exist."""
 
     score: np.ndarray  # `[K]`
-    over_images: np.ndarray  # `[K, 2]`, percentile bootstrap with the trainings fixed
+    over_images: np.ndarray  # `[K, 2]`, percentile bootstrap with the training runs fixed
     over_seeds: np.ndarray  # `[K, 2]`, Student's t with the images fixed; NaN with one seed
     over_both: np.ndarray  # `[K, 2]`
-    # `[K, 2]`, wider: also valid if everything that makes one training better than another is
+    # `[K, 2]`, wider: also valid if everything that makes one training run better than another is
     # common to the folds of a seed. Equal to `over_both` without folds.
     over_both_shared: np.ndarray
 
@@ -168,8 +169,8 @@ class PairedTest:
 def paired_test(differences: Scores, column: int, num_images: float) -> PairedTest:
     """Tests whether a paired difference is zero (Welch-Satterthwaite t test).
 
-    The variance is that of the bootstrap over images plus that of the trainings. With one seed the
-    verdict is always "not resolvable".
+    The variance is that of the bootstrap over images plus that of the training runs. With one seed
+    the verdict is always "not resolvable".
 
     Args:
       differences: scores of the second model minus scores of the first.

@@ -13,14 +13,8 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 
 
-def _number(value: float | None, sign: str = '') -> str:
-    return '–' if value is None else f'{value:{sign}.3f}'
-
-
-def _range(interval: list | None, sign: str = '') -> str:
-    if not interval or None in interval:
-        return '–'
-    return f'[{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]'
+def _range(interval: list[float | None]) -> str:
+    return '–' if None in interval else f'({interval[0]:.3f}, {interval[1]:.3f})'
 
 
 def to_markdown(report: dict[str, Any]) -> str:
@@ -45,8 +39,8 @@ def to_markdown(report: dict[str, Any]) -> str:
             'not trained on it'
         )
     one_seed = (
-        ' With one seed the variance between trainings is unknown: “both” covers images only, and '
-        'no claim is decided.'
+        ' With one seed, the variance between training runs is unknown: “both” covers images only, '
+        'and no claim is decided.'
     )
     parts = [
         f'# Reproduction: {", ".join(report["scores"])}',
@@ -59,9 +53,9 @@ def to_markdown(report: dict[str, Any]) -> str:
         '## Scores',
         comparable,
         'IoU at the resolution of the network, mean over seeds, with 95 % confidence intervals. '
-        'Over images: bootstrap with the trainings fixed. Over seeds: Student’s t with the images '
-        'fixed; with folds, the training of each fold varies independently. Over both: each '
-        'resample of the images plus a t-distributed draw for the trainings.'
+        'Over images: bootstrap with the training runs fixed. Over seeds: Student’s t with the '
+        'images fixed; with folds, the training of each fold varies independently. Over both: each '
+        'resample of the images plus a t-distributed draw for the training runs.'
         + (one_seed if setup['seeds'] == 1 else ''),
     ]
     header = (
@@ -74,11 +68,11 @@ def to_markdown(report: dict[str, Any]) -> str:
                 experiment,
                 label,
                 METRIC_NAMES[metric],
-                _number(report['published'][experiment].get(label)),
-                _number(row['score']),
+                markdown.number(report['published'][experiment].get(label)),
+                markdown.number(row['score']),
                 *(_range(row[f'over_{what}']) for what in ('images', 'seeds', 'both')),
-                str(row.get('images_with_class', '')),
-                f'{row["effective_images"]:.1f}' if 'effective_images' in row else '',
+                '' if label == MEAN else str(row['images_with_class']),
+                '' if label == MEAN else f'{row["effective_images"]:.1f}',
             )
             for experiment, sets in report['scores'].items()
             for metric, classes in sets[name].items()
@@ -121,11 +115,11 @@ def _claims_markdown(claims: list[dict]) -> list[str]:
                 if test['identical_pixels']
                 else 'each its own (as published)',
                 METRIC_NAMES[test['metric']],
-                _number(test['first']),
-                _number(test['second']),
-                f'{_number(test["difference"], "+")} {_range(test["interval"], "+")}',
+                markdown.number(test['first']),
+                markdown.number(test['second']),
+                markdown.number(test['difference'], test['interval'], '+.3f'),
                 '–' if test['p'] is None else f'{test["p"]:.2g}',
-                _number(test['minimum_detectable']),
+                markdown.number(test['minimum_detectable']),
                 test['verdict'],
             )
             for test in claim['tests']
@@ -144,30 +138,29 @@ def _curve_markdown(curve: list[dict], setup: dict) -> list[str]:
     rows = []
     for row in curve:
         prediction = row['prediction']
-        exponent, doubts = prediction['exponent'], prediction['not_identifiable']
+        doubts = prediction['not_identifiable']
         rows.append(
             (
                 row['experiment'],
                 row['images'],
-                row['class'],
+                row['class_name'],
                 METRIC_NAMES[row['metric']],
-                *map(_number, row['scores']),
-                f'{_number(prediction["score"])} {_range(prediction["interval"])}',
-                '–' if exponent is None else f'{exponent:.2f} '
-                f'{_range(prediction["exponent_interval"])}',
+                *map(markdown.number, row['scores']),
+                markdown.number(prediction['score'], prediction['interval']),
+                markdown.number(prediction['exponent'], prediction['exponent_interval'], '.2f'),
                 f'no: {"; ".join(doubts)}' if doubts else 'yes',
             )
         )  # fmt: skip
     return [
         '## Learning curve',
         'Score against the number of training images. Each smaller set is a subset of the larger '
-        f'ones. All trainings have {setup["num_steps"]} steps of {setup["batch_size"]} images, so '
+        f'ones. All have {setup["num_steps"]} training steps of {setup["batch_size"]} images, so '
         'the curve shows the effect of data at equal computation. A power law '
         'score(n) = ceiling - gain · n^-exponent with a ceiling of at most 1 is fitted by least '
         f'squares. “At {PUBLISHED_IMAGES}” is its value at the size of the published training set, '
         'with the 95 % confidence interval of fits to resampled images and seeds. It holds for '
-        'images and trainings like those used here. The published images all show a person and a '
-        'car, and the published training was longer. Where the fit is not identifiable, the '
+        'images and training runs like those used here. The published images all show a person and '
+        'a car, and the published training was longer. Where the fit is not identifiable, the '
         'interval is a feasible range and not a prediction.',
         markdown.table(header, rows),
     ]
@@ -233,7 +226,7 @@ def _draw_curve(axis: Any, curve: list[dict], published: dict[str, dict[str, flo
     rows = [
         row
         for row in curve
-        if row['images'] == images and row['metric'] == 'iou' and row['class'] != MEAN
+        if row['images'] == images and row['metric'] == 'iou' and row['class_name'] != MEAN
     ]
     for number, row in enumerate(rows):
         color = f'C{number}'
@@ -247,7 +240,7 @@ def _draw_curve(axis: Any, curve: list[dict], published: dict[str, dict[str, flo
         ]
         for point in points:
             _errorbar(axis, *point, fmt='o', color=color)
-        label = f'{row["class"]} ({row["experiment"]})'
+        label = f'{row["class_name"]} ({row["experiment"]})'
         axis.plot([p[0] for p in points], [p[1] for p in points], color=color, label=label)
         prediction = row['prediction']
         place = PUBLISHED_IMAGES * shift
@@ -260,8 +253,8 @@ def _draw_curve(axis: Any, curve: list[dict], published: dict[str, dict[str, flo
             if certain:
                 last = points[-1]
                 axis.plot([last[0], place], [last[1], score], color=color, linestyle=':')
-        if row['class'] in published[row['experiment']]:
-            mark = published[row['experiment']][row['class']]
+        if row['class_name'] in published[row['experiment']]:
+            mark = published[row['experiment']][row['class_name']]
             axis.plot(place, mark, '*', color=color, markersize=11)
     axis.set_xscale('log')
     sizes = [*rows[0]['sizes'], PUBLISHED_IMAGES]

@@ -102,7 +102,7 @@ def _external_files(model: Any, path: pathlib.Path) -> list[pathlib.Path]:
         if not location or not is_within(target, folder):
             raise ValueError(
                 f'The weights {tensor.name!r} of {path} are in {location!r}, outside its folder: '
-                'they are not read.'
+                'export the model again, with its weights beside it.'
             )
         if not target.is_file():
             raise ValueError(f'{path} has weights in {location}, which is not beside it.')
@@ -226,9 +226,9 @@ def add_pooled_outputs(model: Any, names: Sequence[str]) -> list[str]:
             nodes = [onnx.helper.make_node('Identity', [name], [result])]
         else:
             raise ValueError(
-                f'The tensor {name!r}, which "embeddings" of the adapter names, has the shape '
-                f'{known.get(name, "that is not known")}: only [batch, channels, height, width], '
-                '[batch, tokens, channels] and [batch, features] embed an image.'
+                f'The tensor {name!r}, which "embeddings" of the adapter names, cannot embed an '
+                f'image. Its shape is {known.get(name, "unknown")}; it must be [batch, channels, '
+                'height, width], [batch, tokens, channels] or [batch, features].'
             )
         model.graph.node.extend(nodes)
         model.graph.output.append(onnx.ValueInfoProto(name=result))

@@ -68,7 +68,7 @@ def fit(kinds: np.ndarray, described: np.ndarray, real: np.ndarray) -> dict[str,
         if not mine.any():
             continue
         if len(np.unique(real[mine])) < 2:
-            raise ValueError(f'All or none of {mine.sum()} issues of kind {kind!r} are errors.')
+            raise ValueError(f'All or none of {mine.sum()} {kind!r} are errors: use more scenes.')
         model = LogisticRegression(C=_STRENGTH, max_iter=1000).fit(described[mine], real[mine])
         models[kind] = Model(
             round(float(model.intercept_[0]), 4),

@@ -6,8 +6,8 @@ after the label of one instance is removed. `judging` compares the regions of al
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as mask_utils
@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from analysis.label_issues.morphology import box, components, dilate, distance, half_width, opened
 from analysis.saliency.methods import pool
-from segmentation.data.masks import IGNORE
+from segmentation.data.masks import IGNORE, nearest_indices
 
 _SMALLEST = 0.002  # share of the image; smaller regions are ignored
 JUDGED = 0.005  # smaller instances are missed too often to be judged (9×9 pixels of 128×128)
@@ -33,6 +33,27 @@ class Instance(NamedTuple):
     label: int
     crowd: bool
     mask: np.ndarray  # bool [S, S], the visible part
+
+
+def instances_of(
+    record: Mapping[str, Any], classes: Mapping[int, int], label: np.ndarray
+) -> list[Instance]:
+    """The annotated objects of an image at the network's resolution, as far as they are visible.
+
+    A pixel is visible where the label, uint8 `[S, S]`, has the class of the object, in any drawing
+    order. The record is of a `coco.CocoSplit`; `classes` is the class by category id.
+    """
+    height, width = int(record['height']), int(record['width'])
+    rows, columns = (nearest_indices(length, len(label)) for length in (height, width))
+    fields = (record['instances'][name] for name in ('id', 'category_id', 'is_crowd', 'rle'))
+    result = []
+    for annotation_id, category, crowd, rle in zip(*fields, strict=True):
+        value = classes.get(int(category), 0)
+        # pycocotools stores masks by columns.
+        mask = mask_utils.decode({'size': [height, width], 'counts': rle}).T[columns][:, rows].T
+        visible = mask.astype(np.bool_) & (label == value)
+        result.append(Instance(int(annotation_id), value, bool(crowd), visible))
+    return result
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

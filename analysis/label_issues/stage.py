@@ -27,7 +27,7 @@ which `data.exclude` reads.
 import argparse
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -40,7 +40,7 @@ from pycocotools import mask as mask_utils
 from analysis.label_issues import exclusion, merging, probability
 from analysis.label_issues.judging import Issue, judge
 from analysis.label_issues.morphology import dilate
-from analysis.label_issues.regions import Instance, Region, find_regions
+from analysis.label_issues.regions import Region, find_regions, instances_of
 from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
@@ -53,33 +53,12 @@ from analysis.stage.run import Analysis, Run, open_pool
 from segmentation import evaluate, launch, markdown, overlays
 from segmentation.activations import LOGITS, activations, logits_of
 from segmentation.data import label_spaces
-from segmentation.data.masks import IGNORE, nearest_indices
+from segmentation.data.masks import IGNORE
 from segmentation.files import replacing
 from segmentation.models.unet import scale_images
 
 LAYERS = (DEEP, FINE)  # whose activations describe what a region looks like
 _SHOWN, _GAP = 6, 16  # images of each kind in the figure, and pixels between them
-
-
-def instances_of(
-    record: Mapping[str, Any], classes: Mapping[int, int], label: np.ndarray
-) -> list[Instance]:
-    """The annotated objects of an image at the network's resolution, as far as they are visible.
-
-    A pixel is visible where the label, uint8 `[S, S]`, has the class of the object, in any drawing
-    order. The record is of a `coco.CocoSplit`; `classes` is the class by category id.
-    """
-    height, width = int(record['height']), int(record['width'])
-    rows, columns = (nearest_indices(length, len(label)) for length in (height, width))
-    fields = (record['instances'][name] for name in ('id', 'category_id', 'is_crowd', 'rle'))
-    result = []
-    for annotation_id, category, crowd, rle in zip(*fields, strict=True):
-        value = classes.get(int(category), 0)
-        # pycocotools stores masks by columns.
-        mask = mask_utils.decode({'size': [height, width], 'counts': rle}).T[columns][:, rows].T
-        visible = mask.astype(np.bool_) & (label == value)
-        result.append(Instance(int(annotation_id), value, bool(crowd), visible))
-    return result
 
 
 def make_look(run: Run) -> Callable[[Any, np.ndarray], tuple[jax.Array, ...]]:

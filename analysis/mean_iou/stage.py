@@ -57,7 +57,7 @@ def table(result: MeanIou) -> str:
     return '\n\n'.join(
         [
             f'Split {result.split}, checkpoint at step {result.step}, {result.num_images} images, '
-            f'loss {result.loss:.4f} nats per pixel. In brackets: 95 % bootstrap confidence '
+            f'loss {result.loss:.4f} nats per pixel. In parentheses: 95 % bootstrap confidence '
             'interval over images. The effective sample size (Kish) is the number of images if all '
             'hold equally many pixels of the class; below about 30 the interval is too narrow.',
             f"At the network's resolution, {result.image_size}×{result.image_size}:",

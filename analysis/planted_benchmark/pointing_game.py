@@ -34,11 +34,7 @@ TOLERANCE = 1 / 16  # of the side: 8 pixels of 128
 
 
 def most_lowering(
-    analysis: Analysis,
-    clusters: Clusters,
-    folder: pathlib.Path,
-    rows: np.ndarray,
-    progress: bool = True,
+    analysis: Analysis, clusters: Clusters, folder: pathlib.Path, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The object of each scene whose removal most lowers its membership of its cluster.
 
@@ -47,7 +43,6 @@ def most_lowering(
       clusters: of `open_clusters`.
       folder: says how the scenes were drawn.
       rows: int64 `[J]`, of the images.
-      progress: show a bar.
 
     Returns:
       Masks of the objects at the network's resolution, bool `[J, S, S]`, and what each costs of the
@@ -58,8 +53,7 @@ def most_lowering(
     size, margin = config.image_size, len(scores.targets) - 1
     masks, costs = np.zeros((len(rows), size, size), np.bool_), np.full(len(rows), np.nan)
     scored = []
-    title = 'scenes without an object'
-    for place, row in enumerate(tqdm(rows, title, unit='scene', disable=not progress)):
+    for place, row in enumerate(tqdm(rows, 'scenes without an object', unit='scene')):
         scene = scenes.find_scene(folder, int(analysis.image_ids[row]))
         whole = scenes.render(scene)
         large = np.flatnonzero(whole.masks.sum((1, 2)) >= LEAST_AREA * whole.owner.size)
@@ -109,7 +103,7 @@ def judge(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def score(
-    analysis: Analysis, folder: pathlib.Path, *, num_images: int, seed: int = 0
+    analysis: Analysis, folder: pathlib.Path, *, num_images: int
 ) -> dict[str, float | None] | None:
     """Judges heat-maps of cluster membership on a fixed random sample of the images.
 
@@ -125,7 +119,7 @@ def score(
     clusters = open_clusters(analysis)
     if clusters is None:
         return None
-    order = np.random.default_rng(seed).permutation(len(analysis))
+    order = np.random.default_rng(0).permutation(len(analysis))
     sampled = np.sort(order[:num_images])
     masks, costs = most_lowering(analysis, clusters, folder, sampled)
     kept = costs >= LEAST_COST
@@ -137,7 +131,7 @@ def score(
         'shuffled weights': membership_maps.compute(shuffle_weights(analysis), clusters, rows),
     }
     images = np.stack([analysis.examples[int(row)]['image'] for row in rows])
-    maps |= faithfulness.baseline_maps(images, GRID, (seed,))
+    maps |= faithfulness.baseline_maps(images, GRID, (0,))
     result: dict[str, float | None] = {'images': len(rows), 'share': float(kept.mean())}
     for name, each in maps.items():
         judged = judge(each, masks)

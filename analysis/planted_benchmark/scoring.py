@@ -28,6 +28,7 @@ from analysis.label_issues.schema import LabelIssues
 from analysis.planted_benchmark import pointing_game
 from analysis.planted_benchmark.metrics import (
     average_precision,
+    best_overlap,
     color_histograms,
     coverage,
     false_discoveries,
@@ -36,7 +37,6 @@ from analysis.planted_benchmark.metrics import (
     neighbor_auroc,
     precision_at_k,
     recall_at_number,
-    slice_overlap,
     softmin_quality,
 )
 from analysis.predictions.schema import Predictions
@@ -269,11 +269,7 @@ def performance(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float | 
             if planted[known].any():
                 excess = values[planted[known]].mean() - values[hard[known] == ''].mean()
                 result[f'slices/{name}: {metric} minus that of ordinary scenes'] = float(excess)
-        overlaps = [slice_overlap(inside, planted) for inside in confirmed]
-        best = max(
-            [{'precision': 0.0, 'recall': 0.0, 'found': False}, *overlaps],
-            key=lambda overlap: (overlap['found'], min(overlap['precision'], overlap['recall'])),
-        )
+        best = best_overlap(confirmed, planted)
         discovered.append(best['found'])
         for key in ('precision', 'recall'):
             result[f'slices/{name}: {key} of the best slice'] = best[key]

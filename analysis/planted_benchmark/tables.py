@@ -31,7 +31,7 @@ class SeedScores(Result):
     """Scores of the analysis on the scenes of a seed."""
 
     NAME: ClassVar[str] = 'truth_scores'
-    VERSION: ClassVar[int] = 6
+    VERSION: ClassVar[int] = 7
 
     measures: dict[str, float | None]  # by name, `<group>/<measure>`
     shares: dict[str, tuple[int, int]]  # (count, number) by name
@@ -83,6 +83,10 @@ TARGETS = {
     'heat-maps/pointing game, ours': Target(0.7),
     'heat-maps/pointing game above the best baseline': Target(0),
     'slices/share of the planted that is found': Target(0.8),
+    'objects/precision@10 by color of clothes': Target(0.8),
+    'objects/precision@10 by pose': Target(0.8),
+    'objects/precision@10 by side of a car': Target(0.8),
+    'objects/share of the planted slices that is found': Target(0.8),
     'null tables/share with a slice': Target(high=0.05),
     'null tables/share with a discovery': Target(high=0.05),
     'label issues/average precision, missing instance': Target(0.8),
@@ -137,10 +141,10 @@ def to_markdown(report: Report) -> str:
         '# Is the analysis right? Measured on scenes with planted truth',
         f'{len(report.seeds)} scene seed(s) ({", ".join(map(str, report.seeds))}), {report.train} '
         f'scenes for training and {report.val} for the analysis each. Means over seeds, in '
-        "brackets 95 % confidence intervals (Student's t; for shares of tables or samples Clopper "
-        "and Pearson's, over all seeds). A target *holds* if the whole interval is on its side, is "
-        '*suggestive* if only the mean is, and *not resolvable* if only part of the interval is. '
-        f'Otherwise it *fails*. Of {len(report.verdicts)} targets: {counts}.',
+        "parentheses 95 % confidence intervals (Student's t; for shares of tables or samples "
+        "Clopper and Pearson's, over all seeds). A target *holds* if the whole interval is on its "
+        'side, and *fails* if no part of it is. In between, it is *suggestive* if the mean is on '
+        f'its side, else *not resolvable*. Of {len(report.verdicts)} targets: {counts}.',
         f'    {report.origin.command}',
     ]
     if seen := [str(seed) for seed in report.seeds if seed not in scenes.HELD_OUT_SEEDS]:

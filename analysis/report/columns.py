@@ -22,6 +22,7 @@ import pyarrow
 from analysis.clusters.schema import Clusters
 from analysis.drift.schema import Drift
 from analysis.label_issues.schema import ERRORS, LabelIssues
+from analysis.label_next.schema import LabelNext
 from analysis.samples import schema as samples
 from analysis.slices.schema import Slices
 
@@ -63,7 +64,7 @@ def of_samples(table: pyarrow.Table) -> Iterator[dict[str, Any]]:
     for field in table.schema:
         column, name = table[field.name], field.name
         about = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
-        if name == 'image_id':
+        if name in ('image_id', 'annotation_id'):  # too large for float32
             values = {'kind': 'number', 'values': encode(column.to_numpy().astype(np.float64))}
         elif name == 'file_name':
             values = {'kind': 'text', 'values': column.to_pylist()}
@@ -112,6 +113,16 @@ def of_drift(found: Drift) -> Iterator[dict[str, Any]]:
     about = f'mean distance to the nearest images of {found.reference} in embedding space'
     values = encode(found.novelty)
     yield _column('novelty', 'metric', about, '1 is typical', kind='number', values=values)
+
+
+def of_label_next(found: LabelNext, num_images: int) -> Iterator[dict[str, Any]]:
+    """The rank of each image that is to be labeled; null for all others."""
+    ranks = np.full(num_images, np.nan)
+    ranks[found.ranking['row'].to_numpy()] = found.ranking['rank'].to_numpy()
+    about = 'place in the list of images to label next'
+    yield _column(
+        'label_next_rank', 'metric', about, '1 first', kind='number', values=_number(ranks)
+    )
 
 
 def of_slices(found: Slices, table: pyarrow.Table) -> Iterator[dict[str, Any]]:

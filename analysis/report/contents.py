@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from analysis.compare import schema as compare
-from analysis.pictures import schema as pictures
-from analysis.report import view_data
+from analysis.objects.schema import FOLDER, Objects
+from analysis.report import object_data, view_data
 from analysis.report.columns import encode
 from analysis.report.view_data import Pieces
 from analysis.stage import artifacts, storage
@@ -24,10 +24,16 @@ SCHEMA_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """A view and its pieces."""
+    """A view and its pieces, or those of its objects."""
 
     view: View
     pieces: Pieces
+    pictures: pathlib.Path  # folder of the pictures that the pieces name
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the rows are images."""
+        return self.pieces.view['rows_are'] == 'images'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +80,19 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
             views[f'{re.sub("[^A-Za-z0-9_-]+", "-", names[other])}-{view.folder.name}'] = view
     shown = {}
     for name, view in tqdm(views.items(), desc='views', unit='view'):
-        pieces = view_data.read_view(view)
-        there = [piece for piece in ('similar', 'findings') if getattr(pieces, piece)]
-        pieces.view.update(
+        of_images = view_data.read_view(view)
+        shown[name] = Shown(view, of_images, view.folder / 'pictures')
+        if artifacts.exists(view, Objects):
+            objects = artifacts.load(view, Objects)
+            pieces = object_data.read(view, of_images.view, objects)
+            shown[f'{name}-objects'] = Shown(view, pieces, view.folder / FOLDER)
+    for name, each in shown.items():
+        there = [piece for piece in ('similar', 'findings') if getattr(each.pieces, piece)]
+        each.pieces.view.update(
             name=name,
-            run_name=names[view.workdir],
+            run_name=names[each.view.workdir],
             pieces=[{'key': f'{piece}/{name}', 'file': f'{piece}.js'} for piece in there],
         )
-        shown[name] = Shown(view, pieces)
     comparisons = dict(_comparisons(views, other)) if other else {}
     chosen = views[first]
     colors = overlays.colorize(np.arange(len(chosen.class_names)))
@@ -90,7 +101,10 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
         'title': f'{names[workdir]}: {", ".join(chosen.class_names[1:])}',
         'run': names[workdir],
         'views': [
-            {key: each.pieces.view[key] for key in 'name run run_name split step n'.split()}
+            {
+                key: each.pieces.view[key]
+                for key in 'name run run_name split step n rows_are'.split()
+            }
             for each in shown.values()
         ],
         'default': first,
@@ -156,10 +170,10 @@ def detail_files(paths: dict[str, Any]) -> list[str]:
 def picture_files(shown: Shown) -> Iterator[tuple[str, pathlib.Path | bytes]]:
     """(path within data/<view>/, file or content) of every picture of a view."""
     described = shown.pieces.view.get('pictures', {'sheets': [], 'details': {}})
-    folder = shown.view.folder / 'pictures'
+    folder = shown.pictures
     for sheet in described['sheets']:
-        for kind in pictures.SHEET_KINDS:
-            yield sheet[kind], folder / sheet[kind]
+        for path in sheet.values():
+            yield path, folder / path
     for paths in described['details'].values():
         for path in detail_files(paths):
             yield path, folder / path

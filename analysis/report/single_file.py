@@ -45,7 +45,7 @@ def _resize_sheet(data: bytes, side: int, is_image: bool) -> bytes:
 
 
 def _read(shown: Shown, path: str) -> bytes:
-    return (shown.view.folder / 'pictures' / path).read_bytes()
+    return (shown.pictures / path).read_bytes()
 
 
 def _choose_thumbs(contents: Contents, room: float) -> int:

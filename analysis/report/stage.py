@@ -83,7 +83,8 @@ def _fill(folder: pathlib.Path, contents: Contents, model: BrowserModel | None) 
         elif source.is_file():
             shutil.copyfile(source, target)
         else:
-            raise ValueError(f'{source} is missing: run python -m analysis.pictures --force.')
+            stage = source.parts[-3]
+            raise ValueError(f'{source} is missing: run python -m analysis.{stage} --force.')
         sizes[part] += target.stat().st_size
 
     for path, text in contents_lib.scripts(contents):
@@ -124,9 +125,11 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         written = {'bytes': write_folder(output, contents, model)}
         if arguments.parquet:
             for name, shown in contents.views.items():
+                if not shown.has_images:
+                    continue
                 table = export.to_table(shown.view, saved)
                 parquet.write_table(table, output / f'samples-{name}.parquet')
-    views = [shown.pieces.view for shown in contents.views.values()]
+    views = [shown.pieces.view for shown in contents.views.values() if shown.has_images]
     rows = [
         (
             *(str(view[key]) for key in ('name', 'split', 'step', 'n')),

@@ -3,12 +3,13 @@
 A view is one analyzed checkpoint and split. Its pieces, each a JSON document:
 
 view      what map, charts and table need: run, split, step, n, fingerprint, class_names, columns
-          (`columns`), map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, missing (stages that
-          were not run), unavailable (why a stage cannot be run, by its name)
+          (`columns`), rows_are ('images'; 'objects': see `object_data`), key (the column that
+          identifies a row), map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, missing
+          (stages that were not run), unavailable (why a stage cannot be run, by its name)
 similar   index int32 and distance float32 `[N, k]`
 findings  scores, clusters, density_clusters, slices, associations, grayscale_copies, confusion,
-          label_issues, saliency, duplicates, drift: as in the schemas of these stages, images by
-          row
+          label_issues, saliency, objects, duplicates, drift, label_next: as in the schemas of these
+          stages, images by row
 """
 
 import base64
@@ -27,7 +28,9 @@ from analysis.drift.schema import Drift
 from analysis.duplicates.schema import SHOWN_OF_GROUP, Duplicates
 from analysis.figures import images, palette
 from analysis.label_issues.schema import LabelIssues
+from analysis.label_next.schema import LabelNext
 from analysis.mean_iou.schema import MeanIou
+from analysis.objects.schema import Objects
 from analysis.pictures import schema as pictures
 from analysis.pictures.schema import Pictures
 from analysis.report import columns
@@ -95,7 +98,7 @@ def _regions(view: View, found: LabelIssues) -> list[dict[str, Any]]:
     return list(regions.values())
 
 
-def _slice_groups(found: Slices) -> list[list[tuple[str, int]]]:
+def slice_groups(found: Slices) -> list[list[tuple[str, int]]]:
     """Groups of nested slices, each a metric and a place in the metric's list."""
     places = {
         id(one): (metric, place)
@@ -195,6 +198,13 @@ def _duplicates(found: Duplicates) -> dict[str, Any]:
     return {key: plain[key] for key in ('num_images', 'groups', 'leakage')}
 
 
+def summarize_objects(view: View, found: Objects) -> dict[str, Any]:
+    """What the page says of the objects as a whole."""
+    keys = 'num_images', 'num_objects', 'num_crowds', 'num_unseen', 'confusion'
+    plain = storage.to_json(found)
+    return {key: plain[key] for key in keys} | {'class_names': list(view.class_names)}
+
+
 def read_view(view: View) -> Pieces:
     """All pieces of a view.
 
@@ -214,6 +224,8 @@ def read_view(view: View) -> Pieces:
 
     findings: dict[str, Any] = {}
     page: dict[str, Any] = {
+        'rows_are': 'images',
+        'key': 'image_id',
         'n': len(view),
         'run': str(view.workdir),
         'split': view.split,
@@ -249,7 +261,7 @@ def read_view(view: View) -> Pieces:
         findings['label_issues_total'] = int(issues.firsts().sum())
     if slices := read(Slices):
         findings['slices'] = storage.to_json(slices)['metrics']
-        findings['slice_groups'] = _slice_groups(slices)
+        findings['slice_groups'] = slice_groups(slices)
         page['columns'] += columns.of_slices(slices, table)
     if associations := read(Associations):
         found = storage.to_json(associations)
@@ -261,6 +273,12 @@ def read_view(view: View) -> Pieces:
     if drift := read(Drift):
         page['columns'] += columns.of_drift(drift)
         findings['drift'] = storage.to_json(drift)
+    if to_label := read(LabelNext):
+        page['columns'] += columns.of_label_next(to_label, len(view))
+        ranked = to_label.ranking.select(['row', 'uncertainty', 'distance', 'score'])
+        findings['label_next'] = {**storage.to_json(to_label), 'images': ranked.to_pylist()}
+    if objects := read(Objects):
+        findings['objects'] = summarize_objects(view, objects)
     if duplicates := read(Duplicates):
         findings['duplicates'] = _duplicates(duplicates)
     if saliency := read(Saliency):

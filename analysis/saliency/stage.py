@@ -9,8 +9,8 @@ the clusters. All methods are judged on these: by deletion and insertion against
 edge maps, by shuffled weights, and by instances of categories.
 
 A foreign model (analysis/README.md) has no gradients: occlusion maps of a sample of images show
-what its classes and its loss depend on. By default, the sample has as many images as cost half of a
-pass over all of them, at least 4.
+what its classes and its loss depend on. By default, the sample has at least 4 images and takes half
+as long as one pass over all images.
 
 Figures are a sheet per class and per cluster, an overview of the clusters and the curves.
 """

@@ -234,7 +234,7 @@ def to_markdown(result: Saliency) -> str:
     for kind, judged in explained.items():
         parts.append(
             f'**{kind.capitalize()}**, {judged.images} images. {_EXPLANATIONS[kind]} Gain: how '
-            'much better than the baseline map on the same images; in brackets 95 % bootstrap '
+            'much better than the baseline map on the same images, with 95 % bootstrap '
             'confidence intervals over images. Integrated gradients miss completeness by '
             f'{100 * judged.completeness_error:.1f} %.'
         )

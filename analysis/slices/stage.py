@@ -18,7 +18,7 @@ analysis/README.md for the search and the tests. There is one search for each of
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow
@@ -65,15 +65,29 @@ def metric_values(
     return values, known
 
 
-def compute(analysis: View, seed: int = 0) -> Slices:
-    """Searches for slices by each metric."""
-    columns, table = load_columns(analysis), artifacts.load(analysis, Samples).table
+def search(
+    columns: Mapping[str, np.ndarray],
+    measured: Mapping[str, tuple[int, np.ndarray, np.ndarray]],
+    ids: np.ndarray,
+    seed: int = 0,
+) -> tuple[dict[str, MetricSlices], np.ndarray]:
+    """Searches for slices by several metrics, which share the level.
+
+    Args:
+      columns: see `make_conditions`, `[N]` each.
+      measured: by metric: 1 if high is bad, -1 if low is bad; its values, `[n]`; and which rows
+        have it, bool `[N]`.
+      ids: int64 `[N]`, of the rows.
+      seed: of the halves and permutations.
+
+    Returns:
+      The slices by metric, and which rows fulfill the conditions of each: `Slices.members`.
+    """
     metrics: dict[str, MetricSlices] = {}
     members = []
-    for metric, sign in METRICS.items():
-        values, known = metric_values(metric, table, analysis.class_names)
+    for metric, (sign, values, known) in measured.items():
         here = {name: column[known] for name, column in columns.items()}
-        num_tested, found = find_slices(here, sign * values, seed, LEVEL / len(METRICS))
+        num_tested, found = find_slices(here, sign * values, seed, LEVEL / len(measured))
         slices, rows = [], np.flatnonzero(known)
         worst_first = np.argsort(-sign * values, kind='stable')
         for one in found:
@@ -85,13 +99,24 @@ def compute(analysis: View, seed: int = 0) -> Slices:
                     mean=sign * one.mean + 0.0,  # 0.0: not -0.0
                     mean_elsewhere=sign * one.mean_elsewhere + 0.0,
                     worst=tuple(worst.tolist()),
-                    worst_ids=tuple(analysis.image_ids[worst].tolist()),
+                    worst_ids=tuple(ids[worst].tolist()),
                 )
             )
         mean = float(values.mean()) if len(values) else None
         metrics[metric] = MetricSlices(len(values), mean, num_tested, tuple(slices))
-    packed = np.packbits(np.reshape(members, (-1, len(table))).astype(np.bool_), axis=1)
-    return Slices(len(table), seed, CLUSTER in columns, metrics, packed)
+    packed = np.reshape(members, (len(members), len(ids))).astype(np.bool_)
+    return metrics, np.packbits(packed, axis=1)
+
+
+def compute(analysis: View, seed: int = 0) -> Slices:
+    """Searches for slices by each metric."""
+    columns, table = load_columns(analysis), artifacts.load(analysis, Samples).table
+    measured = {
+        metric: (sign, *metric_values(metric, table, analysis.class_names))
+        for metric, sign in METRICS.items()
+    }
+    metrics, members = search(columns, measured, analysis.image_ids, seed)
+    return Slices(len(table), seed, CLUSTER in columns, metrics, members)
 
 
 def _title(metric: str) -> str:
@@ -99,22 +124,22 @@ def _title(metric: str) -> str:
     return base if base == metric else f'{base}, adjusted for object size'
 
 
-def table(result: Slices) -> str:
-    """How many slices each search found, and the first groups of slices."""
+def table(result: Slices, units: str = 'images') -> str:
+    """How many slices each search found, and the first groups of slices; `units` are the rows."""
     groups = result.groups()
     lines = [
         f'- {_title(metric)}: '
         + (
-            'no image has it.'
+            f'none of the {units} has it.'
             if found.mean is None
-            else f'mean {found.mean:.3f} over {found.num_images} images; {len(found.slices)} of '
+            else f'mean {found.mean:.3f} over {found.num_images} {units}; {len(found.slices)} of '
             f'{found.num_tested} slices found in one half were confirmed in the other.'
         )
         for metric, found in result.metrics.items()
     ]
     header = (
-        'slice', 'metric', 'images', 'mean in it', 'elsewhere', 'worse by (95 % CI)',
-        'share × excess', 'p', 'worst images', 'nested slices',
+        'slice', 'metric', units, 'mean in it', 'elsewhere', 'worse by (95 % CI)',
+        'share × excess', 'p', f'worst {units}', 'nested slices',
     )  # fmt: skip
     rows = (
         (

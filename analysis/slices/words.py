@@ -18,12 +18,18 @@ _WORDS = {
     'crowd_percent': ('crowds cover {} % of the image', 1),
     'smallest_instance': ('the smallest instance covers {} % of the image', 1),
     'truncated_share': ('{} % of the instances are cut off by the border', 100),
+    # Of objects.
+    'area': ('it covers {} % of the image', 1),
+    'box_ratio': ('its width is {} times its height', 1),
+    'touching': ('{} % of its surroundings are other objects', 100),
 }
 _FLAGS = {
     ('is_colored', True): 'the file has colors',
     ('is_colored', False): 'the file has no colors',
     ('is_grayscale', True): 'the image is gray',
     ('is_grayscale', False): 'the image is not gray',
+    ('truncated', True): 'it is cut off by the border',
+    ('truncated', False): 'it is not cut off by the border',
 }
 _NAMED = {
     'percent_': '{name} covers {} % of the image',
@@ -44,7 +50,7 @@ def describe(conditions: Sequence[Condition]) -> str:
             words.append(_range(column, bounds['>='], bounds['<=']))
         else:
             words += [_words(column, relation, value) for relation, value in bounds.items()]
-    return ' and '.join(words)
+    return ' and '.join(words).replace('at least 100 %', '100 %')
 
 
 def _range(column: str, low: float, high: float) -> str:

@@ -46,7 +46,8 @@ def exists(view: View, kind: type[Result], name: str = '') -> bool:
 
 def why_not(view: View, kind: type[Result]) -> str:
     """Why a result is not available: somebody else's model, or other parts; '' if it is."""
-    if kind.PARTS is (Parts.ONE if view.is_population else Parts.SEVERAL):
+    several, folders = view.is_population, bool(view.folders)
+    if {Parts.ONE: several, Parts.SEVERAL: not several, Parts.FOLDER: not folders}.get(kind.PARTS):
         return kind.PARTS.value
     return view.unavailable.get(kind.NAME, '')
 

@@ -7,10 +7,9 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from analysis.stage.view import SPLITS
 from segmentation import buckets, launch
 from segmentation.files import write_json
-
-_SPLITS = 'val', 'selection', 'train'
 
 
 def add_arguments(
@@ -36,7 +35,7 @@ def add_arguments(
         )  # fmt: skip
     else:
         parser.add_argument(
-            '--split', default='val', choices=_SPLITS, help=f'images to analyze: {about}'
+            '--split', default='val', choices=SPLITS, help=f'images to analyze: {about}'
         )
     parser.add_argument(
         '--checkpoint',
@@ -50,9 +49,9 @@ def add_arguments(
 
 def _several(text: str) -> str:
     names = text.split(',')
-    if unknown := [name for name in names if name not in _SPLITS]:
+    if unknown := [name for name in names if name not in SPLITS]:
         raise argparse.ArgumentTypeError(
-            f'unknown split {unknown[0]!r}: use one of {", ".join(_SPLITS)}, or several with commas'
+            f'unknown split {unknown[0]!r}: use one of {", ".join(SPLITS)}, or several with commas'
         )
     return ','.join(dict.fromkeys(names))
 

@@ -51,7 +51,7 @@ class _Files(Sequence[dict[str, Any]]):
         file = self.files[index]
         data = coco_files.read_regular(file.path)
         if hashlib.sha256(data).hexdigest() != file.header.sha256:
-            raise ValueError(f'{file.path} has changed meanwhile')
+            raise ValueError(f'{file.path} has changed since the analysis began: run it again.')
         width, height = file.header.displayed
         nothing = np.zeros(0, np.int64)
         instances = {name: nothing for name in ('id', 'category_id')}
@@ -124,6 +124,14 @@ def open_folder(folder: pathlib.Path, categories: tuple[Category, ...]) -> coco.
     return coco.CocoSplit(folder, folder.name, _Files(tuple(ordered)), index, categories, {})
 
 
+def draw_unlabeled(record: dict[str, Any], **samples: np.ndarray) -> np.ndarray:
+    """As `Examples.draw`, of an image without annotations: all its pixels are to be ignored."""
+    rows, columns = samples.get('rows'), samples.get('cols')
+    height = int(record['height']) if rows is None else len(rows)
+    width = int(record['width']) if columns is None else len(columns)
+    return np.full((height, width), IGNORE, np.uint8)
+
+
 def name_folder(folder: pathlib.Path, taken: Sequence[str]) -> str:
     """A name for the images of a folder in tables and paths, unlike those that are taken."""
     name = re.sub(r'[^A-Za-z0-9_]+', '_', folder.resolve().name)[:40] or 'folder'
@@ -162,12 +170,8 @@ def join(
         logger.info('%d images are in several parts and are used in the first one only', more)
 
     def draw(record: dict[str, Any], **samples: np.ndarray) -> np.ndarray:
-        if record.get('is_labeled', True):
-            return first.draw(record, **samples)
-        rows, columns = samples.get('rows'), samples.get('cols')
-        height = int(record['height']) if rows is None else len(rows)
-        width = int(record['width']) if columns is None else len(columns)
-        return np.full((height, width), IGNORE, np.uint8)
+        draw = first.draw if record.get('is_labeled', True) else draw_unlabeled
+        return draw(record, **samples)
 
     joined = dataclasses.replace(
         first, splits=tuple(splits), split_of=split_of[keep], position=position[keep],

@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.foreign.model import ForeignModel, Kept, NoNetwork
 from analysis.stage import population
-from analysis.stage.view import View
+from analysis.stage.view import SPLITS, View
 from segmentation import buckets
 from segmentation.config import read_config
 from segmentation.data import coco, coco_builder, selection
@@ -128,7 +128,7 @@ def open_analysis(
         found: dict[str, coco.CocoSplit] = {}
         categories = opened[split.split('.')[0]][0].splits[0].categories
         for folder in folders:
-            name = population.name_folder(folder, (*opened, *found))
+            name = population.name_folder(folder, (*SPLITS, *found))
             found[name] = population.open_folder(folder, categories)
         split = '.'.join((*opened, *found))
         examples, parts = population.join({part: one for part, (one, _) in opened.items()}, found)

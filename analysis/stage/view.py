@@ -14,6 +14,9 @@ from pyarrow import parquet
 from segmentation.config import read_config
 from segmentation.workdir import read_description
 
+# Parts of an experiment, whose images have annotations; the other parts of a view are folders.
+SPLITS = 'val', 'selection', 'train'
+
 
 class Parts(enum.Enum):
     """Which parts of an experiment a stage is about, and why it cannot be run on others."""
@@ -21,6 +24,7 @@ class Parts(enum.Enum):
     ANY = ''
     ONE = 'it is about one split with annotations: analyze each split alone'
     SEVERAL = 'it compares parts: give several --splits or a --folder'
+    FOLDER = 'it ranks images without annotations: give them as a --folder'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +47,11 @@ class View:
     def is_population(self) -> bool:
         """Whether several parts of an experiment, or folders, are analyzed together."""
         return '.' in self.split
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the folders of images without annotations among its parts."""
+        return tuple(part for part in self.split.split('.') if part not in SPLITS)
 
     @property
     def unavailable(self) -> dict[str, str]:

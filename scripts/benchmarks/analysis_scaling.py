@@ -4,9 +4,9 @@
     python scripts/benchmarks/analysis_scaling.py --workdir runs/scale_small --sizes 500 4000
 
 The command draws planted scenes once, as many as the largest size. For each size it trains a narrow
-network for a few steps at 32×32 pixels; then each stage of the analysis runs in its own process. A
-small network takes little time, which shows how the rest grows. `compare` compares the run with
-itself. A first run on 64 images fills the compilation cache.
+network for a few steps at 32×32 pixels; then each stage of the analysis runs in its own process.
+The network is small so that its time does not hide how the rest grows. `compare` compares the run
+with itself. A first run on 64 images fills the compilation cache.
 
 For each stage the table has the wall time, the processor time (of all threads and children; more
 reliable on a busy machine), the peak resident memory, and the ratios of the largest to the smallest

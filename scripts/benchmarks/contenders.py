@@ -20,6 +20,9 @@ import time
 from collections.abc import Callable
 
 PEERS = pathlib.Path(__file__).resolve().parent / 'peers'
+PEER_PACKAGES = tuple(
+    sorted(path.stem.removeprefix('requirements-') for path in PEERS.glob('requirements-*.txt'))
+)
 PATIENCE = 900  # seconds after which a worker that does not answer counts as failed
 PAUSE = 0.5  # seconds between turns, because thread pools spin and pipelines fill buffers
 
@@ -47,22 +50,40 @@ class Worker:
       process: its `Popen`.
       about: its description of itself, after its first step.
       answers: of each timed turn: its `seconds`, `result` and `peak_mb` so far.
+      patience: seconds that it may take to answer.
+
+    With `wait=False` the constructor does not wait until the worker is ready; `wait` does.
     """
 
     def __init__(
-        self, name: str, command: list, spec: dict, unit: float, steps: int, rounds: int = 10**9
+        self,
+        name: str,
+        command: list,
+        spec: dict,
+        unit: float,
+        steps: int,
+        rounds: int = 10**9,
+        environment: dict | None = None,
+        patience: float = PATIENCE,
+        wait: bool = True,
     ):
         self.name, self.unit, self.steps, self.rounds = name, unit, steps, rounds
+        self.spec, self.patience = spec, patience
         self.answers: list[dict] = []
         self._log = tempfile.TemporaryFile('w+')
         self.process = start(
             [*command, json.dumps(spec)],
-            {'OMP_NUM_THREADS': str(usable_cores())},
+            {'OMP_NUM_THREADS': str(usable_cores()), **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
         )
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits until its first step is done. Raises WorkerFailed if it failed, and ends it."""
         try:
             self.about = self._answer()
         except BaseException:  # Ctrl-C too: nothing else would end this process yet.
@@ -70,7 +91,7 @@ class Worker:
             raise
 
     def _answer(self) -> dict:
-        timer = threading.Timer(PATIENCE, kill, [self.process])
+        timer = threading.Timer(self.patience, kill, [self.process])
         timer.start()
         try:
             line = self.process.stdout.readline()
@@ -111,6 +132,18 @@ class Worker:
         }
 
 
+def stop_once() -> None:
+    """Makes Ctrl-C and SIGTERM raise KeyboardInterrupt once: a second one cannot leave a worker."""
+
+    def stop(number, frame) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
 def usable_cores() -> int:
     """Number of cores that this process may use: all, or those given by `taskset`."""
     if hasattr(os, 'sched_getaffinity'):
@@ -141,7 +174,7 @@ def say(text: str) -> None:
 def find_peer(
     name: str, python: str | None, folder: pathlib.Path
 ) -> list[str | pathlib.Path] | WorkerFailed:
-    """Command of the worker of 'jax', 'tensorflow' or 'torch', or why it cannot be installed.
+    """Command of the worker of 'jax' or one of `PEER_PACKAGES`, or why it cannot be installed.
 
     Without an interpreter (`python`) that has the peer, one is installed below `folder`, once.
     """

@@ -2,18 +2,23 @@
 
     python scripts/benchmarks/prediction_speed.py --workdir runs/person_car --images photos
 
-network   logits of batches of 16, as in the inference part of training_speed.py
+network   logits of batches of 16
 files     JPEG files of 640×480 pixels to masks at their own size
 
 The images of the folder are scaled to 640×480 and written as JPEG first. The ratio is the median
-over the rounds of files / network in images per second.
+over the rounds of files / network in images per second. Other processes slow both down unequally,
+so the ratio of the processor time per image, network / files, is also printed. Both are the same
+where all cores are busy all the time.
 """
 
+import contextlib
 import pathlib
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -39,27 +44,46 @@ def write_photographs(images: list[Found], folder: pathlib.Path, count: int) -> 
     return find_images([str(folder)], folder / 'none')[0]
 
 
-def time_network(model: Model, count: int) -> float:
-    """Images per second of the network alone."""
+class Speed(NamedTuple):
+    """Of one turn."""
+
+    images_per_second: float
+    milliseconds_of_processor: float  # per image, user and system
+
+
+@contextlib.contextmanager
+def timed(count: int) -> Iterator[list[Speed]]:
+    """Yields a list to which the speed of `count` images within the block is appended."""
+    speeds: list[Speed] = []
+    began, processor = time.perf_counter(), time.process_time()
+    yield speeds
+    seconds, used = time.perf_counter() - began, time.process_time() - processor
+    speeds.append(Speed(count / seconds, 1000 * used / count))
+
+
+def time_network(model: Model, count: int) -> Speed:
+    """The network alone."""
     run = model.run
     predict = evaluate.make_predict(run.model, run.config.data.input_range)
     variables, side = evaluate.replicate(run.variables), run.config.data.image_size
     images = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
     np.asarray(predict(variables, images))  # compiles
-    began = time.perf_counter()
-    batches = ({'image': images} for _ in range(count // BATCH))
-    for _, logits in evaluate.predictions(predict, variables, batches):
-        np.asarray(logits)
-    return count // BATCH * BATCH / (time.perf_counter() - began)
+    with timed(count // BATCH * BATCH) as speeds:
+        batches = ({'image': images} for _ in range(count // BATCH))
+        for _, logits in evaluate.predictions(predict, variables, batches):
+            np.asarray(logits)
+    return speeds[0]
 
 
-def time_files(model: Model, photographs: list[Found], folder: pathlib.Path, threads: int) -> float:
-    """Images per second from JPEG files to masks."""
+def time_files(model: Model, photographs: list[Found], folder: pathlib.Path, threads: int) -> Speed:
+    """From JPEG files to masks."""
     with OutputFolder(folder, ['masks'], {}) as output:
         predictor = FilePredictor(model, output, False, threads)
-        began = time.perf_counter()
-        done = sum(predictor.run(photographs))
-        return done / (time.perf_counter() - began)
+        with timed(len(photographs)) as speeds:
+            done = sum(predictor.run(photographs))
+    if done != len(output.entries) or done != len(photographs):
+        raise RuntimeError(f'{len(output.entries)} of {len(photographs)} images were predicted.')
+    return speeds[0]
 
 
 def main() -> int:
@@ -67,28 +91,44 @@ def main() -> int:
     add = parser.add_argument
     add('--images', required=True, help='folder of images')
     add('--count', type=int, default=320, help='images per turn')
-    add('--rounds', type=int, default=5, help='turns of each')
+    add('--rounds', type=int, default=7, help='turns of each')
     add('--threads', type=int, default=2, help='that read, predict and write')
     arguments = parser.parse_args()
     model = segmentation.load(arguments.workdir)
-    rates: dict[str, list[float]] = {'network': [], 'files': []}
+    speeds: dict[str, list[Speed]] = {'network': [], 'files': []}
     with tempfile.TemporaryDirectory(prefix='prediction-') as scratch:
         folder = pathlib.Path(scratch)
         images = find_images([arguments.images], folder)[0]
         photographs = write_photographs(images, folder / 'photographs', arguments.count)
         time_files(model, photographs[:BATCH], folder / 'warm-up', arguments.threads)
         for number in range(arguments.rounds):
-            rates['network'].append(time_network(model, arguments.count))
+            speeds['network'].append(time_network(model, arguments.count))
             output = folder / str(number)
-            rates['files'].append(time_files(model, photographs, output, arguments.threads))
-            print(*(f'{name} {rate[-1]:.1f}/s' for name, rate in rates.items()), file=sys.stderr)
+            speeds['files'].append(time_files(model, photographs, output, arguments.threads))
+            latest = ((name, *turns[-1]) for name, turns in speeds.items())
+            print(*('{} {:.1f}/s, {:.2f} ms'.format(*each) for each in latest), file=sys.stderr)
+    rates, processor = (
+        {name: [turn[field] for turn in turns] for name, turns in speeds.items()}
+        for field in (0, 1)
+    )
     ratios = [files / network for network, files in zip(*rates.values(), strict=True)]
-    result = {'images_per_second': rates, 'ratios': ratios, 'ratio': statistics.median(ratios)}
-    rows = [(name, f'{statistics.median(r):.1f}', f'{min(r):.1f}–{max(r):.1f}')
+    of_processor = [network / files for network, files in zip(*processor.values(), strict=True)]
+    rows = [(name, f'{statistics.median(r):.1f}', f'{min(r):.1f}–{max(r):.1f}',
+             f'{statistics.median(processor[name]):.2f}')
             for name, r in rates.items()]  # fmt: skip
-    print(markdown.table(('', 'images per second, median', 'range'), rows))
-    print(f'\nratio {result["ratio"]:.2f} ({min(ratios):.2f}–{max(ratios):.2f})')
+    header = ('', 'images per second, median', 'range', 'processor ms per image, median')
+    print(markdown.table(header, rows) + '\n')
+    for name, each in {'ratio': ratios, 'ratio in processor time': of_processor}.items():
+        print(f'{name} {statistics.median(each):.2f} ({min(each):.2f}–{max(each):.2f})')
     if arguments.json:
+        result = {
+            'images_per_second': rates,
+            'milliseconds_of_processor': processor,
+            'ratios': ratios,
+            'ratio': statistics.median(ratios),
+            'ratios_of_processor_time': of_processor,
+            'ratio_of_processor_time': statistics.median(of_processor),
+        }
         write_json(arguments.json, result)
     return 0
 

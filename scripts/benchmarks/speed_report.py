@@ -6,9 +6,20 @@ from segmentation import markdown
 
 OUR_NAMES = ('ours', 'ours, 2 workers')
 PEER_NAMES = (
-    'TensorFlow', 'PyTorch', 'PyTorch, compiled',
-    'tf.data', 'DataLoader, in process', 'DataLoader, 2 workers',
+    'TensorFlow', 'PyTorch', 'PyTorch, compiled', 'ONNX Runtime', 'OpenVINO',
+    'tf.data', 'DataLoader, in process', 'DataLoader, 2 workers', 'DALI, 2 workers',
 )  # fmt: skip
+
+
+def tables(result: dict) -> dict[str, dict]:
+    """The measured tables of contenders by their titles."""
+    found = {
+        'training': result.get('training'),
+        'training, frozen encoder': result.get('frozen'),
+        **{f'inference, batch {n}': one for n, one in result.get('inference', {}).items()},
+        'pipeline': result.get('pipeline'),
+    }
+    return {title: measured for title, measured in found.items() if measured}
 
 
 def _rates(contenders: dict, names: tuple[str, ...]) -> dict[str, float]:
@@ -26,25 +37,27 @@ def compute_ratios(result: dict) -> dict:
       result: of `Benchmark`, with any of the parts.
 
     Returns:
-      `training`, `inference`, `pipeline`: our median rate over that of the fastest peer. Of the
-      pipelines with and without worker processes, the faster one counts on either side.
-      `memory_training`, `memory_inference`: least peak memory of a peer over ours, compilation
-      included. `pipeline_over_training`: rate of our pipeline over that of our training.
+      For each title of `tables` our median rate over that of the fastest peer. Of the pipelines
+      with and without worker processes, the faster one counts on either side; those that keep
+      decoded images do not count.
+      `memory_` and the title, except for pipelines: least peak memory of a peer over ours,
+      compilation included.
+      `pipeline_over_training`: rate of our pipeline over that of our training.
       `against`: the peer of each ratio. Parts that were not measured or had no peer are missing.
     """
     ratios, against, ours = {}, {}, {}
-    for part in ('training', 'inference', 'pipeline'):
-        contenders = result.get(part, {}).get('contenders', {})
-        ours[part] = max(_rates(contenders, OUR_NAMES).values(), default=0)
+    for title, measured in tables(result).items():
+        contenders = measured['contenders']
+        ours[title] = max(_rates(contenders, OUR_NAMES).values(), default=0)
         peers = _rates(contenders, PEER_NAMES)
         if peers:
-            against[part] = max(peers, key=peers.get)
-            ratios[part] = ours[part] / peers[against[part]]
-        if peers and part != 'pipeline':
-            memory, peaks = f'memory_{part}', {name: contenders[name]['peak_mb'] for name in peers}
+            against[title] = max(peers, key=peers.get)
+            ratios[title] = ours[title] / peers[against[title]]
+        if peers and title != 'pipeline':
+            memory, peaks = f'memory_{title}', {name: contenders[name]['peak_mb'] for name in peers}
             against[memory] = min(peaks, key=peaks.get)
             ratios[memory] = peaks[against[memory]] / contenders['ours']['peak_mb']
-    if ours['training'] and ours['pipeline']:
+    if 'training' in ours and 'pipeline' in ours:
         ratios['pipeline_over_training'] = ours['pipeline'] / ours['training']
     return {**ratios, 'against': against} if ratios else {}
 
@@ -65,12 +78,12 @@ def report(result: dict) -> str:
     sections = [
         f'{machine["cpu"]}, {machine["cores"]} cores, {machine["memory_gb"]} GB, '
         f'{machine["system"]}. {versions}.\n\nFloat32, {settings["threads"]} threads each, batch '
-        f'{settings["batch_size"]}, {settings["image_size"]}×{settings["image_size"]}. Median '
-        f'(least–most) of {settings["rounds"]} alternating rounds.'
+        f'{settings["batch_size"]} in training, '
+        f'{settings["image_size"]}×{settings["image_size"]}. Median (least–most) of '
+        f'{settings["rounds"]} alternating rounds.'
     ]
-    for part in ('training', 'inference', 'pipeline'):
-        if part in result:
-            sections.append(_report_contenders(part, result[part], ratios))
+    for title, measured in tables(result).items():
+        sections.append(_report_contenders(title, measured, ratios))
     if 'waiting' in result:
         waiting = result['waiting']
         shares = [100 * share for share in waiting['share']]
@@ -94,21 +107,21 @@ def report(result: dict) -> str:
     return '\n\n'.join(sections)
 
 
-def _report_contenders(part: str, measured: dict, ratios: dict) -> str:
-    contenders, memory = measured['contenders'], part != 'pipeline'
+def _report_contenders(title: str, measured: dict, ratios: dict) -> str:
+    contenders, memory = measured['contenders'], title != 'pipeline'
     rows = [
         [name, _spread(entry['per_second']), f'{entry["peak_mb"]:.0f}']
         for name, entry in contenders.items()
     ]
     rows += [[name, 'absent', ''] for name in measured['absent']]
     columns = 3 if memory else 2
-    header = [part, 'img/s', 'peak memory, MB'][:columns]
+    header = [title, 'img/s', 'peak memory, MB'][:columns]
     text = [_table(header, [row[:columns] for row in rows])]
-    if part in ratios:
+    if title in ratios:
         against = ratios['against']
-        text.append(f'Ours is {ratios[part]:.2f}× as fast as {against[part]}')
+        text.append(f'Ours is {ratios[title]:.2f}× as fast as {against[title]}')
         if memory:
-            name = f'memory_{part}'
+            name = f'memory_{title}'
             text[-1] += f'; {against[name]} needs {ratios[name]:.2f}× our memory'
         elif 'pipeline_over_training' in ratios:
             text[-1] += f', and {ratios["pipeline_over_training"]:.1f}× as fast as our training'
@@ -126,18 +139,13 @@ def _report_contenders(part: str, measured: dict, ratios: dict) -> str:
     return '\n\n'.join(text)
 
 
-def training_flop(layer: dict) -> int:
-    """FLOP of a layer in a training step: value, kernel gradient and, if needed, input gradient."""
-    return layer['flop'] * (3 if layer['inputs_needed'] else 2)
-
-
 def _report_layers(result: dict) -> str:
     measured, batch = result['layers'], result['settings']['batch_size']
     layers, size = measured['layers'], result['settings']['gemm_size']
     peak = max(map(statistics.median, measured['gemm'].values()))
 
     def row(layers: list[dict], *names: object) -> list:
-        gflop = sum(map(training_flop, layers)) / 1e9
+        gflop = sum(layer['training_flop'] for layer in layers) / 1e9
         seconds = sum(statistics.median(layer['seconds']) for layer in layers)
         speed = gflop / seconds
         return [*names, f'{gflop:.2f}', f'{1000 * seconds:.1f}', f'{speed:.0f}',
@@ -153,7 +161,7 @@ def _report_layers(result: dict) -> str:
             *('×'.join(map(str, layer[array])) for array in ('input', 'kernel')))
         for layer in layers
     ]  # fmt: skip
-    flop = sum(map(training_flop, layers)) / batch
+    flop = sum(layer['training_flop'] for layer in layers) / batch
     text = [
         f'**Matrix products** of {size}×{size} in float32, GFLOP/s: '
         + ', '.join(f'{name} {_spread(v, 0)}' for name, v in measured['gemm'].items())

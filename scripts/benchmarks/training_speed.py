@@ -1,11 +1,13 @@
-"""Times this project against Keras/TensorFlow and PyTorch on the CPU of this machine.
+"""Times this project against other frameworks and runtimes on the CPU of this machine.
 
     python scripts/benchmarks/training_speed.py --json benchmark.json
     python scripts/benchmarks/training_speed.py --parts pipeline --coco FOLDER --split val
     python scripts/benchmarks/training_speed.py --parts scale
 
 training   one optimizer step: same architecture, batch and precision (float32) for all
-inference  logits of a batch
+frozen     the same with a frozen encoder, the default of the configs: it runs in inference form
+inference  logits of batches of 1, 16 and 64 images; ONNX Runtime and OpenVINO get our network as
+           ONNX and start only if their logits are ours
 pipeline   decode, resize, draw class masks, batch, from a folder in COCO's layout
 waiting    share of a training run that is spent waiting for data
 startup    from starting scripts/train.py to the end of its first step
@@ -19,23 +21,21 @@ far; --parts measures the rest later.
 """
 
 import argparse
-import collections
 import contextlib
 import functools
-import itertools
 import json
-import os
 import pathlib
 import platform
 import shutil
-import signal
 import sys
 import tempfile
 import time
 
+import repeated_scenes
 import speed_report
 from contenders import (
     PATIENCE,
+    PEER_PACKAGES,
     Worker,
     WorkerFailed,
     alternate,
@@ -44,6 +44,7 @@ from contenders import (
     kill,
     say,
     start,
+    stop_once,
     usable_cores,
 )
 
@@ -52,7 +53,8 @@ from segmentation.campaign import overrides
 from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PARTS = ('training', 'inference', 'pipeline', 'waiting', 'startup', 'layers', 'scale')
+PARTS = ('training', 'frozen', 'inference', 'pipeline', 'waiting', 'startup', 'layers', 'scale')
+BATCHES = (1, 16, 64)
 CLASSES = 3
 IMAGE_SIZE = 128
 GEMM_SIZE = 2048
@@ -64,6 +66,7 @@ class Benchmark:
 
     def __init__(self, arguments: argparse.Namespace, scratch: pathlib.Path):
         self.arguments, self.scratch = arguments, scratch
+        self._not_exported: WorkerFailed | None = None
         self.result = {
             'machine': describe_machine(),
             'settings': {
@@ -79,7 +82,7 @@ class Benchmark:
         }
 
     def _start(self, name, peer, unit=1, steps=1, rounds=10**9, **spec) -> Worker:
-        """Starts a worker of 'jax', 'tensorflow' or 'torch'."""
+        """Starts a worker of a peer, `jax` for ours."""
         given = getattr(self.arguments, f'{peer}_python', sys.executable)
         command = find_peer(peer, given, self.arguments.peers)
         if isinstance(command, WorkerFailed):
@@ -102,14 +105,14 @@ class Benchmark:
     def _once(self, task, **spec) -> dict:
         """Runs a task of ours that works once: its `images`, `seconds` and `peak_mb`."""
         with contextlib.closing(self._start('ours', 'jax', task=task, **spec)) as worker:
-            return {key: worker.about[key] for key in ('images', 'seconds', 'peak_mb')}
+            keys = 'images', 'seconds', 'peak_mb'
+            return {key: worker.about[key] for key in keys if key in worker.about}
 
-    def network(self, task: str) -> dict:
-        """Training or inference."""
-        size, steps = self.arguments.batch_size, self.arguments.steps
-        steps *= 4 if task == 'inference' else 1
+    def _network(self, title: str, more: tuple = (), steps: int = 1, **spec) -> dict:
+        """The networks in turns of `steps`; `more` contenders take part."""
+        size = spec.setdefault('batch_size', self.arguments.batch_size)
         contenders = [
-            self._contender(name, peer, size, *turns, task=task, form=form)
+            self._contender(name, peer, size, *turns, form=form, **spec)
             for name, peer, form, *turns in (
                 ('ours', 'jax', 'project', steps),
                 ('TensorFlow', 'tensorflow', 'graph', steps),
@@ -119,14 +122,48 @@ class Benchmark:
                 ('plain Flax', 'jax', 'plain', max(1, steps // 4), 2),
             )
         ]
-        workers, result = self._alternate(contenders, task)
-        counts = {name: worker.about['parameters'] for name, worker in workers.items()}
+        workers, result = self._alternate([*contenders, *more], title)
+        counts = {name: worker.about.get('parameters') for name, worker in workers.items()}
+        counts = {name: count for name, count in counts.items() if count is not None}
         if len(set(counts.values())) > 1:
             raise WorkerFailed(f'these networks are not the same: parameters {counts}')
         return result
 
-    training = functools.partialmethod(network, 'training')
-    inference = functools.partialmethod(network, 'inference')
+    def training(self) -> dict:
+        return self._network('training', steps=self.arguments.steps, task='training')
+
+    def frozen(self) -> dict:
+        title, steps = 'training, frozen encoder', self.arguments.steps
+        return self._network(title, steps=steps, task='training', frozen=True)
+
+    def inference(self) -> dict:
+        """By size of the batch, as text; a turn has about as many images at each."""
+        images = 4 * self.arguments.steps * self.arguments.batch_size
+        measured = self.result['inference'] = {}  # what is measured before a stop is kept
+        for size in self.arguments.batches:
+            steps, spec = max(1, images // size), {'task': 'inference', 'batch_size': size}
+            runtimes = [
+                (name, functools.partial(self._start_exported, name, peer, size, steps, **spec))
+                for name, peer in (('ONNX Runtime', 'onnxruntime'), ('OpenVINO', 'openvino'))
+            ]
+            title = f'inference, batch {size}'
+            measured[str(size)] = self._network(title, runtimes, steps, **spec)
+        return measured
+
+    def _start_exported(self, name: str, peer: str, *turns, **spec) -> Worker:
+        """Starts a worker that runs our network as ONNX, which is written once."""
+        folder = self.scratch / 'exported'
+        if not folder.exists():
+            folder.mkdir()
+            say('exporting the network')
+            try:
+                size = max(self.arguments.batches)
+                self._once('export', form='project', folder=str(folder), batch_size=size)
+            except WorkerFailed as failure:
+                self._not_exported = failure
+        if self._not_exported:
+            raise WorkerFailed(f'our network is not exported: {self._not_exported}')
+        return self._start(name, peer, *turns, exported=str(folder), **spec)
 
     def _data(self) -> dict:
         """Draws and prepares the images if necessary; returns what workers need to read them."""
@@ -153,9 +190,12 @@ class Benchmark:
             for name, peer, more in (
                 ('ours', 'jax', {'workers': 0}),
                 ('ours, 2 workers', 'jax', {'workers': 2}),
-                ('tf.data', 'tensorflow', {}),
-                ('DataLoader, in process', 'torch', {'workers': 0}),
-                ('DataLoader, 2 workers', 'torch', {'workers': 2}),
+                ('tf.data', 'tensorflow', {'cached': False}),
+                ('DataLoader, in process', 'torch', {'workers': 0, 'cached': False}),
+                ('DataLoader, 2 workers', 'torch', {'workers': 2, 'cached': False}),
+                ('DALI, 2 workers', 'dali', {'workers': 2}),
+                ('tf.data, decoded once', 'tensorflow', {'cached': True}),
+                ('DataLoader, decoded once', 'torch', {'workers': 0, 'cached': True}),
             )
         ]
         # The first pass, and batches that are buffered when a turn begins, do not count.
@@ -251,7 +291,7 @@ class Benchmark:
         scenes.write_scenes(drawn, {'train': 200})
         for count in self.arguments.scales:
             folder = self.scratch / f'scale-{count}'
-            repeat_scenes(drawn, folder, count)
+            repeated_scenes.write(drawn, folder, count)
             spec = {
                 'folder': str(folder),
                 'split': 'train',
@@ -275,25 +315,6 @@ class Benchmark:
         return {'rows': rows}
 
 
-def repeat_scenes(drawn: pathlib.Path, folder: pathlib.Path, count: int) -> None:
-    """Makes a COCO folder of `count` images, hard links to drawn ones, under new ids."""
-    document = json.loads((drawn / 'annotations/instances_train.json').read_text())
-    of_image = collections.defaultdict(list)
-    for annotation in document['annotations']:
-        of_image[annotation['image_id']].append(annotation)
-    images, annotations = [], []
-    (folder / 'train').mkdir(parents=True)
-    (folder / 'annotations').mkdir()
-    for number, image in enumerate(itertools.islice(itertools.cycle(document['images']), count), 1):
-        name = f'{number:012d}.jpg'
-        os.link(drawn / 'train' / image['file_name'], folder / 'train' / name)
-        images.append({**image, 'id': number, 'file_name': name})
-        for annotation in of_image[image['id']]:
-            annotations.append({**annotation, 'id': len(annotations) + 1, 'image_id': number})
-    document |= {'images': images, 'annotations': annotations}
-    (folder / 'annotations/instances_train.json').write_text(json.dumps(document))
-
-
 def positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -305,9 +326,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = launch.make_parser(__doc__, workdir='')
     add = parser.add_argument
     add('--parts', default=','.join(PARTS[:-1]), metavar='PART,PART,…', help='parts (see above)')
-    add('--rounds', type=positive, default=5, help='number of turns of each contender')
+    add('--rounds', type=positive, default=7, help='number of turns of each contender')
     add('--steps', type=positive, default=4, help='training steps per turn')
     add('--batch_size', type=positive, default=16, help='images per step')
+    add(
+        '--batches', type=positive, nargs='+', default=BATCHES, metavar='N',
+        help='images per batch of part inference; default: 1 16 64',
+    )  # fmt: skip
     add(
         '--coco', type=pathlib.Path, metavar='FOLDER',
         help="images in COCO's layout; default: scenes drawn into data/benchmark-scenes",
@@ -321,7 +346,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         '--peers', type=pathlib.Path, default=ROOT / '.venv-peers', metavar='DIR',
         help='folder for the environments of the peers',
     )  # fmt: skip
-    for name in ('tensorflow', 'torch'):
+    for name in PEER_PACKAGES:
         add(f'--{name}_python', metavar='PATH', help=f'interpreter with {name} installed')
     arguments = parser.parse_args(argv)
     arguments.parts = arguments.parts.split(',')
@@ -334,17 +359,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def stop(number, frame) -> None:
-    """Handles Ctrl-C and SIGTERM once: a second one cannot leave a worker behind."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def main() -> int:
     arguments = parse_arguments()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    stop_once()
     status = 0
     with tempfile.TemporaryDirectory(prefix='benchmark-') as scratch:
         benchmark = Benchmark(arguments, pathlib.Path(scratch))

@@ -17,8 +17,8 @@ and scores all on the validation scenes. The report has the paired differences w
 confidence intervals, and the error rate from which each arm pays (README.md has the rule).
 
 The network is that of configs/planted.py; --config.<field>=<value> changes fields. The same command
-continues; finished trainings are kept. Writes report.md, report.json and report.png into WORKDIR,
-after each rate.
+continues; finished training runs are kept. Writes report.md, report.json and report.png into
+WORKDIR, after each rate.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def find_errors(
 def make_plan(
     config: ConfigDict, folder: pathlib.Path, prepared: coco.Prepared, seeds: int
 ) -> list[Training]:
-    """The trainings of all arms, seed by seed."""
+    """The training runs of all arms, seed by seed."""
     plan = []
     for seed in range(seeds):
         for arm in ARMS:
@@ -170,8 +170,7 @@ def run_rate(config: ConfigDict, arguments: argparse.Namespace, rate: float) -> 
         corrected=sum(row[-1] for row in written['train']['corrections']),
         seeds=arguments.seeds,
         scores={
-            arm: report['scores'][arm]['all images']['iou'][reproduction.MEAN]['score']
-            for arm in ARMS
+            arm: report.scores[arm]['all images']['iou'][reproduction.MEAN].score for arm in ARMS
         },
         differences=tuple(report_lib.differences(report)),
     )
@@ -184,7 +183,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         '--rates', type=float, nargs='+', default=[0.02, 0.1, 0.2], metavar='SHARE',
         help='shares of the training images with a label error',
     )  # fmt: skip
-    add('--seeds', type=int, default=5, help='number of trainings of each arm')
+    add('--seeds', type=int, default=5, help='number of training runs of each arm')
     add('--folds', type=int, default=3, help='number of networks that search for errors')
     add(
         '--accept',
@@ -193,7 +192,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         metavar='P',
         help='minimum probability of an accepted suggestion',
     )
-    add('--scene_seed', type=int, default=scenes.HELD_OUT_SEEDS[0], help='other scenes')
+    add('--scene_seed', type=int, default=scenes.HELD_OUT_SEEDS[0], help='seed of the scenes')
     arguments, overrides = parser.parse_known_args(argv)
     if fixed := {text.partition('=')[0].removeprefix('--config.') for text in overrides} & FIXED:
         parser.error(f'{", ".join(sorted(fixed))} cannot be overridden: this command sets it')

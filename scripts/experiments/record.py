@@ -40,7 +40,7 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
             experiment, name, published_score(report, experiment, name),
             *(measure(by_metric[metric][name]) for metric in ('iou', 'image_iou')),
             f'{row["images_with_class"]}, {row["effective_images"]:.0f}'
-            if 'images_with_class' in row else '',
+            if row.get('images_with_class') is not None else '',
         )
         for experiment, by_metric in sets.items()
         for name, row in by_metric['iou'].items()
@@ -67,7 +67,7 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
     if curve := report['learning_curve']:
         sizes = [f'{size:.0f} images' for size in curve[0]['sizes']]
         rows = [
-            (row['experiment'], row['class'], *map(Measure, row['scores']))
+            (row['experiment'], row['class_name'], *map(Measure, row['scores']))
             for row in curve
             if row['metric'] == 'iou' and row['images'] == 'all images'
         ]
@@ -113,17 +113,19 @@ def of_probabilities(report: dict[str, Any]) -> dict[str, Table]:
 def of_export(report: dict[str, Any]) -> dict[str, Table]:
     """The exported files of export.py beside the network itself, the first row."""
     network, *files = report['rows']
+    times = 'second', 'processor_second'
     rows = [
         (
             row['name'],
             f'{row["agreement"]:.3%}',
             Measure(row['iou_difference'], interval_of(row['interval'])),
-            f'{row["images_per_second"] / network["images_per_second"]:.2f}',
+            *(f'{row[f"images_per_{time}"] / network[f"images_per_{time}"]:.2f}' for time in times),
             f'{row["bytes"] / 1e6:.1f}',
         )
         for row in files
     ]
-    columns = 'file', 'agreement', 'difference of IoU', 'relative speed', 'MB'
+    speeds = 'relative speed', 'relative speed by processor time'
+    columns = 'file', 'agreement', 'difference of IoU', *speeds, 'MB'
     return {'files': Table(columns, tuple(rows), spec='+.5f')}
 
 

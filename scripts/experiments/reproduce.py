@@ -16,10 +16,11 @@ Does excluding suspicious images help more than excluding random ones?
     python scripts/experiments/reproduce.py --workdir runs/exclude --experiments person_car \\
         --exclude runs/fold0/analysis/val-600/exclude-pooled.json --seeds 5
 
-Each training has its own directory <workdir>/<experiment>/seed<k>[-fold<j>][-<fraction>]. The same
-command continues: it skips finished trainings and resumes an interrupted one. After SIGTERM or
-Ctrl-C the state is saved and the exit status is 75. When all folds of a seed are finished, the
-command writes or updates report.md, report.json, report.png, and images.json (ids and folds).
+Each training run has its own directory <workdir>/<experiment>/seed<k>[-fold<j>][-<fraction>]. The
+same command continues: it skips finished training runs and resumes an interrupted one. After
+SIGTERM or Ctrl-C the state is saved and the exit status is 75. When all folds of a seed are
+finished, the command writes or updates report.md, report.json, report.png, and images.json (ids and
+folds).
 
 --config.<field>=<value> applies to all experiments. Images that only some experiments can use are
 left out of all. README.md describes folds, variants and --exclude.
@@ -125,7 +126,7 @@ def images_of_some(prepared: coco.Prepared, configs: dict[str, ConfigDict]) -> l
 def make_plan(
     arguments: argparse.Namespace, prepared: coco.Prepared, configs: dict[str, ConfigDict]
 ) -> list[Training]:
-    """All trainings in the order in which they run: whole reports first, then smaller fractions."""
+    """All training runs in their order: whole reports first, then smaller fractions."""
     keys = (
         (seed, fraction, fold, experiment)
         for seed in range(arguments.seeds)
@@ -136,7 +137,8 @@ def make_plan(
     plan, steps = [], {}
     for seed, fraction, fold, experiment in keys:
         config = ConfigDict(configs[experiment].to_dict()).lock()
-        # Another seed for each fold and fraction: intervals assume that trainings are independent.
+        # Another seed for each fold and fraction: intervals assume that training runs are
+        # independent.
         config.seed = round(1e6 * (1 - fraction)) + seed * max(arguments.folds, 1) + fold
         config.data.fold, config.data.fraction = fold, fraction
         if arguments.exclude and experiment.endswith((LISTED, RANDOM)):
@@ -216,9 +218,8 @@ def make_report(
     pairs = [(first, other) for other in others]
     if arguments.exclude:
         pairs.append((first + RANDOM, first + LISTED))
-    report = reproduction.analyze(
-        scored, {name: class_names(config) for name, config in configs.items()}, pairs
-    )
+    names = {name: class_names(config) for name, config in configs.items()}
+    report = dataclasses.asdict(reproduction.analyze(scored, names, pairs))
     main_part = scored[first, 1.0]
     described = json.loads((plan[0].directory / 'run.json').read_text())
     command = launch.command_line('scripts/experiments/reproduce.py', argv)
@@ -228,9 +229,9 @@ def make_report(
     report['origin'] = dataclasses.asdict(origin)
     report['setup'] = {
         'folds': arguments.folds,
-        'seeds': len(main_part['targets'][first]),
-        'num_images': len(main_part['image_id']),
-        'num_train': main_part['num_train'],
+        'seeds': len(main_part.targets[first]),
+        'num_images': len(main_part.image_id),
+        'num_train': main_part.num_train,
         'num_steps': plan[0].config.train.num_steps,
         'batch_size': plan[0].config.train.batch_size,
         'packages': described['packages'],
@@ -246,11 +247,11 @@ def make_report(
     return markdown
 
 
-def images_json(prepared: coco.Prepared, config: ConfigDict, scored: dict) -> str:
+def images_json(prepared: coco.Prepared, config: ConfigDict, scored: campaign.Scored) -> str:
     """The image ids used, from which anyone who has COCO can rebuild the subset."""
-    content = {'fingerprint': prepared.fingerprint['id'], 'scored': scored['image_id'].tolist()}
+    content = {'fingerprint': prepared.fingerprint['id'], 'scored': scored.image_id.tolist()}
     if config.data.folds:
-        folds = zip(map(str, content['scored']), scored['fold'].tolist(), strict=True)
+        folds = zip(map(str, content['scored']), scored.fold.tolist(), strict=True)
         content |= {'folds': config.data.folds, 'fold_of': dict(folds)}
     else:
         for part in ('train', 'selection'):
@@ -286,7 +287,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         help='two more experiments: the first one trained without the images listed here (see '
         'selection.read_exclude), and without equally many random ones',
     )
-    add('--seeds', type=int, default=3, help='number of trainings of each experiment and fold')
+    add('--seeds', type=int, default=3, help='number of training runs of each experiment and fold')
     add(
         '--folds',
         type=int,
@@ -297,8 +298,8 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     add(
         '--fractions',
         default='1',
-        help='fractions of the training set for a learning curve, e.g. 0.125,0.25,0.5,1, all with '
-        'the number of steps of the whole set',
+        help='fractions of the training set for a learning curve, e.g. 0.125,0.25,0.5,1; each is '
+        'trained for as many steps as the whole set',
     )
     add('--curve_seeds', type=int, help='number of seeds for the smaller fractions; default: all')
     add('--report_only', action='store_true', help='train nothing; report complete seeds')

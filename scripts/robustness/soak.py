@@ -1,4 +1,4 @@
-"""Trains for an hour to find leaks; stops and resumes a training many times.
+"""Trains for an hour to find leaks; stops and resumes a training run many times.
 
     python scripts/robustness/soak.py --workdir runs/soak --json soak.json
 
@@ -205,10 +205,10 @@ def trends(samples: dict[str, np.ndarray]) -> dict[str, dict]:
 
 
 def resumes(folder: pathlib.Path, count: int, seed: int) -> dict:
-    """Stops and resumes a training `count` times, and compares it with an undisturbed one.
+    """Stops and resumes a training run `count` times, and compares it with an undisturbed one.
 
     Raises:
-      ValueError: a training failed.
+      ValueError: a training run failed.
     """
     rng, every = random.Random(seed), 12
     steps = every * (count + 1)
@@ -328,7 +328,7 @@ def campaign(arguments: argparse.Namespace) -> dict:
     """Runs both parts.
 
     Raises:
-      ValueError: invalid arguments, or a training failed.
+      ValueError: invalid arguments, or a training run failed.
     """
     if arguments.minutes < NUM_WINDOWS * SAMPLE_EVERY / 60 or arguments.resumes < 1:
         raise ValueError('--minutes and --resumes must be at least 1.')

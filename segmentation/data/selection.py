@@ -217,7 +217,7 @@ def _one_view(path: str | pathlib.Path, name: str, fingerprint: str | None) -> l
     if name in views:
         return views[name]
     known = printable(', '.join(views))
-    raise ValueError(f'{path} has no view {name!r}: choose one with {path}#NAME from: {known}')
+    raise ValueError(f'{path} has no saved view {name!r}: choose {path}#NAME from: {known}')
 
 
 def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> set[int]:

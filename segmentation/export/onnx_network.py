@@ -90,8 +90,8 @@ class _Network:
                     x = self.graph.op('Add', inputs, x)
         return [found[tap] for tap in mobilenet_v2.PUBLISHED_TAPS]
 
-    def _upsample(self, x: str, kernel: np.ndarray, bias: np.ndarray, relu: bool) -> str:
-        """`pix2pix.Upsample2x`, and a ReLU.
+    def _upsample(self, x: str, kernel: np.ndarray, bias: np.ndarray, relu: bool, side: int) -> str:
+        """`pix2pix.Upsample2x` of `[B, I, side, side]`, and a ReLU.
 
         The kernel is `[3, 3, O, I]` if transposed, else `[3, 3, I, O]`.
         """
@@ -113,6 +113,7 @@ class _Network:
                 'ConvTranspose', x, *weights, kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]
             )
             return activated(x)
+        outputs = kernel.shape[2]
         # The activation precedes the rearrangement, which then stays in int8.
         if kernel.size < _LARGE:
             weights = graph.constant(_subpixel(kernel)), graph.constant(np.tile(bias, 4))
@@ -128,7 +129,22 @@ class _Network:
                 )  # fmt: skip
                 parities.append(activated(y))
             x = graph.op('Concat', *parities, axis=1)
-        return graph.op('DepthToSpace', x, blocksize=2, mode='DCR')
+        return self._depth_to_space(x, side, outputs)
+
+    def _depth_to_space(self, x: str, side: int, outputs: int) -> str:
+        """`DepthToSpace` with a block of 2 and mode DCR, of `[B, 4 · outputs, side, side]`.
+
+        The int8 convolutions of ONNX Runtime have the channels last. There, rows and columns
+        interleave in runs of 2 · outputs bytes, and the outer transposes cancel with its own.
+        """
+        graph = self.graph
+        split, whole = (
+            graph.constant(shape, np.int64)
+            for shape in ([0, side, side, 2, 2 * outputs], [0, 2 * side, 2 * side, outputs])
+        )
+        x = graph.op('Transpose', x, perm=[0, 2, 3, 1])
+        x = graph.op('Transpose', graph.op('Reshape', x, split), perm=[0, 1, 3, 2, 4])
+        return graph.op('Transpose', graph.op('Reshape', x, whole), perm=[0, 3, 1, 2])
 
     def _cut(self, x: str, height: int, width: int) -> str:
         """Cuts the last row or column off, where feature maps of an odd size were rounded up."""
@@ -147,9 +163,9 @@ class _Network:
         if self.model.norm == 'batch':
             factor, bias = self._folded('decoder', norm)
             kernel = kernel * (factor[:, None] if transposed else factor)
-            x = self._upsample(x, kernel, bias, relu=True)
+            x = self._upsample(x, kernel, bias, True, -(-side // 2))
             return self._cut(x, side, side) if side % 2 else x
-        x = self._upsample(x, kernel, np.zeros(features, np.float32), relu=False)
+        x = self._upsample(x, kernel, np.zeros(features, np.float32), False, -(-side // 2))
         x = self._cut(x, side, side) if side % 2 else x  # before its mean is taken
         weights = (self.graph.constant(parameters[norm][name]) for name in ('scale', 'bias'))
         x = self.graph.op('InstanceNormalization', x, *weights, epsilon=_INSTANCE_EPSILON)
@@ -166,7 +182,7 @@ class _Network:
             xs = [x, skip]
         parameters = self.parameters['decoder']['logits']
         x = self.graph.op('Concat', *xs, axis=1)
-        x = self._upsample(x, parameters['kernel'], parameters['bias'], relu=False)
+        x = self._upsample(x, parameters['kernel'], parameters['bias'], False, sizes[1])
         self.layers['decoder/logits'] = x
         return self._cut(x, size, size) if size % 2 else x
 
@@ -197,6 +213,31 @@ def _parities(kernel: np.ndarray) -> list[np.ndarray]:
     return [kernel[np.ix_(down, right)].transpose(2, 3, 0, 1) for down in taps for right in taps]
 
 
+def add_network(
+    graph: Graph, run: Run, pixels: str, for_int8: bool = False
+) -> tuple[str, dict[str, str]]:
+    """Adds the network to a graph, with the scaling of its input.
+
+    Args:
+      graph: is extended.
+      run: see `build`.
+      pixels: float32 `[B, 3, S, S]` in [0, 255], S the resolution of the network.
+      for_int8: see `build`.
+
+    Returns:
+      The logits, float32 `[B, C, S, S]`, and the names of tensors by layer, as in `activations`.
+    """
+    if run.config.data.input_range == 'imagenet':
+        x = graph.op('Sub', graph.op('Div', pixels, graph.constant(127.5)), graph.constant(1.0))
+    else:
+        x = graph.op('Div', pixels, graph.constant(255.0))
+    graph.scope = SCOPE
+    network = _Network(graph, run, for_int8)
+    x = network.decoder(network.encoder(x), run.config.data.image_size)
+    graph.scope = ''
+    return x, network.layers
+
+
 def build(run: Run, logits: bool = False, for_int8: bool = False) -> onnx.ModelProto:
     """The network of a run from uint8 `[B, H, W, 3]` of any size to classes uint8 `[B, H, W]`.
 
@@ -210,15 +251,8 @@ def build(run: Run, logits: bool = False, for_int8: bool = False) -> onnx.ModelP
     size, antialias = data.image_size, data.antialias
     images = graph.input('image', TensorProto.UINT8, ['batch', 'height', 'width', 3])
     x = onnx_graph.shrink(graph, images, size, antialias, for_int8)
-    if data.input_range == 'imagenet':
-        x = graph.op('Sub', graph.op('Div', x, graph.constant(127.5)), graph.constant(1.0))
-    else:
-        x = graph.op('Div', x, graph.constant(255.0))
-    graph.scope = SCOPE
-    network = _Network(graph, run, for_int8)
-    x = network.decoder(network.encoder(x), size)
-    graph.scope = ''
-    metadata = describe(run, logits) | {'layers': json.dumps(network.layers)}
+    x, layers = add_network(graph, run, x, for_int8)
+    metadata = describe(run, logits) | {'layers': json.dumps(layers)}
     if logits:
         x = graph.op('Transpose', x, perm=[0, 2, 3, 1], name='logits')
         shape: list[str | int] = ['batch', size, size, len(run.class_names)]

@@ -1,5 +1,6 @@
 """Runs a network and its exported files on the same images, and compares what they give."""
 
+import contextlib
 import dataclasses
 import pathlib
 import sys
@@ -28,6 +29,7 @@ class Measured:
     agreeing: int = 0  # pixels with the class that the project predicts
     pixels: int = 0
     seconds: float = 0.0  # of all images, without compilation
+    processor_seconds: float = 0.0  # user and system time of all threads in these seconds
     largest: float = 0.0  # difference of a logit; 0 if classes are compared
 
     @property
@@ -37,6 +39,19 @@ class Measured:
     @property
     def images_per_second(self) -> float:
         return len(self.confusions) / self.seconds
+
+    @property
+    def images_per_processor_second(self) -> float:
+        """Unlike `images_per_second`, does not depend on what else the machine does."""
+        return len(self.confusions) / self.processor_seconds
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Adds the time that the block takes."""
+        began, processor = time.perf_counter(), time.process_time()
+        yield
+        self.seconds += time.perf_counter() - began
+        self.processor_seconds += time.process_time() - processor
 
 
 def load_onnx_runtime(path: pathlib.Path) -> Runner:
@@ -100,17 +115,15 @@ def compare(
     with tqdm(total=len(examples), unit='img', desc='compare') as bar:
         for rows in np.array_split(np.arange(len(examples)), -(-len(examples) // model.batch_size)):
             images = [_image(examples, row) for row in rows.tolist()]
-            began = time.perf_counter()
-            expected = list(_predict(model, images, logits))
-            result[''].seconds += time.perf_counter() - began
+            with result[''].timed():
+                expected = list(_predict(model, images, logits))
             for name, runner in runners.items():
                 for image, row, reference in zip(images, rows.tolist(), expected, strict=True):
                     if warm_up and image.shape not in compiled:
                         runner(image)
                         compiled.add(image.shape)
-                    began = time.perf_counter()
-                    found = runner(image)
-                    result[name].seconds += time.perf_counter() - began
+                    with result[name].timed():
+                        found = runner(image)
                     _count(result[name], row, found, reference, examples, logits)
             for row, reference in zip(rows.tolist(), expected, strict=True):
                 _count(result[''], row, reference, reference, examples, logits)
@@ -124,8 +137,17 @@ def _image(examples: Examples, row: int) -> np.ndarray:
 
 
 def calibration_images(examples: Examples, count: int, without: np.ndarray) -> Iterator[np.ndarray]:
-    """Images spread over a split, uint8 `[H, W, 3]`, none of which has an id in `without`."""
+    """Images spread over a split, uint8 `[H, W, 3]`, none of which has an id in `without`.
+
+    Raises:
+      ValueError: all of them have.
+    """
     rows = np.flatnonzero(~np.isin(examples.image_ids, without))
+    if not len(rows):
+        raise ValueError(
+            'All training images are also in the split to compare on, so none can calibrate the '
+            'quantization. Compare on another split (--split).'
+        )
     for place in np.unique(np.linspace(0, len(rows) - 1, count).astype(int)):
         yield _image(examples, int(rows[place]))
 

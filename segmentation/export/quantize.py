@@ -12,7 +12,7 @@ from segmentation.export import onnx_network
 from segmentation.files import replacing
 from segmentation.trained import Run
 
-_OPERATORS = ['Conv', 'Add', 'Clip', 'Relu', 'Concat', 'DepthToSpace', 'Resize']
+_OPERATORS = ['Conv', 'Add', 'Clip', 'Relu', 'Concat', 'Reshape', 'Transpose', 'Resize']
 
 
 class _Images(quantization.CalibrationDataReader):

@@ -35,7 +35,6 @@ def write_scenes(
     folder: str | os.PathLike,
     counts: dict[str, int],
     seed: int = 0,
-    progress: bool = True,
     workers: int | None = None,
     error_rate: float | None = None,
 ) -> None:
@@ -49,7 +48,6 @@ def write_scenes(
       folder: new, empty, or that of an interrupted call with the same arguments.
       counts: number of scenes per split.
       seed: >= 0; another seed gives other scenes.
-      progress: whether to show a progress bar.
       workers: number of processes; default one per processor.
       error_rate: if given, draws planted scenes, with each kind of label error in this fraction of
         the images, and writes the truth to `annotations/planted_<split>.jsonl`.
@@ -91,9 +89,7 @@ def write_scenes(
     ]
     total, workers = sum(counts.values()), workers or os.cpu_count() or 1
     done = total - len(jobs)
-    with tqdm.tqdm(
-        total=total, initial=done, desc='drawing scenes', unit=' scenes', disable=not progress
-    ) as bar:
+    with tqdm.tqdm(total=total, initial=done, desc='drawing scenes', unit=' scenes') as bar:
         if workers == 1 or len(jobs) < FEWEST_FOR_PROCESSES:
             for job in jobs:
                 _write_scene(*job)

@@ -1,4 +1,4 @@
-"""Parameter sets: which fields of a config each training of a sweep changes.
+"""Parameter sets: which fields of a config each training run of a sweep changes.
 
 Functions next to `get_config()` in a config file define them; README.md shows how.
 """

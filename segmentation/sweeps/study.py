@@ -1,4 +1,4 @@
-"""Sweeps: many trainings of one config that differ in a few fields.
+"""Sweeps: many training runs of one config that differ in a few fields.
 
 Any number of workers on any number of machines share an Optuna study; README.md has the design.
 """

@@ -29,7 +29,11 @@ def test_onnx_with_its_proof(tiny_run, tmp_path):
     assert written['origin']['command'].startswith(f'python scripts/export.py --workdir {tiny_run}')
     recorded = record.of_export(written)['files'].to_markdown().splitlines()
     assert len(recorded) == 1 + len(written['rows'])
-    assert recorded[2].startswith(f'| ONNX Runtime, float32 | {exported["agreement"]:.3%} |')
+    cells = [cell.strip() for cell in recorded[2].strip('|').split('|')]
+    assert cells[:2] == ['ONNX Runtime, float32', f'{exported["agreement"]:.3%}']
+    for cell, time in zip(cells[3:5], ('second', 'processor_second'), strict=True):
+        rates = [row[f'images_per_{time}'] for row in (exported, project)]
+        assert cell == f'{rates[0] / rates[1]:.2f}'
 
 
 def test_arguments_that_exclude_each_other_are_named(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 import segmentation
-from segmentation import prediction_files
+from segmentation import overlays, prediction_files
 from segmentation.mass_prediction import FilePredictor
 from segmentation.prediction_files import OutputFolder, find_images, image_ids
 
@@ -105,6 +105,8 @@ def test_results_are_the_models_and_names_do_not_collide(model, tmp_path):
         expected = model.predict(tmp_path / 'in' / name)[0].classes
         with Image.open(tmp_path / 'out' / f'{name}-mask.png') as mask:
             np.testing.assert_array_equal(np.asarray(mask), expected)
+            colors = overlays.colorize(expected)
+            np.testing.assert_array_equal(np.asarray(mask.convert('RGB')), colors)
         with Image.open(tmp_path / 'out' / f'{name}-overlay.png') as overlay:
             assert overlay.size == (41, 33)
         entry = folder.entries[name]

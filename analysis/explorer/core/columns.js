@@ -32,7 +32,7 @@ const Columns = (() => {
 
   /** Loss and IoUs. @param {View} view */
   const headline = (view) =>
-    ['loss', 'mean_iou_foreground', ...view.class_names.slice(1).map((name) => `iou_${name}`)]
+    ['loss', 'iou', 'mean_iou_foreground', ...view.class_names.slice(1).map((name) => `iou_${name}`)]
       .map((name) => /** @type {Column} */ (view.column(name)))
       .filter(Boolean);
 
@@ -48,6 +48,7 @@ const Columns = (() => {
       .slice(0, 6);
     return [
       'file_name',
+      ...(view.rows_are === 'objects' ? ['class', 'predicted'] : []),
       ...(hasParts(view) ? ['split', 'novelty'] : []),
       'cluster',
       ...headline(view).map(({ name }) => name),

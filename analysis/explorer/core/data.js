@@ -87,8 +87,8 @@ const Data = (() => {
   function makeView(name, piece) {
     /** @type {Map<string | null, Column>} */
     const columns = new Map();
-    /** @type {Map<number, number> | undefined} */
-    let rows; // by image id
+    /** @type {Map<string, Map<number, number>>} */
+    const rows = new Map(); // by value, by column
     /** @param {string} name */
     const known = (name) => /** @type {Column} */ (columns.get(name));
 
@@ -107,9 +107,15 @@ const Data = (() => {
         return Number.isNaN(value) ? null : value;
       },
       format: (name, row) => Format.value(known(name), view.value(name, row)),
-      rowOf(imageId) {
-        rows ??= new Map(Array.from(view.values('image_id'), (id, row) => [id, row]));
-        return rows.get(Number(imageId)) ?? -1;
+      rowOf(id, column = 'image_id') {
+        let known = rows.get(column);
+        if (!known) {
+          const values = /** @type {number[]} */ (Array.from(view.values(column)));
+          // The first row counts: several objects are in one image.
+          known = new Map(values.map((value, row) => /** @type {const} */ ([value, row])).reverse());
+          rows.set(column, known);
+        }
+        return known.get(Number(id)) ?? -1;
       },
       addColumn(description) {
         const column = makeColumn(description);

@@ -94,10 +94,10 @@ const Decisions = (() => {
   function fill() {
     const { view } = State;
     const values = new Uint16Array(view.n).fill(MISSING);
-    for (const [id, entry] of decisions) {
-      const row = view.rowOf(id);
-      if (row >= 0) values[row] = NAMES.indexOf(summary(entry) ?? '');
-    }
+    view.values('image_id').forEach((/** @type {number} */ id, /** @type {number} */ row) => {
+      const entry = decisions.get(id);
+      if (entry) values[row] = NAMES.indexOf(summary(entry) ?? '');
+    });
     /** @type {Column} */ (view.column('decision')).values = values;
   }
 
@@ -228,15 +228,9 @@ const Decisions = (() => {
 
   /** Adds the decisions of a file: an export of this page, or any exclude.json. They replace
    * earlier decisions on the same images.
-   * @param {string} text @returns {number} how many images have a decision in the file
+   * @param {any} file @returns {number} how many images have a decision in the file
    * @throws {Error} if it is another kind of file, or of another data set */
-  function importText(text) {
-    let file;
-    try {
-      file = JSON.parse(text);
-    } catch (error) {
-      throw new Error(`This file is not JSON: ${error}`, { cause: error });
-    }
+  function add(file) {
     if (typeof file !== 'object' || file === null || !Array.isArray(file.ids)) {
       throw new Error("This file has no list 'ids' of image ids.");
     }
@@ -267,6 +261,6 @@ const Decisions = (() => {
 
   return Object.freeze({
     prepare, of, exclude, judge, verdictOf, correctionOf, corrections, reasonOf, counts, excludedRows,
-    exclusionList, importText, clear,
+    exclusionList, add, clear,
   });
 })();

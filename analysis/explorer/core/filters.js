@@ -166,8 +166,8 @@ const Filters = (() => {
         if (found?.includes(true)) tests.push((row) => found[column.values[row]]);
       }
     }
-    const id = view.rowOf(wanted);
-    if (/^\d+$/.test(wanted)) tests.push((row) => row === id);
+    const ids = view.values('image_id');
+    if (/^\d+$/.test(wanted)) tests.push((row) => ids[row] === Number(wanted));
     return (row) => tests.some((test) => test(row));
   }
 

@@ -30,7 +30,7 @@ const Link = (() => {
       ['theme', theme === 'auto' ? null : theme],
       ['sort', (sort.descending ? '-' : '') + sort.column],
       ['filters', filters.length ? JSON.stringify(filters) : null],
-      ['sample', selected === null ? null : view.value('image_id', selected)],
+      ['sample', selected === null ? null : view.value(view.key, selected)],
       ...State.saved,
     ];
     const state = new URLSearchParams();
@@ -93,7 +93,7 @@ const Link = (() => {
     const sort = state.get('sort') ?? '-loss';
     const column = sort.replace(/^-/, '');
     if (view.column(column)) State.setSort(column, sort.startsWith('-'));
-    const row = state.has('sample') ? view.rowOf(state.get('sample')) : -1;
+    const row = state.has('sample') ? view.rowOf(state.get('sample'), view.key) : -1;
     State.selected = row < 0 ? null : row;
     State.page = state.get('page');
     Events.emit('sample', 'page');

@@ -1,7 +1,7 @@
 'use strict';
 /* global Events, Filters, Messages, State */
-// Named sets of samples that last: saved in the browser under the fingerprint of the data set, shown
-// as a filter (so a link has them), and exported as a file that other commands read:
+// Saved views: named sets of samples, stored in the browser under the fingerprint of the data set,
+// shown as a filter (so a link has them), and exported as a file that other commands read:
 //
 //   {"fingerprint": …, "views": [{"name": "dark streets", "ids": [17, 25]}]}
 
@@ -23,15 +23,15 @@ const Selections = (() => {
     if (!Array.isArray(views)) throw new Error("This file has no list 'views'.");
     return views.map((entry) => {
       const name = typeof entry?.name === 'string' ? entry.name.trim() : '';
-      if (!name || name.length > LONGEST) throw new Error('A view has no usable name.');
+      if (!name || name.length > LONGEST) throw new Error('A saved view has no usable name.');
       if (!Array.isArray(entry.ids) || !entry.ids.every(isId)) {
-        throw new Error(`The view “${name.slice(0, 40)}” has no list of image ids.`);
+        throw new Error(`The saved view “${name.slice(0, 40)}” has no list of image ids.`);
       }
       return /** @type {[string, number[]]} */ ([name, [...new Set(entry.ids)].sort((a, b) => a - b)]);
     });
   }
 
-  /** The saved selections, ids by name. */
+  /** The saved views, ids by name. */
   function saved() {
     const { fingerprint } = State.view;
     if (readFor === fingerprint) return all;
@@ -50,7 +50,7 @@ const Selections = (() => {
     try {
       localStorage.setItem(storageKey(), JSON.stringify(list()));
     } catch (error) {
-      Messages.fail(error, 'Views could not be saved; export them to keep them: ');
+      Messages.fail(error, 'Saved views could not be stored; export them to keep them: ');
     }
     Events.emit('selections');
   }
@@ -62,7 +62,7 @@ const Selections = (() => {
     Events.emit('selections');
   });
 
-  /** Saves the samples that pass the filters; replaces a view of the same name.
+  /** Saves the samples that pass the filters; replaces a saved view of the same name.
    * @param {string} name @throws {Error} if the name or the selection is empty */
   function save(name) {
     const all = Array.from(State.view.values('image_id'), Number);
@@ -81,7 +81,9 @@ const Selections = (() => {
 
   /** Shows only these samples. @param {string} name */
   function show(name) {
-    const rows = (saved().get(name) ?? []).map(State.view.rowOf).filter((row) => row >= 0);
+    const ids = new Set(saved().get(name));
+    const all = Array.from(State.view.values('image_id'), Number);
+    const rows = [...all.keys()].filter((row) => ids.has(all[row]));
     Filters.clear();
     Filters.set('selection', { kind: 'rows', rows, label: name });
   }
@@ -110,15 +112,9 @@ const Selections = (() => {
   }
 
   /** Adds the views of an exported file; they replace those of the same names.
-   * @param {string} text @returns {number} how many views the file has
+   * @param {any} file @returns {number} how many saved views the file has
    * @throws {Error} if it is another kind of file, or of another data set */
-  function importText(text) {
-    let file;
-    try {
-      file = JSON.parse(text);
-    } catch (error) {
-      throw new Error(`This file is not JSON: ${error}`, { cause: error });
-    }
+  function add(file) {
     const found = parse(file?.views);
     if (![undefined, State.view.fingerprint].includes(file.fingerprint)) {
       throw new Error('This file belongs to another data set.');
@@ -128,5 +124,5 @@ const Selections = (() => {
     return found.length;
   }
 
-  return Object.freeze({ saved, save, remove, show, exported, csv, importText });
+  return Object.freeze({ saved, save, remove, show, exported, csv, add });
 })();

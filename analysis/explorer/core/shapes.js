@@ -58,8 +58,10 @@
 
 /**
  * The piece `view`: one checkpoint on one split. `n` is the number of samples, `run` the directory
- * of the run, `fingerprint` that of the data set; `class_names` begin with the background.
- * @typedef {{ n: number, run: string, run_name?: string, split: string, step: number,
+ * of the run, `fingerprint` that of the data set; `class_names` begin with the background. `key` is
+ * the column that identifies a row.
+ * @typedef {{ rows_are: 'images' | 'objects', key: string, n: number, run: string,
+ *   run_name?: string, split: string, step: number,
  *   fingerprint: string, class_names: string[], class_colors?: string[], pictures?: Pictures,
  *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
  *   similar?: { index: Decoded, distance: Decoded }, unavailable?: Record<string, string>,
@@ -74,14 +76,16 @@
  * @property {(name: string) => any} values  of a column that is there
  * @property {(name: string, row: number) => Value} value
  * @property {(name: string, row: number) => string} format  the value as readers see it
- * @property {(imageId: Value) => number} rowOf  the row of an image; -1 if the view lacks it
+ * @property {(id: Value, column?: string) => number} rowOf  the first row of an image, or with this
+ *   number in a column; -1 if the view lacks it
  * @property {(description: any) => Column} addColumn  adds a column, or replaces its namesake
  */
 
 /**
  * The piece `manifest`; `default` is the name of the first view to show.
  * @typedef {{ title: string, default: string, class_colors: string[],
- *   views: { name: string, run_name: string, split: string, step: number, n: number }[],
+ *   views: { name: string, run_name: string, split: string, step: number, n: number,
+ *     rows_are: 'images' | 'objects' }[],
  *   compare: { name: string, this: string, other: string, file: string }[],
  *   model: { view: string, precision: string } | null }} Manifest
  *
@@ -117,9 +121,13 @@
  * @property {GrayscaleCopy[]} [grayscale_copies]
  * @property {{ base: Record<string, { share: number, interval: Interval }>,
  *   rows: Confused[] }} [confusion]
+ * @property {{ class_names: string[], num_images: number, num_objects: number, num_crowds: number,
+ *   num_unseen: number, confusion: number[][] }} [objects]  rows of `confusion` are true classes
  * @property {{ num_images: number, groups: CopyMember[][],
  *   leakage: LeakedScores | null }} [duplicates]  groups over several splits first
  * @property {{ reference: string, num_reference: number, parts: DriftedPart[] }} [drift]
+ * @property {{ labeled: string[], num_labeled: number, num_unlabeled: number,
+ *   median_distance: number[], images: ToLabel[] }} [label_next]  to be labeled first come first
  * @property {Region[]} [label_issues]  most probable first, one for each object
  * @property {number} [label_issues_total]
  * @property {Record<string, { images: number, methods: Record<string, Judged> }>} [saliency]
@@ -133,6 +141,10 @@
  * @typedef {{ images: number, scores: { name: string, all: number | null,
  *   without: number | null, difference: number | null,
  *   interval: Interval | null }[] }} LeakedScores
+ *
+ * An image without annotations: mean entropy in nats, and distance in embedding space to the nearest
+ * image that is labeled or comes before; the score is their product.
+ * @typedef {{ row: number, uncertainty: number, distance: number, score: number }} ToLabel
  *
  * How a part of the view differs from the reference; most evidence first.
  * @typedef {{ part: string, images: number, differs: boolean, median_novelty: number,

@@ -23,7 +23,10 @@ const Views = (() => {
       ([, filter]) => filter.kind === 'search' || view.column(filter.column ?? null),
     );
     Filters.reset(view);
-    for (const [id, filter] of kept) Filters.set(id, filter);
+    // Of objects, a column means something else than its namesake of images.
+    if (before?.rows_are === view.rows_are) {
+      for (const [id, filter] of kept) Filters.set(id, filter);
+    }
     if (!view.column(State.sort.column)) State.setSort('image_id', false);
     const { color, size } = State.appearance;
     State.setAppearance({
@@ -49,5 +52,12 @@ const Views = (() => {
     document.body.dataset.loaded = view.name;
   }
 
-  return { show };
+  /** The name of the view of the same images whose rows are the other kind, objects or images;
+   * null if there is none. @param {View} view */
+  function otherRows({ name, rows_are: rows }) {
+    const other = rows === 'objects' ? name.replace(/-objects$/, '') : `${name}-objects`;
+    return State.manifest.views.some((entry) => entry.name === other) ? other : null;
+  }
+
+  return { show, otherRows };
 })();

@@ -65,7 +65,8 @@ const Associations = (() => {
 
   /** @param {View} view @param {() => void} redraw */
   function draw(view, redraw) {
-    const { associations = [], num_tests: tests, significant } = view.associations ?? {};
+    const { associations = [], num_tests = 0, significant = 0 } = view.associations ?? {};
+    const found = `${Format.count(significant)} of ${Format.count(num_tests)}`;
     const metrics = [...new Set(associations.map((row) => row.metric))];
     const metric = metrics.find((name) => name === State.read('metric')) ?? metrics[0];
     const options = metrics.map((name) => [name, Columns.label(view, name)]);
@@ -91,7 +92,7 @@ const Associations = (() => {
     }
     drawCurve();
     return [
-      Dom.note(`${significant} of ${tests} tests are significant (false discovery rate 5 %).`),
+      Dom.note(`${found} tests are significant (false discovery rate 5 %).`),
       h('div.page-tools.line', [
         Dom.select('Metric', options, metric, save('metric')),
         Dom.check('include non-significant ones', showsAll, (on) =>

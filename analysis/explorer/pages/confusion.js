@@ -16,7 +16,7 @@ const Confusion = (() => {
         { head: 'labeled as', cell: ({ label }) => label },
         Plots.numbers(
           'images (effective)',
-          (row) => `${row.images} (${Format.short(row.effective_images)})`,
+          (row) => `${Format.count(row.images)} (${Format.short(row.effective_images)})`,
           'images, and the effective sample size',
         ),
         Plots.numbers('instances', ({ instances }) => Format.count(instances)),

@@ -49,7 +49,7 @@ const Duplicates = (() => {
       return [
         Dom.note(
           `Copies among the ${Format.count(total)} images of all splits: re-encoded, mirrored, ` +
-            'cropped or changed in brightness. In brackets: correlation of fine structure. ' +
+            'cropped or changed in brightness. In parentheses: correlation of fine structure. ' +
             'Groups over several splits come first. Images of this view open with a click.',
         ),
         leakage &&

@@ -1,6 +1,6 @@
 'use strict';
-/* global Associations, Confusion, Dom, Drift, Duplicates, Format, Grayscale, HeatMaps, Review,
-   Scores, Slices, State */
+/* global Associations, Confusion, Dom, Drift, Duplicates, Format, Grayscale, HeatMaps, LabelNext,
+   Objects, Review, Scores, Slices, State */
 // The page of findings: what was analyzed, each finding a click away from its samples.
 
 /** @type {Page} */
@@ -14,9 +14,11 @@ const Findings = (() => {
     slices: Slices,
     associations: Associations,
     confusion: Confusion,
+    objects: Objects,
     grayscale: Grayscale,
     duplicates: Duplicates,
     drift: Drift,
+    label_next: LabelNext,
     heatmaps: HeatMaps,
   };
 

@@ -50,7 +50,7 @@ const ModelResults = (() => {
         .map(([target, rows]) => [
           Dom.note(
             `Against the labels ${labelsOf(result, target)}. Intervals are over images, for ` +
-              'these two trained models; they do not cover the variation between trainings.',
+              'these two trained models; they do not cover the variation between training runs.',
           ),
           Plots.intervalTable(rows, {
             columns: [
@@ -122,7 +122,7 @@ const ModelResults = (() => {
         act: showSlice,
       });
       const found = slices.length ? table : Dom.note('No slice stands out.');
-      return h('div', h('h4', `the ${side} model`), found, h('span.thumbs', images.map(image)));
+      return h('div', h('h4', `${side} model`), found, h('span.thumbs', images.map(image)));
     };
     const note =
       'Slices in which the loss of one model exceeds that of the other by more than elsewhere, ' +

@@ -238,7 +238,7 @@ const Photograph = (() => {
       const text = h('span.muted', distances[k].toFixed(2));
       return Thumbnail.button(view, row, Thumbnail.make(row, { size: 84, view }), text);
     });
-    const label = `near to ${shown.photo.name}`;
+    const label = `near ${shown.photo.name}`;
     const filter = () => Filters.set('similar', { kind: 'rows', rows, label });
     similar.replaceChildren(
       h('h3', 'Nearest in embedding space', Dom.link('keep only these', filter)),

@@ -253,7 +253,7 @@ const Review = (() => {
       accept: '.json,application/json',
       hidden: true,
       id: 'import-decisions',
-      onchange: Files.opener(importText),
+      onchange: Files.opener(read),
     });
     const listed = Decisions.excludedRows().slice(-LISTED).reverse();
     const others = counts.exclude - listed.length;
@@ -284,9 +284,9 @@ const Review = (() => {
       ]),
       h('p.note', [
         'Decisions stay in this browser. ',
-        h('code.wrap', 'scripts/train.py … --config.data.exclude=exclude.json'),
+        h('code.unbroken', '--config.data.exclude=exclude.json'),
         ' trains without the excluded images, ',
-        h('code.wrap', 'scripts/apply_decisions.py --decisions exclude.json …'),
+        h('code.unbroken', 'scripts/apply_decisions.py'),
         ' corrects the annotations.',
       ]),
       h('ul.excluded', listed.map((row) => excluded(view, row))),
@@ -310,8 +310,7 @@ const Review = (() => {
 
   const exportFile = () => Files.saveJson('exclude.json', Decisions.exclusionList());
 
-  const importText = (/** @type {string} */ text) =>
-    `decisions on ${Decisions.importText(text)} images`;
+  const read = (/** @type {any} */ file) => `decisions on ${Decisions.add(file)} images`;
 
   document.addEventListener('keydown', (event) => {
     const card = /** @type {HTMLElement?} */ (document.querySelector('.issue-card'));

@@ -112,6 +112,7 @@ const Sample = (() => {
     const sorted = `by ${view.column(column)?.label} ${descending ? '↓' : '↑'}`;
     title.textContent = view.format('file_name', row);
     where.textContent =
+      (view.rows_are === 'objects' ? `object ${view.format(view.key, row)} in ` : '') +
       `image ${view.format('image_id', row)}, ` +
       (found < 0
         ? 'removed by the filters'

@@ -45,23 +45,6 @@ const Scores = (() => {
     });
   }
 
-  /** Rows are true classes; cells are shares of their pixels. @param {MeanIou} scores */
-  function confusionMatrix({ class_names, confusion }) {
-    return h('table.confusion-matrix', [
-      h('thead', h('tr', h('th', 'true class'), [
-        class_names.map((name) => h('th.number', h('span.wrap', { dir: 'auto' }, name))),
-      ])),
-      h('tbody', class_names.map((name, row) => {
-        const total = confusion[row].reduce((sum, count) => sum + count, 0);
-        return h('tr', h('th', h('span.wrap', { dir: 'auto' }, name)), [
-          confusion[row].map((count) =>
-            h('td.number', { title: `${Format.count(count)} pixels` },
-              total ? Format.percent(count / total) : '–')),
-        ]);
-      })),
-    ]);
-  }
-
   /** @param {number} share */
   const percent = (share) => `${Math.round(100 * share)} %`;
 
@@ -122,7 +105,7 @@ const Scores = (() => {
         classTable(scores),
         h('h3', 'Confusion of the classes'),
         Dom.note('Share of the pixels of each true class that are predicted as each class.'),
-        confusionMatrix(scores),
+        Plots.confusionMatrix(scores.class_names, scores.confusion, 'pixels'),
         ...(calibration
           ? [
               h('h3', 'Reliability'),

@@ -10,6 +10,7 @@ const Slices = (() => {
   /** @type {Record<string, string>} */
   const METRICS = {
     loss: 'Loss (nats per pixel)',
+    iou: 'IoU of the object',
     mean_iou_foreground: 'Mean foreground IoU',
     loss_given_size: 'Loss, adjusted for object size',
     mean_iou_foreground_given_size: 'Mean foreground IoU, adjusted for object size',
@@ -39,7 +40,7 @@ const Slices = (() => {
         columns: [
           { head: 'slice', cell: (slice) => [condition(slice), nestedIn(slice)] },
           { head: 'worst samples', cell: (slice) => worst(view, slice) },
-          Plots.numbers('images', ({ size }) => Format.count(size)),
+          Plots.numbers(view.rows_are, ({ size }) => Format.count(size)),
           Plots.numbers('inside', ({ mean }) => Format.short(mean)),
           Plots.numbers('outside', (slice) => Format.short(slice.mean_elsewhere)),
           Plots.numbers(
@@ -101,13 +102,10 @@ const Slices = (() => {
             'confirmed in the held-out half; family-wise error rate 5 %. Of nested slices, the ' +
             'one that stands out most is shown. Click a slice to show its samples.',
         ),
-        ...Object.keys(METRICS)
-          .map((metric) => /** @type {const} */ ([
-            metric,
-            shown.filter((head) => head.metric === metric),
-          ]))
-          .filter(([, mine]) => mine.length)
-          .map(([metric, mine]) => table(view, metric, mine)),
+        ...Object.keys(METRICS).map((metric) => {
+          const mine = shown.filter((head) => head.metric === metric);
+          return mine.length && table(view, metric, mine);
+        }),
         Dom.more(heads.length - shown.length, showAll),
       ];
     },

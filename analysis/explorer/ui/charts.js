@@ -15,7 +15,7 @@ const Charts = (() => {
     let charts = [];
     const find = h('input', {
       type: 'search',
-      placeholder: 'Find column',
+      placeholder: 'Find',
       'aria-label': 'Find a column',
       oninput: narrow,
     });

@@ -16,15 +16,24 @@ const Files = (() => {
   const saveJson = (name, value) =>
     save(name, `${JSON.stringify(value, null, 2)}\n`, 'application/json');
 
-  /** A listener of a file field. `read` takes the text and says what was imported.
-   * @param {(text: string) => string} read */
+  /** @param {string} text of a file @throws {Error} if it is not JSON */
+  function parse(text) {
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      throw new Error(`This file is not JSON: ${error}`, { cause: error });
+    }
+  }
+
+  /** A listener of a file field. `read` takes the content of a JSON file and says what was imported.
+   * @param {(content: any) => string} read */
   const opener = (read) => async (/** @type {Event} */ { target }) => {
     const field = /** @type {HTMLInputElement} */ (target);
     const [file] = field.files ?? [];
     field.value = '';
     if (!file) return;
     try {
-      Messages.notify(`${file.name}: imported ${read(await file.text())}.`);
+      Messages.notify(`${file.name}: imported ${read(parse(await file.text()))}.`);
     } catch (error) {
       Messages.fail(error, `${file.name}: `);
     }

@@ -34,7 +34,8 @@ const Plots = (() => {
     const values = rows.flatMap((row) => [plot.value(row), ...(intervalOf(row) ?? [])]);
     const known = [...values, ...references].filter(Number.isFinite);
     const [least, most] = known.length ? d3.extent(known).map(Number) : [0, 1];
-    const scale = d3.scaleLinear([least, most > least ? most : least + 1], [3, 97]).nice(4);
+    // At its ends is room for half a label.
+    const scale = d3.scaleLinear([least, most > least ? most : least + 1], [7, 97]).nice(4);
     const ticks = scale.ticks(4);
     const format = plot.format ?? scale.tickFormat(4);
     const HEIGHT = 26;
@@ -126,5 +127,24 @@ const Plots = (() => {
     ]);
   }
 
-  return Object.freeze({ numbers, texts, intervalTable, sparkline, distribution, effectBar });
+  /** Counts by true class (rows) and predicted class, as shares of the rows.
+   * @param {string[]} names @param {number[][]} counts @param {string} unit of the counts */
+  const confusionMatrix = (names, counts, unit) =>
+    h('table.confusion-matrix', [
+      h('thead', h('tr', h('th', 'true class'), [
+        names.map((name) => h('th.number', h('span.wrap', { dir: 'auto' }, name))),
+      ])),
+      h('tbody', names.map((name, row) => {
+        const total = d3.sum(counts[row]);
+        return h('tr', h('th', h('span.wrap', { dir: 'auto' }, name)), [
+          counts[row].map((count) =>
+            h('td.number', { title: `${Format.count(count)} ${unit}` },
+              total ? Format.percent(count / total) : '–')),
+        ]);
+      })),
+    ]);
+
+  return Object.freeze({
+    numbers, texts, intervalTable, confusionMatrix, sparkline, distribution, effectBar,
+  });
 })();

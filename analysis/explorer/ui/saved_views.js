@@ -17,7 +17,7 @@ const SavedViews = (() => {
       maxlength: 200,
       required: true,
       placeholder: 'Name, such as dark streets',
-      'aria-label': 'Name of the view',
+      'aria-label': 'Name of the saved view',
       dir: 'auto',
       onkeydown: (/** @type {KeyboardEvent} */ { key }) => key === 'Enter' && save(name.value),
     });
@@ -26,7 +26,7 @@ const SavedViews = (() => {
       type: 'file',
       accept: '.json,application/json',
       hidden: true,
-      onchange: Files.opener(importText),
+      onchange: Files.opener(read),
     });
     const entries = [...Selections.saved()];
     dialog.replaceChildren(
@@ -42,7 +42,7 @@ const SavedViews = (() => {
       ]),
       entries.length
         ? h('ul', entries.map(entry))
-        : h('p.muted', 'A view keeps the samples that pass the filters now.'),
+        : h('p.muted', 'A saved view keeps the samples that pass the filters now.'),
       h('p.line', [
         h('button.button', { id: 'export-views', onclick: () => Files.saveJson('views.json', Selections.exported()) }, [
           'Export views.json',
@@ -52,9 +52,9 @@ const SavedViews = (() => {
         file,
       ]),
       h('p.note', [
-        h('code.wrap', 'python -m analysis.check --views views.json'),
+        h('code.unbroken', 'python -m analysis.check --views views.json'),
         ' compares models on them, ',
-        h('code.wrap', '--config.data.exclude="views.json#name"'),
+        h('code.unbroken', '--config.data.exclude="views.json#name"'),
         ' trains without one.',
       ]),
     );
@@ -71,7 +71,7 @@ const SavedViews = (() => {
     return h('li.line', [
       Dom.link(name, show, { class: 'cut grow', dir: 'auto' }),
       h('span.muted', count || Format.count(ids.length)),
-      Dom.iconButton('close', `Delete the view ${name}`, () => Selections.remove(name)),
+      Dom.iconButton('close', `Delete the saved view ${name}`, () => Selections.remove(name)),
     ]);
   }
 
@@ -84,7 +84,7 @@ const SavedViews = (() => {
     }
   }
 
-  const importText = (/** @type {string} */ text) => `${Selections.importText(text)} views`;
+  const read = (/** @type {any} */ file) => `${Selections.add(file)} saved views`;
 
   Events.on('selections filters view', () => {
     if (dialog.open) draw();

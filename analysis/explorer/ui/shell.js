@@ -73,15 +73,23 @@ const Shell = (() => {
     );
     const options = manifest.views.map((view) => [view.name, titleOf(view)]);
     const views = Dom.select('View', options, State.view.name, Views.show);
-    Events.on('view', () => {
+    const rows = h('span.rows-choice');
+    const update = () => {
       const field = views.querySelector('select');
       if (field) field.value = State.view.name;
-    });
+      const other = Views.otherRows(State.view);
+      const kinds = [['images', 'images'], ['objects', 'objects']];
+      const change = () => Views.show(other ?? State.view.name);
+      rows.replaceChildren(...(other ? [Dom.select('Rows', kinds, State.view.rows_are, change)] : []));
+    };
+    Events.on('view', update);
+    update();
     byId('header').append(
       h('h1.cut', { title: manifest.title }, manifest.title),
       h('nav.flex', { role: 'tablist', 'aria-label': 'Pages', onkeydown: walkTabs }, tabs),
       h('label.search', Dom.icon('search'), search),
       views,
+      rows,
       Dom.iconButton('theme', 'Switch between light and dark', () =>
         State.setAppearance({ theme: State.isDark() ? 'light' : 'dark' }),
       ),
@@ -89,9 +97,9 @@ const Shell = (() => {
   }
 
   /** @param {Manifest['views'][0]} view with the run's name if there are several */
-  function titleOf({ run_name: run, split, step, n }) {
+  function titleOf({ run_name: run, split, step, n, rows_are: rows }) {
     const runs = new Set(State.manifest.views.map((view) => view.run_name));
-    const parts = [split, `step ${step}`, `${Format.count(n)} samples`];
+    const parts = [split, `step ${step}`, `${Format.count(n)} ${rows === 'objects' ? rows : 'samples'}`];
     return [...(runs.size > 1 ? [run] : []), ...parts].join(' · ');
   }
 

@@ -1,61 +1,36 @@
-"""The project in training_speed.py, its network in plain Flax, and its layers one by one."""
+"""The project in training_speed.py, and its network in plain Flax."""
 
 import collections
-import functools
 import importlib.metadata
 import itertools
+import pathlib
 import time
-import timeit
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
-from plain_flax import PlainModel
+from jax_layers import layers, transposed
+from jax_network import dtype_of, make_config, make_model, random_variables, restored
 from protocol import random_batch, repeat, serve
 
-from configs import default
 from segmentation import cpu_runtime, evaluate, train_step
 from segmentation.data import coco, input_pipeline
 from segmentation.data.examples import select_examples
-from segmentation.models.unet import SegmentationModel, build_model
+from segmentation.predictor import Model
 
 
 def _setup(spec):
-    del spec
+    if 'precision' in spec:  # of float32 products on an accelerator; bfloat16 is a dtype
+        precision = 'tensorfloat32' if spec['precision'] == 'tf32' else 'highest'
+        jax.config.update('jax_default_matmul_precision', precision)
     packages = ('jax', 'jaxlib', 'flax')
-    return {'versions': {name: importlib.metadata.version(name) for name in packages}}
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {'versions': versions, 'device': jax.devices()[0].device_kind}
 
 
-def _config(spec):
-    config = default.get_config()
-    config.data.image_size = spec['image_size']
-    config.model.pretrained = ''
-    config.model.encoder_trainable = True
-    config.model.width = spec.get('width', 1.0)
-    config.train.batch_size = spec['batch_size']
-    return config
-
-
-def _model(config, spec):
-    if spec['form'] == 'plain':
-        return PlainModel(spec['classes'], bn_axis_name=train_step.AXIS)
-    return build_model(config.model, spec['classes'], bn_axis_name=train_step.AXIS)
-
-
-def _variables(config, spec):
-    """Random variables, created on the host: inference restores a checkpoint instead."""
-    model, size = _model(config, spec), spec['image_size']
-    images = jnp.zeros((1, size, size, 3))
-    shapes = jax.eval_shape(lambda key: model.init(key, images, train=False), jax.random.key(0))
-    rng = np.random.default_rng(0)
-    # Positive, since some of them are variances.
-    variables = jax.tree.map(lambda leaf: rng.uniform(0.01, 0.02, leaf.shape).astype('f'), shapes)
-    return evaluate.replicate(variables), model
-
-
-def _about(parameters):
-    return {'parameters': sum(leaf.size for leaf in jax.tree.leaves(parameters))}
+def _about(parameters, frozen=False):
+    trained = parameters['decoder'] if frozen else parameters
+    return {'parameters': sum(leaf.size for leaf in jax.tree.leaves(trained))}
 
 
 def _stepper(config, spec):
@@ -63,11 +38,12 @@ def _stepper(config, spec):
 
     The step is compiled and has run once.
     """
-    model = _model(config, spec)
-    optimizer, _ = train_step.make_optimizer(config.optimizer, 1, encoder_trainable=True)
+    model = make_model(config, spec)
+    trainable = config.model.encoder_trainable
+    optimizer, _ = train_step.make_optimizer(config.optimizer, 1, trainable)
     state = evaluate.replicate(train_step.init_state(model, optimizer, config))
     cpu_runtime.release_memory()
-    about = _about(state.params)
+    about = _about(state.params, frozen=not trainable)
     step = train_step.pmap_step(
         train_step.make_train_step(model, optimizer, config, spec['classes'], train_step.AXIS)
     )
@@ -93,27 +69,52 @@ def _stepper(config, spec):
 
 
 def training(spec):
-    run, about = _stepper(_config(spec), spec)
+    run, about = _stepper(make_config(spec), spec)
     images, labels = random_batch(spec)
     return lambda steps: run(itertools.repeat({'image': images, 'label': labels}, steps)), about
 
 
 def inference(spec):
-    config = _config(spec)
-    variables, model = _variables(config, spec)
-    predict = evaluate.make_predict(model, config.data.input_range)
     images, _ = random_batch(spec)
+    if spec['form'] == 'project':
+        # As `segmentation.load` gives it, which works on a few images at once.
+        run = restored(spec)
+        network = Model(run)
+        about = _about(run.variables['params'])
+        return repeat(lambda: np.stack(list(network.logits(images)))), about
+    config = make_config(spec)
+    variables, model = random_variables(config, spec)
+    predict = evaluate.make_predict(model, config.data.input_range)
+    about, variables = _about(variables['params']), evaluate.replicate(variables)
+    return repeat(lambda: np.asarray(predict(variables, images))), about
 
-    def run(steps):
-        batches = itertools.repeat({'image': images}, steps)
-        for _, logits in evaluate.predictions(predict, variables, batches):
-            np.asarray(logits)
 
-    return run, _about(variables['params'])
+def export(spec):
+    """Writes the network of `inference` for other runtimes, and what it gives for the batch.
+
+    `network.onnx` maps uint8 `[B, S, S, 3]` to logits `[B, classes, S, S]`, with batch
+    normalization folded; `batch.npz` has `images` and `logits` in these layouts.
+    """
+    import onnx  # an optional requirement of the project
+
+    from segmentation.export import onnx_graph, onnx_network
+
+    run, size, graph = restored(spec), spec['image_size'], onnx_graph.Graph()
+    images = graph.input('image', onnx.TensorProto.UINT8, ['batch', size, size, 3])
+    pixels = graph.op('Transpose', images, perm=[0, 3, 1, 2])
+    pixels = graph.op('Cast', pixels, to=onnx.TensorProto.FLOAT)
+    logits, _ = onnx_network.add_network(graph, run, pixels)
+    shape = ['batch', spec['classes'], size, size]
+    network = graph.model(logits, onnx.TensorProto.FLOAT, shape, {})
+    folder, (images, _) = pathlib.Path(spec['folder']), random_batch(spec)
+    (folder / 'network.onnx').write_bytes(network.SerializeToString())
+    expected = np.stack(list(Model(run).logits(images)))
+    np.savez(folder / 'batch.npz', images=images, logits=expected.transpose(0, 3, 1, 2))
+    return None, {'images': len(images)}
 
 
 def _examples(spec):
-    config = _config(spec)
+    config = make_config(spec)
     config.data.source, config.data.data_dir = spec['folder'], spec['data_dir']
     config.data.train_splits = config.data.val_splits = (spec['split'],)
     config.data.require = 'nothing'
@@ -134,101 +135,10 @@ def pipeline(spec):
 
 
 def gemm(spec):
-    a, b = jax.random.uniform(jax.random.key(0), (2, spec['size'], spec['size']))
+    shape = 2, spec['size'], spec['size']
+    a, b = jax.random.uniform(jax.random.key(0), shape).astype(dtype_of(spec))
     product = jax.jit(jnp.matmul)
     return repeat(lambda: product(a, b).block_until_ready()), {}
-
-
-# Layers -------------------------------------------------------------------------------------------
-
-
-def list_layers(model: SegmentationModel, image_size: int, batch_size: int) -> list[dict]:
-    """Every convolution of a model, in the order they run.
-
-    Returns:
-      By layer `name`, `kind`, shapes `input`, `kernel` and `output`, `stride`, `flop` (of one
-      forward pass over the batch; a multiply-add counts as two), `inputs_needed` (whether training
-      needs the gradient of the input), the Flax `module`, and `inputs`, its argument shapes.
-    """
-    layers = []
-
-    def record(next_method, args, kwargs, context):
-        result = next_method(*args, **kwargs)
-        module = context.module
-        if context.method_name == '__call__' and module.has_variable('params', 'kernel'):
-            kernel = module.get_variable('params', 'kernel').shape
-            inputs = [x.shape for x in (args[0] if isinstance(args[0], list) else args)]
-            layers.append(_layer(module, inputs, kernel, result.shape, first=not layers))
-        return result
-
-    def forward(key, images):
-        with nn.intercept_methods(record):
-            return model.init(key, images, train=False)
-
-    images = jnp.zeros((batch_size, image_size, image_size, 3))
-    jax.eval_shape(forward, jax.random.key(0), images)
-    return layers
-
-
-def _layer(module, inputs, kernel, y, first):
-    x = (*inputs[0][:3], sum(shape[3] for shape in inputs))
-    grown, pixels = y[1] > x[1], y[0] * y[1] * y[2]
-    if grown:
-        # Every input pixel is multiplied by every entry of the kernel.
-        kind, pixels = 'transposed', x[0] * x[1] * x[2]
-    elif kernel[2] == 1 and x[-1] > 1:
-        kind = 'depthwise'
-    else:
-        kind = 'pointwise' if kernel[:2] == (1, 1) else 'dense'
-    return {
-        'name': '/'.join(module.path),
-        'kind': kind,
-        'input': x,
-        'kernel': kernel,
-        'output': y,
-        'stride': 2 if grown else round(x[1] / y[1]),
-        'flop': 2 * pixels * int(np.prod(kernel)),
-        'inputs_needed': not first,
-        'module': module.clone(parent=None, name=None),
-        # The layers of the decoder take a list of arrays to concatenate.
-        'inputs': inputs if grown else inputs[0],
-    }
-
-
-def layer_call(layer: dict, rng: np.random.Generator):
-    """A function without arguments that computes value and gradients of a layer, jitted."""
-    module, shapes = layer['module'], layer['inputs']
-    draw = functools.partial(rng.standard_normal, dtype=np.float32)
-    x = [draw(shape) for shape in shapes] if isinstance(shapes, list) else draw(shapes)
-    x, cotangent = jax.device_put((x, draw(layer['output'])))
-    parameters = module.init(jax.random.key(0), x)['params']
-
-    @jax.jit
-    def value_and_gradients(parameters, x, cotangent):
-        wanted = (parameters, x) if layer['inputs_needed'] else (parameters,)
-        y, backward = jax.vjp(lambda params, x=x: module.apply({'params': params}, x), *wanted)
-        return y, backward(cotangent)
-
-    return lambda: jax.block_until_ready(value_and_gradients(parameters, x, cotangent))
-
-
-def layers(spec):
-    """Times every layer alone; layers with equal shapes are timed once."""
-    config, timed = _config(spec), {}
-    found = list_layers(_model(config, spec), spec['image_size'], spec['batch_size'])
-    for layer in found:
-        layer['shapes'] = str([layer[key] for key in ('kind', 'input', 'kernel', 'stride')])
-        timed.setdefault(layer['shapes'], layer)
-    rng = np.random.default_rng(0)
-    calls = {shapes: layer_call(layer, rng) for shapes, layer in timed.items()}
-
-    def run(steps):
-        return {
-            shapes: min(timeit.repeat(call, number=steps, repeat=2)) / steps
-            for shapes, call in calls.items()
-        }
-
-    return run, {'layers': [{k: v for k, v in row.items() if k != 'module'} for row in found]}
 
 
 # Tasks that run once; their description holds the result ------------------------------------------
@@ -243,7 +153,8 @@ def prepare(spec):
 
 def evaluation(spec):
     config, examples = _examples(spec)
-    variables, model = _variables(config, spec)
+    variables, model = random_variables(config, spec)
+    variables = evaluate.replicate(variables)
     predict = evaluate.make_predict(model, config.data.input_range)
     # Compilation does not count.
     images, _ = random_batch(spec)
@@ -270,5 +181,7 @@ def epoch(spec):
 
 if __name__ == '__main__':
     cpu_runtime.configure()  # as the project's commands do
-    TASKS = (training, inference, pipeline, gemm, layers, prepare, evaluation, epoch)
+    TASKS = (
+        training, inference, export, pipeline, gemm, layers, transposed, prepare, evaluation, epoch,
+    )  # fmt: skip
     serve({task.__name__: task for task in TASKS}, _setup)

@@ -68,10 +68,13 @@ class PlainModel(nn.Module):
     """Has the variables of `segmentation.models.unet.SegmentationModel` at width 1."""
 
     num_classes: int
+    encoder_trainable: bool = True
     bn_axis_name: str | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, 3]` in [-1, 1], H and W multiples of 32, to logits `[B, H, W, K]`."""
-        features = _Encoder(self.bn_axis_name, name='encoder')(images, train)
+        trainable = self.encoder_trainable
+        features = _Encoder(self.bn_axis_name, name='encoder')(images, train and trainable)
+        features = features if trainable else jax.lax.stop_gradient(features)
         return _Decoder(self.bn_axis_name, self.num_classes, name='decoder')(features, train)

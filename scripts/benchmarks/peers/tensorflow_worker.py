@@ -26,6 +26,7 @@ def _network(spec):
     encoder = keras.applications.MobileNetV2(
         (size, size, 3), alpha=1.0, include_top=False, weights=None
     )
+    encoder.trainable = not spec.get('frozen', False)  # False: its BatchNorm is in inference form
     names = [f'block_{i}_expand_relu' for i in TAPS] + ['block_16_project']
     *skips, x = (encoder.get_layer(name).output for name in names)
     layers = keras.layers
@@ -95,8 +96,11 @@ def pipeline(spec):
         return image, tf.ensure_shape(label, (size, size))
 
     dataset = tf.data.Dataset.from_tensor_slices((tf.range(len(coco.files)), coco.files))
+    if spec['cached']:
+        dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE).cache()
     dataset = dataset.shuffle(len(coco.files)).repeat()
-    dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    if not spec['cached']:
+        dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
     batches = iter(
         dataset.batch(spec['batch_size'], drop_remainder=True).prefetch(tf.data.AUTOTUNE)
     )

@@ -87,51 +87,91 @@ class Network(nn.Module):
 def _setup(spec):
     torch.set_num_threads(spec['threads'])
     torch.manual_seed(0)
+    narrow = spec.get('precision') == 'tf32'  # of float32 products on a GPU
+    torch.set_float32_matmul_precision('high' if narrow else 'highest')
+    torch.backends.cudnn.allow_tf32 = narrow
     return {'versions': {'torch': torch.__version__.split('+')[0]}}
 
 
+def _device(spec):
+    return torch.device(spec.get('device', 'cpu'))
+
+
+def _repeat(spec, step):
+    """`protocol.repeat`, which waits for the device."""
+    run = repeat(step)
+    if _device(spec).type == 'cpu':
+        return run
+
+    def finish(steps):
+        run(steps)
+        torch.cuda.synchronize()
+
+    return finish
+
+
 def _network(spec):
-    network = Network(spec['classes']).to(memory_format=torch.channels_last)
+    network = Network(spec['classes']).to(_device(spec), memory_format=torch.channels_last)
+    if spec.get('frozen'):
+        for part in (network.stem, network.blocks):
+            part.requires_grad_(False)
     about = {'parameters': sum(p.numel() for p in network.parameters() if p.requires_grad)}
     return network, torch.compile(network) if spec['form'] == 'compile' else network, about
 
 
-def _images(array):
-    images = torch.from_numpy(array).permute(0, 3, 1, 2)  # already channels_last in memory
+def _images(array, device):
+    images = torch.from_numpy(array).to(device, non_blocking=True)
+    images = images.permute(0, 3, 1, 2)  # already channels_last in memory
     return images.to(torch.float32).div_(127.5).sub_(1)
 
 
 def training(spec):
     network, forward, about = _network(spec)
     network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    if spec.get('frozen'):
+        network.stem.eval()  # BatchNorm in inference form
+        network.blocks.eval()
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True)
     images, labels = random_batch(spec)
+    device, narrow = _device(spec), spec.get('precision') == 'bfloat16'
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        logits = forward(_images(images))
-        functional.cross_entropy(logits, torch.from_numpy(labels).long()).backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
+            logits = forward(_images(images, device))
+        wanted = torch.from_numpy(labels).to(device, non_blocking=True).long()
+        functional.cross_entropy(logits.float(), wanted).backward()
         optimizer.step()
 
-    return repeat(step), about
+    return _repeat(spec, step), about
 
 
 def inference(spec):
     network, forward, about = _network(spec)
     network.eval()
     images, _ = random_batch(spec)
-    return repeat(torch.inference_mode()(lambda: forward(_images(images)).numpy())), about
+    predict = torch.inference_mode()(lambda: forward(_images(images, 'cpu')).numpy())
+    return repeat(predict), about
 
 
 class _Photos(torch.utils.data.Dataset):
     def __init__(self, spec):
         self._coco = CocoClasses(spec['folder'], spec['split'])
         self._size = spec['image_size']
+        self._decoded = {} if spec['cached'] else None
 
     def __len__(self):
         return len(self._coco.files)
 
     def __getitem__(self, index):
+        if self._decoded is None:
+            return self._read(index)
+        if index not in self._decoded:
+            self._decoded[index] = self._read(index)
+        return self._decoded[index]
+
+    def _read(self, index):
         size = self._size
         with Image.open(self._coco.files[index]) as image:
             image.draft('RGB', (size, size))  # decodes JPEG at reduced size, as ours does
@@ -162,8 +202,9 @@ def pipeline(spec):
 
 
 def gemm(spec):
-    a, b = torch.rand(2, spec['size'], spec['size'])
-    return repeat(lambda: a @ b), {}
+    dtype = torch.bfloat16 if spec.get('precision') == 'bfloat16' else torch.float32
+    a, b = torch.rand(2, spec['size'], spec['size'], device=_device(spec)).to(dtype)
+    return _repeat(spec, lambda: a @ b), {}
 
 
 if __name__ == '__main__':

@@ -33,6 +33,7 @@ class Task:
     height: int
     width: int
     shapes: tuple[Shape, ...]
+    is_labeled: bool = True  # False: it has no annotations yet, only suggestions
 
     def mask(self, shape: Shape) -> np.ndarray:
         """The mask of one of its shapes, bool `[height, width]`."""

@@ -7,6 +7,7 @@ the prediction or keep the annotation, and correct it.
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -55,7 +56,7 @@ def _result(task: Task, number: int, shape: Shape, label: str) -> dict[str, Any]
 
 
 def of_task(task: Task) -> dict[str, Any]:
-    """A task with its annotation and prediction, for JSON."""
+    """A task with its prediction and, if the image is labeled, its annotation, for JSON."""
     annotated, predicted = [], []
     for number, shape in enumerate(task.shapes):
         if not shape.is_new:
@@ -65,13 +66,13 @@ def of_task(task: Task) -> dict[str, Any]:
     scores = [shape.score for shape in task.shapes if shape.score is not None]
     return {
         'data': {
-            'image': f'/data/local-files/?d=images/{task.file_name}',
+            'image': f'/data/local-files/?d=images/{quote(task.file_name)}',
             'file_name': task.file_name,
             'image_id': task.image_id,
             'width': task.width,
             'height': task.height,
         },
-        'annotations': [{'result': annotated}],
+        'annotations': [{'result': annotated}] if task.is_labeled else [],
         'predictions': [
             {'model_version': 'suggestions', 'score': max(scores, default=0), 'result': predicted}
         ],

@@ -9,7 +9,7 @@ from segmentation.files import write_text
 
 
 def inspect(
-    prepared: coco.Prepared, output: pathlib.Path | None = None, seed: int = 0
+    prepared: coco.Prepared, output: pathlib.Path | None = None
 ) -> tuple[str, dict[str, Any]]:
     """Reads all images of a data set once, and writes a page about them.
 
@@ -17,7 +17,6 @@ def inspect(
       prepared: the data set.
       output: the page, one HTML file that needs no other; default `inspection.html` in the folder
         of the data set.
-      seed: of the images that are chosen at random.
 
     Returns:
       A summary in Markdown, and the same numbers for JSON.
@@ -27,6 +26,6 @@ def inspect(
       OSError: the page cannot be written.
     """
     output = output or prepared.path / 'inspection.html'
-    found = scan.scan(prepared, seed)
-    write_text(output, page.render(prepared, found, seed))
+    found = scan.scan(prepared)
+    write_text(output, page.render(prepared, found))
     return summary.text(prepared, found, output), summary.numbers(prepared, found, output)

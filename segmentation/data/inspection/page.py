@@ -18,7 +18,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _CATEGORIES, _COPIES, _KINDS = 24, 12, 8
 
 
-def render(prepared: coco.Prepared, scan: Scan, seed: int) -> str:
+def render(prepared: coco.Prepared, scan: Scan) -> str:
     """The page as HTML; all text from the data is escaped."""
     rows = statistics.categories(scan, prepared.categories)
     ranks = {(row.name, row.supercategory): rank for rank, row in enumerate(rows)}
@@ -26,7 +26,7 @@ def render(prepared: coco.Prepared, scan: Scan, seed: int) -> str:
     pictures = _Pictures(prepared, scan, colors)
     sections = [
         (section.title, f'images{number}', _section(section, pictures))
-        for number, section in enumerate(gallery.choose(prepared, scan, seed))
+        for number, section in enumerate(gallery.choose(prepared, scan))
     ]
     parts = [
         ('Categories', 'categories', _categories(scan, rows)),

@@ -63,12 +63,8 @@ class Scan:
         return len(set(self.split[rows].tolist())) > 1
 
 
-def scan(prepared: coco.Prepared, seed: int = 0) -> Scan:
+def scan(prepared: coco.Prepared) -> Scan:
     """Reads all images of a data set.
-
-    Args:
-      prepared: the data set.
-      seed: of the instances that are kept as samples.
 
     Raises:
       ValueError: the data set is damaged.
@@ -115,7 +111,7 @@ def scan(prepared: coco.Prepared, seed: int = 0) -> Scan:
         field.name: np.array(instances[field.name], kinds_of.get(field.name, np.int64))
         for field in dataclasses.fields(Instances)
     })  # fmt: skip
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     samples = {}
     for category in range(len(prepared.categories)):
         rows = np.flatnonzero(flat.category == category)

@@ -25,6 +25,11 @@ TYRE = (26, 26, 28)
 BRICKS = ((150, 78, 60), (170, 110, 84), (124, 62, 54), (188, 160, 130))
 PLASTER = ((214, 200, 172), (196, 188, 180), (222, 206, 190), (168, 178, 186), (206, 170, 140),
            (232, 226, 214), (150, 160, 140), (190, 120, 100))  # fmt: skip
+# Names of the colors of CLOTHES and PAINT, in order.
+CLOTHES_NAMES = ('red', 'blue', 'white', 'black', 'yellow', 'green', 'orange', 'purple',
+                 'light blue', 'pink', 'gray', 'olive', 'teal')  # fmt: skip
+PAINT_NAMES = ('white', 'silver', 'gray', 'black', 'red', 'blue', 'green', 'yellow', 'beige',
+               'dark red', 'light blue', 'orange')  # fmt: skip
 GREENS = ((88, 128, 58), (110, 140, 70), (74, 112, 60), (128, 140, 76))
 # Choices for the two colors of each kind of thing.
 COLORS: dict[str, tuple[tuple[Color, ...], tuple[Color, ...]]] = {
@@ -82,6 +87,12 @@ def vary(rng: np.random.Generator, color: Color, amount: int = 14) -> Color:
     """The color with each channel shifted by up to `amount`."""
     shift = rng.integers(-amount, amount + 1, 3).tolist()
     return tuple(min(255, max(0, c + d)) for c, d in zip(color, shift, strict=True))
+
+
+def nearest(color: Color, options: Sequence[Color]) -> int:
+    """Index of the option that a color of `vary` is a variation of."""
+    distance = np.square(np.array(options) - color).sum(1)
+    return int(distance.argmin())
 
 
 def some(rng: np.random.Generator, options: tuple[Color, ...], amount: int = 14) -> Color:

@@ -12,12 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from segmentation.scenes.description import Thing
+from segmentation.scenes.drawing import palette
 from segmentation.scenes.drawing.rendering import Rendered
 from segmentation.scenes.outlines import run_lengths
 from segmentation.scenes.planted import sampling
 
 FORMAT = 'planted truth'
 VERSION = 1
+# Kinds of things with a color of clothes or paint: the colors, and their names.
+_COLORED = {
+    'person': (palette.CLOTHES, palette.CLOTHES_NAMES),
+    'car': (palette.PAINT, palette.PAINT_NAMES),
+}
 
 
 def manifest_file(folder: str | os.PathLike, split: str) -> pathlib.Path:
@@ -29,6 +36,15 @@ def header(seed: int, split: str, scenes: int, error_rate: float) -> dict[str, A
     """The first line of a manifest."""
     versions = {'format': FORMAT, 'version': VERSION, 'generator': sampling.VERSION}
     return {**versions, 'seed': seed, 'split': split, 'scenes': scenes, 'error_rate': error_rate}
+
+
+def _color(thing: Thing) -> str | None:
+    """Name of the color of a person's shirt or a car's paint; None if it is not known."""
+    # A crowd has many, and surfers may be bare-chested.
+    if thing.kind not in _COLORED or thing.crowd or thing.pose == 'surf':
+        return None
+    colors, names = _COLORED[thing.kind]
+    return names[palette.nearest(thing.colors[0], colors)]
 
 
 def describe(
@@ -44,6 +60,8 @@ def describe(
             'category_id': thing.category_id,
             'annotation_id': annotations.get(index, {}).get('id'),
             'crowd': thing.crowd > 0,
+            'pose': thing.pose or None,
+            'color': _color(thing),
             'area': int(np.count_nonzero(rendered.owner == index)),
             'mask': run_lengths(rendered.owner == index),
         }

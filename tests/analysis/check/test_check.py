@@ -82,14 +82,14 @@ def test_a_worse_model_fails_and_a_better_one_passes(runs, views, tmp_path, caps
     assert check.main([*arguments, *written]) == 1
     printed = capsys.readouterr().out
     assert printed.startswith('WORSE') and 'standard deviation of 0.01' in printed
-    assert '1 images of the selection' in printed and '\x07' not in printed
+    assert '1 images of the saved view' in printed and '\x07' not in printed
     result = json.loads((tmp_path / 'gate.json').read_text())
     by_name = {(one['kind'], one['name']): one for one in result['outcomes']}
     assert result['worse'] and result['num_images'] == 70
     assert by_name['class', 'person']['verdict'] == 'worse'
     assert by_name['class', 'person']['baseline'] == 1
-    assert by_name['selection', 'first "half" \x07']['verdict'] == 'worse'
-    assert by_name['selection', 'few']['verdict'] == 'not tested'
+    assert by_name['saved view', 'first "half" \x07']['verdict'] == 'worse'
+    assert by_name['saved view', 'few']['verdict'] == 'not tested'
 
     suite = ElementTree.parse(tmp_path / 'gate.xml').getroot().find('testsuite')
     cases = {case.get('name'): case for case in suite}

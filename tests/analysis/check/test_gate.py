@@ -46,7 +46,7 @@ def checks(images=IMAGES):
         Check('class', 'car', everything, 2),
         Check('slice', 'dark', number % 5 == 0),
         Check('slice', 'gray', number % 4 == 1),
-        Check('selection', 'mine', number % 3 == 0),
+        Check('saved view', 'mine', number % 3 == 0),
     ]
 
 

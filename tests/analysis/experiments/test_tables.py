@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ from PIL import Image
 
 from analysis.experiments import reproduction
 from analysis.experiments import tables as experiment_tables
+from segmentation.campaign import Scored
 
 NAMES = {
     'person_car': ('background', 'person', 'car'),
@@ -44,20 +46,21 @@ def scored():
             'vehicle': {'person_car': (0.65, 0.3), 'vehicle': (0.65, 0.5)},
         }
         for experiment, targets in shares.items():
-            result[experiment, fraction] = {
-                'targets': {
+            result[experiment, fraction] = Scored(
+                {
                     target: counts_of(rng, person - lost, second - lost, seeds)
                     for target, (person, second) in targets.items()
                 },
-                'fold': np.arange(NUM_IMAGES) % 5,
-                'num_train': 1200 * fraction,
-            }
+                np.arange(NUM_IMAGES),
+                np.arange(NUM_IMAGES) % 5,
+                1200 * fraction,
+            )
     return result
 
 
 @pytest.fixture(scope='module')
 def report(scored):
-    report = reproduction.analyze(scored, NAMES, num_resamples=300)
+    report = dataclasses.asdict(reproduction.analyze(scored, NAMES, num_resamples=300))
     report['origin'] = {
         'command': 'python scripts/experiments/reproduce.py --workdir=runs/reproduce',
         'fingerprint': '0123', 'devices': ['cpu'],
@@ -107,20 +110,20 @@ def test_other_settings_for_the_same_task(scored):
     parts = {}
     for experiment, shares in ((task, (0.6, 0.4)), ('person_car_best', (0.65, 0.5))):
         counts = counts_of(rng, *shares, seeds=3)
-        parts[experiment, 1.0] = {
-            **scored[task, 1.0],
-            'targets': {task: counts, 'person_car_best': counts},
-        }
+        targets = {task: counts, 'person_car_best': counts}
+        parts[experiment, 1.0] = dataclasses.replace(scored[task, 1.0], targets=targets)
     names = dict.fromkeys((task, 'person_car_best'), NAMES[task])
-    (claim,) = reproduction.analyze(parts, names, num_resamples=300)['claims']
-    assert claim['models'] == [task, 'person_car_best'] and claim['published_difference'] is None
-    assert claim['verdict'] == 'supported' and len(claim['tests']) == 2
-    for test in claim['tests']:
-        assert test['difference'] == pytest.approx(0.075, abs=0.02)
+    (claim,) = reproduction.analyze(parts, names, num_resamples=300).claims
+    assert claim.models == (task, 'person_car_best') and claim.published_difference is None
+    assert claim.verdict == 'supported' and len(claim.tests) == 2
+    for test in claim.tests:
+        assert test.difference == pytest.approx(0.075, abs=0.02)
 
 
 def test_learning_curve_extrapolates_what_was_planted(report):
-    rows = [r for r in report['learning_curve'] if r['class'] == 'person' and r['metric'] == 'iou']
+    rows = [
+        r for r in report['learning_curve'] if r['class_name'] == 'person' and r['metric'] == 'iou'
+    ]
     assert len(rows) == 4  # two experiments, two sets of images
     for row in rows:
         assert row['sizes'] == [150, 300, 600, 1200] and row['seeds'] == [2, 2, 2, 3]
@@ -151,14 +154,10 @@ def test_a_run_like_the_published_one_is_called_so(report):
 
 
 def test_one_experiment_without_a_curve(scored, tmp_path):
-    alone = {('vehicle', 1.0): scored['vehicle', 1.0]}
-    alone['vehicle', 1.0] = {
-        **alone['vehicle', 1.0],
-        # No image has any class: no score exists.
-        'targets': {'vehicle': np.zeros((1, 4, 3, 3), np.int64)},
-        'fold': np.zeros(4, np.int64),
-    }
-    report = reproduction.analyze(alone, NAMES, num_resamples=20)
+    # No image has any class: no score exists.
+    targets, ids = {'vehicle': np.zeros((1, 4, 3, 3), np.int64)}, np.arange(4)
+    alone = {('vehicle', 1.0): Scored(targets, ids, np.zeros(4, np.int64), 9.0)}
+    report = dataclasses.asdict(reproduction.analyze(alone, NAMES, num_resamples=20))
     assert report['claims'] == report['learning_curve'] == []
     assert report['scores']['vehicle']['all images']['iou']['vehicle']['score'] is None
     report['origin'] = {'command': '', 'fingerprint': '', 'devices': []}

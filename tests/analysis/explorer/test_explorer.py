@@ -514,11 +514,11 @@ def test_saved_views_last_and_leave(open_page, table, tmp_path):
 def test_other_files_of_views_are_refused(open_page, document):
     page = open_page()
     found = page.evaluate(
-        """(text) => {
-             try { Selections.importText(text); return 'accepted'; }
+        """(file) => {
+             try { Selections.add(file); return 'accepted'; }
              catch (error) { return error.message; }
            }""",
-        json.dumps(document),
+        document,
     )
     assert found != 'accepted' and page.evaluate('Selections.exported().views') == []
 
@@ -546,7 +546,7 @@ def test_another_checkpoint(open_page, table):
     )
     assert page.evaluate('State.view.name') == 'val-600'
 
-    page.locator('#header select').select_option('val-400')
+    page.locator('#header select').first.select_option('val-400')
     page.wait_for_selector('body[data-loaded="val-400"]')
 
     rows = passing(page)

@@ -13,6 +13,7 @@ from analysis.duplicates.schema import Duplicates
 from analysis.label_issues import exclusion
 from analysis.label_issues.schema import ERRORS, LabelIssues
 from analysis.mean_iou.schema import MeanIou
+from analysis.objects.schema import Objects
 from analysis.pictures.schema import Pictures, detail_paths, sheet_path
 from analysis.report import stage as report
 from analysis.samples.schema import Samples
@@ -266,6 +267,48 @@ def test_copies_and_what_they_do_to_the_scores(analysis, open_page):
     assert page.evaluate('State.selected') == 11
 
 
+def test_objects_instead_of_images(analysis, open_page):
+    found = artifacts.load(analysis, Objects)
+    page = open_page('page=findings&finding=objects')
+    cells = page.locator('.confusion-matrix tbody td').all_text_contents()
+    of_person = np.array(found.confusion[1]) / sum(found.confusion[1])
+    shares = [float(cell.split()[0]) / 100 for cell in cells[3:6]]
+    np.testing.assert_allclose(shares, of_person, atol=0.006)
+    page.evaluate("State.openSample(State.view.rowOf(State.view.value('image_id', 4)))")
+    page.evaluate("Filters.set('search', {kind: 'search', text: '000'})")
+    settle(page)
+    page.locator('header label', has_text='Rows').locator('select').select_option('objects')
+    wait_until(page, "State.view.rows_are === 'objects' && State.view.loaded")
+    assert passing(page) == found.num_objects  # filters of images do not hold for objects
+    # The open image stays open: its first object is shown, with those similar to it.
+    row = found.table['image'].to_pylist().index(4)
+    assert page.evaluate('State.selected') == row
+    number = found.table['annotation_id'][row].as_py()
+    where = page.locator('#sample .where').text_content()
+    assert where.startswith(f'object {number} in image {analysis.image_ids[4]}, ')
+    thumbs = page.locator('#sample .similar .thumb')
+    assert thumbs.count() == found.index.shape[1]
+    thumbs.first.click()
+    settle(page)
+    assert page.evaluate('State.selected') == found.index[row][0]
+    # A link has the object, not only its image.
+    page.evaluate(f'State.openSample({row + 1})')
+    settle(page)
+    wait_until(page, f"location.hash.includes('sample={number + 1}')")
+    again = open_page(page.evaluate('location.hash').removeprefix('#'))
+    assert again.evaluate('State.selected') == row + 1
+    page.evaluate("State.closeSample(); State.showPage('findings')")
+    click(page, '[data-section=slices]')
+    page.locator('.findings tbody tr').first.click()
+    assert passing(page) == found.slices['loss'].slices[0].size
+    page.evaluate("State.showPage('clusters')")
+    settle(page)
+    assert 'choose images in the header' in page.locator('.page-clusters .empty').text_content()
+    assert page.locator('b:text-is("x")').count() == 0  # the name of a category is text
+    page.locator('header label', has_text='Rows').locator('select').select_option('images')
+    wait_until(page, "State.view.rows_are === 'images'")
+
+
 def test_parts_that_differ_and_in_what(analysis, open_page):
     page = open_page('')
     page.evaluate("State.showPage('findings')")
@@ -280,6 +323,29 @@ def test_parts_that_differ_and_in_what(analysis, open_page):
     settle(page)
     assert passing(page) == len(analysis)
     assert page.evaluate("State.view.column('novelty').values.length") == len(analysis)
+
+
+def test_images_to_label_next(analysis, open_page):
+    page = open_page('')
+    page.evaluate("State.showPage('findings')")
+    click(page, '[data-section=label_next]')
+    assert '55 of 55 images without annotations' in page.locator('.note').first.text_content()
+    figures = page.locator('.findings-content figure')
+    assert figures.count() == 55
+    names = table_of(analysis)['file_name']
+    assert figures.nth(3).text_content() == f'4: {2 * (0.4 - 3 * 0.3 / 54):.3f} × 0.500{names[3]}'
+    assert figures.first.locator('span.three-lines').text_content() == report_fixture.HOSTILE[0]
+    with page.expect_download() as download:
+        page.locator('#save-next').click()
+    path = download.value.path()
+    assert json.loads(path.read_text()) == {
+        'fingerprint': FINGERPRINT, 'ids': analysis.image_ids[:55].tolist(),
+    }  # fmt: skip
+    assert selection.read_exclude(path, FINGERPRINT) == set(analysis.image_ids[:55].tolist())
+    page.locator('.findings-content .link', has_text='on the map').click()
+    assert page.evaluate('State.page') == 'explore' and passing(page) == 55
+    figures.first.locator('button').evaluate('(button) => button.click()')
+    assert shown_sample(page) == analysis.image_ids[0]
 
 
 def test_scores_of_the_classes(analysis, open_page):
@@ -514,7 +580,7 @@ def test_decisions_of_older_reports_still_open(open_page):
     for corrections in ({}, *({'corrections': {key: entry}} for entry in hostile)):
         entry = {'exclude': False, 'regions': {key: 'accept', '__proto__': 'accept'}, **corrections}
         file = {'ids': [], 'fingerprint': FINGERPRINT, 'decisions': {id_: entry}}
-        page.evaluate('(text) => Decisions.importText(text)', json.dumps(file))
+        page.evaluate('(file) => Decisions.add(file)', file)
         settle(page)
         verdict = page.evaluate('Decisions.verdictOf(State.view.label_issues[0])')
         assert verdict == 'accept'
@@ -543,17 +609,12 @@ def test_filter_by_decision(open_page):
         ('{"ids": [', 'not JSON'),
     ],
 )
-def test_import_refuses_other_files(open_page, document, message):
-    page = open_page('page=findings')
-    text = document if isinstance(document, str) else json.dumps(document)
-    found = page.evaluate(
-        """(text) => {
-             try { Decisions.importText(text); return 'accepted'; }
-             catch (error) { return error.message; }
-           }""",
-        text,
-    )
-    assert message in found
+def test_import_refuses_other_files(open_page, document, message, tmp_path):
+    page, path = open_page('page=findings'), tmp_path / 'exclude.json'
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    page.set_input_files('#import-decisions', path)
+    wait_until(page, "document.querySelector('#toast').textContent.startsWith('exclude.json: ')")
+    assert message in page.locator('#toast').text_content()
     assert page.evaluate('Decisions.exclusionList().ids') == []
 
 
@@ -583,7 +644,7 @@ def test_names_are_text_everywhere(analysis, open_page):
         'decisions': {'__proto__': {'exclude': True}, '-5': {'exclude': True}, 'x': None,
                       str(table['image_id'][2]): {'regions': {'<b>': 'reject', 'y': '<i>'}}},
     }  # fmt: skip
-    page.evaluate('(text) => Decisions.importText(text)', json.dumps(hostile))
+    page.evaluate('(file) => Decisions.add(file)', hostile)
     settle(page)
     assert page.locator('.excluded li').count() == 1
     assert '<img src=x' in page.locator('.excluded').text_content()
@@ -600,6 +661,7 @@ def test_names_are_text_everywhere(analysis, open_page):
         'confusion',
         'grayscale',
         'duplicates',
+        'label_next',
         'issues',
     ):
         page.evaluate("State.showPage('findings')")
@@ -698,6 +760,7 @@ def test_two_models_name_where_one_is_worse(analysis, open_page):
     part = title.locator('xpath=..')
     this, other = part.locator('.halves > div').all()
     assert 'No slice stands out' in this.text_content() and this.locator('.thumb').count() == 0
+    assert part.locator('h4').all_text_contents() == ['this model', 'other model']
     _, found, members = next(artifacts.load(analysis, Slices).each())
     other.get_by_text(found.text, exact=True).click()
     wait_until(page, f'Filters.passing() === {members.sum()}')

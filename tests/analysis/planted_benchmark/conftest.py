@@ -14,9 +14,7 @@ NAMES = ('background', 'person', 'car')
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp('drawn')
-    scenes.write_scenes(
-        folder / 'scenes', {'train': 2, 'val': 6}, progress=False, workers=1, error_rate=0.02
-    )
+    scenes.write_scenes(folder / 'scenes', {'train': 2, 'val': 6}, workers=1, error_rate=0.02)
     return folder
 
 

@@ -21,9 +21,7 @@ def clusters(analysis):
 
 def test_the_object_that_costs_most(analysis, drawn, clusters):
     rows = np.array([1, 4])
-    masks, costs = pointing_game.most_lowering(
-        analysis, clusters, drawn / 'scenes', rows, progress=False
-    )
+    masks, costs = pointing_game.most_lowering(analysis, clusters, drawn / 'scenes', rows)
     assert masks.shape == (2, 32, 32) and masks.dtype == np.bool_
     whole_scores, most_lost = [], []
     for row, mask in zip(rows, masks, strict=True):

@@ -289,9 +289,7 @@ def test_heat_maps_are_judged_where_an_object_matters(analysis, drawn, monkeypat
     clusters = open_clusters(analysis)
     distance = np.linalg.norm(points[:, None] - points, axis=-1) + np.diag(np.full(6, np.inf))
     np.testing.assert_array_equal(clusters.other, distance.argmin(1))
-    masks, costs = pointing_game.most_lowering(
-        analysis, clusters, drawn / 'scenes', np.arange(6), progress=False
-    )
+    masks, costs = pointing_game.most_lowering(analysis, clusters, drawn / 'scenes', np.arange(6))
     monkeypatch.setattr(pointing_game, 'LEAST_COST', np.nanmedian(costs))
     rows = np.flatnonzero(costs >= np.nanmedian(costs))
     assert 0 < len(rows) < (~np.isnan(costs)).sum()

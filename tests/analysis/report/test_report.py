@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from analysis.clusters.schema import Clusters
 from analysis.label_issues.schema import LabelIssues
+from analysis.objects.schema import Objects
 from analysis.report import columns as report_columns
 from analysis.report import stage as report
 from analysis.report import view_data
@@ -151,6 +152,28 @@ def test_everything_else_goes_by_rows_of_the_samples(run, folder):
     assert _piece(folder, 'train-300/view.js', 'view/train-300')['missing'] != []
 
 
+def test_objects_are_a_view_of_their_own(run, folder):
+    found = artifacts.load(open_view(run, 'val-600'), Objects)
+    name = 'val-600-objects'
+    view = _piece(folder, f'{name}/view.js', f'view/{name}')
+    assert view['rows_are'] == 'objects' and view['n'] == found.num_objects
+    columns = {column['name']: column for column in view['columns']}
+    assert _values(columns[view['key']]) == found.table['annotation_id'].to_pylist()
+    assert _values(columns['predicted']) == found.table['predicted'].to_pylist()
+    np.testing.assert_array_equal(_decode(view['map_2d']), found.map_2d)
+    nearest = _piece(folder, f'{name}/similar.js', f'similar/{name}')['similar']
+    np.testing.assert_array_equal(_decode(nearest['index']), found.index)
+    findings = _piece(folder, f'{name}/findings.js', f'findings/{name}')
+    (one,) = findings['slices']['loss']['slices']
+    member = np.array(_values(columns[f'slice: {one["text"]}']))
+    assert member.sum() == one['size'] and findings['slice_groups'] == [[['loss', 0]]]
+    assert findings['objects']['confusion'] == [list(row) for row in found.confusion]
+    for sheet in view['pictures']['sheets']:
+        for kind, path in sheet.items():
+            written = (folder / 'data' / name / path).read_bytes()
+            assert written == (run / 'analysis/val-600/objects' / path).read_bytes(), kind
+
+
 def test_heat_maps_of_other_clusters_are_left_out(run, tmp_path):
     workdir = shutil.copytree(run, tmp_path / 'run', ignore=shutil.ignore_patterns('report'))
     analysis = open_view(workdir, 'val-600')
@@ -179,7 +202,8 @@ def test_outlines_of_regions(folder):
 
 def test_manifest_and_pictures(run, folder):
     manifest = _piece(folder, 'manifest.js', 'manifest')
-    assert [view['name'] for view in manifest['views']] == ['val-600', 'train-300']
+    names = ['val-600', 'val-600-objects', 'train-300']
+    assert [view['name'] for view in manifest['views']] == names
     assert manifest['default'] == 'val-600'
     assert manifest['class_colors'][:2] == ['#000000', '#e69f00']
     view = _piece(folder, 'val-600/view.js', 'view/val-600')
@@ -292,7 +316,9 @@ def test_two_models(run, tmp_path):
     assert report.main(['--workdir', str(run), '--other', str(other), '--output', str(out)]) == 0
     manifest = _piece(out, 'manifest.js', 'manifest')
     names = [view['name'] for view in manifest['views']]
-    assert names == ['val-600', 'train-300', 'other-val-500']
+    images = [name for name in names if not name.endswith('-objects')]
+    assert images == ['val-600', 'train-300', 'other-val-500']
+    assert names[-1] == 'other-val-500-objects'
     (comparison,) = manifest['compare']
     assert (comparison['this'], comparison['other']) == ('val-600', 'other-val-500')
     content = _piece(out, comparison['file'], f'compare/{comparison["name"]}')

@@ -62,6 +62,7 @@ def test_conditions():
     'condition, words',
     [
         (('percent_person', '>=', 17.0), 'person covers at least 17 % of the image'),
+        (('percent_person', '>=', 100.0), 'person covers 100 % of the image'),
         (('percent_person', '<=', 0.0), 'no person'),
         (('mean_size_dog', '<=', 1.5), 'the average dog covers at most 1.5 % of the image'),
         (('num_person', '>=', 3.0), 'at least 3 instances of person'),
@@ -395,4 +396,4 @@ def test_none_is_stored_where_there_are_none(tmp_path):
     empty = {metric: MetricSlices(0, None, 0, ()) for metric in METRICS}
     artifacts.save(view, Slices(1200, 0, False, empty, np.zeros((0, 150), np.uint8)))
     assert list(artifacts.load(view, Slices).each()) == []
-    assert '- loss: no image has it.' in slices.table(artifacts.load(view, Slices))
+    assert '- loss: none of the images has it.' in slices.table(artifacts.load(view, Slices))

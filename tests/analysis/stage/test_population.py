@@ -112,7 +112,9 @@ def test_stages_of_one_split_say_why_they_are_left_out(view, capsys):
     assert 'analyze each split alone' in results['unavailable']['slices']
     analysis = open_analysis(view.workdir, 'val,train')
     of_one_part = {n for n in registry.STAGES if registry.load(n).result.PARTS is Parts.ONE}
-    assert analysis.split == 'val.train' and of_one_part == {*registry.unavailable(analysis)}
+    reasons = registry.unavailable(analysis)
+    assert analysis.split == 'val.train' and of_one_part == {*reasons} - {'label_next'}
+    assert 'give them as a --folder' in reasons['label_next']
     with pytest.raises(ValueError, match='mean_iou is not available for .*each split alone'):
         registry.load('mean_iou').get(analysis)
     assert {'mean_iou', 'slices'} <= of_one_part
@@ -125,7 +127,7 @@ def test_stages_of_one_split_say_why_they_are_left_out(view, capsys):
     assert "unknown split 'test'" in capsys.readouterr().err
     # And the reverse.
     reasons = registry.unavailable(open_analysis(view.workdir, 'val'))
-    assert list(reasons) == ['drift'] and 'several --splits' in reasons['drift']
+    assert list(reasons) == ['drift', 'label_next'] and 'several --splits' in reasons['drift']
 
 
 def test_the_page_has_one_view_of_all_parts(view):
@@ -135,6 +137,16 @@ def test_the_page_has_one_view_of_all_parts(view):
     assert columns['split']['categories'] == ['new_photos_', 'train', 'val']
     assert 'slices' in piece['unavailable'] and 'slices' in piece['missing']
     assert columns['novelty']['values']['shape'] == [len(view)]
+
+
+def test_a_folder_is_never_taken_for_a_split(view, tmp_path):
+    folder = tmp_path / 'train'
+    folder.mkdir()
+    (folder / 'a.jpg').write_bytes(coco_fixtures.picture(9, 9))
+    analysis = open_analysis(view.workdir, 'val', folders=[folder])
+    assert analysis.split == 'val.train_2' and analysis.folders == ('train_2',)
+    assert analysis.part(len(analysis) - 1) == 'train_2'
+    analysis.folder.rmdir()
 
 
 def test_pictures_of_images_without_labels_show_no_truth():
@@ -166,7 +178,7 @@ def test_folders(photos, tmp_path, caplog):
     split = population.open_folder(moved, categories)
     path = moved / split[0]['file_name']
     path.write_bytes(coco_fixtures.picture(9, 9))
-    with pytest.raises(ValueError, match='has changed meanwhile'):
+    with pytest.raises(ValueError, match='has changed since the analysis began'):
         split[0]
     with pytest.raises(ValueError, match='there is no such folder'):
         population.open_folder(tmp_path / 'none', categories)

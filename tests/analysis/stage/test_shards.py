@@ -44,7 +44,8 @@ def on_one_device(tiny_run, tmp_path_factory):
         patch.setattr(jax, 'local_devices', lambda: device)
         without_examples(patch)
         analysis = open_analysis(workdir)
-        for stage in ('predictions', 'embeddings', 'pictures', 'label_issues', 'saliency'):
+        stages = 'predictions', 'embeddings', 'pictures', 'label_issues', 'saliency', 'objects'
+        for stage in stages:
             registry.load(stage).get(analysis)
     return files(analysis)
 
@@ -77,11 +78,11 @@ def test_parts_of_regions_and_maps_equal_the_whole(
 ):
     without_examples(monkeypatch)
     analysis = open_analysis(copied(analyzed_run.workdir, tmp_path))
-    for stage in ('label_issues', 'saliency'):
+    for stage in ('label_issues', 'saliency', 'objects'):
         two_processes(stage, analysis)
-    found = files(analysis)
-    compared = [name for name in found if name.startswith(('label_issues', 'saliency'))]
-    assert {'label_issues.parquet', 'saliency_maps.npz', 'saliency.json'} <= set(compared)
+    found, kinds = files(analysis), ('label_issues', 'saliency', 'objects')
+    compared = [name for name in found if name.startswith(kinds)]
+    assert {'label_issues.parquet', 'saliency_maps.npz', 'objects.parquet'} <= set(compared)
     assert [name for name in compared if found[name] != on_one_device[name]] == []
     assert not list(analysis.folder.rglob('*.msgpack'))
 

@@ -10,7 +10,7 @@ from segmentation import scenes
 
 
 def test_sizes_are_the_first_of_the_same_scenes(tmp_path):
-    scenes.write_scenes(tmp_path / 'scenes', {'train': 2, 'val': 5}, workers=1, progress=False)
+    scenes.write_scenes(tmp_path / 'scenes', {'train': 2, 'val': 5}, workers=1)
     for number in (2, 4):
         analysis_scaling.write_subset(tmp_path / 'scenes', tmp_path / str(number), number)
     file = 'annotations/instances_val.json'

@@ -1,20 +1,25 @@
-"""The benchmark's report, its workers' protocol, its list of layers and the plain form."""
+"""The benchmark's report, its workers' protocol, exported networks, layers and the plain form."""
 
 import functools
+import importlib
 import os
 import shutil
 import signal
 import sys
 
 import contenders
+import exported
 import jax
 import jax.numpy as jnp
+import jax_layers
 import jax_worker
+import numpy as np
 import plain_flax
 import pytest
 import speed_report
 from jax import lax
 
+from segmentation.models import fast_conv
 from segmentation.models.unet import SegmentationModel
 
 
@@ -30,7 +35,7 @@ def entry(rates, peak=1000.0, parameters=7):
 def result():
     layer = {
         'name': 'encoder/Conv1', 'kind': 'dense', 'input': (2, 8, 8, 3), 'kernel': (3, 3, 3, 4),
-        'flop': 10**9, 'inputs_needed': False, 'seconds': [0.2, 0.1, 0.3],
+        'flop': 10**9, 'training_flop': 2 * 10**9, 'seconds': [0.2, 0.1, 0.3],
     }  # fmt: skip
     return {
         'machine': {'cpu': 'abacus', 'cores': 2, 'memory_gb': 1.0, 'system': 'wood'},
@@ -45,8 +50,23 @@ def result():
             },
             'absent': {'PyTorch, compiled': 'no compiler'},
         },
+        'frozen': {
+            'contenders': {'ours': entry([60.0]), 'PyTorch': entry([40.0])},
+            'absent': {},
+        },
+        'inference': {
+            '1': {
+                'contenders': {
+                    'ours': entry([8.0]),
+                    'PyTorch': entry([5.0]),
+                    'OpenVINO': entry([10.0], 100.0),
+                },
+                'absent': {},
+            },
+            '16': {'contenders': {'ours': entry([30.0])}, 'absent': {}},
+        },
         'pipeline': {
-            'contenders': {'ours': entry([100.0])},
+            'contenders': {'ours': entry([100.0]), 'tf.data, decoded once': entry([900.0])},
             'absent': {'tf.data': 'not installed'},
             'preparation': {'images': 12, 'seconds': 3.0},
         },
@@ -62,13 +82,20 @@ def test_ratios_are_of_medians_to_the_best_peer(result):
     ratios = speed_report.compute_ratios(result)
     assert ratios['training'] == 20 / 25
     assert ratios['memory_training'] == 600 / 800  # PyTorch is the leaner one
+    assert ratios['training, frozen encoder'] == 60 / 40
+    assert ratios['inference, batch 1'] == 8 / 10
+    assert ratios['memory_inference, batch 1'] == 100 / 1000
     assert ratios['against'] == {
         'training': 'TensorFlow',
         'memory_training': 'PyTorch',
+        'training, frozen encoder': 'PyTorch',
+        'memory_training, frozen encoder': 'PyTorch',
+        'inference, batch 1': 'OpenVINO',
+        'memory_inference, batch 1': 'OpenVINO',
     }
     assert ratios['pipeline_over_training'] == 100 / 20
-    # Without a peer there is nothing to be faster than.
-    assert 'pipeline' not in ratios and 'inference' not in ratios
+    # Without a peer there is nothing to be faster than. Decoded images in memory are no peer.
+    assert 'pipeline' not in ratios and 'inference, batch 16' not in ratios
 
 
 def test_report_names_peers_and_the_absent(result):
@@ -77,6 +104,8 @@ def test_report_names_peers_and_the_absent(result):
     assert '| ours | 20.0 (10.0–30.0) | 800 |' in text
     assert 'Ours is 0.80× as fast as TensorFlow; PyTorch needs 0.75× our memory.' in text
     assert 'PyTorch, compiled is absent: no compiler' in text
+    assert '| inference, batch 1 | img/s | peak memory, MB |' in text
+    assert 'Ours is 0.80× as fast as OpenVINO; OpenVINO needs 0.10× our memory.' in text
     assert '| tf.data | absent |' in text
     # Value and kernel gradient of 1 GFLOP each in 0.2 s, beside the faster product's 100 GFLOP/s.
     layer = '| encoder/Conv1 | dense | 2×8×8×3 | 3×3×3×4 | 2.00 | 200.0 | 10 | 10 % |'
@@ -159,7 +188,7 @@ def model_variables(model, size=64):
 
 def test_layers_are_the_models_kernels():
     model = SegmentationModel(3)
-    layers = jax_worker.list_layers(model, 64, 2)
+    layers = jax_layers.list_layers(model, 64, 2)
     parameters = jax.tree_util.tree_flatten_with_path(model_variables(model)['params'])[0]
     kernels = {
         '/'.join(key.key for key in path[:-1]): leaf.shape
@@ -171,9 +200,60 @@ def test_layers_are_the_models_kernels():
     assert layers[-1]['output'] == (2, 64, 64, 3)
 
 
+def test_sub_pixel_form_is_the_transposed_convolution():
+    rng = np.random.default_rng(0)
+    x, kernel, cotangent = (
+        rng.standard_normal(shape, np.float32)
+        for shape in ((2, 3, 5, 4), (3, 3, 6, 4), (2, 6, 10, 6))
+    )
+
+    def value_and_gradients(form):
+        y, backward = jax.vjp(form, x, kernel)
+        return y, *backward(cotangent)
+
+    actual = value_and_gradients(jax_layers.sub_pixel)
+    expected = value_and_gradients(lambda x, kernel: fast_conv.conv_transpose([x], kernel))
+    for each, wanted in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(each, wanted, rtol=1e-4, atol=1e-4)
+
+
+SPEC = {
+    'form': 'project', 'threads': 1, 'image_size': 32, 'width': 0.35, 'classes': 3,
+    'batch_size': 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def exported_network(tmp_path_factory):
+    pytest.importorskip('onnx', reason="pip install -e '.[onnx]'")
+    folder = tmp_path_factory.mktemp('exported')
+    assert jax_worker.export({**SPEC, 'folder': str(folder)}) == (None, {'images': 2})
+    return {**SPEC, 'exported': str(folder)}
+
+
+@pytest.mark.parametrize('name', ['onnxruntime', 'openvino'])
+def test_runtime_gives_our_logits_of_the_exported_network(exported_network, name):
+    pytest.importorskip(name, reason=f'{name} is not installed')
+    worker = importlib.import_module(f'{name}_worker')
+    # One image of the two that were exported.
+    run, about = exported.inference({**exported_network, 'batch_size': 1}, worker._load)
+    run(1)
+    assert about['difference'] <= 1e-4
+
+
+def test_runtime_with_other_logits_is_not_timed(exported_network):
+    with np.load(f'{exported_network["exported"]}/batch.npz', allow_pickle=False) as batch:
+        logits = batch['logits'].copy()
+    # Of the size that a test for equality needs.
+    assert logits.shape == (2, 3, 32, 32) and 0.1 < logits.std() < 10
+    logits[1, 2, 3, 4] += 2e-4
+    with pytest.raises(ValueError, match='differ from ours by up to 0.0002'):
+        exported.inference(exported_network, lambda path, shape, threads: lambda images: logits)
+
+
 @pytest.mark.parametrize('kind', ['dense', 'depthwise', 'pointwise', 'transposed'])
 def test_layer_flop_agrees_with_xla(kind):
-    layers = jax_worker.list_layers(SegmentationModel(3, width=0.35), 64, 2)
+    layers = jax_layers.list_layers(SegmentationModel(3, width=0.35), 64, 2)
     layer = [layer for layer in layers if layer['kind'] == kind][-1]
     b, height, width, channels = layer['input']
     transposed = kind == 'transposed'

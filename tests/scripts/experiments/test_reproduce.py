@@ -182,7 +182,7 @@ def test_stopped_run_continues_and_finished_ones_are_left_alone(arguments, tmp_p
 
     assert reproduce.main(command) == 0
     out = capsys.readouterr().out
-    assert '2 trainings, 0 of them finished' in out
+    assert '2 training runs, 0 of them finished' in out
     assert re.search(r'\d\d:\d\d<\d\d:\d\d, .*training images', out)  # the time that is left
     lines = [json.loads(line) for line in (first / 'metrics.jsonl').read_text().splitlines()]
     trained = [line['step'] for line in lines if 'train/loss' in line]
@@ -199,7 +199,7 @@ def test_stopped_run_continues_and_finished_ones_are_left_alone(arguments, tmp_p
     before, report = unchanged(tmp_path), scores()
     (tmp_path / 'report.md').unlink()
     assert reproduce.main(command) == 0
-    assert '2 trainings, 2 of them finished' in capsys.readouterr().out
+    assert '2 training runs, 2 of them finished' in capsys.readouterr().out
     assert unchanged(tmp_path) == before
     assert (tmp_path / 'report.md').exists()
     assert scores() == report

@@ -109,7 +109,7 @@ def test_saved_views_are_read_by_name(tmp_path):
     assert selection.read_views(path, 'x') == {'dark': [3, 8], 'a#b': [5]}
     assert selection.read_exclude(f'{path}#dark', 'x') == {3, 8}
     assert selection.read_exclude(f'{path}#a#b') == {5}
-    for wrong, message in (('#bright', "no view 'bright'"), ('', 'choose one with .*: dark, a#b')):
+    for wrong, message in (('#bright', "no saved view 'bright'"), ('', 'choose .*: dark, a#b')):
         with pytest.raises(ValueError, match=message):
             selection.read_exclude(f'{path}{wrong}', 'x')
     with pytest.raises(ValueError, match='made for another data set'):

@@ -118,6 +118,8 @@ def test_int8_is_small_and_calibrated_on_training_images_only(model, exported, t
     training = open_examples(model.run, 'train')[0]
     images = list(proof.calibration_images(training, 100, training.image_ids[:2]))
     assert len(images) == len(training) - 2
+    with pytest.raises(ValueError, match='none can calibrate'):
+        next(proof.calibration_images(training, 100, training.image_ids))
     path = tmp_path / 'int8.onnx'
     quantize.write(model.run, path, images)
     quantized = onnx.load(path)

@@ -47,7 +47,7 @@ def drawn() -> list[tuple[scenes.Scene, scenes.Rendered, list[dict]]]:
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp('scenes') / 'drawn'
-    scenes.write_scenes(path, {'train': 6, 'val': 3}, seed=3, progress=False)
+    scenes.write_scenes(path, {'train': 6, 'val': 3}, seed=3)
     return path
 
 
@@ -224,10 +224,10 @@ def test_grayscale_scenes_are_single_channel_files(tmp_path):
 
 
 def test_same_bytes_again_with_other_counts_and_with_processes(folder, tmp_path, monkeypatch):
-    scenes.write_scenes(tmp_path / 'again', {'train': 6, 'val': 3}, seed=3, progress=False)
+    scenes.write_scenes(tmp_path / 'again', {'train': 6, 'val': 3}, seed=3)
     assert contents(tmp_path / 'again') == contents(folder)
     monkeypatch.setattr(coco_writer, 'FEWEST_FOR_PROCESSES', 2)
-    scenes.write_scenes(tmp_path / 'more', {'train': 9}, seed=3, progress=False, workers=2)
+    scenes.write_scenes(tmp_path / 'more', {'train': 9}, seed=3, workers=2)
     more, fewer = contents(tmp_path / 'more'), contents(folder)
     pictures = [name for name in fewer if name.startswith('train/')]
     assert len(pictures) == 6 and all(more[name] == fewer[name] for name in pictures)
@@ -247,27 +247,27 @@ def test_interrupted_and_repeated_gives_the_same_folder(folder, tmp_path, monkey
 
     monkeypatch.setattr(coco_writer, '_write_scene', interrupted)
     with pytest.raises(SystemExit):
-        scenes.write_scenes(tmp_path / 'x', {'train': 6, 'val': 3}, seed=3, progress=False)
+        scenes.write_scenes(tmp_path / 'x', {'train': 6, 'val': 3}, seed=3)
     assert not list((tmp_path / 'x' / 'annotations').iterdir())
     monkeypatch.undo()
     redone = []
     monkeypatch.setattr(coco_writer, '_write_scene', lambda *job: (redone.append(job), write(*job)))
-    scenes.write_scenes(tmp_path / 'x', {'train': 6, 'val': 3}, seed=3, progress=False)
+    scenes.write_scenes(tmp_path / 'x', {'train': 6, 'val': 3}, seed=3)
     assert len(redone) == 5
     assert contents(tmp_path / 'x') == contents(folder)
-    scenes.write_scenes(tmp_path / 'x', {'train': 6, 'val': 3}, seed=3, progress=False)
+    scenes.write_scenes(tmp_path / 'x', {'train': 6, 'val': 3}, seed=3)
     assert len(redone) == 5
 
 
 def test_refuses_foreign_folders_and_bad_arguments(folder, tmp_path):
     (tmp_path / 'photo.jpg').write_bytes(b'')
     with pytest.raises(ValueError, match='not empty'):
-        scenes.write_scenes(tmp_path, {'train': 1}, progress=False)
+        scenes.write_scenes(tmp_path, {'train': 1})
     assert [p.name for p in tmp_path.iterdir()] == ['photo.jpg']
     with pytest.raises(ValueError, match='other scenes'):
-        scenes.write_scenes(folder, {'train': 6, 'val': 3}, seed=4, progress=False)
+        scenes.write_scenes(folder, {'train': 6, 'val': 3}, seed=4)
     for counts in ({'../up': 1}, {'train': 0}, {'': 2}):
         with pytest.raises(ValueError, match='split'):
-            scenes.write_scenes(tmp_path / 'new', counts, progress=False)
+            scenes.write_scenes(tmp_path / 'new', counts)
     with pytest.raises(ValueError, match='seed'):
-        scenes.write_scenes(tmp_path / 'new', {'train': 1}, seed=-1, progress=False)
+        scenes.write_scenes(tmp_path / 'new', {'train': 1}, seed=-1)

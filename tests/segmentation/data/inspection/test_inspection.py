@@ -104,7 +104,7 @@ def test_copies_within_and_across_splits(prepared, found):
 
 
 def test_sections_show_the_extremes(prepared, found):
-    sections = {section.title: section for section in gallery.choose(prepared, found, 0)}
+    sections = {section.title: section for section in gallery.choose(prepared, found)}
     first = {title: section.images[0] for title, section in sections.items()}
     assert found.count[first['Most instances'].row] == found.count.max()
     assert found.covered[first['Largest share covered'].row] == found.covered.max()

@@ -15,6 +15,7 @@ from scripts import draw_scenes, redraw_scene
 from segmentation import scenes
 from segmentation.data import coco
 from segmentation.scenes import coco_writer
+from segmentation.scenes.drawing import palette
 from segmentation.scenes.planted import label_errors, sampling, truth
 
 RATE = 0.12
@@ -38,7 +39,7 @@ def drawn_outline(annotation: dict, height: int, width: int) -> np.ndarray:
 def folder(tmp_path_factory):
     """Planted scenes, most of them with a label error."""
     path = tmp_path_factory.mktemp('planted') / 'drawn'
-    scenes.write_scenes(path, COUNTS, seed=3, progress=False, workers=1, error_rate=RATE)
+    scenes.write_scenes(path, COUNTS, seed=3, workers=1, error_rate=RATE)
     return path
 
 
@@ -191,6 +192,24 @@ def test_masks_are_those_of_the_objects_alone_minus_what_hides_them(entries):
             assert item['area'] == decode(item['mask']).sum()
 
 
+def test_poses_and_colors_are_those_that_are_drawn(entries):
+    seen = set()
+    for index, entry in enumerate(entries['train']):
+        for item, thing in zip(entry['objects'], sampled(index).scene.things, strict=True):
+            assert item['pose'] == (thing.pose or None)
+            colored = thing.kind in ('person', 'car') and not thing.crowd
+            assert (item['color'] is not None) == (colored and thing.pose != 'surf')
+            if item['color'] is None:
+                continue
+            of_person = thing.kind == 'person'
+            names = palette.CLOTHES_NAMES if of_person else palette.PAINT_NAMES
+            colors = palette.CLOTHES if of_person else palette.PAINT
+            chosen = np.array(colors[names.index(item['color'])])
+            assert np.abs(chosen - thing.colors[0]).max() <= 10  # as `vary` shifts it
+            seen.add((thing.kind, item['color']))
+    assert len(seen) > 20
+
+
 def test_every_kind_of_error_is_in_the_annotation_file(folder, entries):
     kinds = collections.Counter()
     for split in COUNTS:
@@ -309,7 +328,7 @@ def test_scenes_are_found_again_by_image_id(folder, tmp_path):
     with pytest.raises(ValueError, match='no drawn scenes'):
         scenes.find_scene(tmp_path, 5)
     plain = tmp_path / 'plain'
-    scenes.write_scenes(plain, {'train': 2}, seed=3, progress=False)
+    scenes.write_scenes(plain, {'train': 2}, seed=3)
     found = scenes.find_scene(plain, scenes.image_id('train', 1))
     assert found == scenes.sample_scene(3, 'train', 1)
     assert not scenes.manifest_file(plain, 'train').exists()
@@ -318,7 +337,7 @@ def test_scenes_are_found_again_by_image_id(folder, tmp_path):
 def test_same_bytes_with_processes_and_other_counts(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(coco_writer, 'FEWEST_FOR_PROCESSES', 2)
     again = tmp_path / 'again'
-    scenes.write_scenes(again, {'val': 6}, seed=3, progress=False, workers=2, error_rate=RATE)
+    scenes.write_scenes(again, {'val': 6}, seed=3, workers=2, error_rate=RATE)
     for picture in sorted((again / 'val').iterdir()):
         assert picture.read_bytes() == (folder / 'val' / picture.name).read_bytes()
     lines = scenes.manifest_file(folder, 'val').read_text().splitlines()
@@ -368,10 +387,10 @@ def test_manifests_that_cannot_be_read(folder, tmp_path):
 def test_refuses_bad_rates_and_folders_of_other_scenes(folder, tmp_path):
     for rate in (-0.1, 0.2):
         with pytest.raises(ValueError, match='error rate'):
-            scenes.write_scenes(tmp_path / 'new', {'train': 1}, progress=False, error_rate=rate)
+            scenes.write_scenes(tmp_path / 'new', {'train': 1}, error_rate=rate)
     for rate in (None, 0.05):
         with pytest.raises(ValueError, match='other scenes'):
-            scenes.write_scenes(folder, COUNTS, seed=3, progress=False, error_rate=rate)
+            scenes.write_scenes(folder, COUNTS, seed=3, error_rate=rate)
 
 
 def test_commands(tmp_path, monkeypatch, capsys):
@@ -444,7 +463,8 @@ def test_the_generator_is_frozen(seed):
             grey.append(rendered.image.mean())
             areas += [item.pop('area') for item in line['objects']]
             for item in line['objects']:
-                del item['mask']
+                # Pose and color were added later.
+                del item['mask'], item['pose'], item['color']
             if error:
                 line['error'] = {**error, 'truth': bool(error['truth'])}
             content += [line, [a['category_id'] for a in written.values()]]

@@ -1,0 +1,3 @@
+from analysis import registry
+
+registry.run('objects')

@@ -1,0 +1,220 @@
+"""Describes and compares the annotated objects of the images instead of the images.
+
+    python -m analysis.objects --workdir runs/person_car --split val
+
+An object is an annotated instance of a class that is visible at the network's resolution; crowd
+regions are counted, but are not objects. Writes objects.parquet, with a row per object
+(`objects/schema.py` has the columns), and pictures of the objects. Embeddings are activations of
+the layers of `analysis.embeddings`, averaged over the object's mask. The nearest objects, the map,
+the slices and the confusion are those of the stages for images. Objects of one image resemble each
+other, so slices are found and tested with one random object of each image.
+"""
+
+import pathlib
+import shutil
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow
+
+from analysis.embeddings.reduction import fit, kept
+from analysis.embeddings.stage import DIMENSIONS
+from analysis.objects import features
+from analysis.objects.features import Found, Tile
+from analysis.objects.schema import CONDITIONS, FOLDER, METRICS, TABLE, Objects
+from analysis.pictures.schema import PER_SHEET
+from analysis.pictures.stage import write_sheet
+from analysis.samples.schema import numbers
+from analysis.similar.neighbors import neighbors
+from analysis.similar.stage import K
+from analysis.similarity_map import stage as similarity_map
+from analysis.slices import stage as slices
+from analysis.slices.schema import MetricSlices
+from analysis.stage import command, shards
+from analysis.stage.contract import Stage
+from analysis.stage.run import Analysis
+from segmentation import markdown
+from segmentation.activations import LAYERS, find_layers
+
+FEWEST = 4  # objects for an embedding
+MOST_MAPPED = 20_000  # objects: t-SNE of more takes long, and nobody could tell them apart
+
+
+class _Gathered:
+    """What all pieces have together; sheets of pictures are written while they come."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder, self.num_sheets = folder, 0
+        self.parts: list[pyarrow.RecordBatch] = []
+        self.crowds = self.unseen = 0
+        self._tiles: list[Tile] = []
+
+    def add(self, found: Found) -> None:
+        self.parts.append(pyarrow.RecordBatch.from_pylist(found.rows, schema=TABLE))
+        self.crowds, self.unseen = self.crowds + found.crowds, self.unseen + found.unseen
+        self._tiles += found.tiles
+        while len(self._tiles) >= PER_SHEET:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes a sheet of what is there."""
+        tiles, self._tiles = self._tiles[:PER_SHEET], self._tiles[PER_SHEET:]
+        if tiles:
+            write_sheet(self.folder, self.num_sheets, tiles)
+            self.num_sheets += 1
+
+
+def compute(
+    analysis: Analysis,
+    layers: Sequence[str] = LAYERS,
+    dimensions: int = DIMENSIONS,
+    seed: int = 0,
+) -> Objects:
+    """Describes all objects in one pass of the network, then compares them.
+
+    Raises:
+      ValueError: a pattern matches no layer.
+    """
+    of_layers = {} if analysis.foreign else find_layers(analysis.run, layers)
+    width = sum(of_layers.values())
+
+    def work(some: Analysis, rows: np.ndarray) -> Iterator[dict]:
+        for found in features.stream(some, rows, tuple(of_layers)):
+            yield vars(found)
+
+    pieces = shards.stream(analysis, Objects.NAME, work)
+    # Moved to its place in the end, so that what was there stays complete until then.
+    folder = analysis.folder / f'{FOLDER}.partial'
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / 'sheets').mkdir(parents=True)
+    gathered = _Gathered(folder)
+
+    def feature_blocks() -> Iterator[np.ndarray]:
+        for piece in pieces:
+            found = Found(**piece)
+            gathered.add(found)
+            yield found.features
+
+    explained = tuple[float, ...]()
+    with kept(feature_blocks(), max(1, width), analysis.folder) as blocks:
+        gathered.flush()
+        table = pyarrow.Table.from_batches(gathered.parts, TABLE)
+        points = np.zeros((len(table), 0), np.float32)
+        if width and len(table) >= FEWEST:
+            reduction = fit(blocks, tuple(of_layers), dimensions, seed)
+            explained = tuple(reduction.explained.tolist())
+            points = np.concatenate([reduction.project(block) for block in blocks()])
+    map_2d, trustworthiness = _map(points, seed)
+    index, distance = neighbors(points, K) if points.size else (points, points)
+    found, members = find_slices(table, seed)
+    final = analysis.folder / FOLDER
+    shutil.rmtree(final, ignore_errors=True)
+    folder.rename(final)
+    return Objects(
+        num_images=len(analysis),
+        num_objects=len(table),
+        num_crowds=gathered.crowds,
+        num_unseen=gathered.unseen,
+        layers=of_layers,
+        dimensions=points.shape[1],
+        explained=explained,
+        trustworthiness=trustworthiness,
+        confusion=count_predicted(table, analysis.class_names),
+        slices=found,
+        num_sheets=gathered.num_sheets,
+        table=table,
+        points=points,
+        map_2d=map_2d,
+        index=index.astype(np.int32),
+        distance=distance,
+        members=members,
+    )
+
+
+def _map(points: np.ndarray, seed: int) -> tuple[np.ndarray, float | None]:
+    """The map of objects and its trustworthiness, or an empty one."""
+    if points.shape[1] < 2 or not FEWEST <= len(points) <= MOST_MAPPED:
+        return np.zeros((0, 2), np.float32), None
+    projected = similarity_map.project(points, 2, seed)
+    return projected, similarity_map.judge(points, projected, seed=seed)[0]
+
+
+def find_slices(table: pyarrow.Table, seed: int = 0) -> tuple[dict[str, MetricSlices], np.ndarray]:
+    """Slices of objects with a high loss or a low IoU, see `slices.stage.search`.
+
+    The loss of an object depends on its image, and so do most columns: objects of one image in both
+    halves, or permuted one by one, would make chance findings significant. Therefore one random
+    object stands for each image.
+    """
+    columns = {name: numbers(table, name) for name in CONDITIONS}
+    columns['truncated'] = columns['truncated'] == 1
+    categories = np.array(table['category'].to_pylist(), np.object_)
+    columns |= {f'category {name}': categories == name for name in sorted(set(categories))}
+    order = np.random.default_rng(seed).permutation(len(table))
+    _, first = np.unique(table['image'].to_numpy()[order], return_index=True)
+    chosen = np.zeros(len(table), np.bool_)
+    chosen[order[first]] = True
+    measured = {
+        metric: (sign, numbers(table, metric)[chosen], chosen) for metric, sign in METRICS.items()
+    }
+    return slices.search(columns, measured, table['annotation_id'].to_numpy(), seed)
+
+
+def count_predicted(
+    table: pyarrow.Table, class_names: Sequence[str]
+) -> tuple[tuple[int, ...], ...]:
+    """Number of objects by class and predicted class, see `Objects.confusion`."""
+    counts = np.zeros((len(class_names),) * 2, np.int64)
+    known = {name: number for number, name in enumerate(class_names)}
+    for pair in zip(table['class'].to_pylist(), table['predicted'].to_pylist(), strict=True):
+        counts[known[pair[0]], known[pair[1]]] += 1
+    return tuple(map(tuple, counts.tolist()))
+
+
+def table(result: Objects) -> str:
+    """Scores of the objects of each class, and the slices."""
+    columns = {name: numbers(result.table, name) for name in ('area', 'iou', 'recall', 'loss')}
+    classes = np.array(result.table['class'].to_pylist(), np.object_)
+    predicted = np.array(result.table['predicted'].to_pylist(), np.object_)
+    rows = []
+    for name in sorted(set(classes)):
+        mine = classes == name
+        size = f'{np.median(columns["area"][mine]):.2f}'
+        means = [f'{columns[key][mine].mean():.3f}' for key in ('iou', 'recall', 'loss')]
+        named = f'{(predicted[mine] == name).mean():.1%}'
+        rows.append((name, str(mine.sum()), size, *means, named))
+    header = (
+        'class', 'objects', 'median % of image', 'mean IoU', 'mean recall', 'mean loss',
+        'most pixels as it',
+    )  # fmt: skip
+    space = f'{result.dimensions} components of {sum(result.layers.values())} features'
+    mapped = '; no map' if result.trustworthiness is None else (
+        f'; trustworthiness of the map {result.trustworthiness:.3f}'
+    )  # fmt: skip
+    parts = [
+        f'{result.num_objects} objects in {result.num_images} images; left out: '
+        f'{result.num_crowds} crowd regions and {result.num_unseen} instances of which no pixel is '
+        f'visible at the network’s resolution. Embedding: {space}{mapped}.',
+        markdown.table(header, rows),
+        'Slices, of one random object per image:',
+        slices.table(result.as_slices(), 'objects'),
+    ]
+    return '\n\n'.join(parts)
+
+
+STAGE = Stage(
+    Objects,
+    __doc__,
+    compute,
+    table,
+    add_arguments=command.settings(
+        compute,
+        layers='as of `analysis.embeddings`',
+        dimensions='maximum number of dimensions of the embedding',
+        seed='seed of the embedding, the map, the halves for slices and the objects that stand for '
+        'their images',
+    ),
+    parts=(FOLDER,),
+    shared=True,
+)
+main = STAGE.main

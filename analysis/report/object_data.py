@@ -1,0 +1,61 @@
+"""The objects of a view as another view of the page, read from the artifact of `objects` alone.
+
+Its rows are objects. It has the pieces of a view of images (`view_data`): `rows_are` is 'objects',
+`key` the column that identifies a row, and `unavailable` says of each stage about images that they
+are shown elsewhere.
+"""
+
+from typing import Any
+
+from analysis.objects.schema import Objects
+from analysis.pictures import schema as pictures
+from analysis.report import columns
+from analysis.report.columns import encode
+from analysis.report.view_data import Pieces, slice_groups, summarize_objects
+from analysis.stage import storage
+from analysis.stage.view import View
+
+# Stages whose results the page shows, all about images.
+_OF_IMAGES = (
+    'mean_iou', 'clusters', 'associations', 'confusion', 'label_issues', 'saliency', 'duplicates',
+    'drift',
+)  # fmt: skip
+
+
+def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
+    """The pieces of the objects of a view; `of_images` is the view's own piece `view`."""
+    slices = found.as_slices()
+    shared = 'run', 'split', 'step', 'fingerprint', 'class_names'
+    sheets = [
+        {kind: pictures.sheet_path(number, kind) for kind in pictures.SHEET_KINDS}
+        for number in range(found.num_sheets)
+    ]
+    page = {key: of_images[key] for key in shared} | {
+        'rows_are': 'objects',
+        'key': 'annotation_id',
+        'n': found.num_objects,
+        'columns': [*columns.of_samples(found.table), *columns.of_slices(slices, found.table)],
+        'unavailable': dict.fromkeys(_OF_IMAGES, 'it is about images; choose images in the header'),
+        'missing': [],
+    }
+    if sheets and 'pictures' in of_images:
+        page['pictures'] = {
+            'thumb_size': pictures.THUMB,
+            'columns': pictures.COLUMNS,
+            'per_sheet': pictures.PER_SHEET,
+            'sheets': sheets,
+            'details': {},
+            **{key: of_images['pictures'][key] for key in ('error_colors', 'scales')},
+        }
+    near = None
+    if found.dimensions:
+        near = {'index': encode(found.index), 'distance': encode(found.distance)}
+    if found.trustworthiness is not None:
+        page |= {'map_2d': encode(found.map_2d)}
+        page['map_quality'] = {'trustworthiness': [found.trustworthiness]}
+    findings = {
+        'objects': summarize_objects(view, found),
+        'slices': storage.to_json(slices)['metrics'],
+        'slice_groups': slice_groups(slices),
+    }
+    return Pieces(page, near, findings, {})
