@@ -42,6 +42,7 @@ def fit(
     layers: tuple[str, ...],
     dimensions: int,
     seed: int = 0,
+    weights: np.ndarray | None = None,
 ) -> Reduction:
     """Fits a reduction.
 
@@ -53,6 +54,7 @@ def fit(
       layers: names of the layers that the features belong to.
       dimensions: maximum of D; D is smaller if the features vary in fewer directions.
       seed: of the first directions.
+      weights: float `[F]`, positive, by which the standardized features are multiplied; default: 1.
 
     Raises:
       ValueError: no feature varies.
@@ -71,7 +73,8 @@ def fit(
     dimensions = min(dimensions, count - 1, int(varies.sum()))
     if dimensions < 1:
         raise ValueError(f'{count} images have no features that vary: there is nothing to embed.')
-    scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
+    weights = np.ones(len(deviation)) if weights is None else weights
+    scale = np.divide(weights, deviation, out=np.zeros_like(deviation), where=varies)
     mean, scale = mean.astype(np.float32), scale.astype(np.float32)
 
     width = min(dimensions + _MORE, len(mean))
@@ -93,5 +96,5 @@ def fit(
     return Reduction(
         layers, mean, scale, components.astype(np.float32),
         weights=(variances**-0.25).astype(np.float32),
-        explained=variances / varies.sum(),
+        explained=variances / np.square(weights[varies]).sum(),
     )  # fmt: skip

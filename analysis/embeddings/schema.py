@@ -14,13 +14,13 @@ class Reduction:
 
     layers: tuple[str, ...]  # names, in order of computation
     mean: np.ndarray  # float32 `[F]`
-    # float32 `[F]`, standardized feature = (feature - mean) · scale; 0 for a feature that is the
-    # same for all images.
+    # float32 `[F]`, weighted standardized feature = (feature - mean) · scale; 0 for a feature that
+    # is the same for all images.
     scale: np.ndarray
     components: np.ndarray  # float32 `[F, D]`, orthonormal
-    # float32 `[D]`; embedding = unit length of (standardized @ components · weights).
+    # float32 `[D]`; embedding = unit length of (weighted @ components · weights).
     weights: np.ndarray
-    # float64 `[D]`, share of the variance of the standardized features, descending.
+    # float64 `[D]`, share of the variance of the weighted features, descending.
     explained: np.ndarray
 
     def project(self, features: Any) -> Any:
@@ -34,7 +34,7 @@ class Embeddings(Result):
     """Embeddings of all images, and the fitted reduction, for new images."""
 
     NAME: ClassVar[str] = 'embeddings'
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     num_images: int  # N
     dimensions: int  # D

@@ -3,12 +3,13 @@
     python -m analysis.embeddings --workdir runs/person_car --split val
 
 Averages the activations of every channel of the chosen layers over the pixels, standardizes these
-features over the images, and reduces them to half-whitened principal components. Embeddings have
-unit length: the squared Euclidean distance of two images is 2 - 2 · cosine similarity. See
-analysis/README.md for the reasons.
+features over the images, and reduces them to half-whitened principal components. The features of
+the encoder's last layer count more: they have 30 % of the variance. Embeddings have unit length:
+the squared Euclidean distance of two images is 2 - 2 · cosine similarity. See analysis/README.md
+for the reasons.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -17,11 +18,25 @@ from analysis.embeddings.reduction import fit, kept
 from analysis.embeddings.schema import Embeddings
 from analysis.stage import command, shards
 from analysis.stage.contract import Stage
+from analysis.stage.layers import DEEPEST
 from analysis.stage.run import Analysis
 from segmentation import markdown
 from segmentation.activations import LAYERS, find_layers
 
-DIMENSIONS = 24
+DIMENSIONS = 48
+DEEPEST_SHARE = 0.3  # of the variance of all features
+
+
+def layer_weights(layers: Mapping[str, int]) -> np.ndarray:
+    """Weights of the standardized features, float64 `[F]`: 1, but for those of DEEPEST.
+
+    Its features have DEEPEST_SHARE of the variance, if there are other layers. `layers` has the
+    number of features by name.
+    """
+    mine = np.repeat([name == DEEPEST for name in layers], list(layers.values()))
+    others = DEEPEST_SHARE / (1 - DEEPEST_SHARE) * (~mine).sum()
+    boosted = np.sqrt(others / mine.sum()) if mine.any() and others else 1.0
+    return np.where(mine, boosted, 1.0)
 
 
 def compute(
@@ -43,7 +58,7 @@ def compute(
 
     pieces = shards.stream(analysis, Embeddings.NAME, work)
     with kept(pieces, width, analysis.folder) as blocks:
-        reduction = fit(blocks, tuple(found), dimensions, seed)
+        reduction = fit(blocks, tuple(found), dimensions, seed, layer_weights(found))
         points = np.concatenate([reduction.project(block) for block in blocks()])
     return Embeddings(
         num_images=len(points),

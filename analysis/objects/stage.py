@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow
 
 from analysis.embeddings.reduction import fit, kept
-from analysis.embeddings.stage import DIMENSIONS
 from analysis.objects import features
 from analysis.objects.features import Found, Tile
 from analysis.objects.schema import CONDITIONS, FOLDER, METRICS, TABLE, Objects
@@ -36,6 +35,7 @@ from analysis.stage.run import Analysis
 from segmentation import markdown
 from segmentation.activations import LAYERS, find_layers
 
+DIMENSIONS = 24  # all features have the same variance, unlike in `embeddings`
 FEWEST = 4  # objects for an embedding
 MOST_MAPPED = 20_000  # objects: t-SNE of more takes long, and nobody could tell them apart
 

@@ -13,6 +13,7 @@ from analysis.embeddings.schema import Embeddings
 from analysis.predictions import features as kept
 from analysis.predictions import stage as predictions
 from analysis.stage import artifacts
+from analysis.stage.layers import DEEPEST
 from analysis.stage.run import open_analysis
 from segmentation import activations
 from segmentation.models.unet import scale_images
@@ -59,6 +60,29 @@ def test_fit_is_the_principal_components():
     expected = (wide - fitted.mean) * fitted.scale @ fitted.components * fitted.weights
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(fitted.project(wide), expected, rtol=1e-5)
+
+
+def test_weights_multiply_the_standardized_features():
+    rows, weights = many_features(), np.random.default_rng(1).uniform(0.2, 2, 90)
+    weights[3], weights[7] = 30, 50  # the second is the same for all images
+    fitted = reduction.fit(in_blocks(rows, 7), ('layer',), 8, weights=weights)
+    plain = fit(rows, 8)
+    np.testing.assert_allclose(fitted.scale, plain.scale * weights, rtol=1e-5)
+    wide = rows.astype(np.float64)
+    standard = (wide - wide.mean(0)) * fitted.scale
+    values = np.linalg.svd(standard, compute_uv=False)
+    np.testing.assert_allclose(fitted.explained, values[:8] ** 2 / (values**2).sum(), rtol=0.01)
+    assert np.abs(fitted.components[:, 0]).argmax() == 3
+    assert fitted.explained[0] > 5 * plain.explained[0]
+
+
+def test_the_deepest_layer_has_its_share_of_the_variance():
+    layers = {'encoder/Conv1_relu': 40, DEEPEST: 3, 'decoder/logits': 2}
+    squares = np.square(embeddings.layer_weights(layers))
+    assert squares[40:43].sum() / squares.sum() == pytest.approx(0.3)
+    assert (np.delete(squares, [40, 41, 42]) == 1).all()
+    for equal in ({'a': 3, 'b': 6}, {DEEPEST: 7}):
+        assert embeddings.layer_weights(equal).tolist() == [1] * sum(equal.values())
 
 
 def test_fit_does_not_depend_on_blocks_and_repeats():
