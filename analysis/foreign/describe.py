@@ -2,13 +2,15 @@
 
 import ast
 import dataclasses
+import fnmatch
 import json
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from analysis.foreign.onnx_graph import load_graph, output_shapes, shapes
+from analysis.foreign.onnx_graph import load_graph, output_shapes, own_layers, shapes
+from segmentation.activations import LAYERS
 
 # Of which embeddings are made, in this order: if a graph has none of the first, the second.
 _ACTIVATIONS = (
@@ -84,9 +86,9 @@ def draft(path: pathlib.Path) -> Draft:
             'channels each class is (the file does not name its channels)'
         )
     adapter['embeddings'] = embedding_tensors(model, known)
-    assumed.append(
-        f'embeddings: {len(adapter["embeddings"])} activations, spread evenly over the graph'
-    )
+    if not own_layers(model):
+        number = len(adapter['embeddings'])
+        assumed.append(f'embeddings: {number} activations, spread evenly over the graph')
     return Draft(adapter, tuple(unknown), tuple(assumed))
 
 
@@ -249,7 +251,13 @@ def _channel_names(model: Any) -> list[str]:
 def embedding_tensors(
     model: Any, known: dict[str, tuple[int | str | None, ...]] | None = None
 ) -> list[str]:
-    """Activations of an `onnx.ModelProto`, spread evenly over the graph, that embed images."""
+    """Activations of an `onnx.ModelProto`, spread evenly over the graph, that embed images.
+
+    Of a file that scripts/export.py wrote, the layers that embed images of the network itself.
+    """
+    own = own_layers(model)
+    if found := [own[layer] for layer in own if any(fnmatch.fnmatch(layer, p) for p in LAYERS)]:
+        return found
     known = shapes(model) if known is None else known
     outputs = {value.name for value in model.graph.output}
 

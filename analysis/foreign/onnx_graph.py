@@ -1,9 +1,11 @@
 """Reads ONNX files. They are data: custom operators, and weights elsewhere, are refused."""
 
+import contextlib
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from segmentation.files import is_within
@@ -184,6 +186,21 @@ def output_shapes(model: Any, shape: Sequence[int]) -> dict[str, tuple[int, ...]
     except Exception:  # The draft then has what the graph tells.
         return {}
     return {name: np.shape(each) for name, each in zip(names, found, strict=True)}
+
+
+def own_layers(model: Any) -> dict[str, str]:
+    """Tensors by layer (`segmentation.activations`) of a file that scripts/export.py wrote.
+
+    Empty for all other files.
+    """
+    made = {name for node in model.graph.node for name in node.output}
+    for entry in model.metadata_props:
+        if entry.key == 'layers':
+            with contextlib.suppress(ValueError):
+                layers = msgspec.json.decode(entry.value, type=dict[str, str])
+                found = {layer: name for layer, name in layers.items() if name in made}
+                return found if made.isdisjoint(found) else {}
+    return {}
 
 
 def add_pooled_outputs(model: Any, names: Sequence[str]) -> list[str]:

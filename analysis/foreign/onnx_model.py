@@ -10,7 +10,13 @@ from PIL import Image
 from analysis.foreign import adapter as adapters
 from analysis.foreign.adapter import Adapter
 from analysis.foreign.model import NEED_EMBEDDINGS, NO_EMBEDDINGS, ForeignModel, Prediction
-from analysis.foreign.onnx_graph import DTYPES, add_pooled_outputs, load_graph, open_session
+from analysis.foreign.onnx_graph import (
+    DTYPES,
+    add_pooled_outputs,
+    load_graph,
+    open_session,
+    own_layers,
+)
 from segmentation.data import image_files
 from segmentation.data.examples import Examples
 
@@ -33,6 +39,8 @@ class OnnxModel(ForeignModel):
         model = load_graph(path)
         _check_names(model, adapter)
         tensors = tuple(dict.fromkeys(adapter.embeddings or ()))
+        # A network of ours keeps the names of its layers: `embeddings` knows the deepest one.
+        layer_of = {tensor: layer for layer, tensor in own_layers(model).items()}
         pooled = add_pooled_outputs(model, tensors)
         self._session = open_session(model, path)
         described = {each.name: each for each in self._session.get_inputs()}
@@ -61,7 +69,8 @@ class OnnxModel(ForeignModel):
         if first.features is None:
             self.unavailable = dict.fromkeys(NEED_EMBEDDINGS, NO_EMBEDDINGS)
         else:
-            self.layers = dict(zip(tensors, self._widths, strict=True))
+            names = [layer_of.get(tensor, tensor) for tensor in tensors]
+            self.layers = dict(zip(names, self._widths, strict=True))
 
     def describe_input(self) -> str:
         """What the model gets, so that a wrong scaling is seen."""

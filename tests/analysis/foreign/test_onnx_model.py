@@ -71,6 +71,26 @@ def test_without_embeddings_the_stages_that_need_them_are_not_available(tmp_path
 
 
 @pytest.mark.parametrize(
+    'layers, names',
+    [
+        ('{"encoder/block_1_relu": "hidden"}', ['encoder/block_1_relu']),
+        # Metadata of other programs, or made up.
+        ('{"encoder/block_1_relu": "stranger"}', ['hidden']),
+        ('{"seen": "hidden"}', ['hidden']),
+        ('["hidden"]', ['hidden']),
+        ('{"hidden": 3}', ['hidden']),
+        ('[' * 10_000, ['hidden']),
+    ],
+)
+def test_an_exported_network_keeps_the_names_of_its_layers(tmp_path, layers, names):
+    path = onnx_models.colors(tmp_path / 'm.onnx', metadata={'layers': layers})
+    assert list(open_model(path).layers) == names
+    # Three channels are too few to be suggested, unless the layer is known.
+    drafted = draft(path).adapter['embeddings']
+    assert drafted == ([] if names == ['hidden'] else ['hidden'])
+
+
+@pytest.mark.parametrize(
     'changes, message',
     [
         ({'input__name': 'img'}, "no input 'img'; it has image"),

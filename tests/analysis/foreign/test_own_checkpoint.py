@@ -8,32 +8,12 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from analysis import registry
-from analysis.embeddings import stage as embeddings
 from analysis.foreign import run_directory
 from analysis.stage.run import open_analysis
 from segmentation.config import read_config
 from tests import onnx_models
 
 onnx_network = pytest.importorskip('segmentation.export.onnx_network')
-
-
-def layers_of(model):
-    """The tensors that are the layers of our embeddings, in their order."""
-    users = {}
-    for node in model.graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node.op_type)
-    kinds = [node.op_type for node in model.graph.node]
-    first = kinds.index('Conv')  # the Relu before belongs to the resize
-    found = []
-    for node in list(model.graph.node)[first:]:
-        kind, name = node.op_type, node.output[0]
-        # A convolution before Clip is the input of an activation; else it projects.
-        if kind in ('Clip', 'Relu') or (kind == 'Conv' and users.get(name) != ['Clip']):
-            found.append(name)
-    # The last upsampling, before it is transposed and perhaps cut.
-    (last,) = (node for node in model.graph.node if node.output[0] == 'logits')
-    return [*found, last.input[0]]
 
 
 @pytest.fixture(scope='module')
@@ -51,16 +31,12 @@ def both(tiny_run, tmp_path_factory):
     adapter = {
         'input': {'name': 'image', 'layout': 'NHWC', 'size': 'any'},
         'output': {'name': 'logits', 'layout': 'NHWC', 'form': 'logits'},
-        'embeddings': layers_of(model),
     }
     (folder / 'ours.adapter.json').write_text(json.dumps(adapter))
     source = run_directory.Source(onnx=folder / 'ours.onnx')
     config = read_config(workdir / 'config.json')
     run_directory.create(folder / 'foreign', source, config, config.data.label_space)
-    with pytest.MonkeyPatch.context() as patch:
-        # Of a foreign model nobody knows which layer is the deepest: it has no more weight.
-        patch.setattr(embeddings, 'DEEPEST', '')
-        yield ours, open_analysis(folder / 'foreign')
+    return ours, open_analysis(folder / 'foreign')
 
 
 def results(both, name):
