@@ -166,8 +166,7 @@ def test_stopped_run_continues_and_finished_ones_are_left_alone(arguments, tmp_p
 
     def stop():
         while not (first / 'metrics.jsonl').exists():  # opened just before the first step
-            time.sleep(0.02)
-        time.sleep(0.2)
+            time.sleep(0.002)
         os.kill(os.getpid(), signal.SIGTERM)
 
     killer = threading.Thread(target=stop)
