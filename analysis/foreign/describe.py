@@ -256,7 +256,7 @@ def embedding_tensors(
     Of a file that scripts/export.py wrote, the layers that embed images of the network itself.
     """
     own = own_layers(model)
-    if found := [own[layer] for layer in own if any(fnmatch.fnmatch(layer, p) for p in LAYERS)]:
+    if found := [own[layer] for layer in own if any(fnmatch.fnmatchcase(layer, p) for p in LAYERS)]:
         return found
     known = shapes(model) if known is None else known
     outputs = {value.name for value in model.graph.output}

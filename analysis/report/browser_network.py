@@ -1,6 +1,5 @@
 """The network of a run as an ONNX file for the page: a photograph to classes and embedding."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tqdm import tqdm
 
 from analysis.embeddings.schema import Embeddings, Reduction
+from analysis.foreign.onnx_graph import own_layers
 from analysis.stage.run import open_examples
 from analysis.stage.view import View
 from segmentation.export import onnx_network, quantize
@@ -46,8 +46,7 @@ def build(view: View, embeddings: Embeddings, precision: str) -> bytes:
 def _add_outputs(model: onnx.ModelProto, run: Run, reduction: Reduction) -> None:
     """Replaces the output by `classes` and `embedding`."""
     graph = model.graph
-    (layers,) = (entry.value for entry in model.metadata_props if entry.key == 'layers')
-    tensors = json.loads(layers)  # names by layer
+    tensors = own_layers(model)
     if strangers := [layer for layer in reduction.layers if layer not in tensors]:
         raise ValueError(
             f'The embeddings use layers that the exported network lacks ({", ".join(strangers)}): '
