@@ -1,6 +1,6 @@
 """Orders issues by their probability, and merges those on one object."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,22 +8,46 @@ from pycocotools import mask as mask_utils
 
 from analysis.label_issues import probability
 
+_KNOWN = 0.25  # recall of a class from which the network's opinion of its labels counts in full
 _SHARED = 0.5  # of the smaller region, from which two regions are on one object
 
 
-def rank(rows: Sequence[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+def known(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
+    """How much the network's opinion of the labels of each class counts, 0–1.
+
+    A network that finds hardly any labeled pixel of a class disagrees with all of its labels, which
+    says nothing about them: below a recall of `_KNOWN`, its opinion counts in proportion to it.
+
+    Args:
+      confusion: int `[C, C]`, pixels by true and predicted class.
+      class_names: C names, background first, which is always known.
+    """
+    labeled = confusion.sum(1)
+    # Of a class without a labeled pixel nothing is known, in favor of the network.
+    recall = np.where(labeled > 0, np.diag(confusion) / np.maximum(labeled, 1), 1)
+    shares = np.minimum(recall / _KNOWN, 1).tolist()
+    return {class_names[0]: 1.0, **dict(zip(class_names[1:], shares[1:], strict=True))}
+
+
+def rank(
+    rows: Sequence[dict[str, Any]], size: int, weight: Mapping[str, float]
+) -> list[dict[str, Any]]:
     """Adds `probability` and `object` to issues, and sorts them, the most probable first.
 
     Args:
       rows: issues with the other columns of `schema.REGIONS`.
       size: side of their masks in pixels.
+      weight: by class, as `known` returns it; the smaller one of the two classes counts.
     """
     if not rows:
         return []
     kinds = np.array([row['kind'] for row in rows], np.object_)
     columns = (np.array([row[key] for row in rows]) for key in ('score', 'area', 'confidence'))
     predicted = probability.predict(kinds, probability.features(*columns)).tolist()
-    ranked = [{**row, 'probability': p} for row, p in zip(rows, predicted, strict=True)]
+    ranked = [
+        {**row, 'probability': p * min(weight[row['given']], weight[row['suggested']])}
+        for row, p in zip(rows, predicted, strict=True)
+    ]
     ranked.sort(key=lambda row: (-row['probability'], -row['score'], row['row']))
     by_image: dict[int, list[dict[str, Any]]] = {}
     for row in ranked:

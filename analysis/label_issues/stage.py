@@ -17,8 +17,9 @@ them with --pool: each network scores its own fold. Kinds of issues:
 Each issue has a score in [0, 1] and a probability of being an error, and lists begin with the most
 probable. Issues of several kinds on one object count once, as the most probable of them. The
 probabilities were calibrated on drawn scenes with planted errors; on other data, they only rank the
-issues. If cleanlab is installed (pip install "cleanlab>=2.9"), its softmin label quality is also
-computed.
+issues. A network that finds less than a quarter of the labeled pixels of a class knows little about
+its labels: probabilities of issues about this class are reduced in proportion. If cleanlab is
+installed (pip install "cleanlab>=2.9"), its softmin label quality is also computed.
 
 The worst images (--share, --kinds) are written to exclude.json, with --pool to exclude-pooled.json,
 which `data.exclude` reads.
@@ -140,7 +141,9 @@ def compute(analysis: Analysis) -> LabelIssues:
     issues = judge(regions, len(analysis.class_names))
     columns = [name for name in REGIONS.names if name not in ('probability', 'object')]
     rows = [dict(zip(columns, _row(analysis, issue, names), strict=True)) for issue in issues]
-    ranked = merging.rank(rows, analysis.config.data.image_size)
+    confusion = artifacts.load(analysis, Predictions).confusions().sum(0)
+    known = merging.known(confusion, analysis.class_names)
+    ranked = merging.rank(rows, analysis.config.data.image_size, known)
     table = pyarrow.Table.from_pylist(ranked, REGIONS)
     return LabelIssues(len(analysis), _cleanlab()[1], np.array(label_quality), table)
 

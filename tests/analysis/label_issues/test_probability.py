@@ -10,6 +10,8 @@ from pycocotools import mask as mask_utils
 from analysis.label_issues import merging, probability
 from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
 
+ALL_KNOWN = dict.fromkeys(('background', 'person'), 1.0)
+
 
 def simulated(rng, number):
     """Issues whose truth is drawn with a probability that depends on kind, score and area."""
@@ -61,7 +63,7 @@ def issue(row, kind, score, box, annotation_id=None):
     rle = mask_utils.encode(np.asfortranarray(mask))['counts']
     return {
         'row': row, 'kind': kind, 'score': score, 'area': 100 * mask.mean(), 'confidence': 0.9,
-        'annotation_id': annotation_id, 'rle': rle,
+        'annotation_id': annotation_id, 'rle': rle, 'given': 'background', 'suggested': 'person',
     }  # fmt: skip
 
 
@@ -76,7 +78,7 @@ def test_issues_of_several_kinds_on_one_object_are_one():
         issue(0, 'missing instance', 0.7, (24, 4, 31, 24)),
         issue(1, 'missing instance', 0.95, person),
     ]
-    ranked = merging.rank(rows, 32)
+    ranked = merging.rank(rows, 32, ALL_KNOWN)
     assert len(ranked) == len(rows)
     found = [row['probability'] for row in ranked]
     assert found == sorted(found, reverse=True) and 0 < min(found) and max(found) < 1
@@ -105,10 +107,27 @@ def test_one_issue_per_object_counts():
             issue(3, 'missing instance', 0.9, (4, 4, 14, 24)),
         ],
         32,
+        ALL_KNOWN,
     )
     found = LabelIssues(5, '', np.full(5, np.nan), pyarrow.Table.from_pylist(ranked, REGIONS))
     assert found.firsts().sum() == 2
     worst = found.worst_errors()
     assert set(worst) == {0, 3}
     assert worst[0][0] == max(row['probability'] for row in ranked if row['row'] == 0)
-    assert merging.rank([], 32) == []
+    assert merging.rank([], 32, ALL_KNOWN) == []
+
+
+def test_a_class_that_the_network_hardly_finds_counts_less():
+    confusion = np.array([[900, 50, 0, 50], [50, 50, 0, 0], [80, 0, 10, 10], [0, 0, 0, 0]])
+    weight = merging.known(confusion, ('background', 'person', 'car', 'bus'))
+    assert weight == {'background': 1, 'person': 1, 'car': 0.4, 'bus': 1}  # 0.1 of 0.25; no label
+    box = 4, 4, 14, 24
+    rows = [
+        {**issue(row, 'wrong class', 0.9, box, 7), 'given': given, 'suggested': suggested}
+        for row, (given, suggested) in enumerate(
+            [('person', 'bus'), ('car', 'bus'), ('bus', 'car')]
+        )
+    ]
+    ranked = merging.rank(rows, 32, weight)
+    sure, *others = [row['probability'] for row in ranked]
+    assert ranked[0]['given'] == 'person' and others == pytest.approx([0.4 * sure] * 2)
