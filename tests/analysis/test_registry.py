@@ -20,6 +20,7 @@ import dataclasses
 from typing import ClassVar
 from analysis.predictions import stage as predictions
 from analysis.stage.artifacts import Result
+from analysis.stage.command import stage_parser
 from analysis.stage.contract import Stage
 from analysis.stage.view import Parts
 
@@ -37,7 +38,11 @@ def compute(analysis):
     return Toy(len(analysis))
 
 
-STAGE = Stage(Toy, 'A toy.', compute, lambda toy: f'{toy.images}', reads=(predictions.STAGE,))
+def make_parser():
+    return stage_parser(Toy, 'A toy.')
+
+
+STAGE = Stage(Toy, make_parser, compute, lambda toy: f'{toy.images}', reads=(predictions.STAGE,))
 main = STAGE.main
 """
 
