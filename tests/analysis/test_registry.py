@@ -83,6 +83,15 @@ def test_every_stage_comes_after_what_it_reads():
         seen.append(name)
 
 
+def test_a_command_has_the_defaults_of_its_function():
+    for name in registry.STAGES:
+        stage = registry.load(name)
+        given = vars(stage.make_parser().parse_args(['--workdir', 'run']))
+        # The default of `similar --k` depends on what is asked for.
+        expected = {**stage.defaults(), **({'k': None} if name == 'similar' else {})}
+        assert {setting: given[setting] for setting in expected} == expected, name
+
+
 def test_every_package_with_a_command_is_known():
     commands = {path.parent.name for path in pathlib.Path(ROOT / 'analysis').glob('*/__main__.py')}
     assert commands == {*registry.STAGES, 'check', 'compare', 'report'}
