@@ -1,6 +1,7 @@
 """Every command answers `--help` without importing what takes seconds."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -23,7 +24,7 @@ STAGES = tuple(
 )
 # All commands in one process: what is light is imported once.
 RUN = """
-import contextlib, io, json, os, runpy, sys
+import contextlib, io, json, runpy, sys
 
 commands, heavy = json.loads(sys.argv[1])
 result, seen = {}, set()
@@ -32,7 +33,6 @@ for command in commands:
     with contextlib.redirect_stdout(printed):
         try:
             if command.endswith('.py'):
-                sys.path.insert(0, os.path.dirname(command))  # as Python does
                 runpy.run_path(command, run_name='__main__')
             else:
                 runpy.run_module(command, run_name='__main__')
@@ -50,9 +50,13 @@ print(json.dumps(result))
 def answers():
     """Exit status, output, and the modules of `HEAVY` that were imported, by command."""
     given = json.dumps(((*SCRIPTS, *STAGES), HEAVY))
+    # Scripts import modules of their own folder, as Python does when it runs them.
+    folders = (ROOT, ROOT / 'scripts/benchmarks', ROOT / 'scripts/robustness')
     done = subprocess.run(
-        [sys.executable, '-c', RUN, given], capture_output=True, text=True, check=True, cwd=ROOT
-    )
+        [sys.executable, '-c', RUN, given],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, folders))},
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     return json.loads(done.stdout)
 
 
