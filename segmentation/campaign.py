@@ -22,7 +22,29 @@ from tqdm import tqdm
 from segmentation import launch
 from segmentation.data import coco, selection
 from segmentation.data.examples import select_examples
-from segmentation.files import replacing, write_json
+from segmentation.files import replacing, write_json, write_text
+
+
+def write_report(
+    workdir: pathlib.Path,
+    markdown: str,
+    draw: Callable[[pathlib.Path], None],
+    content: Mapping[str, Any],
+    json_file: pathlib.Path | None,
+) -> None:
+    """Writes report.md, report.png and report.json into a directory.
+
+    Args:
+      workdir: the directory.
+      markdown: the report.
+      draw: writes its figure to a path.
+      content: the JSON; also written to `json_file`, if it is given.
+      json_file: the file of `--json`.
+    """
+    write_text(workdir / 'report.md', markdown)
+    draw(workdir / 'report.png')
+    for path in filter(None, (workdir / 'report.json', json_file)):
+        write_json(path, content)
 
 
 def overrides(fields: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,9 @@
 """Segments many image files on all cores and devices."""
 
 import concurrent.futures
+import contextlib
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +16,10 @@ from segmentation import evaluate, overlays
 from segmentation.data import transforms
 from segmentation.prediction_files import Found, OutputFolder
 from segmentation.predictor import Input, Model
+
+# Pixels above which images are classified and written one at a time: that takes 10 to 20 bytes per
+# pixel, and cameras and scanners make files of 100 megapixels and more.
+_LARGE = 1 << 24
 
 
 class FilePredictor:
@@ -28,6 +34,7 @@ class FilePredictor:
         # Of the classes only, so that Pillow writes as few bits per pixel as they need.
         self._palette = overlays.colorize(np.arange(len(model.class_names))).tobytes()
         self.skipped: list[dict[str, str]] = []
+        self._large = threading.Lock()
 
     def run(self, images: Sequence[Found]) -> Iterator[int]:
         """Predicts images; yields how many more are done or skipped."""
@@ -70,10 +77,15 @@ class FilePredictor:
                 skipped.append({'file': str(found.path), 'reason': str(error)})
         logits = self.model.logits((image.pixels for _, image in read), flip=self.flip)
         entries = [
-            self._finish(found, image, values)
+            self._finish_in_turn(found, image, values)
             for (found, image), values in zip(read, logits, strict=True)
         ]
         return entries, skipped
+
+    def _finish_in_turn(self, found: Found, image: Input, logits: np.ndarray) -> dict[str, Any]:
+        is_large = image.height * image.width > _LARGE
+        with self._large if is_large else contextlib.nullcontext():
+            return self._finish(found, image, logits)
 
     def _finish(self, found: Found, image: Input, logits: np.ndarray) -> dict[str, Any]:
         """Writes the requested files of an image; returns its entry in `predictions.jsonl`."""

@@ -226,7 +226,8 @@ def common_rows(views: Mapping[str, View]) -> dict[str, np.ndarray]:
         if len(first.class_names) != len(other.class_names):
             raise ValueError(
                 f'{first.workdir} has {len(first.class_names)} classes and {other.workdir} '
-                f'{len(other.class_names)} classes; only runs with equally many can be compared.'
+                f'{len(other.class_names)} classes; only runs with equally many can be compared. '
+                'Analyze a foreign model again with the label space of the other run.'
             )
         if first.config.data.image_size != other.config.data.image_size:
             sizes = ' and '.join(str(run.config.data.image_size) for run in (first, other))

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from analysis.experiments.records import Measure, Table
+from analysis.experiments.records import Measure, Origin, Table
 from analysis.experiments.reproduction import MEAN, Reproduction
 
 ARMS = ('nothing', 'exclude', 'correct', 'random')
@@ -76,8 +76,8 @@ def pays_from(rates: Sequence[Rate], first: str, second: str) -> str:
     return found
 
 
-def to_markdown(rates: Sequence[Rate], command: str) -> str:
-    """The report: arms, differences, and from which rate on each difference is above zero."""
+def make_tables(rates: Sequence[Rate]) -> dict[str, Table]:
+    """What was `found`, the `scores` of the arms, their `differences`, and when it `pays`."""
     percent = [f'{100 * entry.rate:g} %' for entry in rates]
     found = Table(
         ('planted', 'with an error', 'training images', 'suggested', 'right', 'annotations'),
@@ -105,28 +105,35 @@ def to_markdown(rates: Sequence[Rate], command: str) -> str:
         for d in entry.differences
     ]  # fmt: skip
     tests = Table(('error rate', 'difference', 'IoU', 'minimum detectable'), tuple(rows))
-    verdicts = [
-        f'- {second} beats {first} from an error rate of: **{pays_from(rates, first, second)}**'
-        for first, second in PAIRS
-    ]
+    pays = Table(
+        ('difference', 'above zero from an error rate of'),
+        tuple((f'{second} - {first}', pays_from(rates, first, second)) for first, second in PAIRS),
+    )
+    return {'found': found, 'scores': scores, 'differences': tests, 'pays': pays}
+
+
+def to_markdown(rates: Sequence[Rate], origin: Origin) -> str:
+    """The report: arms, differences, and from which rate on each difference is above zero."""
+    tables = make_tables(rates)
     return '\n\n'.join(
         [
             '# Does correcting labels pay?',
             'Foreground mean IoU over the set, on validation scenes with correct labels, mean over '
             f'{min(entry.seeds for entry in rates)} seeds. Suggestions were accepted unseen. '
             '*exclude* leaves out the images with an accepted suggestion, *random* as many others.',
-            f'    {command}',
+            f'    {origin.command}',
+            origin.to_markdown(),
             '## What was found',
-            found.to_markdown(),
+            tables['found'].to_markdown(),
             '## Scores',
-            scores.to_markdown(),
+            tables['scores'].to_markdown(),
             '## Paired differences',
             'With 95 % confidence intervals over images and training runs.',
-            tests.to_markdown(),
+            tables['differences'].to_markdown(),
             '## Error rate from which it pays',
             'The smallest tested rate whose interval is above zero, as are those of all larger '
             f'ones; otherwise “{UNRESOLVED}”.',
-            '\n'.join(verdicts),
+            tables['pays'].to_markdown(),
             '',
         ]
     )

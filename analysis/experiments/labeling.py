@@ -93,15 +93,8 @@ def _measure(scores: Scores, column: int) -> Measure:
     return Measure(float(found.score[column]), interval)
 
 
-def to_markdown(curves: Curves, origin: Origin, data: str, steps: int) -> str:
-    """The report.
-
-    Args:
-      curves: what was measured.
-      origin: of it.
-      data: name of the data set.
-      steps: of each training.
-    """
+def make_tables(curves: Curves) -> dict[str, Table]:
+    """The `scores` of the rules and their `differences`."""
     scores = Table(
         ('labeled images', *RULES),
         tuple(
@@ -116,6 +109,19 @@ def to_markdown(curves: Curves, origin: Origin, data: str, steps: int) -> str:
             for each in curves.differences
         ),
     )
+    return {'scores': scores, 'differences': tests}
+
+
+def to_markdown(curves: Curves, origin: Origin, data: str, steps: int) -> str:
+    """The report.
+
+    Args:
+      curves: what was measured.
+      origin: of it.
+      data: name of the data set.
+      steps: of each training.
+    """
+    tables = make_tables(curves)
     return '\n\n'.join(
         [
             '# Does choosing what to label pay?',
@@ -127,11 +133,11 @@ def to_markdown(curves: Curves, origin: Origin, data: str, steps: int) -> str:
             f'    {origin.command}',
             '## Scores',
             'With 95 % confidence intervals over images and trainings.',
-            scores.to_markdown(),
+            tables['scores'].to_markdown(),
             '## Paired differences',
             f'With 95 % confidence intervals over images and trainings. The claim is that {OURS} '
             f'is better. “{ALL}” is the area between the curves.',
-            tests.to_markdown(),
+            tables['differences'].to_markdown(),
             origin.to_markdown(),
             '',
         ]

@@ -10,7 +10,7 @@ data sets. The table has the first ten that are not nested in a slice that stand
 analysis/README.md for the search and the tests. There is one search for each of four metrics:
 
     loss                              nats per pixel; high is bad
-    mean_iou_foreground               low is bad
+    mean_iou_foreground               of images that show a class; low is bad
     loss_given_size                   log of the loss over the expected loss of an image with as
                                       much of each class: 0.1 is about 10 % more; high is bad
     mean_iou_foreground_given_size    IoU minus the expected IoU of such an image; low is bad

@@ -65,7 +65,7 @@ class Slices(Result):
     """Confirmed slices."""
 
     NAME: ClassVar[str] = 'slices'
-    VERSION: ClassVar[int] = 7
+    VERSION: ClassVar[int] = 8
     PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # N

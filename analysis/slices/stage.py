@@ -38,11 +38,17 @@ def adjust_for_size(metric: np.ndarray, percents: Sequence[np.ndarray]) -> np.nd
 def metric_values(
     name: str, table: pyarrow.Table, class_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values `[n]` of one of `METRICS`, and which images of the table have it, bool `[N]`."""
+    """Values `[n]` of one of `METRICS`, and which images of the table have it, bool `[N]`.
+
+    Without a labeled pixel of a class, the IoU is 0 by definition wherever one is predicted. A
+    slice of such images would say nothing about the network, so they have no IoU here.
+    """
     base = name.removesuffix('_given_size')
     values = numbers(table, base)
     percents = [numbers(table, f'percent_{other}') for other in class_names[1:]]
     known = ~np.logical_or.reduce(np.isnan([values, *percents]))
+    if base == 'mean_iou_foreground':
+        known &= np.sum(percents, axis=0) > 0
     values, percents = values[known], [percent[known] for percent in percents]
     if base != name:
         values = np.log(values.clip(1e-9)) if base == 'loss' else values

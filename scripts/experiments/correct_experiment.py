@@ -22,17 +22,19 @@ WORKDIR, after each rate.
 """
 
 import argparse
-import dataclasses
+import functools
 import json
 import pathlib
 import sys
 
+import msgspec
 from ml_collections import ConfigDict
 
 from analysis import registry
 from analysis.experiments import corrections as report_lib
 from analysis.experiments import reproduction
 from analysis.experiments.corrections import ARMS, PAIRS, Rate
+from analysis.experiments.records import Origin
 from analysis.label_issues.suggestions import suggested
 from analysis.stage.run import open_analysis
 from segmentation import campaign, launch, scenes
@@ -136,8 +138,10 @@ def score(training: Training, prepared: coco.Prepared) -> None:
     campaign.save_scores(training.directory, state_of(training.config, prepared), scores)
 
 
-def run_rate(config: ConfigDict, arguments: argparse.Namespace, rate: float) -> Rate:
-    """Runs and reports one error rate.
+def run_rate(
+    config: ConfigDict, arguments: argparse.Namespace, rate: float
+) -> tuple[Rate, list[pathlib.Path]]:
+    """Runs one error rate; returns its results and the run directories of all arms.
 
     Raises:
       ValueError: nothing is suggested, or more than half of the images are.
@@ -167,7 +171,7 @@ def run_rate(config: ConfigDict, arguments: argparse.Namespace, rate: float) -> 
     report = reproduction.analyze(scored, dict.fromkeys(ARMS, space.class_names), PAIRS)
     _, planted = scenes.read_truth(folder / 'scenes', 'train')
     wrong = {scene['image_id'] for scene in planted if scene['error']}
-    return Rate(
+    result = Rate(
         rate=rate,
         errors=len(wrong) / len(planted),
         images=len(planted),
@@ -180,6 +184,7 @@ def run_rate(config: ConfigDict, arguments: argparse.Namespace, rate: float) -> 
         },
         differences=tuple(report_lib.differences(report)),
     )
+    return result, [training.directory for training in plan]
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -221,15 +226,23 @@ def main(argv: list[str] | None = None) -> int:
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     command = launch.command_line('scripts/experiments/correct_experiment.py', argv)
     rates: list[Rate] = []
+    directories: list[pathlib.Path] = []
     for rate in arguments.rates:
         print(f'=== error rate {100 * rate:g} %', file=sys.stderr, flush=True)
-        rates.append(run_rate(config, arguments, rate))
-        markdown = report_lib.to_markdown(rates, command)
-        write_text(arguments.workdir / 'report.md', markdown)
-        report_lib.figure(rates, arguments.workdir / 'report.png')
-        content = {'command': command, 'rates': [dataclasses.asdict(entry) for entry in rates]}
-        for path in filter(None, (arguments.workdir / 'report.json', arguments.json)):
-            write_json(path, content)
+        result, runs = run_rate(config, arguments, rate)
+        rates.append(result)
+        directories += runs
+        origin = Origin.of_runs(directories, command, range(arguments.seeds))
+        markdown = report_lib.to_markdown(rates, origin)
+        content = {
+            'origin': origin,
+            'rates': rates,
+            'tables': report_lib.make_tables(rates),
+        }
+        draw = functools.partial(report_lib.figure, rates)
+        campaign.write_report(
+            arguments.workdir, markdown, draw, msgspec.to_builtins(content), arguments.json
+        )
     print(markdown)
     return 0
 

@@ -23,6 +23,7 @@ Writes report.md, report.json and report.png into WORKDIR, after each round.
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -30,6 +31,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -45,7 +47,7 @@ from segmentation.campaign import Training, load_scores
 from segmentation.config import load_config
 from segmentation.data import coco
 from segmentation.data.examples import Examples, open_data, select_examples
-from segmentation.files import write_json, write_text
+from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 START = 'start'  # the first round, which all rules share
@@ -236,11 +238,11 @@ def main(argv: list[str] | None = None) -> int:
         origin = Origin.of_runs(directories, command, range(arguments.seeds))
         name = pathlib.PurePath(config.data.source).name
         markdown = report_lib.to_markdown(curves, origin, name, config.train.num_steps)
-        write_text(arguments.workdir / 'report.md', markdown)
-        report_lib.figure(curves, arguments.workdir / 'report.png')
-        content = {'origin': dataclasses.asdict(origin), **dataclasses.asdict(curves)}
-        for path in filter(None, (arguments.workdir / 'report.json', arguments.json)):
-            write_json(path, content)
+        draw = functools.partial(report_lib.figure, curves)
+        content = {'origin': origin, 'tables': report_lib.make_tables(curves), 'curves': curves}
+        campaign.write_report(
+            arguments.workdir, markdown, draw, msgspec.to_builtins(content), arguments.json
+        )
     print(markdown)
     return 0
 

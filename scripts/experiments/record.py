@@ -129,12 +129,18 @@ def of_export(report: dict[str, Any]) -> dict[str, Table]:
     return {'files': Table(columns, tuple(rows), spec='+.5f')}
 
 
+def of_tables(report: dict[str, Any]) -> dict[str, Table]:
+    """The tables that the reports of correct_experiment.py and label_next_experiment.py hold."""
+    return {name: msgspec.convert(table, Table) for name, table in report['tables'].items()}
+
+
 # What a report has that only one kind has, and how to make tables of it.
 READERS = {
     'scores': of_reproduction,
     'measures': of_benchmark,
     'tenths': of_probabilities,
     'rows': of_export,
+    'tables': of_tables,
 }
 
 

@@ -28,6 +28,7 @@ left out of all. README.md describes folds, variants and --exclude.
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -246,10 +247,8 @@ def make_report(
         'trainings': trainings,
     }
     markdown, workdir = tables.to_markdown(report), arguments.workdir
-    for path in filter(None, (workdir / 'report.json', arguments.json)):
-        write_json(path, report)
-    write_text(workdir / 'report.md', markdown)
-    tables.figure(report, workdir / 'report.png')
+    draw = functools.partial(tables.figure, report)
+    campaign.write_report(workdir, markdown, draw, report, arguments.json)
     write_text(workdir / 'images.json', images_json(prepared, plan[0].config, main_part))
     return markdown
 

@@ -18,6 +18,7 @@ Started again, the command continues. Writes report.md, report.json and report.p
 """
 
 import argparse
+import functools
 import pathlib
 import sys
 
@@ -31,7 +32,6 @@ from analysis.stage import artifacts, storage
 from analysis.stage.run import open_analysis
 from segmentation import campaign, launch, scenes
 from segmentation.config import load_config
-from segmentation.files import write_json, write_text
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = 'configs/planted.py'
@@ -178,10 +178,9 @@ def main(argv: list[str] | None = None) -> int:
         verdicts=truth_tables.judge(measures, targets),
     )
     markdown = truth_tables.to_markdown(report)
-    write_text(arguments.workdir / 'report.md', markdown)
-    truth_tables.figure(report, arguments.workdir / 'report.png')
-    for path in filter(None, (arguments.workdir / 'report.json', arguments.json)):
-        write_json(path, storage.to_json(report))
+    draw = functools.partial(truth_tables.figure, report)
+    content = storage.to_json(report)
+    campaign.write_report(arguments.workdir, markdown, draw, content, arguments.json)
     print(markdown)
     missed = [
         name

@@ -7,9 +7,10 @@ A network finds label errors only in images that it was not trained on: use val,
 experiment with --pool. TRUTH is a folder with two lists (JSON):
 
     records.json   errors: image_id, kind (missing, wrong_class, sloppy or spurious), category and,
-                   of a wrong class, correct_category; bbox_scaled (x, y, width, height in pixels of
-                   the prepared images); our_ann_id and twin_ann_id (a second annotation of the same
-                   object) or null; in_scope (the category is completely annotated in the image)
+                   of a wrong class, correct_category; in_scope (the category is completely
+                   annotated in the image); where known, bbox_scaled (x, y, width, height in pixels
+                   of the prepared images), our_ann_id, and twin_ann_id (a second annotation of the
+                   same object)
     presence.json  verdicts: image_id, category, present (true or false)
 
 Records count if they are in scope, have a box, and have a category of the run's label space in one
@@ -216,7 +217,7 @@ def find(analyses: Sequence[Analysis], force: bool) -> tuple[list[Finding], dict
 
 
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
-    wanted = {'image_id', 'kind', 'category', 'in_scope', 'bbox_scaled', 'our_ann_id'}
+    wanted = {'image_id', 'kind', 'category', 'in_scope'}
     records = read_list(arguments.truth / 'records.json', wanted)
     verdicts = read_list(arguments.truth / 'presence.json', {'image_id', 'category', 'present'})
     analyses = open_pool(arguments)
@@ -231,9 +232,9 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
             record = analysis.examples.record(row)
             sizes[image_id] = int(record['width']), int(record['height'])
     usable = [
-        {'twin_ann_id': None, 'correct_category': None, **record}
+        {**dict.fromkeys(('our_ann_id', 'twin_ann_id', 'correct_category')), **record}
         for record in records
-        if record['in_scope'] and record['bbox_scaled']
+        if record['in_scope'] and record.get('bbox_scaled')
     ]
     scored = []
     for record in usable:

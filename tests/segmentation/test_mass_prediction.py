@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as mask_utils
 
 import segmentation
-from segmentation import overlays, prediction_files
+from segmentation import evaluate, mass_prediction, overlays, prediction_files
 from segmentation.mass_prediction import FilePredictor
 from segmentation.prediction_files import OutputFolder, find_images, image_ids
 
@@ -117,6 +118,32 @@ def test_results_are_the_models_and_names_do_not_collide(model, tmp_path):
             assert 0 < part['score'] <= 1
             restored[mask_utils.decode(part['segmentation']) > 0] = part['category_id']
         np.testing.assert_array_equal(restored, expected)
+
+
+def test_large_images_are_finished_one_at_a_time(model, tmp_path, monkeypatch):
+    count = 4 * model.batch_size
+    for number in range(count):
+        write(tmp_path / 'photos' / f'{number}.png')
+    monkeypatch.setattr(mass_prediction, '_LARGE', 0)
+    classify, lock, inside, most = evaluate.enlarge_and_classify, threading.Lock(), 0, 0
+    both = threading.Event()
+
+    def classify_slowly(*arguments):
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        if most == 2:
+            both.set()
+        both.wait(0.1)  # for another thread; it comes, or is not let in
+        with lock:
+            inside -= 1
+        return classify(*arguments)
+
+    monkeypatch.setattr(evaluate, 'enlarge_and_classify', classify_slowly)
+    found, _ = find_images([str(tmp_path / 'photos')], tmp_path / 'out')
+    todo, skipped, _ = predict(model, found, tmp_path / 'out')
+    assert len(todo) == count and not skipped and most == 1
 
 
 def test_a_second_time_only_what_is_missing_or_changed_is_predicted(model, tmp_path):

@@ -240,7 +240,8 @@ const Review = (() => {
     const likely = regions.map(({ probability }) => probability).filter((p) => p >= LIKELY);
     if (!likely.length) return `No issue has a probability of ${LIKELY} or more.`;
     const errors = Format.count(Math.round(d3.sum(likely)));
-    const first = `The first ${Format.count(likely.length)} have a probability of ${LIKELY} or more.`;
+    const issues = likely.length === 1 ? 'issue has' : `${Format.count(likely.length)} issues have`;
+    const first = `The first ${issues} a probability of ${LIKELY} or more.`;
     const caveat = 'calibrated on drawn scenes; on photographs, a rough guess';
     return `${first} Expected errors among them: ${errors} (${caveat}).`;
   }

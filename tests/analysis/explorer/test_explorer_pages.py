@@ -385,7 +385,9 @@ def test_issues_say_how_many_errors_to_expect(analysis, open_page):
     probable = issues.regions['probability'].to_numpy()[issues.firsts()]
     page = open_page('page=findings&finding=issues')
     text = page.locator('.expected').text_content()
-    assert f'The first {(probable >= 0.5).sum()} have a probability of 0.5 or more' in text
+    likely = (probable >= 0.5).sum()
+    issues = 'issue has' if likely == 1 else f'{likely} issues have'
+    assert f'The first {issues} a probability of 0.5 or more' in text
     assert f'Expected errors among them: {round(probable[probable >= 0.5].sum())} (' in text
     assert 'drawn scenes' in text
     assert f'probability {probable[0]:.2f}' in page.locator('.issue-card h3').text_content()

@@ -355,8 +355,9 @@ def test_what_is_stored(tmp_path):
     assert 'in cluster 3' in texts['mean_iou_foreground']
     for metric, one, inside in found:
         np.testing.assert_array_equal(inside, membership(columns, one.conditions))
-        values = samples.numbers(table, metric.removesuffix('_given_size'))
-        here = inside & ~np.isnan(values)
+        base = metric.removesuffix('_given_size')
+        values = samples.numbers(table, base)
+        here = inside & ~np.isnan(values) & ((base == 'loss') | (columns['percent_car'] > 0))
         assert one.size == here.sum() and len(one.worst) == 5
         assert one.worst_ids == tuple(row + 5000 for row in one.worst)
         if not metric.endswith('_given_size'):
@@ -370,10 +371,21 @@ def test_what_is_stored(tmp_path):
 def test_what_size_explains_is_no_slice_given_size(tmp_path):
     columns, rng = make_table(600, 7)
     del columns['cluster']
-    loss = np.where(columns['percent_car'] > 0, 2, 1) * rng.lognormal(-1, 0.2, 600)
+    columns['percent_car'] += 1
+    loss = (1 + columns['percent_car']) * rng.lognormal(-1, 0.2, 600)
     result = slices.compute(write_samples(tmp_path, columns, loss, -np.log(loss)))
     for metric in METRICS:
         assert bool(result.metrics[metric].slices) != metric.endswith('_given_size'), metric
+
+
+def test_no_slice_by_the_iou_of_images_without_a_label(tmp_path):
+    """Their IoU is 0 wherever a class is predicted, whatever the network is like."""
+    columns, rng = make_table(600, 8)
+    iou = np.where(columns['percent_car'] > 0, rng.uniform(0.4, 0.9, 600), 0)
+    result = slices.compute(write_samples(tmp_path, columns, rng.lognormal(-1, 0.2, 600), iou))
+    by_iou = result.metrics['mean_iou_foreground']
+    assert by_iou.num_images == (columns['percent_car'] > 0).sum() < 600
+    assert by_iou.mean > 0.6 and not by_iou.slices
 
 
 def test_four_searches_share_the_level(tmp_path):

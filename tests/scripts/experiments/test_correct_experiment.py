@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from scripts.experiments import correct_experiment
+from scripts.experiments.record import of_tables
 from segmentation import campaign, scenes
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.examples import open_data, select_examples
+from segmentation.workdir import describe_run, write_description
 
 FIELDS = {
     'data.scenes.train': 24,
@@ -46,6 +48,8 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
             trained.append(training.directory)
             training.directory.mkdir(parents=True)
             prepared = open_data(plan[0].config.data)
+            run = describe_run(prepared, {}, ('background', 'person', 'car'))
+            write_description(training.directory, training.config, run)
             ids = select_examples(prepared, training.config.data, 'val')[0].image_ids
             counts = np.random.default_rng(number).integers(1, 99, (len(ids), 3, 3))
             scores = dict.fromkeys(correct_experiment.ARMS, counts) | {'step': 2, 'image_id': ids}
@@ -71,7 +75,9 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
     ]  # fmt: skip
     out = capsys.readouterr().out
     # One seed decides nothing.
-    assert out.count('**not resolvable**') == 4
+    assert out.count('not resolvable |') == 4
+    assert of_tables(report)['pays'].to_markdown() in out
+    assert report['origin']['command'] in out and report['origin']['seeds'] == [0]
     assert trained == [folder / arm / 'seed0' for arm in correct_experiment.ARMS]
 
     # The arms differ in their training images and labels only.

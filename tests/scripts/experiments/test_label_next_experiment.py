@@ -9,6 +9,7 @@ import pytest
 from analysis import registry
 from analysis.label_next.rule import choose
 from scripts.experiments import label_next_experiment
+from scripts.experiments.record import of_tables
 from segmentation import train
 from segmentation.data import selection
 from segmentation.data.masks import IGNORE
@@ -84,9 +85,11 @@ def test_rules_label_other_images_of_the_same_pool(tmp_path, monkeypatch):
     assert labels and all((label == IGNORE).all() for label in labels)  # hidden from the rules
 
     report = json.loads((workdir / 'report.json').read_text())
-    assert report['labeled'] == [4, 7] and set(report['scores']) == set(RULES)
-    assert len({json.dumps(report['scores'][rule][0]) for rule in RULES}) == 1
-    assert [d['other'] for d in report['differences']] == ['uncertainty'] * 2 + ['random'] * 2
+    curves = report['curves']
+    assert curves['labeled'] == [4, 7] and set(curves['scores']) == set(RULES)
+    assert len({json.dumps(curves['scores'][rule][0]) for rule in RULES}) == 1
+    assert set(of_tables(report)) == {'scores', 'differences'}
+    assert [d['other'] for d in curves['differences']] == ['uncertainty'] * 2 + ['random'] * 2
     assert (workdir / 'report.md').read_text().count('not resolvable') == 4  # one seed
     assert (workdir / 'report.png').exists()
 

@@ -89,7 +89,7 @@ def test_command_scores_a_run(tiny_run, tmp_path, capsys):
     records = [
         {
             'image_id': 1000, 'kind': 'missing', 'category': 'person', 'in_scope': True,
-            'bbox_scaled': [0, 0, 40, 56], 'our_ann_id': None,
+            'bbox_scaled': [0, 0, 40, 56],
         },
         {
             'image_id': 4, 'kind': 'missing', 'category': 'person', 'in_scope': True,

@@ -125,6 +125,15 @@ def test_int8_is_small_and_calibrated_on_training_images_only(model, exported, t
     quantized = onnx.load(path)
     kinds = {node.op_type for node in quantized.graph.node}
     assert 'QuantizeLinear' in kinds and 'ConvTranspose' not in kinds
+    dequantized = {
+        name
+        for node in quantized.graph.node
+        if node.op_type == 'DequantizeLinear'
+        for name in node.output
+    }
+    convolutions = [node for node in quantized.graph.node if node.op_type == 'Conv']
+    in_float = [node for node in convolutions if node.input[1] not in dequantized]
+    assert in_float == convolutions[:9] and len(convolutions) > 50
     # The constants of so narrow a network are small, so the size is less than it would be.
     assert path.stat().st_size < 0.6 * exported.stat().st_size
     assert {'class_names', 'quantization'} <= {entry.key for entry in quantized.metadata_props}
