@@ -10,16 +10,15 @@ import resource
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
+from segmentation import launch
 
-from analysis.stage import shards
-from analysis.stage.contract import Stage
-from analysis.stage.view import View
-from segmentation import cpu_runtime, launch
+if TYPE_CHECKING:
+    from analysis.stage.contract import Stage
+    from analysis.stage.view import View
 
-# Each is a package of `analysis`, whose module `stage` has a `STAGE`.
+# Each is a package of `analysis`: `stage` has a `STAGE`, and `options` the parser of its command.
 STAGES = (
     'predictions',
     'mean_iou',
@@ -41,18 +40,24 @@ STAGES = (
 )
 
 
-def load(name: str) -> Stage[Any]:
+def load(name: str) -> 'Stage[Any]':
     """Imports a stage of `STAGES`."""
     return importlib.import_module(f'analysis.{name}.stage').STAGE
 
 
 def run(name: str) -> None:
-    """Runs the command `python -m analysis.<name>`."""
+    """Runs the command `python -m analysis.<name>`.
+
+    JAX takes seconds to import, so the arguments are parsed first.
+    """
+    importlib.import_module(f'analysis.{name}.options').make_parser().parse_args()
+    from segmentation import cpu_runtime
+
     cpu_runtime.configure()
     sys.exit(importlib.import_module(f'analysis.{name}.stage').main())
 
 
-def unavailable(view: View) -> dict[str, str]:
+def unavailable(view: 'View') -> dict[str, str]:
     """Why stages cannot be run on a view, by their names."""
     reasons = {name: load(name).why_not(view) for name in STAGES}
     return {name: reason for name, reason in reasons.items() if reason}
@@ -88,6 +93,11 @@ def measure(name: str, argv: list[str], report: pathlib.Path) -> Measured | None
     Raises:
       SystemExit: Ctrl-C stopped it.
     """
+    import jax
+
+    from analysis.stage import shards
+    from segmentation import cpu_runtime
+
     start, began, printed = time.perf_counter(), time.process_time(), io.StringIO()
     with tempfile.NamedTemporaryFile('r', suffix='.json') as file:
         module = importlib.import_module(f'analysis.{name}.stage')

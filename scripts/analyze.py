@@ -38,12 +38,10 @@ import pathlib
 import sys
 
 from analysis import registry
-from analysis.compare.stage import common_rows
-from analysis.stage import shards
 from analysis.stage.command import add_arguments
 from analysis.stage.run import open_analysis, open_chosen
 from analysis.stage.view import Parts
-from segmentation import buckets, cpu_runtime, launch, markdown
+from segmentation import buckets, launch, markdown
 from segmentation.config import load_config, with_overrides
 from segmentation.files import write_json
 
@@ -169,6 +167,11 @@ def _open_foreign(arguments: argparse.Namespace) -> None:
 @launch.command
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
+    from analysis.stage import shards  # now, as JAX takes long to import
+    from segmentation import cpu_runtime
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     if arguments.describe:
         _describe(arguments.describe)
         return 0
@@ -181,6 +184,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
+    from analysis.compare.stage import common_rows
+    from analysis.stage import shards
+
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]
     data_path = ['--data_path', arguments.data_path] if arguments.data_path else []
     common += ['--checkpoint', arguments.checkpoint, *data_path]
@@ -255,5 +261,4 @@ def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

@@ -38,7 +38,6 @@ from tqdm import tqdm
 
 from analysis.label_issues.schema import ERRORS, LabelIssues
 from analysis.label_issues.suggestions import source_split, suggested
-from analysis.label_next import tasks
 from analysis.stage import artifacts, population
 from analysis.stage.view import View, find_views
 from segmentation import launch
@@ -130,6 +129,8 @@ def to_label(
     arguments: argparse.Namespace, views: list[View], categories: Sequence[Category]
 ) -> Iterator[tuple[dict[str, Any], Task]]:
     """Records and tasks of the first images of the list of analysis.label_next."""
+    from analysis.label_next import tasks  # here, as SciPy takes long to import
+
     folders = [population.open_folder(folder, ()) for folder in arguments.folder]
     ids = {image_id for split in folders for image_id in split.index.image_id.tolist()}
     view = tasks.find_view(views, ids)

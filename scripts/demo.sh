@@ -10,7 +10,8 @@ python scripts/train.py --config configs/demo.py --workdir "$workdir"
 python -m analysis.mean_iou --workdir "$workdir" --split val
 python scripts/predict.py --workdir "$workdir" --output "$workdir/predictions" \
     data/scenes-*/val/*[05].jpg
-# Without associations and saliency, which take minutes.
+# Left out to save time: associations, saliency, objects and duplicates. Left out because they need
+# several splits or a folder: drift and label_next.
 python scripts/analyze.py --workdir "$workdir" --split val --stages \
     samples,embeddings,clusters,similarity_map,similar,confusion,slices,label_issues,pictures,report
 echo

@@ -23,15 +23,16 @@ import importlib.util
 import pathlib
 import sys
 import tempfile
+from typing import TYPE_CHECKING
 
 from analysis.experiments.records import Origin
 from analysis.stage.run import open_examples
 from analysis.stats.bootstrap import bootstrap_weights
-from segmentation import cpu_runtime, launch, markdown, metrics
-from segmentation.export import proof
+from segmentation import launch, markdown, metrics
 from segmentation.files import write_json
-from segmentation.predictor import Model
-from segmentation.trained import restore_run
+
+if TYPE_CHECKING:
+    from segmentation.predictor import Model
 
 RESAMPLES = 2000
 
@@ -67,7 +68,9 @@ def require_onnx() -> None:
         raise ValueError(f"Missing packages {', '.join(missing)}: pip install -e '.[onnx]'.")
 
 
-def write(arguments: argparse.Namespace, model: Model, path: pathlib.Path, quantize: bool) -> None:
+def write(
+    arguments: argparse.Namespace, model: 'Model', path: pathlib.Path, quantize: bool
+) -> None:
     """Writes one file."""
     run = model.run
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +79,7 @@ def write(arguments: argparse.Namespace, model: Model, path: pathlib.Path, quant
 
         stablehlo.write(run, path, arguments.logits)
     elif quantize:
+        from segmentation.export import proof
         from segmentation.export import quantize as quantization
 
         examples = open_examples(run, 'train', arguments.data_path)[0]
@@ -90,8 +94,10 @@ def write(arguments: argparse.Namespace, model: Model, path: pathlib.Path, quant
         onnx_network.write(run, path, arguments.logits)
 
 
-def prove(arguments: argparse.Namespace, model: Model) -> list[dict]:
+def prove(arguments: argparse.Namespace, model: 'Model') -> list[dict]:
     """Compares the file with the network; one row per contender, the project first."""
+    from segmentation.export import proof  # here and below: it imports JAX
+
     examples = open_examples(model.run, arguments.split, arguments.data_path)[0]
     with tempfile.TemporaryDirectory() as scratch:
         files = {}
@@ -159,9 +165,14 @@ def table(rows: list[dict]) -> str:
 @launch.command
 def main() -> int:
     arguments = parse_arguments()
+    import segmentation
+    from segmentation import cpu_runtime  # now, as JAX takes long to import
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     if arguments.format == 'onnx':
         require_onnx()
-    model = Model(restore_run(arguments.workdir, arguments.checkpoint))
+    model = segmentation.load(arguments.workdir, arguments.checkpoint)
     write(arguments, model, arguments.output, bool(arguments.quantize))
     print(f'Wrote {arguments.output} ({arguments.output.stat().st_size / 1e6:.1f} MB).')
     result = {'output': str(arguments.output), 'step': model.run.step}
@@ -180,5 +191,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

@@ -20,15 +20,14 @@ import argparse
 import os
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
-import jax
 from tqdm import tqdm
 
 import segmentation
-from segmentation import cpu_runtime, launch
+from segmentation import launch
 from segmentation.files import write_json
 from segmentation.markdown import printable
-from segmentation.mass_prediction import FilePredictor
 from segmentation.prediction_files import (
     Found,
     OutputFolder,
@@ -36,12 +35,14 @@ from segmentation.prediction_files import (
     identify,
     write_coco_results,
 )
-from segmentation.predictor import Model
+
+if TYPE_CHECKING:
+    from segmentation.predictor import Model
 
 _SHOWN = 20  # images that are listed on standard output
 
 
-def summarize(model: Model, output: OutputFolder, images: list[Found], skipped: list) -> dict:
+def summarize(model: 'Model', output: OutputFolder, images: list[Found], skipped: list) -> dict:
     """The result for people and for --json."""
     pictures = []
     for found in images:
@@ -72,6 +73,13 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 @launch.command
 def main() -> int:
     arguments = parse_arguments()
+    import jax  # now, as it takes long
+
+    from segmentation import cpu_runtime
+    from segmentation.mass_prediction import FilePredictor
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     kinds = [k for k in ('masks', 'overlays', 'coco_json') if getattr(arguments, k)]
     images, others = find_images(arguments.files, arguments.output)
     if others:
@@ -107,5 +115,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

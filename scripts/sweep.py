@@ -23,16 +23,15 @@ moves to another machine starts from the beginning.
 import os
 import shlex
 import sys
-
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
+from typing import TYPE_CHECKING
 
 from segmentation import campaign, launch
 from segmentation.config import load_config
 from segmentation.data import label_spaces
 from segmentation.files import write_json
-from segmentation.sweeps import results, sets, workers
-from segmentation.sweeps import study as sweeps
+
+if TYPE_CHECKING:
+    from segmentation.sweeps import study as sweeps
 
 
 def parse_arguments(argv=None):
@@ -76,6 +75,8 @@ def parse_arguments(argv=None):
         parser.error('--search and --trials N must be given together')
     if arguments.workers < 1 or arguments.grace < 4 or (arguments.trials or 1) < 1:
         parser.error('--workers and --trials are at least 1, --grace at least 4 seconds')
+    from segmentation.sweeps import study as sweeps  # now, as it imports JAX and Optuna
+
     if arguments.storage:
         # Each run directory stores the command, which must not contain a password.
         try:
@@ -89,7 +90,10 @@ def parse_arguments(argv=None):
         parser.error(str(error))
 
 
-def _read_sweep(arguments, overrides) -> sweeps.Sweep:
+def _read_sweep(arguments, overrides) -> 'sweeps.Sweep':
+    from segmentation.sweeps import sets
+    from segmentation.sweeps import study as sweeps
+
     base = load_config(arguments.config, overrides)
     class_names = label_spaces.parse_label_space(base.data.label_space).class_names
     metrics = ['mean_iou_foreground', 'mean_iou', 'loss', *(f'iou/{name}' for name in class_names)]
@@ -127,6 +131,12 @@ def best_command(arguments, overrides, row) -> str:
 @launch.command
 def main() -> int:
     arguments, overrides, sweep = parse_arguments()
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from segmentation.sweeps import results, workers
+    from segmentation.sweeps import study as sweeps
+
     try:
         sweep.workdir.mkdir(parents=True, exist_ok=True)
         study = sweeps.open_study(sweep)

@@ -15,7 +15,7 @@ import dataclasses
 import shlex
 import sys
 
-from segmentation import buckets, cpu_runtime, launch, markdown, train
+from segmentation import buckets, launch, markdown
 from segmentation.config import load_config
 from segmentation.files import write_json
 
@@ -43,6 +43,10 @@ def parse_arguments(argv=None):
 @launch.command
 def main():
     arguments, config = parse_arguments()
+    from segmentation import cpu_runtime, train  # now, as JAX takes long to import
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     first = launch.join_processes(arguments)
     with buckets.opened(arguments.workdir, new=True) as (workdir, store):
         result = train.train(config, workdir, store, profile_steps=arguments.profile)
@@ -57,5 +61,4 @@ def main():
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

@@ -9,17 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from segmentation.models.layer_names import LAYERS
 from segmentation.trained import Run
 
-# Not the inputs of batch normalization: once standardized, their means are the same features as
-# those of its outputs.
-LAYERS = (
-    'encoder/*_relu',
-    'encoder/*_project_BN',
-    'encoder/block_16_project',
-    'decoder/*_relu',
-    'decoder/logits',
-)
 LOGITS = LAYERS[-1]
 
 

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from segmentation import launch, train
+from segmentation import launch
 from segmentation.data import coco, selection
 from segmentation.data.examples import select_examples
 from segmentation.files import replacing, write_json, write_text
@@ -157,6 +157,8 @@ def run_plan(
       ValueError: a directory holds a longer training, or see `train.train`.
       launch.TrainingDiverged: see `train.train`.
     """
+    from segmentation import train  # here, because it imports JAX
+
     print(f'{len(plan)} training runs, {len(finished)} of them finished.', flush=True)
     total = sum(training.work for training in plan)
     done = sum(training.work for training in plan if training.directory in finished)

@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from segmentation import cpu_runtime, losses, metrics
-from segmentation.data import input_pipeline, masks
+from segmentation.data import masks
 from segmentation.data.examples import Examples
 from segmentation.models.unet import SegmentationModel, scale_images
 
@@ -217,6 +217,8 @@ def evaluate(
       In the order of the examples: `image_id` int64 `[N]`, `loss` float32 `[N]` (nats per pixel)
       and `network` int64 `[N, C, C]`, at the network's resolution (rows are true classes).
     """
+    from segmentation.data import input_pipeline  # here: predicting files needs no Grain
+
     process, processes = jax.process_index(), jax.process_count()
     variables = replicate(variables)
     batches = input_pipeline.evaluation_batches(

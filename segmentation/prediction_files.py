@@ -10,15 +10,16 @@ import pathlib
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import jax
 import numpy as np
 
 from segmentation.data.coco_files import IMAGE_SUFFIXES
 from segmentation.files import is_within, write_json, write_text
-from segmentation.trained import Run
 from segmentation.workdir import claim
+
+if TYPE_CHECKING:
+    from segmentation.trained import Run
 
 _KINDS = {'masks': '-mask.png', 'overlays': '-overlay.png'}
 _JOURNAL = 'predictions.jsonl'
@@ -103,8 +104,10 @@ def _is_written(path: str | os.PathLike, output: pathlib.Path) -> bool:
     return ours and path.is_relative_to(output)
 
 
-def identify(run: Run, flip: bool) -> dict[str, Any]:
+def identify(run: 'Run', flip: bool) -> dict[str, Any]:
     """What a prediction depends on besides the image: parameters, preprocessing, mirroring."""
+    import jax  # here, because it takes long to import
+
     digest = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(run.variables):
         digest.update(jax.tree_util.keystr(path).encode())

@@ -14,18 +14,6 @@ from PIL import Image
 from segmentation import checkpoint
 from tests import coco_fixtures
 
-COMMANDS = (
-    ['scripts/train.py'],
-    ['scripts/predict.py'],
-    ['scripts/sweep.py'],
-    ['scripts/experiments/reproduce.py'],
-    ['scripts/benchmarks/training_speed.py'],
-    ['scripts/prepare_coco.py'],
-    ['scripts/draw_scenes.py'],
-    ['scripts/redraw_scene.py'],
-    ['-m', 'analysis.mean_iou'],
-)
-
 
 def command(*arguments, devices=1, **options):
     """Runs Python in the checkout; its standard output and error as text."""
@@ -64,13 +52,6 @@ def train_arguments(coco_folder, data_dir, workdir, **overrides):
         f'--workdir={workdir}',
         *(f'--config.{name}={value}' for name, value in fields.items()),
     ]
-
-
-@pytest.mark.parametrize('arguments', COMMANDS, ids=lambda arguments: arguments[-1])
-def test_help_helps(arguments):
-    result = command(*arguments, '--help')
-    assert result.returncode == 0 and '--json' in result.stdout
-    assert len(result.stdout.splitlines()) > 8
 
 
 @pytest.fixture(scope='module')

@@ -1,13 +1,4 @@
-"""Finds which properties of an image are associated with how well it is segmented.
-
-    python -m analysis.associations --workdir runs/person_car --split val
-
-Tests each metadata column of `analysis.samples` against each metric by Spearman's rank correlation,
-with and without adjustment for object size, and compares the metric's means in bins of the column.
-Among the associations with q <= 0.05, at most 5 % are expected to be due to chance. The network
-also runs on a desaturated copy of each color image, and both are compared. See analysis/README.md
-for the tests.
-"""
+"""Finds which properties of an image are associated with how well it is segmented."""
 
 import pathlib
 
@@ -18,6 +9,7 @@ from scipy import stats
 
 from analysis.associations.copies import compare_copies, desaturated_metrics
 from analysis.associations.correlation import associate, confounder
+from analysis.associations.options import make_parser
 from analysis.associations.schema import LEVEL, Association, Associations, Bin
 from analysis.figures import bars, palette
 from analysis.samples import stage as samples
@@ -180,5 +172,5 @@ def _draw_bins(axis: Axes, row: Association | None, color: str) -> str:
     return f'ρ {row.rho:+.2f}{partial}'
 
 
-STAGE = Stage(Associations, __doc__, compute, table, draw, reads=(samples.STAGE,), shared=True)
+STAGE = Stage(Associations, make_parser, compute, table, draw, reads=(samples.STAGE,), shared=True)
 main = STAGE.main

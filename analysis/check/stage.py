@@ -1,27 +1,7 @@
-"""Is a new model worse than the old one? A gate for CI: per class, slice and saved view.
-
-    python -m analysis.check --workdir runs/new --baseline runs/old
-    python -m analysis.check --workdir runs/new --baseline runs/old runs/old1 runs/old2 \\
-        --views views.json --junit gate.xml
-
-Exit status 0: no check found a drop; 1: the new model is worse; 2: invalid arguments or data.
-
-The models are compared on the images that all runs have in --split: by the IoU of each class over
-the set, and by the mean per-image IoU in each slice with a high mean loss of all training runs and
-in each saved view. --views is a file that the report exports, {"views": [{"name": "night", "ids":
-[1, 2]}]}. Predictions are read, or computed where they are missing. Slices chosen by the baseline
-alone would favor the new model, because part of the baseline's loss there is chance.
-
-Two training runs of one recipe differ by more than the choice of the test images explains. Give
-several training runs of the old recipe (other seeds), and of the new one, to measure by how much;
-with one of each, --training_sd is assumed. Over all checks together, another training run of the
-same recipe is called worse in at most 5 % of the cases. The table gives the minimum detectable drop
-of each check: a gate that passes with ten images has shown nothing.
-"""
+"""Is a new model worse than the old one? A gate for CI: per class, slice and saved view."""
 
 import argparse
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,6 +9,7 @@ import numpy as np
 
 from analysis.check import gate, tables
 from analysis.check.gate import Check
+from analysis.check.options import make_parser
 from analysis.check.schema import Gate
 from analysis.compare.stage import LABEL_FIELDS, common_rows
 from analysis.predictions import stage as predictions
@@ -39,7 +20,7 @@ from analysis.slices.conditions import load_metadata, membership
 from analysis.slices.schema import MetricSlices, Slices
 from analysis.slices.search import find_slices
 from analysis.stage import artifacts
-from analysis.stage.command import make_parser, run_command
+from analysis.stage.command import run_command
 from analysis.stage.run import Analysis, open_analysis, open_chosen
 from segmentation.data import selection
 
@@ -170,22 +151,6 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.check`; returns the exit status."""
-    parser = make_parser('check', __doc__)
-    add = parser.add_argument
-    about = 'run directories of the old model: one recipe, with several seeds if possible'
-    add('--baseline', required=True, nargs='+', type=pathlib.Path, metavar='WORKDIR', help=about)
-    about = 'further training runs of the new recipe'
-    add('--also', nargs='+', default=[], type=pathlib.Path, metavar='WORKDIR', help=about)
-    add('--baseline_checkpoint', default='best', help='as --checkpoint; default: %(default)s')
-    add('--views', type=pathlib.Path, metavar='FILE', help='views saved in the report')
-    about = (
-        'assumed standard deviation of the IoU between training runs of one recipe; matters less, '
-        'the more runs are given; default: %(default)s'
-    )
-    add('--training_sd', type=float, default=0.01, help=about)
-    about = 'the drop of IoU that matters: a check that may miss it is inconclusive; default: '
-    add('--drop', type=float, default=0.05, help=f'{about}%(default)s')
-    add('--junit', type=pathlib.Path, metavar='FILE', help='also write the result as JUnit XML')
     status: list[int] = []
 
     def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -193,5 +158,5 @@ def main(argv: list[str] | None = None) -> int:
         status.append(int(result['worse']))
         return result
 
-    failed = run_command(parser.parse_args(argv), run)
+    failed = run_command(make_parser().parse_args(argv), run)
     return 2 if failed else status[0]

@@ -8,9 +8,9 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from analysis.clusters.options import TRIED
 from analysis.clusters.schema import Cluster, Clusters, Density, Tried
 
-TRIED = tuple(range(4, 16))
 EXEMPLARS = 8
 _BOOTSTRAPS = 20
 _SILHOUETTE_SAMPLE = 2000

@@ -1,12 +1,4 @@
-"""Clusters images by their embeddings, without labels, and describes the clusters.
-
-    python -m analysis.clusters --workdir runs/person_car --split val
-
-There are two partitions: k-means with the most stable number of clusters, and HDBSCAN, which leaves
-out images that lie in no dense region. Each cluster is described by the metadata columns in which
-its images differ from all others. Draws exemplars of the k-means clusters into clusters.png. See
-analysis/README.md for how stability is measured.
-"""
+"""Clusters images by their embeddings, without labels, and describes the clusters."""
 
 import dataclasses
 import pathlib
@@ -15,20 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.clusters import description, partition
+from analysis.clusters.options import TRIED, make_parser
 from analysis.clusters.schema import Cluster, Clusters
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet
 from analysis.samples import stage as samples
 from analysis.samples.schema import Samples
-from analysis.stage import artifacts, command
+from analysis.stage import artifacts
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from analysis.stage.view import View
 from segmentation import markdown
 
 
-def compute(analysis: Analysis, tried: Sequence[int] = partition.TRIED, seed: int = 0) -> Clusters:
+def compute(analysis: Analysis, tried: Sequence[int] = TRIED, seed: int = 0) -> Clusters:
     """Clusters the embeddings and describes the clusters; arguments of `partition.cluster`."""
     points = artifacts.load(analysis, Embeddings).points
     return describe(analysis, partition.cluster(points, tried, seed))
@@ -114,15 +107,10 @@ def draw(analysis: Analysis, result: Clusters) -> list[pathlib.Path]:
 
 STAGE = Stage(
     Clusters,
-    __doc__,
+    make_parser,
     compute,
     table,
     draw,
     reads=(embeddings.STAGE, samples.STAGE),
-    add_arguments=command.settings(
-        compute,
-        tried='numbers of clusters to choose from',
-        seed='seed of the starts of k-means and of the bootstrap samples',
-    ),
 )
 main = STAGE.main

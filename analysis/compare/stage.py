@@ -1,13 +1,4 @@
-"""Compares two runs on the same images: scores, where they differ, and what they represent.
-
-    python -m analysis.compare --workdir runs/person_car --other runs/vehicle
-
-Both runs must have the same data set. The comparison covers the images that both runs have in
-`--split`. Differences are the other run minus this run, paired by image. 95 % confidence intervals
-are over images and do not cover other training runs; for those use
-scripts/experiments/reproduce.py. If the label spaces differ, each network is scored against the
-labels of both runs, and classes are matched by their number.
-"""
+"""Compares two runs on the same images: scores, where they differ, and what they represent."""
 
 import argparse
 import dataclasses
@@ -20,6 +11,7 @@ from scipy import stats
 
 from analysis.associations.correlation import associate
 from analysis.compare import representations, tables
+from analysis.compare.options import make_parser
 from analysis.compare.schema import (
     Change,
     Comparison,
@@ -42,12 +34,12 @@ from analysis.slices.conditions import MIN_IMAGES, load_metadata, membership
 from analysis.slices.schema import Condition
 from analysis.slices.search import LEVEL, find_slices
 from analysis.stage import artifacts, storage
-from analysis.stage.command import add_force, make_parser, run_command
+from analysis.stage.command import run_command
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis, open_analysis, open_chosen, restrict
 from analysis.stage.view import View
 from analysis.stats import bootstrap
-from segmentation import launch, metrics
+from segmentation import metrics
 
 _HEAVY, _DOMINANT = 1.0, 2.0  # percent of the pixels, and times the other class
 # Fields of the config's `data` on which labels depend.
@@ -364,16 +356,4 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.compare`; returns the exit status."""
-    parser = make_parser('compare', __doc__)
-    parser.add_argument(
-        '--other',
-        required=True,
-        type=launch.local_path,
-        metavar='WORKDIR',
-        help='run to compare with',
-    )
-    parser.add_argument(
-        '--other_checkpoint', default='best', help='as --checkpoint; default: %(default)s'
-    )
-    add_force(parser)
-    return run_command(parser.parse_args(argv), _run)
+    return run_command(make_parser().parse_args(argv), _run)

@@ -1,13 +1,4 @@
-"""Counts which COCO categories the network predicts as its classes: trucks as cars, for example.
-
-    python -m analysis.confusion --workdir runs/person_car --split val
-    python -m analysis.confusion --workdir runs/fold0 --pool runs/fold1 runs/fold2
-
-The data set has more categories than the label space: a truck is background to a network trained on
-persons and cars. This stage counts the predicted classes of the pixels and instances of every
-category, at the network's resolution. --pool adds the images of the other folds of an experiment,
-each predicted by the network of its own fold. See analysis/README.md for what is counted.
-"""
+"""Counts which COCO categories the network predicts as its classes: trucks as cars, for example."""
 
 import argparse
 import dataclasses
@@ -21,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis.confusion.counting import Counts, combine, count
+from analysis.confusion.options import make_parser
 from analysis.confusion.schema import POOLED, ClassErrors, Confused, Confusion, Interval
 from analysis.figures import bars, palette
 from analysis.predictions import stage as predictions
@@ -261,7 +253,7 @@ def draw(analysis: Analysis, result: Confusion) -> list[pathlib.Path]:
     return [path]
 
 
-STAGE = Stage(Confusion, __doc__, compute, table, draw, reads=(predictions.STAGE,))
+STAGE = Stage(Confusion, make_parser, compute, table, draw, reads=(predictions.STAGE,))
 
 
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -277,7 +269,4 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.confusion`; returns the exit status."""
-    parser = command.make_parser('confusion', __doc__)
-    command.add_pool(parser)
-    command.add_force(parser)
-    return command.run_command(parser.parse_args(argv), _run)
+    return command.run_command(make_parser().parse_args(argv), _run)

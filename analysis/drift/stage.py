@@ -1,19 +1,11 @@
-"""How far images are from the training data, and in which columns a folder differs from them.
-
-    python -m analysis.drift --workdir runs/person_car --splits train,val --folder new_photos
-
-The novelty of an image is its mean distance in embedding space to the 10 nearest images of the
-reference, divided by the median of this distance over the reference's own images: 1 is typical.
-Every other part is compared with the reference by a two-sample test over the metadata and the first
-components of the embedding; of parts that do not differ, at most 5 % have a column with p ≤ 0.05.
-See analysis/README.md.
-"""
+"""How far images are from the training data, and in which columns a folder differs from them."""
 
 import pathlib
 
 import numpy as np
 
 from analysis.drift import two_sample
+from analysis.drift.options import make_parser
 from analysis.drift.schema import ColumnDrift, Drift, PartDrift
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
@@ -22,7 +14,7 @@ from analysis.samples import schema
 from analysis.samples import stage as samples
 from analysis.samples.schema import Samples
 from analysis.similar.neighbors import neighbors
-from analysis.stage import artifacts, command
+from analysis.stage import artifacts
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
@@ -144,12 +136,7 @@ def draw(analysis: Analysis, result: Drift) -> list[pathlib.Path]:
 
 
 STAGE = Stage(
-    Drift, __doc__, compute, table, draw,
+    Drift, make_parser, compute, table, draw,
     reads=(embeddings.STAGE, samples.STAGE),
-    add_arguments=command.settings(
-        compute,
-        reference="part that the others are compared with; '' is train, or else the first",
-        seed='seed of the random divisions of the images',
-    ),
 )  # fmt: skip
 main = STAGE.main

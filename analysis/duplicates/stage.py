@@ -1,19 +1,4 @@
-"""Finds copies of images within and across the splits of the data set, and what they do to scores.
-
-    python -m analysis.duplicates --workdir runs/person_car --split val
-
-Copies are the same file, or the same image re-encoded, mirrored, cropped by up to 10 % or changed
-in brightness, also in combination. All images of the prepared data set are searched. Besides the
-result, two files are written:
-
-groups.json  the groups of image ids: with --config.data.groups=FILE, training keeps each group in
-             one fold, and holds out all or none of it to choose the checkpoint
-leaked.json  the training images with a copy in this view: --config.data.exclude=FILE trains without
-             them
-
-If images of the view have copies among the images that the run was trained on, IoU is computed with
-and without them.
-"""
+"""Finds copies of images within and across splits, and what they do to scores."""
 
 import concurrent.futures
 import hashlib
@@ -25,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from analysis.duplicates import leakage, search
+from analysis.duplicates.options import make_parser
 from analysis.duplicates.schema import PICTURED, SHOWN_OF_GROUP, Duplicates, Leakage, Member
 from analysis.figures import contact_sheet
 from analysis.pictures.schema import THUMB
@@ -178,5 +164,5 @@ def write(analysis: Analysis, result: Duplicates) -> list[pathlib.Path]:
     return files
 
 
-STAGE = Stage(Duplicates, __doc__, compute, table, write, reads=(predictions.STAGE,))
+STAGE = Stage(Duplicates, make_parser, compute, table, write, reads=(predictions.STAGE,))
 main = STAGE.main

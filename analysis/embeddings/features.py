@@ -9,10 +9,11 @@ import numpy as np
 from analysis.embeddings.schema import Reduction
 from analysis.predictions import features as kept
 from analysis.stage.forward import foreign_forward, forward
-from analysis.stage.run import Analysis, Run, restrict
+from analysis.stage.run import Analysis, restrict
 from segmentation import evaluate
 from segmentation.activations import pooled_features
 from segmentation.models.unet import scale_images
+from segmentation.trained import Run
 
 
 def _make_extract(run: Run, layers: Sequence[str]) -> Callable[[Any, Any], jax.Array]:

@@ -1,29 +1,21 @@
-"""Embeds images by the activations of the network.
-
-    python -m analysis.embeddings --workdir runs/person_car --split val
-
-Averages the activations of every channel of the chosen layers over the pixels, standardizes these
-features over the images, and reduces them to half-whitened principal components. The features of
-the encoder's last layer count more: they have 30 % of the variance. Embeddings have unit length:
-the squared Euclidean distance of two images is 2 - 2 · cosine similarity. See analysis/README.md
-for the reasons.
-"""
+"""Embeds images by the activations of the network."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from analysis.embeddings.features import stream_features
+from analysis.embeddings.options import DIMENSIONS, make_parser
 from analysis.embeddings.reduction import fit, kept
 from analysis.embeddings.schema import Embeddings
-from analysis.stage import command, shards
+from analysis.stage import shards
 from analysis.stage.contract import Stage
 from analysis.stage.layers import DEEPEST
 from analysis.stage.run import Analysis
 from segmentation import markdown
-from segmentation.activations import LAYERS, find_layers
+from segmentation.activations import find_layers
+from segmentation.models.layer_names import LAYERS
 
-DIMENSIONS = 48
 DEEPEST_SHARE = 0.3  # of the variance of all features
 
 
@@ -91,16 +83,9 @@ def table(result: Embeddings) -> str:
 
 STAGE = Stage(
     Embeddings,
-    __doc__,
+    make_parser,
     compute,
     table,
-    add_arguments=command.settings(
-        compute,
-        layers="names of layers with the wildcards * and ?, such as 'encoder/block_1?_*_relu' or "
-        "'decoder/*'",
-        dimensions='maximum number of dimensions of the embedding',
-        seed='seed of the random directions from which the principal components are computed',
-    ),
     shared=True,
 )
 main = STAGE.main

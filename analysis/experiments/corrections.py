@@ -4,13 +4,8 @@ import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import matplotlib
-
 from analysis.experiments.records import Measure, Origin, Table
 from analysis.experiments.reproduction import MEAN, Reproduction
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt
 
 ARMS = ('nothing', 'exclude', 'correct', 'random')
 # Differences that are tested: the second arm minus the first one.
@@ -146,6 +141,11 @@ def to_markdown(rates: Sequence[Rate], origin: Origin) -> str:
 
 def figure(rates: Sequence[Rate], path: pathlib.Path) -> None:
     """Writes a PNG with the differences from *nothing* over the error rate."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
     drawing, axis = plt.subplots(figsize=(6, 4), layout='constrained')
     for number, arm in enumerate(('exclude', 'correct')):
         for entry in rates:

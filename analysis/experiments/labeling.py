@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 
 from analysis.experiments import statistics
@@ -12,9 +11,6 @@ from analysis.experiments.records import Measure, Origin, Table
 from analysis.experiments.statistics import Scores
 from analysis.stats import bootstrap
 from segmentation import metrics
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt
 
 RULES = ('label_next', 'uncertainty', 'random')
 OURS, *OTHERS = RULES
@@ -150,6 +146,11 @@ def to_markdown(curves: Curves, origin: Origin, data: str, steps: int) -> str:
 
 def figure(curves: Curves, path: pathlib.Path) -> None:
     """Writes a PNG with the IoU over the number of labeled images."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
     drawing, axis = plt.subplots(figsize=(6, 4), layout='constrained')
     width = max(curves.labeled) / 150
     for number, rule in enumerate(RULES):

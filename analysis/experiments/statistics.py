@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from segmentation import metrics
 
@@ -142,6 +141,8 @@ class Intervals:
 
 def intervals(scores: Scores) -> Intervals:
     """Means over seeds with confidence intervals over images, seeds and both."""
+    from scipy import stats  # here, because it takes long to import
+
     mean = scores.values.mean(axis=0)
     error, freedom = scores.training_error()
     half = stats.t.ppf(0.975, freedom) * error
@@ -183,6 +184,8 @@ def paired_test(differences: Scores, column: int, num_images: float) -> PairedTe
     resampled = resampled[~np.isnan(resampled)]
     if math.isnan(difference) or len(resampled) < 2:
         return PairedTest(VERDICTS[2])
+    from scipy import stats  # as above
+
     training_error, training_freedom = (part[column] for part in differences.training_error())
     one_seed = math.isnan(training_freedom)
     parts = [(float(resampled.var(ddof=1)), max(num_images - 1, 1))]

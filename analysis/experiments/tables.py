@@ -4,13 +4,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-
 from analysis.experiments.reproduction import MEAN, METRIC_NAMES, PUBLISHED_IMAGES
 from segmentation import markdown
-
-matplotlib.use('Agg')
-from matplotlib import pyplot as plt
 
 
 def _range(interval: list[float | None]) -> str:
@@ -168,6 +163,11 @@ def _curve_markdown(curve: list[dict], setup: dict) -> list[str]:
 
 def figure(report: dict[str, Any], path: pathlib.Path) -> None:
     """Writes a PNG with the scores beside the published ones and the learning curve, if any."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
     curve = report['learning_curve']
     figure, axes = plt.subplots(
         1, 2 if curve else 1, figsize=(11 if curve else 6, 4.5), layout='constrained', squeeze=False

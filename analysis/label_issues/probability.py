@@ -14,7 +14,6 @@ import pathlib
 import msgspec
 import numpy as np
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 
 from analysis.label_issues.schema import KINDS
 
@@ -62,6 +61,8 @@ def fit(kinds: np.ndarray, described: np.ndarray, real: np.ndarray) -> dict[str,
     Raises:
       ValueError: the issues of a kind are all errors, or none is.
     """
+    from sklearn.linear_model import LogisticRegression  # here, as it takes long to import
+
     models = {}
     for kind in KINDS:
         mine = kinds == kind

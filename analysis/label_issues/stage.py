@@ -1,29 +1,4 @@
-"""Finds labels that are probably wrong, which error they have, and in which region.
-
-    python -m analysis.label_issues --workdir runs/person_car --split val
-    python -m analysis.label_issues --workdir runs/fold0 --pool runs/fold1 runs/fold2
-    python scripts/train.py … --config.data.exclude=runs/fold0/analysis/val-600/exclude-pooled.json
-
-A network finds label errors only in images that it was not trained on. For a whole training set,
-train the folds of an experiment (`data.folds`; scripts/experiments/reproduce.py does that) and pool
-them with --pool: each network scores its own fold. Kinds of issues:
-
-    missing instance  the network sees an object of a class where nothing is labeled
-    wrong class       an instance looks like one of another foreground class
-    spurious label    an instance looks like background
-    sloppy outline    an outline is unusually short and far from the edges in the image
-    ambiguous         the network is uncertain in a wide region: a hard image, not a wrong label
-
-Each issue has a score in [0, 1] and a probability of being an error, and lists begin with the most
-probable. Issues of several kinds on one object count once, as the most probable of them. The
-probabilities were calibrated on drawn scenes with planted errors; on other data, they only rank the
-issues. A network that finds less than a quarter of the labeled pixels of a class knows little about
-its labels: probabilities of issues about this class are reduced in proportion. If cleanlab is
-installed (pip install "cleanlab>=2.9"), its softmin label quality is also computed.
-
-The worst images (--share, --kinds) are written to exclude.json, with --pool to exclude-pooled.json,
-which `data.exclude` reads.
-"""
+"""Finds labels that are probably wrong, which error they have, and in which region."""
 
 import argparse
 import dataclasses
@@ -41,22 +16,24 @@ from pycocotools import mask as mask_utils
 from analysis.label_issues import exclusion, merging, probability
 from analysis.label_issues.judging import Issue, judge
 from analysis.label_issues.morphology import dilate
+from analysis.label_issues.options import make_parser
 from analysis.label_issues.regions import Region, find_regions, instances_of
-from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
+from analysis.label_issues.schema import KINDS, REGIONS, LabelIssues
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
 from analysis.stage import artifacts, shards, storage
-from analysis.stage.command import add_force, add_pool, make_parser, run_command
+from analysis.stage.command import run_command
 from analysis.stage.contract import Stage
 from analysis.stage.forward import Batch, forward
 from analysis.stage.layers import DEEP, FINE
-from analysis.stage.run import Analysis, Run, open_pool
-from segmentation import evaluate, launch, markdown, overlays
+from analysis.stage.run import Analysis, open_pool
+from segmentation import evaluate, markdown, overlays
 from segmentation.activations import LOGITS, activations, logits_of
 from segmentation.data import label_spaces
 from segmentation.data.masks import IGNORE
 from segmentation.files import replacing
 from segmentation.models.unet import scale_images
+from segmentation.trained import Run
 
 LAYERS = (DEEP, FINE)  # whose activations describe what a region looks like
 _SHOWN, _GAP = 6, 16  # images of each kind in the figure, and pixels between them
@@ -237,7 +214,9 @@ def figure(analysis: Analysis, result: LabelIssues) -> list[pathlib.Path]:
     return [path]
 
 
-STAGE = Stage(LabelIssues, __doc__, compute, table, figure, reads=(predictions.STAGE,), shared=True)
+STAGE = Stage(
+    LabelIssues, make_parser, compute, table, figure, reads=(predictions.STAGE,), shared=True
+)
 
 
 def _pool(results: Sequence[LabelIssues]) -> LabelIssues:
@@ -287,13 +266,4 @@ def _exclude(
 
 def main(argv: list[str] | None = None) -> int:
     """The command `python -m analysis.label_issues`; returns the exit status."""
-    parser = make_parser('label_issues', __doc__)
-    add = parser.add_argument
-    add_pool(parser)
-    about = 'maximum share of the images to exclude; default: %(default)s'
-    add('--share', type=float, default=0.02, help=about)
-    about = f'kinds that count for the exclusion: {", ".join(KINDS)}; default: all but the last'
-    add('--kinds', nargs='+', default=list(ERRORS), choices=KINDS, metavar='KIND', help=about)
-    add_force(parser)
-    launch.add_processes(parser)
-    return run_command(parser.parse_args(argv), shards.in_all(_run))
+    return run_command(make_parser().parse_args(argv), shards.in_all(_run))

@@ -1,13 +1,4 @@
-"""Ranks the images of folders by how much their labels would help.
-
-    python -m analysis.label_next --workdir runs/person_car --splits train,val --folder new_photos
-
-An image comes early if the network is uncertain about it and if it is unlike all images that are
-labeled or ranked before: its score is the mean entropy of its pixels times its distance to the
-nearest such image in embedding space. All images of the splits count as labeled. Writes
-next_to_label.json, image ids in order; scripts/annotation_tasks.py --next exports the images to an
-annotation tool. See analysis/README.md.
-"""
+"""Ranks the images of folders by how much their labels would help."""
 
 import pathlib
 
@@ -18,11 +9,12 @@ from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet
 from analysis.label_next import rule
+from analysis.label_next.options import make_parser
 from analysis.label_next.schema import RANKING, LabelNext
 from analysis.samples import schema
 from analysis.samples import stage as samples
 from analysis.samples.schema import Samples
-from analysis.stage import artifacts, command
+from analysis.stage import artifacts
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
@@ -107,8 +99,7 @@ def write(analysis: Analysis, result: LabelNext) -> list[pathlib.Path]:
 
 
 STAGE = Stage(
-    LabelNext, __doc__, compute, table, write,
+    LabelNext, make_parser, compute, table, write,
     reads=(embeddings.STAGE, samples.STAGE),
-    add_arguments=command.settings(compute, count='maximum number of images in the list'),
 )  # fmt: skip
 main = STAGE.main

@@ -1,12 +1,4 @@
-"""Scores a checkpoint: mean IoU over the set and per image, with bootstrap confidence intervals.
-
-    python -m analysis.mean_iou --workdir runs/person_car --split val --checkpoint best
-
-Prints a table at the network's resolution and one at the images' own, then precision, recall,
-boundary IoU and calibration, and writes all of it with definitions to
-<workdir>/mean_iou-<split>-<step>.json and .md. The figure has the confusion matrix and the
-reliability diagram.
-"""
+"""Scores a checkpoint: mean IoU over the set and per image, with bootstrap confidence intervals."""
 
 import pathlib
 
@@ -15,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from analysis.figures import bars, palette
+from analysis.mean_iou.options import make_parser
 from analysis.mean_iou.rates import RATES, measure_calibration, measure_classes
 from analysis.mean_iou.schema import MeanIou
 from analysis.predictions import stage as predictions
@@ -161,5 +154,5 @@ def write_scores(analysis: Analysis, result: MeanIou) -> list[pathlib.Path]:
     return [path.with_suffix('.md'), path, figure]
 
 
-STAGE = Stage(MeanIou, __doc__, compute, table, write_scores, reads=(predictions.STAGE,))
+STAGE = Stage(MeanIou, make_parser, compute, table, write_scores, reads=(predictions.STAGE,))
 main = STAGE.main

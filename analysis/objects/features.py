@@ -17,11 +17,12 @@ from analysis.pictures import stage as pictures
 from analysis.pictures.schema import THUMB
 from analysis.saliency.methods import pool
 from analysis.stage.forward import Batch, forward
-from analysis.stage.run import Analysis, Run
+from analysis.stage.run import Analysis
 from segmentation import evaluate
 from segmentation.activations import LOGITS, activations, logits_of
 from segmentation.data import label_spaces, transforms
 from segmentation.models.unet import scale_images
+from segmentation.trained import Run
 
 AT_ONCE = 16  # objects of an image whose activations are averaged in one pass of the network
 _WIDTH = 0.04  # of the surroundings of an object, as a share of the side

@@ -1,14 +1,4 @@
-"""Describes and compares the annotated objects of the images instead of the images.
-
-    python -m analysis.objects --workdir runs/person_car --split val
-
-An object is an annotated instance of a class that is visible at the network's resolution; crowd
-regions are counted, but are not objects. Writes objects.parquet, with a row per object
-(`objects/schema.py` has the columns), and pictures of the objects. Embeddings are activations of
-the layers of `analysis.embeddings`, averaged over the object's mask. The nearest objects, the map,
-the slices and the confusion are those of the stages for images. Objects of one image resemble each
-other, so slices are found and tested with one random object of each image.
-"""
+"""Describes and compares the annotated objects of the images instead of the images."""
 
 import pathlib
 import shutil
@@ -20,22 +10,23 @@ import pyarrow
 from analysis.embeddings.reduction import fit, kept
 from analysis.objects import features
 from analysis.objects.features import Found, Tile
+from analysis.objects.options import DIMENSIONS, make_parser
 from analysis.objects.schema import CONDITIONS, FOLDER, METRICS, TABLE, Objects
 from analysis.pictures.schema import PER_SHEET
 from analysis.pictures.stage import write_sheet
 from analysis.samples.schema import numbers
 from analysis.similar.neighbors import neighbors
-from analysis.similar.stage import K
+from analysis.similar.options import K
 from analysis.similarity_map import stage as similarity_map
 from analysis.slices import stage as slices
 from analysis.slices.schema import MetricSlices
-from analysis.stage import command, shards
+from analysis.stage import shards
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
-from segmentation.activations import LAYERS, find_layers
+from segmentation.activations import find_layers
+from segmentation.models.layer_names import LAYERS
 
-DIMENSIONS = 24  # all features have the same variance, unlike in `embeddings`
 FEWEST = 4  # objects for an embedding
 MOST_MAPPED = 20_000  # objects: t-SNE of more takes long, and nobody could tell them apart
 
@@ -204,16 +195,9 @@ def table(result: Objects) -> str:
 
 STAGE = Stage(
     Objects,
-    __doc__,
+    make_parser,
     compute,
     table,
-    add_arguments=command.settings(
-        compute,
-        layers='as of `analysis.embeddings`',
-        dimensions='maximum number of dimensions of the embedding',
-        seed='seed of the embedding, the map, the halves for slices and the objects that stand for '
-        'their images',
-    ),
     parts=(FOLDER,),
     shared=True,
 )

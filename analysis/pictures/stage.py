@@ -1,12 +1,4 @@
-"""Draws pictures of the images for the report: image, ground truth, prediction and errors.
-
-    python -m analysis.pictures --workdir runs/person_car --split val
-
-Writes thumbnails of all images, on sheets, and large pictures of the most interesting images: the
-worst by loss and by IoU, exemplars of the clusters, label issues, and the worst of each slice, as
-far as these stages were run. Pictures that exist are kept: the same command continues after an
-interruption, and adds what other stages have found since.
-"""
+"""Draws pictures of the images for the report: image, ground truth, prediction and errors."""
 
 import hashlib
 import itertools
@@ -27,6 +19,7 @@ from analysis.figures import images, palette
 from analysis.label_issues import stage as label_issues
 from analysis.label_issues.schema import KINDS, LabelIssues
 from analysis.pictures import schema
+from analysis.pictures.options import make_parser
 from analysis.pictures.schema import Pictures, Scale
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
@@ -34,7 +27,7 @@ from analysis.samples import stage as samples
 from analysis.samples.schema import Samples, numbers
 from analysis.slices import stage as slices
 from analysis.slices.schema import Slices
-from analysis.stage import artifacts, command, shards
+from analysis.stage import artifacts, shards
 from analysis.stage.contract import Stage
 from analysis.stage.forward import forward
 from analysis.stage.run import Analysis, restrict
@@ -257,12 +250,11 @@ def table(result: Pictures) -> str:
 
 STAGE = Stage(
     Pictures,
-    __doc__,
+    make_parser,
     compute,
     table,
     reads=(predictions.STAGE, samples.STAGE),
     reads_if_there=(clusters.STAGE, label_issues.STAGE, slices.STAGE),
-    add_arguments=command.settings(compute, details='maximum number of images with large pictures'),
     parts=('pictures',),
     shared=True,
 )

@@ -5,11 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special, stats
-from sklearn import metrics as sklearn_metrics
 from tqdm import tqdm
 
-from analysis.stats import rank_correlation
 from segmentation import metrics
 
 # A planted group of images counts as found by a slice with at least this recall and precision.
@@ -39,6 +36,8 @@ def neighbor_auroc(neighbors: np.ndarray, positive: np.ndarray) -> float | None:
     """
     if positive.all() or not positive.any():
         return None
+    from sklearn import metrics as sklearn_metrics
+
     return float(sklearn_metrics.roc_auc_score(positive, positive[neighbors].mean(1)))
 
 
@@ -70,6 +69,8 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
     """
     if not positive.any():
         return None
+    from sklearn import metrics as sklearn_metrics
+
     finite = score.clip(np.finfo(np.float64).min)  # as scikit-learn asks for
     return float(sklearn_metrics.average_precision_score(positive, finite))
 
@@ -95,6 +96,8 @@ def softmin_quality(probability: np.ndarray, temperature: float = 0.1) -> float:
     `probability` is that of the given class in each counted pixel, `[n]`. This is the default of
     cleanlab 2.9 for segmentation (Lad and Mueller 2023).
     """
+    from scipy import special
+
     return float(probability @ special.softmax((1 - probability) / temperature))
 
 
@@ -173,6 +176,8 @@ def _flat(summary: Mapping) -> dict[str, Any]:
 
 def share_interval(count: int, number: int) -> tuple[float, float]:
     """95 % interval of a probability after `count` of `number` (Clopper and Pearson 1934)."""
+    from scipy import stats
+
     low, high = stats.binomtest(count, number).proportion_ci()
     return float(low), float(high)
 
@@ -204,6 +209,8 @@ def false_discoveries(
     associated with any of them. A discovery is a `q` or `partial_q` of at most `level`.
     """
 
+    from analysis.stats import rank_correlation
+
     def find(order: np.ndarray, _: int) -> bool:
         permuted = {name: values[order] for name, values in performance.items()}
         found = rank_correlation.correlate(columns, permuted, confounders)
@@ -224,6 +231,8 @@ class Measure:
 
 def mean_over_seeds(values: Sequence[float | None]) -> Measure:
     """The mean of the values that exist, with Student's interval if there are at least two."""
+    from scipy import stats
+
     known = np.array([value for value in values if value is not None], np.float64)
     mean, interval = (float(known.mean()) if len(known) else None), None
     if len(known) > 1:

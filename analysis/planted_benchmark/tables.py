@@ -6,11 +6,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from matplotlib.figure import Figure
-
 from analysis.experiments import records
 from analysis.figures import palette
-from analysis.figures.bars import plain
 from analysis.planted_benchmark.metrics import Measure, mean_over_seeds, share_interval
 from analysis.stage.artifacts import Result
 from segmentation import markdown, scenes
@@ -173,6 +170,10 @@ def to_markdown(report: Report) -> str:
 
 def figure(report: Report, path: pathlib.Path) -> None:
     """Draws each measure that has a target, with its interval, seeds and target, as PNG."""
+    from matplotlib.figure import Figure
+
+    from analysis.figures.bars import plain
+
     targets = report.targets
     names = [name for name in targets if report.measures.get(name, NOT_MEASURED).mean is not None]
     picture = Figure(figsize=(9.5, 1.4 + 0.36 * len(names)), layout='constrained')

@@ -14,11 +14,11 @@ import numpy as np
 
 from analysis.predictions.schema import Predictions
 from analysis.stage import artifacts
-from analysis.stage.run import Run
 from analysis.stage.view import View
 from segmentation import evaluate, files
 from segmentation.activations import LOGITS, activations, logits_of, pool
 from segmentation.models.unet import scale_images
+from segmentation.trained import Run
 
 FILE = 'features.f32'
 MOST = 10_000  # images: 670 MB

@@ -1,14 +1,4 @@
-"""Runs the network once over all images and stores what other stages need.
-
-    python -m analysis.predictions --workdir runs/person_car --split val
-
-Mean IoU, samples, confusion, pictures and the comparison of two runs read this artifact instead of
-running the network again. It takes about 1 KB per image at 128×128: the class map compressed, and
-some numbers. Logits are not kept: in float32 they would take 200 KB per image. Of up to 10,000
-images, the mean activation of every channel is kept too, for embeddings and comparisons: 67 KB per
-image, in the file features.f32, which may be deleted. The network also sees at most 256 images of
-the selection split, from which the temperature is fitted.
-"""
+"""Runs the network once over all images and stores what other stages need."""
 
 import concurrent.futures
 import zlib
@@ -20,6 +10,7 @@ import numpy as np
 import pyarrow
 
 from analysis.predictions import calibration, features
+from analysis.predictions.options import make_parser
 from analysis.predictions.schema import Predictions
 from analysis.stage import shards
 from analysis.stage.contract import Stage
@@ -199,5 +190,5 @@ def table(result: Predictions) -> str:
     return f'{text}\n\n{markdown.table(header, rows)}'
 
 
-STAGE = Stage(Predictions, __doc__, compute, table, shared=True)
+STAGE = Stage(Predictions, make_parser, compute, table, shared=True)
 main = STAGE.main

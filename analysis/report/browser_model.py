@@ -21,13 +21,12 @@ import numpy as np
 from analysis.embeddings.schema import Embeddings
 from analysis.report import view_data
 from analysis.report.columns import encode
+from analysis.report.options import PACKAGE
 from analysis.stage import artifacts
 from analysis.stage.view import View
 from segmentation.workdir import read_description
 
-PRECISIONS = 'int8', 'float16'
 VERSION = '1.30.0'  # of ONNX Runtime Web; npm calls it onnxruntime-web
-PACKAGE = pathlib.Path('node_modules/onnxruntime-web')
 # SHA-256 of the files that are taken from the package: the API, its loader, and the runtime.
 _FILES = {
     'ort.wasm.min.js': 'faece07e84faa9001f5104bbe4e5c70861d06cb2376a0dea1fa0ad33a67adc81',

@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from analysis.saliency import methods
 from analysis.saliency.faithfulness import baseline_maps, energy_inside, mean_interval, pointing_hit
+from analysis.saliency.options import CATEGORIES
 from analysis.saliency.schema import Energy, SaliencyMaps
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.run import Analysis
 from segmentation.data import label_spaces
 
-CATEGORIES = ('bicycle', 'motorcycle')
 _BASELINES = ('center', 'edges')
 _TOLERANCE = 15 / 224  # of the image's side, as Zhang et al. 2016
 _LEAST_MEMBERS = 5

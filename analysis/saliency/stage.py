@@ -1,21 +1,5 @@
-"""Shows which pixels and features drive the network, and whether the maps can be trusted.
+"""Shows which pixels and features drive the network, and whether the maps can be trusted."""
 
-    python -m analysis.saliency --workdir runs/person_car --split val
-
-Every image gets plain gradients and layer-wise maps for each class, for the loss and, if
-analysis.clusters was run, for its cluster membership (`saliency.scores`). SmoothGrad, integrated
-gradients and Grad-CAM are computed for a fixed sample of images with classes and for exemplars of
-the clusters. All methods are judged on these: by deletion and insertion against random, center and
-edge maps, by shuffled weights, and by instances of categories.
-
-A foreign model (analysis/README.md) has no gradients: occlusion maps of a sample of images show
-what its classes and its loss depend on. By default, the sample has at least 4 images and takes half
-as long as one pass over all images.
-
-Figures are a sheet per class and per cluster, an overview of the clusters and the curves.
-"""
-
-import argparse
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -30,6 +14,7 @@ from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
 from analysis.saliency import examples, membership_maps, occlusion, pointing, tables
 from analysis.saliency.methods import pool
+from analysis.saliency.options import make_parser
 from analysis.saliency.schema import MAPS, Channel, CommonFeatures, Saliency, SaliencyMaps
 from analysis.saliency.scores import LAYERS, Clusters, Scores, open_clusters
 from analysis.stage import artifacts, shards
@@ -151,7 +136,7 @@ def compute(
 ) -> Saliency:
     """Computes the maps of every image unless they are up to date, and judges all methods.
 
-    `_add_arguments` describes the settings.
+    `options` describes the settings.
 
     Raises:
       ValueError: a number below 1, an unknown category, or an artifact is damaged.
@@ -203,31 +188,14 @@ def _occlude(analysis: Analysis, predicted: Predictions, images: int) -> Salienc
     return result
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name, about in (
-        ('images', 'sampled for classes'),
-        ('exemplars', 'of each cluster'),
-        ('steps', 'of integrated gradients'),
-        ('samples', 'noisy copies of SmoothGrad'),
-    ):
-        default, about = STAGE.defaults()[name], f'{about}; default: %(default)s'
-        parser.add_argument(f'--{name}', type=int, default=default, help=about)
-    about = (
-        'categories whose instances the maps are compared with; default: those of the classes, '
-        f'{" and ".join(pointing.CATEGORIES)}'
-    )
-    parser.add_argument('--categories', default='', metavar='NAME,NAME,…', help=about)
-
-
 STAGE = Stage(
     Saliency,
-    __doc__,
+    make_parser,
     compute,
     tables.to_markdown,
     tables.draw,
     reads=(predictions.STAGE,),
     reads_if_there=(embeddings.STAGE, clusters_stage.STAGE),
-    add_arguments=_add_arguments,
     parts=(f'{MAPS}.json',),
     shared=True,
 )

@@ -1,10 +1,4 @@
-"""One row per image: what is in it, how it looks, and how well the network does on it.
-
-    python -m analysis.samples --workdir runs/person_car --split val
-
-Writes `samples.parquet`, whose columns have a role ('id', 'metadata' or 'metric'), a unit and a
-description as Parquet field metadata (`samples/schema.py`), and prints a summary of every column.
-"""
+"""One row per image: what is in it, how it looks, and how well the network does on it."""
 
 import concurrent.futures
 import io
@@ -20,6 +14,7 @@ from tqdm import tqdm
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
 from analysis.samples import schema
+from analysis.samples.options import make_parser
 from analysis.samples.schema import ColumnSummary, Samples
 from analysis.stage import artifacts
 from analysis.stage.contract import Stage
@@ -216,5 +211,5 @@ def table(result: Samples) -> str:
     )
 
 
-STAGE = Stage(Samples, __doc__, compute, table, reads=(predictions.STAGE,))
+STAGE = Stage(Samples, make_parser, compute, table, reads=(predictions.STAGE,))
 main = STAGE.main

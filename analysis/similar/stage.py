@@ -1,17 +1,7 @@
-"""Finds the images most similar to each image, or to a given one, in embedding space.
-
-    python -m analysis.similar --workdir runs/person_car --split val
-    python -m analysis.similar --workdir runs/person_car --image_id 139
-    python -m analysis.similar --workdir runs/person_car --image photo.jpg
-
-Distances between embeddings are Euclidean, from 0 to 2. The first form writes the neighbors of all
-images. The others print the neighbors of one image, and draw them with predictions (above) and
-ground truth (below) into similar-<id or name>.png.
-"""
+"""Finds the images most similar to each image, or to a given one, in embedding space."""
 
 import argparse
 import dataclasses
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -21,14 +11,13 @@ from analysis.embeddings.schema import Embeddings
 from analysis.predictions import stage as predictions
 from analysis.similar import query
 from analysis.similar.neighbors import neighbors
+from analysis.similar.options import K, make_parser
 from analysis.similar.schema import Distances, Similar
 from analysis.stage import artifacts, storage
-from analysis.stage.command import add_force, make_parser, run_command
+from analysis.stage.command import run_command
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis, open_chosen
 from segmentation import markdown
-
-K = 20
 
 
 def compute(analysis: Analysis, k: int = K) -> Similar:
@@ -47,7 +36,7 @@ def table(result: Similar) -> str:
     )
 
 
-STAGE = Stage(Similar, __doc__, compute, table, reads=(embeddings.STAGE,))
+STAGE = Stage(Similar, make_parser, compute, table, reads=(embeddings.STAGE,))
 
 
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -74,12 +63,5 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = make_parser('similar', __doc__, several=True)
-    which = parser.add_mutually_exclusive_group()
-    text = 'find the neighbors of this image'
-    which.add_argument('--image_id', type=int, metavar='ID', help=f'{text} of the split')
-    which.add_argument('--image', type=pathlib.Path, metavar='FILE', help=f'{text} file')
-    text = f'number of neighbors; default: {K} for all images, 8 for one image'
-    parser.add_argument('--k', type=int, help=text)
-    add_force(parser)
-    return run_command(parser.parse_args(argv), _run)
+    """The command `python -m analysis.similar`; returns the exit status."""
+    return run_command(make_parser().parse_args(argv), _run)

@@ -1,12 +1,4 @@
-"""Maps images to two and three dimensions so that similar ones lie near each other.
-
-    python -m analysis.similarity_map --workdir runs/person_car --split val
-
-The maps are t-SNE of the embeddings. Sizes of groups, and distances between distant groups, have no
-meaning on such a map. Draws the images as dots in the colors of their clusters into
-similarity_map.png, and a grid of example images into similarity_map_images.png. See
-analysis/README.md for how the quality of a map is measured.
-"""
+"""Maps images to two and three dimensions so that similar ones lie near each other."""
 
 import pathlib
 from collections.abc import Sequence
@@ -26,8 +18,9 @@ from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet, palette
 from analysis.figures.bars import plain
 from analysis.similar.neighbors import neighbors
+from analysis.similarity_map.options import make_parser
 from analysis.similarity_map.schema import Quality, SimilarityMap
-from analysis.stage import artifacts, command
+from analysis.stage import artifacts
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
 from segmentation import markdown
@@ -176,13 +169,10 @@ def table(result: SimilarityMap) -> str:
 
 STAGE = Stage(
     SimilarityMap,
-    __doc__,
+    make_parser,
     compute,
     table,
     draw,
     reads=(embeddings.STAGE,),
-    add_arguments=command.settings(
-        compute, seed='seed of t-SNE, and of the sample of images for the quality of the maps'
-    ),
 )
 main = STAGE.main

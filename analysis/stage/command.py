@@ -2,12 +2,12 @@
 
 import argparse
 import contextlib
-import inspect
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from analysis.stage.view import SPLITS
+from analysis.stage.artifacts import Result
+from analysis.stage.view import SPLITS, Parts
 from segmentation import buckets, launch
 from segmentation.files import write_json
 
@@ -56,7 +56,9 @@ def _several(text: str) -> str:
     return ','.join(dict.fromkeys(names))
 
 
-def make_parser(name: str, description: str, several: bool = False) -> argparse.ArgumentParser:
+def make_parser(
+    name: str, description: str | None, several: bool = False
+) -> argparse.ArgumentParser:
     """The parser of `python -m analysis.<name>`, to which its own arguments are added.
 
     `several`: whether it can analyze several splits, and folders, together.
@@ -88,27 +90,27 @@ def add_pool(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def settings(
-    compute: Callable[..., Any], **texts: str
-) -> Callable[[argparse.ArgumentParser], None]:
-    """Makes a function that adds settings of `compute` to a parser.
+def stage_parser(
+    result: type[Result], description: str | None, **settings: tuple[Any, str]
+) -> argparse.ArgumentParser:
+    """The parser of a stage without other arguments than its settings.
 
     Args:
-      compute: its keyword arguments have the defaults; those of a tuple are lists of values.
-      **texts: help by setting.
+      result: what the stage computes.
+      description: the docstring of its module `options`.
+      **settings: default and help of each setting; a default that is a tuple takes several values.
     """
-
-    def add(parser: argparse.ArgumentParser) -> None:
-        for name, text in texts.items():
-            default = inspect.signature(compute).parameters[name].default
-            many = isinstance(default, tuple)
-            shown = ' '.join(map(str, default)) if many else default
-            parser.add_argument(
-                f'--{name}', type=type(default[0] if many else default), default=default,
-                nargs='+' if many else None, help=f'{text}; default: {shown}',
-            )  # fmt: skip
-
-    return add
+    parser = make_parser(result.NAME, description, result.PARTS is not Parts.ONE)
+    for name, (default, text) in settings.items():
+        many = isinstance(default, tuple)
+        shown = ' '.join(map(str, default)) if many else default
+        parser.add_argument(
+            f'--{name}', type=type(default[0] if many else default), default=default,
+            nargs='+' if many else None, help=f'{text}; default: {shown}' if shown != '' else text,
+        )  # fmt: skip
+    add_force(parser)
+    launch.add_processes(parser)
+    return parser
 
 
 @launch.command

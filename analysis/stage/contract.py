@@ -13,8 +13,7 @@ from typing import Any, Generic, TypeVar
 from analysis.stage import artifacts, command, shards, storage
 from analysis.stage.artifacts import Result
 from analysis.stage.run import Analysis, open_chosen
-from analysis.stage.view import Parts, View
-from segmentation import launch
+from analysis.stage.view import View
 
 R = TypeVar('R', bound=Result)
 
@@ -26,9 +25,11 @@ class Stage(Generic[R]):
     # The dataclass that it computes; has the stage's name, the version of its schema, and which
     # parts of an experiment it is about.
     result: type[R]
-    about: str  # what `--help` prints: the module's docstring
+    # The parser of its command, with all settings. It is in a module of its own, `options`, which
+    # imports nothing heavy, so that `--help` and invalid arguments are answered at once.
+    make_parser: Callable[[], argparse.ArgumentParser]
     # `compute(analysis, **settings)` returns the result. The settings are its keyword arguments,
-    # all with defaults.
+    # all with the defaults of the parser.
     compute: Callable[..., R]
     table: Callable[[R], str]  # the result as Markdown
     # Draws the result into the analysis' folder and returns the files. The first one
@@ -37,8 +38,6 @@ class Stage(Generic[R]):
     # Stages whose results it needs; they are computed first if they do not exist.
     reads: tuple['Stage', ...] = ()
     reads_if_there: tuple['Stage', ...] = ()  # stages whose results it uses if they exist
-    # Adds the settings to the command line.
-    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
     # Files and folders that `compute` writes itself into the analysis' folder. It keeps what is up
     # to date; --force removes all.
     parts: tuple[str, ...] = ()
@@ -121,13 +120,8 @@ class Stage(Generic[R]):
 
     def main(self, argv: list[str] | None = None) -> int:
         """The command `python -m analysis.<name>`; returns the exit status."""
-        several = self.result.PARTS is not Parts.ONE
-        parser = command.make_parser(self.name, self.about, several)
-        if self.add_arguments:
-            self.add_arguments(parser)
-        command.add_force(parser)
-        launch.add_processes(parser)
-        return command.run_command(parser.parse_args(argv), shards.in_all(self._run))
+        arguments = self.make_parser().parse_args(argv)
+        return command.run_command(arguments, shards.in_all(self._run))
 
     def _run(self, arguments: argparse.Namespace) -> dict[str, Any]:
         analysis = open_chosen(arguments)

@@ -16,7 +16,7 @@ import numpy as np
 
 from segmentation.data import coco, coco_files
 from segmentation.data.annotations import Category
-from segmentation.data.coco_builder import CocoIndex
+from segmentation.data.coco_index import CocoIndex
 from segmentation.data.examples import Examples
 from segmentation.data.image_files import Header, UnusableImage
 from segmentation.data.masks import IGNORE

@@ -6,7 +6,7 @@ import functools
 import logging
 import pathlib
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from analysis.stage import population
 from analysis.stage.view import SPLITS, View
 from segmentation import buckets
 from segmentation.config import read_config
-from segmentation.data import coco, coco_builder, selection
+from segmentation.data import coco, coco_index, selection
 from segmentation.data.examples import Examples, select_examples
-from segmentation.trained import Run, restore_run
 from segmentation.workdir import read_description
+
+if TYPE_CHECKING:
+    from segmentation.trained import Run
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 class Analysis(View):
     """A view with its network and its images."""
 
-    run: Run  # the checkpoint
+    run: 'Run'  # the checkpoint
     examples: Examples  # the images and their labels
     selection: dict[str, Any]  # how many images each rule left out, see `examples.select_examples`
 
@@ -54,7 +56,7 @@ class Analysis(View):
         return self.run.batch_size
 
 
-def open_examples(run: Run, part: str, data_path: str = '') -> tuple[Examples, dict]:
+def open_examples(run: 'Run', part: str, data_path: str = '') -> tuple[Examples, dict]:
     """The images of a part ('train', 'selection' or 'val') of the run's own data.
 
     `data_path` is where the prepared data set is now, if it was moved.
@@ -67,7 +69,7 @@ def open_examples(run: Run, part: str, data_path: str = '') -> tuple[Examples, d
     """
     source = run.config.data.source
     place = data_path or (source if buckets.url_of(source) else run.data['path'])
-    path = buckets.fetched(place, coco_builder.METADATA)
+    path = buckets.fetched(place, coco_index.METADATA)
     if not path.is_dir():
         raise ValueError(
             f'The prepared data set {path} of {run.workdir} is not there; '
@@ -109,6 +111,8 @@ def open_analysis(
     Raises:
       ValueError: no such run, checkpoint, split, folder or data set.
     """
+    from segmentation.trained import Run, restore_run  # here, because it imports JAX
+
     split, parts = split.replace(',', '.'), tuple[str, ...]()
     described, foreign = read_description(workdir), None
     if 'foreign' in described:

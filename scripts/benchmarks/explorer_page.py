@@ -22,13 +22,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from typing import TYPE_CHECKING
 
-import playwright.sync_api as playwright
 import psutil
 
-from analysis.report import stage as report
 from analysis.stage.command import run_command
 from segmentation import launch, markdown
+
+if TYPE_CHECKING:
+    import playwright.sync_api as playwright
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WINDOW = {'width': 1280, 'height': 800}
@@ -60,7 +62,9 @@ new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
 """
 
 
-def open_report(browser: playwright.Browser, index: pathlib.Path) -> tuple[playwright.Page, float]:
+def open_report(
+    browser: 'playwright.Browser', index: pathlib.Path
+) -> tuple['playwright.Page', float]:
     """Opens the page in a new context; returns it and the seconds until it was ready."""
     page = browser.new_context(viewport=WINDOW).new_page()
     page.add_init_script(_NOTICE_READY)
@@ -73,7 +77,7 @@ def open_report(browser: playwright.Browser, index: pathlib.Path) -> tuple[playw
 class Meter:
     """Processor time of scripts and of the main thread of a page."""
 
-    def __init__(self, page: playwright.Page):
+    def __init__(self, page: 'playwright.Page'):
         self._page, self._session = page, page.context.new_cdp_session(page)
         # Processor time of the thread, not wall time.
         self._session.send('Performance.enable', {'timeDomain': 'threadTicks'})
@@ -108,7 +112,7 @@ def _along(low: float, high: float) -> list[float]:
     return [low + (high - low) * step / (STEPS - 1) for step in range(STEPS)]
 
 
-def measure_steps(page: playwright.Page, meter: Meter) -> dict[str, dict]:
+def measure_steps(page: 'playwright.Page', meter: Meter) -> dict[str, dict]:
     """Times of each step of brushing, moving over the map and zooming it."""
     page.wait_for_selector('body[data-loaded]')  # data that is loaded after the first frame
     page.wait_for_timeout(500)
@@ -137,7 +141,7 @@ def measure_steps(page: playwright.Page, meter: Meter) -> dict[str, dict]:
     return result
 
 
-def memory_mb(browser: playwright.Browser) -> dict[str, float | None]:
+def memory_mb(browser: 'playwright.Browser') -> dict[str, float | None]:
     """`private` and `shared` memory of the page's process, 10⁶ bytes; None except on Linux."""
     session = browser.new_browser_cdp_session()
     sizes = [(0.0, 0.0)]  # The largest renderer is the page.
@@ -168,6 +172,8 @@ def count_bytes(index: pathlib.Path, samples: int) -> dict[str, float]:
 
 def measure(index: pathlib.Path, chromium: str, loads: int) -> dict:
     """Measures one report."""
+    import playwright.sync_api as playwright
+
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=['--no-sandbox'])
         ready = []
@@ -224,6 +230,8 @@ def work(arguments: argparse.Namespace) -> dict:
             folder, workdir = pathlib.Path(scratch) / 'report', pathlib.Path(scratch) / 'run'
             fixture = [sys.executable, '-m', 'tests.report_fixture', workdir]
             subprocess.run([*fixture, '--images', str(arguments.images)], cwd=ROOT, check=True)
+            from analysis.report import stage as report
+
             if report.main(['--workdir', str(workdir), '--output', str(folder)]):
                 raise ValueError('The report cannot be written.')
         result = measure(folder / 'index.html', chromium, arguments.loads)

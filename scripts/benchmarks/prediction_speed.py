@@ -18,17 +18,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 import segmentation
-from segmentation import cpu_runtime, evaluate, launch, markdown
+from segmentation import launch, markdown
 from segmentation.files import write_json
-from segmentation.mass_prediction import FilePredictor
 from segmentation.prediction_files import Found, OutputFolder, find_images
-from segmentation.predictor import Model
+
+if TYPE_CHECKING:
+    from segmentation.predictor import Model
 
 SIZE = (640, 480)
 BATCH = 16
@@ -61,8 +62,10 @@ def timed(count: int) -> Iterator[list[Speed]]:
     speeds.append(Speed(count / seconds, 1000 * used / count))
 
 
-def time_network(model: Model, count: int) -> Speed:
+def time_network(model: 'Model', count: int) -> Speed:
     """The network alone."""
+    from segmentation import evaluate
+
     run = model.run
     predict = evaluate.make_predict(run.model, run.config.data.input_range)
     variables, side = evaluate.replicate(run.variables), run.config.data.image_size
@@ -75,8 +78,12 @@ def time_network(model: Model, count: int) -> Speed:
     return speeds[0]
 
 
-def time_files(model: Model, photographs: list[Found], folder: pathlib.Path, threads: int) -> Speed:
+def time_files(
+    model: 'Model', photographs: list[Found], folder: pathlib.Path, threads: int
+) -> Speed:
     """From JPEG files to masks."""
+    from segmentation.mass_prediction import FilePredictor
+
     with OutputFolder(folder, ['masks'], {}) as output:
         predictor = FilePredictor(model, output, False, threads)
         with timed(len(photographs)) as speeds:
@@ -94,6 +101,10 @@ def main() -> int:
     add('--rounds', type=int, default=7, help='turns of each')
     add('--threads', type=int, default=2, help='that read, predict and write')
     arguments = parser.parse_args()
+    from segmentation import cpu_runtime  # now, as JAX takes long to import
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     model = segmentation.load(arguments.workdir)
     speeds: dict[str, list[Speed]] = {'network': [], 'files': []}
     with tempfile.TemporaryDirectory(prefix='prediction-') as scratch:
@@ -134,5 +145,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

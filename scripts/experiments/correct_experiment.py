@@ -36,8 +36,8 @@ from analysis.experiments import reproduction
 from analysis.experiments.corrections import ARMS, PAIRS, Rate
 from analysis.experiments.records import Origin
 from analysis.label_issues.suggestions import suggested
-from analysis.stage.run import open_analysis, restore_run
-from segmentation import campaign, cpu_runtime, evaluate, launch, scenes, train
+from analysis.stage.run import open_analysis
+from segmentation import campaign, launch, scenes
 from segmentation.campaign import Training, load_scores, state_of
 from segmentation.config import load_config
 from segmentation.data import coco, label_spaces
@@ -78,6 +78,8 @@ def find_errors(
     config: ConfigDict, folder: pathlib.Path, folds: int, least: float
 ) -> list[Correction]:
     """The corrections that networks suggest for images that they were not trained on."""
+    from segmentation import train  # here and below: it imports JAX
+
     found: list[Correction] = []
     for fold in range(folds):
         config = ConfigDict(config.to_dict()).lock()
@@ -93,6 +95,8 @@ def make_plan(
     config: ConfigDict, folder: pathlib.Path, prepared: coco.Prepared, seeds: int
 ) -> list[Training]:
     """The training runs of all arms, seed by seed."""
+    from segmentation import train
+
     plan = []
     for seed in range(seeds):
         for arm in ARMS:
@@ -117,7 +121,9 @@ def make_plan(
 
 def score(training: Training, prepared: coco.Prepared) -> None:
     """Scores the best checkpoint on the validation scenes, which all arms share."""
-    run = restore_run(training.directory, 'best')
+    from segmentation import evaluate, trained
+
+    run = trained.restore_run(training.directory, 'best')
     counted = evaluate.evaluate(
         evaluate.make_predict(run.model, run.config.data.input_range),
         run.variables,
@@ -212,6 +218,10 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
 @launch.command
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
+    from segmentation import cpu_runtime
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     config = load_config(str(ROOT / CONFIG), overrides)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     command = launch.command_line('scripts/experiments/correct_experiment.py', argv)
@@ -238,5 +248,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

@@ -25,13 +25,11 @@ from ml_collections import ConfigDict
 
 from analysis.experiments import records
 from analysis.label_issues import probability
-from analysis.label_issues import stage as label_issues
 from analysis.label_issues.schema import LabelIssues
-from analysis.planted_benchmark.scoring import ISSUES, lies_on_error, read_truth
 from analysis.stage import artifacts
 from analysis.stage.run import Analysis, open_analysis
 from scripts.experiments.score_analysis import CONFIG, ROOT, prepare
-from segmentation import campaign, cpu_runtime, launch, markdown, train
+from segmentation import campaign, launch, markdown
 from segmentation.config import load_config
 from segmentation.data import coco
 from segmentation.data.examples import open_data, select_examples
@@ -52,6 +50,8 @@ class Tenth:
 
 def train_network(config: ConfigDict, workdir: pathlib.Path, seed: int) -> pathlib.Path:
     """A network trained on the scenes of a seed; returns its run directory."""
+    from segmentation import train  # here and below: it imports JAX
+
     config = ConfigDict(config.to_dict())
     prepare(config, workdir, seed)
     train.train(config.lock(), workdir / 'network')
@@ -81,12 +81,16 @@ def look_at(
 def issues_of(analysis: Analysis) -> LabelIssues:
     """The label issues, read or computed."""
     if not artifacts.is_current(analysis, LabelIssues):
+        from analysis.label_issues import stage as label_issues
+
         artifacts.save(analysis, label_issues.compute(analysis))
     return artifacts.load(analysis, LabelIssues)
 
 
 def real(issues: LabelIssues, truth: Sequence[dict]) -> np.ndarray:
     """Which issues are planted errors, bool `[n]`."""
+
+    from analysis.planted_benchmark.scoring import ISSUES, lies_on_error
 
     def is_real(region: dict[str, Any]) -> bool:
         entry = truth[region['row']]
@@ -114,6 +118,8 @@ def gather(
     trained: Analysis, workdir: pathlib.Path, seeds: Sequence[int], images: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Kinds, `probability.features` and truth of all issues of some scene seeds."""
+    from analysis.planted_benchmark.scoring import read_truth
+
     parts = []
     for seed in seeds:
         analysis, folder = look_at(trained, workdir, seed, images)
@@ -156,6 +162,10 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
 @launch.command
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
+    from segmentation import cpu_runtime
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     fields = {'data.scenes.train': 600, 'data.scenes.val': arguments.images}
     config = load_config(str(ROOT / CONFIG), campaign.overrides(fields) + overrides)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
@@ -197,5 +207,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

@@ -42,7 +42,7 @@ from analysis.experiments.records import Origin
 from analysis.label_next.rule import choose
 from analysis.stage.population import draw_unlabeled
 from analysis.stage.run import Analysis, open_analysis
-from segmentation import campaign, cpu_runtime, evaluate, launch, train
+from segmentation import campaign, launch
 from segmentation.campaign import Training, load_scores
 from segmentation.config import load_config
 from segmentation.data import coco
@@ -100,6 +100,8 @@ class Experiment:
 
     def score(self, training: Training, place: int, ids: Sequence[int]) -> None:
         """Scores the last checkpoint, and lets it choose images for the next round."""
+        from segmentation import evaluate  # here, as it imports JAX
+
         analysis = open_analysis(training.directory, 'val', 'latest')
         run = analysis.run
         counted = evaluate.evaluate(
@@ -197,6 +199,10 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
 @launch.command
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
+    from segmentation import cpu_runtime, train
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     config = load_config(arguments.config, overrides)
     config.data.selection_fraction, config.data.exclude_from = 0.0, ('train', 'selection')
     prepared = open_data(config.data)
@@ -242,5 +248,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

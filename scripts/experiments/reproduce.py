@@ -37,9 +37,8 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from analysis.experiments import records, reproduction, tables
-from analysis.stage.run import restore_run
-from segmentation import campaign, cpu_runtime, evaluate, launch, train
+from analysis.experiments import records
+from segmentation import campaign, launch
 from segmentation.campaign import Training, load_scores, state_of
 from segmentation.config import NEUTRAL_FIELDS, flat, load_config
 from segmentation.data import coco, label_spaces
@@ -128,6 +127,8 @@ def make_plan(
     arguments: argparse.Namespace, prepared: coco.Prepared, configs: dict[str, ConfigDict]
 ) -> list[Training]:
     """All training runs in their order: whole reports first, then smaller fractions."""
+    from segmentation import train  # here and below: it imports JAX
+
     keys = (
         (seed, fraction, fold, experiment)
         for seed in range(arguments.seeds)
@@ -164,7 +165,9 @@ def score(training: Training, prepared: coco.Prepared, configs: dict[str, Config
     Writes `scores.npz`: `image_id` `[N]`, for each experiment the confusion matrices `[N, C, C]`
     against its classes, `step` of the checkpoint, and `state`.
     """
-    run = restore_run(training.directory, 'best')
+    from segmentation import evaluate, trained
+
+    run = trained.restore_run(training.directory, 'best')
     predict = evaluate.make_predict(run.model, run.config.data.input_range)
     result: dict[str, Any] = {'step': run.step}
     by_truth: dict[tuple, np.ndarray] = {}
@@ -191,6 +194,8 @@ def score(training: Training, prepared: coco.Prepared, configs: dict[str, Config
 
 def differences(config: ConfigDict, experiment: str) -> list[str]:
     """Fields in which a config differs from the published experiment, 'name = value' each."""
+    from analysis.experiments import reproduction
+
     published = experiment if experiment in reproduction.PUBLISHED else 'person_car'
     full = flat(load_config(str(ROOT / f'configs/{published}.py'), []))
     mine = flat(config)
@@ -212,6 +217,8 @@ def make_report(
     argv: list[str] | None,
 ) -> str | None:
     """Reports the complete seeds; returns the report as Markdown, None if no seed is complete."""
+    from analysis.experiments import reproduction, tables
+
     first, *others = configs
     scored, trainings = campaign.gather(plan, prepared, list(configs))
     if (first, 1.0) not in scored:
@@ -327,6 +334,10 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
 @launch.command
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
+    from segmentation import cpu_runtime
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     configs = base_configs(arguments, overrides)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     prepared = open_data(next(iter(configs.values())).data)
@@ -363,5 +374,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

@@ -26,12 +26,11 @@ from ml_collections import ConfigDict
 
 from analysis import registry
 from analysis.experiments.records import Origin
-from analysis.planted_benchmark import object_scoring, scoring
 from analysis.planted_benchmark import tables as truth_tables
 from analysis.planted_benchmark.tables import Report, SeedScores, Target
 from analysis.stage import artifacts, storage
 from analysis.stage.run import open_analysis
-from segmentation import campaign, cpu_runtime, launch, scenes, train
+from segmentation import campaign, launch, scenes
 from segmentation.config import load_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -94,6 +93,9 @@ def score_seed(
     Raises:
       ValueError: a stage failed, or an artifact does not fit.
     """
+    from analysis.planted_benchmark import object_scoring, scoring
+    from segmentation import train
+
     config = ConfigDict(config.to_dict()).lock()
     config.seed = number
     folder, directory = prepare(config, workdir, seed), workdir / f'seed{seed}'
@@ -151,6 +153,10 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
 @launch.command
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
+    from segmentation import cpu_runtime
+
+    if __name__ == '__main__':
+        cpu_runtime.configure()
     fields = SHORT_FIELDS if arguments.short else {}
     config = load_config(str(ROOT / CONFIG), campaign.overrides(fields) + overrides)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
@@ -188,5 +194,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

@@ -21,30 +21,25 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import jax
 import numpy as np
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 
-from analysis.clusters import stage as clusters
 from analysis.clusters.schema import Clusters
 from analysis.embeddings.schema import Embeddings
-from analysis.experiments import categories
-from analysis.experiments.categories import IMAGENET, OURS
 from analysis.experiments.records import Origin
-from analysis.planted_benchmark import scoring
 from analysis.samples.schema import Samples
 from analysis.stage import artifacts, storage
 from analysis.stage.artifacts import Result
 from analysis.stage.command import add_force, make_parser, run_command
-from analysis.stage.forward import forward
 from analysis.stage.run import Analysis, open_chosen
-from segmentation import evaluate, launch
+from segmentation import launch
 from segmentation.files import sha256, write_json, write_text
-from segmentation.models import mobilenet_v2, pretrained
-from segmentation.models.unet import scale_images
+
+if TYPE_CHECKING:
+    import jax
+
+    from segmentation.models import pretrained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Baselines(Result):
     points: dict[str, np.ndarray]  # float32 `[N, D]` by name
 
 
-def imagenet_points(analysis: Analysis, weights: pretrained.Weights) -> np.ndarray:
+def imagenet_points(analysis: Analysis, weights: 'pretrained.Weights') -> np.ndarray:
     """The last activations of an ImageNet encoder, averaged over the pixels.
 
     Args:
@@ -68,6 +63,12 @@ def imagenet_points(analysis: Analysis, weights: pretrained.Weights) -> np.ndarr
     Returns:
       float32 `[N, 1280]` of unit length.
     """
+    from analysis.experiments.categories import IMAGENET
+    from analysis.stage.forward import forward
+    from segmentation import evaluate  # here and below: it imports JAX
+    from segmentation.models import mobilenet_v2
+    from segmentation.models.unet import scale_images
+
     encoder = mobilenet_v2.MobileNetV2(analysis.config.model.width, taps=('out_relu',))
     variables: dict[str, Any] = {'params': {}, 'batch_stats': {}}
     for layer, arrays in weights.items():
@@ -75,7 +76,7 @@ def imagenet_points(analysis: Analysis, weights: pretrained.Weights) -> np.ndarr
             kind = 'batch_stats' if name in ('mean', 'var') else 'params'
             variables[kind].setdefault(layer, {})[name] = array
 
-    def extract(variables: Any, images: jax.Array) -> jax.Array:
+    def extract(variables: Any, images: 'jax.Array') -> 'jax.Array':
         found = encoder.apply(variables, scale_images(images, 'imagenet'), train=False)
         return found['out_relu'].mean((1, 2))
 
@@ -98,6 +99,10 @@ def compute_baselines(analysis: Analysis, source: str, force: bool) -> Baselines
     Raises:
       ValueError, FileNotFoundError, ConnectionError: the ImageNet weights cannot be read.
     """
+    from analysis.experiments.categories import IMAGENET
+    from analysis.planted_benchmark import scoring
+    from segmentation.models import pretrained
+
     model = analysis.config.model
     if not source:
         raise ValueError(
@@ -120,6 +125,9 @@ def compute_baselines(analysis: Analysis, source: str, force: bool) -> Baselines
 
 def cut(points: np.ndarray, number: int) -> np.ndarray:
     """Clusters of k-means, int `[N]`."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
     with threadpool_limits(1):  # so that the result does not depend on the number of processors
         return KMeans(number, n_init=10, random_state=0).fit_predict(points)
 
@@ -140,6 +148,10 @@ def areas(analysis: Analysis, rows: np.ndarray, names: list[str]) -> np.ndarray:
 
 
 def _run(argv: list[str] | None, arguments: argparse.Namespace) -> dict[str, Any]:
+    from analysis.clusters import stage as clusters
+    from analysis.experiments import categories
+    from analysis.experiments.categories import OURS
+
     analysis = open_chosen(arguments)
     if analysis.foreign:
         raise ValueError(f'{analysis.workdir} was not trained here: it has no untrained network.')

@@ -31,9 +31,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from analysis.label_issues import stage as label_issues
 from analysis.stage.command import add_force, add_pool, make_parser, run_command
 from analysis.stage.run import Analysis, open_pool
 from segmentation import markdown
@@ -109,6 +107,8 @@ def interval(count: int, total: int) -> str:
     """A share with its 95 % interval (Wilson)."""
     if not total:
         return '–'
+    from scipy import stats  # here, as it takes long to import
+
     low, high = stats.binomtest(count, total).proportion_ci(method='wilson')
     return f'{count / total:.2f} ({low:.2f}, {high:.2f})'
 
@@ -197,6 +197,8 @@ def twice(prepared: coco.Prepared, records: Sequence[dict[str, Any]]) -> dict[st
 
 def find(analyses: Sequence[Analysis], force: bool) -> tuple[list[Finding], dict[int, float]]:
     """Label issues of all runs, and cleanlab's label quality by image id, if it is installed."""
+    from analysis.label_issues import stage as label_issues
+
     findings, softmin = [], {}
     for analysis in analyses:
         result = label_issues.STAGE.get(analysis, force)

@@ -15,7 +15,6 @@ from PIL import Image
 
 from analysis.stage import artifacts
 from analysis.stage.view import View
-from segmentation import checkpoint
 from segmentation.data import coco
 
 SIZE = (40, 30)  # of images
@@ -70,6 +69,8 @@ def read_prepared(path: pathlib.Path) -> Any:
 
 
 def save_checkpoint(workdir: pathlib.Path, step: int, keep_every: int = 0) -> None:
+    from segmentation import checkpoint  # here and below: it imports JAX
+
     with checkpoint.open_manager(workdir, keep_every=keep_every) as manager:
         state, score = {**STATE, 'step': np.int32(step)}, {checkpoint.BEST_METRIC: 0.5}
         checkpoint.save(manager, step, state, {'next_index': step}, None if keep_every else score)
@@ -78,6 +79,8 @@ def save_checkpoint(workdir: pathlib.Path, step: int, keep_every: int = 0) -> No
 
 def continue_from(workdir: pathlib.Path) -> int:
     """The step from which training would continue; AssertionError if its state is not as saved."""
+    from segmentation import checkpoint
+
     with checkpoint.open_manager(workdir) as manager:
         step, state, data_state = checkpoint.restore_latest(manager, {**STATE, 'step': np.int32(0)})
     np.testing.assert_equal(state, {**STATE, 'step': np.int32(step)})

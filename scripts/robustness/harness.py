@@ -13,11 +13,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-import jax
 import psutil
 
 from analysis.stage.command import run_command
-from segmentation import campaign, checkpoint, launch
+from segmentation import campaign, launch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Entries of JSON files that hold a time or an amount of memory.
@@ -176,6 +175,10 @@ def contents(folder: pathlib.Path) -> dict[str, str]:
 
 def _checkpoint(path: pathlib.Path) -> bytes:
     """The arrays of a checkpoint, its data state and its score if it has one."""
+    import jax  # here, as it takes long to import
+
+    from segmentation import checkpoint
+
     if not path.name.isdecimal():
         return b''  # The name of an unfinished one is not a step.
     try:

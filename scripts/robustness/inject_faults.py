@@ -53,7 +53,7 @@ from fault_subjects import (
 from harness import make_parser, run_campaign
 from tqdm import tqdm
 
-from segmentation import checkpoint, markdown
+from segmentation import markdown
 from segmentation.data import coco
 
 FINE = ('done', 'noticed', 'recovered', 'left out')
@@ -112,6 +112,8 @@ def damaged_files(folder: pathlib.Path, count: int, rng: random.Random) -> Outco
     kept = shutil.copytree(newest, folder / 'kept')
 
     def read_best() -> dict:
+        from segmentation import checkpoint  # here, as it imports JAX
+
         return checkpoint.restore_variables(folder, '2')[1]
 
     for name in [file.relative_to(kept) for file in sorted(kept.rglob('*')) if file.is_file()]:

@@ -40,7 +40,7 @@ from kill_sweep import FIELDS
 from tqdm import tqdm
 
 from analysis.registry import STAGES
-from segmentation import cpu_runtime, markdown
+from segmentation import markdown
 from segmentation.files import write_json, write_text
 
 
@@ -230,5 +230,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

@@ -11,7 +11,6 @@ import subprocess
 import time
 from collections.abc import Callable
 
-import optuna
 import psutil
 from harness import ROOT, check_ended, children, contents, kill, replaced, run, started
 from tqdm import tqdm
@@ -71,6 +70,8 @@ def look_at_trials(folder: pathlib.Path, known: dict[str, dict]) -> dict[str, in
         begun = connection.execute('SELECT 1 FROM studies').fetchone()
     if not begun:
         return {}
+    import optuna  # here, as it takes long to import
+
     study = optuna.load_study(study_name='sweep', storage=f'sqlite:///{database}')
     complete = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
     for trial in complete:

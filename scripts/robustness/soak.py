@@ -26,7 +26,6 @@ from collections.abc import Callable
 
 import numpy as np
 import psutil
-import scipy.stats
 from harness import (
     children,
     contents,
@@ -39,10 +38,9 @@ from harness import (
     started,
     train_command,
 )
-from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from segmentation import cpu_runtime, launch, markdown
+from segmentation import launch, markdown
 from segmentation.campaign import last_step
 from segmentation.files import write_json, write_text
 
@@ -152,6 +150,8 @@ def windows(
     Raises:
       ValueError: a window has no sample.
     """
+    import scipy.stats  # here, as it takes long to import
+
     middles, levels = (
         scipy.stats.binned_statistic(minutes, of, function, NUM_WINDOWS, (0, minutes[-1]))[0]
         for of, function in ((minutes, 'median'), (values, level))
@@ -172,6 +172,8 @@ def trend(minutes: np.ndarray, values: np.ndarray, allowed: float) -> dict:
     Returns:
       Level of the `first` and `last` window, growth `per_hour`, its 95 % `interval` and `verdict`.
     """
+    import scipy.stats
+
     middles, levels = windows(minutes, values)
     line = scipy.stats.linregress(middles / 60, levels)
     half = scipy.stats.t.ppf(0.975, len(levels) - 2) * line.stderr
@@ -248,6 +250,8 @@ def resumes(folder: pathlib.Path, count: int, seed: int) -> dict:
 
 
 def draw(samples: dict[str, np.ndarray], path: pathlib.Path) -> None:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 8), dpi=110, layout='constrained')
     minutes = samples['minutes']
     for axis, names, unit in zip(
@@ -357,5 +361,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    cpu_runtime.configure()
     sys.exit(main())

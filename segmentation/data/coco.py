@@ -8,23 +8,18 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import io
 import json
 import os
 import pathlib
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow_datasets as tfds
-from absl import logging
 
 from segmentation import buckets
 from segmentation.data import annotations as annotations_lib
 from segmentation.data import (
-    coco_builder,
     coco_files,
     entries,
     image_files,
@@ -32,8 +27,11 @@ from segmentation.data import (
     layouts,
     split_names,
 )
-from segmentation.data.coco_builder import METADATA, VERSION, CocoConfig, CocoIndex
+from segmentation.data.coco_index import METADATA, NAME, VERSION, CocoIndex, metadata_sha256
 from segmentation.files import sha256
+
+if TYPE_CHECKING:
+    from segmentation.data.coco_builder import CocoConfig
 
 # Increased when a folder may be read differently: it is then prepared again, beside the old one.
 READER = 3
@@ -128,6 +126,8 @@ class Prepared:
         Raises:
           ValueError: there is no such split, or its files are damaged.
         """
+        import tensorflow_datasets as tfds  # as in `prepare`
+
         name = self.resolve(name)
         fingerprint = self.fingerprint['splits'][name]
         try:
@@ -167,7 +167,7 @@ def open_prepared(path: str | os.PathLike) -> Prepared:
             f'{path} was prepared by version {version} of this code, which now has '
             f'{VERSION}; prepare the data again'
         )
-    if metadata.get('sha256') not in (None, coco_builder.metadata_sha256(metadata)):
+    if metadata.get('sha256') not in (None, metadata_sha256(metadata)):
         raise ValueError(_damaged(path, f'{METADATA} has changed'))
     return prepared
 
@@ -219,7 +219,7 @@ def prepare(
     if url := buckets.url_of(data_dir):
         raise ValueError(
             f'{url}: data are prepared in a local data_dir. Copy the prepared data set, '
-            f'<data_dir>/{coco_builder.NAME}/…, to the bucket, and give its URL as the source.'
+            f'<data_dir>/{NAME}/…, to the bucket, and give its URL as the source.'
         )
     data_dir = pathlib.Path(data_dir).expanduser().absolute()
     if exif not in image_files.EXIF_CHOICES:
@@ -239,13 +239,15 @@ def prepare(
             given, data_dir, splits, complete or {}, layout, exif, crowds_as_instances
         )
         config.accept_loss = accept_loss
-    path = data_dir / coco_builder.NAME / config.name / VERSION
+    path = data_dir / NAME / config.name / VERSION
     if not path.exists():
+        from segmentation.data import coco_builder  # here, as tfds takes long to import
+
         if config.found:
             print(config.found)
         with _locked(data_dir):
             if not path.exists():  # another process may have prepared it meanwhile
-                _build(config, data_dir, path)
+                coco_builder.build(config, data_dir, path)
     prepared = open_prepared(path)
     if report := skip_report(prepared):
         print(report)
@@ -299,7 +301,9 @@ def _draw_scenes(data_dir: pathlib.Path, scenes: Mapping[str, float]) -> str:
     return str(folder)
 
 
-def _config_2014(splits: Sequence[str] | None) -> CocoConfig:
+def _config_2014(splits: Sequence[str] | None) -> 'CocoConfig':
+    from segmentation.data.coco_builder import CocoConfig  # as in `prepare`
+
     chosen = tuple(splits or ('train', 'val'))
     if unknown := set(chosen) - {'train', 'val'}:
         raise ValueError(f'COCO 2014 has the splits train and val, not {sorted(unknown)}')
@@ -315,7 +319,9 @@ def _config_folder(
     layout: str | None,
     exif: str,
     crowds_as_instances: bool,
-) -> CocoConfig:
+) -> 'CocoConfig':
+    from segmentation.data.coco_builder import CocoConfig  # as in `prepare`
+
     if not folder.is_dir():
         hint = '; give the folder that holds it, unpacked' if folder.is_file() else ''
         raise ValueError(f"{folder} is neither a folder nor one of '2014', 'scenes'{hint}")
@@ -362,31 +368,6 @@ def _locked(data_dir: pathlib.Path) -> Iterator[None]:
             print(f'Waiting for another process that prepares data in {data_dir} …')
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> None:
-    leftovers = [*path.parent.glob('incomplete.*')]
-    leftovers += (data_dir / 'downloads' / coco_builder.NAME).glob('**/*.tmp.*')
-    for leftover in leftovers:
-        shutil.rmtree(leftover)
-    if leftovers:
-        print(f'An earlier preparation of {config.name} was interrupted; starting again.')
-    verbosity = logging.get_verbosity()
-    # tfds warns that the configuration is our own, and prints what `prepare` reports in short.
-    logging.set_verbosity(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder = coco_builder.CocoInstances(
-                config=config, data_dir=data_dir, file_format='array_record'
-            )
-            download = tfds.download.DownloadConfig(
-                try_download_gcs=False, force_checksums_validation=True
-            )
-            builder.download_and_prepare(download_config=download)
-    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError on a full disk
-        raise OSError(f'{path} cannot be prepared, and nothing is kept of it: {error}') from error
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 def skip_report(prepared: Prepared) -> str:

@@ -1,29 +1,28 @@
 """The tfds builder: turns COCO's files into array_record shards, indexes and a fingerprint."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import io
 import json
 import pathlib
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from array_record.python import array_record_module
 from tensorflow_datasets.core import splits as tfds_splits
 from tensorflow_datasets.proto import tf_example_pb2
 
 from segmentation.data import annotations as annotations_lib
 from segmentation.data import coco_files, data_loss, label_spaces, layouts, merging
+from segmentation.data.coco_index import METADATA, NAME, VERSION, CocoIndex, metadata_sha256
 from segmentation.data.entries import Annotations, File, Image, Skipped, file_name
 from segmentation.files import sha256
-
-VERSION = '1.0.0'
-NAME = 'coco_instances'
-# A file next to those of tfds, with categories, fingerprint and the report of what was skipped.
-METADATA = 'coco.json'
 
 URL = 'http://images.cocodataset.org/'
 MAX_SHARD_BYTES = 2**28
@@ -54,19 +53,6 @@ class CocoConfig(tfds.core.BuilderConfig):
         return self.found.folder.root.name if self.found else '2014'
 
 
-@dataclasses.dataclass(frozen=True)
-class CocoIndex:
-    """What is known of the images of a split without reading them, by increasing image id."""
-
-    image_id: np.ndarray  # int64 `[N]`
-    file_name: np.ndarray  # str `[N]`
-    height: np.ndarray  # int64 `[N]`, in pixels, as annotated
-    width: np.ndarray  # int64 `[N]`, in pixels, as annotated
-    counts: np.ndarray  # int32 `[N, K]`, annotations per category, including crowd regions
-    complete: np.ndarray  # bool `[N, K]`, whether every instance of the category is annotated
-    complete_known: np.ndarray  # bool `[N]`, whether `complete` is known for the image
-
-
 class _Metadata(tfds.core.Metadata):
     """Categories, fingerprint and skip report (JSON), and the index of each split (npz)."""
 
@@ -85,12 +71,6 @@ class _Metadata(tfds.core.Metadata):
 
     def load_metadata(self, data_dir: Any) -> None:
         self.update(json.loads((pathlib.Path(data_dir) / METADATA).read_text()))
-
-
-def metadata_sha256(metadata: Mapping[str, Any]) -> str:
-    """Digest of the content of METADATA, without its own `sha256`."""
-    content = {key: value for key, value in metadata.items() if key != 'sha256'}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +121,7 @@ def read_source(
 
 
 class CocoInstances(tfds.core.GeneratorBasedBuilder):
-    """Builds the data set; `coco.prepare` calls it."""
+    """Builds the data set; `build` calls it."""
 
     VERSION = tfds.core.Version(VERSION)
     name = NAME
@@ -331,3 +311,32 @@ def _with_id(fingerprint: dict[str, Any]) -> dict[str, Any]:
     """Adds a short hash of the content as `id`."""
     text = json.dumps(fingerprint, sort_keys=True)
     return {**fingerprint, 'id': hashlib.sha256(text.encode()).hexdigest()[:12]}
+
+
+def build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> None:
+    """Writes the data set into `path`, which is below `data_dir`.
+
+    Raises:
+      ValueError: see `coco.prepare`.
+      OSError: it cannot be written.
+    """
+    leftovers = [*path.parent.glob('incomplete.*')]
+    leftovers += (data_dir / 'downloads' / NAME).glob('**/*.tmp.*')
+    for leftover in leftovers:
+        shutil.rmtree(leftover)
+    if leftovers:
+        print(f'An earlier preparation of {config.name} was interrupted; starting again.')
+    verbosity = logging.get_verbosity()
+    # tfds warns that the configuration is our own, and prints what `prepare` reports in short.
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder = CocoInstances(config=config, data_dir=data_dir, file_format='array_record')
+            download = tfds.download.DownloadConfig(
+                try_download_gcs=False, force_checksums_validation=True
+            )
+            builder.download_and_prepare(download_config=download)
+    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError on a full disk
+        raise OSError(f'{path} cannot be prepared, and nothing is kept of it: {error}') from error
+    finally:
+        logging.set_verbosity(verbosity)

@@ -4,16 +4,14 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from segmentation.data import label_spaces
 from segmentation.data.annotations import Category
+from segmentation.data.coco_index import CocoIndex
 from segmentation.markdown import printable
-
-if TYPE_CHECKING:  # Importing it takes a second: the report needs no data set.
-    from segmentation.data.coco_builder import CocoIndex
 
 
 def id_fraction(image_ids: Iterable[int], salt: str) -> np.ndarray:
@@ -85,7 +83,7 @@ def id_digest(image_ids: np.ndarray) -> str:
 
 
 def select(
-    index: 'CocoIndex',
+    index: CocoIndex,
     categories: Sequence[Category],
     category_to_class: Mapping[int, int],
     *,

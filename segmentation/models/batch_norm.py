@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from segmentation.models.parameters import parameter
+
 
 def _average(values: Any, axis_name: str | None) -> Any:
     return values if axis_name is None else lax.pmean(values, axis_name)
@@ -100,8 +102,8 @@ class BatchNorm(nn.Module):
         inference, normalizes by the running ones.
         """
         shape = x.shape[-1:]
-        scale = self.param('scale', nn.initializers.ones_init(), shape)
-        bias = self.param('bias', nn.initializers.zeros_init(), shape)
+        scale = parameter(self, 'scale', nn.initializers.ones_init(), shape)
+        bias = parameter(self, 'bias', nn.initializers.zeros_init(), shape)
         running_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape)
         running_var = self.variable('batch_stats', 'var', jnp.ones, shape)
         if not train or self.is_initializing():

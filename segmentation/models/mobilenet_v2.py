@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from segmentation.models import fast_conv
 from segmentation.models.batch_norm import Activation, BatchNorm
+from segmentation.models.parameters import parameter
 
 # The skip connections of the published segmentation model, and the deepest layer: the last
 # activations at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input size.
@@ -50,7 +51,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param('kernel', _glorot, self.shape)
+        kernel = parameter(self, 'kernel', _glorot, self.shape)
         return self.function(x.astype(self.dtype), kernel.astype(self.dtype))
 
 

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from segmentation.models import fast_conv
 from segmentation.models.batch_norm import Activation, BatchNorm
+from segmentation.models.parameters import parameter
 
 FILTERS = (512, 256, 128, 64)
 NORMS = ('batch', 'instance')
@@ -41,14 +42,14 @@ class Upsample2x(nn.Module):
         xs = [x.astype(self.dtype) for x in xs]
         channels = sum(x.shape[-1] for x in xs)
         if self.upsampling == 'transposed':
-            kernel = self.param('kernel', _kernel_init, (3, 3, self.features, channels))
+            kernel = parameter(self, 'kernel', _kernel_init, (3, 3, self.features, channels))
             x = fast_conv.conv_transpose(xs, kernel.astype(self.dtype))
         else:
-            kernel = self.param('kernel', _kernel_init, (3, 3, channels, self.features))
+            kernel = parameter(self, 'kernel', _kernel_init, (3, 3, channels, self.features))
             x = jnp.concatenate(xs, axis=-1).repeat(2, axis=1).repeat(2, axis=2)
             x = fast_conv.conv(x, kernel.astype(self.dtype))
         if self.use_bias:
-            bias = self.param('bias', nn.initializers.zeros_init(), (self.features,))
+            bias = parameter(self, 'bias', nn.initializers.zeros_init(), (self.features,))
             x = x + bias.astype(self.dtype)
         return x
 
@@ -64,8 +65,10 @@ class InstanceNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        scale = self.param('scale', lambda key, shape: 1 + _kernel_init(key, shape), (x.shape[-1],))
-        bias = self.param('bias', nn.initializers.zeros_init(), (x.shape[-1],))
+        scale = parameter(
+            self, 'scale', lambda key, shape: 1 + _kernel_init(key, shape), (x.shape[-1],)
+        )
+        bias = parameter(self, 'bias', nn.initializers.zeros_init(), (x.shape[-1],))
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean = wide.mean((1, 2), keepdims=True)
         variance = jnp.square(wide - mean).mean((1, 2), keepdims=True)

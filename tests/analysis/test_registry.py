@@ -20,6 +20,7 @@ import dataclasses
 from typing import ClassVar
 from analysis.predictions import stage as predictions
 from analysis.stage.artifacts import Result
+from analysis.stage.command import stage_parser
 from analysis.stage.contract import Stage
 from analysis.stage.view import Parts
 
@@ -37,7 +38,11 @@ def compute(analysis):
     return Toy(len(analysis))
 
 
-STAGE = Stage(Toy, 'A toy.', compute, lambda toy: f'{toy.images}', reads=(predictions.STAGE,))
+def make_parser():
+    return stage_parser(Toy, 'A toy.')
+
+
+STAGE = Stage(Toy, make_parser, compute, lambda toy: f'{toy.images}', reads=(predictions.STAGE,))
 main = STAGE.main
 """
 
@@ -76,6 +81,15 @@ def test_every_stage_comes_after_what_it_reads():
         for read in (*stage.reads, *stage.reads_if_there):
             assert read.name in seen, f'{name} reads {read.name}'
         seen.append(name)
+
+
+def test_a_command_has_the_defaults_of_its_function():
+    for name in registry.STAGES:
+        stage = registry.load(name)
+        given = vars(stage.make_parser().parse_args(['--workdir', 'run']))
+        # The default of `similar --k` depends on what is asked for.
+        expected = {**stage.defaults(), **({'k': None} if name == 'similar' else {})}
+        assert {setting: given[setting] for setting in expected} == expected, name
 
 
 def test_every_package_with_a_command_is_known():

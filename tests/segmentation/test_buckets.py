@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from segmentation import buckets, launch, train
-from segmentation.data import coco, coco_builder
+from segmentation.data import coco, coco_index
 from tests.segmentation.test_train import one_device, states_of  # noqa: F401  (a fixture)
 
 RUN = pathlib.Path('memory:/bucket/run')
@@ -305,8 +305,8 @@ def test_prepared_data_in_a_bucket_are_opened_by_their_url(machines, coco_folder
     found = coco.prepare('memory://bucket/prepared', data_dir)
     assert found.fingerprint == prepared.fingerprint and found.path != prepared.path
     assert found.split('train')[3]['image'] == prepared.split('train')[3]['image']
-    memory.rm_file(f'/bucket/prepared/{coco_builder.METADATA}')
-    with pytest.raises(ValueError, match=f'has no {coco_builder.METADATA}'):
+    memory.rm_file(f'/bucket/prepared/{coco_index.METADATA}')
+    with pytest.raises(ValueError, match=f'has no {coco_index.METADATA}'):
         coco.prepare('memory://bucket/prepared', data_dir)
     with pytest.raises(ValueError, match=r's3://a/data: data are prepared in a local data_dir'):
         coco.prepare(str(coco_folder), pathlib.Path('s3://a/data'))

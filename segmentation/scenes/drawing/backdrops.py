@@ -12,7 +12,7 @@ import numpy as np
 from segmentation.scenes.description import Scene
 from segmentation.scenes.drawing.buildings import facade, living_room, office, row_of_houses
 from segmentation.scenes.drawing.canvas import Backdrop
-from segmentation.scenes.drawing.palette import GREENS, SOFT, crop, pick, some, tone, vary
+from segmentation.scenes.drawing.palette import GREENS, crop, pick, soft_tile, some, tone, vary
 
 WHITE = (226, 226, 220)
 
@@ -192,7 +192,7 @@ def beach(b: Backdrop) -> None:
     b.on_ground(waves, (222, 234, 238))
     b.across([(0.3, shore)], vary(rng, (218, 196, 150), 8))
     b.across([(shore - 1.5, shore)], (186, 164, 126))
-    edge = crop(SOFT, 1, b.width, rng)[0]
+    edge = crop(soft_tile(), 1, b.width, rng)[0]
     y = b.row(shore) + 2.5 * edge
     for x in range(b.width):
         t = int(np.clip(y[x], 1, b.height - 3))

@@ -7,14 +7,14 @@ import numpy as np
 from segmentation.scenes.drawing.canvas import Backdrop
 from segmentation.scenes.drawing.palette import (
     BRICKS,
-    GRAIN,
     GREENS,
     PLASTER,
-    SOFT,
     Color,
     crop,
+    grain_tile,
     pick,
     rough,
+    soft_tile,
     some,
     tone,
 )
@@ -24,13 +24,13 @@ def _bricks(h: int, w: int, color: Color, rng: np.random.Generator, course: int)
     courses = -(-h // course)
     shift = (np.arange(courses) % 2 * course)[:, None]
     x = np.arange(w)[None] + shift
-    rows = 0.16 * GRAIN[np.arange(courses)[:, None], x // (2 * course) * 7 % 1024]
+    rows = 0.16 * grain_tile()[np.arange(courses)[:, None], x // (2 * course) * 7 % 1024]
     # Joints are marked by a brightness that no brick has.
     rows[x % (2 * course) == 0] = 9
     each = np.repeat(rows, course, 0)[:h]
     each[::course] = 9
     joint = each == 9
-    each += 0.06 * crop(GRAIN, h, w, rng) + 1
+    each += 0.06 * crop(grain_tile(), h, w, rng) + 1
     wall = np.asarray(color, np.float32) * each[..., None]
     wall[joint] = 0.4 * np.asarray(color) + 110
     return wall
@@ -97,7 +97,7 @@ def _shop(wall: np.ndarray, rng: np.random.Generator, top: int, metre: float, di
         if pane.size:
             base = np.asarray((240, 205, 140) if dim < 0.6 else (84, 92, 100), np.float32)
             high, wide = pane.shape[:2]
-            pane[:] = base * (1 + 0.35 * crop(SOFT, high, wide, rng))[..., None]
+            pane[:] = base * (1 + 0.35 * crop(soft_tile(), high, wide, rng))[..., None]
     if rng.random() < 0.5:
         stripes = (np.arange(w) // max(2, int(metre * 0.35)) % 2)[None, :, None]
         awning = 0.92 * np.where(stripes, sign, (232, 228, 218))
@@ -167,7 +167,7 @@ def _window(b: Backdrop, box: np.ndarray) -> None:
     down = np.linspace(0, 1, h, dtype=np.float32)[2:-2, None, None]
     box[:] = (244, 242, 236)
     box[2:-2, 2:-2] = (1 - down) * (190, 216, 240) + down * (150, 176, 130)
-    box[h // 2 : -2, 2:-2] *= (1 + 0.2 * crop(SOFT, h - h // 2 - 2, w - 4, rng))[..., None]
+    box[h // 2 : -2, 2:-2] *= (1 + 0.2 * crop(soft_tile(), h - h // 2 - 2, w - 4, rng))[..., None]
     if b.dim < 0.6:
         box[2:-2, 2:-2] *= 0.2
     box[:, w // 2 - 1 : w // 2 + 1] = (240, 238, 232)
@@ -185,7 +185,7 @@ def _picture(b: Backdrop, box: np.ndarray) -> None:
     inner = box[2:-2, 2:-2]
     paints = PLASTER + GREENS + ((60, 90, 150), (180, 60, 50))
     a, c = (np.asarray(some(rng, paints)) for _ in range(2))
-    blend = np.clip(crop(SOFT, h - 4, w - 4, rng) + 0.5, 0, 1)[..., None]
+    blend = np.clip(crop(soft_tile(), h - 4, w - 4, rng) + 0.5, 0, 1)[..., None]
     inner[:] = a * blend + c * (1 - blend)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
 from segmentation.scenes.description import Scene
-from segmentation.scenes.drawing.palette import GRAIN, SOFT, Color, crop, rough, some
+from segmentation.scenes.drawing.palette import Color, crop, grain_tile, rough, soft_tile, some
 from segmentation.scenes.drawing.pen import bounds
 
 
@@ -98,7 +98,7 @@ class Backdrop:
         low = some(rng, ((214, 218, 222),) if overcast else ((196, 218, 236), (232, 214, 196)), 8)
         t = np.linspace(0, 1, bottom, dtype=np.float32)[:, None, None]
         self.pixels[:bottom] = np.asarray(top) * (1 - t) + np.asarray(low) * t
-        cloud = 1.3 * crop(SOFT, 2 * bottom, self.width, rng)[::2] - rng.uniform(-0.2, 0.7)
+        cloud = 1.3 * crop(soft_tile(), 2 * bottom, self.width, rng)[::2] - rng.uniform(-0.2, 0.7)
         cloud = 0.75 * np.clip(cloud, 0, 1)[..., None]
         white = np.float32(205 if overcast else 246)
         self.pixels[:bottom] += cloud * (white - self.pixels[:bottom])
@@ -128,7 +128,9 @@ class Backdrop:
             return tile.ravel().take((down % 1024 * 1024)[:, None] + across % 1024)
 
         fade = np.clip(14 / z, 0.25, 1)[:, None]
-        factor = 1 + fade * (grain * look_up(GRAIN, density) + blotches * look_up(SOFT, 22))
+        factor = 1 + fade * (
+            grain * look_up(grain_tile(), density) + blotches * look_up(soft_tile(), 22)
+        )
         for channel in range(3):
             self.pixels[top:bottom, :, channel] *= factor
 
@@ -158,7 +160,7 @@ class Backdrop:
 
     def hills(self, low: float, high: float, color: Color, base: float | None = None) -> None:
         """A skyline of blotchy hills or woods between two heights in pixels over the horizon."""
-        line = crop(SOFT, 1, self.width, self.rng)[0]
+        line = crop(soft_tile(), 1, self.width, self.rng)[0]
         base = self.horizon if base is None else base
         edge = base - low - (high - low) * (0.5 + 0.5 * np.clip(line, -1, 1))
         top, bottom = max(int(edge.min()), 0), min(int(base) + 2, self.height)

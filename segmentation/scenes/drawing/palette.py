@@ -1,5 +1,6 @@
 """Colors and textures of the drawn scenes, and random variations of them."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,6 +101,7 @@ def some(rng: np.random.Generator, options: tuple[Color, ...], amount: int = 14)
     return vary(rng, pick(rng, options), amount)
 
 
+@functools.cache
 def _noise_tiles(size: int = 1024) -> tuple[np.ndarray, np.ndarray]:
     """Fixed periodic noise of about [-1, 1]: white grain, and soft blotches in three octaves."""
     rng = np.random.default_rng(20140501)
@@ -112,7 +114,14 @@ def _noise_tiles(size: int = 1024) -> tuple[np.ndarray, np.ndarray]:
     return grain, np.clip(soft, -1.5, 1.5)
 
 
-GRAIN, SOFT = _noise_tiles()
+def grain_tile() -> np.ndarray:
+    """White grain, see `_noise_tiles`."""
+    return _noise_tiles()[0]
+
+
+def soft_tile() -> np.ndarray:
+    """Soft blotches, see `_noise_tiles`."""
+    return _noise_tiles()[1]
 
 
 def crop(tile: np.ndarray, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -125,4 +134,5 @@ def rough(
     shape: tuple[int, int], soft: float, grain: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Factors `[h, w, 1]` around 1, of blotches and grain."""
-    return (1 + soft * crop(SOFT, *shape, rng) + grain * crop(GRAIN, *shape, rng))[..., None]
+    blotches, noise = crop(soft_tile(), *shape, rng), crop(grain_tile(), *shape, rng)
+    return (1 + soft * blotches + grain * noise)[..., None]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
-from segmentation.scenes.drawing.palette import GRAIN, SOFT, Color, crop
+from segmentation.scenes.drawing.palette import Color, crop, grain_tile, soft_tile
 
 Point = tuple[float, float]
 
@@ -183,7 +183,7 @@ def shade(patch: np.ndarray, rng: np.random.Generator, side: float, roughness: f
     light = padded[2 * reach :, reach + dx :][:, :w] - padded[:h, reach - dx :][:, :w]
     light *= 0.3 / 255
     light += np.linspace(1.07, 0.9, h, dtype=np.float32)[:, None]
-    light += roughness * crop(GRAIN, h, w, rng)
-    light += 0.09 * crop(SOFT, h, w, rng)
+    light += roughness * crop(grain_tile(), h, w, rng)
+    light += 0.09 * crop(soft_tile(), h, w, rng)
     patch[:3] *= light
     np.minimum(patch[:3], 255 * patch[3], out=patch[:3])

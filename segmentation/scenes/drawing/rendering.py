@@ -10,7 +10,7 @@ import numpy as np
 from segmentation.scenes.description import CLEAR, INDOORS, Scene, Thing
 from segmentation.scenes.drawing import cars, palette, people, things, vehicles
 from segmentation.scenes.drawing.backdrops import paint
-from segmentation.scenes.drawing.palette import GRAIN, Color, crop, pick, some
+from segmentation.scenes.drawing.palette import Color, crop, grain_tile, pick, some
 from segmentation.scenes.drawing.pen import Pen, View, bounds, cover, lay_down, rasterise, shade
 
 
@@ -180,7 +180,7 @@ def _develop(pixels: np.ndarray, glow: np.ndarray | None, scene: Scene) -> np.nd
     if scene.wash:
         luma = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), out, 1)
         out[:] = luma * (np.asarray(scene.wash, np.float32) / 200)[:, None, None]
-    noise = [crop(GRAIN, scene.height, scene.width, rng) for _ in range(3)]
+    noise = [crop(grain_tile(), scene.height, scene.width, rng) for _ in range(3)]
     for channel, grain in zip(out, noise, strict=True):
         channel += 2 * light.noise * (noise[0] if scene.grayscale or scene.wash else grain)
     return np.ascontiguousarray(np.clip(out + 0.5, 0, 255).astype(np.uint8).transpose(1, 2, 0))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.predictions.schema import Predictions
-from analysis.report import browser_model
+from analysis.report import options
 from analysis.report import stage as report
 from analysis.stage import artifacts
 from segmentation import overlays
@@ -17,7 +17,7 @@ from tests import report_fixture
 from tests.paths import ROOT
 
 # Where npm has installed ONNX Runtime Web: in CI, .ci/javascript/check did.
-INSTALLED = ROOT / '.ci/javascript' / browser_model.PACKAGE
+INSTALLED = ROOT / '.ci/javascript' / options.PACKAGE
 RUNTIME = pathlib.Path(os.environ.get('ONNXRUNTIME_WEB', INSTALLED))
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')

@@ -9,7 +9,7 @@ import pytest
 
 from analysis.embeddings.schema import Embeddings
 from analysis.predictions.schema import Predictions
-from analysis.report import browser_model
+from analysis.report import browser_model, options
 from analysis.report import stage as report
 from analysis.stage import artifacts
 from tests import report_fixture
@@ -70,7 +70,7 @@ def test_only_a_report_with_the_network_may_run_webassembly(tmp_path, package):
     assert "default-src 'none'" in policy and "'unsafe-eval'" not in policy
 
 
-@pytest.mark.parametrize('precision', browser_model.PRECISIONS)
+@pytest.mark.parametrize('precision', options.PRECISIONS)
 def test_the_exported_network_agrees_with_the_analysis(analyzed_run, precision):
     runtime = pytest.importorskip('onnxruntime')
     pytest.importorskip('onnx')

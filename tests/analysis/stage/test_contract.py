@@ -9,6 +9,7 @@ import pytest
 
 from analysis.stage import artifacts
 from analysis.stage.artifacts import Result
+from analysis.stage.command import stage_parser
 from analysis.stage.contract import Stage
 from analysis.stage.run import open_analysis
 from analysis.stage.view import Parts
@@ -63,15 +64,18 @@ def stages():
             found += artifacts.load(analysis, Extra).value
         return Total(found)
 
-    def add_arguments(parser):
-        parser.add_argument('--largest', type=int, default=3)
+    def parser(result, about, **settings):
+        return lambda: stage_parser(result, about, **settings)
 
     first = Stage(
-        Numbers, 'Numbers.', numbers, lambda result: f'{result.values}', add_arguments=add_arguments
+        Numbers, parser(Numbers, 'Numbers.', largest=(3, 'the last')), numbers,
+        lambda result: f'{result.values}',
+    )  # fmt: skip
+    optional = Stage(
+        Extra, parser(Extra, 'Extra.', value=(100, 'more')), extra, lambda result: f'{result.value}'
     )
-    optional = Stage(Extra, 'Extra.', extra, lambda result: f'{result.value}')
     last = Stage(
-        Total, 'Their sum.', total, lambda result: f'The sum is {result.total}.',
+        Total, parser(Total, 'Their sum.'), total, lambda result: f'The sum is {result.total}.',
         reads=(first,), reads_if_there=(optional,),
     )  # fmt: skip
     return first, optional, last, computed

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from analysis.stage import run as analysis_run
-from segmentation import workdir
+from segmentation import trained, workdir
 from segmentation.config import save_config
 from segmentation.data.examples import open_data
 
@@ -15,7 +15,7 @@ def run(tiny_config, tmp_path):
     prepared = open_data(tiny_config.data)
     described = workdir.describe_run(prepared, {}, ('background', 'person', 'car'))
     workdir.write_description(tmp_path, tiny_config, described)
-    return analysis_run.Run(
+    return trained.Run(
         tmp_path, tiny_config, ('background', 'person', 'car'), None, {}, 0, described['data']
     )
 
@@ -46,14 +46,14 @@ def test_unknown_part(run):
 
 def test_no_run_directory(tmp_path):
     with pytest.raises(ValueError, match='no run directory'):
-        analysis_run.restore_run(tmp_path / 'nothing')
+        trained.restore_run(tmp_path / 'nothing')
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"class_names": ["background"]}', '{"data": 3}'])
 def test_damaged_description_is_named(run, text):
     (run.workdir / 'run.json').write_text(text)
     with pytest.raises(ValueError, match='run.json is damaged'):
-        analysis_run.restore_run(run.workdir)
+        trained.restore_run(run.workdir)
 
 
 def test_description_of_another_run_is_left_alone(run, tiny_config):

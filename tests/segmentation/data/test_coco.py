@@ -121,7 +121,7 @@ def test_many_threads_read_the_same(folder, tmp_path):
 
 def test_second_call_only_opens(folder, tmp_path, monkeypatch):
     first = coco.prepare(str(folder), tmp_path / 'data')
-    monkeypatch.setattr(coco, '_build', None)  # preparing would now fail
+    monkeypatch.setattr(coco_builder, 'build', None)  # preparing would now fail
     assert coco.prepare(str(folder), tmp_path / 'data').path == first.path
 
 

@@ -1,0 +1,32 @@
+"""Describes and compares the annotated objects of the images instead of the images.
+
+    python -m analysis.objects --workdir runs/person_car --split val
+
+An object is an annotated instance of a class that is visible at the network's resolution; crowd
+regions are counted, but are not objects. Writes objects.parquet, with a row per object
+(`objects/schema.py` has the columns), and pictures of the objects. Embeddings are activations of
+the layers of `analysis.embeddings`, averaged over the object's mask. The nearest objects, the map,
+the slices and the confusion are those of the stages for images. Objects of one image resemble each
+other, so slices are found and tested with one random object of each image.
+"""
+
+import argparse
+
+from analysis.objects.schema import Objects
+from analysis.stage.command import stage_parser
+from segmentation.models.layer_names import LAYERS
+
+DIMENSIONS = 24  # all features have the same variance, unlike in `embeddings`
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of `python -m analysis.objects`."""
+    return stage_parser(
+        Objects, __doc__,
+        layers=(LAYERS, 'as of `analysis.embeddings`'),
+        dimensions=(DIMENSIONS, 'maximum number of dimensions of the embedding'),
+        seed=(
+            0, 'seed of the embedding, the map, the halves for slices and the objects that stand '
+            'for their images',
+        ),
+    )  # fmt: skip
