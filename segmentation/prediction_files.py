@@ -41,13 +41,18 @@ class Found:
         return self.folder is not None and not is_within(self.path, self.folder)
 
     @property
-    def version(self) -> list[int]:
-        """Size in bytes and time of the last change in ns; zeros if there is no such file."""
+    def version(self) -> list[int | str]:
+        """Path, size in bytes and time of the last change in ns; zeros if there is no such file.
+
+        With the path, because names are relative: two folders may hold a `0001.bmp` of one size
+        and, from an archive, of one time.
+        """
+        path = str(self.path)
         try:
             status = self.path.stat()
         except OSError:
-            return [0, 0]
-        return [status.st_size, status.st_mtime_ns]
+            return [path, 0, 0]
+        return [path, status.st_size, status.st_mtime_ns]
 
 
 def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Found], int]:

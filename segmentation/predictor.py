@@ -70,10 +70,7 @@ def read_input(image: ImageLike, size: int, antialias: bool) -> Input:
             raise ValueError(f'Cannot read the image {image!r}: {error}') from error
         width, height = upright.size
     elif not isinstance(image, str | os.PathLike):
-        raise ValueError(
-            'An image is a path, an image of Pillow, or an array uint8 [H, W, 3]; got '
-            f'{type(image).__name__}.'
-        )
+        raise ValueError(_kinds(image))
     else:
         try:
             data = coco_files.read_regular(pathlib.Path(image))
@@ -212,7 +209,16 @@ def _each(images: ImageLike | Iterable[ImageLike]) -> Iterator[ImageLike]:
         return iter((images,))
     if isinstance(images, np.ndarray | jax.Array):
         return iter(np.asarray(images) if images.ndim == 4 else (images,))
+    if not isinstance(images, Iterable):
+        raise ValueError(_kinds(images))
     return iter(images)
+
+
+def _kinds(image: object) -> str:
+    return (
+        'An image is a path, an image of Pillow, or an array uint8 [H, W, 3]; got '
+        f'{type(image).__name__}.'
+    )
 
 
 def _noted(inputs: Iterable[Input], sizes: collections.deque) -> Iterator[np.ndarray]:

@@ -64,6 +64,52 @@ def colors(path, layout='NCHW', size=None, ending=None, domain='', metadata=None
     return path
 
 
+def strided(path, side, stride, axes):
+    """Writes a model whose logits have the given axes: an average of patches, the same for all."""
+    height, width = (side, side) if isinstance(side, int) else side
+    first = axes[1:] == (height // stride, width // stride)  # channels are first
+    count = axes[0] if first else axes[2]
+    nodes = [helper.make_node('Conv', ['image', 'weights'], ['raw'], strides=[stride, stride])]
+    nodes.append(
+        helper.make_node(
+            'Transpose', ['raw'], ['logits'], perm=[0, 1, 2, 3] if first else [0, 2, 3, 1]
+        )
+    )
+    values = np.full((count, 3, stride, stride), 1 / stride**2, np.float32)
+    return _save(path, nodes, [height, width], [1, *axes], [tensor('weights', values)])
+
+
+def mask(path, ending, shape):
+    """Writes a model that says where red is brighter than 127.5, `ending` Sigmoid or Greater."""
+    nodes = [helper.make_node('Conv', ['image', 'weights', 'bias'], ['raw'])]
+    if ending == 'Greater':
+        nodes.append(helper.make_node('Greater', ['raw', 'zero'], ['map']))
+    else:
+        nodes.append(helper.make_node('Sigmoid', ['raw'], ['map']))
+    nodes.append(helper.make_node('Reshape', ['map', 'shape'], ['logits']))
+    constants = [
+        tensor('weights', np.array([1, 0, 0], np.float32).reshape(1, 3, 1, 1)),
+        tensor('bias', np.array([-0.5], np.float32)),
+        tensor('zero', np.float32(0)),
+        tensor('shape', np.array(shape, np.int64)),
+    ]
+    kind = TensorProto.BOOL if ending == 'Greater' else TensorProto.FLOAT
+    return _save(path, nodes, [32, 32], shape, constants, kind)
+
+
+def _save(path, nodes, sides, shape, constants, kind=TensorProto.FLOAT):
+    graph = helper.make_graph(
+        nodes,
+        'made',
+        [helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, *sides])],
+        [helper.make_tensor_value_info('logits', kind, shape)],
+        constants,
+    )
+    imports = [helper.make_opsetid('', 17)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=9), path)
+    return path
+
+
 def adapter(**changes):
     """The adapter of `colors` as a dict: person are red things, car blue ones."""
     result = {

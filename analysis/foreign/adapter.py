@@ -3,6 +3,7 @@
 A JSON file. `scripts/analyze.py --describe model.onnx` drafts one; analysis/README.md has examples.
 """
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -70,12 +71,28 @@ def parse(text: bytes | str, name: str) -> Adapter:
       ValueError: no JSON, an unknown or missing field, or a value that does not fit.
     """
     try:
-        return msgspec.json.decode(text, type=Adapter)
+        adapter = msgspec.json.decode(text, type=Adapter)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f'The adapter {name} is not valid: {error}. analysis/README.md explains the fields; '
             'scripts/analyze.py --describe drafts an adapter.'
         ) from error
+    if adapter.output and adapter.output.threshold is not None:
+        _check_threshold(adapter.output.form, adapter.output.threshold, name)
+    return adapter
+
+
+def _check_threshold(form: Form, threshold: float, name: str) -> None:
+    if not form.startswith('single'):
+        raise ValueError(
+            f'The adapter {name} has "output.threshold", which the form {form!r} does not use: the '
+            'class of a pixel is its largest channel. Leave it out.'
+        )
+    if form == 'single probability' and not 0 < threshold < 1:
+        raise ValueError(
+            f'"output.threshold" of the adapter {name} is {threshold:g}, but a threshold of '
+            'probabilities is between 0 and 1.'
+        )
 
 
 def read(path: pathlib.Path) -> Adapter:
@@ -203,6 +220,16 @@ def check_numbers(adapter: Adapter, numbers: np.ndarray, mapping: np.ndarray, na
             f'{name} has the number {strange[0]}, but the classes are 0 … {len(mapping) - 1}: say '
             'in "classes" of an adapter which numbers are which class; all others are background.'
         )
+
+
+def distortion(shape: Sequence[int], size: Sequence[int]) -> float:
+    """How far the proportions of a map (rows, columns) are from those of the image; 0: equal."""
+    return abs(math.log(shape[0] * size[1] / (shape[1] * size[0])))
+
+
+def is_stride(stride: float, rows: int, height: int) -> bool:
+    """Whether a map has as many rows as its stride gives; frameworks round differently."""
+    return abs(rows * stride - height) <= 2 * stride
 
 
 def to_logits(

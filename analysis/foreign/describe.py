@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.foreign import adapter as adapters
 from analysis.foreign.onnx_graph import load_graph, output_shapes, own_layers, shapes
 from segmentation.activations import LAYERS
 
@@ -21,6 +22,9 @@ _ACTIVATIONS = (
 _SIDE = 256  # of the image that a model of any size is tried on
 _TENSORS = 16  # maximum number of those for embeddings
 _NAMES = ('names', 'classes', 'class_names', 'labels', 'categories')  # of metadata
+_INTEGERS = (2, 3, 4, 5, 6, 7, 9, 12, 13)  # of TensorProto, with bool
+# Operators whose results are numbers of classes.
+_DECISIONS = ('ArgMax', 'Greater', 'GreaterOrEqual')
 _UPSAMPLED = ('Resize', 'Upsample', 'Transpose', 'Identity', 'Cast', 'Squeeze', 'Slice', 'Reshape')
 
 
@@ -60,12 +64,15 @@ def draft(path: pathlib.Path) -> Draft:
             ]
             found = output_shapes(model, half)
             resizes = {name for name in found if found[name] == known.get(name)}
-    adapter: dict[str, Any] = {'input': fed, 'output': _output(model, known, unknown, assumed)}
+    adapter: dict[str, Any] = {'input': fed, 'output': None}
+    adapter['output'] = _output(model, known, fed, (height, width), unknown, assumed)
     if layout := adapter['output']['layout']:
         name = adapter['output']['name']
         rows = dict(zip(layout, known[name], strict=True))['H']
         if isinstance(rows, int) and rows and rows != height and name not in resizes:
-            adapter['output']['stride'] = 2.0 ** round(np.log2(height / rows))
+            stride = 2.0 ** round(np.log2(height / rows))
+            if adapters.is_stride(stride, rows, height):
+                adapter['output']['stride'] = stride
     if adapter['output']['form'] is None:
         unknown.append('output.form: no output looks like a segmentation')
     names = _channel_names(model)
@@ -167,10 +174,14 @@ def _scales_itself(model: Any, name: str) -> bool:
 def _output(
     model: Any,
     known: dict[str, tuple[int | str | None, ...]],
+    fed: dict[str, Any],
+    size: tuple[int, int],
     unknown: list[str],
     assumed: list[str],
 ) -> dict[str, Any]:
+    """The draft of the output of a model that is `fed` with images of a size."""
     maps = [v.name for v in model.graph.output if len(known.get(v.name, ())) in (3, 4)]
+    maps = maps or [v.name for v in model.graph.output if _is_map(known.get(v.name, ()), size)]
     if not maps:
         raise ValueError(
             'No output has the shape of a segmentation; there are '
@@ -190,26 +201,24 @@ def _output(
     while producer is not None and producer.op_type in _UPSAMPLED and producer.input:
         producer = made_by.get(producer.input[0])
     last = producer.op_type if producer is not None else ''
-    integer = {v.name: v.type.tensor_type.elem_type for v in model.graph.output}[name] in (2, 6, 7)
+    integer = {v.name: v.type.tensor_type.elem_type for v in model.graph.output}[name] in _INTEGERS
     result: dict[str, Any] = {'name': name, 'layout': None, 'form': None}
-    batch = 'N' if len(shape) == 4 or (len(shape) == 3 and shape[0] in (1, 'N', 'batch')) else ''
-    if last == 'ArgMax' or integer:
-        plain = len(shape) == 3 and batch
-        result.update(layout='NHW' if plain else f'{batch}CHW', form='class map')
+    counts = {1, 'N', 'batch', known[fed['name']][0] if len(known[fed['name']]) == 4 else 1}
+    batch = 'N' if len(shape) == 4 or (len(shape) == 3 and shape[0] in counts) else ''
+    plain = len(shape) == 2 + len(batch)  # without channels
+    if last in _DECISIONS or integer:
+        result.update(layout=f'{batch}HW' if plain else f'{batch}CHW', form='class map')
         if len(shape) == 4 and shape[-1] == 1:
             result['layout'] = 'NHWC'
         return result
-    if len(shape) == 3 and batch:
-        result.update(
-            layout='NHW', form='single probability' if last == 'Sigmoid' else 'single logit'
-        )
+    if plain:
+        form = 'single probability' if last == 'Sigmoid' else 'single logit'
+        result.update(layout=f'{batch}HW', form=form)
         return result
     planes = shape[-3:]
-    first, final = planes[0], planes[2]
-    # Channels are few and the sides are alike.
-    by_end = isinstance(final, int) and (not isinstance(first, int) or final < first)
+    by_end = _ends_with_channels(planes, size)
     result['layout'] = f'{batch}HWC' if by_end else f'{batch}CHW'
-    count = final if by_end else first
+    count = planes[2] if by_end else planes[0]
     if not isinstance(count, int):
         unknown.append(f'output.layout: the shape {list(shape)} does not show where channels are')
         result['layout'] = None
@@ -224,6 +233,26 @@ def _output(
             'with Softmax, Sigmoid or ArgMax'
         )
     return result
+
+
+def _is_map(shape: tuple[int | str | None, ...], size: tuple[int, int]) -> bool:
+    """Whether a shape of two axes has the proportions of the image."""
+    sides = [side for side in shape if isinstance(side, int) and side > 0]
+    return len(shape) == len(sides) == 2 and adapters.distortion(sides, size) < 0.1
+
+
+def _ends_with_channels(planes: tuple[int | str | None, ...], size: tuple[int, int]) -> bool:
+    """Whether the last of three axes are the channels: the others are in proportion to the image.
+
+    If both sides are, channels are few.
+    """
+    sides = [side for side in planes if isinstance(side, int) and side > 0]
+    if len(sides) == 3:
+        last = adapters.distortion(sides[:2], size) - adapters.distortion(sides[1:], size)
+        if abs(last) > 1e-6:
+            return last < 0
+    first, final = planes[0], planes[2]
+    return isinstance(final, int) and (not isinstance(first, int) or final < first)
 
 
 def _channel_names(model: Any) -> list[str]:

@@ -137,6 +137,7 @@ class OnnxModel(ForeignModel):
                 f'The output {output.name} has the shape {list(raw.shape)}, which is not '
                 f'{output.layout}: check "output" of the adapter.'
             )
+        self._check_proportions(raw.shape, size)
         raw = raw if output.layout.startswith('N') else raw[None]
         raw = np.moveaxis(raw, 1, -1) if output.layout.endswith('CHW') else raw
         if len(raw) != count:
@@ -165,7 +166,18 @@ class OnnxModel(ForeignModel):
                 f'The output {output.name} has values {raw.min():.3g} … {raw.max():.3g}: these are '
                 'no probabilities; "output.form" of the adapter should say logits.'
             )
-        if output.stride and abs(raw.shape[1] * output.stride - size[0]) > 2 * output.stride:
+        if (
+            output.form == 'logits'
+            and raw.min() >= 0
+            and np.allclose(raw.sum(-1, dtype=np.float32), 1, atol=1e-3)
+        ):
+            raise ValueError(
+                f'The channels of {output.name} add up to 1: these are probabilities, not logits. '
+                'Check "output.form" of the adapter.'
+            )
+        if output.stride is not None and not adapters.is_stride(
+            output.stride, raw.shape[1], size[0]
+        ):
             raise ValueError(
                 f'The output {output.name} has {raw.shape[1]} rows for an input of {size[0]}, '
                 f'which is no stride of {output.stride:g}: check "output" of the adapter.'
@@ -179,6 +191,21 @@ class OnnxModel(ForeignModel):
         for image in raw:
             yield adapters.to_logits(
                 image, output.form, output.threshold, self._mapping, len(self._class_names)
+            )
+
+    def _check_proportions(self, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+        """Checks that the axes of the output were not taken for one another."""
+        name, layout = self._output.name, self._output.layout
+        if 'C' not in layout or not all(shape):
+            return
+        planes, last = shape[-3:], layout.endswith('HWC')
+        maps, others = (planes[:2], planes[1:]) if last else (planes[1:], planes[:2])
+        if adapters.distortion(maps, size) > 0.5 and adapters.distortion(others, size) < 0.1:
+            raise ValueError(
+                f'The output {name} has the shape {list(shape)}: in the layout {layout} it has '
+                f'{maps[0]}×{maps[1]} pixels (height × width) for an input of {size[0]}×{size[1]}. '
+                f'Check "output.layout" of the adapter: channels seem to be '
+                f'{"first" if last else "last"}.'
             )
 
     def _check_input(self) -> None:

@@ -95,7 +95,7 @@ class PredictionFiles(ForeignModel):
                     f'{_some(missing)}.'
                 )
         if self.kind == 'coco':
-            return self._check_results(ids)
+            return self._check_results(ids, [c.id for c in examples.splits[0].categories])
         used: dict[str, str] = {}
         absent = []
         for row in range(len(ids)):
@@ -119,8 +119,10 @@ class PredictionFiles(ForeignModel):
         left = len(self._files) - len(used)
         return f'{left} files that belong to no image of this split are ignored' if left else ''
 
-    def _check_results(self, ids: Sequence[int]) -> str:
-        """See `check`, for COCO results."""
+    def _check_results(self, ids: Sequence[int], category_ids: Sequence[int]) -> str:
+        """See `check`, for COCO results; with the ids of the data's images and categories."""
+        if not self._instances:
+            raise ValueError(f'{self._path} is an empty list: it has no results.')
         known = self._instances.keys() & set(ids)
         if not known:
             raise ValueError(
@@ -132,6 +134,13 @@ class PredictionFiles(ForeignModel):
         other = [
             e['category_id'] for e in entries if not self._category_to_class.get(e['category_id'])
         ]
+        found = sorted({entry['category_id'] for entry in entries})
+        if self._adapter.classes is None and not set(found) & set(category_ids):
+            raise ValueError(
+                f'{self._path} has results of the categories {_some(found)}, but the ids of the '
+                f'data\'s categories are {_some(sorted(category_ids))}: say in "classes" of an '
+                'adapter which numbers are which class.'
+            )
         least = self._adapter.score_threshold
         uncertain = sum(entry['score'] < least for entry in entries)
         empty, elsewhere = len(ids) - len(known), len(self._instances) - len(known)

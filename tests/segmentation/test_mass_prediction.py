@@ -169,6 +169,13 @@ def test_a_second_time_only_what_is_missing_or_changed_is_predicted(model, tmp_p
     assert todo(settings={'step': 2}) == everything  # another checkpoint
 
 
+def test_files_of_one_name_size_and_time_in_two_folders_are_two_images(model, tmp_path):
+    for folder in ('monday', 'tuesday'):
+        os.utime(write(tmp_path / folder / '0001.bmp'), ns=(0, 0))
+        images, _ = find_images([str(tmp_path / folder)], tmp_path / 'out')
+        assert predict(model, images, tmp_path / 'out')[0] == images
+
+
 def test_a_failed_write_leaves_no_file_and_names_it(model, tmp_path):
     images, _ = find_images([str(write(tmp_path / 'in' / 'a.png'))], tmp_path)
     output = tmp_path / 'out'

@@ -131,6 +131,13 @@ def test_images_that_cannot_be_read_are_one_clear_error(model, image, message):
         model.predict([image])
 
 
+@pytest.mark.parametrize('images', [None, 3])
+def test_what_is_neither_an_image_nor_several_is_one_clear_error(model, images):
+    for function in (model.predict, model.embed):
+        with pytest.raises(ValueError, match=f'got {type(images).__name__}'):
+            function(images)
+
+
 def test_no_images_give_no_predictions(model):
     assert model.predict([]) == []
     assert len(model.embed([])) == 0

@@ -122,6 +122,15 @@ def test_scaling():
         ('{"input": {"name": "x", "layout": "NCWH", "size": 3}}', r'\$\.input\.layout'),
         ('{"input": {"name": "x", "layout": "NCHW"}}', 'missing required field `size`'),
         ('{"output": {"name": "x", "layout": "NCHW", "form": null}}', r'\$\.output\.form'),
+        (
+            '{"output": {"name": "x", "layout": "NHW", "form": "logits", "threshold": 2}}',
+            "the form 'logits' does not use",
+        ),
+        (
+            '{"output": {"name": "x", "layout": "HW", "form": "single probability", '
+            '"threshold": 50}}',
+            'between 0 and 1',
+        ),
     ],
 )
 def test_adapters_that_are_not_valid(tmp_path, text, message):

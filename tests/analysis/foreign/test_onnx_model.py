@@ -106,6 +106,8 @@ def test_an_exported_network_keeps_the_names_of_its_layers(tmp_path, layers, nam
         ({'output__form': 'single logit'}, 'has 4 channels'),
         ({'output__form': 'probabilities', 'input__divide_by': 1}, 'these are no probabilities'),
         ({'output__stride': 8}, 'no stride of 8'),
+        ({'output__stride': 0}, 'no stride of 0'),
+        ({'output__layout': 'NHWC'}, 'has 4×32 pixels .* channels seem to be first'),
         ({'channels': ['a', 'b']}, 'names 2 channels, but the model returns 4'),
         ({'classes': {'person': ['red']}}, 'does not cover car'),
         ({'embeddings': ['nothing']}, "no tensor 'nothing'"),
@@ -116,6 +118,12 @@ def test_an_adapter_that_does_not_fit(tmp_path, changes, message):
     path = onnx_models.colors(tmp_path / 'm.onnx', size=32)
     with pytest.raises(ValueError, match=message):
         open_model(path, **{'input__size': 32, **changes})
+
+
+def test_probabilities_are_no_logits(tmp_path):
+    path = onnx_models.colors(tmp_path / 'm.onnx', ending='Softmax')
+    with pytest.raises(ValueError, match='these are probabilities, not logits'):
+        open_model(path)
 
 
 def test_custom_operators_are_refused(tmp_path):
@@ -225,6 +233,66 @@ def test_a_draft_reads_the_end_of_the_graph(tmp_path, ending, layout, form, out)
     assert drafted.adapter['input']['layout'] == layout
     assert drafted.adapter['input']['size'] == 'any'
     assert (drafted.adapter['output']['form'], drafted.adapter['output']['layout']) == (form, out)
+
+
+@pytest.mark.parametrize(
+    'side, stride, axes, layout, drafted_stride',
+    [
+        # More channels than rows, as of 150 classes at a quarter of the size.
+        (64, 4, (150, 16, 16), 'NCHW', 4),
+        (64, 4, (16, 16, 150), 'NHWC', 4),
+        ((32, 128), 4, (150, 8, 32), 'NCHW', 4),
+        # No power of two is the stride.
+        (96, 3, (4, 32, 32), 'NCHW', None),
+    ],
+)
+def test_a_draft_finds_the_channels_by_the_proportions(
+    tmp_path, side, stride, axes, layout, drafted_stride
+):
+    path = onnx_models.strided(tmp_path / 'm.onnx', side, stride, axes)
+    output = draft(path).adapter['output']
+    assert (output['layout'], output['form']) == (layout, 'logits')
+    assert output.get('stride') == drafted_stride
+    changes = {'input__size': side, 'channels': [], 'embeddings': []}
+    model = open_model(path, **changes, output=output, classes={'person': [1], 'car': [3]})
+    height, width = (side, side) if isinstance(side, int) else side
+    (made,) = model.of_images(np.zeros((1, height, width, 3), np.uint8))
+    assert made.logits.shape == (height // stride, width // stride, 3)
+
+
+@pytest.mark.parametrize(
+    'ending, shape, layout, form',
+    [
+        ('Greater', [1, 1, 32, 32], 'NCHW', 'class map'),
+        ('Sigmoid', [32, 32], 'HW', 'single probability'),
+        ('Greater', [32, 32], 'HW', 'class map'),
+        ('Sigmoid', [1, 32, 32], 'NHW', 'single probability'),
+    ],
+)
+def test_a_draft_reads_masks_of_one_channel(tmp_path, ending, shape, layout, form):
+    path = onnx_models.mask(tmp_path / 'm.onnx', ending, shape)
+    output = draft(path).adapter['output']
+    assert (output['layout'], output['form']) == (layout, form)
+    model = OnnxModel(
+        path,
+        adapters.parse(
+            json.dumps(
+                onnx_models.adapter(
+                    input__size=32,
+                    output=output,
+                    channels=[],
+                    classes={'person': [1]},
+                    embeddings=[],
+                )
+            ),
+            'test',
+        ),
+        NAMES[:2],
+    )
+    red = np.zeros((1, 32, 32, 3), np.uint8)
+    red[:, :8, :, 0] = 255
+    (made,) = model.of_images(red)
+    np.testing.assert_array_equal(made.logits.argmax(-1), red[0, ..., 0] > 0)
 
 
 @pytest.mark.parametrize(

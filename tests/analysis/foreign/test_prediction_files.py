@@ -192,6 +192,20 @@ def test_results_that_are_not_drawn_are_counted(selected, tmp_path):
     assert '1 of 12 results have a score below 0.5' in note
 
 
+def test_results_of_categories_that_the_data_do_not_have(selected, tmp_path):
+    entries = [{**entry, 'category_id': 900} for entry in results(selected)]
+    with pytest.raises(ValueError, match='results of the categories 900, but the ids of the data'):
+        coco_model(tmp_path, entries).check(selected)
+    # That a model only finds other things is possible, and an adapter may say what 900 is.
+    assert 'no class (ids 31)' in coco_model(
+        tmp_path, [{**entry, 'category_id': 31} for entry in entries]
+    ).check(selected)
+    adapter = Adapter(classes={'person': (900,), 'car': ()})
+    assert coco_model(tmp_path, entries, adapter).check(selected) == ''
+    with pytest.raises(ValueError, match='empty list'):
+        coco_model(tmp_path, []).check(selected)
+
+
 def test_predictions_that_are_missing_or_left_over(selected, tmp_path):
     folder = write_pngs(selected, tmp_path / 'masks')
     (folder / 'holiday.png').write_bytes(next(folder.iterdir()).read_bytes())
