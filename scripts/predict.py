@@ -83,7 +83,9 @@ def main() -> int:
     kinds = [k for k in ('masks', 'overlays', 'coco_json') if getattr(arguments, k)]
     images, others = find_images(arguments.files, arguments.output)
     if others:
-        print(f'{others} files in these folders are no images by their names.', file=sys.stderr)
+        print(
+            f'Files in these folders that are no images by their names: {others}.', file=sys.stderr
+        )
     model = segmentation.load(arguments.workdir, arguments.checkpoint)
     settings = identify(model.run, arguments.tta)
     with OutputFolder(arguments.output, kinds or ['masks', 'overlays'], settings) as output:

@@ -55,11 +55,11 @@ def to_markdown(result: Comparison) -> str:
                 for row in result.scores
             ),
         ),
-        'By slice, against the labels of this run. The mean loss of both runs chose the slices in '
-        'one half of the images; counts and means are of the other half. Intervals are '
+        'By slice, against the labels of this run. In a slice, the mean loss of both runs is high '
+        'in one half of the images; counts and means are of the other half. Intervals are '
         'simultaneous over all slices:',
         markdown.table(
-            ('slice', 'images', 'loss', difference, 'IoU', difference),
+            ('slice', 'images', 'loss', difference, 'IoU per image', difference),
             (
                 (row.text, str(row.n), *_change(row.loss), *_change(row.iou))
                 for row in result.slices
@@ -153,7 +153,7 @@ def _worse(name: str, worse: Worse) -> list[str]:
         ]
     return [
         *parts,
-        f'Images with the largest excess of the loss of {name}:',
+        'The images with the largest difference of the loss:',
         markdown.table(
             ('image', 'file', 'loss, this → other', 'IoU, this → other'),
             (

@@ -146,7 +146,7 @@ class PredictionFiles(ForeignModel):
         empty, elsewhere = len(ids) - len(known), len(self._instances) - len(known)
         notes = {
             f'{empty} images have no predicted instance: background': empty,
-            f'results of {elsewhere} images that are not of this split are ignored': elsewhere,
+            f'images with results that are not in this split, ignored: {elsewhere}': elsewhere,
             f'{len(other)} of {len(entries)} results are of categories that are no class (ids '
             f'{_some(sorted(set(other)))}): background': len(other),
             f'{uncertain} of {len(entries)} results have a score below {least:g} '
