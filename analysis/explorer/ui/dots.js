@@ -74,9 +74,7 @@ const Dots = (() => {
     const redBlue = color & 0xff00ff;
     const green = color & 0xff00;
     for (let k = 0; k < cover.length; k++) {
-      if (isCut && !(x + dx[k] >= 0 && x + dx[k] < width && y + dy[k] >= 0 && y + dy[k] < height)) {
-        continue;
-      }
+      if (isCut && isOutside(x + dx[k], y + dy[k], width, height)) continue;
       const i = middle + after[k];
       const a = cover[k];
       const below = pixels[i];
@@ -87,6 +85,9 @@ const Dots = (() => {
         (((Math.imul(green, a) + Math.imul(below & 0xff00, b)) >>> 8) & 0xff00);
     }
   }
+
+  /** @param {number} x @param {number} y @param {number} width @param {number} height */
+  const isOutside = (x, y, width, height) => x < 0 || y < 0 || x >= width || y >= height;
 
   /** 0 … n - 1, always in the same random order, so that no group hides the others. In a crowd, runs
    * of rows stay together: the processor reads neighboring rows several times as fast as others.

@@ -135,7 +135,8 @@ def test_a_brush_selects_exactly_the_rows_under_it(open_page, table, script):
         assert 0 < inside.sum() < NUMBER
         assert page.evaluate(IDS) == table['image_id'][inside].tolist()
         order = page.evaluate('[...Order.rows()]')
-        assert order == np.flatnonzero(inside)[np.argsort(-loss[inside])].tolist()
+        ascending = np.flatnonzero(inside)[np.argsort(loss[inside], kind='stable')]
+        assert order == ascending[::-1].tolist()
         shown = float(page.text_content('[data-mean="loss"]'))
         assert shown == pytest.approx(loss[inside].mean(), abs=0.006)
     page.mouse.up()
