@@ -259,7 +259,6 @@ def test_what_columns_explain_is_what_their_bins_say(open_page):
             Object.entries(column.explained).map(([metric, share]) =>
                 [share, Bins.explained(State.view, column.name, metric)])]])""")
     assert len(found) > 30
-    assert {varies for _, varies, *_ in found} == {True, False}
     for name, varies, expected, shares in found:
         assert varies == expected, name
         assert len(shares) > 5
