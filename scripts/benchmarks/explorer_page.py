@@ -5,8 +5,7 @@
     python scripts/benchmarks/explorer_page.py --report runs/person_car/report
 
 Without --report it makes a run directory with all artifacts (tests/report_fixture.py) for each
-number of images and writes its report. A million take half an hour and 6 GB of disk. The window has
-1280×800 pixels, without GPU. It measures:
+number of images and writes its report. The window has 1280×800 pixels, without GPU. It measures:
 
 ready    seconds from opening the page to the frame that shows map and text, over several loads;
          and processor time until then, of scripts and of the main thread
