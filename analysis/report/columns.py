@@ -1,13 +1,14 @@
 """Columns of the page's table, chart and map: arrays and texts as JSON.
 
-A column has name, role (id, metadata, metric, cluster, issue, slice), kind, unit, description and
-values:
+A column has name, role (id, metadata, metric, cluster, issue, slice), kind, unit, description,
+what `column_bins.describe` adds, and values:
 
 number    float32 with NaN for null, or uint8 or uint16 with `missing` for null if all values are
           small whole numbers; image_id is float64
 boolean   uint8: 0, 1, 255 for null
 category  uint16 codes of `categories`, 65535 for null
-text      a list of strings, None for null
+text      {text, ends}: all strings in a row, and where each ends in UTF-16 units, uint32; null is
+          an empty string
 
 Arrays are {dtype, shape, base64}, little endian.
 """
@@ -47,6 +48,15 @@ def _number(values: np.ndarray) -> dict[str, Any]:
     return encode(values.astype(np.float32))
 
 
+def _texts(texts: Sequence[str | None]) -> dict[str, Any]:
+    """Texts as one, see above."""
+    lengths = [len((text or '').encode('utf-16-le', 'surrogatepass')) // 2 for text in texts]
+    return {
+        'text': ''.join(text or '' for text in texts),
+        'ends': encode(np.cumsum(lengths, dtype=np.uint32)),
+    }
+
+
 def _category(names: Sequence[str | None], categories: Sequence[str]) -> dict[str, Any]:
     number: dict[str | None, int] = {name: code for code, name in enumerate(categories)}
     codes = np.array([number.get(name, _NO_CODE) for name in names], np.uint16)
@@ -67,7 +77,7 @@ def of_samples(table: pyarrow.Table) -> Iterator[dict[str, Any]]:
         if name in ('image_id', 'annotation_id'):  # too large for float32
             values = {'kind': 'number', 'values': encode(column.to_numpy().astype(np.float64))}
         elif name == 'file_name':
-            values = {'kind': 'text', 'values': column.to_pylist()}
+            values = {'kind': 'text', 'values': _texts(column.to_pylist())}
         elif pyarrow.types.is_string(field.type):
             texts = column.to_pylist()
             values = _category(texts, sorted({text for text in texts if text is not None}))

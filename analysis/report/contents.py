@@ -87,12 +87,8 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
             pieces = object_data.read(view, of_images.view, objects)
             shown[f'{name}-objects'] = Shown(view, pieces, view.folder / FOLDER)
     for name, each in shown.items():
-        there = [piece for piece in ('similar', 'findings') if getattr(each.pieces, piece)]
-        each.pieces.view.update(
-            name=name,
-            run_name=names[each.view.workdir],
-            pieces=[{'key': f'{piece}/{name}', 'file': f'{piece}.js'} for piece in there],
-        )
+        there = bool(each.pieces.findings)
+        each.pieces.view.update(name=name, run_name=names[each.view.workdir], has_findings=there)
     comparisons = dict(_comparisons(views, other)) if other else {}
     chosen = views[first]
     colors = overlays.colorize(np.arange(len(chosen.class_names)))
@@ -150,13 +146,8 @@ def scripts(contents: Contents) -> Iterator[tuple[str, str]]:
     """(path within data/, JavaScript) of every piece."""
     yield 'manifest.js', view_data.to_script('manifest', contents.manifest)
     for name, shown in contents.views.items():
-        pieces = shown.pieces
-        yield f'{name}/view.js', view_data.to_script(f'view/{name}', pieces.view)
-        if pieces.similar:
-            content = {'similar': pieces.similar}
-            yield f'{name}/similar.js', view_data.to_script(f'similar/{name}', content)
-        if pieces.findings:
-            yield f'{name}/findings.js', view_data.to_script(f'findings/{name}', pieces.findings)
+        for path, text in view_data.scripts(name, shown.pieces):
+            yield f'{name}/{path}', text
     for entry, content in zip(contents.manifest['compare'], contents.comparisons, strict=True):
         yield entry['file'], view_data.to_script(f'compare/{entry["name"]}', content)
 

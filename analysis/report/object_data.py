@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.objects.schema import Objects
 from analysis.pictures import schema as pictures
-from analysis.report import columns
+from analysis.report import column_bins, columns
 from analysis.report.columns import encode
 from analysis.report.view_data import Pieces, slice_groups, summarize_objects
 from analysis.stage import storage
@@ -34,7 +34,9 @@ def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
         'rows_are': 'objects',
         'key': 'annotation_id',
         'n': found.num_objects,
-        'columns': [*columns.of_samples(found.table), *columns.of_slices(slices, found.table)],
+        'columns': column_bins.describe(
+            [*columns.of_samples(found.table), *columns.of_slices(slices, found.table)]
+        ),
         'unavailable': dict.fromkeys(_OF_IMAGES, 'it is about images; choose images in the header'),
         'missing': [],
     }
@@ -49,7 +51,7 @@ def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
         }
     near = None
     if found.dimensions:
-        near = {'index': encode(found.index), 'distance': encode(found.distance)}
+        near = found.index, found.distance
     if found.trustworthiness is not None:
         page |= {'map_2d': encode(found.map_2d)}
         page['map_quality'] = {'trustworthiness': [found.trustworthiness]}

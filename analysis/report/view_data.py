@@ -1,12 +1,15 @@
 """What the report's page shows of an analysis, read from its artifacts alone.
 
-A view is one analyzed checkpoint and split. Its pieces, each a JSON document:
+A view is one analyzed checkpoint and split. Its pieces, JSON documents that `scripts` divides into
+files:
 
 view      what map, charts and table need: run, split, step, n, fingerprint, class_names, columns
           (`columns`), rows_are ('images'; 'objects': see `object_data`), key (the column that
           identifies a row), map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, missing
-          (stages that were not run), unavailable (why a stage cannot be run, by its name)
-similar   index int32 and distance float32 `[N, k]`
+          (stages that were not run), unavailable (why a stage cannot be run, by its name),
+          similar (see `similar_blocks`)
+column    the values of one column
+similar   index int32 and distance float32 `[N, k]`, in blocks of rows
 findings  scores, clusters, density_clusters, slices, associations, grayscale_copies, confusion,
           label_issues, saliency, objects, duplicates, drift, label_next: as in the schemas of these
           stages, images by row
@@ -15,6 +18,7 @@ findings  scores, clusters, density_clusters, slices, associations, grayscale_co
 import base64
 import dataclasses
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -33,7 +37,7 @@ from analysis.mean_iou.schema import MeanIou
 from analysis.objects.schema import Objects
 from analysis.pictures import schema as pictures
 from analysis.pictures.schema import Pictures
-from analysis.report import columns
+from analysis.report import column_bins, columns
 from analysis.report.columns import encode
 from analysis.saliency.schema import MAPS, OCCLUSION, Saliency, SaliencyMaps
 from analysis.samples.schema import Samples
@@ -45,6 +49,9 @@ from analysis.stage.layers import DEEP, FINE
 from analysis.stage.view import View
 
 MOST_REGIONS = 2000
+SIMILAR_ROWS = 4096  # of a block of similar samples
+# Up to so many rows, one file holds all columns: many small files take longer to open.
+_ROWS_IN_ONE_FILE = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Pieces:
     """The pieces of a view, for JSON."""
 
     view: dict[str, Any]  # see the module's docstring
-    similar: dict[str, Any] | None  # None if that stage was not run
+    similar: tuple[np.ndarray, np.ndarray] | None  # index and distance; None if not run
     findings: dict[str, Any]  # see the module's docstring
     files: dict[str, bytes]  # WebP files by path, besides those of the stage `pictures`
 
@@ -69,6 +76,41 @@ def to_script(key: str, value: Any) -> str:
     for char, escaped in escape.items():
         texts = [text.replace(char, escaped) for text in texts]
     return f'explorer.provide({texts[0]},{texts[1]});\n'
+
+
+def _describe_similar(distance: np.ndarray) -> dict[str, Any]:
+    """How `scripts` divides similar samples, and the distances to the nearest, ascending.
+
+    Of more than 1,001 samples, these are quantiles.
+    """
+    nearest = np.sort(distance[:, 0])
+    if len(nearest) > 1001:
+        nearest = np.quantile(nearest, np.linspace(0, 1, 1001)).astype(np.float32)
+    return {'rows': SIMILAR_ROWS, 'nearest': encode(nearest)}
+
+
+def scripts(name: str, pieces: Pieces) -> Iterator[tuple[str, str]]:
+    """(path within data/<view>/, JavaScript) of the pieces of a view."""
+    parts = pieces.view['columns']
+    texts = (to_script(f'column/{name}/{k}', each['values']) for k, each in enumerate(parts))
+    described = [{key: part for key, part in each.items() if key != 'values'} for each in parts]
+    view = pieces.view | {'columns': described}
+    if pieces.similar:
+        index, distance = pieces.similar
+        view['similar'] = _describe_similar(distance)
+        for block in range(-(-len(index) // SIMILAR_ROWS)):
+            rows = slice(block * SIMILAR_ROWS, (block + 1) * SIMILAR_ROWS)
+            content = {'index': encode(index[rows]), 'distance': encode(distance[rows])}
+            yield f'similar/{block}.js', to_script(f'similar/{name}/{block}', content)
+    text = to_script(f'view/{name}', view)
+    if view['n'] <= _ROWS_IN_ONE_FILE:
+        yield 'view.js', ''.join([*texts, text])
+    else:
+        yield 'view.js', text
+        for number, values in enumerate(texts):
+            yield f'columns/{number}.js', values
+    if pieces.findings:
+        yield 'findings.js', to_script(f'findings/{name}', pieces.findings)
 
 
 def _clusters(entries: tuple[Cluster, ...]) -> list[dict[str, Any]]:
@@ -254,7 +296,7 @@ def read_view(view: View) -> Pieces:
         findings['clusters'] = _clusters(clusters.clusters)
         findings['density_clusters'] = _clusters(clusters.density.clusters)
     if similar := read(Similar):
-        near = {'index': encode(similar.index), 'distance': encode(similar.distance)}
+        near = similar.index, similar.distance
     if issues := read(LabelIssues):
         page['columns'] += columns.of_label_issues(issues)
         findings['label_issues'] = _regions(view, issues)
@@ -299,5 +341,6 @@ def read_view(view: View) -> Pieces:
                 'high': 1,
                 'unit': 'against – for',
             }
+    page['columns'] = column_bins.describe(page['columns'])
     page['missing'] = missing
     return Pieces(page, near, findings, files)

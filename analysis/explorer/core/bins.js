@@ -17,17 +17,19 @@ const Bins = (() => {
     /** @type {Value[]} */
     const names = column.kind === 'boolean' ? [false, true] : (column.categories ?? []);
     const missing = names.length;
-    const raw = Uint16Array.from(column.values, (code) => Math.min(code, missing));
+    const { values } = column;
     const counts = new Int32Array(missing + 1);
-    for (const code of raw) counts[code]++;
+    for (let row = 0; row < values.length; row++) counts[Math.min(values[row], missing)]++;
     const order = d3
       .range(missing + 1)
       .filter((code) => counts[code] > 0)
       .sort((a, b) => Number(a === missing) - Number(b === missing) || counts[b] - counts[a]);
     const rank = new Uint16Array(missing + 1);
     order.forEach((code, i) => (rank[code] = i));
+    const codes = new (order.length > 255 ? Uint16Array : Uint8Array)(values.length);
+    for (let row = 0; row < codes.length; row++) codes[row] = rank[Math.min(values[row], missing)];
     return {
-      codes: raw.map((code) => rank[code]),
+      codes,
       size: order.length,
       values: order.map((code) => {
         const value = names[code] ?? null;
@@ -40,7 +42,7 @@ const Bins = (() => {
   /** @param {Column} column */
   function numberBins(column) {
     const { values } = column;
-    const [low = 0, high = 0] = d3.extent(/** @type {number[]} */ (values));
+    const [low, high] = Statistics.ends(values);
     const whole = Format.isWhole(column);
     const [, most] = Statistics.percentiles(values, [0, 0.99]);
     const open = high - low > 3 * (most - low) && most > low;
@@ -64,6 +66,27 @@ const Bins = (() => {
     return { codes, size, edges, low, high, whole, open };
   }
 
+  /** Whether a column has at least two values. @param {View} view @param {string} name */
+  function varies(view, name) {
+    const { high, low, size, edges } = of(view, name);
+    return edges ? high > low : size > 1;
+  }
+
+  /** The rows of each bin, ascending. @param {View} view @param {string} name */
+  function members(view, name) {
+    const { codes, size } = of(view, name);
+    const { cache } = /** @type {Column} */ (view.column(name));
+    if (!cache.members) {
+      const places = new Int32Array(size + 2); // where the next row of each bin comes, from the second on
+      for (let row = 0; row < codes.length; row++) places[codes[row] + 2]++;
+      for (let bin = 2; bin < places.length; bin++) places[bin] += places[bin - 1];
+      const rows = new Int32Array(codes.length);
+      for (let row = 0; row < codes.length; row++) rows[places[codes[row] + 1]++] = row;
+      cache.members = d3.range(size).map((bin) => rows.subarray(places[bin], places[bin + 1]));
+    }
+    return /** @type {Int32Array[]} */ (cache.members);
+  }
+
   /** Per bin of a column, over the rows that pass all filters but the column's own: counts, and of
    * a metric the sums, sums of squares and numbers of known values.
    * @param {View} view @param {string} name @param {string | null} [metric]
@@ -71,11 +94,16 @@ const Bins = (() => {
   function summarize(view, name, metric = null, all = false) {
     const { codes, size } = of(view, name);
     const [counts, sums, squares, known] = [0, 0, 0, 0].map(() => new Float64Array(size + 1));
-    const others = all ? 0 : ~Filters.bit(name);
+    const own = Filters.bit(name);
+    // Without a filter of its own, those that pass all filters.
+    const rows = all || own ? null : Filters.rows();
+    const others = all ? 0 : ~own;
     const { mask } = Filters;
     const values = metric && view.values(metric);
-    for (let row = 0; row < codes.length; row++) {
-      if (mask[row] & others) continue;
+    const n = rows ? rows.length : codes.length;
+    for (let i = 0; i < n; i++) {
+      const row = rows ? rows[i] : i;
+      if (!rows && mask[row] & others) continue;
       const bin = codes[row];
       counts[bin]++;
       if (!values) continue;
@@ -103,5 +131,5 @@ const Bins = (() => {
     return Math.max(0, 1 - within / (n - groups) / (total / (n - 1)));
   }
 
-  return { of, summarize, explained };
+  return { of, varies, members, summarize, explained };
 })();

@@ -32,16 +32,18 @@ const Colors = (() => {
 
   /** @param {View} view @param {string} name @returns {Scale} */
   function categoryScale(view, name) {
+    const { cache } = /** @type {Column} */ (view.column(name));
     const { codes, values } = Bins.of(view, name);
     const coded = values.map((entry, rank) => ({
       ...entry,
       code: rank < SHOWN && entry.value !== null ? rank : SHOWN,
     }));
     const byBin = coded.map((entry) => entry.code);
+    cache.colors ??= Uint8Array.from(codes, (bin) => byBin[bin]);
     const colors = d3.range(1, SHOWN + 1).map((k) => css(`--category-${k}`));
     return {
       colors: [...colors, css('--category-other')],
-      code: (row) => byBin[codes[row]],
+      codes: cache.colors,
       values: coded,
     };
   }
@@ -52,21 +54,24 @@ const Colors = (() => {
     const factor = (STEPS - 1) / (high - low || 1);
     const [first, last] = State.isDark() ? [0.15, 1] : [0, 0.94];
     const ramp = d3.quantize((t) => d3.interpolateViridis(first + (last - first) * t), STEPS);
-    return {
-      colors: [...ramp, css('--category-other')],
-      code(row) {
-        const value = values[row];
-        if (value !== value) return STEPS;
-        return Math.max(0, Math.min(STEPS - 1, Math.round((value - low) * factor)));
-      },
-      low,
-      high,
-    };
+    cache.colors ??= codesOf(values, (value) => Math.round((value - low) * factor), STEPS - 1, STEPS);
+    return { colors: [...ramp, css('--category-other')], codes: cache.colors, low, high };
   }
 
-  /** A function of the row: its size, 0 to SIZES - 1; areas grow with the value, missing values are
-   * smallest.
-   * @param {View} view @param {string} name @returns {(row: number) => number} */
+  /** A code from 0 to `most` for each value. @param {ArrayLike<number>} values
+   * @param {(value: number) => number} code @param {number} most
+   * @param {number} missing code of NaN */
+  function codesOf(values, code, most, missing) {
+    const codes = new Uint8Array(values.length);
+    for (let row = 0; row < codes.length; row++) {
+      const value = values[row];
+      codes[row] = value === value ? Math.max(0, Math.min(most, code(value))) : missing;
+    }
+    return codes;
+  }
+
+  /** The size of each row, 0 to SIZES - 1; areas grow with the value, missing values are smallest.
+   * @param {View} view @param {string} name @returns {Uint8Array} */
   function sizes(view, name) {
     const { kind, cache, values } = /** @type {Column} */ (view.column(name));
     if (kind !== 'number') {
@@ -74,13 +79,14 @@ const Colors = (() => {
       const names = bins.values.map(({ value }) => String(value));
       const rank = d3.rank(/** @type {any} */ (names));
       const most = Math.max(1, bins.size - 1);
-      return (row) => Math.round(((SIZES - 1) * rank[bins.codes[row]]) / most);
+      const bySize = Array.from(rank, (place) => Math.round(((SIZES - 1) * place) / most));
+      return (cache.sizes ??= Uint8Array.from(bins.codes, (bin) => bySize[bin]));
     }
-    const [low, high] = (cache.sizes ??= Statistics.percentiles(values, [0, 0.98]));
-    return (row) => {
-      const share = (values[row] - low) / (high - low || 1);
-      return share > 0 ? Math.round((SIZES - 1) * Math.sqrt(Math.min(1, share))) : 0;
-    };
+    const [low, high] = Statistics.percentiles(values, [0, 0.98]);
+    const share = (/** @type {number} */ value) => (value - low) / (high - low || 1);
+    const size = (/** @type {number} */ value) =>
+      share(value) > 0 ? Math.round((SIZES - 1) * Math.sqrt(Math.min(1, share(value)))) : 0;
+    return (cache.sizes ??= codesOf(values, size, SIZES - 1, 0));
   }
 
   return { SIZES, css, scale, sizes };

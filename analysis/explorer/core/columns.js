@@ -1,5 +1,5 @@
 'use strict';
-/* global Bins, Format */
+/* global Bins, Format, State */
 // The columns that lists, selects and tables show, and their order.
 
 const Columns = (() => {
@@ -39,11 +39,23 @@ const Columns = (() => {
   /** Whether the view has several parts, such as splits, together. @param {View} view */
   const hasParts = (view) => (view.column('split')?.categories?.length ?? 0) > 1;
 
+  /** The share of a metric's variance that a column explains. The report says it, since it takes all
+   * values; it does not of columns that this page adds.
+   * @param {View} view @param {string} name @param {string} metric */
+  const explained = (view, name, metric) =>
+    view.column(name)?.explained?.[metric] ?? Bins.explained(view, name, metric);
+
+  /** Those that every page reads. @param {View} view */
+  const always = (view) => [
+    ...['image_id', 'file_name', 'split', 'source_split', 'aspect_ratio', 'cluster', view.key],
+    ...headline(view).map(({ name }) => name),
+  ];
+
   /** For the table, with the metadata that explain most of the loss. @param {View} view */
   function usual(view) {
     const explaining = view.columns
       .filter(({ role, kind }) => role === 'metadata' && kind !== 'text')
-      .map(({ name }) => ({ name, share: Bins.explained(view, name, 'loss') }))
+      .map(({ name }) => ({ name, share: explained(view, name, 'loss') }))
       .sort((a, b) => b.share - a.share)
       .slice(0, 6);
     return [
@@ -59,8 +71,20 @@ const Columns = (() => {
     ];
   }
 
+  /** Names of the columns of the table: those that were chosen, or the usual ones.
+   * @param {View} view @returns {string[]} */
+  function shown(view) {
+    try {
+      const names = JSON.parse(State.read('columns') ?? 'null');
+      if (Array.isArray(names)) return names;
+    } catch {
+      // A damaged link: the usual columns.
+    }
+    return usual(view);
+  }
+
   /** The label of a column, which the view may lack. @param {View} view @param {string} name */
   const label = (view, name) => view.column(name)?.label ?? Format.label(name);
 
-  return { grouped, options, headline, hasParts, usual, label };
+  return { grouped, options, headline, hasParts, explained, always, shown, label };
 })();

@@ -1,8 +1,9 @@
 'use strict';
-/* global Format */
+/* global d3, Events, Format, Messages, Sorting, Texts */
 /* exported explorer */
-// Reads the report's data. A piece of it is a script with one call explorer.provide(key, value),
+// Reads the report's data. A piece of it is a script that calls explorer.provide(key, value),
 // because scripts, unlike fetch, work from file://. A single file holds all pieces from the start.
+// The values of a column are a piece, which is loaded when the column is first needed: see `when`.
 
 const Data = (() => {
   /** @type {Map<string, any>} */
@@ -15,17 +16,28 @@ const Data = (() => {
   const views = new Map();
   /** @type {Map<string, string>} */
   const blobs = new Map(); // URL by path
+  let loading = 0; // scripts
 
   /** @type {Record<string, any>} */
   const arrays = {
-    float32: Float32Array, float64: Float64Array, int32: Int32Array, uint16: Uint16Array,
-    uint8: Uint8Array,
+    float32: Float32Array, float64: Float64Array, int32: Int32Array, uint32: Uint32Array,
+    uint16: Uint16Array, uint8: Uint8Array,
   };
 
   /** @param {string} key @param {any} value */
   function provide(key, value) {
     pieces.set(key, value);
     resolvers.get(key)?.(value);
+    waiting.delete(key); // a promise keeps its value
+    resolvers.delete(key);
+  }
+
+  /** A piece that is there, which is then forgotten. @param {string} key */
+  function take(key) {
+    const piece = pieces.get(key);
+    if (piece === undefined) throw new Error(`${key} is read before it is loaded.`);
+    pieces.delete(key);
+    return piece;
   }
 
   /** The value of a piece; loads its script if necessary.
@@ -38,10 +50,14 @@ const Data = (() => {
     const promise = new Promise((resolve, reject) => {
       const script = document.createElement('script');
       script.src = addressOf(path);
+      script.onload = () => finish(script);
       script.onerror = () => {
+        finish(script);
         waiting.delete(key);
         reject(new Error(`${addressOf(path)} is missing or cannot be read.`));
       };
+      loading++;
+      showLoading();
       document.head.append(script);
       resolvers.set(key, resolve);
     });
@@ -49,11 +65,25 @@ const Data = (() => {
     return promise;
   }
 
+  /** @param {HTMLScriptElement} script */
+  function finish(script) {
+    script.remove(); // frees its text
+    loading--;
+    // Later than what waits for the piece, which may load more.
+    setTimeout(showLoading);
+  }
+
+  /** For screen readers and tests. */
+  const showLoading = () =>
+    document.getElementById('main-content')?.setAttribute('aria-busy', String(loading > 0));
+
   /** @param {string[]} path within data/ */
   const addressOf = (path) => ['data', ...path.map(encodeURIComponent)].join('/');
 
-  /** @param {string} base64 */
+  /** @param {string} base64 @returns {Uint8Array<ArrayBuffer>} */
   function bytesOf(base64) {
+    const native = /** @type {any} */ (Uint8Array);
+    if (native.fromBase64) return native.fromBase64(base64); // browsers since 2025
     const text = atob(base64);
     const bytes = new Uint8Array(text.length);
     for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
@@ -65,17 +95,28 @@ const Data = (() => {
   function decode({ dtype, shape, base64, missing }) {
     const codes = new arrays[dtype](bytesOf(base64).buffer);
     if (missing === undefined) return Object.assign(codes, { shape });
-    const values = Float32Array.from(codes, (code) => (code === missing ? NaN : code));
+    const values = new Float32Array(codes.length);
+    for (let i = 0; i < values.length; i++) values[i] = codes[i] === missing ? NaN : codes[i];
     return Object.assign(values, { shape });
   }
 
-  /** Values are decoded when they are first read. @param {any} description @returns {Column} */
-  function makeColumn(description) {
-    let { values } = description;
-    const column = { ...description, label: Format.label(description.name), cache: {} };
+  /** Values are decoded when they are first read. @param {any} description with values, unless they
+   * are a piece @param {string} view @param {number} number of the column @returns {Column} */
+  function makeColumn({ values, ...description }, view, number) {
+    const key = `column/${view}/${number}`;
+    const column = {
+      ...description,
+      label: Format.label(description.name),
+      cache: {},
+      isLoaded: () => values !== undefined || pieces.has(key),
+      load: () => need(key, view, 'columns', `${number}.js`),
+    };
+    function read() {
+      const piece = take(key);
+      return piece.ends ? new Texts(piece.text, decode(piece.ends)) : decode(piece);
+    }
     return Object.defineProperty(column, 'values', {
-      enumerable: true,
-      get: () => (values.base64 === undefined ? values : (values = decode(values))),
+      get: () => (values ??= read()),
       set(replacement) {
         values = replacement;
         column.cache = {};
@@ -83,12 +124,29 @@ const Data = (() => {
     });
   }
 
+  /** Calls `act` with all of these columns loaded: at once, if they are.
+   * @param {View} view @param {(string | null | undefined)[]} names those that it lacks are ignored
+   * @param {() => void} act */
+  function when(view, names, act) {
+    const waits = columns(view, names);
+    if (waits) waits.then(act).catch(Messages.fail);
+    else act();
+  }
+
+  /** Loads columns; null if they already are. @param {View} view
+   * @param {(string | null | undefined)[]} names those that it lacks are ignored */
+  function columns(view, names) {
+    const missing = names.flatMap((name) => view.column(name ?? null) ?? [])
+      .filter((column) => !column.isLoaded());
+    return missing.length ? Promise.all(missing.map((column) => column.load())) : null;
+  }
+
   /** @param {string} name @param {any} piece see ViewPiece @returns {View} */
   function makeView(name, piece) {
     /** @type {Map<string | null, Column>} */
     const columns = new Map();
-    /** @type {Map<string, Map<number, number>>} */
-    const rows = new Map(); // by value, by column
+    /** @type {Map<number, { index: Decoded, distance: Decoded }>} */
+    const blocks = new Map(); // of similar samples
     /** @param {string} name */
     const known = (name) => /** @type {Column} */ (columns.get(name));
 
@@ -101,6 +159,7 @@ const Data = (() => {
       values: (name) => known(name).values,
       value(name, row) {
         const column = known(name);
+        if (column.kind === 'text') return column.values.at(row);
         const value = column.values[row];
         if (column.kind === 'category') return column.categories?.[value] ?? null;
         if (column.kind === 'boolean') return value === 255 ? null : value === 1;
@@ -108,17 +167,36 @@ const Data = (() => {
       },
       format: (name, row) => Format.value(known(name), view.value(name, row)),
       rowOf(id, column = 'image_id') {
-        let known = rows.get(column);
-        if (!known) {
-          const values = /** @type {number[]} */ (Array.from(view.values(column)));
-          // The first row counts: several objects are in one image.
-          known = new Map(values.map((value, row) => /** @type {const} */ ([value, row])).reverse());
-          rows.set(column, known);
+        const { cache, values } = known(column);
+        cache.rows ??= Sorting.rowsBy(values);
+        // The first row counts: several objects are in one image.
+        const place = d3.bisector((/** @type {number} */ row) => values[row]).left(cache.rows, Number(id));
+        const row = cache.rows[place];
+        return values[row] === Number(id) ? row : -1;
+      },
+      similarTo(row) {
+        if (!view.similar) return null;
+        const number = Math.floor(row / view.similar.rows);
+        const key = `similar/${name}/${number}`;
+        if (pieces.has(key)) {
+          const { index, distance } = take(key);
+          blocks.set(number, { index: decode(index), distance: decode(distance) });
         }
-        return known.get(Number(id)) ?? -1;
+        const block = blocks.get(number);
+        if (!block) {
+          const loaded = need(key, name, 'similar', `${number}.js`);
+          loaded.then(() => Events.emit('similar')).catch(Messages.fail);
+          return null;
+        }
+        const [, k] = block.index.shape;
+        const at = (row % view.similar.rows) * k;
+        return {
+          rows: block.index.subarray(at, at + k).filter((other) => other >= 0),
+          distances: block.distance.subarray(at, at + k),
+        };
       },
       addColumn(description) {
-        const column = makeColumn(description);
+        const column = makeColumn(description, name, columns.size);
         columns.set(column.name, column);
         view.columns = [...columns.values()];
         return column;
@@ -128,6 +206,7 @@ const Data = (() => {
     for (const key of /** @type {const} */ (['map_2d', 'map_3d'])) {
       if (piece[key]) view[key] = decode(piece[key]);
     }
+    if (piece.similar) view.similar = { ...piece.similar, nearest: decode(piece.similar.nearest) };
     return view;
   }
 
@@ -136,7 +215,7 @@ const Data = (() => {
     const known = views.get(name);
     if (known) return known;
     const made = need(`view/${name}`, name, 'view.js').then((piece) => {
-      pieces.delete(`view/${name}`); // frees the base64 text of its columns
+      pieces.delete(`view/${name}`); // frees the base64 text of its maps
       return makeView(name, piece);
     });
     made.catch(() => views.delete(name));
@@ -144,17 +223,12 @@ const Data = (() => {
     return made;
   }
 
-  /** Loads what the first screen does not need: similar samples, findings. @param {View} view */
+  /** Loads what the first screen does not need: findings. @param {View} view */
   function loadRest(view) {
-    const parts = (view.pieces ?? []).map(({ key, file }) => need(key, view.name, file));
-    view.rest ??= Promise.all(parts).then((found) => {
-      Object.assign(view, ...found, { loaded: true });
-      if (view.similar) {
-        const { index, distance } = /** @type {any} */ (view.similar);
-        view.similar = { index: decode(index), distance: decode(distance) };
-      }
-      return view;
-    });
+    const { name, has_findings: exist } = view;
+    view.rest ??= (exist ? need(`findings/${name}`, name, 'findings.js') : Promise.resolve({})).then(
+      (found) => Object.assign(view, found, { loaded: true }),
+    );
     return view.rest;
   }
 
@@ -174,7 +248,7 @@ const Data = (() => {
     return url;
   }
 
-  return { provide, need, decode, load, loadRest, picture };
+  return { provide, need, decode, columns, when, load, loadRest, picture };
 })();
 
 const explorer = { provide: Data.provide };

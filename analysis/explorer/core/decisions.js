@@ -94,10 +94,11 @@ const Decisions = (() => {
   function fill() {
     const { view } = State;
     const values = new Uint16Array(view.n).fill(MISSING);
-    view.values('image_id').forEach((/** @type {number} */ id, /** @type {number} */ row) => {
-      const entry = decisions.get(id);
+    const ids = view.values('image_id');
+    for (let row = 0; row < ids.length && decisions.size; row++) {
+      const entry = decisions.get(ids[row]);
       if (entry) values[row] = NAMES.indexOf(summary(entry) ?? '');
-    });
+    }
     /** @type {Column} */ (view.column('decision')).values = values;
   }
 

@@ -1,7 +1,8 @@
 'use strict';
 // Events by name: view (another one is shown, or its findings have loaded), filters, sort, sample
-// (opened or closed), hover, appearance (colors, overlay, theme), decisions, page, saved (the
-// state of a page), selections (saved views), step (the back button returns to the state before it).
+// (opened or closed), similar (similar samples have loaded), hover, appearance (colors, overlay,
+// theme), decisions, page, saved (the state of a page), selections (saved views), step (the back
+// button returns to the state before it).
 
 const Events = (() => {
   /** @type {{ names: string[], handler: (events: Set<string>) => void }[]} */

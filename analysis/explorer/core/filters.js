@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Events, Format, Geometry, State */
+/* global d3, Data, Events, Format, Geometry, State */
 // Filters by id, and which rows they let pass. Filters of a column have its name as id.
 //
 //   {kind: 'range', column, low, high}        low <= value <= high; missing values do not pass
@@ -11,7 +11,8 @@
 const Filters = (() => {
   const MAX_FILTERS = 32; // bits of a mask
 
-  /** @typedef {(row: number) => boolean} Test */
+  /** Sets bits of the mask where a filter rejects the row, and clears them elsewhere. */
+  /** @typedef {(mask: Uint32Array, bit: number) => void} Test */
 
   /** @type {Map<string, Filter>} */
   const all = new Map();
@@ -23,19 +24,33 @@ const Filters = (() => {
     version: 0, // grows with every change
   };
 
-  /** How many rows pass all filters. */
-  function passing() {
-    return d3.sum(filters.mask, (bits) => Number(bits === 0));
+  /** @type {{ version: number, rows: Int32Array }} */
+  let passed = { version: -1, rows: new Int32Array(0) };
+
+  /** The rows that pass all filters, ascending. */
+  function rows() {
+    const { mask, version } = filters;
+    if (passed.version !== version) {
+      const found = new Int32Array(mask.length);
+      let count = 0;
+      for (let row = 0; row < mask.length; row++) if (mask[row] === 0) found[count++] = row;
+      passed = { version, rows: found.subarray(0, count) };
+    }
+    return passed.rows;
   }
+
+  /** How many rows pass all filters. */
+  const passing = () => rows().length;
 
   /** The bit of a filter as a mask, 0 if it is not set. @param {string} id */
   const bit = (id) => (bits.has(id) ? (1 << Number(bits.get(id))) >>> 0 : 0);
 
-  /** Sets or replaces a filter.
+  /** Sets or replaces a filter; it takes effect once the columns that it needs are loaded.
    * @param {string} id @param {Filter} filter
    * @throws {Error} if it is incomplete, its column is unknown, or there are too many */
   function set(id, filter) {
-    const test = compile(filter);
+    const { view } = State;
+    const needed = needs(view, filter);
     if (!bits.has(id)) {
       const used = new Set(bits.values());
       const free = d3.range(MAX_FILTERS).find((place) => !used.has(place));
@@ -43,13 +58,15 @@ const Filters = (() => {
       bits.set(id, free);
     }
     all.set(id, filter);
-    apply(bit(id), test);
+    Data.when(view, needed, () => {
+      if (State.view === view && all.get(id) === filter) apply(bit(id), compile(filter));
+    });
   }
 
   /** @param {string} id */
   function remove(id) {
     if (!all.delete(id)) return;
-    apply(bit(id), () => true);
+    apply(bit(id), byRow(() => true));
     bits.delete(id);
   }
 
@@ -91,13 +108,27 @@ const Filters = (() => {
 
   /** @param {number} mask @param {Test} test */
   function apply(mask, test) {
-    const rows = filters.mask;
-    for (let row = 0; row < rows.length; row++) {
-      if (test(row)) rows[row] &= ~mask;
-      else rows[row] |= mask;
-    }
+    test(filters.mask, mask);
     changed();
   }
+
+  /** @param {(row: number) => unknown} passes @returns {Test} */
+  const byRow = (passes) => (mask, bit) => {
+    for (let row = 0; row < mask.length; row++) {
+      if (passes(row)) mask[row] &= ~bit;
+      else mask[row] |= bit;
+    }
+  };
+
+  /** A loop of its own, as a range changes with every step of a brush.
+   * @param {any} values @param {number} low @param {number} high @returns {Test} */
+  const inRange = (values, low, high) => (mask, bit) => {
+    for (let row = 0; row < mask.length; row++) {
+      const value = values[row];
+      if (value >= low && value <= high) mask[row] &= ~bit;
+      else mask[row] |= bit;
+    }
+  };
 
   function changed() {
     filters.version++;
@@ -115,27 +146,48 @@ const Filters = (() => {
     search: ({ text }) => typeof text === 'string',
   };
 
-  /** @param {Filter} filter @returns {Test} */
-  function compile(filter) {
-    const { view } = State;
+  /** The columns that a filter reads. @param {View} view @param {Filter} filter
+   * @throws {Error} if it is incomplete or its column is unknown */
+  function needs(view, filter) {
     if (!complete[filter?.kind]?.(filter)) {
       throw new Error(`${JSON.stringify(filter)} is not a filter.`);
     }
+    const { kind, column = null, text = '' } = filter;
+    if (kind === 'search') {
+      const found = view.columns.filter((entry) => entry.kind === 'text' || named(entry, text));
+      return ['image_id', ...found.map(({ name }) => name)];
+    }
+    if (kind === 'rows' || kind === 'polygon') return [];
+    if (!view.column(column)) throw new Error(`There is no column ${JSON.stringify(column)}.`);
+    return [column];
+  }
+
+  /** Which categories contain a text; null if none does. @param {Column} column
+   * @param {string} text */
+  function named({ categories = [] }, text) {
+    const wanted = text.trim().toLowerCase();
+    const found = categories.map((name) => name.toLowerCase().includes(wanted));
+    return found.includes(true) ? found : null;
+  }
+
+  /** @param {Filter} filter @returns {Test} */
+  function compile(filter) {
+    const { view } = State;
     const { kind, low = 0, high = 0, text = '' } = filter;
     if (kind === 'rows') {
-      const rows = new Set(filter.rows);
-      return (row) => rows.has(row);
+      const passes = new Uint8Array(view.n);
+      for (const row of filter.rows ?? []) passes[row] = 1;
+      return byRow((row) => passes[row]);
     }
     if (kind === 'polygon') return insidePolygon(view, filter);
     if (kind === 'search') return contains(view, text);
-    const column = view.column(filter.column ?? null);
-    if (!column) throw new Error(`There is no column ${JSON.stringify(filter.column)}.`);
+    const column = /** @type {Column} */ (view.column(filter.column ?? null));
     const { values, categories = [] } = column;
-    if (kind === 'range') return (row) => values[row] >= low && values[row] <= high;
+    if (kind === 'range') return inRange(values, low, high);
     const chosen = new Set(filter.values);
-    if (column.kind !== 'category') return (row) => chosen.has(view.value(column.name, row));
+    if (column.kind !== 'category') return byRow((row) => chosen.has(view.value(column.name, row)));
     const passes = categories.map((name) => chosen.has(name));
-    return (row) => passes[values[row]] ?? chosen.has(null);
+    return byRow((row) => passes[values[row]] ?? chosen.has(null));
   }
 
   /** @param {View} view @param {Filter} filter @returns {Test} */
@@ -143,32 +195,29 @@ const Filters = (() => {
     const [left, right] = /** @type {Point} */ (d3.extent(points, ([x]) => x));
     const [low, high] = /** @type {Point} */ (d3.extent(points, ([, y]) => y));
     const position = Geometry.projection(view, turn);
-    return (row) => {
+    return byRow((row) => {
       const [x, y] = position(row);
       const isNear = x >= left && x <= right && y >= low && y <= high;
       return isNear && d3.polygonContains(points, [x, y]);
-    };
+    });
   }
 
   /** @param {View} view @param {string} text @returns {Test} */
   function contains(view, text) {
     const wanted = text.trim().toLowerCase();
-    if (!wanted) return () => true;
-    /** @type {Test[]} */
-    const tests = [];
+    if (!wanted) return byRow(() => true);
+    const passes = new Uint8Array(view.n);
     for (const column of view.columns) {
-      if (column.kind === 'text') {
-        const { cache, values } = column;
-        cache.lower ??= values.map((/** @type {string?} */ value) => (value ?? '').toLowerCase());
-        tests.push((row) => cache.lower[row].includes(wanted));
-      } else if (column.kind === 'category') {
-        const found = column.categories?.map((name) => name.toLowerCase().includes(wanted));
-        if (found?.includes(true)) tests.push((row) => found[column.values[row]]);
+      const found = column.kind === 'text' ? column.values.containing(wanted) : named(column, text);
+      if (!found) continue;
+      const codes = column.kind === 'text' ? null : column.values;
+      for (let row = 0; row < passes.length; row++) {
+        if (found[codes ? codes[row] : row]) passes[row] = 1;
       }
     }
     const ids = view.values('image_id');
-    if (/^\d+$/.test(wanted)) tests.push((row) => ids[row] === Number(wanted));
-    return (row) => tests.some((test) => test(row));
+    const id = /^\d+$/.test(wanted) ? Number(wanted) : NaN;
+    return byRow((row) => passes[row] || ids[row] === id);
   }
 
   /** @param {Filter} filter */
@@ -187,6 +236,6 @@ const Filters = (() => {
   }
 
   return Object.assign(filters, {
-    passing, bit, set, remove, clear, reset, refresh, only, range, toggle, describe,
+    rows, passing, bit, needs, set, remove, clear, reset, refresh, only, range, toggle, describe,
   });
 })();

@@ -44,10 +44,16 @@ const Format = (() => {
     low === high ? format(low) : `${format(low)} – ${format(high)}`;
 
   /** @param {Column} column of numbers @returns {boolean} */
-  const isWhole = (column) =>
-    (column.cache.whole ??= column.values.every(
-      (/** @type {number} */ value) => Number.isNaN(value) || Number.isInteger(value),
-    ));
+  const isWhole = ({ cache, values }) => (cache.whole ??= areWhole(values));
+
+  /** @param {ArrayLike<number>} values */
+  function areWhole(values) {
+    for (let row = 0; row < values.length; row++) {
+      const value = values[row];
+      if (value === value && !Number.isInteger(value)) return false;
+    }
+    return true;
+  }
 
   /** @param {Column} column @param {Value | undefined} value of it, as View.value gives it */
   function value(column, value) {

@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Events, Filters, Messages, State, Views */
+/* global d3, Data, Events, Filters, Messages, State, Views */
 // The state in the URL's fragment, so that a link restores it.
 
 const Link = (() => {
@@ -65,6 +65,15 @@ const Link = (() => {
     }
   }
 
+  /** The columns that a filter of a link needs. @param {View} view @param {Filter} filter */
+  function columnsOf(view, filter) {
+    try {
+      return Filters.needs(view, filter);
+    } catch {
+      return []; // Filters.set says what is wrong with it
+    }
+  }
+
   /** Restores the state in the fragment. Names that do not exist are ignored, since a link may be
    * older than the report. */
   async function restore() {
@@ -74,8 +83,13 @@ const Link = (() => {
     State.saved.clear();
     for (const [key, value] of state) if (!KNOWN.includes(key)) State.saved.set(key, value);
     const view = await Views.show(name);
+    const filters = parseFilters(state.get('filters'));
+    const sort = state.get('sort') ?? '-loss';
+    const column = sort.replace(/^-/, '');
+    const needed = [...Views.wanted(view), state.get('color'), state.get('size'), column];
+    await Data.columns(view, [...needed, ...filters.flatMap(([, filter]) => columnsOf(view, filter))]);
     Filters.clear();
-    for (const [id, filter] of parseFilters(state.get('filters'))) {
+    for (const [id, filter] of filters) {
       try {
         Filters.set(id, filter);
       } catch (error) {
@@ -90,8 +104,6 @@ const Link = (() => {
       opacity: Number(state.get('opacity')) || 0.5,
       theme: state.get('theme') ?? 'auto',
     });
-    const sort = state.get('sort') ?? '-loss';
-    const column = sort.replace(/^-/, '');
     if (view.column(column)) State.setSort(column, sort.startsWith('-'));
     const row = state.has('sample') ? view.rowOf(state.get('sample'), view.key) : -1;
     State.selected = row < 0 ? null : row;

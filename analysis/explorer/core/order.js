@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Filters, State */
+/* global Filters, Sorting, State */
 // The order of samples, as the table is sorted.
 
 const Order = (() => {
@@ -12,23 +12,37 @@ const Order = (() => {
     const { mask, version } = Filters;
     if (last?.view === view && last.sort === sort && last.version === version) return last.rows;
     const column = /** @type {Column} */ (view.column(sort.column));
-    const { sorted, present } = (column.cache.order ??= ascending(view, column));
-    const all = Int32Array.from(sorted);
-    if (sort.descending) all.subarray(0, present).reverse();
-    last = { view, sort, version, rows: all.filter((row) => mask[row] === 0) };
-    return last.rows;
+    const { sorted, present } = (column.cache.order ??= ascending(column));
+    const found = new Int32Array(Filters.passing());
+    let count = 0;
+    for (let i = 0; i < sorted.length; i++) {
+      const row = sorted[sort.descending && i < present ? present - 1 - i : i];
+      if (mask[row] === 0) found[count++] = row;
+    }
+    last = { view, sort, version, rows: found };
+    return found;
   }
 
-  /** All rows in ascending order, and how many have a value.
-   * @param {View} view @param {Column} column */
-  function ascending(view, { name, kind, values }) {
-    const isMissing = (/** @type {number} */ row) => view.value(name, row) === null;
-    const rows = d3.range(view.n);
-    const there = rows.filter((row) => !isMissing(row));
+  /** All rows in ascending order, and how many have a value. @param {Column} column */
+  function ascending({ cache, kind, values, categories = [] }) {
+    if (kind === 'text') return byText(values);
+    const end = kind === 'number' ? Infinity : kind === 'boolean' ? 2 : categories.length;
+    let present = 0;
+    for (let row = 0; row < values.length; row++) {
+      if (kind === 'number' ? values[row] === values[row] : values[row] < end) present++;
+    }
+    return { sorted: (cache.rows ??= Sorting.rowsBy(values)), present };
+  }
+
+  /** @param {Texts} texts */
+  function byText(texts) {
     const { compare } = new Intl.Collator(undefined, { numeric: true });
-    if (kind === 'text') there.sort((a, b) => compare(values[a], values[b]));
-    else there.sort((a, b) => values[a] - values[b]);
-    return { sorted: [...there, ...rows.filter(isMissing)], present: there.length };
+    const all = Array.from({ length: texts.length }, (_, row) => texts.at(row));
+    const rows = [...all.keys()];
+    const there = rows.filter((row) => all[row] !== null);
+    there.sort((a, b) => compare(all[a] ?? '', all[b] ?? ''));
+    const missing = rows.filter((row) => all[row] === null);
+    return { sorted: Int32Array.from([...there, ...missing]), present: there.length };
   }
 
   return { rows };

@@ -65,8 +65,8 @@ const Selections = (() => {
   /** Saves the samples that pass the filters; replaces a saved view of the same name.
    * @param {string} name @throws {Error} if the name or the selection is empty */
   function save(name) {
-    const all = Array.from(State.view.values('image_id'), Number);
-    const ids = all.filter((_, row) => Filters.mask[row] === 0);
+    const all = State.view.values('image_id');
+    const ids = Array.from(Filters.rows(), (row) => Number(all[row]));
     if (!ids.length) throw new Error('No sample passes the filters.');
     const [[known, sorted]] = parse([{ name, ids }]);
     saved().set(known, sorted);
@@ -82,8 +82,11 @@ const Selections = (() => {
   /** Shows only these samples. @param {string} name */
   function show(name) {
     const ids = new Set(saved().get(name));
-    const all = Array.from(State.view.values('image_id'), Number);
-    const rows = [...all.keys()].filter((row) => ids.has(all[row]));
+    /** @type {number[]} */
+    const rows = [];
+    State.view.values('image_id').forEach((/** @type {number} */ id, /** @type {number} */ row) => {
+      if (ids.has(id)) rows.push(row);
+    });
     Filters.clear();
     Filters.set('selection', { kind: 'rows', rows, label: name });
   }

@@ -33,9 +33,13 @@
  * @property {string} unit
  * @property {string} description
  * @property {string[]} [categories]
- * @property {any} values    by row, decoded when first read. number: float32 or float64, NaN if
- *   missing; category: uint16 codes of categories, 65535 if missing; boolean: uint8, 255 if
- *   missing; text: strings
+ * @property {any} values    by row, decoded when first read; an error before it is loaded. number:
+ *   float32 or float64, NaN if missing; category: uint16 codes of categories, 65535 if missing;
+ *   boolean: uint8, 255 if missing; text: Texts
+ * @property {boolean} [varies]  whether it has at least two values
+ * @property {Record<string, number>} [explained]  share of the variance, by metric
+ * @property {() => boolean} isLoaded
+ * @property {() => Promise<unknown>} load
  * @property {Record<string, any>} cache  what is derived from the values; emptied when they change
  */
 
@@ -64,8 +68,11 @@
  *   run_name?: string, split: string, step: number,
  *   fingerprint: string, class_names: string[], class_colors?: string[], pictures?: Pictures,
  *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
- *   similar?: { index: Decoded, distance: Decoded }, unavailable?: Record<string, string>,
- *   pieces?: { key: string, file: string }[] }} ViewPiece
+ *   similar?: { rows: number, nearest: Decoded }, unavailable?: Record<string, string>,
+ *   has_findings?: boolean }} ViewPiece
+ *
+ * Similar samples are in blocks of so many rows; `nearest` are ascending distances of samples to
+ * their nearest one.
  *
  * A view as the page uses it; findings are there once `loaded` is true.
  * @typedef {ViewPiece & Findings & ViewMethods & { name: string, columns: Column[],
@@ -78,6 +85,8 @@
  * @property {(name: string, row: number) => string} format  the value as readers see it
  * @property {(id: Value, column?: string) => number} rowOf  the first row of an image, or with this
  *   number in a column; -1 if the view lacks it
+ * @property {(row: number) => { rows: Int32Array, distances: Float32Array } | null} similarTo  the
+ *   samples similar to one, nearest first; null if there are none, or until the event `similar`
  * @property {(description: any) => Column} addColumn  adds a column, or replaces its namesake
  */
 
@@ -254,11 +263,11 @@
  * @property {boolean} whole   all values are whole
  * @property {boolean} open    a few values are far out: the last bin has all from its lower edge on
  *
- * How a column is colored: `colors[code(row)]` is the color of a row. The last color is that of
+ * How a column is colored: `colors[codes[row]]` is the color of a row. The last color is that of
  * other and missing values.
  * @typedef {object} Scale
  * @property {string[]} colors
- * @property {(row: number) => number} code
+ * @property {Uint8Array} codes
  * @property {{ value: Value, label: string, code: number }[]} [values]  of categories, most
  *   frequent first
  * @property {number} [low]   of numbers: 2nd percentile, below which the color stays the same

@@ -1,5 +1,5 @@
 'use strict';
-/* global Events */
+/* global Data, Events */
 // What is shown: the view, the page, the open sample, the sort order, colors and sizes.
 
 const State = (() => {
@@ -23,10 +23,18 @@ const State = (() => {
     },
   };
 
+  let wantedSort = state.sort;
+  /** @type {Partial<typeof state.appearance>} changes that wait for their columns */
+  let wanted = {};
+
   /** @param {string} column @param {boolean} descending */
   function setSort(column, descending) {
-    state.sort = { column, descending };
-    Events.emit('sort');
+    const sort = (wantedSort = { column, descending });
+    Data.when(state.view, [column], () => {
+      if (sort !== wantedSort) return; // another one was chosen meanwhile
+      state.sort = sort;
+      Events.emit('sort');
+    });
   }
 
   /** @param {number | null} row */
@@ -53,9 +61,16 @@ const State = (() => {
 
   /** @param {Partial<typeof state.appearance>} changes */
   function setAppearance(changes) {
-    Object.assign(state.appearance, changes);
-    document.documentElement.dataset.theme = isDark() ? 'dark' : 'light';
-    Events.emit('appearance');
+    const all = (wanted = { ...wanted, ...changes });
+    const apply = () => {
+      if (all !== wanted) return; // there were more changes meanwhile
+      wanted = {};
+      Object.assign(state.appearance, all);
+      document.documentElement.dataset.theme = isDark() ? 'dark' : 'light';
+      Events.emit('appearance');
+    };
+    if (state.view) Data.when(state.view, [all.color, all.size], apply);
+    else apply();
   }
 
   function isDark() {

@@ -3,13 +3,18 @@
 // Shows a view.
 
 const Views = (() => {
+  let calls = 0; // of show
+
   /** Keeps the filters of columns that the view has, and drops those of rows and of places on the
    * map, which belong to the view before. The open sample stays open if the view has its image.
    * @param {string} name */
   async function show(name) {
+    const call = ++calls;
     const view = await Data.load(name);
     const before = State.view;
     if (view === before) return view;
+    await Data.columns(view, wanted(view));
+    if (call !== calls) return State.view; // another one was chosen meanwhile
     const { selected } = State;
     if (before && selected !== null) {
       const row = view.rowOf(before.value('image_id', selected));
@@ -39,6 +44,14 @@ const Views = (() => {
     return view;
   }
 
+  /** The columns that the page shows first. @param {View} view */
+  function wanted(view) {
+    const { color, size } = State.appearance;
+    const filtered = [...Filters.all.values()].map(({ column }) => column);
+    const columns = [...Columns.always(view), ...Columns.shown(view), usualColor(view)];
+    return [...columns, ...filtered, color, size, State.sort.column, State.read('curve')];
+  }
+
   /** @param {View} view */
   function usualColor(view) {
     if (Columns.hasParts(view)) return 'split';
@@ -59,5 +72,5 @@ const Views = (() => {
     return State.manifest.views.some((entry) => entry.name === other) ? other : null;
   }
 
-  return { show, otherRows };
+  return { show, wanted, otherRows };
 })();

@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Colors, Columns, Data, Dom, Filters, Format, Picture, Plots, State, Summary,
+/* global Bins, Colors, Columns, Data, Dom, Filters, Format, Picture, Plots, State, Summary,
    Thumbnail */
 // The page of clusters: their exemplars, how their images differ from all others, and the saliency
 // of their membership.
@@ -22,7 +22,7 @@ const Clusters = (() => {
   const cards = h('div.cards');
   /** @type {Node} */
   let overlay;
-  /** @type {{ element: HTMLElement, rows: number[] }[]} */
+  /** @type {{ element: HTMLElement, rows: Int32Array }[]} */
   let counts = []; // which show how many rows pass
 
   /** @param {HTMLElement} container */
@@ -43,7 +43,8 @@ const Clusters = (() => {
 
   function showPassing() {
     for (const { element, rows } of counts) {
-      const passing = rows.filter((row) => Filters.mask[row] === 0).length;
+      let passing = 0;
+      for (const row of rows) if (Filters.mask[row] === 0) passing++;
       element.textContent =
         passing === rows.length ? '' : `${Format.count(passing)} pass the filters`;
     }
@@ -83,14 +84,20 @@ const Clusters = (() => {
         save('shared')(on ? 'shown' : null),
       ),
     );
-    const codes = view.values(column);
-    const members = d3.group(d3.range(view.n), (row) => codes[row]);
+    if (!view.column(column)?.isLoaded()) {
+      Data.when(view, [column], () => view === State.view && draw());
+      return;
+    }
+    const { categories = [] } = /** @type {Column} */ (view.column(column));
+    const { values } = Bins.of(view, column);
+    const members = Bins.members(view, column);
     cards.replaceChildren(
       ...(view[PARTITIONS[column].list] ?? []).map((cluster) => {
-        const rows = members.get(cluster.id) ?? [];
+        const name = categories[cluster.id];
+        const rows = members[values.findIndex(({ value }) => value === name)] ?? new Int32Array(0);
         const exemplars = which === 'diverse' ? cluster.diverse : cluster.exemplars;
         // Dense groups have no centroid: some of their images.
-        const shown = exemplars.length ? exemplars : rows.slice(0, SOME);
+        const shown = exemplars.length ? exemplars : [...rows.subarray(0, SOME)];
         const thumbs = shown.map((row) => exemplar(view, row, hasSaliency));
         return card(view, column, cluster, rows, thumbs);
       }),
@@ -98,8 +105,8 @@ const Clusters = (() => {
     showPassing();
   }
 
-  /** @param {View} view @param {string} column @param {Cluster} cluster @param {number[]} rows
-   * @param {Node[]} exemplars */
+  /** @param {View} view @param {string} column @param {Cluster} cluster
+   * @param {Int32Array} rows @param {Node[]} exemplars */
   function card(view, column, cluster, rows, exemplars) {
     const { id, size, stability, heat_map: heatMap } = cluster;
     const name = view.column(column)?.categories?.[id] ?? cluster.name;
@@ -111,7 +118,7 @@ const Clusters = (() => {
     const count = h('span.muted');
     counts.push({ element: count, rows });
     const scale = Colors.scale(view, column);
-    const background = rows.length ? scale.colors[scale.code(rows[0])] : '';
+    const background = rows.length ? scale.colors[scale.codes[rows[0]]] : '';
     const text = [
       `${Format.count(size)} images`,
       Format.percent(size / view.n),
@@ -149,14 +156,13 @@ const Clusters = (() => {
     return Thumbnail.button(view, row, picture);
   }
 
-  /** @param {View} view @param {number[]} rows */
+  /** @param {View} view @param {Int32Array} rows */
   function means(view, rows) {
-    const inside = new Set(rows);
     const columns = Columns.headline(view).slice(0, 4);
     return h('p.line', columns.map((column) =>
       Summary.mean(
         column,
-        (row) => inside.has(row),
+        rows,
         `Mean ${column.label} of the cluster, and of all samples`,
       ),
     ));

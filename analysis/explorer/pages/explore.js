@@ -48,7 +48,7 @@ const Explore = (() => {
       drawControls();
       map.draw();
     } else if (has('filters')) map.drawDots();
-    else if (has('hover', 'sample')) map.drawMarks();
+    else if (has('hover', 'sample', 'similar')) map.drawMarks();
     if (has('view', 'appearance', 'filters')) Legend.draw(legend, view);
     if (shown !== view) {
       shown = view;

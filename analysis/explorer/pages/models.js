@@ -46,6 +46,11 @@ const Models = (() => {
       return;
     }
     const redraw = ['view', 'appearance', 'page'].some((event) => events.has(event));
+    const waits = redraw ? SIDES.map((side) => Data.columns(pair.views[side], drawn())) : [];
+    if (waits.some(Boolean)) {
+      Promise.all(waits).then(() => Events.emit('appearance')).catch(Messages.fail);
+      return;
+    }
     if (redraw) drawTools();
     for (const { map } of Object.values(maps)) {
       if (redraw) map.draw();
@@ -64,6 +69,11 @@ const Models = (() => {
       Data.load(entry.this),
       Data.load(entry.other),
     ]);
+    const both = [mine, theirs];
+    await Promise.all(both.flatMap((view, i) => [
+      Data.columns(view, [...Columns.always(view), ...drawn()]),
+      Data.columns(view, lent(view, both[1 - i]).map(({ name }) => name)),
+    ]));
     if (wanted !== entry.name) return;
     const [rows, others] = SIDES.map((side) => Data.decode(result.rows[side]));
     pair = {
@@ -79,6 +89,15 @@ const Models = (() => {
     results.replaceChildren(...ModelResults.all(result, mine, showSlice, openImage));
   }
 
+  /** The columns that the maps show. */
+  const drawn = () => [State.appearance.color, State.appearance.size];
+
+  /** The columns that a view lends to the other one. @param {View} lender @param {View} view */
+  const lent = (lender, view) =>
+    lender.columns.filter(
+      ({ name, role, kind }) => role === 'metadata' && kind === 'number' && !view.column(name),
+    );
+
   /** @param {View} view @param {Decoded} rows common images
    * @param {Decoded} others their rows on the other side */
   function partners(view, rows, others) {
@@ -92,13 +111,11 @@ const Models = (() => {
   function lendColumns(side) {
     const view = pair.views[side];
     const lender = pair.views[otherOf(side)];
-    for (const column of lender.columns) {
-      const { name, role, kind, unit } = column;
-      if (role !== 'metadata' || kind !== 'number' || view.column(name)) continue;
-      const { values } = column;
+    for (const column of lent(lender, view)) {
+      const { name, role, kind, unit, values } = column;
       const description = `${column.description} (classes of ${title(otherOf(side))})`;
-      const lent = Float32Array.from(pair.partners[side], (row) => (row < 0 ? NaN : values[row]));
-      view.addColumn({ name, role, kind, unit, description, values: lent });
+      const own = Float32Array.from(pair.partners[side], (row) => (row < 0 ? NaN : values[row]));
+      view.addColumn({ name, role, kind, unit, description, values: own });
     }
   }
 
@@ -174,6 +191,7 @@ const Models = (() => {
    * @param {{ text: string, conditions: Condition[] }} slice */
   async function showSlice({ text, conditions }) {
     const view = await Views.show(pair.views.this.name);
+    await Data.columns(view, conditions.map(([name]) => name));
     const holds = (/** @type {number} */ row) =>
       conditions.every(([name, relation, value]) => {
         const found = view.column(name)?.values[row];

@@ -1,6 +1,6 @@
 'use strict';
-/* global Dom, Filters, Format, Legend, Neighbors, Network, PhotoFile, SampleMap, State, Thumbnail,
-   Views */
+/* global d3, Dom, Filters, Format, Legend, Neighbors, Network, PhotoFile, SampleMap, State,
+   Thumbnail, Views */
 // The page on which readers try the network with their own photographs: segmentation, place on the
 // map and nearest samples. It is there if the report contains the network.
 
@@ -256,9 +256,7 @@ const Photograph = (() => {
     if (nearest < SAME) return 'The nearest sample is probably this very photograph.';
     const { similar: known } = State.view;
     if (!known) return '';
-    const each = known.index.shape[1];
-    const usual = known.distance.filter((_, i) => i % each === 0);
-    const share = usual.filter((distance) => distance < nearest).length / usual.length;
+    const share = d3.bisectLeft(known.nearest, nearest) / known.nearest.length;
     return (
       `The nearest sample is ${nearest.toFixed(2)} away. Of the samples themselves, ` +
       `${Format.percent(share)} have a nearer one.`

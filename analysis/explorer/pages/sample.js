@@ -1,5 +1,5 @@
 'use strict';
-/* global Corrections, Decisions, Dom, Events, Format, Order, Picture, SampleFacts, State */
+/* global Corrections, Data, Decisions, Dom, Events, Format, Order, Picture, SampleFacts, State */
 // The panel of one sample: its image with overlays, its label issues, its similar samples, and its
 // numbers among those of all samples.
 //
@@ -97,8 +97,18 @@ const Sample = (() => {
     updateHead();
     updateStage();
     updateIssues();
-    similar.replaceChildren(...SampleFacts.similar(view, row));
-    facts.replaceChildren(...SampleFacts.all(view, row));
+    updateSimilar();
+    facts.replaceChildren();
+    Data.when(view, SampleFacts.needs(view), () => {
+      const now = open();
+      if (now?.row !== row || now.view !== view) return; // another one is open
+      facts.replaceChildren(...SampleFacts.all(view, row));
+    });
+  }
+
+  function updateSimilar() {
+    const sample = open();
+    if (sample) similar.replaceChildren(...SampleFacts.similar(sample.view, sample.row));
   }
 
   function updateHead() {
@@ -265,6 +275,7 @@ const Sample = (() => {
   });
 
   Events.on('sample view', update);
+  Events.on('similar', updateSimilar);
   Events.on('filters sort', updateHead);
   Events.on('appearance', updateStage);
   Events.on('decisions', () => {

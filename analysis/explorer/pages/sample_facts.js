@@ -12,6 +12,12 @@ const SampleFacts = (() => {
     State.closeSample();
   }
 
+  /** Names of the columns that `all` reads. @param {View} view */
+  const needs = (view) =>
+    view.columns
+      .filter(({ role }) => ['metric', 'metadata', 'slice', 'cluster'].includes(role))
+      .map(({ name }) => name);
+
   /** @param {View} view @param {number} row */
   const all = (view, row) =>
     [
@@ -89,10 +95,9 @@ const SampleFacts = (() => {
 
   /** @param {View} view @param {number} row */
   function similar(view, row) {
-    if (!view.similar) return [];
-    const { index, distance } = view.similar;
-    const each = index.shape[1];
-    const rows = [...index.subarray(row * each, (row + 1) * each)].filter((at) => at >= 0);
+    const found = view.similarTo(row);
+    if (!found) return [];
+    const rows = [...found.rows];
     const filter = () => {
       const label = `similar to ${view.format('file_name', row)}`;
       Filters.set('similar', { kind: 'rows', rows: [row, ...rows], label });
@@ -100,7 +105,7 @@ const SampleFacts = (() => {
     };
     const thumbs = rows.slice(0, SIMILAR).map((other, k) => {
       const picture = Thumbnail.make(other, { size: 84, view });
-      const text = h('span.muted', distance[row * each + k].toFixed(2));
+      const text = h('span.muted', found.distances[k].toFixed(2));
       return Thumbnail.button(view, other, picture, text);
     });
     return [
@@ -109,5 +114,5 @@ const SampleFacts = (() => {
     ];
   }
 
-  return { all, similar };
+  return { needs, all, similar };
 })();

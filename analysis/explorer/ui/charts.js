@@ -1,7 +1,7 @@
 'use strict';
-/* global Bins, CategoryChart, Columns, Dom, Filters, Histogram, State */
+/* global Bins, CategoryChart, Columns, Data, Dom, Filters, Histogram, State */
 // A chart for each column: the distribution of its values, over the samples that pass and over all,
-// and the mean of a chosen metric in each bin. Only visible charts are drawn.
+// and the mean of a chosen metric in each bin. Only visible charts are drawn, and load their column.
 
 const Charts = (() => {
   const { h } = Dom;
@@ -41,10 +41,12 @@ const Charts = (() => {
       metric = (view.column(wanted)?.role === 'metric' && wanted) || 'loss';
       const metrics = view.columns.filter((column) => column.role === 'metric');
       const options = metrics.map(({ name, label }) => [name, label]);
-      const select = Dom.select('Curves', options, metric, (name) => {
-        State.save('curve', name === 'loss' ? null : name);
-        build();
-      });
+      const select = Dom.select('Curves', options, metric, (name) =>
+        Data.when(view, [name], () => {
+          State.save('curve', name === 'loss' ? null : name);
+          build();
+        }),
+      );
       head.replaceChildren(find, select);
       visible.disconnect();
       charts = [];
@@ -54,11 +56,8 @@ const Charts = (() => {
     }
 
     /** Whether a column has at least two values. @param {Column} column */
-    function isDrawable({ name, kind, role }) {
-      if (kind === 'text') return false;
-      const { high, low, size } = Bins.of(State.view, name);
-      return role === 'decision' || (kind === 'number' ? high > low : size > 1);
-    }
+    const isDrawable = ({ name, kind, role, varies }) =>
+      kind !== 'text' && (role === 'decision' || (varies ?? Bins.varies(State.view, name)));
 
     /** @param {{ role: string, label: string, columns: Column[] }} group */
     function section({ role, label, columns }) {
@@ -68,7 +67,7 @@ const Charts = (() => {
       const ranked = [...headline.filter((column) => columns.includes(column)), ...others].map(
         (column) => ({
           column,
-          explained: role === 'metric' ? null : Bins.explained(view, column.name, metric),
+          explained: role === 'metric' ? null : Columns.explained(view, column.name, metric),
         }),
       );
       if (role === 'metadata') ranked.sort((a, b) => Number(b.explained) - Number(a.explained));
@@ -100,7 +99,12 @@ const Charts = (() => {
 
       function update() {
         stale = true;
-        if (!seen) return;
+        if (seen) Data.when(State.view, [column.name], redraw);
+      }
+
+      function redraw() {
+        // It may have been drawn or replaced while the column was loaded.
+        if (!stale || !seen || !body.isConnected) return;
         const { create } = column.kind === 'number' ? Histogram : CategoryChart;
         draw ??= create(body, column, metric);
         draw();

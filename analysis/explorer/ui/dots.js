@@ -10,29 +10,31 @@ const Dots = (() => {
    * @param {Int32Array} options.order rows, the last on top
    * @param {number} options.density image pixels per CSS pixel
    * @param {number} options.radius in CSS pixels
-   * @param {Pick<Scale, 'colors' | 'code'>} options.scale
-   * @param {((row: number) => number) | null} [options.sizes] see Colors.sizes; null: all the same
+   * @param {string[]} options.colors
+   * @param {Uint8Array | null} [options.codes] color by row; null: all have the first one
+   * @param {Uint8Array | null} [options.sizes] see Colors.sizes; null: all the same
    * @param {Uint32Array | null} [options.mask] 0 for the rows to draw; null: all
    * @param {string | null} [options.halo] color of a thin ring around each dot
    * @param {number} [options.opacity] */
   function blend(image, options) {
-    const { xs, ys, order, density, radius, scale } = options;
-    const { sizes = null, mask = null, halo = null, opacity = 1 } = options;
+    const { xs, ys, order, density, radius } = options;
+    const { codes = null, sizes = null, mask = null, halo = null, opacity = 1 } = options;
     const pixels = new Uint32Array(image.data.buffer);
     const steps = Colors.SIZES - 1;
     const factors = sizes ? d3.range(steps + 1).map((i) => 0.6 + (1.9 * i) / steps) : [1];
     const radii = factors.map((factor) => factor * radius * density);
-    const discs = radii.map((r) => disc(r, opacity));
-    const halos = halo === null ? null : radii.map((r) => disc(r + 0.8 * density, 1));
+    const discs = radii.map((r) => disc(r, opacity, image.width));
+    const halos = halo === null ? null : radii.map((r) => disc(r + 0.8 * density, 1, image.width));
     const haloColor = halo === null ? 0 : pixelOf(halo);
-    const colors = scale.colors.map(pixelOf);
+    const colors = options.colors.map(pixelOf);
     for (let i = 0; i < order.length; i++) {
       const row = order[i];
       if (mask && mask[row] !== 0) continue;
-      const [x, y] = [Math.round(xs[row] * density), Math.round(ys[row] * density)];
-      const step = sizes ? sizes(row) : 0;
+      const x = Math.round(xs[row] * density);
+      const y = Math.round(ys[row] * density);
+      const step = sizes ? sizes[row] : 0;
       if (halos) blendDisc(pixels, image, halos[step], x, y, haloColor);
-      blendDisc(pixels, image, discs[step], x, y, colors[scale.code(row)]);
+      blendDisc(pixels, image, discs[step], x, y, colors[codes ? codes[row] : 0]);
     }
   }
 
@@ -43,50 +45,62 @@ const Dots = (() => {
   }
 
   /**
-   * Coverage of the pixels under a disc, 0 to 256, in a square with 2 reach + 1 pixels a side.
-   * @typedef {{ reach: number, cover: Int32Array }} Disc
+   * Coverage of the pixels under a disc, 1 to 256, and where they are: beside, below and, in an image
+   * of this width, after the middle.
+   * @typedef {{ reach: number, cover: Int32Array, x: Int32Array, y: Int32Array,
+   *   after: Int32Array }} Disc
    * @param {number} r
    * @param {number} opacity
+   * @param {number} width
    * @returns {Disc}
    */
-  function disc(r, opacity) {
+  function disc(r, opacity, width) {
     const reach = Math.ceil(r + 0.5);
-    const cover = [];
-    for (let y = -reach; y <= reach; y++) {
-      for (let x = -reach; x <= reach; x++) {
-        const share = Math.max(0, Math.min(1, r + 0.5 - Math.hypot(x, y)));
-        cover.push(Math.round(256 * opacity * share));
-      }
-    }
-    return { reach, cover: Int32Array.from(cover) };
+    const side = d3.range(-reach, reach + 1);
+    const covered = d3.cross(side, side, (y, x) => {
+      const share = Math.max(0, Math.min(1, r + 0.5 - Math.hypot(x, y)));
+      return [Math.round(256 * opacity * share), x, y, y * width + x];
+    }).filter(([cover]) => cover > 0);
+    const [cover, x, y, after] = [0, 1, 2, 3].map((i) => Int32Array.from(covered, (at) => at[i]));
+    return { reach, cover, x, y, after };
   }
 
   /** @param {Uint32Array} pixels @param {ImageData} image @param {Disc} disc @param {number} x
    * @param {number} y @param {number} color */
-  function blendDisc(pixels, { width, height }, { reach, cover }, x, y, color) {
-    const [left, right] = [Math.max(0, x - reach), Math.min(width - 1, x + reach)];
-    const [top, bottom] = [Math.max(0, y - reach), Math.min(height - 1, y + reach)];
+  function blendDisc(pixels, { width, height }, { reach, cover, x: dx, y: dy, after }, x, y, color) {
+    if (x < -reach || y < -reach || x >= width + reach || y >= height + reach) return;
+    const isCut = x < reach || y < reach || x >= width - reach || y >= height - reach;
+    const middle = y * width + x;
     const redBlue = color & 0xff00ff;
     const green = color & 0xff00;
-    for (let py = top; py <= bottom; py++) {
-      let k = (py - y + reach) * (2 * reach + 1) + left - x + reach;
-      for (let i = py * width + left; i <= py * width + right; i++) {
-        const a = cover[k++];
-        if (a === 0) continue;
-        const below = pixels[i];
-        const b = 256 - a;
-        pixels[i] =
-          0xff000000 |
-          (((Math.imul(redBlue, a) + Math.imul(below & 0xff00ff, b)) >>> 8) & 0xff00ff) |
-          (((Math.imul(green, a) + Math.imul(below & 0xff00, b)) >>> 8) & 0xff00);
-      }
+    for (let k = 0; k < cover.length; k++) {
+      if (isCut && isOutside(x + dx[k], y + dy[k], width, height)) continue;
+      const i = middle + after[k];
+      const a = cover[k];
+      const below = pixels[i];
+      const b = 256 - a;
+      pixels[i] =
+        0xff000000 |
+        (((Math.imul(redBlue, a) + Math.imul(below & 0xff00ff, b)) >>> 8) & 0xff00ff) |
+        (((Math.imul(green, a) + Math.imul(below & 0xff00, b)) >>> 8) & 0xff00);
     }
   }
 
-  /** 0 … n - 1, always in the same random order, so that no group hides the others.
-   * @param {number} n */
-  const shuffledRows = (n) =>
-    d3.shuffler(d3.randomLcg(0.5))(Int32Array.from({ length: n }, (_, row) => row));
+  /** @param {number} x @param {number} y @param {number} width @param {number} height */
+  const isOutside = (x, y, width, height) => x < 0 || y < 0 || x >= width || y >= height;
+
+  /** 0 … n - 1, always in the same random order, so that no group hides the others. In a crowd, runs
+   * of rows stay together: the processor reads neighboring rows several times as fast as others.
+   * @param {number} n @param {number} run */
+  function shuffledRows(n, run) {
+    const runs = Int32Array.from(d3.range(Math.ceil(n / run)), (number) => number * run);
+    const rows = new Int32Array(n);
+    let count = 0;
+    for (const first of d3.shuffler(d3.randomLcg(0.5))(runs)) {
+      for (let row = first; row < Math.min(n, first + run); row++) rows[count++] = row;
+    }
+    return rows;
+  }
 
   /** Rows from the farthest to the nearest, in 256 layers. @param {Float32Array} depth */
   function rowsByDepth(depth) {

@@ -1,9 +1,10 @@
 'use strict';
-/* global d3, Dots, Geometry */
+/* global d3, Dots, Geometry, Statistics */
 // Where the dots of a map are on the screen.
 
 class MapCamera {
   static PADDING = 28; // pixels around the dots
+  static CROWD = 5000; // dots, from which on each counts for little
 
   width = 0; // pixels
   height = 0;
@@ -32,9 +33,7 @@ class MapCamera {
   /** Fits all dots into the window; on the 3-D map, however it is turned. @param {View} view */
   #fit(view) {
     const { points, size } = Geometry.coordinates(view, this.turn);
-    const ends = d3
-      .range(size)
-      .map((axis) => d3.extent(points.filter((_, i) => i % size === axis)).map(Number));
+    const ends = d3.range(size).map((axis) => Statistics.ends(points, axis, size));
     const center = ends.map(([low, high]) => (low + high) / 2);
     const space = [this.width, this.height].map((pixels) => pixels - 2 * MapCamera.PADDING);
     if (!this.turn) {
@@ -43,8 +42,8 @@ class MapCamera {
     }
     let farthest = 0;
     for (let i = 0; i < points.length; i += 3) {
-      const offsets = center.map((middle, axis) => points[i + axis] - middle);
-      farthest = Math.max(farthest, Math.hypot(...offsets));
+      const [x, y, z] = [points[i] - center[0], points[i + 1] - center[1], points[i + 2] - center[2]];
+      farthest = Math.max(farthest, Math.hypot(x, y, z));
     }
     return { center, scale: Math.min(...space) / 2 / (farthest || 1) };
   }
@@ -80,12 +79,14 @@ class MapCamera {
       if (depth) depth[row] = near[0] * a + near[1] * b + near[2] * c;
     }
     if (depth) this.order = Dots.rowsByDepth(depth);
-    else if (this.order.length !== view.n) this.order = Dots.shuffledRows(view.n);
+    else if (this.order.length !== view.n) {
+      this.order = Dots.shuffledRows(view.n, view.n > MapCamera.CROWD ? 16 : 1);
+    }
   }
 
   /** The radius of a dot in pixels. @param {View} view */
   radius(view) {
-    const crowd = Math.min(5, Math.max(1.5, 14 * view.n ** -0.2));
+    const crowd = Math.min(5, Math.max(1, 14 * view.n ** -0.2));
     const window = Math.sqrt(Math.min(this.width, this.height) / 600);
     return crowd * window * Math.min(3, this.zoom.k ** 0.35);
   }

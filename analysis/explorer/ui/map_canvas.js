@@ -1,11 +1,9 @@
 'use strict';
-/* global Colors, Dom, Dots, State */
+/* global Colors, Dom, Dots, MapCamera, State */
 // The pixels of a map. An image of all dots in gray is kept, and a filter blends only the dots that
 // pass over it. Rings and outlines have a canvas of their own.
 
 class MapCanvas {
-  static CROWD = 5000; // dots, from which on they are translucent and have no halo
-
   dots = Dom.h('canvas.fill', { 'aria-hidden': 'true' });
   marks = Dom.h('canvas.fill', { 'aria-hidden': 'true' });
   #density = 1;
@@ -36,26 +34,31 @@ class MapCanvas {
     const image = this.#image;
     const pixels = new Uint32Array(image.data.buffer);
     const surface = Colors.css('--surface');
-    const crowded = view.n > MapCanvas.CROWD;
+    const crowded = view.n > MapCamera.CROWD; // translucent, and without halo
     const { xs, ys, order } = camera;
     const dot = { xs, ys, order, density: this.#density, radius: camera.radius(view) };
-    const all = !mask || mask.every((bits) => bits === 0);
+    const all = !mask || MapCanvas.#isEmpty(mask);
     if (!all && this.#ground) pixels.set(this.#ground);
     else pixels.fill(Dots.pixelOf(surface));
     if (!all && !this.#ground) {
-      const gray = { colors: [Colors.css('--dot-rejected')], code: () => 0 };
-      Dots.blend(image, { ...dot, scale: gray });
+      Dots.blend(image, { ...dot, colors: [Colors.css('--dot-rejected')] });
       this.#ground = pixels.slice();
     }
     Dots.blend(image, {
       ...dot,
-      scale: Colors.scale(view, view.column(color)?.name ?? 'loss'),
+      ...Colors.scale(view, view.column(color)?.name ?? 'loss'),
       sizes: size && view.column(size) ? Colors.sizes(view, size) : null,
       mask: all ? null : mask,
       halo: crowded ? null : surface,
       opacity: crowded ? 0.75 : 0.92,
     });
     this.dots.getContext('2d')?.putImageData(image, 0, 0);
+  }
+
+  /** A loop, as this runs at each step of a brush. @param {Uint32Array} mask */
+  static #isEmpty(mask) {
+    for (let row = 0; row < mask.length; row++) if (mask[row] !== 0) return false;
+    return true;
   }
 
   /** An outline; rings around the hovered sample, the open one, those similar to it and those near
@@ -87,10 +90,7 @@ class MapCanvas {
       stroke(1.5, accent);
     }
     if (selected !== null) {
-      const { index } = view.similar ?? {};
-      const count = index?.shape[1] ?? 0;
-      for (const row of index?.subarray(selected * count, (selected + 1) * count) ?? []) {
-        if (row < 0) continue;
+      for (const row of view.similarTo(selected)?.rows ?? []) {
         ring(row, 2);
         stroke(1.25, text);
       }

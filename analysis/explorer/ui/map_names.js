@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Bins, Dom, Geometry */
+/* global d3, Bins, Dom, Geometry, Statistics */
 // Names of clusters on a map, placed so that they cover neither each other nor the edge.
 
 class MapNames {
@@ -47,12 +47,12 @@ class MapNames {
     this.#labels = values
       .filter(({ value }) => value !== null)
       .slice(0, MapNames.MOST)
-      .map(({ value, label }) => {
+      .map(({ value, label }, bin) => {
         const { name } = /** @type {Column} */ (column);
         const title = `Show only ${label}`;
         const onclick = () => this.#onName(name, value);
         const button = Dom.h('button.wrap', { tabindex: -1, title, onclick }, label);
-        return { button, ...MapNames.#centers(view, name, value) };
+        return { button, ...MapNames.#centers(view, name, bin) };
       });
     this.element.replaceChildren(...this.#labels.map(({ button }) => button));
     this.#sizes = this.#labels.map(({ button }) => {
@@ -61,22 +61,24 @@ class MapNames {
     });
   }
 
-  /** Medians of a group's places on both maps.
-   * @param {View} view @param {string} name @param {Value} value */
-  static #centers(view, name, value) {
-    const { cache, categories = [], values } = /** @type {Column} */ (view.column(name));
+  /** Medians of a group's places on both maps, of evenly spaced rows if it is large.
+   * @param {View} view @param {string} name @param {number} bin */
+  static #centers(view, name, bin) {
+    const { cache } = /** @type {Column} */ (view.column(name));
     cache.centers ??= new Map();
-    if (!cache.centers.has(value)) {
-      const code = categories.indexOf(String(value));
-      const rows = d3.range(view.n).filter((row) => values[row] === code);
+    if (!cache.centers.has(bin)) {
+      const rows = Bins.members(view, name)[bin];
       const medians = (/** @type {Decoded} */ points, /** @type {number} */ size) =>
-        d3.range(size).map((axis) => d3.median(rows, (row) => points[size * row + axis]));
-      cache.centers.set(value, {
+        d3.range(size).map((axis) => {
+          const places = Float32Array.from(rows, (row) => points[size * row + axis]);
+          return Statistics.percentiles(places, [0.5])[0];
+        });
+      cache.centers.set(bin, {
         flat: medians(/** @type {Decoded} */ (view.map_2d), 2),
         solid: view.map_3d ? medians(view.map_3d, 3) : null,
       });
     }
-    return cache.centers.get(value);
+    return cache.centers.get(bin);
   }
 
   /** The nearest free place for a name; null if there is none.

@@ -1,5 +1,5 @@
 'use strict';
-/* global Columns, Dom, Order, SampleListHead, State, Statistics, Thumbnail */
+/* global Columns, Data, Dom, Order, SampleListHead, State, Statistics, Thumbnail */
 // The samples that pass, in a table or a gallery. Only the visible lines exist; scrolling fills
 // them with other samples.
 
@@ -8,7 +8,8 @@ const SampleList = (() => {
   const ROW = 40; // pixels
   const CAPTION = 34;
   const GAP = 8;
-  const CALM = 150; // milliseconds
+  const CALM = 150; // milliseconds without a change
+  const DRAG_CALM = 450;
 
   /** A line of the table or the gallery: which one it shows, and of which version. */
   /** @typedef {{ element: HTMLElement, index: number, version: number }} Line */
@@ -80,21 +81,19 @@ const SampleList = (() => {
     /** @param {string[]} names */
     function chooseColumns(names) {
       State.save('columns', JSON.stringify(names));
-      readColumns();
-      refresh();
+      const { view } = State;
+      Data.when(view, names, () => {
+        if (view !== State.view) return;
+        readColumns();
+        refresh();
+      });
     }
 
     function readColumns() {
       const { view } = State;
-      let names = null;
-      try {
-        names = JSON.parse(State.read('columns') ?? 'null');
-      } catch {
-        // A damaged link: the usual columns.
-      }
-      columns = (Array.isArray(names) ? names : Columns.usual(view))
+      columns = Columns.shown(view)
         .map((column) => /** @type {Column} */ (view.column(column)))
-        .filter(Boolean);
+        .filter((column) => column?.isLoaded());
     }
 
     function drawTitles() {
@@ -174,9 +173,14 @@ const SampleList = (() => {
       );
     }
 
-    // Frames are filled at once, or after a pause if changes come quickly: otherwise each step of a
-    // drag would read and decode the sheets of other samples.
+    // Frames are filled at once, or after a pause if changes come quickly. While a brush is dragged
+    // they wait longer: otherwise each step would read and decode the sheets of other samples, of
+    // which the browser keeps hundreds of megabytes.
     let lastChange = 0;
+    let isHeld = false; // a button of the mouse, or a finger
+    for (const type of ['pointerdown', 'pointerup', 'pointercancel']) {
+      addEventListener(type, () => (isHeld = type === 'pointerdown'), true);
+    }
     /** @type {number | undefined} */
     let timer;
 
@@ -197,8 +201,8 @@ const SampleList = (() => {
       const isCalm = performance.now() - lastChange > CALM;
       lastChange = performance.now();
       clearTimeout(timer);
-      if (isCalm) fillPictures();
-      else timer = window.setTimeout(fillPictures, CALM);
+      if (isCalm && !isHeld) fillPictures();
+      else timer = window.setTimeout(fillPictures, isHeld ? DRAG_CALM : CALM);
     }
 
     /** An element that shows one sample. @param {string} selector @param {string} role */

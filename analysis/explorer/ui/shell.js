@@ -123,7 +123,7 @@ const Shell = (() => {
       await Link.restore();
       buildHeader();
       Events.on('view filters decisions selections', () => Summary.draw(byId('summary')));
-      Events.on('view filters sort sample hover appearance decisions page', onEvents);
+      Events.on('view filters sort sample similar hover appearance decisions page', onEvents);
       Events.emit('page', 'filters');
       addEventListener('popstate', Link.restore);
       addEventListener('error', (event) => Messages.notify(event.message));

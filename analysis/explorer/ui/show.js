@@ -1,17 +1,21 @@
 'use strict';
-/* global d3, Filters, Messages, State */
+/* global Data, Filters, Messages, State, Statistics */
 // Shows the samples behind a finding on the first page.
 
 const Show = (() => {
   /** @param {string} name of a column @param {(column: Column) => void} filter */
   function samples(name, filter) {
-    const column = State.view.column(name);
+    const { view } = State;
+    const column = view.column(name);
     if (!column) {
       Messages.notify(`This view has no column “${name}”.`);
       return;
     }
-    filter(column);
-    State.showPage('explore');
+    Data.when(view, [name], () => {
+      if (view !== State.view) return;
+      filter(column);
+      State.showPage('explore');
+    });
   }
 
   /** Those with values from low to high; of categories, codes.
@@ -26,7 +30,7 @@ const Show = (() => {
   /** Those with a category. @param {string} category */
   const category = (category) =>
     samples(`count_${category}`, ({ name, values }) =>
-      Filters.range(name, 1, Number(d3.max(values) ?? 1)),
+      Filters.range(name, 1, Statistics.ends(values)[1]),
     );
 
   /** @param {string} text of the slice */

@@ -7,22 +7,21 @@ const Summary = (() => {
   const MEANS = 5;
 
   /** The mean of a column over some samples, and over all.
-   * @param {Column} column @param {((row: number) => boolean) | null} includes null: all samples
+   * @param {Column} column @param {ArrayLike<number> | null} rows null: all samples
    * @param {string} title */
-  const mean = (column, includes, title) =>
+  const mean = (column, rows, title) =>
     h('span.stat.inline-flex', { title }, [
       h('span.muted', column.label),
-      h('b', { 'data-mean': column.name }, Format.value(column, Statistics.mean(column, includes))),
-      includes && h('span.muted.stat-all', Format.value(column, Statistics.mean(column))),
+      h('b', { 'data-mean': column.name }, Format.value(column, Statistics.mean(column, rows))),
+      rows && h('span.muted.stat-all', Format.value(column, Statistics.mean(column))),
     ]);
 
   /** @param {HTMLElement} container */
   function draw(container) {
     const { view } = State;
     const passing = Filters.passing();
-    const includes =
-      passing === view.n ? null : (/** @type {number} */ row) => Filters.mask[row] === 0;
-    const whose = includes ? 'the samples that pass the filters, and of all' : 'all samples';
+    const rows = passing === view.n ? null : Filters.rows();
+    const whose = rows ? 'the samples that pass the filters, and of all' : 'all samples';
     const chips = [...Filters.all].map(([id, filter]) => {
       const text = Filters.describe(filter);
       return h('span.chip.inline-flex', [
@@ -39,7 +38,7 @@ const Summary = (() => {
         'span.stats.flex',
         Columns.headline(view)
           .slice(0, MEANS)
-          .map((column) => mean(column, includes, `Mean ${column.label} of ${whose}`)),
+          .map((column) => mean(column, rows, `Mean ${column.label} of ${whose}`)),
       ),
       h('span.chips.flex', chips, chips.length > 1 && Dom.link('Clear all', Filters.clear)),
       SavedViews.link(),

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import re
 import shutil
@@ -53,6 +54,18 @@ def _piece(folder, path, key):
     return _provided((folder / 'data' / path).read_text())[key]
 
 
+def _view(folder, name):
+    """The piece of a view; its columns get their values, which are pieces of their own."""
+    pieces = {}
+    for path in (folder / 'data' / name).rglob('*.js'):
+        if path.name == 'view.js' or path.parent.name == 'columns':
+            pieces |= _provided(path.read_text())
+    view = pieces[f'view/{name}']
+    for number, column in enumerate(view['columns']):
+        column['values'] = pieces[f'column/{name}/{number}']
+    return view
+
+
 def _decode(encoded):
     data = base64.b64decode(encoded['base64'])
     array = np.frombuffer(data, np.dtype(encoded['dtype']).newbyteorder('<'))
@@ -65,7 +78,9 @@ def _decode(encoded):
 def _values(column):
     """Values of a column as Parquet has them, None for null."""
     if column['kind'] == 'text':
-        return column['values']
+        data, ends = column['values']['text'].encode('utf-16-le'), _decode(column['values']['ends'])
+        texts = [data[2 * a : 2 * b] for a, b in itertools.pairwise([0, *ends.tolist()])]
+        return [text.decode('utf-16-le') or None for text in texts]
     values = _decode(column['values'])
     if column['kind'] == 'category':
         return [column['categories'][v] if v != 65535 else None for v in values]
@@ -83,7 +98,7 @@ def _files(folder):
 
 
 def test_columns_are_those_of_the_samples(run, folder):
-    view = _piece(folder, 'val-600/view.js', 'view/val-600')
+    view = _view(folder, 'val-600')
     table = artifacts.load(open_view(run, 'val-600'), Samples).table
     columns = {column['name']: column for column in view['columns']}
     for field in table.schema:
@@ -104,7 +119,7 @@ def test_columns_are_those_of_the_samples(run, folder):
 
 def test_everything_else_goes_by_rows_of_the_samples(run, folder):
     analysis = open_view(run, 'val-600')
-    view = _piece(folder, 'val-600/view.js', 'view/val-600')
+    view = _view(folder, 'val-600')
     findings = _piece(folder, 'val-600/findings.js', 'findings/val-600')
     columns = {column['name']: column for column in view['columns']}
 
@@ -144,24 +159,24 @@ def test_everything_else_goes_by_rows_of_the_samples(run, folder):
         for place in range(len(part['slices']))
     )
 
-    nearest = _piece(folder, 'val-600/similar.js', 'similar/val-600')['similar']
+    nearest = _piece(folder, 'val-600/similar/0.js', 'similar/val-600/0')
     similar = artifacts.load(analysis, Similar)
     for key in ('index', 'distance'):
         np.testing.assert_array_equal(_decode(nearest[key]), getattr(similar, key))
     assert view['missing'] == []
-    assert _piece(folder, 'train-300/view.js', 'view/train-300')['missing'] != []
+    assert _view(folder, 'train-300')['missing'] != []
 
 
 def test_objects_are_a_view_of_their_own(run, folder):
     found = artifacts.load(open_view(run, 'val-600'), Objects)
     name = 'val-600-objects'
-    view = _piece(folder, f'{name}/view.js', f'view/{name}')
+    view = _view(folder, name)
     assert view['rows_are'] == 'objects' and view['n'] == found.num_objects
     columns = {column['name']: column for column in view['columns']}
     assert _values(columns[view['key']]) == found.table['annotation_id'].to_pylist()
     assert _values(columns['predicted']) == found.table['predicted'].to_pylist()
     np.testing.assert_array_equal(_decode(view['map_2d']), found.map_2d)
-    nearest = _piece(folder, f'{name}/similar.js', f'similar/{name}')['similar']
+    nearest = _piece(folder, f'{name}/similar/0.js', f'similar/{name}/0')
     np.testing.assert_array_equal(_decode(nearest['index']), found.index)
     findings = _piece(folder, f'{name}/findings.js', f'findings/{name}')
     (one,) = findings['slices']['loss']['slices']
@@ -182,7 +197,7 @@ def test_heat_maps_of_other_clusters_are_left_out(run, tmp_path):
     assert report.main(['--workdir', str(workdir)]) == 0
     findings = _piece(workdir / 'report', 'val-600/findings.js', 'findings/val-600')
     assert all(cluster['heat_map'] is None for cluster in findings['clusters'])
-    details = _piece(workdir / 'report', 'val-600/view.js', 'view/val-600')['pictures']['details']
+    details = _view(workdir / 'report', 'val-600')['pictures']['details']
     assert {tuple(paths['saliency']) for paths in details.values()} == {('person', 'car', 'loss')}
 
 
@@ -206,7 +221,7 @@ def test_manifest_and_pictures(run, folder):
     assert [view['name'] for view in manifest['views']] == names
     assert manifest['default'] == 'val-600'
     assert manifest['class_colors'][:2] == ['#000000', '#e69f00']
-    view = _piece(folder, 'val-600/view.js', 'view/val-600')
+    view = _view(folder, 'val-600')
     for sheet in view['pictures']['sheets']:
         for path in sheet.values():
             assert (folder / 'data/val-600' / path).is_file()
@@ -217,9 +232,9 @@ def test_manifest_and_pictures(run, folder):
 
 
 def test_names_are_only_ever_text(folder):
-    view = _piece(folder, 'val-600/view.js', 'view/val-600')
+    view = _view(folder, 'val-600')
     files = next(column for column in view['columns'] if column['name'] == 'file_name')
-    assert tuple(files['values'][: len(report_fixture.HOSTILE)]) == report_fixture.HOSTILE
+    assert tuple(_values(files)[: len(report_fixture.HOSTILE)]) == report_fixture.HOSTILE
     for path in (folder / 'data').rglob('*.js'):
         text = path.read_text()
         assert text.isascii() and not re.search(r'[<>&\x00-\x09\x0b-\x1f\x7f]', text)
@@ -258,9 +273,9 @@ def test_samples_are_enough(tmp_path, capsys):
     command = ['--workdir', str(tmp_path / 'run'), '--output', str(out), '--json', str(result)]
     assert report.main(command) == 0
     assert _files(tmp_path / 'run') == before
-    view = _piece(out, 'val-600/view.js', 'view/val-600')
+    view = _view(out, 'val-600')
     assert 'clusters' in view['missing'] and 'pictures' in view['missing']
-    assert view['pieces'] == [] and 'map_2d' not in view
+    assert not view['has_findings'] and 'map_2d' not in view
     assert 'clusters' in capsys.readouterr().out
     assert json.loads(result.read_text())['manifest']['views'][0]['n'] == 40
 
@@ -325,7 +340,7 @@ def test_two_models(run, tmp_path):
     ids = []
     for side in ('this', 'other'):
         name = comparison[side]
-        view = _piece(out, f'{name}/view.js', f'view/{name}')
+        view = _view(out, name)
         image_id = next(c for c in view['columns'] if c['name'] == 'image_id')
         ids.append(_decode(image_id['values'])[_decode(content['rows'][side])])
     np.testing.assert_array_equal(*ids)

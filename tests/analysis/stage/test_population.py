@@ -132,11 +132,15 @@ def test_stages_of_one_split_say_why_they_are_left_out(view, capsys):
 
 def test_the_page_has_one_view_of_all_parts(view):
     text = (view.workdir / 'report' / 'data' / view.folder.name / 'view.js').read_text()
-    piece = json.loads(text.partition(',')[2].rpartition(')')[0])
+    calls = [line.removeprefix('explorer.provide(')[:-2] for line in text.splitlines()]
+    pieces = dict(json.loads(f'[{call}]') for call in calls)
+    name = view.folder.name
+    piece = pieces[f'view/{name}']
     columns = {column['name']: column for column in piece['columns']}
     assert columns['split']['categories'] == ['new_photos_', 'train', 'val']
     assert 'slices' in piece['unavailable'] and 'slices' in piece['missing']
-    assert columns['novelty']['values']['shape'] == [len(view)]
+    number = piece['columns'].index(columns['novelty'])
+    assert pieces[f'column/{name}/{number}']['shape'] == [len(view)]
 
 
 def test_a_folder_is_never_taken_for_a_split(view, tmp_path):
