@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from analysis.experiments.records import Measure, Origin, Table
 from analysis.experiments.reproduction import MEAN, Reproduction
 
-ARMS = ('nothing', 'exclude', 'correct', 'random')
+ARMS = ('nothing', 'exclude', 'correct', 'random', 'clean')
 # Differences that are tested: the second arm minus the first one.
 PAIRS = (
     ('nothing', 'correct'),
     ('nothing', 'exclude'),
     ('random', 'exclude'),
     ('exclude', 'correct'),
+    ('nothing', 'clean'),
 )
 UNRESOLVED = 'not resolvable'
 
@@ -120,7 +121,8 @@ def to_markdown(rates: Sequence[Rate], origin: Origin) -> str:
             '# Does correcting labels pay?',
             'Foreground mean IoU over the set, on validation scenes with correct labels, mean over '
             f'{min(entry.seeds for entry in rates)} seeds. Suggestions were accepted unseen. '
-            '*exclude* leaves out the images with an accepted suggestion, *random* as many others.',
+            '*exclude* leaves out the images with an accepted suggestion, *random* as many others; '
+            '*clean* has no label errors.',
             f'    {origin.command}',
             origin.to_markdown(),
             '## What was found',

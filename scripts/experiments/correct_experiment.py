@@ -12,6 +12,7 @@ trains, for each seed, on
     exclude    those without an accepted suggestion
     correct    all, with the suggestions applied (as scripts/apply_decisions.py does)
     random     as many as exclude, but the others are left out at random
+    clean      all, without any label error: what there is to gain
 
 and scores all on the validation scenes. The report has the paired differences with their 95 %
 confidence intervals, and the error rate from which each arm pays (README.md has the rule).
@@ -56,16 +57,13 @@ FIXED = {
 }  # fmt: skip
 
 
-def make_source(config: ConfigDict, folder: pathlib.Path, rate: float, seed: int) -> pathlib.Path:
-    """Draws the scenes, and makes a data set of them whose validation labels are correct."""
-    drawn, source = folder / 'scenes', folder / 'source'
-    counts = {'train': config.data.scenes.train, 'val': config.data.scenes.val}
-    scenes.write_scenes(drawn, counts, seed, error_rate=rate / len(label_errors.KINDS))
+def make_source(drawn: pathlib.Path, source: pathlib.Path, correct: set[str]) -> pathlib.Path:
+    """Makes a data set of drawn scenes; splits in `correct` lose their planted label errors."""
     (source / 'annotations').mkdir(parents=True, exist_ok=True)
-    for split in counts:
+    for split in ('train', 'val'):
         name = f'annotations/instances_{split}.json'
         document = json.loads((drawn / name).read_text())
-        if split == 'val':
+        if split in correct:
             _, planted = scenes.read_truth(drawn, split)
             document['annotations'] = scenes.clean_annotations(document['annotations'], planted)
         write_text(source / name, json.dumps(document))
@@ -102,8 +100,8 @@ def make_plan(
         for arm in ARMS:
             mine = ConfigDict(config.to_dict()).lock()
             mine.seed = seed
-            if arm == 'correct':
-                mine.data.source = str(folder / 'corrected')
+            if arm in ('correct', 'clean'):
+                mine.data.source = str(folder / {'correct': 'corrected'}.get(arm, arm))
             elif arm != 'nothing':
                 campaign.exclude_from_training(
                     mine, prepared, folder / 'suggested.json', arm == 'random', folder / 'excluded'
@@ -147,7 +145,11 @@ def run_rate(
       ValueError: nothing is suggested, or more than half of the images are.
     """
     folder = arguments.workdir / f'rate{100 * rate:g}'
-    source = make_source(config, folder, rate, arguments.scene_seed)
+    counts = {'train': config.data.scenes.train, 'val': config.data.scenes.val}
+    drawn, each = folder / 'scenes', rate / len(label_errors.KINDS)
+    scenes.write_scenes(drawn, counts, arguments.scene_seed, error_rate=each)
+    source = make_source(drawn, folder / 'source', {'val'})
+    make_source(drawn, folder / 'clean', {'train', 'val'})
     config = ConfigDict(config.to_dict()).lock()
     config.data.source, config.data.data_dir = str(source), str(folder / 'data')
     prepared = open_data(config.data)
@@ -169,7 +171,7 @@ def run_rate(
     campaign.run_plan(plan, finished, lambda training: score(training, prepared), lambda: None)
     scored, _ = campaign.gather(plan, prepared, list(ARMS))
     report = reproduction.analyze(scored, dict.fromkeys(ARMS, space.class_names), PAIRS)
-    _, planted = scenes.read_truth(folder / 'scenes', 'train')
+    _, planted = scenes.read_truth(drawn, 'train')
     wrong = {scene['image_id'] for scene in planted if scene['error']}
     result = Rate(
         rate=rate,

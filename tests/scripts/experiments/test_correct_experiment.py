@@ -68,14 +68,14 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
     (rate,) = report['rates']
     assert rate['images'] == 24 and rate['corrected'] == 4 and rate['suggested'] == 4
     assert 0.2 < rate['errors'] <= 0.7
-    assert set(rate['scores']) == {'nothing', 'exclude', 'correct', 'random'}
+    assert set(rate['scores']) == {'nothing', 'exclude', 'correct', 'random', 'clean'}
     assert [(d['first'], d['second']) for d in rate['differences']] == [
         ('nothing', 'correct'), ('nothing', 'exclude'), ('random', 'exclude'),
-        ('exclude', 'correct'),
+        ('exclude', 'correct'), ('nothing', 'clean'),
     ]  # fmt: skip
     out = capsys.readouterr().out
     # One seed decides nothing.
-    assert out.count('not resolvable |') == 4
+    assert out.count('not resolvable |') == 5
     assert of_tables(report)['pays'].to_markdown() in out
     assert report['origin']['command'] in out and report['origin']['seeds'] == [0]
     assert trained == [folder / arm / 'seed0' for arm in correct_experiment.ARMS]
@@ -95,12 +95,14 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
     assert plan['correct'].config.data.source != plan['nothing'].config.data.source
     assert {training.config.seed for training in planned} == {0}
 
-    # The validation labels are correct, those of training are not.
-    for split, is_clean in (('train', False), ('val', True)):
+    # The validation labels are correct, those of training are so in one arm only.
+    parts = [('source', 'train', False), ('source', 'val', True), ('clean', 'train', True)]
+    assert plan['clean'].config.data.source == str(folder / 'clean')
+    for source, split, is_clean in parts:
         name = f'annotations/instances_{split}.json'
         drawn, mine = (
             json.loads((folder / kind / name).read_text())['annotations']
-            for kind in ('scenes', 'source')
+            for kind in ('scenes', source)
         )
         _, planted = scenes.read_truth(folder / 'scenes', split)
         clean = scenes.clean_annotations(drawn, planted)
