@@ -10,11 +10,13 @@ an ambiguous region is one if it lies on any planted object. The regressions
 --score_seeds measure the calibration: in each tenth of the probability, the mean prediction and the
 share of errors.
 
-Started again, the command continues. With --write, it replaces the file that the stage reads.
+Started again, the command continues. Writes report.md, report.json and report.png, the reliability
+diagram, into WORKDIR. With --write, it replaces the file that the stage reads.
 """
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -132,9 +134,11 @@ def gather(
     return kinds, described, truth
 
 
-def to_markdown(rows: Sequence[Tenth]) -> str:
-    """The reliability table."""
-    return markdown.table(
+def to_markdown(rows: Sequence[Tenth], predicted: np.ndarray, real: np.ndarray) -> str:
+    """The reliability table and its summary; `predicted` and `real` are `[n]`."""
+    likely = predicted >= probability.LIKELY
+    gaps = [abs(row.predicted - row.observed) for row in rows if row.issues >= ENOUGH]
+    table = markdown.table(
         ('probability', 'issues', 'mean probability', 'share of errors'),
         (
             (f'{row.low:.1f}–{row.low + 0.1:.1f}', str(row.issues))
@@ -142,6 +146,39 @@ def to_markdown(rows: Sequence[Tenth]) -> str:
             for row in rows
         ),
     )
+    return (
+        f'{table}\n\n{likely.sum()} held-out issues have a probability of at least '
+        f'{probability.LIKELY:g}; {predicted[likely].sum():.0f} errors are expected among them, '
+        f'{real[likely].sum()} were found.\n'
+        f'Largest gap in a tenth with at least {ENOUGH} issues: {max(gaps, default=0):.3f}.\n'
+    )
+
+
+def figure(rows: Sequence[Tenth], path: pathlib.Path) -> None:
+    """Writes the reliability diagram, a PNG, with 95 % Wilson intervals of the shares."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+    from scipy.stats import binomtest
+
+    drawing, axis = plt.subplots(figsize=(5, 5), layout='constrained')
+    axis.plot([0, 1], [0, 1], color='gray', linewidth=0.8)
+    for row in rows:
+        low, high = binomtest(round(row.observed * row.issues), row.issues).proportion_ci(
+            method='wilson'
+        )
+        axis.errorbar(
+            row.predicted, row.observed, [[row.observed - low], [high - row.observed]], fmt='o',
+            color='C0', capsize=3,
+        )  # fmt: skip
+        axis.annotate(
+            str(row.issues), (row.predicted, row.observed), (6, 4), textcoords='offset points'
+        )
+    axis.set_xlabel('mean probability of the issues in a tenth')
+    axis.set_ylabel('share that is a planted error')
+    drawing.savefig(path, dpi=150)
+    plt.close(drawing)
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -180,7 +217,6 @@ def main(argv: list[str] | None = None) -> int:
     models = probability.fit(*fit)
     predicted = probability.predict(*score[:2], models)
     rows = tenths(predicted, score[2])
-    likely = predicted >= probability.LIKELY
     command = launch.command_line('scripts/experiments/fit_probabilities.py', argv)
     result = {
         'origin': dataclasses.asdict(
@@ -193,16 +229,12 @@ def main(argv: list[str] | None = None) -> int:
         'models': {kind: dataclasses.asdict(model) for kind, model in models.items()},
         'tenths': [dataclasses.asdict(row) for row in rows],
     }
-    print(to_markdown(rows))
-    print(
-        f'\n{likely.sum()} held-out issues have a probability of at least {probability.LIKELY:g}; '
-        f'{predicted[likely].sum():.0f} errors are expected among them, {score[2][likely].sum()} '
-        'were found.'
-    )
-    gaps = [abs(row.predicted - row.observed) for row in rows if row.issues >= ENOUGH]
-    print(f'Largest gap in a tenth with at least {ENOUGH} issues: {max(gaps, default=0):.3f}.')
-    for path in filter(None, (arguments.json, probability.FILE if arguments.write else None)):
-        write_json(path, result)
+    text = to_markdown(rows, predicted, score[2])
+    draw = functools.partial(figure, rows)
+    campaign.write_report(arguments.workdir, text, draw, result, arguments.json)
+    if arguments.write:
+        write_json(probability.FILE, result)
+    print(text)
     return 0
 
 
