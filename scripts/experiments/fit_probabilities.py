@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from analysis import registry
 from analysis.experiments import records
 from analysis.label_issues import probability
 from analysis.label_issues.schema import LabelIssues
-from analysis.stage import artifacts
 from analysis.stage.run import Analysis, open_analysis
 from scripts.experiments.score_analysis import CONFIG, ROOT, prepare
 from segmentation import campaign, launch, markdown
@@ -68,25 +68,18 @@ def look_at(
     folder = workdir / f'scenes{seed}'
     if config.data.source != str(folder):
         config.data.scenes.train, config.data.scenes.val = 1, images
+        config.data.selection_fraction = 0.0  # No temperature is fitted.
         prepare(config, workdir, seed)
     prepared: coco.Prepared = open_data(config.data)
     examples, _ = select_examples(prepared, config.data, 'val')
     data = {'path': str(prepared.path), 'fingerprint': prepared.fingerprint}
+    run = dataclasses.replace(trained.run, config=config, data=data)
     found = dataclasses.replace(
         trained, workdir=workdir / f'issues{seed}', data=data, examples=examples,
-        image_ids=examples.image_ids.astype(np.int64),
+        image_ids=examples.image_ids.astype(np.int64), run=run,
     )  # fmt: skip
     found.folder.mkdir(parents=True, exist_ok=True)
     return found, folder
-
-
-def issues_of(analysis: Analysis) -> LabelIssues:
-    """The label issues, read or computed."""
-    if not artifacts.is_current(analysis, LabelIssues):
-        from analysis.label_issues import stage as label_issues
-
-        artifacts.save(analysis, label_issues.compute(analysis))
-    return artifacts.load(analysis, LabelIssues)
 
 
 def real(issues: LabelIssues, truth: Sequence[dict]) -> np.ndarray:
@@ -125,7 +118,7 @@ def gather(
     parts = []
     for seed in seeds:
         analysis, folder = look_at(trained, workdir, seed, images)
-        issues = issues_of(analysis)
+        issues = registry.load('label_issues').get(analysis)
         kinds = np.array(issues.regions['kind'].to_pylist(), np.object_)
         columns = [issues.regions[name].to_numpy() for name in ('score', 'area', 'confidence')]
         truth = real(issues, read_truth(analysis, folder))
