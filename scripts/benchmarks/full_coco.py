@@ -134,7 +134,7 @@ class Rehearsal:
         return self._train('full', 0)
 
     def _train(self, name: str, most: int) -> dict:
-        """Trains on at most so many images; 0 for all."""
+        """Trains on the first `most` images, or on all if it is 0."""
         prepared = self._needs('prepare')
         number = min(most or prepared['images'], prepared['images'])
         fields = {
