@@ -9,6 +9,7 @@ CLASS_COLORS = np.array(
      [213, 94, 0], [204, 121, 167]], np.uint8,
 )  # fmt: skip
 _IGNORE_COLOR = np.array([255, 255, 255], np.uint8)
+_AT_ONCE = 1 << 20  # pixels that are mixed at once, in 60 bytes each
 
 
 def colorize(label: np.ndarray) -> np.ndarray:
@@ -37,8 +38,13 @@ def overlay(image: np.ndarray, label: np.ndarray, opacity: float = 0.55) -> np.n
     Returns:
       uint8 `[H, W, 3]`.
     """
-    mixed = (1 - opacity) * image + opacity * colorize(label)
-    return np.where((label > 0)[..., None], mixed, image).astype(np.uint8)
+    result = image.copy()
+    step = max(1, _AT_ONCE // image.shape[1])
+    for top in range(0, len(image), step):
+        rows = slice(top, top + step)
+        mixed = (1 - opacity) * image[rows] + opacity * colorize(label[rows])
+        np.copyto(result[rows], mixed, where=(label[rows] > 0)[..., None], casting='unsafe')
+    return result
 
 
 def prediction_grid(images: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:

@@ -6,6 +6,9 @@ import pytest
 
 from analysis.experiments import corrections
 from analysis.experiments.corrections import ARMS, PAIRS, Difference, Rate
+from analysis.experiments.records import Origin
+
+ORIGIN = Origin('the command', 'abc', '2026-11-29', ('cpu',), (0,), 'def', {})
 
 
 def rate(value, low=None, high=None, seeds=5):
@@ -33,13 +36,14 @@ def test_the_rule(intervals, expected):
     rates = [rate(value, *interval) for value, interval in intervals.items()]
     assert corrections.pays_from(rates, 'nothing', 'correct') == expected
     assert corrections.pays_from(rates[::-1], 'nothing', 'correct') == expected
-    assert f'error rate of: **{expected}**' in corrections.to_markdown(rates, 'command')
+    assert f'| correct - nothing | {expected} |' in corrections.to_markdown(rates, ORIGIN)
 
 
 def test_the_report_has_every_number(tmp_path):
     first, second = rate(0.02, -0.01, 0.02), rate(0.1)
     second = dataclasses.replace(second, seeds=1, scores={**second.scores, 'correct': 0.625})
-    text = corrections.to_markdown([first, second], 'command')
+    text = corrections.to_markdown([first, second], ORIGIN)
+    assert 'the command' in text and '`abc`' in text
     assert '1 seeds' in text and '0.625' in text and '+0.005' in text.replace('0.005', '+0.005')
     assert text.count('| 2 % |') == 1 + 1 + len(PAIRS)
     corrections.figure([first, second], tmp_path / 'report.png')

@@ -369,7 +369,7 @@ def test_scores_of_the_classes(analysis, open_page):
 
 def test_after_a_click_on_findings_the_arrows_step_through_them(open_page):
     page = open_page('')
-    page.locator('#tab-findings').click()
+    click(page, '#tab-findings')
     for _ in range(2):
         press(page, 'ArrowRight')
     assert page.evaluate('State.page') == 'findings'

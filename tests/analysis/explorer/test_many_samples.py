@@ -146,7 +146,7 @@ def test_a_sample_loads_what_it_shows(open_page, analysis, table):
     page, asked = open_page()
     row = NUMBER - 2
     page.evaluate(f'State.openSample({row})')
-    settle(page)
+    page.locator('.similar .thumb').first.wait_for()
     similar = [path for path in asked if 'similar/' in path]
     assert [pathlib.PurePosixPath(path).stem for path in similar] == [str(row // 4096)]
     nearest = artifacts.load(analysis, Similar).index[row]
