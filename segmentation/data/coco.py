@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from segmentation.data.coco_index import (
     VERSION,
     CocoIndex,
     metadata_sha256,
+    staging,
 )
 from segmentation.files import sha256
 
@@ -252,6 +254,8 @@ def prepare(
         with _locked(data_dir):
             if not path.exists():  # another process may have prepared it meanwhile
                 coco_builder.build(config, data_dir, path)
+    # Here, as a process may have been killed right after it had put the data set into place.
+    shutil.rmtree(staging(path), ignore_errors=True)
     prepared = open_prepared(path)
     if report := skip_report(prepared):
         print(report)

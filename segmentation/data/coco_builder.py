@@ -26,6 +26,7 @@ from segmentation.data.coco_index import (
     VERSION,
     CocoIndex,
     metadata_sha256,
+    staging,
 )
 from segmentation.data.entries import Annotations, File, Image, Skipped, file_name
 from segmentation.files import sha256
@@ -303,11 +304,6 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         return shards.write(self._staging, split, key, identities, records, MAX_SHARD_BYTES)
 
 
-def staging(path: pathlib.Path) -> pathlib.Path:
-    """Where the finished shards of a data set are until all are finished, beside its folder."""
-    return path.parent / 'unfinished'
-
-
 def example(image: Image, data: bytes, complete: Sequence[int] | None) -> dict[str, Any]:
     """The record of an image, as tfds encodes it; `complete` are ids of categories, if known."""
     columns = {}
@@ -337,7 +333,7 @@ def _with_id(fingerprint: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> None:
-    """Writes the data set into `path`, which is below `data_dir`.
+    """Writes the data set into `path`, below `data_dir`; leaves an empty folder `staging(path)`.
 
     Raises:
       ValueError: see `coco.prepare`.
@@ -368,4 +364,3 @@ def build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> Non
         raise OSError(f'{path} cannot be prepared, and nothing is kept of it: {error}') from error
     finally:
         logging.set_verbosity(verbosity)
-    shutil.rmtree(staging(path))

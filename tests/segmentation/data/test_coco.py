@@ -433,6 +433,15 @@ def test_killed_preparation_goes_on_after_its_last_finished_shard(
     assert_same_files(prepared.path, coco.prepare(str(folder), tmp_path / 'other').path)
 
 
+def test_what_a_kill_after_the_last_rename_leaves_is_removed(folder, tmp_path):
+    path = coco.prepare(str(folder), tmp_path / 'data').path
+    left = path.parent / 'unfinished'
+    left.mkdir()
+    (left / 'train-0.json').write_text('{}')
+    assert coco.prepare(str(folder), tmp_path / 'data').path == path
+    assert [*path.parent.iterdir()] == [path]
+
+
 def test_failed_preparation_keeps_nothing(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(coco_builder, 'MAX_SHARD_BYTES', 1)
     example, made = coco_builder.example, []
