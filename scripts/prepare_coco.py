@@ -7,7 +7,8 @@ LabelMe, YOLO segmentation, Pascal VOC, Cityscapes, or images and PNG masks with
 (segmentation/data/README.md). Nothing needs to be renamed. Whatever is left out or repaired is
 counted. If most of a split would be lost, nothing is prepared and the exit status is 1.
 
-A data set that exists is not prepared again. An interrupted preparation starts again.
+A data set that exists is not prepared again. An interrupted preparation checks all files again and
+goes on after its last finished shard (256 MB).
 """
 
 import argparse

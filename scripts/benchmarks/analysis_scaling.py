@@ -21,6 +21,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from tqdm import tqdm
 
@@ -106,18 +107,48 @@ def measure_size(workdir: pathlib.Path, number: int) -> dict[str, dict[str, floa
         command = ['scripts/train.py', '--config', 'configs/planted.py', '--workdir', str(run)]
         command = [sys.executable, *command, *overrides(fields)]
         measure(command, folder / 'train.log', environment)
+    stages = [*list_stages(), 'compare', 'report']
+    return measure_stages(run, kept, stages, environment, f'{number} images')
+
+
+def list_stages() -> list[str]:
+    """The stages that a single split has, without `compare` and the report."""
+    of_more = Parts.SEVERAL, Parts.FOLDER
+    stages = map(registry.load, registry.STAGES)
+    return [stage.name for stage in stages if stage.result.PARTS not in of_more]
+
+
+def measure_stages(
+    run: pathlib.Path,
+    kept: pathlib.Path,
+    stages: Sequence[str],
+    environment: dict[str, str],
+    title: str,
+    split: str = 'val',
+) -> dict[str, dict[str, float]]:
+    """Runs stages of a training run, each in its own process, that were not measured before.
+
+    Args:
+      run: its directory.
+      kept: JSON file with what was measured before; it is extended.
+      stages: names, also 'compare' (with the run itself) and 'report'.
+      environment: variables of the processes.
+      title: for the progress bar.
+      split: of the view.
+
+    Returns:
+      Stage → result of `measure`, with all that is in the file.
+    """
     measured = json.loads(kept.read_text()) if kept.exists() else {}
-    all_stages = map(registry.load, registry.STAGES)
-    stages = [stage.name for stage in all_stages if stage.result.PARTS is not Parts.SEVERAL]
-    for stage in tqdm([*stages, 'compare', 'report'], desc=f'{number} images', unit='stage'):
+    for stage in tqdm(stages, desc=title, unit='stage'):
         if stage in measured:
             continue
         command = [sys.executable, '-m', f'analysis.{stage}', '--workdir', str(run)]
         if stage == 'compare':
             command += ['--other', str(run)]
         if stage != 'report':  # It always starts from the artifacts.
-            command += ['--force']
-        measured[stage] = measure(command, folder / f'{stage}.log', environment)
+            command += ['--force', '--split', split]
+        measured[stage] = measure(command, kept.parent / f'{stage}.log', environment)
         write_json(kept, measured)
     return measured
 

@@ -196,7 +196,7 @@ def kills(folder: pathlib.Path) -> Iterator[tuple[str, Callable[[], str]]]:
 
     def look_at_data(place: pathlib.Path) -> str:
         path = prepare(source, place).path
-        left = list(path.parent.glob('incomplete*'))
+        left = [other for other in path.parent.iterdir() if other != path]
         return 'recovered' if len(read_prepared(path)[-1]) == 6 and not left else 'LOST'
 
     for what, before, work, look in (

@@ -7,13 +7,13 @@ is no COCO annotation file raises one `ValueError` that names it.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tqdm
 from pycocotools import mask as mask_utils
 
-from segmentation.data import image_files, segmentations
+from segmentation.data import image_files, json_entries, segmentations
 from segmentation.data.entries import (
     COMPUTED,
     UNLABELED,
@@ -31,10 +31,14 @@ from segmentation.data.entries import (
     is_id,
     is_safe_name,
     is_text,
+    numbered,
     short,
     whole_number,
 )  # fmt: skip
+from segmentation.data.json_entries import Entries
 from segmentation.data.segmentations import Broken, encode_segmentation, has_numbers
+
+_LISTS = ('images', 'annotations')
 
 
 def parse(data: bytes, name: str) -> Annotations:
@@ -46,14 +50,16 @@ def parse(data: bytes, name: str) -> Annotations:
     return read(load(data, name), name, hashlib.sha256(data).hexdigest())
 
 
-def load(data: bytes, name: str) -> dict[str, Any]:
+def load(data: bytes, name: str, in_full: bool = False) -> dict[str, Any]:
     """Reads the JSON of a COCO instances file, which has the lists that `read` needs.
+
+    Long lists are `Entries`, or lists if `in_full`.
 
     Raises:
       ValueError: this is not a COCO instances file; says what it is instead, if that is known.
     """
     try:
-        document = json.loads(data)
+        document = json.loads(data) if in_full else json_entries.parse(data, name, _LISTS)
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{name} cannot be read as JSON: {error}') from error
     if isinstance(document, list) and document and isinstance(document[0], dict):
@@ -66,7 +72,7 @@ def load(data: bytes, name: str) -> dict[str, Any]:
             f'{name} is not a COCO file: expected a JSON object, got a {type(document).__name__}'
         )
     entries = document.get('annotations')
-    first = entries[0] if isinstance(entries, list) and entries else None
+    first = entries[0] if isinstance(entries, list | Entries) and entries else None
     if isinstance(first, dict) and 'segments_info' in first:
         raise ValueError(
             f'{name} is a panoptic file, whose masks are PNG files: give the instances file '
@@ -75,7 +81,7 @@ def load(data: bytes, name: str) -> dict[str, Any]:
     if isinstance(first, dict) and 'caption' in first:
         raise ValueError(f'{name} has captions, no masks: give the instances file')
     for key in ('images', 'annotations', 'categories'):
-        if not isinstance(document.get(key), list):
+        if not isinstance(document.get(key), list | Entries):
             keys = ', '.join(short(k) for k in list(document)[:8])
             raise ValueError(
                 f'{name} is not a COCO instances file: it has no list {key!r} (it has: {keys})'
@@ -166,7 +172,7 @@ def _categories(
             )
     if not found:
         raise ValueError(_no_category(document, name, skipped))
-    ids_of = _numbered(found)
+    ids_of = numbered(found)
     if any(isinstance(key, str) for key in found):
         skipped.add('repaired: ids of categories are text', next(iter(found)))
     return tuple(Category(ids_of[key], *entry) for key, entry in found.items()), ids_of
@@ -188,13 +194,6 @@ def _no_category(document: Mapping[str, Any], name: str, skipped: Skipped) -> st
 
 def _has_scalar(entry: Any, key: str) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get(key), int | float | str)
-
-
-def _numbered(keys: Mapping[int | str, Any]) -> dict[int | str, int]:
-    """Gives ids that are text the numbers after the largest id."""
-    texts = [key for key in keys if isinstance(key, str)]
-    numbers = dict(zip(texts, free_ids(keys.keys(), len(texts)), strict=False))
-    return {key: key if isinstance(key, int) else numbers[key] for key in keys}
 
 
 def _licenses(entries: Any) -> dict[int, str]:
@@ -223,9 +222,9 @@ class _Images:
         self.annotated: dict[int, tuple[int, int]] = {}
         self.ids: dict[int | str, int] = {}  # what entries may call an image → its id
 
-    def read(self, entries: list) -> None:
+    def read(self, entries: Sequence[Any]) -> None:
         keys = [id_key(entry.get('id')) if isinstance(entry, dict) else None for entry in entries]
-        self.ids = _numbered({key: None for key in keys if key is not None})
+        self.ids = numbered({key: None for key in keys if key is not None})
         for entry, key in zip(entries, keys, strict=True):
             if key is None:
                 value = entry.get('id') if isinstance(entry, dict) else None
@@ -315,9 +314,13 @@ class _Instances:
         self.crowds_as_instances = crowds_as_instances
         self.has_boxes = not document.get(COMPUTED)
         self.seen: dict[int, int] = {}  # id → position of its first entry
+        self.free_ids = self._free_ids()
+
+    def _free_ids(self) -> Iterator[int]:
+        # A generator: only if an id is missing, all entries are parsed once more.
         given = (id_key(entry.get('id')) for entry in self.entries if isinstance(entry, dict))
         used = {key for key in given if isinstance(key, int)}
-        self.free_ids = free_ids(used, len(self.entries))
+        yield from free_ids(used, len(self.entries))
 
     def _id(self, position: int, entry: dict) -> int:
         key: Any = id_key(entry.get('id'))
@@ -352,7 +355,7 @@ class _Instances:
         image, add = self.images.images[image_id], self.images.skipped.add
         segmentation, repaired = segmentations.normalize(entry.get('segmentation'))
         if not segmentation or isinstance(segmentation, list) and not any(segmentation):
-            raise Broken(_why_no_outline(entry))
+            raise Broken(segmentations.why_no_outline(entry))
         rle = self._encode(segmentation, image, key)
         if repaired:
             add(f'repaired: {repaired}', key)
@@ -391,10 +394,3 @@ class _Instances:
         if not mask_utils.area({'size': [height, width], 'counts': rle}):
             self.images.notes.add('mask without a pixel', key)
         return rle
-
-
-def _why_no_outline(entry: dict) -> str:
-    if has_numbers(entry.get('keypoints')):
-        return 'no segmentation, only keypoints'
-    has_box = has_numbers(entry.get('bbox')) and len(entry['bbox']) == 4
-    return 'no segmentation, only a box' if has_box else 'no segmentation'

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +28,19 @@ from segmentation.data import (
     layouts,
     split_names,
 )
-from segmentation.data.coco_index import METADATA, NAME, VERSION, CocoIndex, metadata_sha256
+from segmentation.data.coco_index import (
+    METADATA,
+    NAME,
+    READER,
+    VERSION,
+    CocoIndex,
+    metadata_sha256,
+    staging,
+)
 from segmentation.files import sha256
 
 if TYPE_CHECKING:
     from segmentation.data.coco_builder import CocoConfig
-
-# Increased when a folder may be read differently: it is then prepared again, beside the old one.
-READER = 3
 
 
 def _damaged(path: pathlib.Path, what: str) -> str:
@@ -188,8 +194,8 @@ def prepare(
 
     A folder is known again by its base name and a hash of its annotation files, of the names and
     sizes of its image files, and of the options. After a change it is prepared again, next to the
-    old data set. An interrupted preparation starts again. Prints the layout of the folder, and what
-    is left out or repaired.
+    old data set. An interrupted preparation checks the files again and goes on after its last
+    finished shard. Prints the layout of the folder, and what is left out or repaired.
 
     Args:
       source: '2014' for the official COCO 2014 (downloads 20 GB, except for zip files that are
@@ -248,6 +254,8 @@ def prepare(
         with _locked(data_dir):
             if not path.exists():  # another process may have prepared it meanwhile
                 coco_builder.build(config, data_dir, path)
+    # Here, as a process may have been killed right after it had put the data set into place.
+    shutil.rmtree(staging(path), ignore_errors=True)
     prepared = open_prepared(path)
     if report := skip_report(prepared):
         print(report)

@@ -14,13 +14,20 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from array_record.python import array_record_module
 from tensorflow_datasets.core import splits as tfds_splits
 from tensorflow_datasets.proto import tf_example_pb2
 
 from segmentation.data import annotations as annotations_lib
-from segmentation.data import coco_files, data_loss, label_spaces, layouts, merging
-from segmentation.data.coco_index import METADATA, NAME, VERSION, CocoIndex, metadata_sha256
+from segmentation.data import coco_files, data_loss, label_spaces, layouts, merging, shards
+from segmentation.data.coco_index import (
+    METADATA,
+    NAME,
+    READER,
+    VERSION,
+    CocoIndex,
+    metadata_sha256,
+    staging,
+)
 from segmentation.data.entries import Annotations, File, Image, Skipped, file_name
 from segmentation.files import sha256
 
@@ -156,7 +163,7 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
             ),
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, list[shards.Shard]]:
         config = self.builder_config
         sources = self._sources(dl_manager)
         # Everything is read and checked before anything is written, so that errors show early.
@@ -178,8 +185,12 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         self.info.metadata['categories'] = [dataclasses.asdict(c) for c in categories]
         if config.found:
             self.info.metadata['layout'] = config.found.layout.title
+        state = [VERSION, READER, config.exif, config.crowds_as_instances, sorted(complete.items())]
+        state += [annotations.sha256 for annotations in parsed.values()]
+        key = hashlib.sha256(json.dumps(state).encode()).hexdigest()
+        self._staging.mkdir(exist_ok=True)
         return {
-            split: self._generate_examples(split, parsed[split], source.read, complete.get(split))
+            split: self._write_split(split, key, parsed[split], source.read, complete.get(split))
             for split, source in sources.items()
         }
 
@@ -207,7 +218,9 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         annotations: Annotations,
         read: Callable[[str], bytes],
         complete: Sequence[int] | None,
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        number_finished: int,
+    ) -> Iterator[bytes]:
+        """The records after those that are finished. At the end, metadata are those of all."""
         column = {c['id']: k for k, c in enumerate(self.info.metadata['categories'])}
         digest = hashlib.sha256()
         instances, rows = 0, []
@@ -222,7 +235,8 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
             row += [np.bincount(found, minlength=len(column)), np.isin(list(column), known or ())]
             rows.append([*row, known is not None])
             instances += len(found)
-            yield image.id, example(image, data, known)
+            if len(rows) > number_finished:
+                yield self._serialize(example(image, data, known))
         kinds = (np.int64, np.str_, np.int64, np.int64, np.int32, np.bool_, np.bool_)
         columns = zip(zip(*rows, strict=True), kinds, strict=True)
         self.info.metadata.indexes[split] = CocoIndex(*(np.array(*pair) for pair in columns))
@@ -246,43 +260,48 @@ class CocoInstances(tfds.core.GeneratorBasedBuilder):
         # tfds' own writer sorts the examples of a split, beyond 1000 MiB in files that TensorFlow
         # writes. Here they are in order already and go straight into the shards.
         del download_config
-        infos = [
-            self._write_split(split, examples)
-            for split, examples in self._split_generators(dl_manager).items()
-        ]
+        written = self._split_generators(dl_manager)
+        infos = []
+        for split, files in written.items():
+            template = self._get_filename_template(split)
+            for i in range(len(files)):
+                path = template.sharded_filepath(shard_index=i, num_shards=len(files))
+                shards.file_of(self._staging, split, i).rename(path)
+            infos.append(
+                tfds_splits.SplitInfo(
+                    name=split,
+                    shard_lengths=[shard.records for shard in files],
+                    num_bytes=sum(shard.num_bytes for shard in files),
+                    filename_template=template,
+                )
+            )
         self.info.set_splits(tfds_splits.SplitDict(infos))
         metadata = self.info.metadata
         metadata['fingerprint'] = _with_id({'version': VERSION, 'splits': metadata['fingerprint']})
 
-    def _write_split(self, split: str, examples: Iterator) -> tfds_splits.SplitInfo:
-        folder = pathlib.Path(self.data_dir)
-        lengths: list[int] = []
-        sizes: list[int] = []
-        writer: Any = None
-        for _, example in examples:
-            record = self.info.features.serialize_example(example)
-            # The order of the fields differs between processes.
-            message = tf_example_pb2.Example.FromString(record)
-            record = message.SerializeToString(deterministic=True)
-            if writer is None or sizes[-1] + len(record) > MAX_SHARD_BYTES:
-                if writer:
-                    writer.close()
-                shard = folder / f'{split}-{len(lengths)}.unfinished'
-                writer = array_record_module.ArrayRecordWriter(str(shard), 'group_size:1')
-                lengths.append(0)
-                sizes.append(0)
-            writer.write(record)
-            lengths[-1] += 1
-            sizes[-1] += len(record)
-        writer.close()
-        template = self._get_filename_template(split)
-        for i in range(len(lengths)):
-            (folder / f'{split}-{i}.unfinished').rename(
-                template.sharded_filepath(shard_index=i, num_shards=len(lengths))
-            )
-        return tfds_splits.SplitInfo(
-            name=split, shard_lengths=lengths, num_bytes=sum(sizes), filename_template=template
-        )
+    @property
+    def _staging(self) -> pathlib.Path:
+        return staging(pathlib.Path(self.data_dir))
+
+    def _serialize(self, example: dict[str, Any]) -> bytes:
+        record = self.info.features.serialize_example(example)
+        # The order of the fields differs between processes.
+        message = tf_example_pb2.Example.FromString(record)
+        return message.SerializeToString(deterministic=True)
+
+    def _write_split(
+        self,
+        split: str,
+        key: str,
+        annotations: Annotations,
+        read: Callable[[str], bytes],
+        complete: Sequence[int] | None,
+    ) -> list[shards.Shard]:
+        identities = [f'{image.id} {image.sha256}' for image in annotations.images]
+        done = shards.finished(self._staging, split, key, identities)
+        number = sum(shard.records for shard in done)
+        records = self._generate_examples(split, annotations, read, complete, number)
+        return shards.write(self._staging, split, key, identities, records, MAX_SHARD_BYTES)
 
 
 def example(image: Image, data: bytes, complete: Sequence[int] | None) -> dict[str, Any]:
@@ -314,7 +333,7 @@ def _with_id(fingerprint: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> None:
-    """Writes the data set into `path`, which is below `data_dir`.
+    """Writes the data set into `path`, below `data_dir`; leaves an empty folder `staging(path)`.
 
     Raises:
       ValueError: see `coco.prepare`.
@@ -324,8 +343,10 @@ def build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> Non
     leftovers += (data_dir / 'downloads' / NAME).glob('**/*.tmp.*')
     for leftover in leftovers:
         shutil.rmtree(leftover)
-    if leftovers:
-        print(f'An earlier preparation of {config.name} was interrupted; starting again.')
+    number = len([*staging(path).glob('*.json')])
+    if leftovers or number:
+        what = f'going on after {number} finished shards' if number else 'starting again'
+        print(f'An earlier preparation of {config.name} was interrupted; {what}.')
     verbosity = logging.get_verbosity()
     # tfds warns that the configuration is our own, and prints what `prepare` reports in short.
     logging.set_verbosity(logging.ERROR)
@@ -336,7 +357,10 @@ def build(config: CocoConfig, data_dir: pathlib.Path, path: pathlib.Path) -> Non
                 try_download_gcs=False, force_checksums_validation=True
             )
             builder.download_and_prepare(download_config=download)
-    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError on a full disk
+    except Exception as error:
+        shutil.rmtree(staging(path), ignore_errors=True)
+        if not isinstance(error, OSError | RuntimeError):  # array_record raises this on a full disk
+            raise
         raise OSError(f'{path} cannot be prepared, and nothing is kept of it: {error}') from error
     finally:
         logging.set_verbosity(verbosity)

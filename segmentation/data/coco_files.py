@@ -259,10 +259,14 @@ def check_image(data: bytes) -> image_files.Header:
         with image_files.open_image(data) as image:
             if not image_files.is_bounded(*image.size):
                 raise UnusableImage('too large')
+            size = image.size
+            # Of JPEG, all data are decoded, which finds damage, but fewer pixels are computed.
+            image.draft(image.mode, (1, 1))
             image_files.to_rgb(image)  # before the header: PNG has EXIF after its pixels
             bits = image_files.gray_bits(image) if image.mode.startswith('I') else 0
             digest = hashlib.sha256(data).hexdigest()
-            return dataclasses.replace(image_files.header_of(image), sha256=digest, gray_bits=bits)
+            header = image_files.header_of(image)
+            return dataclasses.replace(header, size=size, sha256=digest, gray_bits=bits)
     except UnusableImage:
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:

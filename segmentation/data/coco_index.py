@@ -3,12 +3,15 @@
 import dataclasses
 import hashlib
 import json
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 VERSION = '1.0.0'
+# Increased when a folder may be read differently: it is then prepared again, beside the old one.
+READER = 3
 NAME = 'coco_instances'
 # A file next to those of tfds, with categories, fingerprint and the report of what was skipped.
 METADATA = 'coco.json'
@@ -31,3 +34,8 @@ def metadata_sha256(metadata: Mapping[str, Any]) -> str:
     """Digest of the content of METADATA, without its own `sha256`."""
     content = {key: value for key, value in metadata.items() if key != 'sha256'}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def staging(path: pathlib.Path) -> pathlib.Path:
+    """Where the finished shards of a data set are until all are finished, beside its folder."""
+    return path.parent / 'unfinished'

@@ -62,6 +62,13 @@ def free_ids(used: Collection[int | str], count: int) -> Iterator[int]:
     return (number for number in itertools.count(start) if number not in used)
 
 
+def numbered(keys: Mapping[int | str, Any]) -> dict[int | str, int]:
+    """Gives ids that are text the numbers after the largest id."""
+    texts = [key for key in keys if isinstance(key, str)]
+    numbers = dict(zip(texts, free_ids(keys.keys(), len(texts)), strict=False))
+    return {key: key if isinstance(key, int) else numbers[key] for key in keys}
+
+
 def whole_number(value: Any) -> int | None:
     """A whole number that is written as such, as a float or as text; else None."""
     if isinstance(value, str) and len(value) < 20:

@@ -1,6 +1,7 @@
 """COCO segmentations (polygons, run lengths) as the run lengths that pycocotools calls `counts`."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -217,3 +218,11 @@ def decode_counts(text: str) -> list[int]:
     if shift:
         raise Broken('malformed string of run lengths')
     return counts
+
+
+def why_no_outline(entry: Mapping[str, Any]) -> str:
+    """What an annotation has instead of a segmentation, as a reason."""
+    if has_numbers(entry.get('keypoints')):
+        return 'no segmentation, only keypoints'
+    has_box = has_numbers(entry.get('bbox')) and len(entry['bbox']) == 4
+    return 'no segmentation, only a box' if has_box else 'no segmentation'

@@ -55,7 +55,7 @@ def read(path: pathlib.Path) -> Document:
         text = data.decode('utf-8')
     except UnicodeDecodeError as error:
         raise ValueError(f'{path} is not text in UTF-8: {error}') from error
-    content = annotations_lib.load(data, str(path))
+    content = annotations_lib.load(data, str(path), in_full=True)
     return Document(text, content, *_annotations(text, path))
 
 

@@ -28,6 +28,8 @@ _MAX_DEPTH = 8  # folders below the data set
 _HEAD = 65_536  # bytes of a JSON file that are read to recognize it
 _MAX_BYTES = 2**32  # of an annotation file
 _MAX_SMALL = 2**26  # bytes of a file that describes one image
+# Text in quotes, also if the end of the head cuts it; or punctuation.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\]:]', re.DOTALL)
 _MAX_RATIO = 200  # of gzip; JSON of polygons has about 4, of run lengths about 30
 
 _USUAL = {
@@ -179,7 +181,7 @@ class Folder:
         depth, last = 0, ''
         if not head.startswith('{'):
             return [], set()
-        for token in re.findall(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]', head):
+        for token in re.findall(_TOKEN, head):
             if token in '{[':
                 depth += 1
             elif token in '}]':
