@@ -90,8 +90,26 @@ const Bins = (() => {
   /** Per bin of a column, over the rows that pass all filters but the column's own: counts, and of
    * a metric the sums, sums of squares and numbers of known values.
    * @param {View} view @param {string} name @param {string | null} [metric]
-   * @param {boolean} [all] whether filters are ignored */
-  function summarize(view, name, metric = null, all = false) {
+   * @returns {Summary} kept until another filter changes, as while the column's own is dragged */
+  function summarize(view, name, metric = null) {
+    const { cache } = /** @type {Column} */ (view.column(name));
+    const version = Filters.versionOfOthers(name);
+    if (cache.summary?.metric !== metric || cache.summary.version !== version) {
+      cache.summary = { metric, version, found: count(view, name, metric, false) };
+    }
+    return cache.summary.found;
+  }
+
+  /** The same over all rows. @param {View} view @param {string} name
+   * @param {string | null} [metric] */
+  const summarizeAll = (view, name, metric = null) => count(view, name, metric, true);
+
+  /** @typedef {{ counts: Float64Array, sums: Float64Array, squares: Float64Array,
+   *   known: Float64Array }} Summary */
+
+  /** @param {View} view @param {string} name @param {string | null} metric
+   * @param {boolean} all whether filters are ignored @returns {Summary} */
+  function count(view, name, metric, all) {
     const { codes, size } = of(view, name);
     const [counts, sums, squares, known] = [0, 0, 0, 0].map(() => new Float64Array(size + 1));
     const own = Filters.bit(name);
@@ -120,7 +138,7 @@ const Bins = (() => {
    * (ε², Kelley 1935); 0 if there is no variance.
    * @param {View} view @param {string} name @param {string} metric */
   function explained(view, name, metric) {
-    const { sums, squares, known } = summarize(view, name, metric, true);
+    const { sums, squares, known } = summarizeAll(view, name, metric);
     const n = d3.sum(known);
     const groups = known.filter((count) => count > 0).length;
     const total = d3.sum(squares) - d3.sum(sums) ** 2 / n;
@@ -131,5 +149,5 @@ const Bins = (() => {
     return Math.max(0, 1 - within / (n - groups) / (total / (n - 1)));
   }
 
-  return { of, varies, members, summarize, explained };
+  return { of, varies, members, summarize, summarizeAll, explained };
 })();

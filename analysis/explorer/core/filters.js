@@ -9,18 +9,20 @@
 //   {kind: 'search', text}                    in texts and category names, or an image id
 
 const Filters = (() => {
-  const MAX_FILTERS = 32; // bits of a mask
+  const MAX_FILTERS = 16; // bits of a mask
 
   /** Sets bits of the mask where a filter rejects the row, and clears them elsewhere. */
-  /** @typedef {(mask: Uint32Array, bit: number) => void} Test */
+  /** @typedef {(mask: Uint16Array, bit: number) => void} Test */
 
   /** @type {Map<string, Filter>} */
   const all = new Map();
   /** @type {Map<string, number>} */
   const bits = new Map(); // by id
+  /** @type {Map<string, number>} version of its last change, by id; '' changes all */
+  const changes = new Map();
   const filters = {
     all,
-    mask: new Uint32Array(0), // bit i is set where filter i rejects the row
+    mask: new Uint16Array(0), // bit i is set where filter i rejects the row
     version: 0, // grows with every change
   };
 
@@ -38,6 +40,10 @@ const Filters = (() => {
     }
     return passed.rows;
   }
+
+  /** Grows with every change of another filter than this one. @param {string} id */
+  const versionOfOthers = (id) =>
+    d3.max(changes, ([key, version]) => (key === id ? 0 : version)) ?? 0;
 
   /** How many rows pass all filters. */
   const passing = () => rows().length;
@@ -59,14 +65,14 @@ const Filters = (() => {
     }
     all.set(id, filter);
     Data.when(view, needed, () => {
-      if (State.view === view && all.get(id) === filter) apply(bit(id), compile(filter));
+      if (State.view === view && all.get(id) === filter) apply(id, compile(filter));
     });
   }
 
   /** @param {string} id */
   function remove(id) {
     if (!all.delete(id)) return;
-    apply(bit(id), byRow(() => true));
+    apply(id, byRow(() => true));
     bits.delete(id);
   }
 
@@ -74,12 +80,12 @@ const Filters = (() => {
     all.clear();
     bits.clear();
     filters.mask.fill(0);
-    changed();
+    changed('');
   }
 
   /** Removes all filters and shows another view. @param {View} view */
   function reset(view) {
-    filters.mask = new Uint32Array(view.n);
+    filters.mask = new Uint16Array(view.n);
     clear();
   }
 
@@ -88,7 +94,7 @@ const Filters = (() => {
     for (const [id, filter] of all) {
       if (filter.column === name || filter.kind === 'search') set(id, filter);
     }
-    changed();
+    changed('');
   }
 
   /** Shows only these values of a column. @param {string} column @param {...Value} values */
@@ -106,10 +112,10 @@ const Filters = (() => {
     else remove(column);
   }
 
-  /** @param {number} mask @param {Test} test */
-  function apply(mask, test) {
-    test(filters.mask, mask);
-    changed();
+  /** @param {string} id @param {Test} test */
+  function apply(id, test) {
+    test(filters.mask, bit(id));
+    changed(id);
   }
 
   /** @param {(row: number) => unknown} passes @returns {Test} */
@@ -130,8 +136,9 @@ const Filters = (() => {
     }
   };
 
-  function changed() {
-    filters.version++;
+  /** @param {string} id */
+  function changed(id) {
+    changes.set(id, ++filters.version);
     Events.emit('filters');
   }
 
@@ -236,6 +243,6 @@ const Filters = (() => {
   }
 
   return Object.assign(filters, {
-    rows, passing, bit, needs, set, remove, clear, reset, refresh, only, range, toggle, describe,
+    rows, passing, bit, versionOfOthers, needs, set, remove, clear, reset, refresh, only, range, toggle, describe,
   });
 })();

@@ -141,7 +141,7 @@ const Models = (() => {
     const shown = shownSide();
     if (shown === null || !Filters.all.size) return null;
     if (shown === side) return Filters.mask;
-    return Uint32Array.from(pair.partners[side], (row) => (row < 0 ? 1 : Filters.mask[row]));
+    return Uint16Array.from(pair.partners[side], (row) => (row < 0 ? 1 : Filters.mask[row]));
   }
 
   /** @param {Which} side @param {number} row */

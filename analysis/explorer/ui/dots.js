@@ -4,6 +4,8 @@
 // tenth of the time of a canvas.
 
 const Dots = (() => {
+  const LEAST = 20; // of 256: less coverage is not seen, and corners are half of the smallest discs
+
   /** Lays a disc over an image for each row.
    * @param {ImageData} image @param {object} options
    * @param {Float32Array} options.xs in CSS pixels, by row @param {Float32Array} options.ys
@@ -13,7 +15,7 @@ const Dots = (() => {
    * @param {string[]} options.colors
    * @param {Uint8Array | null} [options.codes] color by row; null: all have the first one
    * @param {Uint8Array | null} [options.sizes] see Colors.sizes; null: all the same
-   * @param {Uint32Array | null} [options.mask] 0 for the rows to draw; null: all
+   * @param {Uint16Array | null} [options.mask] 0 for the rows to draw; null: all
    * @param {string | null} [options.halo] color of a thin ring around each dot
    * @param {number} [options.opacity] */
   function blend(image, options) {
@@ -60,7 +62,7 @@ const Dots = (() => {
     const covered = d3.cross(side, side, (y, x) => {
       const share = Math.max(0, Math.min(1, r + 0.5 - Math.hypot(x, y)));
       return [Math.round(256 * opacity * share), x, y, y * width + x];
-    }).filter(([cover]) => cover > 0);
+    }).filter(([cover]) => cover > LEAST);
     const [cover, x, y, after] = [0, 1, 2, 3].map((i) => Int32Array.from(covered, (at) => at[i]));
     return { reach, cover, x, y, after };
   }

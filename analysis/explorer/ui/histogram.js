@@ -25,7 +25,7 @@ const Histogram = (() => {
     const bottom = top + BARS;
     const [left, right] = [2, width - 34];
     const x = d3.scaleLinear([edges[0], edges[size]], [left, right]);
-    const all = Bins.summarize(view, name, metric, true);
+    const all = Bins.summarizeAll(view, name, metric);
     const allMeans = means(all);
     const tallest = d3.max(all.counts.subarray(0, size)) || 1;
 

@@ -5,6 +5,7 @@
 class MapCamera {
   static PADDING = 28; // pixels around the dots
   static CROWD = 5000; // dots, from which on each counts for little
+  static AT_ONCE = 250_000; // dots that are drawn at once; the others follow
 
   width = 0; // pixels
   height = 0;
@@ -92,7 +93,7 @@ class MapCamera {
   }
 
   /** The row of the dot nearest to a point; null if none is within reach.
-   * @param {View} view @param {Point} point in pixels @param {Uint32Array | null} mask */
+   * @param {View} view @param {Point} point in pixels @param {Uint16Array | null} mask */
   nearest(view, [x, y], mask) {
     const { xs, ys } = this;
     /** @type {number | null} */

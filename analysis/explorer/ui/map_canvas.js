@@ -28,8 +28,9 @@ class MapCanvas {
   }
 
   /** @param {View} view @param {MapCamera} camera
-   * @param {Uint32Array | null} mask 0 for rows that pass */
-  drawDots(view, camera, mask) {
+   * @param {Uint16Array | null} mask 0 for rows that pass
+   * @param {number} most dots that are looked at, chosen at random */
+  drawDots(view, camera, mask, most) {
     const { color, size } = State.appearance;
     const image = this.#image;
     const pixels = new Uint32Array(image.data.buffer);
@@ -46,6 +47,7 @@ class MapCanvas {
     }
     Dots.blend(image, {
       ...dot,
+      order: order.subarray(0, most),
       ...Colors.scale(view, view.column(color)?.name ?? 'loss'),
       sizes: size && view.column(size) ? Colors.sizes(view, size) : null,
       mask: all ? null : mask,
@@ -55,7 +57,7 @@ class MapCanvas {
     this.dots.getContext('2d')?.putImageData(image, 0, 0);
   }
 
-  /** A loop, as this runs at each step of a brush. @param {Uint32Array} mask */
+  /** A loop, as this runs at each step of a brush. @param {Uint16Array} mask */
   static #isEmpty(mask) {
     for (let row = 0; row < mask.length; row++) if (mask[row] !== 0) return false;
     return true;

@@ -70,7 +70,8 @@ class MapNames {
       const rows = Bins.members(view, name)[bin];
       const medians = (/** @type {Decoded} */ points, /** @type {number} */ size) =>
         d3.range(size).map((axis) => {
-          const places = Float32Array.from(rows, (row) => points[size * row + axis]);
+          const places = new Float32Array(rows.length);
+          for (let i = 0; i < places.length; i++) places[i] = points[size * rows[i] + axis];
           return Statistics.percentiles(places, [0.5])[0];
         });
       cache.centers.set(bin, {

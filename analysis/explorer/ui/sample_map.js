@@ -12,7 +12,7 @@ const SampleMap = (() => {
    * @typedef {object} MapOptions
    * @property {string} label for screen readers
    * @property {() => View} view whose samples are shown
-   * @property {() => Uint32Array | null} mask 0 for the rows that pass; null if all do
+   * @property {() => Uint16Array | null} mask 0 for the rows that pass; null if all do
    * @property {() => number | null} hovered row that is hovered here or elsewhere
    * @property {() => number | null} selected row that is open
    * @property {(row: number | null) => void} onHover
@@ -61,6 +61,7 @@ const SampleMap = (() => {
     let mode = 'pan';
     let spinning = false;
     let showNames = true;
+    let rest = 0; // timer
     /** @type {Point[] | null} */
     let path = null; // pixels, while a box or lasso is drawn
     /** @type {View | null} */
@@ -114,11 +115,15 @@ const SampleMap = (() => {
       drawNames();
     }
 
-    /** What filters change. */
-    function drawDots() {
+    /** What filters change: of a great many dots some at first, and all once nothing changes. In 3-D
+     * they are ordered by depth, so the first ones are no random choice.
+     * @param {number} [most] */
+    function drawDots(most = camera.turn ? Infinity : MapCamera.AT_ONCE) {
+      clearTimeout(rest);
       if (!camera.order.length) return;
-      canvas.drawDots(options.view(), camera, options.mask());
+      canvas.drawDots(options.view(), camera, options.mask(), most);
       drawMarks();
+      if (camera.order.length > most) rest = setTimeout(() => drawDots(Infinity), 200);
     }
 
     /** What hovering, opening and selecting change. */
@@ -314,7 +319,7 @@ const SampleMap = (() => {
         showTools();
         draw();
       },
-      drawDots,
+      drawDots: () => drawDots(),
       drawMarks,
     };
   }

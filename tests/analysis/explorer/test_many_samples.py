@@ -142,6 +142,38 @@ def test_a_brush_selects_exactly_the_rows_under_it(open_page, table, script):
     page.mouse.up()
 
 
+def test_of_a_great_many_dots_some_are_drawn_while_a_filter_changes(open_page):
+    page, _ = open_page()
+    colored = "document.querySelector('.page-explore canvas').toDataURL()"
+    whole = page.evaluate(colored)
+    page.evaluate("""() => {
+        const later = window.setTimeout;
+        window.setTimeout = (act, ms) => (ms === 200 ? ((window.rest = act), 0) : later(act, ms));
+        MapCamera.AT_ONCE = 1000;
+        Filters.range('loss', 0, 1e9);
+    }""")
+    settle(page)
+    assert page.evaluate(colored) != whole
+    page.evaluate('window.rest()')
+    assert page.evaluate(colored) == whole
+
+
+def test_a_summary_is_counted_again_when_another_filter_changes(open_page, table):
+    page, _ = open_page()
+    summary = "Bins.summarize(State.view, 'loss', 'loss')"
+    page.evaluate(f"window.before = {summary}; Filters.range('loss', 0, 0.1)")
+    settle(page)
+    assert page.evaluate(f'{summary} === window.before')
+    total = page.evaluate(f'[...{summary}.counts]')
+    page.evaluate("Filters.only('split', 'train_person_car')")
+    settle(page)
+    counts = page.evaluate(f'[...{summary}.counts]')
+    assert sum(counts) == (table['split'] == 'train_person_car').sum() < sum(total)
+    page.evaluate('Filters.clear()')
+    settle(page)
+    assert page.evaluate(f'[...{summary}.counts]') == total
+
+
 def test_a_sample_loads_what_it_shows(open_page, analysis, table):
     page, asked = open_page()
     row = NUMBER - 2
