@@ -55,7 +55,7 @@ class LabelIssues(Result):
     """Suspicious regions of all images."""
 
     NAME: ClassVar[str] = 'label_issues'
-    VERSION: ClassVar[int] = 6
+    VERSION: ClassVar[int] = 7
     PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # N

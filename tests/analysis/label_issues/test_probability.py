@@ -48,7 +48,7 @@ def test_the_file_in_the_package():
     assert not set(document['fit_seeds']) & set(document['score_seeds'])
     large = [row for row in document['tenths'] if row['issues'] >= 50]
     assert large and all(abs(row['predicted'] - row['observed']) <= 0.1 for row in large)
-    assert 'fit_probabilities.py' in document['command']
+    assert 'fit_probabilities.py' in document['origin']['command']
     for kind in ERRORS:  # a higher score is never less probable
         scores = np.linspace(0.2, 0.99, 30)
         described = probability.features(scores, np.full(30, 2.0), np.full(30, 0.8))
