@@ -78,7 +78,7 @@ def load(data: bytes, name: str, in_full: bool = False) -> dict[str, Any]:
             f'{name} is a panoptic file, whose masks are PNG files: give the instances file '
             '(instances_<split>.json)'
         )
-    if isinstance(first, dict) and 'caption' in first:
+    if isinstance(first, dict) and 'caption' in first and 'segmentation' not in first:
         raise ValueError(f'{name} has captions, no masks: give the instances file')
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(document.get(key), list | Entries):

@@ -48,7 +48,7 @@ def apply(
     splits = [source.name for source in sources]
     written = {}
     for source in tqdm(sources, desc='correct', unit='file'):
-        read = document.read(source.path)
+        read = source.read()
         corrector = correcting.Corrector(read, members or {}, shared)
         mine: list[Correction] = []
         others: list[Correction] = []

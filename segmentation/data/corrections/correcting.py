@@ -25,6 +25,7 @@ from segmentation.data.entries import (
     file_name,
     free_ids,
     id_key,
+    numbered,
     whole_number,
 )
 from segmentation.data.segmentations import Broken
@@ -81,11 +82,12 @@ class Corrector:
         """
         self._document = document
         content = document.content
-        self._images: dict[int, dict] = {
-            key: entry
-            for entry in content['images']
-            if isinstance(entry, dict) and isinstance(key := id_key(entry.get('id')), int)
-        }
+        found: dict[int | str, dict] = {}  # the first image of each id, as in the prepared data set
+        for entry in content['images']:
+            if isinstance(entry, dict) and (key := id_key(entry.get('id'))) is not None:
+                found.setdefault(key, entry)
+        self._ids = numbered(found)
+        self._images = {self._ids[key]: entry for key, entry in found.items()}
         self._shared = shared
         names = collections.Counter(stem(file_name(entry)) for entry in self._images.values())
         self._by_name = {
@@ -94,11 +96,11 @@ class Corrector:
             if names[short := stem(file_name(entry))] == 1
         }
         self._members = members
-        self._names: dict[int, str] = {}  # of categories, by id
-        self._groups: dict[str, set[int]] = {}  # super-category → ids
+        self._names: dict[int | str, str] = {}  # of categories, by id
+        self._groups: dict[str, set[int | str]] = {}  # super-category → ids
         for entry in content['categories']:
             key = id_key(entry.get('id')) if isinstance(entry, dict) else None
-            if isinstance(key, int) and (name := category_name(entry.get('name'))):
+            if key is not None and (name := category_name(entry.get('name'))):
                 self._names[key] = name
                 if group := category_name(entry.get('supercategory')):
                     self._groups.setdefault(group, set()).add(key)
@@ -110,19 +112,25 @@ class Corrector:
                 continue
             if isinstance(key := id_key(entry.get('id')), int):
                 self._place[key] = -1 if key in self._place else position
-            if isinstance(key := id_key(entry.get('image_id')), int):
-                self._by_image.setdefault(key, []).append(position)
+            if (image_id := self._image_of(entry)) is not None:
+                self._by_image.setdefault(image_id, []).append(position)
         self._free = free_ids(self._place.keys(), len(self._entries) + 1_000_000)
         self._changed: dict[int, dict] = {}
         self._removed: set[int] = set()
         self._added: list[dict] = []
         self._counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
 
-    def find(self, correction: Correction) -> int | None:
-        """The id of the image in this file; None if it is not here.
+    def _image_of(self, entry: dict) -> int | None:
+        """The number of the image of an annotation."""
+        key = id_key(entry.get('image_id'))
+        return None if key is None else self._ids.get(key)
 
-        Prepared data sets number images again if two splits use the same numbers. So an image with
-        another id is found by the name of its file, if only one has it.
+    def find(self, correction: Correction) -> int | None:
+        """The number of the image in this file; None if it is not here.
+
+        Ids that are text are numbered as in the prepared data set, which numbers images again if
+        two splits use the same numbers. So an image with another id is found by the name of its
+        file, if only one has it.
         """
         name, entry = stem(correction.file_name), self._images.get(correction.image_id)
         if entry is not None and (not name or stem(file_name(entry)) == name):
@@ -148,7 +156,7 @@ class Corrector:
         if place < 0:
             raise Broken('annotation id is used twice in the file')
         entry = self._entries[place]
-        if id_key(entry.get('image_id')) != image_id:
+        if self._image_of(entry) != image_id:
             raise Broken('annotation id belongs to another image')
         if place in self._removed or place in self._changed:
             raise Broken('another correction of the same annotation comes first')
@@ -204,7 +212,7 @@ class Corrector:
         )
         self._counts['add', '', self._names[category]] += 1
 
-    def category(self, name: str) -> int:
+    def category(self, name: str) -> int | str:
         """The id of a category, or of the only category of a class.
 
         Raises:
@@ -222,7 +230,7 @@ class Corrector:
 
     def _category_of(self, entry: dict) -> str:
         key = id_key(entry.get('category_id'))
-        return self._names.get(key, str(key)) if isinstance(key, int) else str(key)
+        return str(key) if key is None else self._names.get(key, str(key))
 
     def finish(self) -> Outcome:
         """The edits of all corrections that were added."""

@@ -106,7 +106,7 @@ def edits(
     """
     text, spans = document.text, document.spans
     between = text[spans[0][1] : spans[1][0]] if len(spans) > 1 else ', '
-    dump = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+    dump = json.JSONEncoder(allow_nan=False).encode  # in ASCII: text may be half a character
     result = []
     first_kept = next((k for k in range(len(spans)) if k not in removed), len(spans))
     if first_kept:  # with the separator after them

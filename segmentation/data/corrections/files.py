@@ -10,6 +10,7 @@ from typing import Any
 from segmentation.data import layouts, split_names
 from segmentation.data.corrections import document as documents
 from segmentation.data.corrections.document import Document, Edit
+from segmentation.data.entries import file_name, whole_number
 from segmentation.files import sha256, write_json, write_text
 
 _UNDO = 'undo_'
@@ -23,6 +24,22 @@ class Source:
     name: str  # of its split, as the prepared data set calls it
     path: pathlib.Path
     images: pathlib.Path | None  # the folder of its images, if it is known
+    sizes: layouts.Images | None = None  # of its image files
+
+    def read(self) -> Document:
+        """Reads it; images whose size is not in the file get that of their own files.
+
+        Raises:
+          ValueError, OSError: see `document.read`.
+        """
+        document = documents.read(self.path)
+        for entry in document.content['images'] if self.sizes else ():
+            if not isinstance(entry, dict) or (name := file_name(entry)) is None:
+                continue
+            known = [whole_number(entry.get(key)) or 0 for key in ('width', 'height')]
+            if min(known) < 1 and self.sizes and (size := self.sizes.size(name)):
+                entry['width'], entry['height'] = size
+        return document
 
 
 def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Source]:
@@ -46,7 +63,8 @@ def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Sour
             )
         folders = [found.folder.root / folder for folder in split.folders]
         path = found.folder.path(split.files[0])
-        result.append(Source(name, path, folders[0] if folders else None))
+        sizes = layouts.Images(found.folder, split.folders, 'displayed')
+        result.append(Source(name, path, folders[0] if folders else None, sizes))
     return result
 
 

@@ -6,10 +6,9 @@ import pathlib
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 from pycocotools import mask as mask_utils
 
-from segmentation.data import annotations, layouts
+from segmentation.data import annotations, image_files, layouts, segmentations
 from segmentation.data.corrections.correcting import stem
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.corrections.document import Document
@@ -26,6 +25,9 @@ def read(folder: pathlib.Path) -> Iterator[Annotations]:
     for split in found.splits:
         images = layouts.Images(found.folder, split.folders, 'displayed')
         content = split.load(found.folder, split, images)
+        if not content['annotations'] and not content['categories']:
+            # Every label was deleted, and Label Studio names only those that are used.
+            content['categories'] = [{'id': 1, 'name': 'none'}]
         yield annotations.read(content, split.title(), split.digest(found.folder))
 
 
@@ -77,41 +79,52 @@ def corrections(
             skipped.add('returned: several images have its name', image.file_name)
         elif not known:
             continue
-        elif (known[0].height, known[0].width) != (image.height, image.width):
+        elif not _fits(known[0], image):
             skipped.add('returned: image has another size', image.file_name)
         else:
             yield from _of_image(known[0], names, image, new_names)
 
 
+def _fits(image: Image, returned: Image) -> bool:
+    """Whether the sizes are the same; tools use that of the file, which may be off a little."""
+    off = abs(image.height - returned.height), abs(image.width - returned.width)
+    return max(off) <= image_files.SIZE_TOLERANCE
+
+
 def _of_image(
     image: Image, names: Mapping[int, str], returned: Image, new_names: Mapping[int, str]
 ) -> Iterator[Correction]:
+    size, new_size = (image.height, image.width), (returned.height, returned.width)
     before: dict[bytes, list[Instance]] = collections.defaultdict(list)
-    for instance in image.instances:
-        if not instance.is_crowd:
-            before[_mask_key(image, instance)].append(instance)
+    for key, instance in _masks(image, new_size):
+        before[key].append(instance)
     left: list[tuple[bytes, str]] = []
-    for instance in returned.instances:
-        key, name = _mask_key(returned, instance), new_names[instance.category_id]
+    for key, instance in _masks(returned, new_size):
+        name = new_names[instance.category_id]
         same = [other for other in before[key] if names[other.category_id] == name]
         if same:
             before[key].remove(same[0])
         else:
             left.append((key, name))
     common: dict[str, Any] = {'image_id': image.id, 'file_name': image.file_name}
-    size = image.height, image.width
     for key, name in left:
         if before[key]:
             other = before[key].pop(0)
             yield Correction('change', annotation_id=other.id, category=name, **common)
         else:
-            yield Correction('add', category=name, region=key, size=size, **common)
+            region = segmentations.move_to(key, new_size, size)
+            yield Correction('add', category=name, region=region, size=size, **common)
     for instances in before.values():
         for other in instances:
             yield Correction('remove', annotation_id=other.id, **common)
 
 
-def _mask_key(image: Image, instance: Instance) -> bytes:
-    """Run lengths that are the same for the same mask."""
-    mask = mask_utils.decode({'size': [image.height, image.width], 'counts': instance.rle})
-    return mask_utils.encode(np.asfortranarray(mask))['counts']
+def _masks(image: Image, size: tuple[int, int]) -> Iterator[tuple[bytes, Instance]]:
+    """The instances that tools show, with run lengths that are the same for the same mask.
+
+    CVAT cannot hold a mask without a pixel.
+    """
+    for instance in image.instances:
+        key = segmentations.move_to(instance.rle, (image.height, image.width), size)
+        if not instance.is_crowd and mask_utils.area({'size': list(size), 'counts': key}):
+            yield key, instance

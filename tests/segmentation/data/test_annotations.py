@@ -374,6 +374,12 @@ def test_other_kinds_of_files_are_named(content, message):
         parse(content)
 
 
+def test_captions_beside_masks_are_no_other_kind_of_file():
+    content = document()
+    content['annotations'][0]['caption'] = 'a dog'
+    assert parse(content).images[0].instances
+
+
 def test_missing_classes_are_explained():
     content = document()
     content['categories'] = []

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from pycocotools import mask as mask_utils
 
 from segmentation.data import annotations
-from segmentation.data.corrections import correcting, decisions, document, files
+from segmentation.data.corrections import applying, correcting, decisions, document, files
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Skipped
 from segmentation.data.masks import nearest_indices
@@ -198,6 +198,57 @@ def test_what_does_not_fit_is_counted(tmp_path, change, reason):
     assert (text == read.text) == (reason != '')
 
 
+def test_images_and_categories_whose_ids_are_text(tmp_path):
+    content = coco_fixtures.document(2)
+    for entry in (*content['images'], *content['annotations']):
+        key = 'image_id' if 'image_id' in entry else 'id'
+        entry[key] = f'frame {entry[key]}'
+    for entry in content['annotations']:
+        entry['category_id'] = f'class {entry["category_id"]}'
+    content['categories'] = [{**c, 'id': f'class {c["id"]}'} for c in content['categories']]
+    # The prepared data set numbers the images; several files may have the name of the second one.
+    second = content['images'][1]
+    entry = next(e for e in content['annotations'] if e['image_id'] == second['id'])
+    read, corrector = annotations.parse(json.dumps(content).encode(), ''), None
+    (number,) = [image.id for image in read.images if image.file_name == second['file_name']]
+    shared = {correcting.stem(second['file_name'])}
+    corrector = correcting.Corrector(read_text(tmp_path, json.dumps(content)), {}, shared)
+    name = 'bus' if entry['category_id'] == 'class 3' else 'car'
+    mask = np.ones((second['height'], second['width']), bool)
+    common = {'category': name, 'file_name': second['file_name']}
+    corrector.add(Correction('change', number, entry['id'], **common))
+    corrector.add(Correction('add', number, region=rle(mask), size=mask.shape, **common))
+    read = read_text(tmp_path, json.dumps(content))
+    after = json.loads(document.apply(read.text, corrector.finish().edits)[0])['annotations']
+    (changed,) = [e for e in after if e['id'] == entry['id']]
+    key = {c['name']: c['id'] for c in content['categories']}[name]
+    assert changed['category_id'] == key and changed['image_id'] == second['id']
+    assert (after[-1]['category_id'], after[-1]['image_id']) == (key, second['id'])
+
+
+def test_of_images_with_the_same_id_the_first_counts(tmp_path):
+    content = coco_fixtures.document(1)
+    content['images'].append({**content['images'][0], 'file_name': 'other.jpg', 'height': 9})
+    first = content['annotations'][0]
+    read = read_text(tmp_path, json.dumps(content))
+    name = content['images'][0]['file_name']
+    correction = Correction('change', 1000, first['id'], 'car', file_name=name)
+    text, skipped, _, elsewhere = applied(read, correction)
+    assert (skipped, elsewhere) == ({}, [])
+    np.testing.assert_array_equal(masks(text)[first['id']], masks(read.text)[first['id']])
+
+
+def test_half_a_character_in_a_changed_annotation_is_kept(tmp_path):
+    content = coco_fixtures.document(1)
+    content['annotations'][0]['note'] = '\ud83d and \u00e9'
+    first = content['annotations'][0]
+    read = read_text(tmp_path, json.dumps(content))
+    text, skipped, inverse, _ = applied(read, Correction('change', 1000, first['id'], 'car'))
+    assert skipped == {} and document.digest(text)
+    assert json.loads(text)['annotations'][0]['note'] == first['note']
+    assert document.apply(text, inverse)[0] == read.text
+
+
 def test_one_correction_of_an_annotation_counts(tmp_path):
     content = coco_fixtures.document(1)
     first = content['annotations'][0]['id']
@@ -320,6 +371,24 @@ def corrected(folder, output, *corrections):
             assert correcting.correct(corrector, corrections, Skipped()) == []
         result.append(files.write(item, read, corrector.finish().edits, output))
     return result
+
+
+@pytest.mark.parametrize('size', [{}, {'width': -1, 'height': -1}])
+def test_sizes_that_the_file_lacks_are_those_of_the_images(source, tmp_path, size):
+    path = source / 'annotations/instances_train.json'
+    content = json.loads(path.read_text())
+    image = content['images'][1]
+    height, width = image.pop('height'), image.pop('width')
+    image.update(size)
+    path.write_text(json.dumps(content))
+    mask = np.arange(height * width).reshape(height, width) % 3 == 0
+    add = Correction('add', image['id'], None, 'car', rle(mask), mask.shape)
+    applying.apply(files.find(source), tmp_path / 'corrected', [add], skipped := Skipped())
+    assert skipped.as_dict() == {}
+    text = (tmp_path / 'corrected/annotations/instances_train.json').read_text()
+    after = json.loads(text)
+    np.testing.assert_array_equal(mask_utils.decode(after['annotations'][-1]['segmentation']), mask)
+    assert after['images'] == content['images']
 
 
 def test_files_are_written_once_and_undone(source, tmp_path):

@@ -1,6 +1,8 @@
 """Masks that go to annotation tools and come back, with holes and parts, pixel for pixel."""
 
+import dataclasses
 import json
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -111,6 +113,54 @@ def test_what_comes_back_unchanged_changes_nothing(source, tmp_path, tool):
     found, skipped, recognized = came_back(source, tmp_path)
     assert (found, skipped) == ([], {})
     assert len(recognized) == len(tasks)
+
+
+@pytest.mark.parametrize('tool', sorted(export.tools()))
+def test_a_label_without_a_pixel_is_not_deleted(source, tmp_path, tool):
+    content = source.content
+    content['annotations'][0]['segmentation'] = [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2]]
+    tasks, labels = tasks_of(source)
+    assert not tasks[-1].mask(tasks[-1].shapes[0]).any()
+    export.tools()[tool](tmp_path, tasks, labels)
+    assert came_back(source, tmp_path)[:2] == ([], {})
+
+
+@pytest.mark.parametrize('tool', sorted(export.tools()))
+def test_annotated_sizes_may_be_off_by_two_pixels(source, tmp_path, tool):
+    (task, *others), labels = tasks_of(source)
+    height, width = task.height - 2, task.width - 1  # of the file, and so of the prepared image
+    shapes = [
+        Shape(shape.label, rle(task.mask(shape)[:height, :width])) for shape in task.shapes[1:]
+    ]
+    drawn = np.zeros((height, width), bool)
+    drawn[5:, 5:20] = True
+    shapes.append(Shape('car', rle(drawn)))
+    prepared = Task(task.image_id, task.file_name, height, width, tuple(shapes))
+    export.tools()[tool](tmp_path, [prepared], labels)
+    (removed, added), skipped, _ = sorted_by_action(came_back(source, tmp_path))
+    first = next(e for e in source.content['annotations'] if e['image_id'] == task.image_id)
+    assert skipped == {} and (removed.action, removed.annotation_id) == ('remove', first['id'])
+    mask = mask_utils.decode({'size': added.size, 'counts': added.region})
+    assert mask.shape == (task.height, task.width) and mask.sum() == drawn.sum()
+    np.testing.assert_array_equal(mask[:height, :width], drawn)
+
+    narrow = dataclasses.replace(prepared, width=width - 2, shapes=())
+    export.tools()[tool](tmp_path, [narrow], labels)
+    assert came_back(source, tmp_path)[:2] == ([], {'returned: image has another size': ANY})
+
+
+@pytest.mark.parametrize('tool', sorted(export.tools()))
+def test_all_labels_may_be_deleted_there(source, tmp_path, tool):
+    (task, *_), labels = tasks_of(source)
+    export.tools()[tool](tmp_path, [dataclasses.replace(task, shapes=())], labels)
+    found, skipped, _ = came_back(source, tmp_path)
+    assert skipped == {} and {c.action for c in found} == {'remove'}
+    assert len(found) == len(task.shapes)
+
+
+def sorted_by_action(result):
+    found, *rest = result
+    return sorted(found, key=lambda correction: correction.action, reverse=True), *rest
 
 
 @pytest.mark.parametrize('tool', sorted(export.tools()))
