@@ -36,9 +36,9 @@ import numpy as np
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
-from analysis.label_issues.schema import ERRORS, LabelIssues
-from analysis.label_issues.suggestions import source_split, suggested
-from analysis.stage import artifacts, population
+from analysis.label_issues.schema import ERRORS
+from analysis.label_issues.suggestions import issues_of, source_split, suggested
+from analysis.stage import population
 from analysis.stage.view import View, find_views
 from segmentation import launch
 from segmentation.data import coco, entries, export, label_spaces, selection
@@ -55,15 +55,11 @@ def collect(views: list[View], least: float) -> tuple[dict[int, str], dict[int, 
     """Split by id of the images with a label issue at least this probable, and the suggestions.
 
     Raises:
-      ValueError: no view has label issues.
+      ValueError: see `issues_of`.
     """
     ids: dict[int, str] = {}
     by_image: dict[int, list[Correction]] = collections.defaultdict(list)
-    views = [view for view in views if artifacts.exists(view, LabelIssues)]
-    if not views:
-        raise ValueError('No run has label issues: run python -m analysis.label_issues first.')
-    for view in views:
-        issues = artifacts.load(view, LabelIssues)
+    for view, issues in issues_of(views):
         for region in issues.regions.to_pylist():
             if region['kind'] in ERRORS and region['probability'] >= least:
                 ids[int(view.image_ids[region['row']])] = source_split(view)

@@ -26,9 +26,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.label_issues.schema import LabelIssues
-from analysis.label_issues.suggestions import suggested
-from analysis.stage import artifacts
+from analysis.label_issues.suggestions import issues_of, suggested
 from analysis.stage.view import View, find_views
 from segmentation import launch, markdown
 from segmentation.data import coco, entries, label_spaces
@@ -78,12 +76,8 @@ def read_corrections(
         fingerprint = views[0].data['fingerprint']['id'] if views else None
         return decisions.read(arguments.decisions, None if arguments.source else fingerprint)
     found: list[Correction] = []
-    for view in views:
-        if artifacts.exists(view, LabelIssues):
-            issues = artifacts.load(view, LabelIssues)
-            found += suggested(view, issues, arguments.accept)
-    if not any(artifacts.exists(view, LabelIssues) for view in views):
-        raise ValueError('No run has label issues: run python -m analysis.label_issues first.')
+    for view, issues in issues_of(views):
+        found += suggested(view, issues, arguments.accept)
     return sorted(found, key=lambda correction: -(correction.score or 0)), Skipped()
 
 

@@ -1,8 +1,12 @@
 """What label issues suggest, as corrections of the annotations."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from analysis.label_issues.schema import LabelIssues
+from analysis.stage import artifacts
 from analysis.stage.view import View
 from segmentation.data.corrections.decisions import Correction
 
@@ -15,6 +19,28 @@ def source_split(view: View) -> str:
     data = view.config.data
     names = data.val_splits if view.split == 'val' and not data.folds else data.train_splits
     return names[0] if len(names) == 1 else ''
+
+
+def issues_of(views: Sequence[View]) -> Iterator[tuple[View, LabelIssues]]:
+    """The label issues of views; those of an image are of the first view that has it.
+
+    Two checkpoints find the same missing instance, which must not be added twice.
+
+    Raises:
+      ValueError: no view has label issues, or they are of different data sets.
+    """
+    views = [view for view in views if artifacts.exists(view, LabelIssues)]
+    if not views:
+        raise ValueError('No run has label issues: run python -m analysis.label_issues first.')
+    seen = np.zeros(0, np.int64)
+    for view in views:
+        if view.data['fingerprint'] != views[0].data['fingerprint']:
+            raise ValueError(f'{view.workdir} was trained on other data than {views[0].workdir}.')
+        issues = artifacts.load(view, LabelIssues)
+        is_new = ~np.isin(view.image_ids, seen)
+        seen = np.union1d(seen, view.image_ids)
+        regions = issues.regions.filter(is_new[issues.regions['row'].to_numpy()])
+        yield view, dataclasses.replace(issues, regions=regions)
 
 
 def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correction]:

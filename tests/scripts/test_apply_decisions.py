@@ -1,6 +1,8 @@
 """Label issues to corrected annotations, and to annotation tools and back."""
 
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pyarrow
@@ -113,6 +115,50 @@ def test_suggestions_are_accepted(run, coco_folder, tmp_path, capsys):
     for split in ('train', 'val'):
         name = f'annotations/instances_{split}.json'
         assert (tmp_path / 'undone' / name).read_bytes() == (coco_folder / name).read_bytes()
+
+
+@pytest.fixture
+def two_checkpoints(run, tmp_path):
+    """A copy of the run that was analyzed at a later checkpoint, too."""
+    folder = tmp_path / 'twice'
+    shutil.copytree(run.workdir, folder)
+    shutil.copytree(folder / 'analysis/val-4', folder / 'analysis/val-8')
+    later, issues = open_view(folder, 'val-8'), artifacts.load(run, LabelIssues)
+    mask = np.zeros((SIZE, SIZE), np.uint8, order='F')
+    mask[9:20, 10:24] = 1  # a little different
+    rows = [{**issues.regions.to_pylist()[0], 'rle': mask_utils.encode(mask)['counts']}]
+    table = pyarrow.Table.from_pylist(rows, REGIONS)
+    artifacts.save(later, dataclasses.replace(issues, regions=table))
+    return folder
+
+
+def test_what_two_checkpoints_find_is_added_once(run, two_checkpoints, coco_folder, tmp_path):
+    output = tmp_path / 'corrected'
+    assert apply_decisions.main(
+        ['--accept=0.5', f'--workdir={two_checkpoints}', f'--output={output}']
+    ) == 0  # fmt: skip
+    (new,) = [e for e in entries_of(output) if e not in entries_of(coco_folder)]
+    assert new['source']['correction'] == 'add'
+    assert apply_decisions.main(
+        ['--accept=0.5', '--workdir', str(run.workdir), str(two_checkpoints), '--output',
+         str(tmp_path / 'both')]
+    ) == 0  # fmt: skip
+    assert sum('source' in e for e in entries_of(tmp_path / 'both')) == 2  # added, changed
+
+
+def test_runs_on_other_data_are_refused(run, two_checkpoints, tmp_path, capsys):
+    path = two_checkpoints / 'run.json'
+    described = json.loads(path.read_text())
+    described['data']['fingerprint']['id'] = 'other'
+    path.write_text(json.dumps(described))
+    for name in ('val-4', 'val-8'):
+        view = open_view(two_checkpoints, name)
+        artifacts.save(view, artifacts.load(run, LabelIssues))
+    workdirs = ['--workdir', str(run.workdir), str(two_checkpoints), f'--output={tmp_path / "x"}']
+    assert apply_decisions.main(['--accept=0.5', *workdirs]) == 1
+    assert 'was trained on other data' in capsys.readouterr().err
+    assert annotation_tasks.main(['--tool=cvat', *workdirs]) == 1
+    assert 'was trained on other data' in capsys.readouterr().err
 
 
 def decisions_file(run, path, **fields):
