@@ -131,6 +131,8 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
             raise ValueError(f'--{name} must be at least 0 and below 1.')
     if arguments.junit and not arguments.junit.parent.is_dir():
         raise ValueError(f'--junit {arguments.junit}: there is no such folder; make it first.')
+    if arguments.junit and arguments.junit.is_dir():
+        raise ValueError(f'--junit {arguments.junit} is a folder; name a file.')
     split, where = arguments.split, arguments.data_path
     paths = [arguments.workdir, *arguments.also, *arguments.baseline]
     resolved = [path.resolve() for path in paths]

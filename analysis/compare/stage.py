@@ -209,7 +209,25 @@ def _separation(
     )
 
 
-def common_rows(views: Mapping[str, View]) -> dict[str, np.ndarray]:
+def _has_same_splits(first: Analysis, other: Analysis) -> bool:
+    """Whether images, ids and labels of the analyzed splits are the same.
+
+    Other splits of the data set may differ: one run may have been trained on corrected labels.
+    """
+
+    def described(analysis: Analysis) -> list[tuple[dict[str, Any], list[int]]]:
+        return [
+            (
+                {key: v for key, v in split.fingerprint.items() if key not in ('source', 'id')},
+                split.index.image_id.tolist(),
+            )
+            for split in analysis.examples.splits
+        ]
+
+    return described(first) == described(other)
+
+
+def common_rows(views: Mapping[str, Analysis]) -> dict[str, np.ndarray]:
     """Rows of the common images in each run, int64 `[n]`, in the order of the first run.
 
     Raises:
@@ -218,10 +236,12 @@ def common_rows(views: Mapping[str, View]) -> dict[str, np.ndarray]:
     first, *others = views.values()
     kept = np.ones(len(first), np.bool_)
     for other in others:
-        if first.data['fingerprint'] != other.data['fingerprint']:
+        is_same = first.data['fingerprint'] == other.data['fingerprint']
+        if not is_same and not _has_same_splits(first, other):
             raise ValueError(
-                f'{other.workdir} was trained on another data set than {first.workdir}: their '
-                'image ids do not refer to the same images.'
+                f'{other.workdir} was trained on another data set than {first.workdir}, whose '
+                f'split {first.split} has other images or labels. Runs can be compared on a split '
+                'that is the same in both data sets.'
             )
         if len(first.class_names) != len(other.class_names):
             raise ValueError(

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import pathlib
 import shutil
 from xml.etree import ElementTree
 
@@ -17,6 +18,7 @@ from analysis.check.schema import Gate
 from analysis.predictions.schema import Predictions
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis
+from segmentation.data import coco
 from tests import untrained_runs
 
 
@@ -124,6 +126,29 @@ def test_damaged_views_are_bad_input(runs, tmp_path, capsys, text, message):
     assert message in capsys.readouterr().err
 
 
+def test_a_model_of_corrected_training_labels_is_compared(runs, tmp_path, capsys):
+    """The validation split is the same; the training labels, and so the fingerprint, differ."""
+    new, old, _ = runs
+    moved = pathlib.Path(shutil.copytree(new, tmp_path / 'new'))
+    shutil.rmtree(moved / 'analysis', ignore_errors=True)
+    config = json.loads((moved / 'config.json').read_text())
+    described = json.loads((moved / 'run.json').read_text())
+    drawn = pathlib.Path(config['data']['data_dir']).glob('**/instances_train.json')
+    shutil.copytree(next(drawn).parents[1], tmp_path / 'corrected')
+    path = tmp_path / 'corrected/annotations/instances_train.json'
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, 'annotations': content['annotations'][1:]}))
+    prepared = coco.prepare(str(tmp_path / 'corrected'), tmp_path / 'data')
+    described['data'] = {'path': str(prepared.path), 'fingerprint': prepared.fingerprint}
+    (moved / 'run.json').write_text(json.dumps(described))
+    arguments = ['--workdir', str(moved), '--baseline', str(old)]
+    assert check.main(arguments) in (0, 1), capsys.readouterr().err
+    assert '70 common images' in capsys.readouterr().out
+
+    assert check.main([*arguments, '--split', 'selection']) == 2
+    assert 'split selection has other images or labels' in capsys.readouterr().err
+
+
 def test_bad_input(runs, tmp_path, capsys):
     new, old, other = map(str, runs)
     assert check.main(['--workdir', new, '--baseline', other]) == 2
@@ -136,6 +161,8 @@ def test_bad_input(runs, tmp_path, capsys):
     xml = str(tmp_path / 'none' / 'gate.xml')
     assert check.main(['--workdir', new, '--baseline', old, '--junit', xml]) == 2
     assert 'no such folder' in capsys.readouterr().err
+    assert check.main(['--workdir', new, '--baseline', old, '--junit', str(tmp_path)]) == 2
+    assert 'is a folder' in capsys.readouterr().err
     moved = shutil.copytree(new, tmp_path / 'moved')
     described = json.loads((moved / 'run.json').read_text())
     described['data']['fingerprint'] = {'id': 'another'}
