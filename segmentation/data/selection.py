@@ -1,8 +1,10 @@
 """Which images an experiment uses: required classes, folds, and lists of excluded images."""
 
+import csv
 import hashlib
 import json
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -159,12 +161,16 @@ def read_views(path: str | pathlib.Path, fingerprint: str | None = None) -> dict
     """Reads named sets of image ids: `{"views": [{"name": "dark", "ids": [17, 25]}]}`.
 
     Args:
-      path: of the file, as the report exports it.
-      fingerprint: see `read_exclude`.
+      path: of the file, as the report exports it: JSON, CSV with the columns `view` and `image_id`,
+        or Parquet with `image_id` and a boolean column `view: NAME` for each.
+      fingerprint: see `read_exclude`; only JSON has one.
 
     Raises:
       ValueError: another format or data set; names the first wrong entry.
     """
+    ending = pathlib.Path(path).suffix.lower()
+    if ending in _TABLES:
+        return _TABLES[ending](path)
     entries = _read_list(path, 'views', '; export one in the report', fingerprint)
     views: dict[str, list[int]] = {}
     for number, entry in enumerate(entries, 1):
@@ -175,12 +181,47 @@ def read_views(path: str | pathlib.Path, fingerprint: str | None = None) -> dict
     return views
 
 
+def _csv_views(path: str | pathlib.Path) -> dict[str, list[int]]:
+    views: dict[str, set[int]] = {}
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            for number, row in enumerate(csv.DictReader(file), 2):
+                # The report marks what a spreadsheet would take for a formula.
+                name = re.sub(r"^'(?=[=+\-@])", '', row.get('view') or '')
+                value = row.get('image_id') or ''
+                if not name or not value.isdecimal():
+                    raise ValueError(f'line {number} has no view and image_id')
+                views.setdefault(name, set()).add(int(value))
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f'{path} cannot be read as CSV of saved views: {error}') from error
+    return {name: sorted(_check_ids(path, [*ids])) for name, ids in views.items()}
+
+
+def _parquet_views(path: str | pathlib.Path) -> dict[str, list[int]]:
+    import pyarrow  # here, as it takes long to import
+    from pyarrow import parquet
+
+    try:
+        names = [name for name in parquet.read_schema(path).names if name.startswith(_VIEW)]
+        table = parquet.read_table(path, columns=['image_id', *names])
+        ids = table['image_id'].to_numpy()
+        return {
+            name.removeprefix(_VIEW): sorted(ids[table[name].to_numpy()].tolist()) for name in names
+        }
+    except (pyarrow.ArrowException, KeyError, IndexError) as error:
+        raise ValueError(f'{path} is no Parquet table of samples: {error}') from error
+
+
+_VIEW = 'view: '  # begins the names of columns of saved views, see `analysis.report.export`
+_TABLES = {'.csv': _csv_views, '.parquet': _parquet_views}
+
+
 def _read_list(
     path: str | pathlib.Path, key: str, expected: str, fingerprint: str | None
 ) -> list[Any]:
     """The list under a key of a JSON object; `expected` ends the error if there is none."""
     try:
-        content = json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+        content = json.loads(pathlib.Path(path).read_text(encoding='utf-8-sig'))
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} cannot be read as JSON: {error}') from error
     entries = content.get(key) if isinstance(content, dict) else None
@@ -235,7 +276,7 @@ def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> se
     if mark and not pathlib.Path(path).exists():
         return set(_one_view(file, name, fingerprint))
     try:
-        text = pathlib.Path(path).read_text(encoding='utf-8')
+        text = pathlib.Path(path).read_text(encoding='utf-8-sig')
         if text.lstrip()[:1] in ('[', '{'):
             content = json.loads(text)
         else:

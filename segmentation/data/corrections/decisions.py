@@ -58,7 +58,7 @@ def read(path: pathlib.Path, fingerprint: str | None = None) -> tuple[list[Corre
       ValueError: another format or data set.
     """
     try:
-        document = json.loads(path.read_text(encoding='utf-8'))
+        document = json.loads(path.read_text(encoding='utf-8-sig'))
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} cannot be read as JSON: {error}') from error
     decisions = document.get('decisions') if isinstance(document, dict) else None

@@ -26,6 +26,7 @@ from analysis.slices.conditions import load_columns, membership
 from analysis.slices.schema import Condition
 from analysis.stage import artifacts
 from analysis.stage.view import open_view
+from segmentation.data import selection
 from tests import report_fixture
 
 
@@ -401,6 +402,8 @@ def test_table_for_other_tools(run, tmp_path):
     table = parquet.read_table(out / 'samples-val-600.parquet')
     assert np.flatnonzero(table['view: <b>dark'].to_numpy()).tolist() == [3, 5]
     assert table['image_id'].to_pylist() == view.image_ids.tolist()
+    # The gate and training read it, too.
+    assert selection.read_views(out / 'samples-val-600.parquet') == {'<b>dark': sorted(ids)}
     assert {'x', 'y', 'cluster', 'loss'} <= set(table.column_names)
     first = table['neighbors'][0].as_py()
     assert first['ids'] == artifacts.load(view, Similar).index[0].tolist()

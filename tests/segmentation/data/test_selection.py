@@ -120,6 +120,37 @@ def test_saved_views_are_read_by_name(tmp_path):
     assert selection.read_exclude(plain) == {3}
 
 
+def test_saved_views_are_read_from_a_spreadsheet(tmp_path):
+    path = tmp_path / 'views.csv'
+    lines = ['view,image_id,file_name', '"dark ""A""",8,"x.jpg"', '"\'=5",3,""', '"dark ""A""",2,']
+    path.write_text('\ufeff' + '\r\n'.join(lines), newline='')
+    assert selection.read_views(path, 'x') == {'dark "A"': [2, 8], '=5': [3]}
+    assert selection.read_exclude(f'{path}#=5') == {3}
+
+
+@pytest.mark.parametrize('line', ['dark,x', ',3', 'dark,-3', 'dark', 'dark,' + '9' * 30])
+def test_mistakes_in_a_spreadsheet_are_named(tmp_path, line):
+    path = tmp_path / 'views.csv'
+    path.write_text(f'view,image_id\ndark,1\n{line}\n')
+    with pytest.raises(ValueError, match=r'views.csv.*(line 3|not an image id)'):
+        selection.read_views(path)
+
+
+def test_no_parquet_table_is_named(tmp_path):
+    path = tmp_path / 'views.parquet'
+    path.write_text('view')
+    with pytest.raises(ValueError, match='is no Parquet table'):
+        selection.read_views(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_list(tmp_path):
+    path = tmp_path / 'views.json'
+    path.write_text('\ufeff' + json.dumps(VIEWS))
+    assert selection.read_views(path)['dark'] == [3, 8]
+    path.write_text('\ufeff7\r\n9')
+    assert selection.read_exclude(path) == {7, 9}
+
+
 @pytest.mark.parametrize(
     ('views', 'message'),
     [
