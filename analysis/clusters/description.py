@@ -113,7 +113,7 @@ def name(description: Sequence[Difference]) -> str:
     said: set[str] = set()
 
     def first(text: str) -> bool:
-        words = set(text.split())
+        words = set(text.lower().split())  # a class may be called as its category
         if words & said:
             return False
         said.update(words)

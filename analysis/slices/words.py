@@ -50,7 +50,8 @@ def describe(conditions: Sequence[Condition]) -> str:
             words.append(_range(column, bounds['>='], bounds['<=']))
         else:
             words += [_words(column, relation, value) for relation, value in bounds.items()]
-    return ' and '.join(words).replace('at least 100 %', '100 %')
+    text = ' and '.join(words)
+    return text.replace('at least 100 %', '100 %').replace('at most 0 %', '0 %')
 
 
 def _range(column: str, low: float, high: float) -> str:

@@ -174,6 +174,11 @@ def test_names_read_as_names_and_repeat_no_word():
         difference('count_person', 0.2, 0.9, -0.7),
     ]
     assert description.name(sports) == 'baseball bat, hardly any person'
+    of_class = [
+        difference('count_Person', 0.9, 0.1, 0.8),
+        difference('percent_person', 32, 3, 0.9),
+    ]
+    assert description.name(of_class) == 'Person'
 
 
 @given(

@@ -75,6 +75,10 @@ def test_conditions():
             ('truncated_share', '>=', 0.29),
             'at least 29 % of the instances are cut off by the border',
         ),
+        (
+            ('truncated_share', '<=', 0.0),
+            '0 % of the instances are cut off by the border',
+        ),
         (('is_grayscale', 'is', True), 'the image is gray'),
         (('cluster', 'is', 3), 'in cluster 3'),
     ],
