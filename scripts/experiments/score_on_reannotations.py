@@ -118,6 +118,7 @@ def recalls(
     findings: Sequence[Finding],
     softmin: dict[int, float],
     class_of: dict[str, str],
+    images: int,
 ) -> list[dict[str, Any]]:
     """Share of the records of each kind that the first findings, or images, contain.
 
@@ -126,11 +127,12 @@ def recalls(
       findings: of all kinds.
       softmin: label quality by image id, low for suspicious images; may be empty.
       class_of: class by name of category.
+      images: how many were searched.
 
     Returns:
       For each kind and number of findings: `kind`, `first`, `records` and the numbers `found`,
-      `images` (records in the images of these findings), `softmin` (records in as many images) and
-      `random` (the expectation of it).
+      `images` (records in the images of these findings), `softmin` (records in as many images; None
+      without label quality) and `random` (the expectation of it).
     """
     worst = sorted(softmin, key=softmin.__getitem__)
     rows = []
@@ -147,8 +149,8 @@ def recalls(
                 'records': len(mine),
                 'found': found,
                 'images': sum(record['image_id'] in shown for record in mine),
-                'softmin': sum(record['image_id'] in worst[:first] for record in mine),
-                'random': len(mine) * min(1.0, first / max(1, len(softmin))),
+                'softmin': sum(r['image_id'] in worst[:first] for r in mine) if worst else None,
+                'random': len(mine) * min(1.0, first / images),
             })  # fmt: skip
     return rows
 
@@ -247,14 +249,17 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     findings, softmin = find(analyses, arguments.force)
     result = {
         'images': len(sizes),
-        'recall': recalls(scored, findings, softmin, class_of),
+        'recall': recalls(scored, findings, softmin, class_of, len(sizes)),
         'precision': precision(verdicts, findings, class_of),
         'labeled_twice': twice(coco.open_prepared(first.examples.splits[0].path), usable),
     }
     rows = [
         (
             row['kind'], f'{row["first"]}',
-            *(interval(row[key], row['records']) for key in ('found', 'images', 'softmin')),
+            *(
+                '–' if row[key] is None else interval(row[key], row['records'])
+                for key in ('found', 'images', 'softmin')
+            ),
             f'{row["random"] / row["records"]:.2f}' if row['records'] else '–',
             f'{row["records"]}',
         )

@@ -60,13 +60,16 @@ def test_recall_counts_the_first_findings_of_the_kind(monkeypatch):
         finding(3, 'spurious label', 0.1, annotation_id=5),
     ]
     softmin = {1: 0.1, 2: 0.9, 3: 0.2, 9: 0.3}
-    rows = command.recalls(records, findings, softmin, CLASSES)
+    rows = command.recalls(records, findings, softmin, CLASSES, images=4)
     by_name = {(row['kind'], row['first']): row for row in rows}
     first, three = by_name['missing instance', 1], by_name['missing instance', 3]
     assert (first['found'], first['images'], first['softmin'], first['random']) == (0, 0, 1, 0.5)
     assert (three['found'], three['images'], three['softmin'], three['random']) == (1, 2, 1, 1.5)
     assert by_name['spurious label', 1]['found'] == 1
     assert by_name['wrong class', 3]['records'] == 0
+    # Without cleanlab there is nothing to compare with; a random order there is.
+    row, *_ = command.recalls(records, findings, {}, CLASSES, images=4)
+    assert (row['softmin'], row['random']) == (None, 0.5)
 
 
 def test_verdicts_confirm_and_refute():
