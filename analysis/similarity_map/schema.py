@@ -31,3 +31,16 @@ class SimilarityMap(Result):
     maps: tuple[Quality, ...]  # quality of both
     map_2d: np.ndarray  # float32 `[N, 2]`
     map_3d: np.ndarray  # float32 `[N, 3]`
+    # Number of random images that t-SNE placed; the others are beside the nearest of these. None:
+    # all.
+    fitted: int | None = None
+
+    @property
+    def note(self) -> str:
+        """What is approximate; '' if nothing is."""
+        if self.fitted is None:
+            return ''
+        return (
+            f't-SNE placed {self.fitted:,} random images. Each of the others is beside the nearest '
+            'of these in embedding space.'
+        )

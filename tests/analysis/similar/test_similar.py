@@ -82,6 +82,7 @@ def test_few_queries_among_many_points_are_exact(monkeypatch):
 
 def test_many_copies(monkeypatch):
     monkeypatch.setattr('analysis.similar.neighbors.EXACT', 1000)
+    monkeypatch.setattr('analysis.similar.neighbors._PROBES', 1)
     points = np.ones((1200, 3), np.float32)
     points[7] = 2
     with warnings.catch_warnings():
