@@ -8,6 +8,12 @@ import numpy as np
 from analysis.stage.artifacts import Result
 
 
+def similar_note(recall: float, rows: str = 'images') -> str:
+    """What is approximate if so large a share of the neighbors was found; '' if nothing is."""
+    text = f'The search is approximate and finds {recall:.1%} of the nearest {rows}.'
+    return '' if recall == 1 else text
+
+
 @dataclasses.dataclass(frozen=True)
 class Distances:
     """Medians over the images."""
@@ -35,5 +41,4 @@ class Similar(Result):
     @property
     def note(self) -> str:
         """What is approximate; '' if nothing is."""
-        text = f'The search is approximate and finds {self.recall:.1%} of the nearest images.'
-        return '' if self.recall == 1 else text
+        return similar_note(self.recall)

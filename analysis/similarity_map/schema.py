@@ -8,6 +8,12 @@ import numpy as np
 from analysis.stage.artifacts import Result
 
 
+def map_note(fitted: int | None, rows: str = 'images') -> str:
+    """What is approximate if t-SNE placed so many; '' if it placed all."""
+    text = f't-SNE placed {fitted or 0:,} random {rows}. Each of the others is beside the nearest '
+    return '' if fitted is None else f'{text}of these in embedding space.'
+
+
 @dataclasses.dataclass(frozen=True)
 class Quality:
     """How well a map keeps neighborhoods."""
@@ -38,9 +44,4 @@ class SimilarityMap(Result):
     @property
     def note(self) -> str:
         """What is approximate; '' if nothing is."""
-        if self.fitted is None:
-            return ''
-        return (
-            f't-SNE placed {self.fitted:,} random images. Each of the others is beside the nearest '
-            'of these in embedding space.'
-        )
+        return map_note(self.fitted)

@@ -117,10 +117,12 @@ def compute(analysis: Analysis, seed: int = 0) -> SimilarityMap:
       ValueError: there are too few images.
     """
     points = artifacts.load(analysis, Embeddings).points
-    maps = [project(points, dimensions, seed) for dimensions in tqdm((2, 3), desc='maps')]
-    quality = tuple(Quality(each.shape[1], *judge(points, each, seed=seed)) for each in maps)
+    flat, deep = (project(points, dimensions, seed) for dimensions in tqdm((2, 3), desc='maps'))
+    quality = tuple(
+        Quality(each.shape[1], *judge(points, each, seed=seed)) for each in (flat, deep)
+    )
     fitted = FITTED if len(points) > FITTED else None
-    return SimilarityMap(len(points), NEIGHBORS, quality, *maps, fitted=fitted)
+    return SimilarityMap(len(points), NEIGHBORS, quality, flat, deep, fitted)
 
 
 def draw_dots(
