@@ -11,7 +11,7 @@ EXACT = 20_000  # largest number of points, or of queries, of which all distance
 _DISTANCES = 1 << 21  # that are in memory at once: 16 MB
 _CELL, _PROBES = 200, 80  # points of a cell on average; cells that are searched for a query
 _GROUP = 16  # columns of a group, see `_smallest`
-_JUDGED = 500  # queries that recall is measured with
+_JUDGED = 250  # queries that recall is measured with
 
 
 def neighbors(
@@ -48,7 +48,7 @@ def is_exact(points: int, queries: int) -> bool:
 
 
 def recall(points: np.ndarray, index: np.ndarray, queries: np.ndarray | None = None) -> float:
-    """The share of the nearest points that are in `index`, over 500 random queries.
+    """The share of the nearest points that are in `index`, over 250 random queries.
 
     Arguments are those of `neighbors` and the rows that it returned. An exact search has 1.
     """
@@ -100,11 +100,11 @@ def _search_cells(
     sample = np.random.default_rng(0).permutation(len(points))[: 64 * number]
     with threadpool_limits(1):  # the same cells on any number of processors
         cells = KMeans(number, n_init=1, max_iter=10, init='random', random_state=0)
-        cell = cells.fit(points[sample]).predict(points)
-        cell_of_query = cell if queries is None else cells.predict(queries)
+        label = cells.fit(points[sample]).predict(points)
+        label_of_query = label if queries is None else cells.predict(queries)
     centers = cells.cluster_centers_
-    nearest, _ = _search(centers, _PROBES, centers, None, 'cells')
-    members, asking = (_by_cell(each, number) for each in (cell, cell_of_query))
+    nearest, _ = _search(centers, _PROBES - 1, centers, np.arange(number), 'cells')
+    members, asking = (_by_cell(each, number) for each in (label, label_of_query))
     asked = points if queries is None else queries
     k = min(k, len(points) - (queries is None))
     index = np.zeros((len(asked), k), np.int32)
@@ -114,19 +114,23 @@ def _search_cells(
     centered = (points - mean).astype(np.float32)
     centered_asked = centered if queries is None else (queries - mean).astype(np.float32)
     squares = np.square(centered).sum(1)
-    for here, searched in zip(tqdm(asking, 'neighbors', unit='cell'), nearest, strict=True):
+    for cell, here in enumerate(tqdm(asking, 'neighbors', unit='cell')):
         if not len(here):
             continue
-        rows = np.concatenate([members[each] for each in searched])
+        rows = np.concatenate([members[each] for each in (cell, *nearest[cell])])
+        itself = np.arange(len(here))  # columns of queries that are points
         if len(rows) <= k:  # most points are copies of each other, so that most cells are empty
-            rows = np.arange(len(points))
+            rows, itself = np.arange(len(points)), here
         near, near_squares = centered[rows].T, squares[rows]
-        for block in np.array_split(here, len(here) * len(rows) // _DISTANCES + 1):
+        parts = len(here) * len(rows) // _DISTANCES + 1
+        for block, own in zip(
+            *(np.array_split(each, parts) for each in (here, itself)), strict=True
+        ):
             score = centered_asked[block] @ near
             score *= -2
             score += near_squares  # the squared distances, up to a constant for each query
             if queries is None:
-                score[rows == block[:, None]] = np.inf
+                score[np.arange(len(block)), own] = np.inf
             found = np.sort(rows[_smallest(score, k)], axis=1)
             gap = points[found].astype(np.float64) - asked[block][:, None]
             far = np.sqrt(np.square(gap).sum(2))
@@ -157,7 +161,7 @@ def _smallest(values: np.ndarray, k: int) -> np.ndarray:
     return np.take_along_axis(columns, chosen, 1)
 
 
-def _by_cell(cell: np.ndarray, number: int) -> list[np.ndarray]:
+def _by_cell(label: np.ndarray, number: int) -> list[np.ndarray]:
     """The rows of each cell, in order."""
-    order = np.argsort(cell, kind='stable')
-    return np.split(order, np.searchsorted(cell[order], np.arange(1, number)))
+    order = np.argsort(label, kind='stable')
+    return np.split(order, np.searchsorted(label[order], np.arange(1, number)))

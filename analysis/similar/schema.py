@@ -34,7 +34,7 @@ class Similar(Result):
     median_distance: Distances  # Euclidean, 0 … 2; the square is 2 - 2 · cosine similarity
     index: np.ndarray  # int32 `[N, k]`, rows
     distance: np.ndarray  # float32 `[N, k]`
-    # Share of the true neighbors that were found, measured on 500 random images; 1 if the search
+    # Share of the true neighbors that were found, measured on 250 random images; 1 if the search
     # was exact, see `neighbors.EXACT`.
     recall: float = 1.0
 

@@ -69,7 +69,7 @@ def test_neighbors_of_many_points_are_nearly_the_nearest(monkeypatch, own):
         assert (index != np.arange(1500)[:, None]).all()
     found = np.mean([len(set(a) & set(b)) / 12 for a, b in zip(index, exact, strict=True)])
     assert 0.9 < found < 1
-    assert recall(points, index, queries) == pytest.approx(found, abs=0.01)  # on 500 queries
+    assert recall(points, index, queries) == pytest.approx(found, abs=0.01)  # on 250 queries
 
 
 def test_few_queries_among_many_points_are_exact(monkeypatch):
