@@ -1,5 +1,6 @@
 """Partitions of points: k-means with the most stable number of clusters, and HDBSCAN."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,14 +11,19 @@ from tqdm import tqdm
 
 from analysis.clusters.options import TRIED
 from analysis.clusters.schema import Cluster, Clusters, Density, Tried
+from analysis.similar.neighbors import neighbors
 
 EXEMPLARS = 8
+FITTED = 20_000  # points that clusters are found in, at most
 _BOOTSTRAPS = 20
 _SILHOUETTE_SAMPLE = 2000
 
 
 def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> Clusters:
     """Clusters points `[N, D]`; the clusters have no names, descriptions and ids yet.
+
+    If there are more than `FITTED` points, the clusters are those of so many random ones, extended
+    to the others.
 
     Args:
       points: embeddings.
@@ -28,6 +34,9 @@ def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> 
     Raises:
       ValueError: fewer than 4 points, all the same, or a number of clusters below 2.
     """
+    if len(points) > FITTED:
+        rows = np.sort(np.random.default_rng(seed).choice(len(points), FITTED, replace=False))
+        return _extend(points, rows, cluster(points[rows], tried, seed))
     if len(points) < 4:
         raise ValueError(f'{len(points)} images are too few to cluster; at least 4 are needed.')
     if min(tried) < 2:
@@ -49,18 +58,59 @@ def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> 
             num_images=len(points),
             tried=tuple(map(Tried, numbers, stability.tolist(), silhouettes)),
             density=_density(points, label, density_label, seed),
-            clusters=tuple(
-                Cluster(
-                    int((label == k).sum()),
-                    float(jaccard[k]),
-                    *_exemplars(points, np.flatnonzero(label == k), centroid),
-                )
-                for k, centroid in enumerate(centroids)
-            ),
+            clusters=_clusters(points, label, centroids, jaccard.tolist()),
             label=label,
             centroids=centroids,
             density_label=density_label,
         )
+
+
+def _clusters(
+    points: np.ndarray, label: np.ndarray, centroids: np.ndarray, stability: Sequence[float | None]
+) -> tuple[Cluster, ...]:
+    return tuple(
+        Cluster(
+            int((label == k).sum()),
+            stability[k],
+            *_exemplars(points, np.flatnonzero(label == k), centroid),
+        )
+        for k, centroid in enumerate(centroids)
+    )
+
+
+def _extend(points: np.ndarray, rows: np.ndarray, found: Clusters) -> Clusters:
+    """Extends the clusters of some points, `found`, to all."""
+    label = neighbors(found.centroids, 1, points)[0][:, 0]
+    order, label = _largest_first(label, len(found.centroids))
+    centroids = found.centroids[order]
+    stability = [found.clusters[k].stability for k in order]
+    nearest = neighbors(points[rows], 1, points)[0][:, 0]
+    _, density_label = _largest_first(found.density_label[nearest], len(found.density.clusters))
+    other = neighbors(points[rows], 1)[0][:, 0]
+    density = dataclasses.replace(
+        found.density,
+        clusters=tuple(
+            Cluster(int((density_label == k).sum())) for k in range(len(found.density.clusters))
+        ),
+        in_none=int((density_label < 0).sum()),
+        assigned=float((found.density_label == found.density_label[other]).mean()),
+    )
+    return dataclasses.replace(
+        found,
+        num_images=len(points),
+        density=density,
+        clusters=_clusters(points, label, centroids, stability),
+        label=label,
+        centroids=centroids,
+        density_label=density_label,
+        fitted=len(rows),
+    )
+
+
+def _largest_first(label: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers clusters by size: the old number of each, and labels int32 (-1 stays)."""
+    order = np.argsort(-np.bincount(label[label >= 0], minlength=number), kind='stable')
+    return order, np.append(np.argsort(order), -1)[label].astype(np.int32)
 
 
 def _silhouette(points: np.ndarray, label: np.ndarray, seed: int) -> float:
@@ -73,8 +123,7 @@ def _k_means(
 ) -> tuple[np.ndarray, np.ndarray, list[float], np.ndarray]:
     """Labels and centroids, largest cluster first; Rand index by resample; clusters' stability."""
     fitted = KMeans(k, n_init=10, random_state=seed).fit(points)
-    order = np.argsort(-np.bincount(fitted.labels_, minlength=k), kind='stable')
-    label = np.argsort(order)[fitted.labels_].astype(np.int32)
+    order, label = _largest_first(fitted.labels_, k)
     rng = np.random.default_rng([seed, k])
     rand, jaccard = [], []
     for resample in range(_BOOTSTRAPS):
@@ -94,8 +143,7 @@ def _hdbscan(points: np.ndarray) -> np.ndarray:
     label = HDBSCAN(min_cluster_size=size, min_samples=min(5, len(points)), copy=True).fit_predict(
         points
     )
-    order = np.argsort(-np.bincount(label[label >= 0], minlength=label.max() + 1), kind='stable')
-    return np.append(np.argsort(order), -1)[label].astype(np.int32)
+    return _largest_first(label, label.max() + 1)[1]
 
 
 def _density(points: np.ndarray, label: np.ndarray, density: np.ndarray, seed: int) -> Density:

@@ -62,6 +62,10 @@ class Density:
     stability: float | None
     # Adjusted Rand index, over the images in a cluster; None if there are no clusters.
     agreement_with_k_means: float | None
+    # Share of the images of `Clusters.fitted` that lie in the cluster of the nearest other one of
+    # these, or in none like it: how certain the clusters of the other images are. None if HDBSCAN
+    # clustered all.
+    assigned: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +82,20 @@ class Clusters(Result):
     label: np.ndarray  # int32 `[N]`, k-means cluster of each image
     centroids: np.ndarray  # float32 `[K, D]`, in the space of the embeddings
     density_label: np.ndarray  # int32 `[N]`, HDBSCAN cluster of each image, -1 for none
+    # Number of random images that the clusters were found in. The others belong to the cluster with
+    # the nearest centroid, or to that of the nearest of these images (HDBSCAN). None: all.
+    fitted: int | None = None
+
+    @property
+    def note(self) -> str:
+        """What is approximate; '' if nothing is."""
+        if self.fitted is None:
+            return ''
+        return (
+            f'The clusters were found in {self.fitted:,} random images. Each of the others is in '
+            'the cluster with the nearest centroid (k-means), or in that of the nearest of these '
+            f'images (HDBSCAN, which {self.density.assigned:.1%} of these images agree with).'
+        )
 
     @property
     def names(self) -> list[str]:

@@ -76,19 +76,19 @@ def table(result: Clusters) -> str:
         for number, cluster in enumerate(density.clusters)
     ]
     header = 'cluster', 'name', 'images', 'stability', 'how it differs', 'exemplars (ids)'
-    return '\n\n'.join(
-        [
-            f'{result.num_images} images, k-means:',
-            markdown.table(('clusters', 'stability (adjusted Rand)', 'silhouette'), tried),
-            markdown.table(header, clusters),
-            f'HDBSCAN: {len(density.clusters)} clusters, {density.in_none} images in none, '
-            f'stability {stability}:',
-            markdown.table(('cluster', 'name', 'images', 'how it differs'), dense),
-            'How it differs: median inside / outside and rank-biserial correlation r, or share of '
-            'images inside / outside; all with q ≤ 0.01 (Benjamini-Hochberg over clusters and '
-            'columns).',
-        ]
-    )
+    parts = [
+        f'{result.num_images} images, k-means:',
+        markdown.table(('clusters', 'stability (adjusted Rand)', 'silhouette'), tried),
+        markdown.table(header, clusters),
+        f'HDBSCAN: {len(density.clusters)} clusters, {density.in_none} images in none, '
+        f'stability {stability}:',
+        markdown.table(('cluster', 'name', 'images', 'how it differs'), dense),
+        'How it differs: median inside / outside and rank-biserial correlation r, or share of '
+        'images inside / outside; all with q ≤ 0.01 (Benjamini-Hochberg over clusters and '
+        'columns).',
+        result.note,
+    ]
+    return '\n\n'.join(filter(None, parts))
 
 
 def draw(analysis: Analysis, result: Clusters) -> list[pathlib.Path]:

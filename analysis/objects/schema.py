@@ -6,6 +6,8 @@ from typing import ClassVar
 import numpy as np
 import pyarrow
 
+from analysis.similar.schema import similar_note
+from analysis.similarity_map.schema import map_note
 from analysis.slices.schema import MetricSlices, Slices
 from analysis.stage.artifacts import Result
 from analysis.stage.view import Parts
@@ -105,6 +107,16 @@ class Objects(Result):
     index: np.ndarray  # int32 `[M, k]`, rows of the nearest other objects, nearest first
     distance: np.ndarray  # float32 `[M, k]`, their Euclidean distances
     members: np.ndarray  # see `Slices.members`, of all objects
+    recall: float = 1.0  # of the nearest objects, see `Similar.recall`
+    fitted: int | None = None  # see `SimilarityMap.fitted`, of objects
+
+    def notes(self) -> dict[str, str]:
+        """What is approximate, of 'similar' objects and of the 'similarity_map'."""
+        notes = {
+            'similar': similar_note(self.recall, 'objects'),
+            'similarity_map': map_note(self.fitted, 'objects'),
+        }
+        return {name: note for name, note in notes.items() if note}
 
     def as_slices(self) -> Slices:
         """The slices as the result of the stage `slices` has them, with objects for images."""

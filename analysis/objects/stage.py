@@ -15,7 +15,7 @@ from analysis.objects.schema import CONDITIONS, FOLDER, METRICS, TABLE, Objects
 from analysis.pictures.schema import PER_SHEET
 from analysis.pictures.stage import write_sheet
 from analysis.samples.schema import numbers
-from analysis.similar.neighbors import neighbors
+from analysis.similar.neighbors import neighbors, recall
 from analysis.similar.options import K
 from analysis.similarity_map import stage as similarity_map
 from analysis.slices import stage as slices
@@ -28,7 +28,6 @@ from segmentation.activations import find_layers
 from segmentation.models.layer_names import LAYERS
 
 FEWEST = 4  # objects for an embedding
-MOST_MAPPED = 20_000  # objects: t-SNE of more takes long, and nobody could tell them apart
 
 
 class _Gathered:
@@ -119,12 +118,14 @@ def compute(
         index=index.astype(np.int32),
         distance=distance,
         members=members,
+        recall=recall(points, index),
+        fitted=similarity_map.FITTED if len(map_2d) > similarity_map.FITTED else None,
     )
 
 
 def _map(points: np.ndarray, seed: int) -> tuple[np.ndarray, float | None]:
     """The map of objects and its trustworthiness, or an empty one."""
-    if points.shape[1] < 2 or not FEWEST <= len(points) <= MOST_MAPPED:
+    if points.shape[1] < 2 or len(points) < FEWEST:
         return np.zeros((0, 2), np.float32), None
     projected = similarity_map.project(points, 2, seed)
     return projected, similarity_map.judge(points, projected, seed=seed)[0]
@@ -189,6 +190,7 @@ def table(result: Objects) -> str:
         markdown.table(header, rows),
         'Slices, of one random object per image:',
         slices.table(result.as_slices(), 'objects'),
+        *result.notes().values(),
     ]
     return '\n\n'.join(parts)
 

@@ -39,6 +39,7 @@ def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
         ),
         'unavailable': dict.fromkeys(_OF_IMAGES, 'it is about images; choose images in the header'),
         'missing': [],
+        'notes': found.notes(),
     }
     if sheets and 'pictures' in of_images:
         page['pictures'] = {

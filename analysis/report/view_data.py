@@ -6,7 +6,8 @@ files:
 view      what map, charts and table need: run, split, step, n, fingerprint, class_names, columns
           (`columns`), rows_are ('images'; 'objects': see `object_data`), key (the column that
           identifies a row), map_2d and map_3d `[N, 2 or 3]`, map_quality, pictures, missing
-          (stages that were not run), unavailable (why a stage cannot be run, by its name),
+          (stages that were not run), unavailable (why a stage cannot be run, by its name), notes
+          (what is approximate in a stage, by its name),
           similar (see `similar_blocks`)
 column    the values of one column
 similar   index int32 and distance float32 `[N, k]`, in blocks of rows
@@ -278,6 +279,7 @@ def read_view(view: View) -> Pieces:
         'unavailable': dict(view.unavailable),
     }
     near, label, files = None, None, {}
+    notes: dict[str, str] = {}
     if shown := read(Pictures):
         page['pictures'] = _pictures(view, shown)
     if near_map := read(SimilarityMap):
@@ -286,6 +288,7 @@ def read_view(view: View) -> Pieces:
             key: [getattr(quality, key) for quality in near_map.maps]
             for key in ('trustworthiness', 'recall')
         }
+        notes[SimilarityMap.NAME] = near_map.note
     if scores := read(MeanIou):
         keys = 'class_names', 'confusion', 'classes', 'original', 'calibration'
         plain = storage.to_json(scores)
@@ -295,8 +298,10 @@ def read_view(view: View) -> Pieces:
         page['columns'] += columns.of_clusters(clusters)
         findings['clusters'] = _clusters(clusters.clusters)
         findings['density_clusters'] = _clusters(clusters.density.clusters)
+        notes[Clusters.NAME] = clusters.note
     if similar := read(Similar):
         near = similar.index, similar.distance
+        notes[Similar.NAME] = similar.note
     if issues := read(LabelIssues):
         page['columns'] += columns.of_label_issues(issues)
         findings['label_issues'] = _regions(view, issues)
@@ -343,4 +348,5 @@ def read_view(view: View) -> Pieces:
             }
     page['columns'] = column_bins.describe(page['columns'])
     page['missing'] = missing
+    page['notes'] = {name: note for name, note in notes.items() if note}
     return Pieces(page, near, findings, files)

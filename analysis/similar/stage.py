@@ -10,7 +10,7 @@ from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.predictions import stage as predictions
 from analysis.similar import query
-from analysis.similar.neighbors import neighbors
+from analysis.similar.neighbors import neighbors, recall
 from analysis.similar.options import K, make_parser
 from analysis.similar.schema import Distances, Similar
 from analysis.stage import artifacts, storage
@@ -22,9 +22,11 @@ from segmentation import markdown
 
 def compute(analysis: Analysis, k: int = K) -> Similar:
     """The k nearest images of every image, or all others if there are fewer."""
-    index, distance = neighbors(artifacts.load(analysis, Embeddings).points, k)
+    points = artifacts.load(analysis, Embeddings).points
+    index, distance = neighbors(points, k)
     medians = np.median(distance, 0).tolist()
-    return Similar(len(index), len(medians), Distances(medians[0], medians[-1]), index, distance)
+    median = Distances(medians[0], medians[-1])
+    return Similar(len(index), len(medians), median, index, distance, recall=recall(points, index))
 
 
 def table(result: Similar) -> str:
@@ -32,7 +34,7 @@ def table(result: Similar) -> str:
     distance = result.median_distance
     return (
         f'{result.k} neighbors of {result.num_images} images; median distance of the nearest '
-        f'{distance.nearest:.3f}, of the last {distance.farthest:.3f}.'
+        f'{distance.nearest:.3f}, of the last {distance.farthest:.3f}. {result.note}'.rstrip()
     )
 
 

@@ -8,6 +8,12 @@ import numpy as np
 from analysis.stage.artifacts import Result
 
 
+def map_note(fitted: int | None, rows: str = 'images') -> str:
+    """What is approximate if t-SNE placed so many; '' if it placed all."""
+    text = f't-SNE placed {fitted or 0:,} random {rows}. Each of the others is beside the nearest '
+    return '' if fitted is None else f'{text}of these in embedding space.'
+
+
 @dataclasses.dataclass(frozen=True)
 class Quality:
     """How well a map keeps neighborhoods."""
@@ -31,3 +37,11 @@ class SimilarityMap(Result):
     maps: tuple[Quality, ...]  # quality of both
     map_2d: np.ndarray  # float32 `[N, 2]`
     map_3d: np.ndarray  # float32 `[N, 3]`
+    # Number of random images that t-SNE placed; the others are beside the nearest of these. None:
+    # all.
+    fitted: int | None = None
+
+    @property
+    def note(self) -> str:
+        """What is approximate; '' if nothing is."""
+        return map_note(self.fitted)

@@ -29,12 +29,17 @@ NEIGHBORS = 10
 _PERPLEXITY = 30
 _ITERATIONS = 750
 _ANGLE = 0.8  # of Barnes-Hut
+FITTED = 20_000  # images that t-SNE places itself, at most
 _JUDGED = 2000
 _MARKERS = 'o^sD'  # when the colors repeat
 
 
 def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
     """A map float32 `[N, 2 or 3]` of points `[N, D]`; the same seed and points give the same map.
+
+    If there are more than `FITTED` points, t-SNE places so many random ones. Each of the others is
+    put beside the nearest of these, at less than half its distance to the next one on the map. The
+    mean position of several would often lie in the gap between two groups.
 
     Raises:
       ValueError: too few points, or dimensions of them.
@@ -44,6 +49,23 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
             f'{len(points)} images in {points.shape[1]} dimensions are too few for a map in '
             f'{dimensions} dimensions.'
         )
+    if len(points) <= FITTED:
+        return _t_sne(points, dimensions, seed)
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(points), FITTED, replace=False))
+    placed = _t_sne(points[rows], dimensions, seed)
+    nearest = neighbors(points[rows], 1, points)[0][:, 0]
+    direction = rng.standard_normal((len(points), dimensions))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    gap = neighbors(placed, 1)[1][nearest]
+    # The root makes places within the disc or ball equally probable.
+    away = gap / 2 * rng.random((len(points), 1)) ** (1 / dimensions)
+    projected = (placed[nearest] + away * direction).astype(np.float32)
+    projected[rows] = placed
+    return projected
+
+
+def _t_sne(points: np.ndarray, dimensions: int, seed: int) -> np.ndarray:
     # Sorted by position: neighbors then use the same part of the tree, which is in the cache.
     order = KDTree(points[:, :dimensions]).indices
     projected = np.empty((len(points), dimensions), np.float32)
@@ -95,9 +117,12 @@ def compute(analysis: Analysis, seed: int = 0) -> SimilarityMap:
       ValueError: there are too few images.
     """
     points = artifacts.load(analysis, Embeddings).points
-    maps = [project(points, dimensions, seed) for dimensions in tqdm((2, 3), desc='maps')]
-    quality = tuple(Quality(each.shape[1], *judge(points, each, seed=seed)) for each in maps)
-    return SimilarityMap(len(points), NEIGHBORS, quality, *maps)
+    flat, deep = (project(points, dimensions, seed) for dimensions in tqdm((2, 3), desc='maps'))
+    quality = tuple(
+        Quality(each.shape[1], *judge(points, each, seed=seed)) for each in (flat, deep)
+    )
+    fitted = FITTED if len(points) > FITTED else None
+    return SimilarityMap(len(points), NEIGHBORS, quality, flat, deep, fitted)
 
 
 def draw_dots(
@@ -164,7 +189,8 @@ def table(result: SimilarityMap) -> str:
     ]
     header = ('dimensions', 'trustworthiness', 'recall of neighbors')
     text = f'{result.num_images} images; quality measured on {result.neighbors} neighbors:'
-    return f'{text}\n\n{markdown.table(header, rows)}'
+    parts = [text, markdown.table(header, rows), result.note]
+    return '\n\n'.join(filter(None, parts))
 
 
 STAGE = Stage(

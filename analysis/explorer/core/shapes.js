@@ -69,9 +69,10 @@
  *   fingerprint: string, class_names: string[], class_colors?: string[], pictures?: Pictures,
  *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
  *   similar?: { rows: number, nearest: Decoded }, unavailable?: Record<string, string>,
+ *   notes?: Record<string, string>,
  *   has_findings?: boolean }} ViewPiece
  *
- * Similar samples are in blocks of so many rows; `nearest` are ascending distances of samples to
+ * `notes` say what is approximate, by stage. Similar samples are in blocks of so many rows; `nearest` are ascending distances of samples to
  * their nearest one.
  *
  * A view as the page uses it; findings are there once `loaded` is true.

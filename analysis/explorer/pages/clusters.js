@@ -20,6 +20,7 @@ const Clusters = (() => {
 
   const tools = h('div.page-tools.line');
   const cards = h('div.cards');
+  const note = h('p.soft'); // what is approximate
   /** @type {Node} */
   let overlay;
   /** @type {{ element: HTMLElement, rows: Int32Array }[]} */
@@ -31,7 +32,7 @@ const Clusters = (() => {
     const text =
       'Groups of images that are close in embedding space, found without labels, and how each ' +
       'differs from all other images.';
-    const head = h('header.page-head.line', h('h2', 'Clusters'), h('p.soft', text));
+    const head = h('header.page-head.line', h('h2', 'Clusters'), h('p.soft', text), note);
     container.append(head, tools, cards);
   }
 
@@ -60,6 +61,7 @@ const Clusters = (() => {
   function draw() {
     const { view } = State;
     counts = [];
+    note.textContent = view.notes?.clusters ?? '';
     const partitions = Object.keys(PARTITIONS).filter(
       (column) => view[PARTITIONS[column].list]?.length && view.column(column),
     );

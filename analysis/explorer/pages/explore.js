@@ -6,14 +6,13 @@
 const Explore = (() => {
   const { h } = Dom;
   const MAP_SHARE = 62; // % of the height
+  const QUALITY =
+    'How well neighbors on the map are neighbors in embedding space; at most 1 ' +
+    '(trustworthiness, Venna and Kaski 2001)';
 
   const controls = h('div.map-controls.head.line');
   const legend = h('div.legend', { role: 'group', 'aria-label': 'Legend' });
-  const quality = h('div.map-note', {
-    title:
-      'How well neighbors on the map are neighbors in embedding space; at most 1 ' +
-      '(trustworthiness, Venna and Kaski 2001)',
-  });
+  const quality = h('div.map-note');
   /** @type {ReturnType<typeof SampleMap.create>} */
   let map;
   /** @type {ReturnType<typeof SampleList.create>} */
@@ -54,6 +53,7 @@ const Explore = (() => {
       shown = view;
       const flat = view.map_quality?.trustworthiness[0];
       quality.textContent = flat === undefined ? '' : `trustworthiness ${flat.toFixed(2)}`;
+      quality.title = [QUALITY, view.notes?.similarity_map].filter(Boolean).join('. ');
       charts.build();
     }
     if (has('view', 'filters', 'decisions')) charts.update();

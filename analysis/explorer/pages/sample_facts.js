@@ -103,6 +103,7 @@ const SampleFacts = (() => {
       Filters.set('similar', { kind: 'rows', rows: [row, ...rows], label });
       State.closeSample();
     };
+    const note = view.notes?.similar;
     const thumbs = rows.slice(0, SIMILAR).map((other, k) => {
       const picture = Thumbnail.make(other, { size: 84, view });
       const text = h('span.muted', found.distances[k].toFixed(2));
@@ -110,6 +111,7 @@ const SampleFacts = (() => {
     });
     return [
       h('h3', 'Nearest in embedding space', Dom.link('show on the map', filter)),
+      ...(note ? [h('p.soft', note)] : []),
       h('div.thumbs', thumbs),
     ];
   }

@@ -1,5 +1,6 @@
 """Planted clusters are found, and described by what differs."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -42,6 +43,42 @@ def test_planted_clusters_and_their_number_are_found():
     assert found.tried[3].stability == pytest.approx(1)
     np.testing.assert_allclose([cluster.stability for cluster in found.clusters], 1)
     assert found.density.stability > 0.95
+
+
+def test_clusters_of_many_are_those_of_some(monkeypatch):
+    points, label = planted((300, 200, 150, 100, 50))
+    exact = partition.cluster(points, (4, 5, 6))
+    assert exact.fitted is None and exact.density.assigned is None and not exact.note
+    monkeypatch.setattr(partition, 'FITTED', 250)
+    found = partition.cluster(points, (4, 5, 6))
+    assert (found.num_images, found.fitted) == (800, 250)
+    np.testing.assert_array_equal(found.label, label)
+    assert adjusted_rand_score(label, found.density_label) > 0.9
+    assert [cluster.size for cluster in found.clusters] == [300, 200, 150, 100, 50]
+    np.testing.assert_allclose(found.centroids, exact.centroids, atol=0.3)
+    dense = [cluster.size for cluster in found.density.clusters]
+    assert dense == np.bincount(found.density_label[found.density_label >= 0]).tolist()
+    assert dense == sorted(dense, reverse=True) and len(dense) == 5
+    assert found.density.in_none == 800 - sum(dense)
+    assert found.density.assigned > 0.9 and '250 random images' in found.note
+    for k, cluster in enumerate(found.clusters):
+        distance = np.linalg.norm(points - found.centroids[k], axis=1)
+        distance[label != k] = np.inf
+        assert cluster.exemplars == tuple(np.argsort(distance)[:8])
+
+
+def test_clusters_of_many_are_in_the_order_of_their_sizes():
+    """Also if those of the sample are not, and what belongs to a cluster stays with it."""
+    points, label = planted((105, 100, 95), seed=3)
+    rows = np.concatenate([np.flatnonzero(label == k)[: 10 * (k + 1)] for k in range(3)])
+    some = partition.cluster(points[rows], (3,))
+    named = [dataclasses.replace(each, stability=size) for size, each in
+             zip((0.3, 0.2, 0.1), some.clusters, strict=True)]  # fmt: skip
+    found = partition._extend(points, rows, dataclasses.replace(some, clusters=tuple(named)))
+    np.testing.assert_array_equal(found.label, label)
+    np.testing.assert_array_equal(found.centroids, some.centroids[::-1])
+    assert [cluster.stability for cluster in found.clusters] == [0.1, 0.2, 0.3]
+    np.testing.assert_array_equal(found.density_label, label)
 
 
 def test_the_fewest_clusters_that_are_as_stable_count():

@@ -18,6 +18,7 @@ from analysis.pictures.schema import Pictures, detail_paths, sheet_path
 from analysis.report import stage as report
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Similar
+from analysis.similarity_map.schema import SimilarityMap
 from analysis.slices.schema import AT_FIRST, Slices
 from analysis.stage import artifacts
 from segmentation.data import selection
@@ -788,4 +789,31 @@ def test_a_report_of_samples_alone_says_what_makes_the_rest(context, tmp_path):
     assert 'python -m analysis.clusters' in page.locator('.card, .empty').last.text_content()
     assert page.locator('#sample h2').text_content().endswith('.jpg')
     assert page.get_by_role('tab', name='Two models').count() == 0
+    assert wrong == []
+
+
+def test_what_is_approximate_stands_where_it_is_shown(context, tmp_path):
+    analysis = report_fixture.write_run(tmp_path / 'run', 60)
+    density = artifacts.load(analysis, Clusters).density
+    for kind, change in (
+        (Similar, {'recall': 0.956}),
+        (SimilarityMap, {'fitted': 20_000}),
+        (Clusters, {'fitted': 20_001, 'density': dataclasses.replace(density, assigned=0.9)}),
+        (Objects, {'recall': 0.912}),
+    ):
+        artifacts.save(analysis, dataclasses.replace(artifacts.load(analysis, kind), **change))
+    assert report.main(['--workdir', str(tmp_path / 'run')]) == 0
+    wrong = []
+    page = report_fixture.open_report(context, tmp_path / 'run' / 'report', '', wrong)
+    page.evaluate('State.openSample(4)')
+    wait_until(page, "document.querySelector('#sample .similar').childElementCount > 0")
+    assert 'finds 95.6% of the nearest images' in page.locator('#sample .similar').text_content()
+    assert '20,000 random images' in page.locator('.map-note').first.get_attribute('title')
+    page.evaluate("State.showPage('clusters')")
+    settle(page)
+    head = page.get_by_role('heading', name='Clusters', exact=True).locator('..').text_content()
+    assert '20,001 random images' in head and '90.0% of these images agree' in head
+    page.locator('header label', has_text='Rows').locator('select').select_option('objects')
+    wait_until(page, "State.view.rows_are === 'objects' && State.view.loaded")
+    wait_until(page, "document.querySelector('#sample .similar').textContent.includes('91.2%')")
     assert wrong == []

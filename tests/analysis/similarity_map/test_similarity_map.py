@@ -1,11 +1,14 @@
 """Maps keep neighborhoods, and the judgement agrees with scikit-learn's."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from analysis.similarity_map import stage as similarity_map
+from analysis.similarity_map.schema import Quality, SimilarityMap
 
 
 def groups(seed=0):
@@ -46,6 +49,36 @@ def test_map_keeps_neighbors_and_repeats(dimensions):
     near = NearestNeighbors(n_neighbors=5).fit(projected).kneighbors(return_distance=False)
     assert (label[near] == label[:, None]).mean() > 0.9
     np.testing.assert_array_equal(projected, similarity_map.project(points, dimensions))
+
+
+@pytest.mark.parametrize('dimensions', [2, 3])
+def test_most_of_many_points_are_placed_beside_others(monkeypatch, dimensions):
+    points, label = groups()
+    monkeypatch.setattr(similarity_map, 'FITTED', 60)
+    projected = similarity_map.project(points, dimensions)
+    assert projected.shape == (150, dimensions) and projected.dtype == np.float32
+    assert similarity_map.judge(points, projected)[0] > 0.8
+    near = NearestNeighbors(n_neighbors=5).fit(projected).kneighbors(return_distance=False)
+    assert (label[near] == label[:, None]).mean() > 0.8
+    assert len(np.unique(projected, axis=0)) == 150
+    np.testing.assert_array_equal(projected, similarity_map.project(points, dimensions))
+    # Those that t-SNE placed are where it placed them; the others are nearer to one of them than
+    # the others of these are.
+    rows = np.sort(np.random.default_rng(0).choice(150, 60, replace=False))
+    placed = similarity_map._t_sne(points[rows], dimensions, 0)
+    np.testing.assert_array_equal(projected[rows], placed)
+    host = NearestNeighbors(n_neighbors=1).fit(points[rows]).kneighbors(points)[1][:, 0]
+    on_map = NearestNeighbors(n_neighbors=1).fit(placed).kneighbors(projected)[1][:, 0]
+    np.testing.assert_array_equal(on_map, host)
+
+
+def test_a_map_of_many_says_what_was_placed():
+    quality = (Quality(2, 0.98, 0.3), Quality(3, 0.99, 0.4))
+    maps = np.zeros((9, 2)), np.zeros((9, 3))
+    exact = SimilarityMap(9, 10, quality, *maps)
+    assert not exact.note and 't-SNE' not in similarity_map.table(exact)
+    found = dataclasses.replace(exact, fitted=20_000)
+    assert similarity_map.table(found).endswith(found.note) and '20,000 random' in found.note
 
 
 def test_too_few_points():
