@@ -43,11 +43,11 @@ class _Slice(NamedTuple):
 
 
 _SLICES = {
-    'person upside down': _Slice(0.08, 'person', _turned),
     'person in lime': _Slice(0.1, 'person', _finished('lime')),
     'person in stripes': _Slice(0.08, 'person', _finished('stripes')),
-    'car upside down': _Slice(0.14, 'car', _turned),
+    'car upside down': _Slice(0.2, 'car', _turned),
     'car in checks': _Slice(0.14, 'car', _finished('checks')),
+    'car in lime': _Slice(0.14, 'car', _finished('lime')),
 }
 SLICES = tuple(_SLICES)
 
@@ -71,7 +71,7 @@ def plant(scene: Scene, seed: int, split: int, index: int) -> tuple[Scene, tuple
     name = SLICES[int(np.searchsorted(bounds, u, 'right'))]
     _, kind, change = _SLICES[name]
     colorless = scene.grayscale or scene.wash or scene.light.brightness < _DAY
-    if (kind == 'car' and scene.setting in _NO_CARS) or (name == 'person in lime' and colorless):
+    if (kind == 'car' and scene.setting in _NO_CARS) or ('lime' in name and colorless):
         return scene, None
     things = list(scene.things)
     chosen = [number for number, thing in enumerate(things) if _suits(thing, kind, scene)]

@@ -9,6 +9,7 @@ import pytest
 from segmentation import scenes
 from segmentation.scenes.drawing.finishes import FINISHES
 from segmentation.scenes.planted import hidden, sampling
+from tests.segmentation.scenes.planted.test_planted import digest
 
 NUMBER = 240
 
@@ -46,12 +47,12 @@ def test_a_scene_is_that_of_version_2_but_for_one_thing(pairs):
 def test_every_slice_has_its_share(pairs):
     found = collections.Counter(new.hidden[0] for _, new in pairs if new.hidden)
     assert set(found) == set(scenes.HIDDEN_SLICES)
-    assert all(0.02 * NUMBER <= count <= 0.1 * NUMBER for count in found.values()), found
+    assert all(0.015 * NUMBER <= count <= 0.12 * NUMBER for count in found.values()), found
 
 
 def test_colors_are_hidden_where_there_are_colors(pairs):
     for _, new in pairs:
-        if new.hidden and new.hidden[0] == 'person in lime':
+        if new.hidden and 'lime' in new.hidden[0]:
             assert not {'night', 'grayscale', 'low hue variation'} & set(new.attributes)
 
 
@@ -73,7 +74,7 @@ def test_things_look_as_the_slice_says(pairs):
             continue
         seen[name] += 1
         pixels = rendered.image[mine].astype(float)
-        if name == 'person in lime':
+        if 'lime' in name:
             assert (pixels[:, 1] > pixels[:, [0, 2]].max(1) + 20).mean() > 0.9
         elif thing.finish:
             luma = pixels.mean(1)
@@ -123,3 +124,11 @@ def test_the_manifest_names_the_object_and_scenes_are_found_again(tmp_path):
     assert found
     with pytest.raises(ValueError, match='other scenes'):
         scenes.write_scenes(tmp_path, counts, 0, workers=1, error_rate=0.02)
+
+
+def test_the_hidden_slices_are_frozen():
+    content = []
+    for index in range(60):
+        planted = scenes.sample_planted(0, 'val', index, 0.02, 3)
+        content.append([dataclasses.asdict(planted.scene), planted.hidden])
+    assert digest(content) == 'X'
