@@ -330,6 +330,7 @@ def _objects(analysis, hostile, rng) -> None:
     values |= {
         'annotation_id': 10**12 + np.arange(number), 'image': image,
         'image_id': analysis.image_ids[image], 'file_name': [files[row] for row in image],
+        'upper_color': ['red'] * number, 'lower_color': ['blue'] * number,
         'class': [names[k] for k in kind], 'predicted': [names[k] for k in kind * found],
         'category': ['<b>x</b>' if hostile else names[k] for k in kind],
         'area': np.where(small, 1, 20) * rng.uniform(0.5, 1, number), 'truncated': ~small,
@@ -370,9 +371,10 @@ def _objects(analysis, hostile, rng) -> None:
         analysis,
         objects_schema.Objects(
             num_images=len(analysis), num_objects=number, num_crowds=3, num_unseen=4, layers={},
-            dimensions=2, explained=(0.5, 0.4), trustworthiness=0.9,
+            dimensions=2, blocks={'color': 2}, explained=(), trustworthiness=0.9, groups=(),
             confusion=tuple(map(tuple, counts.tolist())), slices=parts, num_sheets=sheets,
             table=table, points=points, map_2d=points, index=index[:, 1:].astype(np.int32),
+            index_by_block=index[None, :, 1:].astype(np.int32),
             distance=distance[:, 1:].astype(np.float32), members=np.packbits(inside[None], axis=1),
         ),
     )  # fmt: skip

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from analysis.label_issues.morphology import box, dilate
 from analysis.label_issues.regions import Instance, instances_of
+from analysis.objects import looks
 from analysis.pictures import stage as pictures
 from analysis.pictures.schema import THUMB
 from analysis.saliency.methods import pool
@@ -35,7 +36,7 @@ class Found:
     """The n objects of some images, in order."""
 
     rows: list[dict[str, Any]]  # the columns of `schema.TABLE`
-    features: np.ndarray  # float32 `[n, F]`
+    features: np.ndarray  # float32 `[n, F]`: of the layers, then of `looks.BLOCKS`
     tiles: list[Tile]  # see `pictures.thumbnails`
     crowds: int
     unseen: int
@@ -78,15 +79,17 @@ def stream(analysis: Analysis, images: np.ndarray, layers: Sequence[str]) -> Ite
 
     def describe(
         number: int, image: np.ndarray, label: np.ndarray, logits: np.ndarray
-    ) -> tuple[list[dict[str, Any]], list[Tile]]:
+    ) -> tuple[list[dict[str, Any]], np.ndarray, list[Tile]]:
         record = analysis.examples.record(number)
-        rows, tiles = describe_objects(record, known[number], seen(number), image, label, logits)
+        rows, measured, tiles = describe_objects(
+            record, known[number], seen(number), image, label, logits
+        )
         for row in rows:
             row['image'], row['image_id'] = int(images[number]), int(analysis.image_ids[number])
             row['category'] = names[row['category']]
             for key in ('class', 'predicted'):
                 row[key] = analysis.class_names[row[key]]
-        return rows, tiles
+        return rows, measured, tiles
 
     look = make_look(analysis.run, layers) if layers else None
     with concurrent.futures.ThreadPoolExecutor(analysis.config.data.threads) as threads:
@@ -100,12 +103,15 @@ def stream(analysis: Analysis, images: np.ndarray, layers: Sequence[str]) -> Ite
             pictured = batch['image'][..., :3]
             # It ends with the images: what pads the batch is left out.
             described = list(threads.map(describe, numbers, pictured, batch['label'], logits))
-            features = [pooled[place, : len(rows)] for place, (rows, _) in enumerate(described)]
+            features = [
+                np.concatenate([pooled[place, : len(rows)], measured], 1)
+                for place, (rows, measured, _) in enumerate(described)
+            ]
             instances = [one for number in numbers for one in known.pop(number) if one.label]
             yield Found(
-                rows=[row for rows, _ in described for row in rows],
+                rows=[row for rows, *_ in described for row in rows],
                 features=np.concatenate(features),
-                tiles=[tile for _, tiles in described for tile in tiles],
+                tiles=[tile for *_, tiles in described for tile in tiles],
                 crowds=sum(one.crowd for one in instances),
                 unseen=sum(not one.crowd and not one.mask.any() for one in instances),
             )
@@ -174,7 +180,7 @@ def describe_objects(
     image: np.ndarray,
     label: np.ndarray,
     logits: np.ndarray,
-) -> tuple[list[dict[str, Any]], list[Tile]]:
+) -> tuple[list[dict[str, Any]], np.ndarray, list[Tile]]:
     """The columns of objects that depend on their image alone, and their pictures.
 
     Args:
@@ -186,10 +192,12 @@ def describe_objects(
       logits: float32 `[S, S, C]`.
 
     Returns:
-      Rows, with numbers for categories and classes, and pictures.
+      Rows, with numbers for categories and classes; the features of `looks.BLOCKS`, float32
+      `[n, …]`; and pictures.
     """
+    measured = np.zeros((len(chosen), sum(looks.BLOCKS.values())), np.float32)
     if not chosen:
-        return [], []
+        return [], measured, []
     height, width, stored = int(record['height']), int(record['width']), record['instances']
     masks = [{'size': [height, width], 'counts': stored['rle'][i]} for i in chosen]
     boxes, areas = mask_utils.toBbox(masks), mask_utils.area(masks)
@@ -200,13 +208,17 @@ def describe_objects(
     laplacian[1:-1, 1:-1] = (
         luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
     )
-    rows, tiles = [], []
+    rows: list[dict[str, Any]] = []
+    tiles: list[Tile] = []
     for i, (left, top, wide, high), area in zip(chosen, boxes.tolist(), areas, strict=True):
         one = instances[i]
         others = [other for number, other in enumerate(instances) if number != i]
         gaps = left, top, width - left - wide, height - top - high
         sides = left / width, top / height, (left + wide) / width, (top + high) / height
         frame = frame_of(sides, width, height)
+        mask = {'size': [height, width], 'counts': stored['rle'][i]}
+        color, shape, words = looks.describe(decoded, mask_utils.decode(mask))
+        measured[len(rows)] = np.concatenate([color, shape])
         rows.append(
             {
                 'annotation_id': one.annotation_id,
@@ -219,6 +231,7 @@ def describe_objects(
                 'area': 100 * float(area) / (height * width),
                 'truncated': min(gaps) <= 0.005 * max(width, height),
                 **appearance(image, laplacian, one.mask),
+                **words,
                 **surroundings(image, one.mask, [other.mask for other in others]),
                 'loss': float(surprise[one.mask, one.label].mean(dtype=np.float64)),
                 'predicted': int(np.bincount(predicted[one.mask]).argmax()),
@@ -230,7 +243,7 @@ def describe_objects(
             }
         )
         tiles.append(picture(decoded, label, predicted, frame))
-    return rows, tiles
+    return rows, measured, tiles
 
 
 def cross_entropies(logits: np.ndarray) -> np.ndarray:

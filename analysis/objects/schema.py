@@ -48,6 +48,12 @@ _COLUMNS = {
         ('saturation', _NUMBER, '0–1', 'mean of (max - min) / max over the channels; 0 for black'),
         ('sharpness', _NUMBER, '(0–255)²', 'variance of the Laplacian of luma; null without pixels '
          'off the border of the image'),
+        ('upper_color', _TEXT, '', 'basic color that most pixels of its upper half are nearest to'),
+        ('lower_color', _TEXT, '', 'the same of its lower half'),
+        ('pattern', _NUMBER, '0–100', 'standard deviation of lightness (CIELAB) in its upper and '
+         'lower half, the mean of both'),
+        ('balance', _NUMBER, '0–1', 'mean height of its pixels, from the top of its box to the '
+         'bottom'),
     ],
     'metric': [
         ('loss', _NUMBER, 'nats per pixel', 'mean cross-entropy over its pixels'),
@@ -73,6 +79,17 @@ CONDITIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Group:
+    """Similar objects of a class that the network does worse on: a slice without conditions."""
+
+    metric: str
+    place: int  # of its slice, in the slices of the metric
+    block: str  # in which they are similar, or `all`
+    center: int  # row of the object that they are similar to
+    nearest: tuple[int, ...]  # rows of the 10 members nearest to it, the nearest first
+
+
+@dataclasses.dataclass(frozen=True)
 class Objects(Result):
     """The instances of the classes as rows, with what the other stages find in images.
 
@@ -80,7 +97,7 @@ class Objects(Result):
     """
 
     NAME: ClassVar[str] = 'objects'
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # of the view
@@ -90,22 +107,29 @@ class Objects(Result):
     # network's resolution, because they are too small or hidden.
     num_unseen: int
     layers: dict[str, int]  # see `Embeddings`; empty for a model that was not trained here
-    dimensions: int  # D; 0 if there is no embedding: no layers, or fewer than 4 objects
-    explained: tuple[float, ...]  # see `Reduction`
+    dimensions: int  # D; 0 if there is no embedding, because there are fewer than 4 objects
+    # Dimensions of the blocks of the embedding: `network` (if there are layers), `color`, `shape`.
+    blocks: dict[str, int]
+    explained: tuple[float, ...]  # see `Reduction`, of the block `network`
     trustworthiness: float | None  # of the map; None if there is none, see `Quality`
     # Number of objects by class, background first, and the class most of their pixels are
     # predicted as.
     confusion: tuple[tuple[int, ...], ...]
-    # By metric, see `METRICS`. They are found and tested with one random object of each image, as
+    # By metric, see `METRICS`: slices by conditions on columns, and by `groups`, which have no
+    # conditions. By conditions, they are found and tested with one random object of each image, as
     # objects of one image are not independent; `size`, means and `num_images` are of these, rows
-    # and ids of objects.
+    # and ids of objects. By groups, they are those of all objects of the class; means and shares
+    # are of the half that tested the group.
     slices: dict[str, MetricSlices]
+    groups: tuple[Group, ...]
     num_sheets: int  # of pictures, see `pictures.schema.Pictures`, in the folder `FOLDER`
     table: pyarrow.Table  # M rows with the columns of `TABLE`
-    points: np.ndarray  # float32 `[M, D]`, of unit length: activations averaged over the mask
+    points: np.ndarray  # float32 `[M, D]`, of unit length; see `objects.blocks`
     map_2d: np.ndarray  # float32 `[M, 2]`, or `[0, 2]` if there is no map
     index: np.ndarray  # int32 `[M, k]`, rows of the nearest other objects, nearest first
     distance: np.ndarray  # float32 `[M, k]`, their Euclidean distances
+    # int32 `[B, M, k]`, rows of the nearest other objects by each of `blocks` alone.
+    index_by_block: np.ndarray
     members: np.ndarray  # see `Slices.members`, of all objects
     recall: float = 1.0  # of the nearest objects, see `Similar.recall`
     fitted: int | None = None  # see `SimilarityMap.fitted`, of objects

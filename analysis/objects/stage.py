@@ -1,17 +1,20 @@
 """Describes and compares the annotated objects of the images instead of the images."""
 
+import dataclasses
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow
+from scipy import stats
 
-from analysis.embeddings.reduction import fit, kept
-from analysis.objects import features
+from analysis.embeddings.reduction import kept
+from analysis.objects import blocks, features, groups, words
 from analysis.objects.features import Found, Tile
+from analysis.objects.looks import BLOCKS
 from analysis.objects.options import DIMENSIONS, make_parser
-from analysis.objects.schema import CONDITIONS, FOLDER, METRICS, TABLE, Objects
+from analysis.objects.schema import CONDITIONS, FOLDER, METRICS, TABLE, Group, Objects
 from analysis.pictures.schema import PER_SHEET
 from analysis.pictures.stage import write_sheet
 from analysis.samples.schema import numbers
@@ -19,7 +22,8 @@ from analysis.similar.neighbors import neighbors, recall
 from analysis.similar.options import K
 from analysis.similarity_map import stage as similarity_map
 from analysis.slices import stage as slices
-from analysis.slices.schema import MetricSlices
+from analysis.slices.schema import MetricSlices, Slice
+from analysis.slices.search import LEVEL
 from analysis.stage import shards
 from analysis.stage.contract import Stage
 from analysis.stage.run import Analysis
@@ -66,7 +70,7 @@ def compute(
       ValueError: a pattern matches no layer.
     """
     of_layers = {} if analysis.foreign else find_layers(analysis.run, layers)
-    width = sum(of_layers.values())
+    width = sum(of_layers.values()) + sum(BLOCKS.values())
 
     def work(some: Analysis, rows: np.ndarray) -> Iterator[dict]:
         for found in features.stream(some, rows, tuple(of_layers)):
@@ -86,17 +90,17 @@ def compute(
             yield found.features
 
     explained = tuple[float, ...]()
-    with kept(feature_blocks(), max(1, width), analysis.folder) as blocks:
+    with kept(feature_blocks(), width, analysis.folder) as rows:
         gathered.flush()
         table = pyarrow.Table.from_batches(gathered.parts, TABLE)
-        points = np.zeros((len(table), 0), np.float32)
-        if width and len(table) >= FEWEST:
-            reduction = fit(blocks, tuple(of_layers), dimensions, seed)
-            explained = tuple(reduction.explained.tolist())
-            points = np.concatenate([reduction.project(block) for block in blocks()])
+        points, sizes = np.zeros((len(table), 0), np.float32), dict[str, int]()
+        if len(table) >= FEWEST:
+            points, sizes, explained = blocks.reduce(rows, of_layers, dimensions, seed)
     map_2d, trustworthiness = _map(points, seed)
     index, distance = neighbors(points, K) if points.size else (points, points)
+    by_block = [neighbors(blocks.points_of(points, sizes, name), K)[0] for name in sizes]
     found, members = find_slices(table, seed)
+    alike, found, members = find_groups(table, points, sizes, found, members, seed)
     final = analysis.folder / FOLDER
     shutil.rmtree(final, ignore_errors=True)
     folder.rename(final)
@@ -107,16 +111,19 @@ def compute(
         num_unseen=gathered.unseen,
         layers=of_layers,
         dimensions=points.shape[1],
+        blocks=sizes,
         explained=explained,
         trustworthiness=trustworthiness,
         confusion=count_predicted(table, analysis.class_names),
         slices=found,
+        groups=alike,
         num_sheets=gathered.num_sheets,
         table=table,
         points=points,
         map_2d=map_2d,
         index=index.astype(np.int32),
         distance=distance,
+        index_by_block=np.array(by_block, np.int32).reshape(len(sizes), *index.shape),
         members=members,
         recall=recall(points, index),
         fitted=similarity_map.FITTED if len(map_2d) > similarity_map.FITTED else None,
@@ -150,6 +157,86 @@ def find_slices(table: pyarrow.Table, seed: int = 0) -> tuple[dict[str, MetricSl
         metric: (sign, numbers(table, metric)[chosen], chosen) for metric, sign in METRICS.items()
     }
     return slices.search(columns, measured, table['annotation_id'].to_numpy(), seed)
+
+
+def find_groups(
+    table: pyarrow.Table,
+    points: np.ndarray,
+    sizes: Mapping[str, int],
+    found: Mapping[str, MetricSlices],
+    members: np.ndarray,
+    seed: int = 0,
+) -> tuple[tuple[Group, ...], dict[str, MetricSlices], np.ndarray]:
+    """Adds groups of similar objects to slices by conditions.
+
+    Args:
+      table: of the objects.
+      points: see `Objects`.
+      sizes: dimensions by block.
+      found: slices by conditions, by metric.
+      members: see `Slices.members`, of these.
+      seed: of the halves.
+
+    Returns:
+      The groups; and the slices and members with those of the groups, by falling impact.
+    """
+    classes = np.array(table['class'].to_pylist(), np.str_)
+    columns = {name: numbers(table, name) for name in CONDITIONS}
+    inside = iter(np.unpackbits(members, axis=1, count=len(table)).view(np.bool_))
+    alike: list[Group] = []
+    slices_of: dict[str, MetricSlices] = {}
+    packed: list[np.ndarray] = []
+    for metric, sign in METRICS.items():
+        values, part = numbers(table, metric), found[metric]
+        scores = np.zeros(len(table))
+        for name in np.unique(classes):
+            mine = classes == name
+            known = [column[mine] for column in columns.values()]
+            scores[mine] = groups.unexplained(sign * values[mine], known)
+        num_tested, balls = 0, list[groups.Ball]()
+        if sizes:
+            images, level = table['image'].to_numpy(), LEVEL / len(METRICS)
+            num_tested, balls = groups.find(points, sizes, classes, images, scores, seed, level)
+        rows: list[tuple[Slice, np.ndarray, groups.Ball | None]] = [
+            (one, next(inside), None) for one in part.slices
+        ]
+        rows += [(_slice_of(ball, table, sign, values), ball.inside, ball) for ball in balls]
+        rows.sort(key=lambda row: -row[0].impact)
+        alike += [
+            Group(metric, place, ball.block, ball.center, ball.nearest[:10])
+            for place, (_, _, ball) in enumerate(rows)
+            if ball
+        ]
+        packed += [here for _, here, _ in rows]
+        slices_of[metric] = dataclasses.replace(
+            part, num_tested=part.num_tested + num_tested, slices=tuple(one for one, *_ in rows)
+        )
+    bits = np.packbits(np.reshape(packed, (len(packed), len(table))).astype(np.bool_), axis=1)
+    return tuple(alike), slices_of, bits
+
+
+def _slice_of(ball: groups.Ball, table: pyarrow.Table, sign: int, values: np.ndarray) -> Slice:
+    """The slice of a group, by a metric `[M]`."""
+    classes = np.array(table['class'].to_pylist(), np.str_)
+    ids = table['annotation_id'].to_numpy()
+    name = str(classes[ball.center])
+    others = (classes == name) & ~ball.inside
+    here, elsewhere = values[ball.tested & ball.inside], values[ball.tested & ~ball.inside]
+    bounds = stats.ttest_ind(sign * here, sign * elsewhere, equal_var=False)
+    interval = bounds.confidence_interval(0.95)
+    excess, share = sign * float(here.mean() - elsewhere.mean()), len(here) / len(table)
+    worst = np.flatnonzero(ball.inside)
+    worst = worst[np.argsort(-sign * values[worst], kind='stable')][:5]
+    in_what = 'similar' if ball.block == groups.ALL else f'similar in {ball.block}'
+    if ball.block == blocks.NETWORK:
+        in_what = 'similar to the network'
+    return Slice(
+        (),
+        f'{name}, {words.name(table, ball.inside, others)} ({in_what}: object {ids[ball.center]})',
+        int(ball.inside.sum()), share, float(here.mean()), float(elsewhere.mean()), excess,
+        (float(interval.low), float(interval.high)), share * excess, ball.p,
+        tuple(worst.tolist()), tuple(ids[worst].tolist()),
+    )  # fmt: skip
 
 
 def count_predicted(

@@ -31,6 +31,7 @@ from segmentation.data.masks import nearest_indices
 LEAST_AREA = 0.005  # visible share of the image of an object
 LEAST_COST = 0.25  # of the median membership score
 TOLERANCE = 1 / 16  # of the side: 8 pixels of 128
+SMALL = 0.03  # largest share of the image of an object that is difficult
 
 
 def most_lowering(
@@ -73,6 +74,35 @@ def most_lowering(
     return masks, costs / np.median(scored) if scored else costs
 
 
+def difficult(
+    analysis: Analysis, folder: pathlib.Path, rows: np.ndarray, masks: np.ndarray
+) -> np.ndarray:
+    """Which objects are small and have a distractor, bool `[J]`.
+
+    An object has a distractor if the scene has another large enough thing of the same kind. A map
+    that lights up all objects of a kind, or the largest one, then points elsewhere.
+
+    Args:
+      analysis: see `most_lowering`.
+      folder: see `most_lowering`.
+      rows: int64 `[J]`, of the images.
+      masks: of one object of each, bool `[J, S, S]`, none empty.
+    """
+    found = masks.mean((1, 2)) <= SMALL
+    for place in np.flatnonzero(found):
+        scene = scenes.find_scene(folder, int(analysis.image_ids[rows[place]]))
+        whole = scenes.render(scene)
+        sampled = np.ix_(*(nearest_indices(n, masks.shape[1]) for n in whole.owner.shape))
+        own = int(whole.owner[sampled][masks[place]][0])
+        others = (
+            index
+            for index, thing in enumerate(scene.things)
+            if index != own and thing.kind == scene.things[own].kind
+        )
+        found[place] = any((whole.owner == other).mean() >= LEAST_AREA for other in others)
+    return found
+
+
 def shuffle_weights(analysis: Analysis, seed: int = 0) -> Analysis:
     """The same analysis with the parameters of all layers shuffled."""
     layers = list(find_layers(analysis.run, ('*',)))
@@ -109,7 +139,8 @@ def score(
 
     Returns:
       `images` (their number, with such an object), `share` (of the sample), and the means over them
-      `pointing <method>` and `energy <method>`. Methods are 'membership' (see `membership_maps`),
+      `pointing <method>` and `energy <method>`; also `difficult images` and `difficult pointing
+      <method>`, of those that `difficult` says. Methods are 'membership' (see `membership_maps`),
       'shuffled weights' (the same maps after `shuffle_weights`) and the baselines 'random',
       'center' and 'edges'. None if no image has such an object or there is a single cluster.
 
@@ -133,9 +164,13 @@ def score(
     images = np.stack([analysis.examples[int(row)]['image'] for row in rows])
     maps |= faithfulness.baseline_maps(images, GRID, (0,))
     result: dict[str, float | None] = {'images': len(rows), 'share': float(kept.mean())}
+    hard = difficult(analysis, folder, rows, masks)
+    result['difficult images'] = int(hard.sum())
     for name, each in maps.items():
         judged = judge(each, masks)
         result[f'pointing {name}'] = float(judged['pointing'].mean())
+        share = float(judged['pointing'][hard].mean()) if hard.any() else None
+        result[f'difficult pointing {name}'] = share
         energy = judged['energy'][~np.isnan(judged['energy'])]
         result[f'energy {name}'] = float(energy.mean()) if len(energy) else None
     return result

@@ -169,6 +169,7 @@ def heat_maps(analysis: Analysis, folder: pathlib.Path, num_images: int) -> dict
     result = {f'heat-maps/{name}': value for name, value in found.items()}
     ours = {kind: found[f'{kind} {HEAT_MAP}'] for kind in ('pointing', 'energy')}
     result['heat-maps/pointing game, ours'] = ours['pointing']
+    result['heat-maps/pointing game, difficult'] = found[f'difficult pointing {HEAT_MAP}']
     for kind, name in (('pointing', 'pointing game'), ('energy', 'energy inside')):
         best = max(found[f'{kind} {baseline}'] or 0.0 for baseline in BASELINES)
         result[f'heat-maps/{name} above the best baseline'] = (ours[kind] or 0) - best

@@ -80,7 +80,8 @@ def prepare(config: ConfigDict, workdir: pathlib.Path, seed: int) -> pathlib.Pat
     drawn = config.data.scenes
     folder = workdir / f'scenes{seed}'
     counts = {'train': drawn.train, 'val': drawn.val}
-    scenes.write_scenes(folder, counts, seed, error_rate=drawn.error_rate)
+    version = scenes.WITH_HIDDEN_SLICES
+    scenes.write_scenes(folder, counts, seed, error_rate=drawn.error_rate, planted_version=version)
     config.data.source, config.data.data_dir = str(folder), str(workdir / 'data')
     return folder
 
@@ -131,7 +132,7 @@ def score_seed(
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = launch.make_parser(__doc__)
-    add, held_out = parser.add_argument, ', '.join(map(str, scenes.HELD_OUT_SEEDS))
+    add, held_out = parser.add_argument, ', '.join(map(str, scenes.HELD_OUT_WITH_HIDDEN_SLICES))
     add('--seeds', type=int, default=3, help=f'number of seeds, taken from {held_out}')
     add('--scene_seeds', nargs='+', type=int, metavar='SEED', help='these scene seeds instead')
     add('--short', action='store_true', help='run the short form (see above)')
@@ -139,12 +140,12 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     arguments, overrides = parser.parse_known_args(argv)
     if fixed := {text.partition('=')[0].removeprefix('--config.') for text in overrides} & FIXED:
         parser.error(f'{", ".join(sorted(fixed))} cannot be overridden: this command sets it')
-    if not 1 <= arguments.seeds <= len(scenes.HELD_OUT_SEEDS):
-        parser.error(f'--seeds must be from 1 to {len(scenes.HELD_OUT_SEEDS)}')
+    if not 1 <= arguments.seeds <= len(scenes.HELD_OUT_WITH_HIDDEN_SLICES):
+        parser.error(f'--seeds must be from 1 to {len(scenes.HELD_OUT_WITH_HIDDEN_SLICES)}')
     if arguments.scene_seeds and arguments.short:
         parser.error('--short has its own scene seed')
     if arguments.scene_seeds is None:
-        held_out = scenes.HELD_OUT_SEEDS[: arguments.seeds]
+        held_out = scenes.HELD_OUT_WITH_HIDDEN_SLICES[: arguments.seeds]
         arguments.scene_seeds = SHORT_SEEDS if arguments.short else held_out
     arguments.scene_seeds = tuple(dict.fromkeys(arguments.scene_seeds))
     return arguments, overrides

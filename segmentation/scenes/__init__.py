@@ -13,6 +13,7 @@ from segmentation.scenes.description import CATEGORIES, CATEGORY_ID, Light, Scen
 from segmentation.scenes.drawing.backdrops import BACKDROPS
 from segmentation.scenes.drawing.rendering import Rendered, render
 from segmentation.scenes.outlines import MIN_VISIBLE, annotate
+from segmentation.scenes.planted import hidden
 from segmentation.scenes.planted.label_errors import annotate_with_error
 from segmentation.scenes.planted.sampling import (
     ATTRIBUTES,
@@ -25,9 +26,13 @@ from segmentation.scenes.planted.sampling import (
 from segmentation.scenes.planted.truth import clean_annotations, manifest_file, read_truth
 from segmentation.scenes.sampling import sample_scene
 
+HIDDEN_SLICES, WITH_HIDDEN_SLICES = hidden.SLICES, hidden.VERSION
+HELD_OUT_WITH_HIDDEN_SLICES = hidden.HELD_OUT_SEEDS
+
 __all__ = [
     'ATTRIBUTES', 'BACKDROPS', 'CATEGORIES', 'CATEGORY_ID', 'HARD_SLICES', 'HELD_OUT_SEEDS',
-    'MIN_VISIBLE', 'TYPES', 'VERSION', 'Light', 'Planted', 'Rendered', 'Scene', 'Thing', 'annotate',
+    'HELD_OUT_WITH_HIDDEN_SLICES', 'HIDDEN_SLICES', 'MIN_VISIBLE', 'TYPES', 'VERSION',
+    'WITH_HIDDEN_SLICES', 'Light', 'Planted', 'Rendered', 'Scene', 'Thing', 'annotate',
     'annotate_with_error', 'clean_annotations', 'find_scene', 'image_id', 'manifest_file',
     'read_truth', 'render', 'sample_planted', 'sample_scene', 'write_scenes',
 ]  # fmt: skip

@@ -37,6 +37,7 @@ def write_scenes(
     seed: int = 0,
     workers: int | None = None,
     error_rate: float | None = None,
+    planted_version: int = sampling.VERSION,
 ) -> None:
     """Draws a folder in COCO's format: `<split>/*.jpg` and `annotations/instances_<split>.json`.
 
@@ -51,6 +52,7 @@ def write_scenes(
       workers: number of processes; default one per processor.
       error_rate: if given, draws planted scenes, with each kind of label error in this fraction of
         the images, and writes the truth to `annotations/planted_<split>.jsonl`.
+      planted_version: of the planted scenes, one of `sampling.VERSIONS`.
 
     Raises:
       ValueError: an invalid argument, or the folder holds anything else.
@@ -74,7 +76,7 @@ def write_scenes(
     wanted = {'generator': 'segmentation.scenes', 'version': VERSION, 'seed': seed}
     wanted['counts'] = counts
     if error_rate is not None:
-        wanted['planted'] = {'version': sampling.VERSION, 'error_rate': error_rate}
+        wanted['planted'] = {'version': planted_version, 'error_rate': error_rate}
     _claim(folder, wanted)
     (folder / 'annotations').mkdir(exist_ok=True)
     missing = [split for split in counts if not _annotation_file(folder, split).exists()]
@@ -82,7 +84,7 @@ def write_scenes(
         (folder / split).mkdir(exist_ok=True)
         _part(folder, split, 0).parent.mkdir(parents=True, exist_ok=True)
     jobs = [
-        (folder, seed, split, i, error_rate)
+        (folder, seed, split, i, error_rate, planted_version)
         for split in missing
         for i in range(counts[split])
         if not _part(folder, split, i).exists()
@@ -103,7 +105,7 @@ def write_scenes(
     for split in missing:
         parts = [json.loads(_part(folder, split, i).read_text()) for i in range(counts[split])]
         if error_rate is not None:
-            lines = [truth.header(seed, split, counts[split], error_rate)]
+            lines = [truth.header(seed, split, counts[split], error_rate, planted_version)]
             lines += [part['truth'] for part in parts]
             text = ''.join(json.dumps(line) + '\n' for line in lines)
             _write(folder, truth.manifest_file(folder, split), text.encode())
@@ -164,30 +166,35 @@ def find_scene(folder: str | os.PathLike, number: int) -> Scene:
         options = made.get('planted', {'version': sampling.VERSION, 'error_rate': None})
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f'{folder} holds no drawn scenes (no readable {path.name})') from error
-    if (version, options['version']) != (VERSION, sampling.VERSION):
+    if version != VERSION or options['version'] not in sampling.VERSIONS:
         raise ValueError(f'{path} is of another version of the generator; draw the scenes again')
     for split, count in counts.items():
         index = number - image_id(split, 0)
         if 0 <= index < count:
-            return _sample(seed, split, index, options['error_rate'])[0]
+            return _sample(seed, split, index, options['error_rate'], options['version'])[0]
     ids = [f'{s} {image_id(s, 0)} to {image_id(s, count - 1)}' for s, count in counts.items()]
     raise ValueError(f'{folder} has no image {number}; its image ids are {", ".join(ids)}')
 
 
 def _sample(
-    seed: int, split: str, index: int, error_rate: float | None
+    seed: int, split: str, index: int, error_rate: float | None, planted_version: int
 ) -> tuple[Scene, sampling.Planted | None]:
     if error_rate is None:
         return sample_scene(seed, split, index), None
-    found = sampling.sample_planted(seed, split, index, error_rate)
+    found = sampling.sample_planted(seed, split, index, error_rate, planted_version)
     return found.scene, found
 
 
 def _write_scene(
-    folder: pathlib.Path, seed: int, split: str, index: int, error_rate: float | None = None
+    folder: pathlib.Path,
+    seed: int,
+    split: str,
+    index: int,
+    error_rate: float | None,
+    planted_version: int,
 ) -> None:
     """Writes one image and, after it, its entries in the annotation file and the manifest."""
-    scene, found = _sample(seed, split, index, error_rate)
+    scene, found = _sample(seed, split, index, error_rate, planted_version)
     rendered = render(scene)
     number = image_id(split, index)
     image = Image.fromarray(rendered.image[..., 0] if scene.grayscale else rendered.image)

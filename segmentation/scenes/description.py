@@ -49,6 +49,7 @@ class Thing:
     colors: tuple[Color, Color]  # two RGB triples
     crowd: int  # number of people or cars that are annotated as one region; 0 for a single object
     seed: int  # of its details
+    finish: str = ''  # one of `drawing.finishes.FINISHES`, or '' for its own colors
 
     @property
     def category_id(self) -> int | None:

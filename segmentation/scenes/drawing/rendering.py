@@ -10,6 +10,7 @@ import numpy as np
 from segmentation.scenes.description import CLEAR, INDOORS, Scene, Thing
 from segmentation.scenes.drawing import cars, palette, people, things, vehicles
 from segmentation.scenes.drawing.backdrops import paint
+from segmentation.scenes.drawing.finishes import FINISHES
 from segmentation.scenes.drawing.palette import Color, crop, grain_tile, pick, some
 from segmentation.scenes.drawing.pen import Pen, View, bounds, cover, lay_down, rasterise, shade
 
@@ -108,6 +109,8 @@ def render(
         left, top, right, bottom = box
         patch = rasterise(pen.shapes, box)
         shade(patch, rng, math.copysign(0.8, scene.light.slant), _ROUGH.get(thing.kind, 0.06))
+        if thing.finish:
+            FINISHES[thing.finish](patch, thing.scale)
         if outdoors:
             haze = 1 - math.exp(-thing.depth / scene.visibility)
             patch[:3] *= 1 - haze

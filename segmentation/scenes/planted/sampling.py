@@ -1,7 +1,8 @@
 """Scenes with planted truth: known properties that an analysis of a trained model should find.
 
 README.md explains the design. The generator is frozen: a change of the scenes increases VERSION,
-and tests compare hashes. HELD_OUT_SEEDS are for scoring an analysis; develop it on other seeds.
+and tests compare hashes. Version 3 is version 2 with hidden slices (`hidden.py`). The held-out
+seeds are for scoring an analysis; develop it on other seeds.
 """
 
 import dataclasses
@@ -13,11 +14,13 @@ import numpy as np
 from segmentation.scenes.builder import SceneBuilder
 from segmentation.scenes.description import CLEAR, INDOORS, Light, Scene
 from segmentation.scenes.drawing.palette import pick
+from segmentation.scenes.planted import hidden
 from segmentation.scenes.planted.label_errors import HOSTS, KINDS
 from segmentation.scenes.sampling import split_number
 
 VERSION = 2
-HELD_OUT_SEEDS = (9101, 9102, 9103, 9104, 9105)
+VERSIONS = (VERSION, hidden.VERSION)
+HELD_OUT_SEEDS = (9101, 9102, 9103, 9104, 9105)  # of version 2
 BLOCK = 60
 NIGHT = 0.15
 COLORS = {'grayscale': 0.1, 'low hue variation': 0.1}
@@ -46,6 +49,7 @@ class Planted:
     attributes: tuple[str, ...]  # some of ATTRIBUTES
     hard_slice: str | None  # one of HARD_SLICES, or None
     error: str | None  # kind of label error that it was chosen for, or None
+    hidden: tuple[str, int] | None = None  # one of `hidden.SLICES`, and the thing that is in it
 
 
 def _skier(s: SceneBuilder, x: float, z: float) -> None:
@@ -155,11 +159,14 @@ _TYPES = {
 TYPES = tuple(_TYPES)
 
 
-def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Planted:
+def sample_planted(
+    seed: int, split: str, index: int, error_rate: float, version: int = VERSION
+) -> Planted:
     """Describes planted scene `index` of a split; depends on the arguments only.
 
     `error_rate` is the fraction of scenes with a label error of each kind, in [0, MOST_ERRORS]. It
     changes nothing in the image, except that an error may need a thing (such as a suitcase) in it.
+    `version` is one of VERSIONS.
     """
     number = split_number(split)
     rng = np.random.default_rng([seed, number, index, 1])
@@ -198,7 +205,11 @@ def sample_planted(seed: int, split: str, index: int, error_rate: float) -> Plan
         _put_host(s, HOSTS[error])
     scene = s.scene(light, color == 'grayscale', scene_seed, visibility=visibility, wash=wash)
     found = {'night': night, color: True, framing: True}
-    return Planted(scene, name, tuple(a for a in ATTRIBUTES if found.get(a)), hard, error)
+    slice_of = None
+    if version >= hidden.VERSION and split != hidden.TRAINING and not (hard or error):
+        scene, slice_of = hidden.plant(scene, seed, number, index)
+    attributes = tuple(a for a in ATTRIBUTES if found.get(a))
+    return Planted(scene, name, attributes, hard, error, slice_of)
 
 
 def _choose(u: float, shares: dict[str, float]) -> str | None:

@@ -32,9 +32,11 @@ def manifest_file(folder: str | os.PathLike, split: str) -> pathlib.Path:
     return pathlib.Path(folder) / 'annotations' / f'planted_{split}.jsonl'
 
 
-def header(seed: int, split: str, scenes: int, error_rate: float) -> dict[str, Any]:
+def header(
+    seed: int, split: str, scenes: int, error_rate: float, generator: int = sampling.VERSION
+) -> dict[str, Any]:
     """The first line of a manifest."""
-    versions = {'format': FORMAT, 'version': VERSION, 'generator': sampling.VERSION}
+    versions = {'format': FORMAT, 'version': VERSION, 'generator': generator}
     return {**versions, 'seed': seed, 'split': split, 'scenes': scenes, 'error_rate': error_rate}
 
 
@@ -54,6 +56,7 @@ def describe(
     error: dict | None,
 ) -> dict[str, Any]:
     """The manifest entry of a scene, without image id, file name, index and size."""
+    name, place = planted_scene.hidden or (None, None)
     objects = [
         {
             'kind': thing.kind,
@@ -62,6 +65,7 @@ def describe(
             'crowd': thing.crowd > 0,
             'pose': thing.pose or None,
             'color': _color(thing),
+            'hidden_slice': name if index == place else None,
             'area': int(np.count_nonzero(rendered.owner == index)),
             'mask': run_lengths(rendered.owner == index),
         }

@@ -9,6 +9,7 @@ from pycocotools import mask as mask_utils
 
 from analysis.label_issues.regions import instances_of
 from analysis.objects import features
+from analysis.objects.looks import describe
 from analysis.samples.stage import describe_image
 from segmentation.data.masks import IGNORE
 
@@ -66,7 +67,7 @@ def described(scene, predicted, chosen=(0,)):
 
 
 def test_metadata_of_an_object(scene):
-    rows, _ = described(scene, scene[1], (0, 4))
+    rows, _, _ = described(scene, scene[1], (0, 4))
     person, car = rows
     assert person['annotation_id'] == 100 and person['category'] == person['class'] == 1
     assert [person[side] for side in ('left', 'top', 'right', 'bottom')] == [
@@ -76,6 +77,18 @@ def test_metadata_of_an_object(scene):
     assert not person['truncated'] and car['truncated']
     assert person['box_ratio'] == 1 and car['box_ratio'] == pytest.approx(10 / 6)
     assert person['brightness'] == 200 and person['saturation'] == 0
+
+
+def test_looks_are_those_of_the_object(scene):
+    (person, car), looks, _ = described(scene, scene[1], (0, 4))
+    assert person['upper_color'] == 'white' and car['upper_color'] == 'white'
+    record, _, image = scene
+    for number, found in zip((0, 4), looks, strict=True):
+        mask = mask_of(*BOXES[number][2])
+        color, shape, words = describe(Image.fromarray(image), mask)
+        np.testing.assert_array_equal(found, np.concatenate([color, shape]))
+        row = (person, car)[number // 4]
+        assert {key: row[key] for key in words} == words
 
 
 def test_sharpness_is_that_of_the_whole_image_where_the_object_is_all_of_it():
@@ -119,16 +132,16 @@ def test_scores_of_an_object(scene):
     predicted[4:10, 10:12] = 1  # hangs together with it: 12 pixels of background
     predicted[10:20, 20:26] = 1  # the other person
     predicted[35:40, 35:40] = 1  # elsewhere
-    (row,), _ = described(scene, predicted)
+    (row,), *_ = described(scene, predicted)
     assert row['recall'] == pytest.approx(0.6) and row['predicted'] == 1
     assert row['iou'] == pytest.approx(60 / 112)
     assert row['loss'] == pytest.approx(-(0.6 * np.log(0.8) + 0.4 * np.log(0.1)), rel=1e-5)
     # One region over both: what is on the other person does not count.
     predicted[10:20, 10:26] = 1
-    (row,), _ = described(scene, predicted)
+    (row,), *_ = described(scene, predicted)
     assert row['iou'] == pytest.approx(100 / 112) and row['recall'] == 1
     predicted[10:20, 10:26] = 2
-    (row,), _ = described(scene, predicted)
+    (row,), *_ = described(scene, predicted)
     assert row['iou'] == row['recall'] == 0 and row['predicted'] == 2
 
 
@@ -138,13 +151,13 @@ def test_ignored_pixels_are_not_of_the_object(scene):
     label[10:20, 10:15] = IGNORE
     predicted = np.zeros((SIDE, SIDE), np.int64)
     predicted[10:20, 15:20] = 1
-    (row,), _ = described((record, label, image), predicted)
+    (row,), *_ = described((record, label, image), predicted)
     assert row['recall'] == row['iou'] == 1
 
 
 def test_pictures_show_the_object(scene):
     record, label, image = scene
-    rows, (tile,) = described(scene, label)
+    rows, _, (tile,) = described(scene, label)
     # 24 pixels around a box of 10: from 3 to 27 both ways.
     inside = (np.arange(96) + 0.5) / 4 + 3
     within = (inside > 10.5) & (inside < 19.5)

@@ -10,6 +10,8 @@ import pytest
 from analysis.label_issues.regions import instances_of
 from analysis.objects import features
 from analysis.objects import stage as objects
+from analysis.objects.blocks import points_of
+from analysis.objects.looks import BLOCKS
 from analysis.objects.schema import TABLE, Objects
 from analysis.similar.neighbors import neighbors
 from analysis.stage import artifacts
@@ -65,7 +67,7 @@ def test_every_instance_is_a_row_or_counted(analysis, found):
 
 def test_features_are_averages_under_the_masks(analysis):
     pieces = list(features.stream(analysis, np.arange(len(analysis)), LAYERS))
-    made = np.concatenate([piece.features for piece in pieces])
+    made = np.concatenate([piece.features for piece in pieces])[:, : -sum(BLOCKS.values())]
     run, place = analysis.run, 0
     for row in range(len(analysis)):
         image = scale_images(analysis.examples[row]['image'][None], 'imagenet')
@@ -100,6 +102,11 @@ def test_neighbors_and_map_are_of_the_embedding(analysis, found):
     index, distance = neighbors(found.points, 20)
     np.testing.assert_array_equal(found.index, index)
     np.testing.assert_array_equal(found.distance, distance)
+    assert list(found.blocks) == ['network', 'color', 'shape']
+    for number, name in enumerate(found.blocks):
+        own = points_of(found.points, found.blocks, name)
+        near = neighbors(own, found.index.shape[1])[0]
+        np.testing.assert_array_equal(found.index_by_block[number], near)
     assert found.map_2d.shape == (found.num_objects, 2)
     assert 0 < found.trustworthiness <= 1
 
@@ -145,9 +152,9 @@ def test_command(analysis, found, capsys):
     assert list((analysis.folder / 'objects').rglob('*-image.webp'))
 
 
-def test_a_model_without_layers_has_no_embedding(analysis):
+def test_a_model_without_layers_has_colors_and_shapes(analysis):
     (piece, *_) = features.stream(analysis, np.arange(len(analysis)), ())
-    assert piece.features.shape[1] == 0 and piece.rows and piece.tiles
+    assert piece.features.shape[1] == sum(BLOCKS.values()) and piece.rows and piece.tiles
     assert len(find_layers(analysis.run, LAYERS)) == 2
 
 
@@ -160,7 +167,7 @@ def object_table(rng, num_images, per_image, **columns):
     values |= {'truncated': rng.random(number) < 0.2, 'annotation_id': 900 + np.arange(number)}
     values |= {'image': np.arange(number) // per_image, 'image_id': np.arange(number) // per_image}
     values |= {name: ['person'] * number for name in ('class', 'category', 'predicted')}
-    values['file_name'] = ['x.jpg'] * number
+    values |= {name: ['x'] * number for name in ('file_name', 'upper_color', 'lower_color')}
     arrays = [pyarrow.array((values | columns)[name]).cast(TABLE.field(name).type)
               for name in TABLE.names]  # fmt: skip
     return pyarrow.Table.from_arrays(arrays, schema=TABLE)
@@ -178,6 +185,35 @@ def test_a_slice_of_objects_is_found():
         assert all(900 <= number < 1300 for number in part.slices[0].worst_ids)
     inside = np.unpackbits(members[0], count=400).astype(bool)
     assert (inside == (contrast < 20)).mean() > 0.97  # of all objects
+
+
+def test_a_group_of_similar_objects_is_a_slice():
+    rng = np.random.default_rng(0)
+    striped = rng.random(600) < 0.1
+    loss = rng.normal(1, 0.1, 600) + 0.5 * striped
+    pattern = np.where(striped, 30, 5) + rng.random(600)
+    table = object_table(rng, 200, 3, loss=loss, iou=1 - loss / 4, pattern=pattern)
+    points = rng.normal(size=(600, 8)).astype(np.float32)
+    points[striped, :4] = 3
+    found, members = objects.find_slices(table)
+    alike, added, bits = objects.find_groups(
+        table, points, {'color': 4, 'shape': 4}, found, members
+    )
+    inside = np.unpackbits(bits, axis=1, count=600).astype(bool)
+    assert len(inside) == sum(len(part.slices) for part in added.values())
+    for metric, part in added.items():
+        assert [one.impact for one in part.slices] == sorted(
+            (one.impact for one in part.slices), reverse=True
+        )
+        (group,) = (group for group in alike if group.metric == metric)
+        one = part.slices[group.place]
+        assert 'patterned (similar in color: object' in one.text and not one.conditions
+        assert group.block == 'color' and striped[list(group.nearest)].all()
+        assert len(group.nearest) == 10 and one.excess > 0
+        number = group.place if metric == 'loss' else len(added['loss'].slices) + group.place
+        assert (inside[number] == striped).mean() > 0.98 and one.size == inside[number].sum()
+        sign = objects.METRICS[metric]
+        assert sign * one.mean > sign * one.mean_elsewhere
 
 
 def test_objects_of_one_image_are_not_taken_as_independent():

@@ -1,11 +1,13 @@
 """Scores of objects that are written by hand."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow
 import pytest
 from ml_collections import ConfigDict
 
-from analysis.objects.schema import METRICS, TABLE, Objects
+from analysis.objects.schema import METRICS, TABLE, Group, Objects
 from analysis.planted_benchmark import object_scoring
 from analysis.slices.schema import Condition, MetricSlices, Slice
 from analysis.stage import artifacts
@@ -14,7 +16,7 @@ from analysis.stage.view import View
 NAMES = ('background', 'person', 'car')
 
 
-def write(folder, kinds, images, points, slices=(), area=None):
+def write(folder, kinds, images, points, slices=(), area=None, groups=()):
     """A view with an artifact of objects, whose annotation ids are 100, 101, …"""
     number = len(kinds)
     view = View(
@@ -35,12 +37,20 @@ def write(folder, kinds, images, points, slices=(), area=None):
     empty = np.zeros((number, 0))
     found = Objects(
         num_images=len(view), num_objects=number, num_crowds=0, num_unseen=0, layers={},
-        dimensions=points.shape[1], explained=(), trustworthiness=None, confusion=(),
+        dimensions=points.shape[1], blocks=split(points), groups=tuple(groups), explained=(),
+        trustworthiness=None, confusion=(),
         slices=parts, num_sheets=0, table=table, points=points.astype(np.float32),
-        map_2d=np.zeros((0, 2)), index=empty, distance=empty, members=members,
+        map_2d=np.zeros((0, 2)), index=empty, distance=empty,
+        index_by_block=empty, members=members,
     )  # fmt: skip
     artifacts.save(view, found)
     return view
+
+
+def split(points):
+    """Half of the dimensions for the color, half for the shape."""
+    half = points.shape[1] // 2
+    return {'color': half, 'shape': points.shape[1] - half} if half else {}
 
 
 def entry(*objects, **planted):
@@ -63,7 +73,8 @@ def test_precision_by_attribute(tmp_path, monkeypatch):
         entry((107, 'person', 'sit', 'red'), error={'annotation_id': 107}),
         entry((108, 'person', 'sit', 'red'), (109, 'car', 'side', 'red')),
     ]
-    points = np.array([0, 1, 2, 10, 11, 12, 10.4, 10.5, 10.6, 10.7])[:, None]
+    points = np.array([0, 1, 2, 10, 11, 12, 10.4, 10.5, 10.6, 10.7])[:, None].repeat(2, 1)
+    points[:, 1] *= -1
     kinds, images = ['person'] * 9 + ['car'], [0] * 6 + [1, 2, 3, 3]
     view = write(tmp_path, kinds, images, points, area=[2.0] * 8 + [0.4, 2.0])
     found = object_scoring.score(view, truth)
@@ -79,7 +90,7 @@ def test_precision_by_attribute(tmp_path, monkeypatch):
 
 def test_older_manifests_have_no_attributes(tmp_path):
     items = [{'annotation_id': 100 + i, 'kind': 'person'} for i in range(12)]
-    view = write(tmp_path, ['person'] * 12, [0] * 12, np.arange(12.0)[:, None])
+    view = write(tmp_path, ['person'] * 12, [0] * 12, np.arange(24.0).reshape(12, 2))
     found = object_scoring.score(view, [entry() | {'objects': items}])
     assert found['objects/precision@10 by pose'] is None
     assert found['objects/share of the planted slices that is found'] is None
@@ -101,3 +112,27 @@ def test_planted_slices_of_objects(tmp_path):
     assert found['objects/share of the planted slices that is found'] == 0.5
     assert found['objects/slices confirmed'] == 2
     assert not any('fog' in name for name in found)
+
+
+def test_hidden_slices(tmp_path):
+    """Persons 0 to 3 are lime; one group has two of them among its two nearest, the other one."""
+    slices = [[1, 1, 1, 0, 1, 0], [0, 0, 0, 1, 1, 1]]
+    groups = [
+        Group('loss', 0, 'color', 0, (0, 1)),
+        Group('loss', 1, 'all', 3, (3, 4)),
+    ]
+    truth = [entry(*((100 + i, 'person', 'walk', 'red') for i in range(6)))]
+    for item in truth[0]['objects'][:4]:
+        item['hidden_slice'] = 'person in lime'
+    kinds, area = ['person'] * 6, [2.0, 2.0, 2.0, 0.1, 2.0, 2.0]
+    view = write(tmp_path, kinds, [0] * 6, np.zeros((6, 0)), slices, area, groups)
+    found = object_scoring.score(view, truth)
+    assert found['objects/hidden slices, person in lime: precision@10'] == 1
+    assert found['objects/precision@10 of hidden slices'] == 1
+    # Without the small one: 3 of 4 and all 3.
+    assert found['objects/share of the hidden slices that is found'] == 1
+    assert found['objects/share of the hidden slices that is named'] == 0
+    assert not any('stripes' in name for name in found)
+    named = dataclasses.replace(artifacts.load(view, Objects), groups=tuple(groups[1:]))
+    again = object_scoring.hidden_slices(named, object_scoring._items(named, truth))
+    assert again['objects/precision@10 of hidden slices'] == 0

@@ -77,7 +77,7 @@ def test_report_words_its_targets(tmp_path):
     text = truth_tables.to_markdown(report)
     assert 'Of 3 targets: 1 holds, 1 not resolvable, 1 fails.' in text
     assert 'too optimistic:** scene seed(s) 1 are not held out' in text
-    held_out = dataclasses.replace(report, seeds=scenes.HELD_OUT_SEEDS)
+    held_out = dataclasses.replace(report, seeds=scenes.HELD_OUT_WITH_HIDDEN_SLICES)
     assert 'optimistic' not in truth_tables.to_markdown(held_out)
     assert r'| x | 0.700 (0.600, 0.800) | 0.700 | ≥ 0.5 | holds |' in text
     assert r'| y\|z | 0.250 (0.200, 0.300) | 0.250 | ≤ 0.1 | fails |' in text

@@ -26,7 +26,7 @@ def test_short_form(tmp_path):
     [
         (['--config.data.scenes.seed=1'], 'data.scenes.seed cannot be overridden'),
         (['--short', '--scene_seeds', '0'], '--short has its own'),
-        (['--seeds', '9'], f'from 1 to {len(scenes.HELD_OUT_SEEDS)}'),
+        (['--seeds', '9'], f'from 1 to {len(scenes.HELD_OUT_WITH_HIDDEN_SLICES)}'),
     ],
 )
 def test_what_is_refused(arguments, said, tmp_path, capsys):
@@ -45,6 +45,6 @@ def test_which_scene_seeds():
         found, _ = score_analysis.parse_arguments(['--workdir', 'somewhere', *arguments])
         return found.scene_seeds
 
-    assert seeds('--seeds', '2') == scenes.HELD_OUT_SEEDS[:2]
+    assert seeds('--seeds', '2') == scenes.HELD_OUT_WITH_HIDDEN_SLICES[:2]
     assert seeds('--scene_seeds', '0', '7', '0') == (0, 7)
     assert seeds('--short') == (0,)
