@@ -149,7 +149,7 @@ def figure(rates: Sequence[Rate], path: pathlib.Path) -> None:
     from matplotlib import pyplot as plt
 
     drawing, axis = plt.subplots(figsize=(6, 4), layout='constrained')
-    for number, arm in enumerate(('exclude', 'correct')):
+    for number, arm in enumerate(('exclude', 'correct', 'clean')):
         for entry in rates:
             d = next(x for x in entry.differences if (x.first, x.second) == ('nothing', arm))
             low, high = d.interval or (d.value, d.value)
