@@ -98,7 +98,8 @@ def stream(analysis: Analysis, images: np.ndarray, layers: Sequence[str]) -> Ite
         ):
             if not layers:
                 read(batch)
-                output = output, np.zeros((len(numbers), 0, 0), np.float32)
+                most = max(len(seen(number)) for number in numbers)
+                output = output, np.zeros((len(numbers), most, 0), np.float32)
             logits, pooled = map(np.asarray, output)
             pictured = batch['image'][..., :3]
             # It ends with the images: what pads the batch is left out.
