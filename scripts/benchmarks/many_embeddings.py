@@ -21,6 +21,7 @@ centers and the share of the sample on which HDBSCAN agrees with the nearest oth
 
 import argparse
 import concurrent.futures
+import dataclasses
 import multiprocessing
 import sys
 import time
@@ -28,17 +29,19 @@ import time
 import contenders
 import numpy as np
 
+from analysis.experiments.records import Origin, Table
 from analysis.stage.command import run_command
-from segmentation import launch, markdown
+from segmentation import launch
 
 PARTS = ('neighbors', 'clusters', 'map_2d', 'map_3d')
 MOST_COST, MOST_MB = 1.3, 3000
+SEED = 0  # of the embeddings
 _CENTERS, _LATENT, _FEATURES, _DIMENSIONS = 60, 12, 200, 48
 
 
 def make(number: int) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings float32 `[N, 48]`, and the center of each, int64 `[N]`."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED)
     centers = 1.2 * rng.normal(size=(_CENTERS, _LATENT))
     bend = rng.normal(size=(_LATENT, 128)) / _LATENT**0.5
     spread = rng.normal(size=(128, _FEATURES)) / 128**0.5
@@ -94,21 +97,21 @@ def summarize(measured: dict[str, dict[int, dict]]) -> list[dict]:
     return rows
 
 
-def to_markdown(rows: list[dict]) -> str:
-    header = (
+def make_table(rows: list[dict]) -> Table:
+    columns = (
         'part', 'images', 'processor, s', 'ms per image', 'times the smallest', 'peak, MB',
-        'quality', '',
+        'quality', 'within the target',
     )  # fmt: skip
-    return markdown.table(
-        header,
-        [
+    return Table(
+        columns,
+        tuple(
             (
                 row['part'], f'{row["images"]:,}', f'{row["cpu_seconds"]:.1f}',
                 f'{1000 * row["cpu_seconds"] / row["images"]:.2f}', f'{row["cost"]:.2f}',
-                f'{row["peak_mb"]:.0f}', row['quality'], '' if row['met'] else 'worse',
+                f'{row["peak_mb"]:.0f}', row['quality'], 'yes' if row['met'] else 'no',
             )
             for row in rows
-        ],
+        ),
     )  # fmt: skip
 
 
@@ -123,6 +126,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f'--parts: unknown {", ".join(sorted(unknown))}; there are {", ".join(PARTS)}')
     if min(arguments.sizes) < 100:
         parser.error('--sizes: at least 100 images')
+    arguments.command = launch.command_line('scripts/benchmarks/many_embeddings.py', argv)
     return arguments
 
 
@@ -135,8 +139,15 @@ def work(arguments: argparse.Namespace) -> dict:
             with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
                 measured[part][number] = pool.submit(measure, part, number).result()
     rows = summarize(measured)
-    print(to_markdown(rows))
-    return {'machine': contenders.describe_machine(), 'rows': rows}
+    table = make_table(rows)
+    print(table.to_markdown())
+    origin = Origin.of_runs([], arguments.command, [SEED])
+    return {
+        'machine': contenders.describe_machine(),
+        'measured': rows,
+        'origin': dataclasses.asdict(dataclasses.replace(origin, devices=('cpu',))),
+        'tables': {'parts': dataclasses.asdict(table)},
+    }
 
 
 @launch.command

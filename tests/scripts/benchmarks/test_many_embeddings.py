@@ -6,6 +6,8 @@ import many_embeddings
 import numpy as np
 import pytest
 
+from scripts.experiments import record
+
 
 def test_embeddings_are_half_whitened_and_of_unit_length():
     points, center = many_embeddings.make(4000)
@@ -34,8 +36,8 @@ def test_cost_is_compared_with_the_smallest_size():
     assert [each['images'] for each in rows] == [100, 1000, 2000, 4000]
     np.testing.assert_allclose([each['cost'] for each in rows], [1, 1, 1.35, 1])
     assert [each['met'] for each in rows] == [True, True, False, False]
-    lines = many_embeddings.to_markdown(rows).splitlines()
-    assert [line.endswith('worse |') for line in lines[2:]] == [False, False, True, True]
+    lines = many_embeddings.make_table(rows).to_markdown().splitlines()
+    assert [line.endswith('no |') for line in lines[2:]] == [False, False, True, True]
 
 
 def test_command(tmp_path, capsys):
@@ -43,8 +45,10 @@ def test_command(tmp_path, capsys):
     command = ['--sizes', '200', '100', '--parts', 'neighbors', '--json', str(file)]
     assert many_embeddings.main(command) == 0
     found = json.loads(file.read_text())
-    assert [row['images'] for row in found['rows']] == [100, 200]
-    assert found['rows'][0]['quality'] == '1.000' and found['machine']['cores'] > 0
+    assert [row['images'] for row in found['measured']] == [100, 200]
+    assert found['measured'][0]['quality'] == '1.000' and found['machine']['cores'] > 0
     assert '| neighbors | 100 |' in capsys.readouterr().out
+    text = record.of_tables(found)['parts'].to_markdown()
+    assert '| neighbors | 100 |' in text and found['origin']['command'].endswith(str(file))
     with pytest.raises(SystemExit):
         many_embeddings.main(['--parts', 'everything'])
