@@ -32,6 +32,7 @@ say "Two folds: each model looks for label errors in the scenes that it has not 
 for fold in 0 1; do
     train "fold$fold" "$folder/scenes" --config.seed=$((fold + 1)) \
         --config.data.folds=2 --config.data.fold="$fold"
+    python -m analysis.samples --workdir "$folder/fold$fold" > /dev/null
 done
 python -m analysis.label_issues --workdir "$folder/fold0" --pool "$folder/fold1"
 
