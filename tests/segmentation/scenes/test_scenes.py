@@ -218,7 +218,7 @@ def test_grayscale_scenes_are_single_channel_files(tmp_path):
     index = next(i for i in range(200) if scenes.sample_scene(0, 'g', i).grayscale)
     (tmp_path / 'g').mkdir()
     (tmp_path / '.parts' / 'g').mkdir(parents=True)
-    coco_writer._write_scene(tmp_path, 0, 'g', index)
+    coco_writer._write_scene(tmp_path, 0, 'g', index, error_rate=None, planted_version=2)
     with Image.open(next((tmp_path / 'g').iterdir())) as picture:
         assert picture.mode == 'L'
 
