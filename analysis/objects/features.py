@@ -211,13 +211,13 @@ def describe_objects(
     )
     rows: list[dict[str, Any]] = []
     tiles: list[Tile] = []
-    for i, (left, top, wide, high), area in zip(chosen, boxes.tolist(), areas, strict=True):
+    known = zip(chosen, masks, boxes.tolist(), areas, strict=True)
+    for i, mask, (left, top, wide, high), area in known:
         one = instances[i]
         others = [other for number, other in enumerate(instances) if number != i]
         gaps = left, top, width - left - wide, height - top - high
         sides = left / width, top / height, (left + wide) / width, (top + high) / height
         frame = frame_of(sides, width, height)
-        mask = {'size': [height, width], 'counts': stored['rle'][i]}
         color, shape, words = looks.describe(decoded, mask_utils.decode(mask))
         measured[len(rows)] = np.concatenate([color, shape])
         rows.append(

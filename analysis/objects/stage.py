@@ -200,7 +200,9 @@ def find_groups(
         rows: list[tuple[Slice, np.ndarray, groups.Ball | None]] = [
             (one, next(inside), None) for one in part.slices
         ]
-        rows += [(_slice_of(ball, table, sign, values), ball.inside, ball) for ball in balls]
+        rows += [
+            (_slice_of(ball, table, classes, sign, values), ball.inside, ball) for ball in balls
+        ]
         rows.sort(key=lambda row: -row[0].impact)
         alike += [
             Group(metric, place, ball.block, ball.center, ball.nearest[:10])
@@ -215,9 +217,10 @@ def find_groups(
     return tuple(alike), slices_of, bits
 
 
-def _slice_of(ball: groups.Ball, table: pyarrow.Table, sign: int, values: np.ndarray) -> Slice:
-    """The slice of a group, by a metric `[M]`."""
-    classes = np.array(table['class'].to_pylist(), np.str_)
+def _slice_of(
+    ball: groups.Ball, table: pyarrow.Table, classes: np.ndarray, sign: int, values: np.ndarray
+) -> Slice:
+    """The slice of a group, by a metric `[M]`; `classes` are the names by row."""
     ids = table['annotation_id'].to_numpy()
     name = str(classes[ball.center])
     others = (classes == name) & ~ball.inside

@@ -21,6 +21,7 @@ from analysis.similar.schema import Similar
 from analysis.similarity_map.schema import SimilarityMap
 from analysis.stage import artifacts
 from analysis.stage.view import View
+from segmentation.data.selection import VIEW_COLUMN
 
 
 def to_table(view: View, saved: Mapping[str, Sequence[int]] | None = None) -> pyarrow.Table:
@@ -57,7 +58,7 @@ def to_table(view: View, saved: Mapping[str, Sequence[int]] | None = None) -> py
         table = table.append_column('image', pyarrow.array(column))
     for name, ids in (saved or {}).items():
         inside = np.isin(view.image_ids, np.array(ids, np.int64))
-        table = table.append_column(f'view: {name}', pyarrow.array(inside))
+        table = table.append_column(VIEW_COLUMN + name, pyarrow.array(inside))
     return table
 
 

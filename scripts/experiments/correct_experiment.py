@@ -51,6 +51,7 @@ from segmentation.scenes.planted import label_errors
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = 'configs/planted.py'
+SOURCES = {'correct': 'corrected', 'clean': 'clean'}  # folders of arms with labels of their own
 FIXED = {
     'seed', 'data.source', 'data.data_dir', 'data.folds', 'data.fold', 'data.exclude',
     'data.scenes.seed', 'data.scenes.planted', 'data.scenes.error_rate',
@@ -100,8 +101,8 @@ def make_plan(
         for arm in ARMS:
             mine = ConfigDict(config.to_dict()).lock()
             mine.seed = seed
-            if arm in ('correct', 'clean'):
-                mine.data.source = str(folder / {'correct': 'corrected'}.get(arm, arm))
+            if arm in SOURCES:
+                mine.data.source = str(folder / SOURCES[arm])
             elif arm != 'nothing':
                 campaign.exclude_from_training(
                     mine, prepared, folder / 'suggested.json', arm == 'random', folder / 'excluded'

@@ -30,8 +30,9 @@ from analysis.experiments import records
 from analysis.label_issues import probability
 from analysis.label_issues.schema import LabelIssues
 from analysis.stage.run import Analysis, open_analysis
+from scripts.experiments.record import of_probabilities
 from scripts.experiments.score_analysis import CONFIG, ROOT, prepare
-from segmentation import campaign, launch, markdown
+from segmentation import campaign, launch
 from segmentation.config import load_config
 from segmentation.data import coco
 from segmentation.data.examples import open_data, select_examples
@@ -131,16 +132,9 @@ def to_markdown(rows: Sequence[Tenth], predicted: np.ndarray, real: np.ndarray) 
     """The reliability table and its summary; `predicted` and `real` are `[n]`."""
     likely = predicted >= probability.LIKELY
     gaps = [abs(row.predicted - row.observed) for row in rows if row.issues >= ENOUGH]
-    table = markdown.table(
-        ('probability', 'issues', 'mean probability', 'share of errors'),
-        (
-            (f'{row.low:.1f}–{row.low + 0.1:.1f}', str(row.issues))
-            + (f'{row.predicted:.3f}', f'{row.observed:.3f}')
-            for row in rows
-        ),
-    )
+    table = of_probabilities({'tenths': [dataclasses.asdict(row) for row in rows]})['tenths']
     return (
-        f'{table}\n\n{likely.sum()} held-out issues have a probability of at least '
+        f'{table.to_markdown()}\n\n{likely.sum()} held-out issues have a probability of at least '
         f'{probability.LIKELY:g}; {predicted[likely].sum():.0f} errors are expected among them, '
         f'{real[likely].sum()} were found.\n'
         f'Largest gap in a tenth with at least {ENOUGH} issues: {max(gaps, default=0):.3f}.\n'

@@ -15,6 +15,8 @@ from segmentation.data.annotations import Category
 from segmentation.data.coco_index import CocoIndex
 from segmentation.markdown import printable
 
+VIEW_COLUMN = 'view: '  # begins the names of columns of saved views in tables of samples
+
 
 def id_fraction(image_ids: Iterable[int], salt: str) -> np.ndarray:
     """Spreads image ids evenly over [0, 1) by a hash (BLAKE2b).
@@ -202,17 +204,18 @@ def _parquet_views(path: str | pathlib.Path) -> dict[str, list[int]]:
     from pyarrow import parquet
 
     try:
-        names = [name for name in parquet.read_schema(path).names if name.startswith(_VIEW)]
+        columns = parquet.read_schema(path).names
+        names = [name for name in columns if name.startswith(VIEW_COLUMN)]
         table = parquet.read_table(path, columns=['image_id', *names])
         ids = table['image_id'].to_numpy()
         return {
-            name.removeprefix(_VIEW): sorted(ids[table[name].to_numpy()].tolist()) for name in names
+            name.removeprefix(VIEW_COLUMN): sorted(ids[table[name].to_numpy()].tolist())
+            for name in names
         }
     except (pyarrow.ArrowException, KeyError, IndexError) as error:
         raise ValueError(f'{path} is no Parquet table of samples: {error}') from error
 
 
-_VIEW = 'view: '  # begins the names of columns of saved views, see `analysis.report.export`
 _TABLES = {'.csv': _csv_views, '.parquet': _parquet_views}
 
 

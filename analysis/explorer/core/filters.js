@@ -243,6 +243,7 @@ const Filters = (() => {
   }
 
   return Object.assign(filters, {
-    rows, passing, bit, versionOfOthers, needs, set, remove, clear, reset, refresh, only, range, toggle, describe,
+    rows, passing, bit, versionOfOthers, needs, set, remove, clear, reset, refresh, only, range,
+    toggle, describe,
   });
 })();

@@ -72,8 +72,8 @@
  *   notes?: Record<string, string>,
  *   has_findings?: boolean }} ViewPiece
  *
- * `notes` say what is approximate, by stage. Similar samples are in blocks of so many rows; `nearest` are ascending distances of samples to
- * their nearest one.
+ * `notes` say what is approximate, by stage. Similar samples are in blocks of so many rows;
+ * `nearest` are ascending distances of samples to their nearest one.
  *
  * A view as the page uses it; findings are there once `loaded` is true.
  * @typedef {ViewPiece & Findings & ViewMethods & { name: string, columns: Column[],
