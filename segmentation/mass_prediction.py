@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.special
 from PIL import Image
 from pycocotools import mask as mask_utils
 
@@ -119,7 +118,9 @@ def encode_classes(label: np.ndarray, logits: np.ndarray) -> list[dict[str, Any]
     The score is the mean probability of the class over the pixels, at the network's resolution,
     that are predicted as this class.
     """
-    probabilities, coarse = scipy.special.softmax(logits, axis=-1), logits.argmax(-1)
+    from scipy import special  # now, as it takes long
+
+    probabilities, coarse = special.softmax(logits, axis=-1), logits.argmax(-1)
     masks = []
     for number in np.unique(label[label > 0]).tolist():
         run_lengths = mask_utils.encode(np.asfortranarray(label == number, np.uint8))

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.special
 from PIL import Image, ImageOps
 
 from segmentation import evaluate
@@ -123,13 +122,15 @@ class Model:
         Raises:
           ValueError: see `read_input`.
         """
+        from scipy import special  # now, as it takes long
+
         sizes: collections.deque[Input] = collections.deque()
         result = []
         for logits in self.logits(_noted(map(self.read, _each(images)), sizes), flip=flip):
             image = sizes.popleft()
             enlarged = evaluate.enlarge(logits, image.height, image.width)
             classes = enlarged.argmax(-1).astype(np.uint8)
-            result.append(Prediction(classes, scipy.special.softmax(enlarged, axis=-1)))
+            result.append(Prediction(classes, special.softmax(enlarged, axis=-1)))
         return result
 
     def embed(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray:
