@@ -374,7 +374,8 @@ def _objects(analysis, hostile, rng) -> None:
             dimensions=2, blocks={'color': 2}, explained=(), trustworthiness=0.9, groups=(),
             confusion=tuple(map(tuple, counts.tolist())), slices=parts, num_sheets=sheets,
             table=table, points=points, map_2d=points, index=index[:, 1:].astype(np.int32),
-            index_by_block=index[None, :, 1:].astype(np.int32),
+            index_by_block=index[None, :, :0:-1].astype(np.int32),
+            distance_by_block=distance[None, :, :0:-1].astype(np.float32),
             distance=distance[:, 1:].astype(np.float32), members=np.packbits(inside[None], axis=1),
         ),
     )  # fmt: skip

@@ -97,7 +97,7 @@ class Objects(Result):
     """
 
     NAME: ClassVar[str] = 'objects'
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # of the view
@@ -128,8 +128,9 @@ class Objects(Result):
     map_2d: np.ndarray  # float32 `[M, 2]`, or `[0, 2]` if there is no map
     index: np.ndarray  # int32 `[M, k]`, rows of the nearest other objects, nearest first
     distance: np.ndarray  # float32 `[M, k]`, their Euclidean distances
-    # int32 `[B, M, k]`, rows of the nearest other objects by each of `blocks` alone.
+    # As `index` and `distance`, by each of `blocks` alone: `[B, M, k]`.
     index_by_block: np.ndarray
+    distance_by_block: np.ndarray
     members: np.ndarray  # see `Slices.members`, of all objects
     recall: float = 1.0  # of the nearest objects, see `Similar.recall`
     fitted: int | None = None  # see `SimilarityMap.fitted`, of objects

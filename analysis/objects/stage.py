@@ -98,7 +98,8 @@ def compute(
             points, sizes, explained = blocks.reduce(rows, of_layers, dimensions, seed)
     map_2d, trustworthiness = _map(points, seed)
     index, distance = neighbors(points, K) if points.size else (points, points)
-    by_block = [neighbors(blocks.points_of(points, sizes, name), K)[0] for name in sizes]
+    by_block = [neighbors(blocks.points_of(points, sizes, name), K) for name in sizes]
+    shape = len(sizes), *index.shape
     found, members = find_slices(table, seed)
     alike, found, members = find_groups(table, points, sizes, found, members, seed)
     final = analysis.folder / FOLDER
@@ -123,7 +124,8 @@ def compute(
         map_2d=map_2d,
         index=index.astype(np.int32),
         distance=distance,
-        index_by_block=np.array(by_block, np.int32).reshape(len(sizes), *index.shape),
+        index_by_block=np.array([near for near, _ in by_block], np.int32).reshape(shape),
+        distance_by_block=np.array([far for _, far in by_block], np.float32).reshape(shape),
         members=members,
         recall=recall(points, index),
         fitted=similarity_map.FITTED if len(map_2d) > similarity_map.FITTED else None,

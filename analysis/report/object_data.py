@@ -11,7 +11,7 @@ from analysis.objects.schema import Objects
 from analysis.pictures import schema as pictures
 from analysis.report import column_bins, columns
 from analysis.report.columns import encode
-from analysis.report.view_data import Pieces, slice_groups, summarize_objects
+from analysis.report.view_data import ALL, Pieces, slice_groups, summarize_objects
 from analysis.stage import storage
 from analysis.stage.view import View
 
@@ -50,9 +50,11 @@ def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
             'details': {},
             **{key: of_images['pictures'][key] for key in ('error_colors', 'scales')},
         }
-    near = None
+    near = {}
     if found.dimensions:
-        near = found.index, found.distance
+        near[ALL] = found.index, found.distance
+        parts = zip(found.index_by_block, found.distance_by_block, strict=True)
+        near |= zip(found.blocks, parts, strict=True)
     if found.trustworthiness is not None:
         page |= {'map_2d': encode(found.map_2d)}
         page['map_quality'] = {'trustworthiness': [found.trustworthiness]}

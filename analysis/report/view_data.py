@@ -10,7 +10,7 @@ view      what map, charts and table need: run, split, step, n, fingerprint, cla
           (what is approximate in a stage, by its name),
           similar (see `similar_blocks`)
 column    the values of one column
-similar   index int32 and distance float32 `[N, k]`, in blocks of rows
+similar   index int32 and distance float32 `[N, k]` by what is compared, in blocks of rows
 findings  scores, clusters, density_clusters, slices, associations, grayscale_copies, confusion,
           label_issues, saliency, objects, duplicates, drift, label_next: as in the schemas of these
           stages, images by row
@@ -51,6 +51,7 @@ from analysis.stage.view import View
 
 MOST_REGIONS = 2000
 SIMILAR_ROWS = 4096  # of a block of similar samples
+ALL = 'all'  # the whole embedding, among what similar samples are alike in
 # Up to so many rows, one file holds all columns: many small files take longer to open.
 _ROWS_IN_ONE_FILE = 10_000
 
@@ -60,7 +61,7 @@ class Pieces:
     """The pieces of a view, for JSON."""
 
     view: dict[str, Any]  # see the module's docstring
-    similar: tuple[np.ndarray, np.ndarray] | None  # index and distance; None if not run
+    similar: dict[str, tuple[np.ndarray, np.ndarray]]  # index and distance; empty if not run
     findings: dict[str, Any]  # see the module's docstring
     files: dict[str, bytes]  # WebP files by path, besides those of the stage `pictures`
 
@@ -79,15 +80,16 @@ def to_script(key: str, value: Any) -> str:
     return f'explorer.provide({texts[0]},{texts[1]});\n'
 
 
-def _describe_similar(distance: np.ndarray) -> dict[str, Any]:
+def _describe_similar(similar: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
     """How `scripts` divides similar samples, and the distances to the nearest, ascending.
 
     Of more than 1,001 samples, these are quantiles.
     """
+    _, distance = similar[ALL]
     nearest = np.sort(distance[:, 0])
     if len(nearest) > 1001:
         nearest = np.quantile(nearest, np.linspace(0, 1, 1001)).astype(np.float32)
-    return {'rows': SIMILAR_ROWS, 'nearest': encode(nearest)}
+    return {'rows': SIMILAR_ROWS, 'nearest': encode(nearest), 'parts': list(similar)}
 
 
 def scripts(name: str, pieces: Pieces) -> Iterator[tuple[str, str]]:
@@ -97,11 +99,13 @@ def scripts(name: str, pieces: Pieces) -> Iterator[tuple[str, str]]:
     described = [{key: part for key, part in each.items() if key != 'values'} for each in parts]
     view = pieces.view | {'columns': described}
     if pieces.similar:
-        index, distance = pieces.similar
-        view['similar'] = _describe_similar(distance)
-        for block in range(-(-len(index) // SIMILAR_ROWS)):
+        view['similar'] = _describe_similar(pieces.similar)
+        for block in range(-(-view['n'] // SIMILAR_ROWS)):
             rows = slice(block * SIMILAR_ROWS, (block + 1) * SIMILAR_ROWS)
-            content = {'index': encode(index[rows]), 'distance': encode(distance[rows])}
+            content = {
+                part: {'index': encode(index[rows]), 'distance': encode(distance[rows])}
+                for part, (index, distance) in pieces.similar.items()
+            }
             yield f'similar/{block}.js', to_script(f'similar/{name}/{block}', content)
     text = to_script(f'view/{name}', view)
     if view['n'] <= _ROWS_IN_ONE_FILE:
@@ -278,7 +282,7 @@ def read_view(view: View) -> Pieces:
         'columns': list(columns.of_samples(table)),
         'unavailable': dict(view.unavailable),
     }
-    near, label, files = None, None, {}
+    near, label, files = dict[str, tuple[np.ndarray, np.ndarray]](), None, {}
     notes: dict[str, str] = {}
     if shown := read(Pictures):
         page['pictures'] = _pictures(view, shown)
@@ -300,7 +304,7 @@ def read_view(view: View) -> Pieces:
         findings['density_clusters'] = _clusters(clusters.density.clusters)
         notes[Clusters.NAME] = clusters.note
     if similar := read(Similar):
-        near = similar.index, similar.distance
+        near[ALL] = similar.index, similar.distance
         notes[Similar.NAME] = similar.note
     if issues := read(LabelIssues):
         page['columns'] += columns.of_label_issues(issues)

@@ -145,7 +145,7 @@ const Data = (() => {
   function makeView(name, piece) {
     /** @type {Map<string | null, Column>} */
     const columns = new Map();
-    /** @type {Map<number, { index: Decoded, distance: Decoded }>} */
+    /** @type {Map<number, Record<string, { index: Decoded, distance: Decoded }>>} */
     const blocks = new Map(); // of similar samples
     /** @param {string} name */
     const known = (name) => /** @type {Column} */ (columns.get(name));
@@ -174,15 +174,17 @@ const Data = (() => {
         const row = cache.rows[place];
         return values[row] === Number(id) ? row : -1;
       },
+      similarBy: 'all',
       similarTo(row) {
         if (!view.similar) return null;
         const number = Math.floor(row / view.similar.rows);
         const key = `similar/${name}/${number}`;
         if (pieces.has(key)) {
-          const { index, distance } = take(key);
-          blocks.set(number, { index: decode(index), distance: decode(distance) });
+          const parts = Object.entries(take(key)).map(([part, { index, distance }]) =>
+            [part, { index: decode(index), distance: decode(distance) }]);
+          blocks.set(number, Object.fromEntries(parts));
         }
-        const block = blocks.get(number);
+        const block = blocks.get(number)?.[view.similarBy];
         if (!block) {
           const loaded = need(key, name, 'similar', `${number}.js`);
           loaded.then(() => Events.emit('similar')).catch(Messages.fail);

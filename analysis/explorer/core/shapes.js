@@ -68,12 +68,13 @@
  *   run_name?: string, split: string, step: number,
  *   fingerprint: string, class_names: string[], class_colors?: string[], pictures?: Pictures,
  *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
- *   similar?: { rows: number, nearest: Decoded }, unavailable?: Record<string, string>,
+ *   similar?: { rows: number, nearest: Decoded, parts: string[] }, unavailable?: Record<string, string>,
  *   notes?: Record<string, string>,
  *   has_findings?: boolean }} ViewPiece
  *
  * `notes` say what is approximate, by stage. Similar samples are in blocks of so many rows;
- * `nearest` are ascending distances of samples to their nearest one.
+ * `nearest` are ascending distances of samples to their nearest one; `parts` are what they may be
+ * compared by, first `all`, the whole embedding.
  *
  * A view as the page uses it; findings are there once `loaded` is true.
  * @typedef {ViewPiece & Findings & ViewMethods & { name: string, columns: Column[],
@@ -86,8 +87,10 @@
  * @property {(name: string, row: number) => string} format  the value as readers see it
  * @property {(id: Value, column?: string) => number} rowOf  the first row of an image, or with this
  *   number in a column; -1 if the view lacks it
+ * @property {string} similarBy  one of `similar.parts`
  * @property {(row: number) => { rows: Int32Array, distances: Float32Array } | null} similarTo  the
- *   samples similar to one, nearest first; null if there are none, or until the event `similar`
+ *   samples similar to one by `similarBy`, nearest first; null if there are none, or until the
+ *   event `similar`
  * @property {(description: any) => Column} addColumn  adds a column, or replaces its namesake
  */
 

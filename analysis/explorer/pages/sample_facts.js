@@ -1,5 +1,5 @@
 'use strict';
-/* global Data, Dom, Filters, Format, Plots, State, Statistics, Thumbnail */
+/* global Data, Dom, Events, Filters, Format, Plots, State, Statistics, Thumbnail */
 // The facts about a sample: its cluster, slices, metrics, metadata and similar samples.
 
 const SampleFacts = (() => {
@@ -109,8 +109,15 @@ const SampleFacts = (() => {
       const text = h('span.muted', found.distances[k].toFixed(2));
       return Thumbnail.button(view, other, picture, text);
     });
+    const parts = view.similar?.parts ?? [];
+    const choose = (/** @type {string} */ part) => {
+      view.similarBy = part;
+      Events.emit('similar');
+    };
+    const options = parts.map((part) => [part, part]);
     return [
       h('h3', 'Nearest in embedding space', Dom.link('show on the map', filter)),
+      ...(parts.length > 1 ? [Dom.select('Alike in', options, view.similarBy, choose)] : []),
       ...(note ? [h('p.soft', note)] : []),
       h('div.thumbs', thumbs),
     ];

@@ -289,6 +289,15 @@ def test_objects_instead_of_images(analysis, open_page):
     assert where.startswith(f'object {number} in image {analysis.image_ids[4]}, ')
     thumbs = page.locator('#sample .similar .thumb')
     assert thumbs.count() == found.index.shape[1]
+    choice = page.locator('#sample .similar select')
+    assert choice.locator('option').all_text_contents() == ['all', 'color']
+    choice.select_option('color')
+    shown = page.evaluate(f'[...State.view.similarTo({row}).rows]')
+    assert shown == found.index_by_block[0, row].tolist() != found.index[row].tolist()
+    assert choice.input_value() == 'color'
+    texts = page.locator('#sample .similar .thumb').all_text_contents()
+    assert texts[0] == f'{found.distance_by_block[0, row, 0]:.2f}'
+    choice.select_option('all')
     thumbs.first.click()
     settle(page)
     assert page.evaluate('State.selected') == found.index[row][0]

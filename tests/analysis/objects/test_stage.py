@@ -105,8 +105,9 @@ def test_neighbors_and_map_are_of_the_embedding(analysis, found):
     assert list(found.blocks) == ['network', 'color', 'shape']
     for number, name in enumerate(found.blocks):
         own = points_of(found.points, found.blocks, name)
-        near = neighbors(own, found.index.shape[1])[0]
-        np.testing.assert_array_equal(found.index_by_block[number], near)
+        index, distance = neighbors(own, found.index.shape[1])
+        np.testing.assert_array_equal(found.index_by_block[number], index)
+        np.testing.assert_array_equal(found.distance_by_block[number], distance)
     assert found.map_2d.shape == (found.num_objects, 2)
     assert 0 < found.trustworthiness <= 1
 

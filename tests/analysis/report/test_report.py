@@ -163,7 +163,7 @@ def test_everything_else_goes_by_rows_of_the_samples(run, folder):
     nearest = _piece(folder, 'val-600/similar/0.js', 'similar/val-600/0')
     similar = artifacts.load(analysis, Similar)
     for key in ('index', 'distance'):
-        np.testing.assert_array_equal(_decode(nearest[key]), getattr(similar, key))
+        np.testing.assert_array_equal(_decode(nearest['all'][key]), getattr(similar, key))
     assert view['missing'] == []
     assert _view(folder, 'train-300')['missing'] != []
 
@@ -178,7 +178,9 @@ def test_objects_are_a_view_of_their_own(run, folder):
     assert _values(columns['predicted']) == found.table['predicted'].to_pylist()
     np.testing.assert_array_equal(_decode(view['map_2d']), found.map_2d)
     nearest = _piece(folder, f'{name}/similar/0.js', f'similar/{name}/0')
-    np.testing.assert_array_equal(_decode(nearest['index']), found.index)
+    assert list(nearest) == view['similar']['parts'] == ['all', 'color']
+    np.testing.assert_array_equal(_decode(nearest['all']['index']), found.index)
+    np.testing.assert_array_equal(_decode(nearest['color']['index']), found.index_by_block[0])
     findings = _piece(folder, f'{name}/findings.js', f'findings/{name}')
     (one,) = findings['slices']['loss']['slices']
     member = np.array(_values(columns[f'slice: {one["text"]}']))
