@@ -154,7 +154,7 @@ class Trainer:
         self.step_number = self.start = 0
         model, optimizer = self.programs.model, self.programs.optimizer
         self.state = evaluate.replicate(train_step.init_state(model, optimizer, config))
-        cpu_runtime.release_memory()
+        cpu_runtime.trim_memory()
         self.training_batches = functools.partial(
             input_pipeline.training_batches,
             examples,
