@@ -5,6 +5,8 @@ mean only one thing is repaired. A broken entry is left out. Both are counted by
 is no COCO annotation file raises one `ValueError` that names it.
 """
 
+import collections
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -118,11 +120,9 @@ def read(
     categories, category_keys = _categories(document, name, skipped)
     reader = _Images(files, exif, _licenses(document.get('licenses')), skipped, notes)
     reader.read(document['images'])
-    options: dict[str, Any] = {'unit': '', 'disable': not progress, 'leave': False}
     entries = _Instances(reader, category_keys, crowds_as_instances, document)
-    for position, entry in enumerate(
-        tqdm.tqdm(document['annotations'], 'annotations', mininterval=1, **options)
-    ):
+    shown: dict[str, Any] = {'unit': '', 'disable': not progress, 'leave': False, 'mininterval': 1}
+    for position, entry in enumerate(tqdm.tqdm(document['annotations'], 'annotations', **shown)):
         try:
             image, instance = entries.read(position, entry)
         except Broken as broken:
@@ -141,7 +141,8 @@ def read(
     for given in unlabeled if isinstance(unlabeled, list) else ():
         notes.add('pixels without a label are read as background', given)
     by_id = [reader.images[key] for key in sorted(reader.images)]
-    return Annotations(categories, by_id, skipped, notes, sha256, *count_entries(document, skipped))
+    counts = count_entries(document, skipped)
+    return Annotations(categories, by_id, skipped, notes, sha256, entries.named, *counts)
 
 
 def _categories(
@@ -312,15 +313,16 @@ class _Instances:
     ):
         self.images, self.categories, self.entries = images, categories, document['annotations']
         self.crowds_as_instances = crowds_as_instances
+        self.named: collections.Counter[int | str | None] = collections.Counter()
         self.has_boxes = not document.get(COMPUTED)
         self.seen: dict[int, int] = {}  # id → position of its first entry
-        self.free_ids = self._free_ids()
 
-    def _free_ids(self) -> Iterator[int]:
-        # A generator: only if an id is missing, all entries are parsed once more.
+    @functools.cached_property
+    def free_ids(self) -> Iterator[int]:
+        """Parses all entries once more, so it is made only if an id is missing."""
         given = (id_key(entry.get('id')) for entry in self.entries if isinstance(entry, dict))
         used = {key for key in given if isinstance(key, int)}
-        yield from free_ids(used, len(self.entries))
+        return free_ids(used, len(self.entries))
 
     def _id(self, position: int, entry: dict) -> int:
         key: Any = id_key(entry.get('id'))
@@ -340,6 +342,7 @@ class _Instances:
         if not isinstance(entry, dict):
             raise Broken('not an object')
         image_key, category_key = id_key(entry.get('image_id')), id_key(entry.get('category_id'))
+        self.named[category_key] += 1
         image_id = self.images.ids.get(image_key) if image_key is not None else None
         if image_id is None:
             raise Broken('unknown image', entry.get('image_id'))

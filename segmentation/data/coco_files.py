@@ -22,7 +22,6 @@ import tqdm
 from segmentation.data import image_files
 from segmentation.data.entries import File
 from segmentation.data.image_files import IMAGE_FORMATS, UnusableImage
-from segmentation.files import is_within
 
 __all__ = ['IMAGE_FORMATS', 'UnusableImage']
 
@@ -113,7 +112,7 @@ class FolderSource:
     def read(self, file_name: str) -> bytes:
         """Reads a file that `find` found, by its stored name."""
         path = self._paths[file_name].resolve()
-        if not any(is_within(path, folder) for folder in (*self._folders, self._root)):
+        if not any(map(path.is_relative_to, (*self._folders, self._root))):
             raise UnusableImage('link out of the image folder')
         return read_regular(path)
 

@@ -95,8 +95,7 @@ def note_categories(document: Mapping[str, Any], annotations: Annotations) -> No
       document: the annotations in COCO's form.
       annotations: what was read of it.
     """
-    entries = [entry for entry in document['annotations'] if isinstance(entry, dict)]
-    given = collections.Counter(id_key(entry.get('category_id')) for entry in entries)
+    given = annotations.named.copy()
     names = {category.id: category.name for category in annotations.categories}
     kept = collections.Counter(
         names[instance.category_id] for image in annotations.images for instance in image.instances

@@ -1,5 +1,6 @@
 """What annotation files hold once they are checked, and the values that tools write into them."""
 
+import collections
 import dataclasses
 import itertools
 import pathlib
@@ -205,6 +206,8 @@ class Annotations:
     skipped: Skipped  # what was left out or repaired
     notes: Skipped  # what was read as it is, but may be meant otherwise
     sha256: str  # hexadecimal digest of the file
+    # Annotation entries in the file by the category that they name; see `id_key`.
+    named: collections.Counter[int | str | None]
     num_images: int  # entries in the file
     num_annotations: int  # entries in the file
 
