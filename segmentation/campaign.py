@@ -64,6 +64,7 @@ class Training:
     directory: pathlib.Path
     config: ConfigDict
     num_images: int  # for training and for choosing the checkpoint
+    size: int | None = None  # side of the square in which pixels are counted; None: the network's
 
     @property
     def work(self) -> int:
@@ -82,9 +83,10 @@ class Scored:
     num_train: float  # training images, with those held out to choose the checkpoint
 
 
-def state_of(config: ConfigDict, prepared: coco.Prepared) -> str:
+def state_of(training: Training, prepared: coco.Prepared) -> str:
     """Everything that the scores of a finished training depend on, as JSON."""
-    return json.dumps([config.to_dict(), prepared.fingerprint['id']], sort_keys=True)
+    state = [training.config.to_dict(), prepared.fingerprint['id']]
+    return json.dumps(state + [training.size] * (training.size is not None), sort_keys=True)
 
 
 def load_scores(
@@ -260,7 +262,7 @@ def gather(
     trainings = []
     for (_, fraction), group in itertools.groupby(plan, lambda t: (t.seed, t.fraction)):
         block: list[tuple[Training, Any]] = [
-            (t, load_scores(t.directory, state_of(t.config, prepared), targets)) for t in group
+            (t, load_scores(t.directory, state_of(t, prepared), targets)) for t in group
         ]
         for experiment in targets:
             mine = [(t, scores) for t, scores in block if t.experiment == experiment]

@@ -202,6 +202,7 @@ def evaluate(
     num_classes: int,
     batch_size: int,
     progress: str = '',
+    truth: Examples | None = None,
 ) -> dict[str, np.ndarray]:
     """Computes the confusion matrix and the loss of every example, split over all processes.
 
@@ -212,10 +213,13 @@ def evaluate(
       num_classes: C, including background.
       batch_size: per step and process.
       progress: label of a progress bar; empty for none.
+      truth: the same examples at another resolution, at which pixels are to be counted; logits are
+        interpolated to it.
 
     Returns:
       In the order of the examples: `image_id` int64 `[N]`, `loss` float32 `[N]` (nats per pixel)
-      and `network` int64 `[N, C, C]`, at the network's resolution (rows are true classes).
+      and `network` int64 `[N, C, C]`, at the network's resolution or that of `truth` (rows are true
+      classes).
     """
     from segmentation.data import input_pipeline  # here: predicting files needs no Grain
 
@@ -237,7 +241,11 @@ def evaluate(
             for i, index in enumerate(batch['index']):
                 if index < 0:
                     continue
-                counts[row] = metrics.confusion_matrix(batch['label'][i], classes[i], num_classes)
+                label, found = batch['label'][i], classes[i]
+                if truth:
+                    label = truth.label(index)
+                    found = enlarge_and_classify(np.asarray(on_device[i]), *label.shape)
+                counts[row] = metrics.confusion_matrix(label, found, num_classes)
                 loss[row] = losses_of_batch[i]
                 row += 1
                 bar.update()

@@ -47,7 +47,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         '    ' + origin['command'],
         '## Scores',
         comparable,
-        'IoU at the resolution of the network, mean over seeds, with 95 % confidence intervals. '
+        f'IoU at {setup["image_size"]}×{setup["image_size"]} pixels, mean over seeds, with 95 % '
+        'confidence intervals. '
         'Over images: bootstrap with the training runs fixed. Over seeds: Student’s t with the '
         'images fixed; with folds, the training of each fold varies independently. Over both: each '
         'resample of the images plus a t-distributed draw for the training runs.'

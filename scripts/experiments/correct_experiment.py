@@ -134,7 +134,7 @@ def score(training: Training, prepared: coco.Prepared) -> None:
     scores = {arm: counted['network'] for arm in ARMS} | {
         'step': run.step, 'image_id': counted['image_id'],
     }  # fmt: skip
-    campaign.save_scores(training.directory, state_of(training.config, prepared), scores)
+    campaign.save_scores(training.directory, state_of(training, prepared), scores)
 
 
 def run_rate(
@@ -167,7 +167,7 @@ def run_rate(
     finished = {
         training.directory
         for training in plan
-        if load_scores(training.directory, state_of(training.config, prepared), ARMS)
+        if load_scores(training.directory, state_of(training, prepared), ARMS)
     }
     campaign.run_plan(plan, finished, lambda training: score(training, prepared), lambda: None)
     scored, _ = campaign.gather(plan, prepared, list(ARMS))

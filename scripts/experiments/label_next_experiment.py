@@ -85,7 +85,7 @@ class Experiment:
 
     def state(self, training: Training) -> str:
         """What the scores of a training, and the images it chooses, depend on."""
-        return json.dumps([campaign.state_of(training.config, self.prepared), *self.labeled])
+        return json.dumps([campaign.state_of(training, self.prepared), *self.labeled])
 
     def rules(self, training: Training, place: int) -> tuple[str, ...]:
         """The rules that choose images by the network of this training."""

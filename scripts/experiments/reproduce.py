@@ -23,7 +23,8 @@ finished, the command writes or updates report.md, report.json, report.png, and 
 folds).
 
 --config.<field>=<value> applies to all experiments. Images that only some experiments can use are
-left out of all. README.md describes folds, variants and --exclude.
+left out of all. Where data.image_size differs, pixels are counted at the size of the first one.
+README.md describes folds, variants and --exclude.
 """
 
 import argparse
@@ -52,9 +53,7 @@ FIXED = {
     'data.draw_last', 'data.require_of',
 }  # fmt: skip
 # Must be the same in all experiments, so that they have the same data and count the same pixels.
-COMMON = (
-    'data.data_dir', 'data.complete', 'data.image_size', 'data.exclude', 'data.exclude_from',
-)  # fmt: skip
+COMMON = 'data.data_dir', 'data.complete', 'data.exclude', 'data.exclude_from'
 # Fields that define the true classes.
 TRUTH = ('label_space', 'draw_last', 'overlap', 'crowd')
 # Experiments of --exclude, named after the first experiment.
@@ -137,6 +136,7 @@ def make_plan(
         for experiment in configs
     )
     plan, steps = [], {}
+    size = next(iter(configs.values())).data.image_size
     for seed, fraction, fold, experiment in keys:
         config = ConfigDict(configs[experiment].to_dict()).lock()
         # Another seed for each fold and fraction: intervals assume that training runs are
@@ -155,7 +155,8 @@ def make_plan(
         name = f'seed{seed}' + (f'-fold{fold}' if arguments.folds else '')
         name += f'-{fraction:g}' if fraction < 1 else ''
         directory = arguments.workdir / experiment / name
-        plan.append(Training(experiment, seed, fold, fraction, directory, config, sum(sizes)))
+        grid = None if config.data.image_size == size else size
+        plan.append(Training(experiment, seed, fold, fraction, directory, config, sum(sizes), grid))
     return plan
 
 
@@ -176,6 +177,11 @@ def score(training: Training, prepared: coco.Prepared, configs: dict[str, Config
         if truth not in by_truth:
             data = ConfigDict(config.data.to_dict())
             data.fold, data.antialias = training.fold, run.config.data.antialias
+            data.image_size = run.config.data.image_size
+            grid = None
+            if training.size:
+                counted_at = ConfigDict({**data.to_dict(), 'image_size': training.size})
+                grid, _ = select_examples(prepared, counted_at, 'val')
             counted = evaluate.evaluate(
                 predict,
                 run.variables,
@@ -183,13 +189,14 @@ def score(training: Training, prepared: coco.Prepared, configs: dict[str, Config
                 num_classes=len(run.class_names),
                 batch_size=run.config.eval_batch_size,
                 progress=f'score {training.directory.name} against {target}',
+                truth=grid,
             )
             image_ids = counted['image_id']
             if not np.array_equal(result.setdefault('image_id', image_ids), image_ids):
                 raise ValueError(f'{target} selects other images than {next(iter(configs))}.')
             by_truth[truth] = counted['network']
         result[target] = by_truth[truth]
-    campaign.save_scores(training.directory, state_of(training.config, prepared), result)
+    campaign.save_scores(training.directory, state_of(training, prepared), result)
 
 
 def differences(config: ConfigDict, experiment: str) -> list[str]:
@@ -242,6 +249,7 @@ def make_report(
         'num_train': main_part.num_train,
         'num_steps': plan[0].config.train.num_steps,
         'batch_size': plan[0].config.train.batch_size,
+        'image_size': plan[0].config.data.image_size,
         'packages': described['packages'],
         'differs_from_published': differences(configs[first], first),
         'trainings': trainings,
@@ -361,7 +369,7 @@ def main(argv: list[str] | None = None) -> int:
         finished = {
             training.directory
             for training in plan
-            if load_scores(training.directory, state_of(training.config, prepared), configs)
+            if load_scores(training.directory, state_of(training, prepared), configs)
         }
         campaign.run_plan(plan, finished, lambda t: score(t, prepared, configs), report)
     markdown = report()

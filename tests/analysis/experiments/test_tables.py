@@ -67,7 +67,7 @@ def report(scored):
     }  # fmt: skip
     report['setup'] = {
         'folds': 5, 'seeds': 3, 'num_images': NUM_IMAGES, 'num_train': 1200.0, 'num_steps': 500,
-        'batch_size': 16, 'differs_from_published': ['data.source = photos'],
+        'batch_size': 16, 'image_size': 128, 'differs_from_published': ['data.source = photos'],
     }  # fmt: skip
     return report
 
@@ -163,7 +163,7 @@ def test_one_experiment_without_a_curve(scored, tmp_path):
     report['origin'] = {'command': '', 'fingerprint': '', 'devices': []}
     report['setup'] = {
         'folds': 0, 'seeds': 1, 'num_images': 4, 'num_train': 9.0,
-        'num_steps': 1, 'batch_size': 1, 'differs_from_published': [],
+        'num_steps': 1, 'batch_size': 1, 'image_size': 8, 'differs_from_published': [],
     }  # fmt: skip
     assert '| – |' in experiment_tables.to_markdown(report)
     experiment_tables.figure(report, tmp_path / 'report.png')

@@ -53,7 +53,7 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
             ids = select_examples(prepared, training.config.data, 'val')[0].image_ids
             counts = np.random.default_rng(number).integers(1, 99, (len(ids), 3, 3))
             scores = dict.fromkeys(correct_experiment.ARMS, counts) | {'step': 2, 'image_id': ids}
-            state = campaign.state_of(training.config, prepared)
+            state = campaign.state_of(training, prepared)
             campaign.save_scores(training.directory, state, scores)
 
     planned, trained = [], []

@@ -308,10 +308,22 @@ def test_variants_of_any_config_file_are_compared(arguments, tmp_path):
     assert report['published'] == {'mine': {}, 'twin': {}, 'slow': {}}
 
 
+def test_networks_of_all_sizes_are_scored_on_the_same_pixels(arguments, tmp_path):
+    command = arguments(tmp_path / 'runs', '--seeds=1', '--experiments=person_car')
+    assert reproduce.main([*command, '--variant', 'large', 'data.image_size=64']) == 0
+    scores = [
+        np.load(tmp_path / 'runs' / name / 'seed0' / 'scores.npz')['person_car']
+        for name in ('person_car', 'large')
+    ]
+    assert [score[0].sum() for score in scores] == [32 * 32, 32 * 32]
+    np.testing.assert_array_equal(*(score.sum(2) for score in scores))  # the same true classes
+    assert 'IoU at 32×32 pixels' in (tmp_path / 'runs' / 'report.md').read_text()
+
+
 def test_experiments_that_cannot_be_compared_are_refused(arguments, tmp_path, capsys):
     command = arguments(tmp_path, '--experiments=person_car')
-    assert reproduce.main([*command, '--variant', 'small', 'data.image_size=64']) == 1
-    assert 'small differs from person_car in data.image_size' in capsys.readouterr().err
+    assert reproduce.main([*command, '--variant', 'other', "data.exclude_from=('val',)"]) == 1
+    assert 'other differs from person_car in data.exclude_from' in capsys.readouterr().err
     assert reproduce.main([*command, '--variant', 'other', 'data.fraction=0.5']) == 1
     assert 'data.fraction cannot be overridden' in capsys.readouterr().err
 
