@@ -23,6 +23,7 @@ def make_config(spec):
     config.model.pretrained = ''
     config.model.encoder_trainable = not spec.get('frozen', False)
     config.model.width = spec.get('width', 1.0)
+    config.model.decoder_width = spec.get('decoder_width', 1.0)
     config.model.dtype = dtype_of(spec)
     config.train.batch_size = config.eval_batch_size = spec['batch_size']
     return config

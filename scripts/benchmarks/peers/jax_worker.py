@@ -9,7 +9,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax_layers import layers, transposed
+from jax_layers import layers, list_layers, transposed
 from jax_network import dtype_of, make_config, make_model, random_variables, restored
 from protocol import random_batch, repeat, serve
 
@@ -80,7 +80,9 @@ def inference(spec):
         # As `segmentation.load` gives it, which works on a few images at once.
         run = restored(spec)
         network = Model(run)
-        about = _about(run.variables['params'])
+        convolutions = list_layers(run.model, spec['image_size'], 1)
+        flop = sum(layer['flop'] for layer in convolutions)  # of an image
+        about = {**_about(run.variables['params']), 'flop': flop}
         return repeat(lambda: np.stack(list(network.logits(images)))), about
     config = make_config(spec)
     variables, model = random_variables(config, spec)
