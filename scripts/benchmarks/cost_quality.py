@@ -19,17 +19,18 @@ import json
 import pathlib
 import statistics
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import contenders
-from matplotlib.figure import Figure
 
 from analysis.experiments.records import Measure, Origin, Table
-from analysis.experiments.reproduction import MEAN
 from analysis.figures import palette
 from analysis.stage.command import run_command
 from segmentation import launch
 from segmentation.files import replacing, write_json, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BATCH, STEPS = 16, 2  # of a turn
 
@@ -44,6 +45,8 @@ def read_networks(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
     Raises:
       ValueError: the directory has no report of reproduce.py.
     """
+    from analysis.experiments.reproduction import MEAN
+
     try:
         report = json.loads((workdir / 'report.json').read_text())
         tests = {
@@ -122,8 +125,10 @@ def make_table(networks: dict[str, dict[str, Any]]) -> Table:
     return Table(columns, tuple(rows))
 
 
-def draw(networks: dict[str, dict[str, Any]]) -> Figure:
+def draw(networks: dict[str, dict[str, Any]]) -> 'Figure':
     """IoU over multiply-adds and over images per second."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 4.5), layout='constrained')
     axes = figure.subplots(1, 2, sharey=True)
     for name, network in networks.items():
