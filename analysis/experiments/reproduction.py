@@ -16,7 +16,9 @@ from segmentation.campaign import Scored
 PUBLISHED = {
     'person_car': {'person': 0.309, 'car': 0.262},
     'vehicle': {'person': 0.319, 'vehicle': 0.312},
-    'person_car_best': {'person': 0.309, 'car': 0.262},  # the first task with other settings
+    # The same tasks with another recipe.
+    'person_car_best': {'person': 0.309, 'car': 0.262},
+    'vehicle_best': {'person': 0.319, 'vehicle': 0.312},
 }
 PUBLISHED_IMAGES = 6000
 METRIC_NAMES = {'iou': 'over the set', 'image_iou': 'per image'}
@@ -24,7 +26,8 @@ METRIC_NAMES = {'iou': 'over the set', 'image_iou': 'per image'}
 CLAIMS = {
     'vehicle is easier than car': ('person_car', 'vehicle', 2),
     'person improves when vehicles are merged': ('person_car', 'vehicle', 1),
-    'the settings chosen by the sweep are better': ('person_car', 'person_car_best', 3),
+    'person/car: the best recipe is better': ('person_car', 'person_car_best', 3),
+    'person/vehicle: the best recipe is better': ('vehicle', 'vehicle_best', 3),
 }
 MEAN = 'foreground mean'
 

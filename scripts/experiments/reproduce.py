@@ -282,8 +282,8 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         '--experiments',
         default='person_car,vehicle',
         metavar='NAME,NAME,…',
-        help='config files, or names of files in configs/ (person_car_best has the settings chosen '
-        'by a sweep); the first one is the reference',
+        help='config files, or names of files in configs/ (person_car_best has the best '
+        'recipe); the first one is the reference',
     )
     add(
         '--variant',

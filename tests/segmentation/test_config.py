@@ -186,7 +186,9 @@ def test_settings_that_do_nothing_are_named(idle, needed):
     check_effects(with_overrides(base, {**idle, **needed}))
 
 
-@pytest.mark.parametrize('name', ['demo', 'person_car', 'person_car_best', 'planted', 'vehicle'])
+@pytest.mark.parametrize(
+    'name', ['demo', 'person_car', 'person_car_best', 'planted', 'vehicle', 'vehicle_best']
+)
 def test_every_setting_of_a_config_does_something(name):
     check_effects(load_config(str(ROOT / 'configs' / f'{name}.py'), []))
 
