@@ -3,7 +3,7 @@
     python scripts/train.py --config configs/vehicle_best.py --workdir runs/vehicle_best \\
         --config.data.source=FOLDER --config.data.require=nothing
 
-Run time: 13 minutes on two shared CPU cores. Nobody has run it on all of COCO 2014 yet.
+Estimated run time: 20 minutes on two shared CPU cores. Nobody has run it on all of COCO 2014 yet.
 """
 
 from configs import person_car_best, vehicle
