@@ -41,7 +41,7 @@ def write(folder, kinds, images, points, slices=(), area=None, groups=()):
         trustworthiness=None, confusion=(),
         slices=parts, num_sheets=0, table=table, points=points.astype(np.float32),
         map_2d=np.zeros((0, 2)), index=empty, distance=empty,
-        index_by_block=empty, members=members,
+        index_by_block=empty, distance_by_block=empty, members=members,
     )  # fmt: skip
     artifacts.save(view, found)
     return view
