@@ -312,7 +312,7 @@ def test_networks_of_all_sizes_are_scored_on_the_same_pixels(arguments, tmp_path
     command = arguments(tmp_path / 'runs', '--seeds=1', '--experiments=person_car')
     assert reproduce.main([*command, '--variant', 'large', 'data.image_size=64']) == 0
     scores = [
-        np.load(tmp_path / 'runs' / name / 'seed0' / 'scores.npz')['person_car']
+        np.load(tmp_path / 'runs' / name / 'seed0' / 'scores.npz', allow_pickle=False)['person_car']
         for name in ('person_car', 'large')
     ]
     assert [score[0].sum() for score in scores] == [32 * 32, 32 * 32]
