@@ -1,5 +1,8 @@
 """Boundary IoU: how well outlines match (Cheng et al. 2021, arXiv:2103.16562)."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from segmentation.data.masks import IGNORE
@@ -16,20 +19,27 @@ def band(mask: np.ndarray, share: float = BAND) -> np.ndarray:
     implementation erodes the mask that often with a square of 3×3.
     """
     width = max(1, round(share * float(np.hypot(*mask.shape))))
-    return mask & ~_erode(_erode(mask, width).T, width).T
+    return mask & ~slide(mask, 2 * width + 1, np.logical_and)
 
 
-def _erode(mask: np.ndarray, width: int) -> np.ndarray:
-    """The pixels whose column is in the mask `width` pixels up and down, bool `[H, W]`.
+def slide(mask: np.ndarray, side: int, combine: Callable[..., Any]) -> np.ndarray:
+    """Combines the pixels of the square around each pixel of a mask, bool `[H, W]`.
 
-    Windows are put together from two of half their height: whole arrays are combined a few times,
+    Windows are put together from two of half their length: whole arrays are combined a few times,
     which takes a fifth of the time of `scipy.ndimage.minimum_filter`.
+
+    Args:
+      mask: bool `[H, W]`; no pixel outside the image is in it.
+      side: of the square in pixels, odd.
+      combine: `np.logical_and` erodes, `np.logical_or` dilates.
     """
-    windows, height, size = np.pad(mask, ((width, width), (0, 0))), 1, 2 * width + 1
-    while height < size:
-        step = min(height, size - height)
-        windows, height = windows[:-step] & windows[step:], height + step
-    return windows
+    for _ in range(2):
+        windows, length = np.pad(mask, ((side // 2, side // 2), (0, 0))), 1
+        while length < side:
+            step = min(length, side - length)
+            windows, length = combine(windows[:-step], windows[step:]), length + step
+        mask = windows.T
+    return mask
 
 
 def boundary_counts(label: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:

@@ -237,14 +237,15 @@ def evaluate(
     with bar:
         for batch, on_device in predictions(predict, variables, batches):
             losses_of_batch = np.asarray(image_loss(on_device, batch['label']))
-            classes = np.asarray(on_device).argmax(-1)
+            logits = np.asarray(on_device)
+            classes = logits.argmax(-1)
             for i, index in enumerate(batch['index']):
                 if index < 0:
                     continue
                 label, found = batch['label'][i], classes[i]
                 if truth:
                     label = truth.label(index)
-                    found = enlarge_and_classify(np.asarray(on_device[i]), *label.shape)
+                    found = enlarge_and_classify(logits[i], *label.shape)
                 counts[row] = metrics.confusion_matrix(label, found, num_classes)
                 loss[row] = losses_of_batch[i]
                 row += 1

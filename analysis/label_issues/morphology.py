@@ -4,11 +4,10 @@ Dilation and opening shift whole arrays. For small images this is five to ten ti
 `scipy.ndimage`, which visits the neighbors of each pixel. No pixel outside the image is in a mask.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from scipy import ndimage
+
+from segmentation.boundaries import slide
 
 
 def dilate(mask: np.ndarray, steps: int = 1) -> np.ndarray:
@@ -30,19 +29,7 @@ def distance(mask: np.ndarray) -> np.ndarray:
 
 def opened(mask: np.ndarray, side: int) -> np.ndarray:
     """The squares with a side of `side` pixels (odd) that fit into a mask, all together."""
-    return _slide(_slide(mask, side, np.logical_and), side, np.logical_or)
-
-
-def _slide(mask: np.ndarray, side: int, combine: Callable[..., Any]) -> np.ndarray:
-    """Combines the pixels of the square around each pixel."""
-    (height, width), padded = mask.shape, np.pad(mask, side // 2)
-    rows = padded[:height].copy()
-    for start in range(1, side):
-        combine(rows, padded[start : start + height], out=rows)
-    result = rows[:, :width].copy()
-    for start in range(1, side):
-        combine(result, rows[:, start : start + width], out=result)
-    return result
+    return slide(slide(mask, side, np.logical_and), side, np.logical_or)
 
 
 def components(mask: np.ndarray, smallest: float) -> list[np.ndarray]:

@@ -26,6 +26,7 @@ import contenders
 from analysis.experiments.records import Measure, Origin, Table
 from analysis.figures import palette
 from analysis.stage.command import run_command
+from scripts.experiments.record import interval_of, measure
 from segmentation import launch
 from segmentation.files import replacing, write_json, write_text
 
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
 BATCH, STEPS = 16, 2  # of a turn
 
 
-def read_networks(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
+def read_networks(workdir: pathlib.Path) -> tuple[Origin, dict[str, dict[str, Any]]]:
     """The networks of a report, by experiment, the reference first.
 
     Returns:
-      By experiment the `spec` of its worker (see `peers/jax_worker.py`), `iou` and `difference`
-      from the reference of the foreground mean, None for the reference.
+      The origin of the report; and by experiment the `spec` of its worker (see
+      `peers/jax_worker.py`), `iou` and `difference` from the reference of the foreground mean,
+      None for the reference.
 
     Raises:
       ValueError: the directory has no report of reproduce.py.
@@ -55,7 +57,8 @@ def read_networks(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
             if claim['claim'].endswith(MEAN)
         }
         rows = {name: next(iter(parts.values())) for name, parts in report['scores'].items()}
-    except (OSError, ValueError, KeyError, StopIteration) as error:
+        origin = Origin(**report['origin'])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise ValueError(f'{workdir} has no report.json of reproduce.py: {error!r}') from error
     found = {}
     for name, row in rows.items():
@@ -68,18 +71,13 @@ def read_networks(workdir: pathlib.Path) -> dict[str, dict[str, Any]]:
                 'image_size': config['data']['image_size'], 'width': config['model']['width'],
                 'decoder_width': config['model']['decoder_width'],
             },
-            'iou': Measure(mean['score'], _interval(mean['over_both'])),
-            'difference': test and Measure(test['difference'], _interval(test['interval'])),
+            'iou': measure(mean),
+            'difference': test and Measure(test['difference'], interval_of(test['interval'])),
         }  # fmt: skip
-    return found
+    return origin, found
 
 
-def _interval(bounds: list[float | None]) -> tuple[float, float] | None:
-    low, high = bounds
-    return None if low is None or high is None else (low, high)
-
-
-def measure(networks: dict[str, dict[str, Any]], rounds: int, workdir: pathlib.Path) -> None:
+def time_networks(networks: dict[str, dict[str, Any]], rounds: int, workdir: pathlib.Path) -> None:
     """Adds `multiply_adds` and `per_second`, a rate for each round, to each network."""
     command = contenders.find_peer('jax', sys.executable, workdir)
 
@@ -152,16 +150,14 @@ def draw(networks: dict[str, dict[str, Any]]) -> 'Figure':
 
 
 def work(arguments: argparse.Namespace) -> dict:
-    networks = read_networks(arguments.workdir)
-    measure(networks, arguments.rounds, arguments.workdir)
+    origin, networks = read_networks(arguments.workdir)
+    time_networks(networks, arguments.rounds, arguments.workdir)
     table, machine = make_table(networks), contenders.describe_machine()
     text = (
         f'{machine["cpu"]}, {machine["cores"]} cores, batches of {BATCH}, {arguments.rounds} '
         f'rounds\n\n{table.to_markdown()}\n'
     )
     print(text)
-    report = json.loads((arguments.workdir / 'report.json').read_text())
-    origin = Origin(**report['origin'])
     result = {
         'machine': machine,
         'origin': dataclasses.asdict(dataclasses.replace(origin, command=arguments.command)),

@@ -68,7 +68,8 @@
  *   run_name?: string, split: string, step: number,
  *   fingerprint: string, class_names: string[], class_colors?: string[], pictures?: Pictures,
  *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
- *   similar?: { rows: number, nearest: Decoded, parts: string[] }, unavailable?: Record<string, string>,
+ *   similar?: { rows: number, nearest: Decoded, parts: string[] },
+ *   unavailable?: Record<string, string>,
  *   notes?: Record<string, string>,
  *   has_findings?: boolean }} ViewPiece
  *
