@@ -76,7 +76,8 @@ class Training:
 class Scored:
     """Confusion matrices of an experiment on a fraction of the training images, folds pooled."""
 
-    # int64 `[S, N, C, C]` of S seeds and N images, by the experiment that defines the true classes.
+    # int64 `[S, N, C, C]` of S seeds and N images, by what they are counted against, for example an
+    # experiment, which defines the true classes.
     targets: dict[str, np.ndarray]
     image_id: np.ndarray  # int64 `[N]`, rising
     fold: np.ndarray  # int64 `[N]`
@@ -256,7 +257,13 @@ def gather(
 ) -> tuple[dict[tuple[str, float], Scored], list[dict]]:
     """Pools the folds of every seed and fraction that is complete.
 
-    Returns what was scored by experiment and fraction, and a row for each training run in it.
+    Args:
+      plan: all training runs.
+      prepared: the data set.
+      targets: the arrays that the scores have beside `image_id` and `step`.
+
+    Returns:
+      What was scored by experiment and fraction, and a row for each training run in it.
     """
     parts: dict[tuple[str, float], list[dict]] = {}
     trainings = []
@@ -264,7 +271,7 @@ def gather(
         block: list[tuple[Training, Any]] = [
             (t, load_scores(t.directory, state_of(t, prepared), targets)) for t in group
         ]
-        for experiment in targets:
+        for experiment in dict.fromkeys(t.experiment for t, _ in block):
             mine = [(t, scores) for t, scores in block if t.experiment == experiment]
             # Claims compare experiments, so they need all; a learning curve needs one.
             if any(scores is None for _, scores in (block if fraction == 1 else mine)):

@@ -79,6 +79,16 @@ def _make_predict(model: SegmentationModel, input_range: str, devices: tuple) ->
     return on_local_devices(apply)
 
 
+def with_mirrored(predict: Callable[[Any, np.ndarray], Any]) -> Callable[[Any, np.ndarray], Any]:
+    """Averages the logits that `predict` returns with those of the mirrored images."""
+
+    def apply(variables: Any, images: np.ndarray) -> Any:
+        mirrored = predict(variables, np.ascontiguousarray(images[:, :, ::-1]))
+        return (predict(variables, images) + mirrored[:, :, ::-1]) / 2
+
+    return apply
+
+
 def replicate(tree: Any, devices: list[jax.Device] | None = None) -> Any:
     """Copies arrays to each device of this process, as `pmap` with `in_axes=None` expects."""
     mesh = Mesh(np.asarray(devices or jax.local_devices()), ('batch',))
@@ -202,7 +212,7 @@ def evaluate(
     num_classes: int,
     batch_size: int,
     progress: str = '',
-    truth: Examples | None = None,
+    truth: Callable[[int], np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """Computes the confusion matrix and the loss of every example, split over all processes.
 
@@ -213,8 +223,8 @@ def evaluate(
       num_classes: C, including background.
       batch_size: per step and process.
       progress: label of a progress bar; empty for none.
-      truth: the same examples at another resolution, at which pixels are to be counted; logits are
-        interpolated to it.
+      truth: the true classes of an example by its number, uint8 `[H, W]`, at another resolution
+        than the network's. Pixels are counted there, and logits are interpolated to it.
 
     Returns:
       In the order of the examples: `image_id` int64 `[N]`, `loss` float32 `[N]` (nats per pixel)
@@ -244,7 +254,7 @@ def evaluate(
                     continue
                 label, found = batch['label'][i], classes[i]
                 if truth:
-                    label = truth.label(index)
+                    label = truth(index)
                     found = enlarge_and_classify(logits[i], *label.shape)
                 counts[row] = metrics.confusion_matrix(label, found, num_classes)
                 loss[row] = losses_of_batch[i]

@@ -159,11 +159,9 @@ class Model:
         Yields:
           float32 `[S, S, C]`, in the same order.
         """
-        yield from self._stream(self._predict_flipped if flip else self._predict, inputs)
-
-    def _predict_flipped(self, variables: Any, images: np.ndarray) -> Any:
-        mirrored = self._predict(variables, np.ascontiguousarray(images[:, :, ::-1]))
-        return (self._predict(variables, images) + mirrored[:, :, ::-1]) / 2
+        yield from self._stream(
+            evaluate.with_mirrored(self._predict) if flip else self._predict, inputs
+        )
 
     @functools.cached_property
     def _layers(self) -> dict[str, int]:

@@ -30,6 +30,11 @@ CLAIMS = {
     'person/vehicle: the best recipe is better': ('vehicle', 'vehicle_best', 3),
 }
 MEAN = 'foreground mean'
+# What else is counted against an experiment's own true classes, and how the scores are called.
+ALSO = {
+    'full': 'all images, at their own resolution',
+    'mirrored': 'all images, averaged with the mirrored image',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +144,13 @@ def analyze(
             part = scored[experiment, 1]
             counts, folds = part.targets[experiment][:, chosen], part.fold[chosen]
             scores[experiment][name] = _scores(counts, folds, weights, class_names[experiment])
+    for experiment in experiments:
+        part = scored[experiment, 1]
+        weights = bootstrap.bootstrap_weights(len(part.fold), num_resamples)
+        for key in part.targets.keys() & ALSO.keys():
+            scores[experiment][ALSO[key]] = _scores(
+                part.targets[key], part.fold, weights, class_names[experiment]
+            )
     return Reproduction(
         scores,
         _claims(scored, class_names, pairs, num_resamples),

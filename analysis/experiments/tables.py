@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from analysis.experiments.reproduction import MEAN, METRIC_NAMES, PUBLISHED_IMAGES
+from analysis.experiments.reproduction import ALSO, MEAN, METRIC_NAMES, PUBLISHED_IMAGES
 from segmentation import markdown
 
 
@@ -47,8 +47,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         '    ' + origin['command'],
         '## Scores',
         comparable,
-        f'IoU at {setup["image_size"]}×{setup["image_size"]} pixels, mean over seeds, with 95 % '
-        'confidence intervals. '
+        f'IoU at {setup["image_size"]}×{setup["image_size"]} pixels unless a table says otherwise, '
+        'mean over seeds, with 95 % confidence intervals. '
         'Over images: bootstrap with the training runs fixed. Over seeds: Student’s t with the '
         'images fixed; with folds, the training of each fold varies independently. Over both: each '
         'resample of the images plus a t-distributed draw for the training runs.'
@@ -202,7 +202,10 @@ def _draw_scores(axis: Any, report: dict[str, Any]) -> None:
                     label=None if position else 'published (metric unknown)',
                 )  # fmt: skip
             offset = -0.27
-            for filled, (images, by_metric) in enumerate(sets.items()):
+            shown = {
+                images: scores for images, scores in sets.items() if images not in ALSO.values()
+            }
+            for filled, (images, by_metric) in enumerate(shown.items()):
                 for metric, color in zip(METRIC_NAMES, ('tab:blue', 'tab:orange'), strict=True):
                     row = by_metric[metric][name]
                     if row['score'] is not None and None not in row['over_both']:

@@ -51,10 +51,11 @@ def read_networks(workdir: pathlib.Path) -> tuple[Origin, dict[str, dict[str, An
 
     try:
         report = json.loads((workdir / 'report.json').read_text())
+        first = next(iter(report['scores']))
         tests = {
             claim['models'][1]: next(test for test in claim['tests'] if test['metric'] == 'iou')
             for claim in report['claims']
-            if claim['claim'].endswith(MEAN)
+            if claim['claim'].endswith(MEAN) and claim['models'][0] == first
         }
         rows = {name: next(iter(parts.values())) for name, parts in report['scores'].items()}
         origin = Origin(**report['origin'])

@@ -75,8 +75,9 @@ def base_configs(arguments: argparse.Namespace, overrides: list[str]) -> dict[st
             '--seeds, --folds and --fractions set it.'
         )
     first, path = arguments.experiments[0]
+    varied = arguments.experiments[-1][1]
     planned = [(*experiment, ()) for experiment in arguments.experiments]
-    planned += [(name, path, fields) for name, *fields in arguments.variants]
+    planned += [(name, varied, fields) for name, *fields in arguments.variants]
     if arguments.exclude:
         planned += [(first + arm, path, ()) for arm in (LISTED, RANDOM)]
     configs = {}
@@ -163,39 +164,47 @@ def make_plan(
 def score(training: Training, prepared: coco.Prepared, configs: dict[str, ConfigDict]) -> None:
     """Scores the best checkpoint against the true classes of every experiment.
 
-    Writes `scores.npz`: `image_id` `[N]`, for each experiment the confusion matrices `[N, C, C]`
-    against its classes, `step` of the checkpoint, and `state`.
+    Writes `scores.npz`: `image_id` `[N]`, for each experiment and of `ALSO` the confusion matrices
+    `[N, C, C]` against its classes, `step` of the checkpoint, and `state`.
     """
+    from analysis.experiments import reproduction
     from segmentation import evaluate, trained
 
     run = trained.restore_run(training.directory, 'best')
     predict = evaluate.make_predict(run.model, run.config.data.input_range)
     result: dict[str, Any] = {'step': run.step}
+
+    def count(target: str, kind: str = '') -> np.ndarray:
+        """Confusion matrices against an experiment's classes; `kind` is one of `ALSO`."""
+        data = ConfigDict(configs[target].data.to_dict())
+        data.fold, data.antialias = training.fold, run.config.data.antialias
+        data.image_size = run.config.data.image_size
+        examples, _ = select_examples(prepared, data, 'val')
+        truth = examples.full_label if kind == 'full' else None
+        if training.size and not truth:
+            counted_at = ConfigDict({**data.to_dict(), 'image_size': training.size})
+            truth = select_examples(prepared, counted_at, 'val')[0].label
+        counted = evaluate.evaluate(
+            evaluate.with_mirrored(predict) if kind == 'mirrored' else predict,
+            run.variables,
+            examples,
+            num_classes=len(run.class_names),
+            batch_size=run.config.eval_batch_size,
+            progress=f'score {training.directory.name} against {target} {kind}'.rstrip(),
+            truth=truth,
+        )
+        image_ids = counted['image_id']
+        if not np.array_equal(result.setdefault('image_id', image_ids), image_ids):
+            raise ValueError(f'{target} selects other images than {next(iter(configs))}.')
+        return counted['network']
+
     by_truth: dict[tuple, np.ndarray] = {}
     for target, config in configs.items():
         truth = tuple(config.data[field] for field in TRUTH)
         if truth not in by_truth:
-            data = ConfigDict(config.data.to_dict())
-            data.fold, data.antialias = training.fold, run.config.data.antialias
-            data.image_size = run.config.data.image_size
-            grid = None
-            if training.size:
-                counted_at = ConfigDict({**data.to_dict(), 'image_size': training.size})
-                grid, _ = select_examples(prepared, counted_at, 'val')
-            counted = evaluate.evaluate(
-                predict,
-                run.variables,
-                select_examples(prepared, data, 'val')[0],
-                num_classes=len(run.class_names),
-                batch_size=run.config.eval_batch_size,
-                progress=f'score {training.directory.name} against {target}',
-                truth=grid,
-            )
-            image_ids = counted['image_id']
-            if not np.array_equal(result.setdefault('image_id', image_ids), image_ids):
-                raise ValueError(f'{target} selects other images than {next(iter(configs))}.')
-            by_truth[truth] = counted['network']
+            by_truth[truth] = count(target)
         result[target] = by_truth[truth]
+    result |= {kind: count(training.experiment, kind) for kind in reproduction.ALSO}
     campaign.save_scores(training.directory, state_of(training, prepared), result)
 
 
@@ -227,10 +236,12 @@ def make_report(
     from analysis.experiments import reproduction, tables
 
     first, *others = configs
-    scored, trainings = campaign.gather(plan, prepared, list(configs))
+    scored, trainings = campaign.gather(plan, prepared, [*configs, *reproduction.ALSO])
     if (first, 1.0) not in scored:
         return None
     pairs = [(first, other) for other in others]
+    varied = arguments.experiments[-1][0]
+    pairs += [(varied, name) for name, *_ in arguments.variants if varied != first]
     if arguments.exclude:
         pairs.append((first + RANDOM, first + LISTED))
     names = {name: class_names(config) for name, config in configs.items()}
@@ -292,7 +303,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         action='append',
         default=[],
         metavar=('NAME', 'FIELD=VALUE'),
-        help='one more experiment: the first one with other settings; can be repeated',
+        help='one more experiment: the last of --experiments with other settings; can be repeated',
     )
     add(
         '--exclude',
@@ -366,10 +377,13 @@ def main(argv: list[str] | None = None) -> int:
         return make_report(arguments, plan, prepared, configs, argv)
 
     if not arguments.report_only:
+        from analysis.experiments import reproduction
+
+        targets = [*configs, *reproduction.ALSO]
         finished = {
             training.directory
             for training in plan
-            if load_scores(training.directory, state_of(training, prepared), configs)
+            if load_scores(training.directory, state_of(training, prepared), targets)
         }
         campaign.run_plan(plan, finished, lambda t: score(t, prepared, configs), report)
     markdown = report()

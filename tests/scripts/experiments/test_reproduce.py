@@ -111,6 +111,9 @@ def test_each_image_is_scored_once_by_a_model_that_never_saw_it(both):
                 assert set(selection.fold_of(arrays['image_id'], 2)) == {fold}
                 for target in ('person_car', 'vehicle'):
                     assert (arrays[target].sum((1, 2)) == 32 * 32).all()
+                assert (arrays['mirrored'].sum(2) == arrays[experiment].sum(2)).all()
+                # At their own resolution, images have different numbers of pixels.
+                assert len(set(arrays['full'].sum((1, 2)).tolist())) > 1
             used = json.loads((run / 'run.json').read_text())['images']
             assert used['train']['images'] + used['selection']['images'] == (folds != fold).sum()
         assert sorted(scored) == images['scored']
@@ -123,6 +126,13 @@ def test_report_holds_scores_and_claims(both):
     assert 'data.source = ' in ' '.join(report['setup']['differs_from_published'])
     row = report['scores']['vehicle']['all images']['iou']['vehicle']
     assert 0 <= row['over_images'][0] <= row['score'] <= row['over_images'][1] <= 1
+    names = {'full': 'at their own resolution', 'mirrored': 'averaged with the mirrored image'}
+    for kind, name in names.items():
+        runs = [both / 'vehicle' / f'seed0-fold{fold}' / 'scores.npz' for fold in range(2)]
+        counts = sum(np.load(run, allow_pickle=False)[kind].sum(0) for run in runs)
+        vehicle = counts[2, 2] / (counts[2].sum() + counts[:, 2].sum() - counts[2, 2])
+        row = report['scores']['vehicle'][f'all images, {name}']['iou']
+        assert row['vehicle']['score'] == pytest.approx(vehicle)
     for claim in report['claims']:
         assert len(claim['tests']) == 6
         assert claim['verdict'] == 'not resolvable with this data'  # one seed decides nothing
@@ -309,14 +319,31 @@ def test_variants_of_any_config_file_are_compared(arguments, tmp_path):
 
 
 def test_networks_of_all_sizes_are_scored_on_the_same_pixels(arguments, tmp_path):
-    command = arguments(tmp_path / 'runs', '--seeds=1', '--experiments=person_car')
+    config = tmp_path / 'mine.py'
+    config.write_text(
+        'from configs import person_car\n'
+        'def get_config():\n'
+        '    config = person_car.get_config()\n'
+        '    config.optimizer.warmup_steps = 1\n'
+        '    return config\n'
+    )
+    command = arguments(tmp_path / 'runs', '--seeds=1', f'--experiments=person_car,{config}')
     assert reproduce.main([*command, '--variant', 'large', 'data.image_size=64']) == 0
     scores = [
         np.load(tmp_path / 'runs' / name / 'seed0' / 'scores.npz', allow_pickle=False)['person_car']
-        for name in ('person_car', 'large')
+        for name in ('person_car', 'mine', 'large')
     ]
-    assert [score[0].sum() for score in scores] == [32 * 32, 32 * 32]
-    np.testing.assert_array_equal(*(score.sum(2) for score in scores))  # the same true classes
+    assert [score[0].sum() for score in scores] == [32 * 32] * 3
+    first, *others = (score.sum(2) for score in scores)
+    for other in others:
+        np.testing.assert_array_equal(first, other)  # the same true classes
+    # A variant is one of the last experiment, and is compared with it too.
+    large = read(tmp_path / 'runs' / 'large' / 'seed0' / 'config.json')
+    assert large['optimizer']['warmup_steps'] == 1
+    claims = {claim['claim'] for claim in read(tmp_path / 'runs' / 'report.json')['claims']}
+    assert {
+        f'large scores higher than {name} in person' for name in ('person_car', 'mine')
+    } < claims
     assert 'IoU at 32×32 pixels' in (tmp_path / 'runs' / 'report.md').read_text()
 
 
