@@ -32,7 +32,8 @@ def baseline_maps(images: np.ndarray, size: int, seed: Sequence[int]) -> dict[st
     standard deviation G / 4) and `edges` (Sobel, of luma).
     """
     luma = images @ transforms.LUMA
-    edges = np.hypot(ndimage.sobel(luma, 1), ndimage.sobel(luma, 2))
+    # One by one: SciPy would smooth over the images of a batch too.
+    edges = np.stack([np.hypot(ndimage.sobel(each, 0), ndimage.sobel(each, 1)) for each in luma])
     offset = np.arange(size) - (size - 1) / 2
     squared = np.square(offset)[:, None] + np.square(offset)
     center = np.exp(-squared / (2 * (size / 4) ** 2)).astype(np.float32)
@@ -137,7 +138,7 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     positive = np.maximum(maps, 0).astype(np.float64)
     total = positive.sum((-2, -1))
     inside = (positive * masks).sum((-2, -1))
-    return np.divide(inside, total, out=np.full(np.shape(total), np.nan), where=total > 0)
+    return np.divide(inside, total, out=np.full(np.shape(inside), np.nan), where=total > 0)
 
 
 def pointing_hit(maps: np.ndarray, mask: np.ndarray, tolerance: float = 0) -> np.ndarray:

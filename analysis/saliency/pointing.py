@@ -9,6 +9,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
@@ -98,22 +99,30 @@ def _measure_images(
     names = [*itertools.product('–', _BASELINES), *itertools.product(found.targets, kinds)]
     parts: dict[str, list[tuple]] = {group: [] for group in groups}
     # In blocks: the maps of all images alone would take gigabytes.
-    for start in tqdm(range(0, len(analysis), _BLOCK), desc='instances', unit='block'):
-        block = slice(start, start + _BLOCK)
-        cells = [methods.enlarge(found.layer_maps[layer][block], grid) for layer in layers]
-        maps = np.stack([found.gradient[block].astype(np.float32), *cells], axis=2)
-        for row, of_image in enumerate(maps.reshape(len(maps), -1, grid, grid), start):
-            masks = _masks(analysis.examples.record(row), groups, grid)
-            if not masks:
+    blocks = tqdm(range(0, len(analysis), _BLOCK), desc='instances', unit='block')
+    # The products of `pool` are so small that a second thread only waits.
+    with threadpoolctl.threadpool_limits(1):
+        for start in blocks:
+            rows = np.arange(start, min(start + _BLOCK, len(analysis)))
+            records = [analysis.examples.record(row) for row in rows]
+            masks = [_masks(record, groups, grid) for record in records]
+            there = np.flatnonzero([bool(of_image) for of_image in masks])
+            if not len(there):
                 continue
-            baselines = baseline_maps(analysis.examples[row]['image'][None], grid, (0,))
-            of_image = np.concatenate([*(baselines[name] for name in _BASELINES), of_image])
-            for group, mask in masks.items():
-                hits = np.full(len(names), np.nan)
-                if (mask >= 0.5).any():
-                    hits = pointing_hit(of_image, mask >= 0.5, _TOLERANCE * grid)
-                inside = energy_inside(of_image, mask)
-                parts[group].append((row, mask.mean(dtype=np.float64), np.stack([inside, hits])))
+            images = np.stack([analysis.examples.image(records[i]) for i in there])
+            baselines = baseline_maps(images, grid, (0,))
+            cells = [methods.enlarge(found.layer_maps[layer][rows], grid) for layer in layers]
+            maps = np.stack([found.gradient[rows].astype(np.float32), *cells], axis=2)
+            maps = maps.reshape(len(rows), -1, grid, grid)[there]
+            maps = np.concatenate([*(baselines[name][:, None] for name in _BASELINES), maps], 1)
+            for i, of_image in zip(there, maps, strict=True):
+                inside = energy_inside(of_image, np.stack(list(masks[i].values()))[:, None])
+                for (group, mask), energy in zip(masks[i].items(), inside, strict=True):
+                    hits = np.full(len(names), np.nan)
+                    if (mask >= 0.5).any():
+                        hits = pointing_hit(of_image, mask >= 0.5, _TOLERANCE * grid)
+                    area = mask.mean(dtype=np.float64)
+                    parts[group].append((rows[i], area, np.stack([energy, hits])))
     result = {}
     for group in filter(parts.get, parts):
         rows, area, measured = (np.stack(each, -1) for each in zip(*parts[group], strict=True))

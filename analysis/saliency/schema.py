@@ -147,7 +147,7 @@ class Saliency(Result):
     """
 
     NAME: ClassVar[str] = 'saliency'
-    VERSION: ClassVar[int] = 4
+    VERSION: ClassVar[int] = 5
     PARTS: ClassVar[Parts] = Parts.ONE
 
     methods: tuple[str, ...]  # M names of the expensive methods

@@ -43,6 +43,29 @@ def _quantize(maps: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray]:
     return np.round(shares * np.iinfo(dtype).max).astype(dtype), scale
 
 
+class _Means:
+    """Means over the members of each cluster, by name; the members come in parts."""
+
+    def __init__(self, label: np.ndarray):
+        """`label` is the cluster of each image, int `[N]`, below 0 for none."""
+        self.label, self.sizes = label, np.bincount(label[label >= 0])
+        self.sums: dict[str, np.ndarray] = {}
+
+    def add(self, name: str, rows: np.ndarray, values: np.ndarray) -> None:
+        """Adds values `[n, C]` of images, given by their rows `[n]`."""
+        shape = len(self.sizes), *values.shape[1:]
+        total = self.sums.setdefault(name, np.zeros(shape, np.float64))
+        known = self.label[rows] >= 0
+        np.add.at(total, self.label[rows][known], values[known])
+
+    def means(self) -> dict[str, np.ndarray]:
+        """float32 `[K, C]` by name."""
+        return {
+            name: (total / self.sizes[:, None]).astype(np.float32)
+            for name, total in self.sums.items()
+        }
+
+
 def compute_maps(
     analysis: Analysis, scores: Scores, clusters: Clusters | None, predicted: np.ndarray
 ) -> SaliencyMaps:
@@ -80,17 +103,21 @@ def compute_maps(
                 yield jax.tree.map(operator.itemgetter(slice(count)), part)
                 bar.update(count)
 
-    parts = list(shards.stream(analysis, MAPS, work, order))
-    back = np.argsort(order)
-    kept = jax.tree.map(lambda *each: np.concatenate(each)[back], *parts)
-    common: dict[str, np.ndarray] = {}
-    agreement: dict[str, np.ndarray] = {}
-    for layer in LAYERS if clusters else ():
-        shares = kept['channels'][layer].astype(np.float64)
-        shares /= np.abs(shares).sum(1, keepdims=True).clip(1e-30)
-        members = [shares[label == k] for k in range(label.max() + 1)]
-        common[layer] = np.array([each.mean(0) for each in members], np.float32)
-        agreement[layer] = np.array([(each > 0).mean(0) for each in members], np.float32)
+    # Memory: the maps of all images exist once, and the channels of one batch at a time.
+    kept: Any = None
+    common, agreement = _Means(label), _Means(label)
+    taken = 0
+    for part in shards.stream(analysis, MAPS, work, order):
+        rows = order[taken : taken + len(part['scores'])]
+        taken += len(rows)
+        for layer, channels in part.pop('channels').items() if clusters else ():
+            shares = channels.astype(np.float64)
+            shares /= np.abs(shares).sum(1, keepdims=True).clip(1e-30)
+            common.add(layer, rows, shares)
+            agreement.add(layer, rows, shares > 0)
+        if kept is None:
+            kept = jax.tree.map(lambda each: np.empty((number, *each.shape[1:]), each.dtype), part)
+        jax.tree.map(lambda whole, piece, at=rows: whole.__setitem__(at, piece), kept, part)
     gradient, gradient_scale = kept['gradient']
     return SaliencyMaps(
         targets=targets,
@@ -103,8 +130,8 @@ def compute_maps(
         predicted=predicted,
         cluster=label,
         other=clusters.other if clusters else label,
-        common=common,
-        agreement=agreement,
+        common=common.means(),
+        agreement=agreement.means(),
     )
 
 
@@ -153,8 +180,9 @@ def compute(
     scores = Scores(analysis, clusters, predicted)
     reads = [stage.name for stage in (*STAGE.reads, *(STAGE.reads_if_there if clusters else ()))]
     if not shards.agreed(lambda: artifacts.is_current(analysis, SaliencyMaps, reads, name=MAPS)):
-        made = compute_maps(analysis, scores, clusters, _shares(predicted))
-        artifacts.save(analysis, made, reads, name=MAPS)
+        shares = _shares(predicted)
+        # Not kept here: read again below, so that memory holds the maps once.
+        artifacts.save(analysis, compute_maps(analysis, scores, clusters, shares), reads, name=MAPS)
     shards.only_first()  # The rest is for some images, and costs the same for any number of them.
     found = artifacts.load(analysis, SaliencyMaps, MAPS)
     result: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from segmentation.data import coco, copy_paste, label_spaces, masks, selection, transforms
 
 _TRAINED_ON = 'used for training'
+_WHOLE = 0.0, 0.0, 1.0, 1.0  # the box of an image that is not cropped
 
 PARTS = ('train', 'selection', 'val')
 
@@ -63,6 +64,17 @@ class Examples:
         rows = masks.nearest_indices(int(record['height']), size)
         return self.draw(record, rows=rows, cols=masks.nearest_indices(int(record['width']), size))
 
+    def image(self, record: dict[str, Any]) -> np.ndarray:
+        """The image of a record at the network's resolution, uint8 `[S, S, 3]`."""
+        return self._image(record, _WHOLE)
+
+    def _image(self, record: dict[str, Any], box: tuple[float, float, float, float]) -> np.ndarray:
+        size, antialias = self.config.image_size, self.config.antialias
+        # A crop is scaled up, so it needs proportionally more pixels.
+        at_least = int(np.ceil(size / min(box[2] - box[0], box[3] - box[1])))
+        decoded = transforms.decode_record(record, at_least if antialias else 0)
+        return transforms.resize(decoded, size, box, antialias)
+
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """The example as it is evaluated, without augmentation."""
         return self.example(index)
@@ -92,19 +104,16 @@ class Examples:
         """Image and classes of a record in a square; with random numbers, a random part of it."""
         config = self.config
         height, width = int(record['height']), int(record['width'])
-        size, box, flip = config.image_size, (0.0, 0.0, 1.0, 1.0), False
+        size, box, flip = config.image_size, _WHOLE, False
         if rng is not None:
             if config.min_crop < 1 or config.max_crop > 1:
                 box = transforms.random_box(rng, config.min_crop, config.max_crop)
             flip = config.flip and rng.random() < 0.5
-        # A crop is scaled up, so it needs proportionally more pixels.
-        at_least = int(np.ceil(size / min(box[2] - box[0], box[3] - box[1])))
-        decoded = transforms.decode_record(record, at_least if config.antialias else 0)
-        image = transforms.resize(decoded, size, box, config.antialias)
+        image = self._image(record, box)
         rows = transforms.box_indices(box[1], box[3], height, size)
         columns = transforms.box_indices(box[0], box[2], width, size)
         label = self.draw(record, rows=rows, cols=columns)
-        if box != (0.0, 0.0, 1.0, 1.0):
+        if box != _WHOLE:
             label[~transforms.inside(box, size)] = masks.IGNORE
         return (image[:, ::-1], label[:, ::-1]) if flip else (image, label)
 

@@ -67,6 +67,9 @@ def test_baselines():
     image[:, :, 16:] = 200
     edges = judgement.baseline_maps(image, 8, (0,))['edges'][0]
     assert (edges[:, 3:5] > 10).all() and not edges[:, [0, 1, 6, 7]].any()
+    # The other images of a batch do not matter.
+    batch = judgement.baseline_maps(np.stack([image[0], image[0].swapaxes(0, 1)]), 8, (0,))
+    np.testing.assert_allclose(batch['edges'], [edges, edges.T], rtol=1e-5, atol=1e-4)
 
 
 def test_energy():
