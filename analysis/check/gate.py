@@ -9,7 +9,8 @@ Few training runs measure it badly, so the measured variance is averaged with an
 counts as `PRIOR` more training runs (a scaled inverse χ² prior, as in Smyth 2004). With one
 training run on each side the assumed τ is taken as known. The test is a one-sided t test with the
 degrees of freedom of Welch and Satterthwaite, adjusted for the number of checks by Holm (1979),
-which is valid for any dependence between them.
+which is valid for any dependence between them. A check that is not worse shows that there is no
+drop only if the same t test excludes the drop that matters (non-inferiority).
 """
 
 import dataclasses
@@ -117,7 +118,7 @@ def judge(
       baseline: the same, of the same images in the same order.
       checks: what to compare.
       training_sd: assumed τ, at least 0.
-      drop: the drop that matters; a check that could not find it is inconclusive.
+      drop: the drop that matters; a check that does not exclude it is inconclusive.
       num_resamples: of the bootstrap.
     """
     if not checks:
@@ -136,6 +137,7 @@ def judge(
     tested = [k for k, number in enumerate(numbers) if number >= MIN_IMAGES]
     tested = [k for k in tested if not np.isnan([after[0, k], before[0, k], over_images[k]]).any()]
     found: dict[int, Outcome] = {}
+    excluded: dict[int, bool] = {}
     for k in tested:
         parts = (over_images[k], max(matter[k] - 1, 1)), (over_trainings[k], shared_freedom)
         variance = max(sum(part for part, _ in parts), 1e-18)
@@ -143,6 +145,7 @@ def judge(
         error, difference = float(np.sqrt(variance)), float(after[0, k] - before[0, k])
         half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
         critical = stats.t.ppf(1 - LEVEL / len(tested), freedom)
+        excluded[k] = bool(stats.t.sf((difference + drop) / error, freedom) <= LEVEL)
         found[k] = Outcome(
             checks[k].kind, checks[k].name, VERDICTS[1], numbers[k],
             float(before[0, k]), float(after[0, k]), difference,
@@ -157,8 +160,7 @@ def judge(
             outcomes.append(Outcome(check.kind, check.name, VERDICTS[3], numbers[k]))
             continue
         one, p = found[k], adjusted[k]
-        weak = (one.minimum_detectable or 0.0) > drop
-        verdict = VERDICTS[0 if p <= LEVEL else 2 if weak else 1]
+        verdict = VERDICTS[0 if p <= LEVEL else 1 if excluded[k] else 2]
         outcomes.append(dataclasses.replace(one, verdict=verdict, p=p))
     return outcomes
 

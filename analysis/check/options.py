@@ -40,7 +40,9 @@ def make_parser() -> argparse.ArgumentParser:
         'the more runs are given; default: %(default)s'
     )
     add('--training_sd', type=float, default=0.01, help=about)
-    about = 'the drop of IoU that matters: a check that may miss it is inconclusive; default: '
+    about = (
+        'the drop of IoU that matters: a check that cannot exclude it is inconclusive; default: '
+    )
     add('--drop', type=float, default=0.05, help=f'{about}%(default)s')
     add('--junit', type=pathlib.Path, metavar='FILE', help='also write the result as JUnit XML')
     return parser

@@ -25,8 +25,10 @@ def to_markdown(result: Gate) -> str:
     counts = ', '.join(
         f'{count} {verdict}' for verdict in VERDICTS if (count := result.count(verdict))
     )
+    shown = result.count(VERDICTS[1]) > 0
+    headline = 'WORSE' if result.worse else 'PASSED' if shown else 'INCONCLUSIVE'
     parts = [
-        f'{"WORSE" if result.worse else "PASSED"}: {counts or "nothing was checked"}.',
+        f'{headline}: {counts or "nothing was checked"}.',
         f'{result.num_images} common images of split {result.split}; training runs: {trainings}. '
         f'{spread}',
         markdown.table(
@@ -44,7 +46,7 @@ def to_markdown(result: Gate) -> str:
         'Classes: IoU over the set. Slices and saved views: mean over their images of the '
         "foreground classes' IoU. p is one-sided and adjusted for all checks (Holm); worse: p ≤ "
         '0.05. A check finds the minimum detectable drop with a probability of 80 %. It is '
-        f'inconclusive if it found nothing and may have missed a drop of {result.drop:g} (--drop).',
+        f'inconclusive if neither a drop is found nor one of {result.drop:g} (--drop) is excluded.',
     ]  # fmt: skip
     return '\n\n'.join(parts + [f'- {markdown.escape(note)}' for note in result.notes])
 
@@ -57,7 +59,7 @@ def _message(one: Outcome, drop: float) -> str:
         f'{number(one.difference, one.interval, "+.3f")}, p {number(one.p, spec=".2g")}, '
         f'minimum detectable drop {number(one.minimum_detectable)}'
     )
-    return f'{text}: could have missed {drop:g}' if one.verdict == VERDICTS[2] else text
+    return f'{text}: a drop of {drop:g} is not excluded' if one.verdict == VERDICTS[2] else text
 
 
 def write_junit(result: Gate, path: pathlib.Path) -> None:

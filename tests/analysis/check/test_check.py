@@ -175,5 +175,5 @@ def test_a_gate_without_images_says_so():
     weak = Outcome('class', 'dog', 'inconclusive', 9, 0.5, 0.4, -0.1, (-0.4, 0.2), 0.5, 0.3)
     result = Gate(('a',), ('b',), 'val', 10, 0.01, 0.05, (few, weak), ())
     text = tables.to_markdown(result)
-    assert text.startswith('PASSED: 1 inconclusive, 1 not tested.')
-    assert 'may have missed a drop of 0.05' in text and '0.300' in text
+    assert text.startswith('INCONCLUSIVE: 1 inconclusive, 1 not tested.')
+    assert 'nor one of 0.05 (--drop) is excluded' in text and '0.300' in text
