@@ -3,6 +3,7 @@
 import argparse
 import collections
 import json
+import operator
 import pathlib
 
 from segmentation import launch, scenes
@@ -33,13 +34,22 @@ def main() -> None:
         'write the truth to annotations/planted_SPLIT.jsonl; each of the six kinds of label error '
         'is in a fraction RATE (default: %(const)s) of the images',
     )  # fmt: skip
+    add(
+        '--hidden', action='store_true',
+        help='with --planted: also hidden slices, which are single objects that are striped, '
+        'checked, lime or upside down (version 3 of the scenes); the split train has none',
+    )  # fmt: skip
     add('--workers', type=int, help='processes; default: one per processor')
     args = parser.parse_args()
+    if args.hidden and args.planted is None:
+        parser.error('--hidden needs --planted')
+    version = {'planted_version': scenes.WITH_HIDDEN_SLICES} if args.hidden else {}
 
     try:
         scenes.write_scenes(
-            args.folder, dict(args.counts), args.seed, workers=args.workers, error_rate=args.planted
-        )
+            args.folder, dict(args.counts), args.seed, workers=args.workers,
+            error_rate=args.planted, **version,
+        )  # fmt: skip
     except (ValueError, OSError) as error:
         parser.error(str(error))
     names = {category['id']: category['name'] for category in scenes.CATEGORIES}
@@ -56,10 +66,14 @@ def main() -> None:
                 'types': [scene['type'] for scene in found],
                 'attributes': [name for scene in found for name in scene['attributes']],
                 'hard slices': [s['hard_slice'] for s in found if s['hard_slice']],
+                'hidden slices': [
+                    item['hidden_slice']
+                    for scene in found for item in scene['objects'] if item.get('hidden_slice')
+                ],
                 'label errors': [s['error']['kind'] for s in found if s['error']],
-            }
+            }  # fmt: skip
             splits[split] |= {f'planted {k}': collections.Counter(v) for k, v in planted.items()}
-        for key, numbers in splits[split].items():
+        for key, numbers in filter(operator.itemgetter(1), splits[split].items()):
             print(f'  {key}: ' + ', '.join(f'{k} {n}' for k, n in numbers.most_common()))
     if args.json:
         write_json(args.json, {'folder': str(args.folder), 'seed': args.seed, 'splits': splits})

@@ -405,6 +405,13 @@ def test_commands(tmp_path, monkeypatch, capsys):
     assert 'planted types:' in text
     types = json.loads(report.read_text())['splits']['train']['planted types']
     assert sum(types.values()) == 6
+    command = '--counts', 'val=12', '--seed', 3, '--planted', '--hidden', '--json', report
+    assert 'planted hidden slices:' in run(draw_scenes, tmp_path / 'hidden', *command)
+    hidden = json.loads(report.read_text())['splits']['val']['planted hidden slices']
+    assert hidden.keys() <= set(scenes.HIDDEN_SLICES) and sum(hidden.values()) > 0
+    with pytest.raises(SystemExit):
+        run(draw_scenes, tmp_path / 'plain', '--hidden')
+    capsys.readouterr()
     number = scenes.image_id('train', 2)
     entry = scenes.read_truth(out, 'train')[1][2]
     text = run(redraw_scene, out, number)
