@@ -41,6 +41,7 @@ import shutil
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 
 import contenders
 import full_coco_report
@@ -48,6 +49,7 @@ import psutil
 import stand_in
 from analysis_scaling import list_stages, measure, measure_stages
 
+from analysis.experiments.records import Origin
 from analysis.stage.command import run_command
 from segmentation import launch
 from segmentation.campaign import overrides
@@ -239,6 +241,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f'--parts: unknown {", ".join(sorted(unknown))}; there are {", ".join(PARTS)}')
     if arguments.steps < 5:
         parser.error(f'--steps {arguments.steps}: at least 5')
+    arguments.command = launch.command_line('scripts/benchmarks/full_coco.py', argv)
     arguments.workdir = arguments.workdir.resolve()
     arguments.source = [source.resolve() for source in arguments.source]
     return arguments
@@ -250,8 +253,15 @@ def work(arguments: argparse.Namespace) -> dict:
         rehearsal.run(arguments.parts)
     finally:  # What was measured before an error is shown too.
         print(full_coco_report.report(rehearsal.result))
+    made = {name: asdict(each) for name, each in full_coco_report.tables(rehearsal.result).items()}
     targets = full_coco_report.compare(rehearsal.result)
-    return {**rehearsal.result, 'targets': targets}
+    result = {**rehearsal.result, 'targets': targets, 'tables': made}
+    if 'train' in result:
+        machine, run = result['machine'], rehearsal.folder / 'full/run'
+        origin = Origin.of_runs([run], arguments.command, seeds=[0])
+        devices = (f'{machine["cpu"]} ({machine["cores"]} cores)',)
+        result['origin'] = asdict(replace(origin, devices=devices))
+    return result
 
 
 @launch.command

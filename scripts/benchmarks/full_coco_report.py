@@ -4,7 +4,7 @@ from typing import Any
 
 import stand_in
 
-from segmentation import markdown
+from analysis.experiments.records import Table
 
 PREPARE_SECONDS, PREPARE_MB = 360, 1500
 LEAST_RATE, STAGE_MB, MOST_COST = 0.9, 3000, 1.3
@@ -73,6 +73,23 @@ def compare(result: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def tables(result: dict[str, Any]) -> dict[str, Table]:
+    """What each `parts` took, and the `targets`."""
+    header = ('part', 'images', 'wall, s', 'processor, s', 'ms per image', 'peak, MB', 'images/s')
+    parts = [
+        (name, str(row['images']), f'{row["wall_seconds"]:.1f}', f'{row["cpu_seconds"]:.1f}',
+         f'{1000 * row["cpu_seconds"] / row["images"]:.2f}', f'{row["peak_mb"]:.0f}',
+         f'{rate_of(row):.1f}')
+        for name, row in rows_of(result).items()
+    ]  # fmt: skip
+    targets = [
+        (row['what'], f'{row["measured"]:.3g}', f'{row["target"]:.3g}', '' if row['met'] else 'no')
+        for row in compare(result)
+    ]
+    columns = 'target', 'measured', 'wanted', 'met'
+    return {'parts': Table(header, tuple(parts)), 'targets': Table(columns, tuple(targets))}
+
+
 def report(result: dict[str, Any]) -> str:
     """What each part took, then the targets, as Markdown."""
     machine, settings = result['machine'], result['settings']
@@ -93,17 +110,4 @@ def report(result: dict[str, Any]) -> str:
             f'annotation files: {sizes}.',
             '',
         ]
-    rows = [
-        [name, str(row['images']), f'{row["wall_seconds"]:.1f}', f'{row["cpu_seconds"]:.1f}',
-         f'{1000 * row["cpu_seconds"] / row["images"]:.2f}', f'{row["peak_mb"]:.0f}',
-         f'{rate_of(row):.1f}']
-        for name, row in rows_of(result).items()
-    ]  # fmt: skip
-    header = ('part', 'images', 'wall, s', 'processor, s', 'ms per image', 'peak, MB', 'images/s')
-    lines += [markdown.table(header, rows), '']
-    rows = [
-        [row['what'], f'{row["measured"]:.3g}', f'{row["target"]:.3g}', '' if row['met'] else 'no']
-        for row in compare(result)
-    ]
-    lines.append(markdown.table(('target', 'measured', 'wanted', 'met'), rows))
-    return '\n'.join(lines)
+    return '\n'.join(lines + [f'{each.to_markdown()}\n' for each in tables(result).values()])

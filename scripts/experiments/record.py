@@ -4,7 +4,7 @@
     python scripts/experiments/record.py --add five_folds --result runs/reproduce/report.json
 
 --add writes configs/results/<name>.json from the report.json of reproduce.py or score_analysis.py,
-or the JSON of fit_probabilities.py or export.py.
+the JSON of fit_probabilities.py or export.py, or any other that has an origin and tables.
 A README names the tables that it shows in comments; see analysis/experiments/records.py.
 """
 
@@ -130,7 +130,7 @@ def of_export(report: dict[str, Any]) -> dict[str, Table]:
 
 
 def of_tables(report: dict[str, Any]) -> dict[str, Table]:
-    """The tables that the reports of correct_experiment.py and label_next_experiment.py hold."""
+    """The tables that a report holds itself, as those of most other commands do."""
     return {name: msgspec.convert(table, Table) for name, table in report['tables'].items()}
 
 

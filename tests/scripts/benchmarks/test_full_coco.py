@@ -6,11 +6,14 @@ import json
 
 import full_coco
 import full_coco_report
+import msgspec
 import pytest
 import stand_in
 from PIL import Image
 from pycocotools import mask as mask_utils
 
+from analysis.experiments.records import Origin
+from scripts.experiments import record
 from tests import coco_fixtures
 
 FRACTION = 0.0005
@@ -132,6 +135,10 @@ def test_rehearsal_runs_and_continues(photographs, tmp_path, capsys):
     assert found['prepare']['instances'] == found['stand_in']['instances'] == 448
     assert {row['what'] for row in found['targets']} == {'prepare: wall, s', 'prepare: peak, MB'}
     assert '| train | 20 |' in capsys.readouterr().out
+    # What record.py reads.
+    tables, origin = record.of_tables(found), msgspec.convert(found['origin'], Origin)
+    assert [row[0] for row in tables['parts'].rows] == ['stand_in', 'prepare', 'train']
+    assert 'full_coco.py' in origin.command and 'cores' in origin.devices[0]
     assert full_coco.main([*command, '--parts', 'prepare,evaluate', '--json', str(result)]) == 0
     again = json.loads(result.read_text())
     assert again['prepare'] == found['prepare']
