@@ -275,9 +275,11 @@ def read_exclude(path: str | pathlib.Path, fingerprint: str | None = None) -> se
     Raises:
       ValueError: another format or data set; names the first wrong entry.
     """
-    file, mark, name = str(path).partition('#')
-    if mark and not pathlib.Path(path).exists():
-        return set(_one_view(file, name, fingerprint))
+    if '#' in str(path) and not pathlib.Path(path).exists():
+        parts = str(path).split('#')  # folders may have the character too
+        files = ('#'.join(parts[:count]) for count in range(1, len(parts)))
+        file = next((each for each in files if pathlib.Path(each).is_file()), parts[0])
+        return set(_one_view(file, str(path)[len(file) + 1 :], fingerprint))
     try:
         text = pathlib.Path(path).read_text(encoding='utf-8-sig')
         if text.lstrip()[:1] in ('[', '{'):

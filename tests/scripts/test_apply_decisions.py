@@ -17,6 +17,7 @@ from configs import default
 from scripts import annotation_tasks, apply_decisions
 from segmentation.config import save_config
 from segmentation.data import coco
+from segmentation.data.corrections import files
 
 SIZE = 32
 
@@ -191,6 +192,12 @@ def test_decisions_of_the_report_are_applied(run, coco_folder, tmp_path, capsys)
     assert apply_decisions.main(command) == 0
     assert entries_of(tmp_path / 'val') == after and gone['id']
     assert '| val | remove |' in capsys.readouterr().out
+    # While another command writes there, nothing is written.
+    with files.claim(tmp_path / 'busy'):
+        assert apply_decisions.main([*command[::2], f'--output={tmp_path / "busy"}']) == 1
+    assert 'Another command is writing into' in capsys.readouterr().err
+    assert not list((tmp_path / 'busy').iterdir())
+    assert apply_decisions.main([*command[::2], f'--output={tmp_path / "busy"}']) == 0
 
 
 def test_invalid_arguments_are_one_clear_line(run, coco_folder, tmp_path, capsys):

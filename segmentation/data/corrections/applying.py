@@ -38,18 +38,31 @@ def apply(
       before, category after and the number of annotations.
 
     Raises:
-      ValueError: a file is none of annotations, or `output` has other files.
+      ValueError: a file is none of annotations, `output` has other files, or another process is
+        writing into it.
       OSError: a file cannot be written.
     """
     for source in sources:
         files.check_output(source, output)
+    with files.claim(output):
+        return _apply(sources, output, corrections, skipped, members or {}, exported)
+
+
+def _apply(
+    sources: Sequence[files.Source],
+    output: pathlib.Path,
+    corrections: Sequence[Correction],
+    skipped: Skipped,
+    members: Mapping[str, Sequence[str]],
+    exported: Sequence[Annotations],
+) -> dict[str, dict[str, Any]]:
     shared = _shared_names(sources) if len(sources) > 1 else set()
     recognized: set[str] = set()  # images that came back
     splits = [source.name for source in sources]
     written = {}
     for source in tqdm(sources, desc='correct', unit='file'):
         read = source.read()
-        corrector = correcting.Corrector(read, members or {}, shared)
+        corrector = correcting.Corrector(read, members, shared)
         mine: list[Correction] = []
         others: list[Correction] = []
         for correction in corrections:

@@ -1,10 +1,12 @@
 """Writes corrected annotation files with their undo files, and undoes them."""
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from segmentation.data import layouts, split_names
@@ -40,6 +42,28 @@ class Source:
             if min(known) < 1 and self.sizes and (size := self.sizes.size(name)):
                 entry['width'], entry['height'] = size
         return document
+
+
+@contextlib.contextmanager
+def claim(folder: pathlib.Path) -> Iterator[None]:
+    """Locks a folder, which is made if it does not exist; leaves no file in it.
+
+    Raises:
+      ValueError: another process has the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f'Another command is writing into {folder}: wait for its end, or give another '
+                '--output'
+            ) from error
+        yield
+    finally:
+        os.close(number)
 
 
 def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Source]:

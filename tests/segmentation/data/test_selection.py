@@ -1,6 +1,7 @@
 """Which images are selected: required classes, folds, lists of excluded images."""
 
 import json
+import shutil
 import types
 
 import numpy as np
@@ -114,6 +115,8 @@ def test_saved_views_are_read_by_name(tmp_path):
             selection.read_exclude(f'{path}{wrong}', 'x')
     with pytest.raises(ValueError, match='made for another data set'):
         selection.read_exclude(f'{path}#dark', 'y')
+    shutil.copytree(tmp_path, tmp_path / 'a#b #c', ignore=lambda *_: ['a#b #c'])
+    assert selection.read_exclude(f'{tmp_path}/a#b #c/views.json#a#b') == {5}
     # A file of such a name is that file.
     plain = tmp_path / 'list#1'
     plain.write_text('3')
