@@ -44,15 +44,18 @@ def _describe(gray: np.ndarray) -> np.ndarray:
     return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-3)
 
 
-def candidates(gray: np.ndarray) -> np.ndarray:
+def candidates(gray: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Pairs of images that may be copies, int64 `[P, 3]`: two numbers, and whether one is mirrored.
 
     Args:
       gray: uint8 `[N, SIDE, SIDE]`.
+      first: numbers of the images to compare, int `[n]`; the pairs are numbers into these.
     """
-    points, found = _describe(gray), []
+    points, found = _describe(gray)[first], []
     for mirrored in (0, 1):
-        queries = _describe(gray[:, :, ::-1]) if mirrored else None
+        queries = None
+        if mirrored:
+            queries = points.reshape(-1, _GRID, _GRID)[:, :, ::-1].reshape(points.shape)
         index, distance = neighbors(points, _NEIGHBORS, queries)
         number, place = np.nonzero(distance**2 <= 2 - 2 * _CANDIDATE)
         pairs = np.sort(np.stack([number, index[number, place]], 1), axis=1)
@@ -96,8 +99,10 @@ def find(gray: np.ndarray, digests: Sequence[str], pixels: np.ndarray) -> list[C
       Groups in the order of their first images.
     """
     _, first, same = np.unique(np.array(digests), return_index=True, return_inverse=True)
-    pairs = candidates(gray[first])
-    _, similarity = _compare(gray[first], pairs, 'compare candidates')
+    pairs = candidates(gray, first)
+    # Numbers into all images: a copy of `gray` would take half a gigabyte at COCO's size.
+    numbers = np.column_stack([first[pairs[:, :2]], pairs[:, 2]])
+    _, similarity = _compare(gray, numbers, 'compare candidates')
     kept = pairs[similarity >= THRESHOLD]
     shape = len(first), len(first)
     graph = sparse.coo_matrix((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape)

@@ -58,8 +58,12 @@ def compute(analysis: Analysis) -> Duplicates:
     places = [(split, position) for split in splits for position in range(len(split))]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         reading = tqdm(pool.map(_read, places), desc='images', total=len(places), unit='img')
-        gray, digests, pixels = zip(*reading, strict=True)
-    found = search.find(np.stack(gray), digests, np.array(pixels))
+        gray = np.zeros((len(places), search.SIDE, search.SIDE), np.uint8)
+        digests, pixels = [], np.zeros(len(places), np.int64)
+        for number, (image, digest, size) in enumerate(reading):
+            gray[number], pixels[number] = image, size
+            digests.append(digest)
+    found = search.find(gray, digests, pixels)
     rows, trained = _numbered(analysis.examples), None
     if not analysis.foreign:
         trained = _numbered(open_examples(analysis.run, 'train', str(prepared.path))[0])
