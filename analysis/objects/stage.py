@@ -9,10 +9,8 @@ import numpy as np
 import pyarrow
 from scipy import stats
 
-from analysis.embeddings.reduction import kept
 from analysis.objects import blocks, features, groups, words
 from analysis.objects.features import Found, Tile
-from analysis.objects.looks import BLOCKS
 from analysis.objects.options import DIMENSIONS, make_parser
 from analysis.objects.schema import CONDITIONS, FOLDER, METRICS, TABLE, Group, Objects
 from analysis.pictures.schema import PER_SHEET
@@ -30,8 +28,6 @@ from analysis.stage.run import Analysis
 from segmentation import markdown
 from segmentation.activations import find_layers
 from segmentation.models.layer_names import LAYERS
-
-FEWEST = 4  # objects for an embedding
 
 
 class _Gathered:
@@ -70,7 +66,6 @@ def compute(
       ValueError: a pattern matches no layer.
     """
     of_layers = {} if analysis.foreign else find_layers(analysis.run, layers)
-    width = sum(of_layers.values()) + sum(BLOCKS.values())
 
     def work(some: Analysis, rows: np.ndarray) -> Iterator[dict]:
         for found in features.stream(some, rows, tuple(of_layers)):
@@ -89,13 +84,11 @@ def compute(
             gathered.add(found)
             yield found.features
 
-    explained = tuple[float, ...]()
-    with kept(feature_blocks(), width, analysis.folder) as rows:
-        gathered.flush()
-        table = pyarrow.Table.from_batches(gathered.parts, TABLE)
-        points, sizes = np.zeros((len(table), 0), np.float32), dict[str, int]()
-        if len(table) >= FEWEST:
-            points, sizes, explained = blocks.reduce(rows, of_layers, dimensions, seed)
+    points, sizes, explained = blocks.reduce(
+        feature_blocks(), of_layers, dimensions, seed, analysis.folder
+    )
+    gathered.flush()
+    table = pyarrow.Table.from_batches(gathered.parts, TABLE)
     map_2d, trustworthiness = _map(points, seed)
     index, distance = neighbors(points, K) if points.size else (points, points)
     by_block = [neighbors(blocks.points_of(points, sizes, name), K) for name in sizes]
@@ -134,7 +127,7 @@ def compute(
 
 def _map(points: np.ndarray, seed: int) -> tuple[np.ndarray, float | None]:
     """The map of objects and its trustworthiness, or an empty one."""
-    if points.shape[1] < 2 or len(points) < FEWEST:
+    if points.shape[1] < 2 or len(points) < blocks.FEWEST:
         return np.zeros((0, 2), np.float32), None
     projected = similarity_map.project(points, 2, seed)
     return projected, similarity_map.judge(points, projected, seed=seed)[0]

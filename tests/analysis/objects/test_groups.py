@@ -71,13 +71,13 @@ def test_what_columns_explain_is_taken_off():
     assert scores.mean() == pytest.approx(0, abs=1e-9)
 
 
-def test_blocks_have_the_same_say():
+def test_blocks_have_the_same_say(tmp_path):
     rng = np.random.default_rng(0)
     layers = {'a': 5, 'b': 7}
     features = rng.normal(size=(60, 12 + sum(BLOCKS.values()))).astype(np.float32)
     features[:, 12:] *= 1e-3
     pieces = np.split(features, 4)
-    points, sizes, explained = blocks.reduce(lambda: iter(pieces), layers, 6, 0)
+    points, sizes, explained = blocks.reduce(pieces, layers, 6, 0, tmp_path)
     assert sizes == {'network': 6, 'color': 6, 'shape': 6} and len(explained) == 6
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, rtol=1e-4)
     for name in sizes:
@@ -85,19 +85,38 @@ def test_blocks_have_the_same_say():
         np.testing.assert_allclose(np.square(own).sum(1), 1 / 3, rtol=1e-4)
     # Without activations there are still the object's own pixels.
     without = [piece[:, 12:] for piece in pieces]
-    other, sizes, explained = blocks.reduce(lambda: iter(without), {}, 6, 0)
+    other, sizes, explained = blocks.reduce(without, {}, 6, 0, tmp_path)
     assert sizes == {'color': 6, 'shape': 6} and explained == ()
     own = blocks.points_of(points, {'network': 6, **sizes}, 'color')
     np.testing.assert_allclose(other[:, :6] * np.sqrt(2 / 3), own, atol=1e-5)
 
 
-def test_components_are_those_of_the_covariance():
+def test_components_are_fitted_to_the_first_objects(tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    layers = {'a': 9}
+    features = rng.normal(size=(200, 9 + sum(BLOCKS.values()))).astype(np.float32)
+    features[100:, 3] += 50
+    pieces = np.split(features, 10)
+    monkeypatch.setattr(blocks, 'FITTED', 90)  # reached with the fifth piece
+    points, sizes, _ = blocks.reduce(pieces, layers, 6, 0, tmp_path)
+    alone, of_alone, _ = blocks.reduce(pieces[:5], layers, 6, 0, tmp_path)
+    assert len(points) == 200 and len(alone) == 100 and sizes == of_alone
+    np.testing.assert_array_equal(points[:100], alone)
+    monkeypatch.undo()
+    every, _, _ = blocks.reduce(pieces, layers, 6, 0, tmp_path)
+    assert np.abs(every[:100] - alone).max() > 0.01
+    # Too few for an embedding.
+    few, sizes, explained = blocks.reduce([features[:3]], layers, 6, 0, tmp_path)
+    assert few.shape == (3, 0) and sizes == {} and explained == ()
+
+
+def test_components_are_those_of_the_covariance(tmp_path):
     rng = np.random.default_rng(1)
     axes = np.linalg.qr(rng.normal(size=(256, 256)))[0]
     made = rng.normal(size=(500, 2)) * (3, 1)
     shape = made @ axes[:2] + 5
     features = np.concatenate([np.zeros((500, BLOCKS['color'])), shape], 1).astype(np.float32)
-    points, sizes, _ = blocks.reduce(lambda: iter([features]), {}, 24, 0)
+    points, sizes, _ = blocks.reduce([features], {}, 24, 0, tmp_path)
     assert sizes == {'shape': 2}  # what does not vary is left out
     # Half-whitened: the ratio of the standard deviations is the root of what it was.
     centered = made - made.mean(0)
