@@ -10,7 +10,8 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -182,7 +183,8 @@ def join_processes(arguments: argparse.Namespace) -> bool:
       Whether this is process 0, which prints and writes results.
 
     Raises:
-      ValueError: the arguments contradict each other, or there is no scheduler.
+      ValueError: the arguments contradict each other, processes have different ones, or there is no
+        scheduler.
     """
     asked = vars(arguments)
     if asked.get('distributed'):
@@ -197,7 +199,33 @@ def join_processes(arguments: argparse.Namespace) -> bool:
         return True
     import jax  # as below
 
+    if jax.process_count() > 1:
+        _check_same(asked)
     return jax.process_index() == 0
+
+
+def _check_same(asked: Mapping[str, Any]) -> None:
+    """Raises ValueError, in all processes, if one was started with other arguments.
+
+    Paths may differ from host to host.
+    """
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    own = 'process_id', 'json', 'config'
+    shared = {k: v for k, v in asked.items() if k not in own and not _has_path(v)}
+    number = zlib.crc32(repr(sorted(shared.items(), key=lambda item: item[0])).encode())
+    numbers = multihost_utils.process_allgather(np.array([number], np.uint32)).ravel()
+    if other := np.flatnonzero(numbers != numbers[0]).tolist():
+        raise ValueError(
+            f'Process {other[0]} was started with other arguments than process 0: start the same '
+            'command everywhere, but for --process_id.'
+        )
+
+
+def _has_path(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(each, pathlib.PurePath) for each in values)
 
 
 def initialize_processes(

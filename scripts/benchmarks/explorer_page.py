@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WINDOW = {'width': 1280, 'height': 800}
 STEPS = 40
+LEAST = 40  # samples of a report that is made
 # Targets on two cores, by the greatest number of samples. `memory_mb` is that of both processes.
 TARGETS = {
     40_000: {'ready_seconds': 2.0, 'brush_ms': 50.0, 'zoom_ms': 50.0, 'memory_mb': 400.0},
@@ -242,7 +243,9 @@ def to_markdown(result: dict) -> str:
         (f'large image, of {size["num_details"]} samples, bytes', f'{size["detail"]:.0f}', None),
     ]
     cells = [(name, text, '' if target is None else f'{target:g}') for name, text, target in rows]
-    title = f'{result["samples"]} samples, Chromium {result["browser"]}'
+    title = f'{shown} samples, Chromium {result["browser"]}'
+    if (others := result['samples'] - shown) > 0:
+        title = f'{shown} samples and {others} in other views, Chromium {result["browser"]}'
     return f'{title}\n\n{markdown.table(("measure", "measured", "at most"), cells)}\n'
 
 
@@ -259,6 +262,10 @@ def _make_report(scratch: pathlib.Path, images: int) -> pathlib.Path:
 
 
 def work(arguments: argparse.Namespace) -> dict:
+    if arguments.report and not (arguments.report / 'index.html').is_file():
+        raise ValueError(f'{arguments.report} holds no report: it has no index.html')
+    if min(arguments.images) < LEAST or arguments.loads < 1:
+        raise ValueError(f'--images are at least {LEAST}, --loads at least 1')
     chromium = shutil.which(arguments.chromium)
     if not chromium:
         raise ValueError(f'There is no {arguments.chromium!r}: install Chromium.')
@@ -279,7 +286,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = launch.make_parser(__doc__, workdir='')
     add = parser.add_argument
     add('--report', type=pathlib.Path, metavar='FOLDER', help='folder of an existing report')
-    about = 'numbers of samples without --report, such as 40000,123287'
+    about = f'numbers of samples without --report, {LEAST} or more, such as 40000,123287'
     add('--images', type=_numbers, default=[40_000], metavar='N,…', help=about)
     add('--loads', type=int, default=5, help='number of times that the page is loaded')
     add('--chromium', default='chromium', help='command that starts the browser')

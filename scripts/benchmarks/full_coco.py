@@ -29,7 +29,8 @@ time. Targets: 6 minutes (times --fraction) and 1.5 GB to prepare; evaluation an
 per image that 8,000 images take. At a small fraction, starting and compiling hide the rates.
 
 The same command continues; a part that is measured already is read, and one that was interrupted
-begins again, except that images of the stand-in and stages that are finished stay. Fields of the
+begins again, except that images of the stand-in and stages that are finished stay. (The time of an
+interrupted stand-in is that of the rest.) Fields of the
 config can be set, such as --config.model.width=0.35.
 """
 
@@ -79,14 +80,22 @@ class Rehearsal:
             'source': [str(source) for source in arguments.source],
             'fraction': arguments.fraction,
             'steps': arguments.steps,
-            'overrides': arguments.overrides,
+            'overrides': sorted(arguments.overrides),
         }
         self.result = {'settings': settings, 'machine': contenders.describe_machine()}
         if self.file.exists():
-            self.result = json.loads(self.file.read_text())
-            if self.result['settings'] != settings:
+            try:
+                self.result = json.loads(self.file.read_text())
+                before = self.result['settings'] | {
+                    'overrides': sorted(self.result['settings']['overrides'])
+                }
+            except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
-                    f'{self.file} was measured with {self.result["settings"]}, not with '
+                    f'{self.file} is damaged ({error!r}): delete it to measure again'
+                ) from error
+            if before != settings:
+                raise ValueError(
+                    f'{self.file} was measured with {before}, not with '
                     f'{settings}; give another --workdir'
                 )
 
@@ -256,8 +265,8 @@ def work(arguments: argparse.Namespace) -> dict:
     made = {name: asdict(each) for name, each in full_coco_report.tables(rehearsal.result).items()}
     targets = full_coco_report.compare(rehearsal.result)
     result = {**rehearsal.result, 'targets': targets, 'tables': made}
-    if 'train' in result:
-        machine, run = result['machine'], rehearsal.folder / 'full/run'
+    machine, run = result['machine'], rehearsal.folder / 'full/run'
+    if 'train' in result and (run / 'run.json').is_file():
         origin = Origin.of_runs([run], arguments.command, seeds=[0])
         devices = (f'{machine["cpu"]} ({machine["cores"]} cores)',)
         result['origin'] = asdict(replace(origin, devices=devices))

@@ -32,6 +32,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -333,6 +334,8 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         (pathlib.Path(name).stem, name if '.' in name else str(ROOT / f'configs/{name}.py'))
         for name in dict.fromkeys(arguments.experiments.split(','))
     ]
+    if wrong := [name for name, *_ in arguments.variants if not re.fullmatch(r'\w[\w.+-]*', name)]:
+        parser.error(f'--variant {wrong[0]!r}: a name has letters, digits, ".", "_", "+", "-" only')
     if unknown := [path for _, path in arguments.experiments if not pathlib.Path(path).is_file()]:
         parser.error(f'unknown experiments: there is no file {", ".join(unknown)}')
     try:
@@ -372,23 +375,19 @@ def main(argv: list[str] | None = None) -> int:
                 )
             config.data.exclude, config.data.exclude_from = str(left_out), PARTS
     plan = make_plan(arguments, prepared, configs)
-
-    def report() -> str | None:
-        return make_report(arguments, plan, prepared, configs, argv)
-
+    report = functools.partial(make_report, arguments, plan, prepared, configs, argv)
     if not arguments.report_only:
-        from analysis.experiments import reproduction
+        from analysis.experiments.reproduction import ALSO
 
-        targets = [*configs, *reproduction.ALSO]
-        finished = {
-            training.directory
-            for training in plan
-            if load_scores(training.directory, state_of(training, prepared), targets)
-        }
+        kept = (
+            (t, load_scores(t.directory, state_of(t, prepared), [*configs, *ALSO])) for t in plan
+        )
+        finished = {training.directory for training, scores in kept if scores}
         campaign.run_plan(plan, finished, lambda t: score(t, prepared, configs), report)
     markdown = report()
     if markdown is None:
-        print('No seed is complete yet: there is nothing to report.', file=sys.stderr)
+        text = 'No seed is complete yet, or its scores are of an older version of the code.'
+        print(f'{text} Without --report_only, what is missing is computed.', file=sys.stderr)
         return 1
     print(markdown)
     print(f'Written to {arguments.workdir}: report.md, report.json, report.png, images.json')

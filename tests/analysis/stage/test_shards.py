@@ -87,29 +87,42 @@ def test_parts_of_regions_and_maps_equal_the_whole(
     assert not list(analysis.folder.rglob('*.msgpack'))
 
 
-def test_two_processes_of_two_devices_equal_one(tiny_run, on_one_device, tmp_path):
-    workdir = copied(tiny_run, tmp_path)
+def start_two(workdir, *stages):
+    """Starts two processes that analyze a run together, each with its own --stages."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         coordinator = f'127.0.0.1:{probe.getsockname()[1]}'
     flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count=2'
-    processes = [
+    return [
         subprocess.Popen(
-            [sys.executable, 'scripts/analyze.py', f'--workdir={workdir}',
-             '--stages=predictions,samples,embeddings,pictures', f'--coordinator={coordinator}',
-             '--num_processes=2', f'--process_id={number}'],
+            [sys.executable, 'scripts/analyze.py', f'--workdir={workdir}', f'--stages={own}',
+             f'--coordinator={coordinator}', '--num_processes=2', f'--process_id={number}'],
             env={**os.environ, 'XLA_FLAGS': flags}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True,
         )
-        for number in range(2)
+        for number, own in enumerate(stages)
     ]  # fmt: skip
-    for number, process in enumerate(processes):
+
+
+def test_two_processes_of_two_devices_equal_one(tiny_run, on_one_device, tmp_path):
+    workdir = copied(tiny_run, tmp_path)
+    stages = 'predictions,samples,embeddings,pictures'
+    for number, process in enumerate(start_two(workdir, stages, stages)):
         printed, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
         assert ('results are in' in printed) == (number == 0)
     found = files(open_analysis(workdir))
     assert 'pictures.json' in found
     assert [name for name in found if found[name] != on_one_device[name]] == []
+
+
+def test_processes_with_different_arguments_end_at_once(tiny_run, tmp_path):
+    workdir = copied(tiny_run, tmp_path)
+    for process in start_two(workdir, 'predictions,mean_iou', 'predictions,embeddings'):
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 1
+        assert 'Process 1 was started with other arguments than process 0' in errors
+    assert not list(open_analysis(workdir).folder.glob('*.json'))
 
 
 @pytest.mark.parametrize('number', [0, 1, 7, 8, 33])

@@ -254,6 +254,7 @@ def test_mistakes_are_one_clear_line(arguments, tmp_path, capsys, option, messag
         ('--fractions=0.5,2', 'at most 1'),
         ('--fractions=half', 'numbers such as'),
         ('--folds=1', 'at least 2'),
+        ('--variant=../vehicle', 'a name has letters'),
     ],
 )
 def test_wrong_options(tmp_path, capsys, option, message):
