@@ -230,7 +230,8 @@ class Rehearsal:
 
     def scaling(self) -> dict:
         self._needs('train_few')
-        return self._stages('few', lambda stage: True)
+        # Duplicates are searched in the whole data set, whatever is analyzed.
+        return self._stages('few', lambda stage: stage != 'duplicates')
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -64,7 +64,9 @@ def compare(result: dict[str, Any]) -> list[dict[str, Any]]:
     for name, row in stages.items():
         add(f'{name}: peak, MB', row['peak_mb'], STAGE_MB)
     few = result.get('scaling')
-    for name, row in stages.items() if few else ():
+    for name, row in stages.items():
+        if not few or name not in few['stages']:
+            continue
         cost, of_few = (
             each['cpu_seconds'] / number
             for each, number in ((row, row['images']), (few['stages'][name], few['images']))
