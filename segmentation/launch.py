@@ -212,9 +212,9 @@ def _check_same(asked: Mapping[str, Any]) -> None:
     import numpy as np
     from jax.experimental import multihost_utils
 
-    own = 'process_id', 'json', 'config'
+    own = 'process_id', 'coordinator', 'json', 'config'
     shared = {k: v for k, v in asked.items() if k not in own and not _has_path(v)}
-    number = zlib.crc32(repr(sorted(shared.items(), key=lambda item: item[0])).encode())
+    number = zlib.crc32(repr(sorted(shared.items())).encode())
     numbers = multihost_utils.process_allgather(np.array([number], np.uint32)).ravel()
     if other := np.flatnonzero(numbers != numbers[0]).tolist():
         raise ValueError(

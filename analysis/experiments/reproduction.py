@@ -144,13 +144,15 @@ def analyze(
             part = scored[experiment, 1]
             counts, folds = part.targets[experiment][:, chosen], part.fold[chosen]
             scores[experiment][name] = _scores(counts, folds, weights, class_names[experiment])
+    weights = bootstrap.bootstrap_weights(len(scored[experiments[0], 1].fold), num_resamples)
     for experiment in experiments:
         part = scored[experiment, 1]
-        weights = bootstrap.bootstrap_weights(len(part.fold), num_resamples)
-        for key in part.targets.keys() & ALSO.keys():
-            scores[experiment][ALSO[key]] = _scores(
-                part.targets[key], part.fold, weights, class_names[experiment]
-            )
+        for key, name in ALSO.items():
+            if key in part.targets:
+                counts = part.targets[key]
+                scores[experiment][name] = _scores(
+                    counts, part.fold, weights, class_names[experiment]
+                )
     return Reproduction(
         scores,
         _claims(scored, class_names, pairs, num_resamples),

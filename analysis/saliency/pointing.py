@@ -9,8 +9,8 @@ import itertools
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 from pycocotools import mask as mask_utils
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from analysis.saliency import methods
@@ -60,7 +60,10 @@ def measure(
     of `category_groups`.
     """
     result = []
-    for group, (rows, area, measured) in _measure_images(analysis, found, groups).items():
+    # The products of `pool` are so small that a second thread only waits.
+    with threadpool_limits(1):
+        by_group = _measure_images(analysis, found, groups)
+    for group, (rows, area, measured) in by_group.items():
         for (target, name), (inside, hits) in measured.items():
             subsets = {target: np.arange(len(rows))}
             if target in found.targets:
@@ -100,29 +103,27 @@ def _measure_images(
     parts: dict[str, list[tuple]] = {group: [] for group in groups}
     # In blocks: the maps of all images alone would take gigabytes.
     blocks = tqdm(range(0, len(analysis), _BLOCK), desc='instances', unit='block')
-    # The products of `pool` are so small that a second thread only waits.
-    with threadpoolctl.threadpool_limits(1):
-        for start in blocks:
-            rows = np.arange(start, min(start + _BLOCK, len(analysis)))
-            records = [analysis.examples.record(row) for row in rows]
-            masks = [_masks(record, groups, grid) for record in records]
-            there = np.flatnonzero([bool(of_image) for of_image in masks])
-            if not len(there):
-                continue
-            images = np.stack([analysis.examples.image(records[i]) for i in there])
-            baselines = baseline_maps(images, grid, (0,))
-            cells = [methods.enlarge(found.layer_maps[layer][rows], grid) for layer in layers]
-            maps = np.stack([found.gradient[rows].astype(np.float32), *cells], axis=2)
-            maps = maps.reshape(len(rows), -1, grid, grid)[there]
-            maps = np.concatenate([*(baselines[name][:, None] for name in _BASELINES), maps], 1)
-            for i, of_image in zip(there, maps, strict=True):
-                inside = energy_inside(of_image, np.stack(list(masks[i].values()))[:, None])
-                for (group, mask), energy in zip(masks[i].items(), inside, strict=True):
-                    hits = np.full(len(names), np.nan)
-                    if (mask >= 0.5).any():
-                        hits = pointing_hit(of_image, mask >= 0.5, _TOLERANCE * grid)
-                    area = mask.mean(dtype=np.float64)
-                    parts[group].append((rows[i], area, np.stack([energy, hits])))
+    for start in blocks:
+        rows = np.arange(start, min(start + _BLOCK, len(analysis)))
+        records = [analysis.examples.record(row) for row in rows]
+        masks = [_masks(record, groups, grid) for record in records]
+        there = np.flatnonzero([bool(of_image) for of_image in masks])
+        if not len(there):
+            continue
+        images = np.stack([analysis.examples.image(records[i]) for i in there])
+        baselines = baseline_maps(images, grid, (0,))
+        cells = [methods.enlarge(found.layer_maps[layer][rows], grid) for layer in layers]
+        maps = np.stack([found.gradient[rows].astype(np.float32), *cells], axis=2)
+        maps = maps.reshape(len(rows), -1, grid, grid)[there]
+        maps = np.concatenate([*(baselines[name][:, None] for name in _BASELINES), maps], 1)
+        for i, of_image in zip(there, maps, strict=True):
+            inside = energy_inside(of_image, np.stack(list(masks[i].values()))[:, None])
+            for (group, mask), energy in zip(masks[i].items(), inside, strict=True):
+                hits = np.full(len(names), np.nan)
+                if (mask >= 0.5).any():
+                    hits = pointing_hit(of_image, mask >= 0.5, _TOLERANCE * grid)
+                area = mask.mean(dtype=np.float64)
+                parts[group].append((rows[i], area, np.stack([energy, hits])))
     result = {}
     for group in filter(parts.get, parts):
         rows, area, measured = (np.stack(each, -1) for each in zip(*parts[group], strict=True))

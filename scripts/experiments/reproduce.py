@@ -379,10 +379,10 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.report_only:
         from analysis.experiments.reproduction import ALSO
 
-        kept = (
-            (t, load_scores(t.directory, state_of(t, prepared), [*configs, *ALSO])) for t in plan
-        )
-        finished = {training.directory for training, scores in kept if scores}
+        targets = [*configs, *ALSO]
+        finished = {
+            t.directory for t in plan if load_scores(t.directory, state_of(t, prepared), targets)
+        }
         campaign.run_plan(plan, finished, lambda t: score(t, prepared, configs), report)
     markdown = report()
     if markdown is None:

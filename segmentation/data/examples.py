@@ -64,11 +64,10 @@ class Examples:
         rows = masks.nearest_indices(int(record['height']), size)
         return self.draw(record, rows=rows, cols=masks.nearest_indices(int(record['width']), size))
 
-    def image(self, record: dict[str, Any]) -> np.ndarray:
-        """The image of a record at the network's resolution, uint8 `[S, S, 3]`."""
-        return self._image(record, _WHOLE)
-
-    def _image(self, record: dict[str, Any], box: tuple[float, float, float, float]) -> np.ndarray:
+    def image(
+        self, record: dict[str, Any], box: tuple[float, float, float, float] = _WHOLE
+    ) -> np.ndarray:
+        """The image of a record, or a box in it, at the network's resolution, uint8 `[S, S, 3]`."""
         size, antialias = self.config.image_size, self.config.antialias
         # A crop is scaled up, so it needs proportionally more pixels.
         at_least = int(np.ceil(size / min(box[2] - box[0], box[3] - box[1])))
@@ -109,7 +108,7 @@ class Examples:
             if config.min_crop < 1 or config.max_crop > 1:
                 box = transforms.random_box(rng, config.min_crop, config.max_crop)
             flip = config.flip and rng.random() < 0.5
-        image = self._image(record, box)
+        image = self.image(record, box)
         rows = transforms.box_indices(box[1], box[3], height, size)
         columns = transforms.box_indices(box[0], box[2], width, size)
         label = self.draw(record, rows=rows, cols=columns)
