@@ -19,6 +19,7 @@ standard error.
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import pathlib
 import platform
@@ -40,6 +41,7 @@ from contenders import (
     usable_cores,
 )
 
+from analysis.experiments.records import Origin
 from segmentation import launch, markdown, scenes
 from segmentation.campaign import overrides
 from segmentation.files import write_json
@@ -293,6 +295,7 @@ def parse_arguments() -> argparse.Namespace:
     arguments.parts = arguments.parts.split(',')
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f'--parts: unknown {", ".join(sorted(unknown))}; there are {", ".join(PARTS)}')
+    arguments.command = launch.command_line('scripts/benchmarks/accelerator.py')
     return arguments
 
 
@@ -320,7 +323,16 @@ def main() -> int:
                 break
     print(accelerator_report.report(benchmark.result))
     if arguments.json:
-        write_json(arguments.json, benchmark.result)
+        device = benchmark.result.get('device', arguments.platform)
+        origin = Origin.of_runs([], arguments.command, [0])
+        write_json(arguments.json, {
+            **benchmark.result,
+            'origin': dataclasses.asdict(dataclasses.replace(origin, devices=(device,))),
+            'tables': {
+                name: dataclasses.asdict(table)
+                for name, table in accelerator_report.tables(benchmark.result).items()
+            },
+        })  # fmt: skip
     return status
 
 

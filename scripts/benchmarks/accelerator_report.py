@@ -1,7 +1,8 @@
-"""The result of accelerator.py as Markdown."""
+"""The result of accelerator.py as tables and as Markdown."""
 
 import statistics
 
+from analysis.experiments.records import Table
 from segmentation import markdown
 
 OURS, PEER = 'ours', 'PyTorch, compiled'
@@ -21,22 +22,29 @@ def find_peaks(products: dict) -> dict[str, float]:
     return peaks
 
 
+def tables(result: dict) -> dict[str, Table]:
+    """The tables of the parts that were measured."""
+    found = {}
+    peaks = find_peaks(result.get('products', {}))
+    if peaks:
+        rows = tuple((name, f'{rate:.3g}') for name, rate in peaks.items())
+        found['products'] = Table(('matrix product', 'TFLOP/s of the faster framework'), rows)
+    if 'transposed' in result:
+        found['transposed'] = _transposed(result['transposed'])
+    if 'steps' in result:
+        found['steps'] = _steps(result, peaks)
+    return found
+
+
 def report(result: dict) -> str:
     """The result as Markdown; parts that were not measured are left out."""
-    machine, size = result['machine'], result['settings']['image_size']
+    machine = result['machine']
     versions = ', '.join(f'{name} {version}' for name, version in result['versions'].items())
     sections = [
         f'{result.get("device", "no device")}, {machine["cpu"]}, {machine["cores"]} cores, '
         f'{machine["system"]}. {versions}.'
     ]
-    peaks = find_peaks(result.get('products', {}))
-    if peaks:
-        found = ', '.join(f'{name} {rate:.3g}' for name, rate in peaks.items())
-        sections.append(f'**Matrix products**, TFLOP/s of the faster framework: {found}.')
-    if 'transposed' in result:
-        sections.append(_report_transposed(result['transposed']))
-    if 'steps' in result:
-        sections.append(_report_steps(result, peaks, size))
+    sections += [table.to_markdown() for table in tables(result).values()]
     if 'pipeline' in result:
         rates = {name: _middle(entry) for name, entry in result['pipeline'].items()}
         text = ', '.join(f'{name} {rate:.0f}' for name, rate in rates.items() if rate)
@@ -54,7 +62,7 @@ def report(result: dict) -> str:
     return '\n\n'.join(sections)
 
 
-def _report_transposed(measured: dict) -> str:
+def _transposed(measured: dict) -> Table:
     rows = []
     for precision, entry in measured.items():
         for layer in (entry.get('results') or [{}])[0]:
@@ -62,15 +70,15 @@ def _report_transposed(measured: dict) -> str:
                 1000 * statistics.median(turn[layer][form] for turn in entry['results'])
                 for form in ('transposed', 'sub-pixel')
             )
-            rows.append([layer, precision, f'{plain:.3f}', f'{sub_pixel:.3f}',
-                         f'{plain / sub_pixel:.2f}'])  # fmt: skip
+            rows.append((layer, precision, f'{plain:.3f}', f'{sub_pixel:.3f}',
+                         f'{plain / sub_pixel:.2f}'))  # fmt: skip
         if 'absent' in entry:
-            rows.append(['absent', precision, entry['absent'], '', ''])
-    header = ['transposed convolution', 'precision', 'ms', 'sub-pixel, ms', 'ratio']
-    return markdown.table(header, rows)
+            rows.append(('absent', precision, entry['absent'], '', ''))
+    header = 'transposed convolution', 'precision', 'ms', 'sub-pixel, ms', 'ratio'
+    return Table(header, tuple(rows))
 
 
-def _report_steps(result: dict, peaks: dict[str, float], size: int) -> str:
+def _steps(result: dict, peaks: dict[str, float]) -> Table:
     """Utilization is FLOP of the convolutions over FLOP that a matrix product does in this time."""
     entries = result.get('transposed', {}).values()
     flops = [entry['about']['training_flop'] for entry in entries if 'about' in entry]
@@ -82,7 +90,7 @@ def _report_steps(result: dict, peaks: dict[str, float], size: int) -> str:
             for name, entry in cell.items():
                 rate, use, feeds = _middle(entry), '', ''
                 if rate is None:
-                    rows.append([batch, precision, name, 'absent', entry['absent'], '', '', ''])
+                    rows.append((batch, precision, name, 'absent', entry['absent'], '', '', ''))
                     continue
                 if flops and precision in peaks:
                     use = f'{100 * flops[0] * rate / 1e12 / peaks[precision]:.1f} %'
@@ -90,7 +98,8 @@ def _report_steps(result: dict, peaks: dict[str, float], size: int) -> str:
                     feeds = f'{max(rates) / rate:.1f}'
                 against = f'{ours / peer:.2f}' if name == OURS and ours and peer else ''
                 step = f'{1000 * int(batch) / rate:.2f}'
-                rows.append([batch, precision, name, step, f'{rate:.0f}', use, against, feeds])
-    header = ['batch', 'precision', f'step of {size}×{size}', 'ms', 'img/s', 'utilization',
-              'ours / PyTorch', 'pipeline / step']  # fmt: skip
-    return markdown.table(header, rows)
+                rows.append((batch, precision, name, step, f'{rate:.0f}', use, against, feeds))
+    size = result['settings']['image_size']
+    header = ('batch', 'precision', f'step of {size}×{size}', 'ms', 'img/s', 'utilization',
+              'ours / PyTorch', 'pipeline / step')  # fmt: skip
+    return Table(header, tuple(rows))

@@ -92,11 +92,14 @@ class Worker:
 
     def _answer(self) -> dict:
         timer = threading.Timer(self.patience, kill, [self.process])
+        end = time.monotonic() + self.patience
         timer.start()
         try:
             line = self.process.stdout.readline()
         finally:
             timer.cancel()
+        if not line and time.monotonic() >= end:
+            raise WorkerFailed(f'no answer within {self.patience:.0f} s')
         if not line:
             self._log.seek(0)
             last = ([text for text in self._log.read().splitlines() if text.strip()] or [''])[-1]

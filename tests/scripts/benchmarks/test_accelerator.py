@@ -9,6 +9,7 @@ import accelerator
 import accelerator_report
 import pytest
 
+from scripts.experiments.record import of_tables
 from tests.paths import ROOT
 
 
@@ -104,4 +105,7 @@ def test_smallest_form_runs_on_the_cpu(tmp_path):
     layers = found['transposed']['bfloat16']['results'][0]
     assert sorted(layers) == ['decoder/logits', *(f'decoder/up_{i}' for i in range(1, 5))]
     assert all(time > 0 for forms in layers.values() for time in forms.values())
-    assert '**Matrix products**' in done.stdout and '| decoder/logits | bfloat16 |' in done.stdout
+    assert '| matrix product |' in done.stdout and '| decoder/logits | bfloat16 |' in done.stdout
+    record = of_tables(found)
+    assert record['products'].to_markdown() in done.stdout
+    assert found['origin']['devices'] == ['cpu'] and '--tiny' in found['origin']['command']

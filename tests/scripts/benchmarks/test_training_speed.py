@@ -19,7 +19,6 @@ import pytest
 import speed_report
 from jax import lax
 
-from segmentation.models import fast_conv
 from segmentation.models.unet import SegmentationModel
 
 
@@ -153,6 +152,12 @@ def test_worker_answers_requests_and_ends(fake):
     assert worker.process.returncode is not None
 
 
+def test_worker_that_does_not_answer_is_ended():
+    command = [sys.executable, '-c', 'import time; time.sleep(1000)']
+    with pytest.raises(contenders.WorkerFailed, match='no answer within 1 s'):
+        contenders.Worker('slow', command, {}, 1, 1, patience=1)
+
+
 def test_stop_while_a_worker_starts_ends_it(tmp_path):
     pid = tmp_path / 'pid'
     pressed = (
@@ -198,23 +203,6 @@ def test_layers_are_the_models_kernels():
     assert {layer['name']: layer['kernel'] for layer in layers} == kernels
     assert [layer['name'] for layer in layers if not layer['inputs_needed']] == ['encoder/Conv1']
     assert layers[-1]['output'] == (2, 64, 64, 3)
-
-
-def test_sub_pixel_form_is_the_transposed_convolution():
-    rng = np.random.default_rng(0)
-    x, kernel, cotangent = (
-        rng.standard_normal(shape, np.float32)
-        for shape in ((2, 3, 5, 4), (3, 3, 6, 4), (2, 6, 10, 6))
-    )
-
-    def value_and_gradients(form):
-        y, backward = jax.vjp(form, x, kernel)
-        return y, *backward(cotangent)
-
-    actual = value_and_gradients(jax_layers.sub_pixel)
-    expected = value_and_gradients(lambda x, kernel: fast_conv.conv_transpose([x], kernel))
-    for each, wanted in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(each, wanted, rtol=1e-4, atol=1e-4)
 
 
 SPEC = {
