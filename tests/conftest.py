@@ -139,14 +139,20 @@ def analyzed_run(tiny_run, tmp_path_factory):
     return made
 
 
-@pytest.fixture(scope='module')
-def browser():
-    """Headless Chromium. Not for the session: while it is there, nothing else may use asyncio."""
-    chromium = shutil.which('chromium')
-    if chromium is None or importlib.util.find_spec('playwright') is None:
+@pytest.fixture(scope='session')
+def chromium():
+    """The command of Chromium, for tests that start it through playwright."""
+    command = shutil.which('chromium')
+    if command is None or importlib.util.find_spec('playwright') is None:
         # .ci/run sets this once Chromium is installed, so that no change can skip these tests.
         leave = pytest.fail if os.environ.get('REQUIRE_BROWSER') else pytest.skip
         leave('Chromium or playwright is not installed')
+    return command
+
+
+@pytest.fixture(scope='module')
+def browser(chromium):
+    """Headless Chromium. Not for the session: while it is there, nothing else may use asyncio."""
     from playwright import sync_api
 
     with sync_api.sync_playwright() as playwright:

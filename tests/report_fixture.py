@@ -114,7 +114,7 @@ def write_run(
 
     Args:
       workdir: made if it is not there.
-      number: of images, at least 40.
+      number: of images, at least 60: with fewer, kinds of scenes are absent.
       seed: the same seed writes the same images; other scores if `name` differs.
       class_names: background first; the first two others are persons and cars.
       name: of the analysis, `<split>-<step>`.

@@ -18,6 +18,7 @@ bytes    of the report per sample (data, thumbnails) and per large image
 
 import argparse
 import collections
+import dataclasses
 import pathlib
 import re
 import shutil
@@ -29,8 +30,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from analysis.experiments.records import Origin, Table
 from analysis.stage.command import run_command
-from segmentation import launch, markdown
+from segmentation import launch
 
 if TYPE_CHECKING:
     import playwright.sync_api as playwright
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WINDOW = {'width': 1280, 'height': 800}
 STEPS = 40
-LEAST = 40  # samples of a report that is made
+LEAST = 60  # samples of a report that is made
 # Targets on two cores, by the greatest number of samples. `memory_mb` is that of both processes.
 TARGETS = {
     40_000: {'ready_seconds': 2.0, 'brush_ms': 50.0, 'zoom_ms': 50.0, 'memory_mb': 400.0},
@@ -213,7 +215,7 @@ def measure(index: pathlib.Path, chromium: str, loads: int) -> dict:
     return result
 
 
-def to_markdown(result: dict) -> str:
+def make_table(result: dict) -> Table:
     """The measured values beside their targets."""
     memory, size, shown = result['memory_mb'], result['bytes'], result['shown']
     targets = TARGETS[next((most for most in TARGETS if shown <= most), max(TARGETS))]
@@ -243,10 +245,16 @@ def to_markdown(result: dict) -> str:
         (f'large image, of {size["num_details"]} samples, bytes', f'{size["detail"]:.0f}', None),
     ]
     cells = [(name, text, '' if target is None else f'{target:g}') for name, text, target in rows]
+    return Table(('measure', 'measured', 'at most'), tuple(cells))
+
+
+def to_markdown(result: dict) -> str:
+    """What was measured, and with which browser."""
+    shown = result['shown']
     title = f'{shown} samples, Chromium {result["browser"]}'
     if (others := result['samples'] - shown) > 0:
         title = f'{shown} samples and {others} in other views, Chromium {result["browser"]}'
-    return f'{title}\n\n{markdown.table(("measure", "measured", "at most"), cells)}\n'
+    return f'{title}\n\n{make_table(result).to_markdown()}\n'
 
 
 def _make_report(scratch: pathlib.Path, images: int) -> pathlib.Path:
@@ -275,7 +283,14 @@ def work(arguments: argparse.Namespace) -> dict:
             folder = arguments.report or _make_report(pathlib.Path(scratch), images)
             results.append(measure(folder / 'index.html', chromium, arguments.loads))
         print(to_markdown(results[-1]))
-    return {'reports': results}
+    origin = Origin.of_runs([], arguments.command, [0])
+    return {
+        'reports': results,
+        'origin': dataclasses.asdict(dataclasses.replace(origin, devices=('cpu',))),
+        'tables': {
+            f'samples_{each["shown"]}': dataclasses.asdict(make_table(each)) for each in results
+        },
+    }
 
 
 def _numbers(text: str) -> list[int]:
@@ -290,7 +305,9 @@ def main(argv: list[str] | None = None) -> int:
     add('--images', type=_numbers, default=[40_000], metavar='N,…', help=about)
     add('--loads', type=int, default=5, help='number of times that the page is loaded')
     add('--chromium', default='chromium', help='command that starts the browser')
-    return run_command(parser.parse_args(argv), work)
+    arguments = parser.parse_args(argv)
+    arguments.command = launch.command_line('scripts/benchmarks/explorer_page.py', argv)
+    return run_command(arguments, work)
 
 
 if __name__ == '__main__':
