@@ -2,19 +2,20 @@
 
     ./scripts/benchmarks/accelerator.sh --json accelerator.json
 
-products    large matrix products in float32, tf32 and bfloat16: the peak of each precision
-transposed  transposed convolutions of the network alone, forward and backward, beside their
-            sub-pixel form
-pipeline    images per second of the input pipeline, from a folder in COCO's layout
-demo        training of configs/demo.py to its score
-numerics    tests that compare one with several devices, and the network with Keras and Flax
-steps       optimizer steps at several batch sizes, beside PyTorch (compiled, channels_last), and
-            their model FLOP utilization: FLOP of the convolutions over those of the peak
+products       large matrix products in float32, tf32 and bfloat16: the peak of each precision
+steps          optimizer steps of 128 images, beside PyTorch (compiled, channels_last), and their
+               model FLOP utilization: FLOP of the convolutions over those of the peak
+transposed     transposed convolutions of the network alone, forward and backward, beside their
+               sub-pixel form
+pipeline       images per second of the input pipeline, from a folder in COCO's layout
+numerics       tests that compare one with several devices, and the network with Keras and Flax
+demo           training of configs/demo.py to its score
+other_batches  optimizer steps of 16 and of 1024 images
 
-Contenders start at the same time, because they compile for long, and then take turns. Steps come
-last: what does not fit into --minutes is left out and named. The first run installs PyTorch into
-an environment of its own, which does not count. The tables go to standard output, progress to
-standard error.
+Contenders start at the same time, because they compile for long, and then take turns. What does
+not fit into --minutes is left out and named: compiling the steps of one size in one precision took
+more than a minute on an H200. The first run installs PyTorch into an environment of its own, which
+does not count. The tables go to standard output, progress to standard error.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 import accelerator_report
 from contenders import (
@@ -47,7 +49,9 @@ from segmentation.campaign import overrides
 from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PARTS = ('products', 'transposed', 'pipeline', 'demo', 'numerics', 'steps')
+PARTS = (
+    'products', 'steps', 'transposed', 'pipeline', 'numerics', 'demo', 'other_batches',
+)  # fmt: skip
 CLASSES = 3
 NAMES = {'jax': accelerator_report.OURS, 'torch': accelerator_report.PEER}
 TESTS = 'gradients_are or loss_and_gradient or equals_flax or equals_keras or four_devices'
@@ -55,7 +59,7 @@ TEST_FILES = (
     'tests/segmentation/test_train_step.py', 'tests/segmentation/models/test_batch_norm.py',
     'tests/segmentation/models/test_mobilenet_v2.py', 'tests/segmentation/models/test_pix2pix.py',
 )  # fmt: skip
-# `patience`: seconds that a command may take, so that some are left for the steps.
+# `patience`: seconds that a command may take, so that some are left for the other parts.
 FULL = {
     'batches': (128, 16, 1024), 'image_size': 128, 'product': 8192, 'images': 4096, 'rounds': 3,
     'scenes': 200, 'demo': {}, 'tests': TESTS, 'patience': 150,
@@ -253,9 +257,15 @@ class Benchmark:
         return {'summary': summary}
 
     def steps(self) -> dict:
+        return self._steps(self.size['batches'][:1])
+
+    def other_batches(self) -> dict:
+        return self._steps(self.size['batches'][1:])
+
+    def _steps(self, batches: Sequence[int]) -> dict:
         """By precision and batch size; all precisions of a batch size before the next."""
         found: dict[str, dict] = {precision: {} for precision in self.size['precisions']}
-        for batch in self.size['batches']:
+        for batch in batches:
             for precision in found:
                 title = f'steps, batch {batch}, {precision}'
                 if not self.left():

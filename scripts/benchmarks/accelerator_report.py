@@ -1,5 +1,6 @@
 """The result of accelerator.py as tables and as Markdown."""
 
+import itertools
 import statistics
 
 from analysis.experiments.records import Table
@@ -31,7 +32,7 @@ def tables(result: dict) -> dict[str, Table]:
         found['products'] = Table(('matrix product', 'TFLOP/s of the faster framework'), rows)
     if 'transposed' in result:
         found['transposed'] = _transposed(result['transposed'])
-    if 'steps' in result:
+    if 'steps' in result or 'other_batches' in result:
         found['steps'] = _steps(result, peaks)
     return found
 
@@ -84,7 +85,8 @@ def _steps(result: dict, peaks: dict[str, float]) -> Table:
     flops = [entry['about']['training_flop'] for entry in entries if 'about' in entry]
     rates = [_middle(entry) or 0 for entry in result.get('pipeline', {}).values()]
     rows = []
-    for precision, cells in result['steps'].items():
+    parts = [result.get(part, {}) for part in ('steps', 'other_batches')]
+    for precision, cells in itertools.chain.from_iterable(part.items() for part in parts):
         for batch, cell in cells.items():
             ours, peer = _middle(cell[OURS]), _middle(cell[PEER])
             for name, entry in cell.items():
