@@ -31,11 +31,17 @@ class Ball:
 
     block: str  # a block of the embedding, or ALL
     center: int  # row of the object
-    inside: np.ndarray  # bool `[M]`
-    nearest: tuple[int, ...]  # rows of its members, the nearest to the center first
+    members: np.ndarray  # their rows, int `[n]`, the nearest to the center first
     tested: np.ndarray  # bool `[M]`: objects of the class in the half that tested it
-    z: float  # by how many standard errors it is worse than its class
-    p: float  # adjusted over all groups that were tested
+    z: float = 0.0  # by how many standard errors it is worse than its class
+    p: float = 1.0  # adjusted over all groups that were tested
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Whether each object is a member, bool `[M]`. Not kept: there can be a million objects."""
+        result = np.zeros(len(self.tested), np.bool_)
+        result[self.members] = True
+        return result
 
 
 def unexplained(bad: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
@@ -95,20 +101,20 @@ def find(
     spaces = {ALL: points} | {name: points_of(points, blocks, name) for name in blocks}
     confirmed, num_tested = [], 0
     for search in (first, ~first):
-        tested: list[tuple[Ball, np.ndarray]] = []
+        tested: list[tuple[Ball, np.ndarray, np.ndarray]] = []
         for name in np.unique(classes):
-            here, there = (np.flatnonzero((classes == name) & half) for half in (search, ~search))
+            mine = classes == name
+            here, half = np.flatnonzero(mine & search), mine & ~search
             for block, space in spaces.items() if len(here) >= 4 * _SIZES[0] else ():
+                rows, own = np.flatnonzero(mine), space[mine]
                 for center, radius in _search(space[here], scores[here]):
-                    ball = _ball(space, block, here[center], radius, classes == name, ~search)
-                    own = scores[there] - scores[there].mean()
-                    sums = np.bincount(
-                        np.searchsorted(numbers, images[there]),
-                        own * ball.inside[there],
-                        len(numbers),
-                    )
-                    if ball.inside[there].sum() >= _LEAST:
-                        tested.append((ball, sums))
+                    near = _within(own, space[here[center]], radius)
+                    ball = Ball(block, int(here[center]), rows[near], half)
+                    found = ball.members[half[ball.members]]
+                    if len(found) >= _LEAST:
+                        of_images, place = np.unique(images[found], return_inverse=True)
+                        sums = np.bincount(place, scores[found] - scores[half].mean())
+                        tested.append((ball, of_images, sums))
         num_tested += len(tested)
         confirmed += _confirmed(tested, level / 2, rng)
     return num_tested, _distinct(confirmed, scores, images)
@@ -133,24 +139,23 @@ def _search(points: np.ndarray, scores: np.ndarray) -> list[tuple[int, float]]:
     return found
 
 
-def _ball(
-    space: np.ndarray, block: str, center: int, radius: float, mine: np.ndarray, test: np.ndarray
-) -> Ball:
-    distance = np.where(mine, np.linalg.norm(space - space[center], axis=1), np.inf)
-    inside = distance <= radius
-    order = np.argsort(distance, kind='stable')[: inside.sum()]
-    return Ball(block, int(center), inside, tuple(order.tolist()), mine & test, 0.0, 1.0)
+def _within(points: np.ndarray, center: np.ndarray, radius: float) -> np.ndarray:
+    """Rows of the points within a radius of a center, the nearest first."""
+    distance = np.linalg.norm(points - center, axis=1)
+    near = np.flatnonzero(distance <= radius)
+    return near[np.argsort(distance[near], kind='stable')]
 
 
 def _confirmed(
-    tested: Sequence[tuple[Ball, np.ndarray]], level: float, rng: np.random.Generator
+    tested: Sequence[tuple[Ball, np.ndarray, np.ndarray]], level: float, rng: np.random.Generator
 ) -> list[Ball]:
-    """The groups that are worse than chance, from the sums of their scores by image."""
+    """The groups that are worse than chance, from images and the sums of their scores in each."""
     if not tested:
         return []
-    sums = np.array([row for _, row in tested])
-    sums = sums[:, sums.any(0)]
-    scaled = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    images = np.unique(np.concatenate([of_images for _, of_images, _ in tested]))
+    scaled = np.zeros((len(tested), len(images)))
+    for row, (_, of_images, sums) in zip(scaled, tested, strict=True):
+        row[np.searchsorted(images, of_images)] = sums / max(np.linalg.norm(sums), 1e-12)
     observed = scaled.sum(1)
     at_least = np.ones(len(tested))
     for _ in range(_FLIPS // 250):
@@ -159,7 +164,7 @@ def _confirmed(
     p = at_least / (_FLIPS // 250 * 250 + 1)
     return [
         dataclasses.replace(ball, z=float(z), p=float(value))
-        for (ball, _), z, value in zip(tested, observed, p, strict=True)
+        for (ball, *_), z, value in zip(tested, observed, p, strict=True)
         if value <= level
     ]
 
@@ -172,13 +177,13 @@ def _distinct(found: Sequence[Ball], scores: np.ndarray, images: np.ndarray) -> 
     """
 
     def surely(ball: Ball) -> float:
-        sums = np.bincount(images, scores * ball.inside)
-        return float(sums.sum() - _AGAIN * np.linalg.norm(sums)) / ball.inside.sum()
+        sums = np.bincount(images[ball.members], scores[ball.members])
+        return float(sums.sum() - _AGAIN * np.linalg.norm(sums)) / len(ball.members)
 
     kept, residual = [], scores.copy()
     for ball in sorted(found, key=surely, reverse=True):
-        sums = np.bincount(images, residual * ball.inside)
+        sums = np.bincount(images[ball.members], residual[ball.members])
         if sums.sum() >= _AGAIN * np.linalg.norm(sums):
             kept.append(ball)
-            residual[ball.inside] -= residual[ball.inside].mean()
+            residual[ball.members] -= residual[ball.members].mean()
     return kept

@@ -200,7 +200,7 @@ def find_groups(
         ]
         rows.sort(key=lambda row: -row[0].impact)
         alike += [
-            Group(metric, place, ball.block, ball.center, ball.nearest[:10])
+            Group(metric, place, ball.block, ball.center, tuple(ball.members[:10].tolist()))
             for place, (_, _, ball) in enumerate(rows)
             if ball
         ]
@@ -231,7 +231,7 @@ def _slice_of(
     return Slice(
         (),
         f'{name}, {words.name(table, ball.inside, others)} ({in_what}: object {ids[ball.center]})',
-        int(ball.inside.sum()), share, float(here.mean()), float(elsewhere.mean()), excess,
+        len(ball.members), share, float(here.mean()), float(elsewhere.mean()), excess,
         (float(interval.low), float(interval.high)), share * excess, ball.p,
         tuple(worst.tolist()), tuple(ids[worst].tolist()),
     )  # fmt: skip

@@ -28,9 +28,9 @@ def test_a_group_in_one_block_is_found_there():
     best = found[0]
     assert best.block == 'color' and best.p <= 0.025 and planted[best.center]
     assert planted[best.inside].mean() > 0.8 and best.inside[planted].mean() > 0.6
-    assert planted[list(best.nearest[:10])].all()
+    assert planted[best.members[:10]].all()
     distance = np.linalg.norm(points[:, 6:] - points[best.center, 6:], axis=1)
-    assert best.nearest == tuple(np.argsort(distance)[: best.inside.sum()].tolist())
+    assert best.members.tolist() == np.argsort(distance)[: best.inside.sum()].tolist()
 
 
 def test_groups_are_of_one_class():
