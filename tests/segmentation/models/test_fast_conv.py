@@ -202,7 +202,7 @@ def lowered(case, platform):
         for pair in itertools.product(ONE_OF_EACH, ['cuda', 'tpu'])
         if pair != (TRANSPOSE, 'cuda')
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else identify(value),
 )
 def test_accelerators_get_plain_convolutions(case, platform):
     text = lowered(case, platform)
