@@ -105,15 +105,16 @@ def find(
         for name in np.unique(classes):
             mine = classes == name
             here, half = np.flatnonzero(mine & search), mine & ~search
+            rows, mean = np.flatnonzero(mine), scores[half].mean()
             for block, space in spaces.items() if len(here) >= 4 * _SIZES[0] else ():
-                rows, own = np.flatnonzero(mine), space[mine]
+                own = space[mine]
                 for center, radius in _search(space[here], scores[here]):
                     near = _within(own, space[here[center]], radius)
                     ball = Ball(block, int(here[center]), rows[near], half)
                     found = ball.members[half[ball.members]]
                     if len(found) >= _LEAST:
                         of_images, place = np.unique(images[found], return_inverse=True)
-                        sums = np.bincount(place, scores[found] - scores[half].mean())
+                        sums = np.bincount(place, scores[found] - mean)
                         tested.append((ball, of_images, sums))
         num_tested += len(tested)
         confirmed += _confirmed(tested, level / 2, rng)

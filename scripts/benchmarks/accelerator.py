@@ -43,7 +43,7 @@ from contenders import (
     usable_cores,
 )
 
-from analysis.experiments.records import Origin
+from analysis.experiments.records import Origin, Record
 from segmentation import launch, markdown, scenes
 from segmentation.campaign import overrides
 from segmentation.files import write_json
@@ -335,14 +335,9 @@ def main() -> int:
     if arguments.json:
         device = benchmark.result.get('device', arguments.platform)
         origin = Origin.of_runs([], arguments.command, [0])
-        write_json(arguments.json, {
-            **benchmark.result,
-            'origin': dataclasses.asdict(dataclasses.replace(origin, devices=(device,))),
-            'tables': {
-                name: dataclasses.asdict(table)
-                for name, table in accelerator_report.tables(benchmark.result).items()
-            },
-        })  # fmt: skip
+        tables = accelerator_report.tables(benchmark.result)
+        record = Record(dataclasses.replace(origin, devices=(device,)), tables)
+        write_json(arguments.json, {**benchmark.result, **dataclasses.asdict(record)})
     return status
 
 

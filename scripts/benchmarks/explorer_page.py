@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from analysis.experiments.records import Origin, Table
+from analysis.experiments.records import Origin, Record, Table
 from analysis.stage.command import run_command
 from segmentation import launch
 
@@ -284,13 +284,9 @@ def work(arguments: argparse.Namespace) -> dict:
             results.append(measure(folder / 'index.html', chromium, arguments.loads))
         print(to_markdown(results[-1]))
     origin = Origin.of_runs([], arguments.command, [0])
-    return {
-        'reports': results,
-        'origin': dataclasses.asdict(dataclasses.replace(origin, devices=('cpu',))),
-        'tables': {
-            f'samples_{each["shown"]}': dataclasses.asdict(make_table(each)) for each in results
-        },
-    }
+    tables = {f'samples_{each["shown"]}': make_table(each) for each in results}
+    record = Record(dataclasses.replace(origin, devices=('cpu',)), tables)
+    return {'reports': results, **dataclasses.asdict(record)}
 
 
 def _numbers(text: str) -> list[int]:

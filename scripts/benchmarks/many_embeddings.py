@@ -29,7 +29,7 @@ import time
 import contenders
 import numpy as np
 
-from analysis.experiments.records import Origin, Table
+from analysis.experiments.records import Origin, Record, Table
 from analysis.stage.command import run_command
 from segmentation import launch
 
@@ -142,11 +142,11 @@ def work(arguments: argparse.Namespace) -> dict:
     table = make_table(rows)
     print(table.to_markdown())
     origin = Origin.of_runs([], arguments.command, [SEED])
+    record = Record(dataclasses.replace(origin, devices=('cpu',)), {'parts': table})
     return {
         'machine': contenders.describe_machine(),
         'measured': rows,
-        'origin': dataclasses.asdict(dataclasses.replace(origin, devices=('cpu',))),
-        'tables': {'parts': dataclasses.asdict(table)},
+        **dataclasses.asdict(record),
     }
 
 

@@ -9,6 +9,7 @@ version of Orbax.
 import json
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 import onnx
 from onnx import TensorProto
@@ -18,6 +19,7 @@ from segmentation.export.metadata import describe
 from segmentation.export.onnx_graph import Graph
 from segmentation.files import replacing
 from segmentation.models import mobilenet_v2, pix2pix
+from segmentation.models.fast_conv import sub_pixel_kernel
 from segmentation.trained import Run
 
 SCOPE = 'network/'  # with which the names of the layers begin
@@ -116,7 +118,8 @@ class _Network:
         outputs = kernel.shape[2]
         # The activation precedes the rearrangement, which then stays in int8.
         if kernel.size < _LARGE:
-            weights = graph.constant(_subpixel(kernel)), graph.constant(np.tile(bias, 4))
+            joined = np.asarray(sub_pixel_kernel(jnp.asarray(kernel))).transpose(3, 2, 0, 1)
+            weights = graph.constant(joined), graph.constant(np.tile(bias, 4))
             x = activated(graph.op('Conv', x, *weights, kernel_shape=[2, 2], pads=[1, 1, 0, 0]))
         else:
             parities = []
@@ -187,28 +190,8 @@ class _Network:
         return self._cut(x, size, size) if size % 2 else x
 
 
-def _subpixel(kernel: np.ndarray) -> np.ndarray:
-    """A transposed convolution as a 2×2 one with an output for each parity of row and column.
-
-    y[2i] = tap 2 · x[i - 1] + tap 0 · x[i] and y[2i + 1] = tap 1 · x[i], in both directions.
-
-    Args:
-      kernel: `[3, 3, O, I]`.
-
-    Returns:
-      `[4 · O, I, 2, 2]`; seven of the sixteen taps are zero.
-    """
-    _, _, outputs, inputs = kernel.shape
-    weights = np.zeros((2, 2, outputs, inputs, 2, 2), np.float32)
-    taps = ((0, 0, 2), (0, 1, 0), (1, 1, 1))  # parity, place in the window, tap
-    for row, i, down in taps:
-        for column, j, right in taps:
-            weights[row, column, :, :, i, j] = kernel[down, right]
-    return weights.reshape(4 * outputs, inputs, 2, 2)
-
-
 def _parities(kernel: np.ndarray) -> list[np.ndarray]:
-    """The same as four convolutions without zeros, `[O, I, h, w]` with h and w 2 or 1."""
+    """`sub_pixel_kernel` as four convolutions without zeros, `[O, I, h, w]` with h and w 2 or 1."""
     taps = ([2, 0], [1])
     return [kernel[np.ix_(down, right)].transpose(2, 3, 0, 1) for down in taps for right in taps]
 

@@ -349,14 +349,12 @@ def _conv_transpose_backward(
     return gxs, gk.reshape(kernel.shape).astype(kernel.dtype)
 
 
-def sub_pixel_conv(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
-    """`conv_transpose` as a 2×2 convolution with an output for each parity of row and column.
+def sub_pixel_kernel(kernel: jax.Array) -> jax.Array:
+    """The kernel of a transposed convolution as that of a 2×2 convolution (Shi et al., 2016).
 
-    Seven of its sixteen taps are zero, but cuDNN is still faster with it (Shi et al., 2016).
-    Gradients and shapes are those of `conv_transpose`.
+    Its outputs are those of the four parities of row and column, [2, 2, I, 4 · O] of [3, 3, O, I].
+    Seven of the sixteen taps are zero.
     """
-    x = jnp.concatenate(xs, axis=-1)
-    b, h, w, _ = x.shape
     features, inputs = kernel.shape[2:]
 
     def by_parity(kernel: jax.Array, axis: int) -> jax.Array:
@@ -364,8 +362,18 @@ def sub_pixel_conv(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
         first, second, third = jnp.split(kernel, 3, axis)
         return jnp.concatenate([third, first, jnp.zeros_like(first), second], axis)
 
-    weights = by_parity(by_parity(kernel, 0), 1).reshape(2, 2, 2, 2, features, inputs)
-    weights = weights.transpose(1, 3, 5, 0, 2, 4).reshape(2, 2, inputs, 4 * features)
+    taps = by_parity(by_parity(kernel, 0), 1).reshape(2, 2, 2, 2, features, inputs)
+    return taps.transpose(1, 3, 5, 0, 2, 4).reshape(2, 2, inputs, 4 * features)
+
+
+def sub_pixel_conv(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.Array:
+    """`conv_transpose` as an ordinary convolution with `sub_pixel_kernel`; cuDNN is faster with it.
+
+    Gradients and shapes are those of `conv_transpose`.
+    """
+    x = jnp.concatenate(xs, axis=-1)
+    (b, h, w, _), features = x.shape, kernel.shape[2]
+    weights = sub_pixel_kernel(kernel)
     y = lax.conv_general_dilated(x, weights, (1, 1), [(1, 0), (1, 0)], dimension_numbers=_LAYOUT)
     return y.reshape(b, h, w, 2, 2, features).swapaxes(2, 3).reshape(b, 2 * h, 2 * w, features)
 
