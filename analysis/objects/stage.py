@@ -91,8 +91,11 @@ def compute(
     table = pyarrow.Table.from_batches(gathered.parts, TABLE)
     map_2d, trustworthiness = _map(points, seed)
     index, distance = neighbors(points, K) if points.size else (points, points)
-    by_block = [neighbors(blocks.points_of(points, sizes, name), K) for name in sizes]
-    shape = len(sizes), *index.shape
+    index_by_block = np.zeros((len(sizes), *index.shape), np.int32)
+    distance_by_block = np.zeros(index_by_block.shape, np.float32)
+    for place, name in enumerate(sizes):
+        near = neighbors(blocks.points_of(points, sizes, name), K)
+        index_by_block[place], distance_by_block[place] = near
     found, members = find_slices(table, seed)
     alike, found, members = find_groups(table, points, sizes, found, members, seed)
     final = analysis.folder / FOLDER
@@ -117,8 +120,8 @@ def compute(
         map_2d=map_2d,
         index=index.astype(np.int32),
         distance=distance,
-        index_by_block=np.array([near for near, _ in by_block], np.int32).reshape(shape),
-        distance_by_block=np.array([far for _, far in by_block], np.float32).reshape(shape),
+        index_by_block=index_by_block,
+        distance_by_block=distance_by_block,
         members=members,
         recall=recall(points, index),
         fitted=similarity_map.FITTED if len(map_2d) > similarity_map.FITTED else None,

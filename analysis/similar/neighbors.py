@@ -1,6 +1,7 @@
 """Nearest neighbors of points: exact, or among the nearest cells if there are many points."""
 
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 from tqdm import tqdm
@@ -69,24 +70,38 @@ def _search(
     k = min(k, len(points) - (own is not None))
     index = np.zeros((len(queries), k), np.int32)
     distance = np.zeros((len(queries), k), np.float32)
-    points = points.astype(np.float64)
-    squares = np.square(points).sum(1)
-    size = max(_DISTANCES // max(len(points), 1), 16)
-    for start in tqdm(range(0, len(queries), size), desc=title, unit='block', delay=2):
-        block = queries[start : start + size].astype(np.float64)
-        squared = block @ points.T
-        squared *= -2
-        squared += squares
-        squared += np.square(block).sum(1, keepdims=True)
-        np.maximum(squared, 0, out=squared)
+    for here, squared in squared_distances(points, queries, title):
         if own is not None:
-            squared[np.arange(len(block)), own[start : start + size]] = np.inf
+            squared[np.arange(len(squared)), own[here]] = np.inf
         near = np.sort(np.argpartition(squared, k - 1, axis=1)[:, :k], axis=1)
         found = np.take_along_axis(squared, near, 1)
         order = np.argsort(found, axis=1, kind='stable')
-        index[start : start + len(block)] = np.take_along_axis(near, order, 1)
-        distance[start : start + len(block)] = np.sqrt(np.take_along_axis(found, order, 1))
+        index[here] = np.take_along_axis(near, order, 1)
+        distance[here] = np.sqrt(np.take_along_axis(found, order, 1))
     return index, distance
+
+
+def squared_distances(
+    points: np.ndarray, queries: np.ndarray, title: str
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Squared Euclidean distances float64 `[b, N]` of blocks of queries, and which these are.
+
+    Many points are widened in parts for each block, as all of them would take twice their memory.
+    """
+    if len(points) <= EXACT:
+        points = points.astype(np.float64)
+    squares = np.einsum('nd,nd->n', points, points, dtype=np.float64)
+    size = max(_DISTANCES // max(len(points), 1), 16)
+    for start in tqdm(range(0, len(queries), size), desc=title, unit='block', delay=2):
+        block = queries[start : start + size].astype(np.float64)
+        squared = np.empty((len(block), len(points)))
+        for first in range(0, len(points), EXACT):
+            part = slice(first, first + EXACT)
+            np.matmul(block, points[part].astype(np.float64, copy=False).T, out=squared[:, part])
+        squared *= -2
+        squared += squares
+        squared += np.square(block).sum(1, keepdims=True)
+        yield slice(start, start + len(block)), np.maximum(squared, 0, out=squared)
 
 
 def _search_cells(

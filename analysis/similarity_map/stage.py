@@ -17,7 +17,7 @@ from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
 from analysis.figures import contact_sheet, palette
 from analysis.figures.bars import plain
-from analysis.similar.neighbors import neighbors
+from analysis.similar.neighbors import neighbors, squared_distances
 from analysis.similarity_map.options import make_parser
 from analysis.similarity_map.schema import Quality, SimilarityMap
 from analysis.stage import artifacts
@@ -97,15 +97,15 @@ def judge(
         rows = np.sort(np.random.default_rng(seed).choice(n, _JUDGED, replace=False))
     near, _ = neighbors(projected, k + 1, projected[rows])
     penalty = hits = 0
-    wide, squares = points.astype(np.float64), np.square(points.astype(np.float64)).sum(1)
-    for row, them in zip(rows, near, strict=True):
-        them = them[them != row][:k]
-        distance = squares - 2 * wide @ wide[row]
-        distance[row] = -np.inf
-        rank = np.empty(n, np.int64)
-        rank[np.argsort(distance, kind='stable')] = np.arange(n)  # the image itself has rank 0
-        penalty += np.maximum(rank[them] - k, 0).sum()
-        hits += (rank[them] <= k).sum()
+    for here, squared in squared_distances(points, points[rows], 'ranks'):
+        for row, them, distance in zip(rows[here], near[here], squared, strict=True):
+            distance[row] = -np.inf  # the image itself has rank 0
+            for other in them[them != row][:k]:
+                # Of images at the same distance, those before it are nearer.
+                rank = np.count_nonzero(distance < distance[other])
+                rank += np.count_nonzero(distance[:other] == distance[other])
+                penalty += max(rank - k, 0)
+                hits += rank <= k
     trust = 1 - 2 / (len(rows) * k * (2 * n - 3 * k - 1)) * penalty
     return float(trust), float(hits / (len(rows) * k))
 

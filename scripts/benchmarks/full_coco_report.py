@@ -75,6 +75,10 @@ def compare(result: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _short(number: float) -> str:
+    return f'{number:,.0f}' if number >= 100 else f'{number:.3g}'
+
+
 def tables(result: dict[str, Any]) -> dict[str, Table]:
     """What each `parts` took, and the `targets`."""
     header = ('part', 'images', 'wall, s', 'processor, s', 'ms per image', 'peak, MB', 'images/s')
@@ -85,7 +89,7 @@ def tables(result: dict[str, Any]) -> dict[str, Table]:
         for name, row in rows_of(result).items()
     ]  # fmt: skip
     targets = [
-        (row['what'], f'{row["measured"]:.3g}', f'{row["target"]:.3g}', '' if row['met'] else 'no')
+        (row['what'], _short(row['measured']), _short(row['target']), '' if row['met'] else 'no')
         for row in compare(result)
     ]
     columns = 'target', 'measured', 'wanted', 'met'
