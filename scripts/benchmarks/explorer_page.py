@@ -4,7 +4,7 @@
     python scripts/benchmarks/explorer_page.py --images 40000,123287,1000000
     python scripts/benchmarks/explorer_page.py --report runs/person_car/report
 
-Without --report it makes a run directory with all artifacts (tests/report_fixture.py) for each
+Without --report it makes a run directory with all artifacts (tests/report_fixture/) for each
 number of images and writes its report. The window has 1280×800 pixels, without GPU. It measures:
 
 ready    seconds from opening the page to the frame that shows map and text, over several loads;

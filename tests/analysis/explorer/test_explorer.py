@@ -14,8 +14,8 @@ from analysis.samples.schema import Samples
 from analysis.similarity_map.schema import SimilarityMap
 from analysis.stage import artifacts
 from segmentation.data import selection
-from tests import report_fixture
-from tests.report_fixture import settle
+from tests.report_fixture import browsing, made_run, scenes
+from tests.report_fixture.browsing import settle
 
 NUMBER = 150
 
@@ -24,8 +24,8 @@ NUMBER = 150
 def analysis(tmp_path_factory):
     """An analysis whose names try to be markup. Its run has an earlier one, too."""
     folder = tmp_path_factory.mktemp('explorer')
-    report_fixture.write_run(folder / 'run', NUMBER, name='val-400', hostile=True)
-    made = report_fixture.write_run(folder / 'run', NUMBER, name='val-600', hostile=True)
+    made_run.write_run(folder / 'run', NUMBER, name='val-400', hostile=True)
+    made = made_run.write_run(folder / 'run', NUMBER, name='val-600', hostile=True)
     command = ['--workdir', str(folder / 'run'), '--output', str(folder / 'report')]
     assert report.main(command) == 0
     return made
@@ -60,7 +60,7 @@ def open_page(browser, analysis):
         context = browser.new_context(viewport={'width': width, 'height': height}, **options)
         context.set_default_timeout(60_000)  # on a busy machine a page takes many seconds
         contexts.append(context)
-        return report_fixture.open_report(context, folder, fragment, wrong)
+        return browsing.open_report(context, folder, fragment, wrong)
 
     yield open_at
     for context in contexts:
@@ -604,7 +604,7 @@ def test_another_checkpoint(open_page, table):
 
 
 def test_names_are_shown_as_text(open_page, table, names):
-    hostile = [name for name in table['file_name'] if name in report_fixture.HOSTILE]
+    hostile = [name for name in table['file_name'] if name in scenes.HOSTILE]
     assert len(hostile) > 3
     page = open_page()
     title = page.title()
@@ -627,7 +627,7 @@ def test_names_are_shown_as_text(open_page, table, names):
 
 
 def test_only_samples(open_page, tmp_path):
-    report_fixture.write_run(tmp_path / 'run', 60, only=())
+    made_run.write_run(tmp_path / 'run', 60, only=())
     command = ['--workdir', str(tmp_path / 'run'), '--output', str(tmp_path / 'report')]
     assert report.main(command) == 0
 

@@ -11,8 +11,8 @@ from analysis.report import stage as report
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Similar
 from analysis.stage import artifacts
-from tests import report_fixture
-from tests.report_fixture import settle
+from tests.report_fixture import browsing, made_run
+from tests.report_fixture.browsing import settle
 
 NUMBER = 100_000
 IDS = "Array.from(Filters.rows(), (row) => State.view.value('image_id', row))"
@@ -22,7 +22,7 @@ IDS = "Array.from(Filters.rows(), (row) => State.view.value('image_id', row))"
 def analysis(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('many') / 'run'
     kinds = 'clusters', 'similarity_map'
-    made = report_fixture.write_run(workdir, NUMBER, only=kinds, hostile=True)
+    made = made_run.write_run(workdir, NUMBER, only=kinds, hostile=True)
     assert report.main(['--workdir', str(workdir)]) == 0
     return made
 
@@ -45,9 +45,7 @@ def open_page(browser, analysis):
         context.on('request', lambda request: asked.append(request.url.partition('/report/')[2]))
         if script:
             context.add_init_script(script)
-        return report_fixture.open_report(
-            context, analysis.workdir / 'report', fragment, wrong
-        ), asked
+        return browsing.open_report(context, analysis.workdir / 'report', fragment, wrong), asked
 
     yield open_at
     for context in contexts:
@@ -210,7 +208,7 @@ def test_a_column_that_cannot_be_read(browser, analysis, tmp_path):
     assert report.main(command) == 0
     context = browser.new_context()
     context.set_default_timeout(120_000)
-    page = report_fixture.open_report(context, folder, '', wrong)
+    page = browsing.open_report(context, folder, '', wrong)
     names = page.evaluate('State.view.columns.map(({ name }) => name)')
     path = f'columns/{names.index("count_cake")}.js'
     (folder / 'data/val-600' / path).unlink()

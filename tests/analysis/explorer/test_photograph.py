@@ -13,8 +13,8 @@ from analysis.report import options
 from analysis.report import stage as report
 from analysis.stage import artifacts
 from segmentation import overlays
-from tests import report_fixture
 from tests.paths import ROOT
+from tests.report_fixture import browsing
 
 # Where npm has installed ONNX Runtime Web: in CI, .ci/javascript/check did.
 INSTALLED = ROOT / '.ci/javascript' / options.PACKAGE
@@ -48,7 +48,7 @@ def page(browser, folder):
     wrong = []
     context = browser.new_context(viewport={'width': 1280, 'height': 800})
     context.set_default_timeout(60_000)
-    opened = report_fixture.open_report(context, folder, '', wrong)
+    opened = browsing.open_report(context, folder, '', wrong)
     opened.click('#tab-photograph')
     opened.wait_for_selector('.photo-drop progress', state='hidden')
     yield opened
@@ -132,7 +132,7 @@ def test_a_runtime_that_cannot_be_read_gives_a_clear_error(browser, folder, tmp_
     shutil.copytree(folder, broken)
     (broken / 'data/model/runtime.js').unlink()
     context = browser.new_context()
-    page = report_fixture.open_report(context, broken, 'page=photograph', [])
+    page = browsing.open_report(context, broken, 'page=photograph', [])
     page.wait_for_selector('.photo-failure:has-text("The network could not be started")')
     assert 'runtime.js is missing' in page.text_content('.photo-failure')
     context.close()

@@ -21,7 +21,7 @@ from analysis.stage import artifacts
 from analysis.stage.run import open_analysis
 from scripts import analyze
 from segmentation import evaluate
-from tests import report_fixture
+from tests.report_fixture import made_run
 
 
 @pytest.fixture(scope='module')
@@ -143,7 +143,7 @@ def test_command(analysis, tmp_path, capsys):
 
 
 def test_what_other_analyses_found_is_of_interest(tmp_path):
-    analysis = report_fixture.write_run(
+    analysis = made_run.write_run(
         tmp_path / 'run', 200, only=('clusters', 'label_issues', 'slices')
     )
     chosen = pictures.interesting(analysis, 60)

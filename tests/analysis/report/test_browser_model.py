@@ -12,8 +12,8 @@ from analysis.predictions.schema import Predictions
 from analysis.report import browser_model, options
 from analysis.report import stage as report
 from analysis.stage import artifacts
-from tests import report_fixture
 from tests.paths import ROOT
+from tests.report_fixture import made_run
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_without_the_runtime_the_error_says_how_to_get_it(tmp_path, capsys):
-    report_fixture.write_run(tmp_path / 'run', 40, only=())
+    made_run.write_run(tmp_path / 'run', 40, only=())
     command = ['--workdir', str(tmp_path / 'run'), '--with_model', '--output', str(tmp_path / 'r')]
     assert report.main([*command, '--onnxruntime_web', str(tmp_path / 'none')]) == 1
     text = capsys.readouterr().err
@@ -61,7 +61,7 @@ def test_a_single_file_cannot_hold_the_network(tmp_path, capsys):
 
 
 def test_only_a_report_with_the_network_may_run_webassembly(tmp_path, package):
-    report_fixture.write_run(tmp_path / 'run', 40, only=('similarity_map',))
+    made_run.write_run(tmp_path / 'run', 40, only=('similarity_map',))
     assert report.main(['--workdir', str(tmp_path / 'run')]) == 0
     page = (tmp_path / 'run/report/index.html').read_text()
     assert 'wasm' not in page.partition('<body>')[0]

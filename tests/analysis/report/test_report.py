@@ -27,15 +27,15 @@ from analysis.slices.schema import Condition
 from analysis.stage import artifacts
 from analysis.stage.view import open_view
 from segmentation.data import selection
-from tests import report_fixture
+from tests.report_fixture import findings, made_run, scenes
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     """Two analyses of a run, with names that try to be markup."""
     workdir = tmp_path_factory.mktemp('report') / 'this'
-    report_fixture.write_run(workdir, 80, hostile=True)
-    report_fixture.write_run(workdir, 60, seed=0, name='train-300', only=('similarity_map',))
+    made_run.write_run(workdir, 80, hostile=True)
+    made_run.write_run(workdir, 60, seed=0, name='train-300', only=('similarity_map',))
     return workdir
 
 
@@ -237,7 +237,7 @@ def test_manifest_and_pictures(run, folder):
 def test_names_are_only_ever_text(folder):
     view = _view(folder, 'val-600')
     files = next(column for column in view['columns'] if column['name'] == 'file_name')
-    assert tuple(_values(files)[: len(report_fixture.HOSTILE)]) == report_fixture.HOSTILE
+    assert tuple(_values(files)[: len(scenes.HOSTILE)]) == scenes.HOSTILE
     for path in (folder / 'data').rglob('*.js'):
         text = path.read_text()
         assert text.isascii() and not re.search(r'[<>&\x00-\x09\x0b-\x1f\x7f]', text)
@@ -270,7 +270,7 @@ def test_killed_in_replacing_a_report(run, folder, tmp_path, monkeypatch):
 
 
 def test_samples_are_enough(tmp_path, capsys):
-    report_fixture.write_run(tmp_path / 'run', 40, only=())
+    made_run.write_run(tmp_path / 'run', 40, only=())
     before = _files(tmp_path / 'run')
     out, result = tmp_path / 'out', tmp_path / 'result.json'
     command = ['--workdir', str(tmp_path / 'run'), '--output', str(out), '--json', str(result)]
@@ -286,7 +286,7 @@ def test_samples_are_enough(tmp_path, capsys):
 def test_what_does_not_fit_is_refused(run, tmp_path, capsys):
     workdir = shutil.copytree(run, tmp_path / 'run', ignore=shutil.ignore_patterns('report'))
     folder = workdir / 'analysis' / 'val-600'
-    other = report_fixture.write_run(tmp_path / 'other', 80, seed=1, only=('similarity_map',))
+    other = made_run.write_run(tmp_path / 'other', 80, seed=1, only=('similarity_map',))
     command = ['--workdir', str(workdir)]
     for name in ('similarity_map.json', 'similarity_map.npz'):
         shutil.copyfile(other.folder / name, folder / name)
@@ -327,9 +327,9 @@ def test_other_folders_are_left_alone(run, folder, tmp_path, capsys):
 
 def test_two_models(run, tmp_path):
     other = tmp_path / 'other'
-    report_fixture.write_run(other, 80, name='val-500')
+    made_run.write_run(other, 80, name='val-500')
     this = open_view(run, 'val-600')
-    report_fixture.write_comparison(this, open_view(other, 'val-500'))
+    findings.write_comparison(this, open_view(other, 'val-500'))
     out = tmp_path / 'report'
     assert report.main(['--workdir', str(run), '--other', str(other), '--output', str(out)]) == 0
     manifest = _piece(out, 'manifest.js', 'manifest')
