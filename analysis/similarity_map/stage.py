@@ -102,8 +102,9 @@ def judge(
             distance[row] = -np.inf  # the image itself has rank 0
             for other in them[them != row][:k]:
                 # Of images at the same distance, those before it are nearer.
-                rank = np.count_nonzero(distance < distance[other])
-                rank += np.count_nonzero(distance[:other] == distance[other])
+                nearer = distance < distance[other]
+                nearer[:other] |= distance[:other] == distance[other]
+                rank = int(np.count_nonzero(nearer))
                 penalty += max(rank - k, 0)
                 hits += rank <= k
     trust = 1 - 2 / (len(rows) * k * (2 * n - 3 * k - 1)) * penalty
