@@ -9,13 +9,13 @@ The first command exports images with label issues, with the suggestions. The th
 first images of the list of analysis.label_next, with the network's predictions as suggestions, and
 writes their ids to ids.txt in the order of the list.
 
-OUTPUT gets the folder `images`, with a folder for each split or --folder, and
+OUTPUT, a new folder, gets the folder `images`, with a folder for each split or --folder, and
 
     label_studio  tasks.json to import, and labels.xml, the labeling interface. The annotation of an
                   image has the labels as they are, its prediction the same with all suggestions
                   accepted; images of --next have no annotation. Serve OUTPUT as local files
                   (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT), and export as JSON.
-    cvat          labels.json for the task's constructor (raw), and annotations.xml to upload
+    cvat          labels.json for the task's constructor (raw), and suggestions.xml to upload
                   ("CVAT 1.1"). Missing objects are automatic shapes; other suggestions stand in
                   the attribute of a shape. Export as "CVAT for images 1.1".
 
@@ -28,6 +28,7 @@ import argparse
 import collections
 import dataclasses
 import pathlib
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -47,7 +48,7 @@ from segmentation.data.corrections.correcting import enlarge
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Skipped
 from segmentation.data.export import Shape, Task
-from segmentation.files import replacing, write_json, write_text
+from segmentation.files import write_json, write_text
 from segmentation.markdown import printable
 
 
@@ -123,8 +124,8 @@ def of_issues(
 
 def to_label(
     arguments: argparse.Namespace, views: list[View], categories: Sequence[Category]
-) -> Iterator[tuple[dict[str, Any], Task]]:
-    """Records and tasks of the first images of the list of analysis.label_next."""
+) -> tuple[View, Iterator[tuple[dict[str, Any], Task]]]:
+    """The view with the list of analysis.label_next, and records and tasks of its first images."""
     from analysis.label_next import tasks  # here, as SciPy takes long to import
 
     folders = [population.open_folder(folder, ()) for folder in arguments.folder]
@@ -137,7 +138,7 @@ def to_label(
         mine = [names[key] for key, label in members if label == number]
         if len(mine) == 1:  # of several, only people know which one it is
             labels[number] = mine[0]
-    yield from tasks.make_tasks(view, folders, labels, arguments.next)
+    return view, tasks.make_tasks(view, folders, labels, arguments.next)
 
 
 def write(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -146,10 +147,19 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
     prepared, skipped = coco.open_prepared(views[0].data['path']), Skipped()
     categories = {category.name for category in prepared.categories}
     if arguments.next:
-        made = to_label(arguments, views, prepared.categories)
+        view, made = to_label(arguments, views, prepared.categories)
+        result = {'list': view.folder.name}
     else:
+        result = {}
         made = of_issues(arguments, views, skipped)
-    (arguments.output / 'images').mkdir(parents=True, exist_ok=True)
+    output = arguments.output.resolve()
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
+        # Perhaps another list, or labels that people have drawn.
+        raise ValueError(f'--output {output} is not empty: give a new folder.')
+    # Renamed at the end: an interrupted export is not taken for a whole one.
+    folder = output.with_name(f'{output.name}.partial')
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / 'images').mkdir(parents=True)
     written: dict[str, Task] = {}  # by name of the file
     for record, task in tqdm(made, desc=arguments.tool, unit='img'):
         if task.file_name in written:
@@ -163,17 +173,16 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
             if shape.label in categories:
                 shapes.append(shape)
         written[task.file_name] = dataclasses.replace(task, shapes=tuple(shapes))
-        path = arguments.output / 'images' / task.file_name
+        path = folder / 'images' / task.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            with replacing(path) as partial:
-                partial.write_bytes(record['image'])
-    export.tools()[arguments.tool](arguments.output, written.values(), sorted(categories))
+        path.write_bytes(record['image'])
+    export.tools()[arguments.tool](folder, written.values(), sorted(categories))
     if arguments.next:
         ids = [f'{task.image_id}\n' for task in written.values()]
-        write_text(arguments.output / 'ids.txt', ''.join(ids))
+        write_text(folder / 'ids.txt', ''.join(ids))
+    folder.replace(output)
     every = [shape for task in written.values() for shape in task.shapes]
-    return {
+    return result | {
         'output': str(arguments.output),
         'tool': arguments.tool,
         'images': len(written),
@@ -210,9 +219,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     result = write(arguments)
+    of_list = f' of the list of {result["list"]}' if 'list' in result else ''
     print(
-        f'{result["output"]}: {result["images"]} images with {result["shapes"]} labels and '
-        f'{result["suggestions"]} suggestions.'
+        f'{result["output"]}: {result["images"]} images{of_list} with {result["shapes"]} labels '
+        f'and {result["suggestions"]} suggestions.'
     )
     for reason, entry in result['skipped'].items():
         print(printable(f'{entry["count"]} × {reason} (e.g. {entries.show_examples(entry)})'))

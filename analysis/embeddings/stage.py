@@ -40,8 +40,10 @@ def compute(
     """Fits the reduction to the images and embeds them; a temporary file holds the features.
 
     Raises:
-      ValueError: a pattern matches no layer, or no feature varies.
+      ValueError: a pattern matches no layer, no feature varies, or there are to be no dimensions.
     """
+    if dimensions < 1:
+        raise ValueError(f'--dimensions={dimensions} must be at least 1.')
     found = analysis.foreign.layers if analysis.foreign else find_layers(analysis.run, layers)
     width = sum(found.values())
 

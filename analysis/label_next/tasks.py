@@ -44,7 +44,7 @@ def predicted_shapes(
 
 
 def find_view(views: Sequence[View], image_ids: set[int]) -> View:
-    """The view of the latest checkpoint whose list of images to label is of these images.
+    """The view whose list is of these images: of the latest checkpoint, then the last one made.
 
     Raises:
       ValueError: no view has a list, or none whose images are among the given ones.
@@ -52,7 +52,11 @@ def find_view(views: Sequence[View], image_ids: set[int]) -> View:
     views = [view for view in views if artifacts.exists(view, LabelNext)]
     if not views:
         raise ValueError('No run has a list: run python -m analysis.label_next first.')
-    for view in sorted(views, key=lambda view: -view.step):
+
+    def made(view: View) -> float:
+        return artifacts.path_of(view, LabelNext).stat().st_mtime
+
+    for view in sorted(views, key=lambda view: (view.step, made(view)), reverse=True):
         ranking = artifacts.load(view, LabelNext).ranking
         if image_ids.issuperset(ranking['image_id'].to_pylist()):
             return view

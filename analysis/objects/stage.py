@@ -63,8 +63,10 @@ def compute(
     """Describes all objects in one pass of the network, then compares them.
 
     Raises:
-      ValueError: a pattern matches no layer.
+      ValueError: a pattern matches no layer, or there are to be no dimensions.
     """
+    if dimensions < 1:
+        raise ValueError(f'--dimensions={dimensions} must be at least 1.')
     of_layers = {} if analysis.foreign else find_layers(analysis.run, layers)
 
     def work(some: Analysis, rows: np.ndarray) -> Iterator[dict]:

@@ -148,6 +148,11 @@ def load(view: View, kind: type[R], name: str = '') -> R:
         if 'files' not in header:
             raise ValueError(f'{path} was written by an older version of the code: {again} again.')
         expected = {'stage': kind.NAME, 'version': kind.VERSION, **view.identity()}
+        if view.folders and header.get('images') != view.identity()['images']:
+            raise ValueError(
+                f'{path} is of other images: a folder has changed since, or another folder has '
+                f'the same name. Delete {view.folder} and run the analysis again.'
+            )
         wrong = [
             f'{key} {header.get(key)!r} instead of {value!r}'
             for key, value in expected.items()

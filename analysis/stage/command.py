@@ -105,12 +105,23 @@ def stage_parser(
         many = isinstance(default, tuple)
         shown = ' '.join(map(str, default)) if many else default
         parser.add_argument(
-            f'--{name}', type=type(default[0] if many else default), default=default,
+            f'--{name}', type=_type_of(default[0] if many else default), default=default,
             nargs='+' if many else None, help=f'{text}; default: {shown}' if shown != '' else text,
         )  # fmt: skip
     add_force(parser)
     launch.add_processes(parser)
     return parser
+
+
+def _type_of(default: Any) -> Callable[[str], Any]:
+    """The type of a setting; whole numbers are not negative."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < 0:
+            raise argparse.ArgumentTypeError(f'must not be negative: {value}')
+        return value
+
+    return number if type(default) is int else type(default)
 
 
 @launch.command

@@ -74,13 +74,14 @@ def open_folder(folder: pathlib.Path, categories: tuple[Category, ...]) -> coco.
     """The images of a folder and its subfolders as a split without annotations, named after it.
 
     Files that cannot be read, and those with the same content as another one, are left out; a
-    message says how many and why.
+    message says how many and why, with examples. Hidden folders and links to folders are not
+    searched.
 
     Raises:
       ValueError: there is no such folder, or no readable image in it.
     """
     if not folder.is_dir():
-        raise ValueError(f'--folder {folder}: there is no such folder.')
+        raise ValueError(f'--folder {folder}: there is no such folder, or it is a file.')
     folder = folder.resolve()
     paths = [
         path
@@ -98,14 +99,17 @@ def open_folder(folder: pathlib.Path, categories: tuple[Category, ...]) -> coco.
         return _File(path, path.relative_to(folder).as_posix(), header)
 
     files: dict[str, _File] = {}
-    left_out: dict[str, int] = {}
-    for found in coco_files.in_threads(read, paths, folder.name):
+    left_out: dict[str, list[str]] = {}
+    for path, found in zip(paths, coco_files.in_threads(read, paths, folder.name), strict=True):
         if isinstance(found, _File) and found.header.sha256 not in files:
             files[found.header.sha256] = found
         else:
             reason = found if isinstance(found, str) else 'same content as another file'
-            left_out[reason] = left_out.get(reason, 0) + 1
-    text = '; '.join(f'{count} {reason}' for reason, count in left_out.items())
+            left_out.setdefault(reason, []).append(path.relative_to(folder).as_posix())
+    text = '; '.join(
+        f'{len(names)} {reason} ({", ".join(names[:3])}{", …" if len(names) > 3 else ""})'
+        for reason, names in left_out.items()
+    )
     if not files:
         raise ValueError(f'--folder {folder}: no image can be read ({text or "none is there"}).')
     note = f'; left out: {text}' if text else ''

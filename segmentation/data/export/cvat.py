@@ -1,7 +1,7 @@
 """Annotations for CVAT ("CVAT for images 1.1"), with what the network suggests.
 
 A task is made from the folder `images` with the labels in `labels.json` (raw), and
-`annotations.xml` is uploaded into it. A missing object is added as an automatic shape. Other
+`suggestions.xml` is uploaded into it. A missing object is added as an automatic shape. Other
 suggestions are in the attribute `suggestion` of a shape: another category, or `delete`.
 """
 
@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from segmentation.data.export import Shape, Task
+from segmentation.data.layouts.cvat_images import SUGGESTIONS
 from segmentation.files import write_text
 
 _SUGGESTION = 'suggestion'
@@ -72,7 +73,7 @@ def of_tasks(tasks: Iterable[Task], labels: Sequence[str]) -> ElementTree.Elemen
 
 
 def write(folder: pathlib.Path, tasks: Iterable[Task], labels: Sequence[str]) -> None:
-    """Writes `annotations.xml` and `labels.json` atomically.
+    """Writes `suggestions.xml` and `labels.json` atomically.
 
     Raises:
       OSError: a file cannot be written.
@@ -83,4 +84,4 @@ def write(folder: pathlib.Path, tasks: Iterable[Task], labels: Sequence[str]) ->
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding='unicode')
     write_text(folder / 'labels.json', json.dumps(described, indent=2) + '\n')
-    write_text(folder / 'annotations.xml', f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
+    write_text(folder / SUGGESTIONS, f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')

@@ -115,6 +115,10 @@ def _order(split: Split) -> tuple[int, str]:
 # Files that are not read, and what to do with them.
 _HINTS = (
     (r'.*\.(zip|tar|tar\.gz|tgz|7z|rar)', 'Unpack the archive first'),
+    (
+        r'(.*/)?suggestions\.xml',
+        'suggestions.xml is what was suggested to CVAT: put the annotations that CVAT exports here',
+    ),
     (r'(.*/)?annotations/[^/]+\.xml', 'XML files of Pascal VOC hold boxes: masks are needed'),
     (r'.*\.tfrecords?(-.*)?', 'TFRecord files are not read'),
     (r'(.*/)?via_[^/]*\.csv', 'Tables of VIA are not read: export the annotations as JSON'),

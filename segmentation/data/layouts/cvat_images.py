@@ -5,6 +5,7 @@ https://docs.cvat.ai/docs/manual/advanced/xml_format/
 """
 
 import math
+import pathlib
 import re
 from typing import Any
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ from segmentation.data import image_files
 from segmentation.data.layouts import base, via
 from segmentation.data.layouts.base import Document, Folder, Images, Layout, Split
 
+SUGGESTIONS = 'suggestions.xml'  # what scripts/annotation_tasks.py writes to be uploaded
 _LIMIT = 2**30
 _HEAD = 4096
 
@@ -40,7 +42,12 @@ def decode_mask(shape: dict[str, str], height: int, width: int) -> np.ndarray:
 
 def _find(folder: Folder) -> list[Split]:
     splits = []
-    paths = [p for p in folder.matching(r'([^/]+/){0,2}[^/]+\.xml') if _is_cvat(folder, p)]
+    paths = [
+        name
+        for name in folder.matching(r'([^/]+/){0,2}[^/]+\.xml')
+        # What was suggested to CVAT is not what people said there.
+        if pathlib.PurePosixPath(name).name != SUGGESTIONS and _is_cvat(folder, name)
+    ]
     for path in paths:
         here = base.parent(path)
         name = base.split_in(path) or ('train' if len(paths) == 1 else path)

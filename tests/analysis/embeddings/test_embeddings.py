@@ -170,6 +170,8 @@ def test_command_and_new_images(analysis, tmp_path, capsys):
     assert points.shape == (len(analysis.examples), 3) and points.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-5)
     assert json.loads(report.read_text())['num_features'] == len(found.mean)
+    assert embeddings.main([*command[:-1], '0']) == 1
+    assert '--dimensions=0 must be at least 1' in capsys.readouterr().err
     images = np.stack([analysis.examples[i]['image'] for i in range(3)])
     embedded = features.embed(analysis.run, found.reduction, images)
     np.testing.assert_allclose(embedded, points[:3], atol=1e-3)

@@ -19,7 +19,7 @@ from analysis.samples.schema import Samples
 from analysis.stage import artifacts
 from analysis.stage.view import open_view
 from scripts import annotation_tasks
-from segmentation.data import coco, selection
+from segmentation.data import coco, layouts, selection
 from segmentation.data.export import Task
 
 HOSTILE = '<img src=x> & |pipe| #1%.jpg'
@@ -97,6 +97,9 @@ def test_the_list_can_be_shorter_but_not_empty(view, photos, tmp_path, capsys):
     assert short.ranking['image_id'].to_pylist() == ids[:2]
     assert label_next.main([*command, '--count=0']) == 1
     assert '--count=0 must be at least 1' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        label_next.main([*command, '--count=-1'])
+    assert 'argument --count: must not be negative: -1' in capsys.readouterr().err
     # Without a folder there is nothing to label.
     for splits in ('val', 'train,val'):
         assert label_next.main([f'--workdir={workdir}', f'--splits={splits}']) == 1
@@ -113,6 +116,10 @@ def accept(folder, tool):
             assert task['annotations'] == []
             task['annotations'] = task.pop('predictions')
         (folder / 'tasks.json').write_text(json.dumps(listed))
+    else:
+        with pytest.raises(ValueError, match='put the annotations that CVAT exports here'):
+            layouts.recognize(folder)
+        (folder / 'suggestions.xml').rename(folder / 'annotations.xml')
 
 
 @pytest.mark.parametrize('tool', ['label_studio', 'cvat'])
@@ -140,7 +147,7 @@ def test_to_an_annotation_tool_and_back(view, photos, tool, tmp_path):
                 '?d=images/new/%3Cimg%20src%3Dx%3E%20%26%20%7Cpipe%7C%20%231%25.jpg'
             )
     else:
-        tree = xml.etree.ElementTree.parse(output / 'annotations.xml')
+        tree = xml.etree.ElementTree.parse(output / 'suggestions.xml')
         assert [image.get('name') for image in tree.iter('image')] == names
         assert {mask.get('source') for mask in tree.iter('mask')} <= {'auto'}
 
@@ -198,7 +205,7 @@ def test_a_class_is_called_by_its_only_category(view, photos, tmp_path):
     command = [f'--workdir={workdir}', '--tool=cvat', f'--output={tmp_path / "tasks"}']
     command += ['--next=9', '--folder', str(photos), f'--json={tmp_path / "out.json"}']
     assert annotation_tasks.main(command) == 0
-    root = xml.etree.ElementTree.parse(tmp_path / 'tasks/annotations.xml')
+    root = xml.etree.ElementTree.parse(tmp_path / 'tasks/suggestions.xml')
     assert {mask.get('label') for mask in root.iter('mask')} == {'person'}
     result = json.loads((tmp_path / 'out.json').read_text())
     predictions, rows = artifacts.load(view, Predictions), np.arange(len(view) - 9, len(view))
@@ -207,6 +214,29 @@ def test_a_class_is_called_by_its_only_category(view, photos, tmp_path):
     (reason,) = result['skipped']
     assert reason == 'suggestion: its class is no category'
     assert {*result['skipped'][reason]['examples']} == {"'traffic'"}
+
+
+def test_another_folder_of_the_same_name_is_noticed(view, photos, tmp_path, capsys):
+    workdir = shutil.copytree(view.workdir, tmp_path / 'run')
+    other = shutil.copytree(photos, tmp_path / photos.name)
+    Image.new('RGB', (64, 64), 'red').save(other / 'another.png')
+    assert label_next.main([f'--workdir={workdir}', '--splits=train,val', f'--folder={other}']) == 1
+    error = capsys.readouterr().err
+    assert 'a folder has changed since, or another folder has the same name' in error
+    assert f'Delete {workdir / view.folder.relative_to(view.workdir)} and run' in error
+
+
+def test_what_people_have_labeled_is_not_overwritten(view, photos, tmp_path, capsys):
+    (tmp_path / 'tasks').mkdir()
+    command = [f'--workdir={view.workdir}', f'--output={tmp_path / "tasks"}', '--next=3']
+    command += ['--folder', str(photos)]
+    assert annotation_tasks.main([*command, '--tool=cvat']) == 0  # an empty folder is a new one
+    assert f'of the list of {view.folder.name} with' in capsys.readouterr().out
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+    for tool in ('cvat', 'label_studio'):
+        assert annotation_tasks.main([*command, f'--tool={tool}']) == 1
+        assert 'is not empty: give a new folder' in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
 
 
 def test_other_images_are_refused(view, photos, tmp_path, capsys):
@@ -224,7 +254,7 @@ def test_other_images_are_refused(view, photos, tmp_path, capsys):
         assert annotation_tasks.main([*command, str(folder)]) == 1
         error = capsys.readouterr().err
         assert message in error
-    assert not (tmp_path / 'tasks/annotations.xml').exists()
+    assert not (tmp_path / 'tasks').exists()
     for wrong in (
         ['--folder=x'], ['--next=3'], ['--folder=x', '--next=-1'],
         ['--folder=x', '--next=3', '--ids=y'],

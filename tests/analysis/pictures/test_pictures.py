@@ -138,7 +138,8 @@ def test_command(analysis, tmp_path, capsys):
     assert pictures.main([*command, '--details', '2', '--force', '--json', str(report)]) == 0
     summary = json.loads(report.read_text())
     assert len(summary['details']) == 2 and 0 < summary['bytes_per_thumbnail'] < 4096
-    assert pictures.main([*command, '--details', '-1']) == 1
+    with pytest.raises(SystemExit):
+        pictures.main([*command, '--details', '-1'])
     assert 'negative' in capsys.readouterr().err
 
 

@@ -165,7 +165,8 @@ def test_folders(photos, tmp_path, caplog):
     caplog.set_level('INFO')
     categories = (Category(1, 'person', 'person'),)
     split = population.open_folder(photos, categories)
-    assert '5 of 7 images; left out: 1 same content as another file; 1 damaged' in caplog.text
+    assert '5 of 7 images; left out: 1 same content as another file (' in caplog.text
+    assert '1 damaged or truncated image (' in caplog.text
     ids = split.index.image_id
     assert (ids >= 10**14).all() and (ids < 2**53).all()
     assert [split[k]['image/id'] for k in range(5)] == ids.tolist()
