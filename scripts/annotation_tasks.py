@@ -165,6 +165,9 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
         if task.file_name in written:
             skipped.add('image: another one has its file name', record['file_name'])
             continue
+        if not entries.is_text(task.file_name):
+            skipped.add('image: rename it, its file name cannot be imported', record['file_name'])
+            continue
         shapes = []
         for shape in task.shapes:
             if shape.suggested and shape.suggested not in categories:

@@ -87,7 +87,9 @@ def open_view(workdir: pathlib.Path, name: str) -> View:
     try:
         image_ids = parquet.read_table(path, columns=['image_id'])['image_id'].to_numpy()
     except (OSError, pyarrow.ArrowException) as error:
-        raise ValueError(f'{path} is damaged ({error}).') from error
+        raise ValueError(
+            f'{path} is damaged ({error}); delete {path.parent} and run the analysis again.'
+        ) from error
     config = read_config(workdir / 'config.json')
     names = tuple(described['class_names'])
     return View(workdir, config, names, described['data'], split, int(step), image_ids)

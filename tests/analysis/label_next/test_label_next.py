@@ -1,5 +1,6 @@
 """The list of images to label: the command, its files, and tasks for annotation tools."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -237,6 +238,21 @@ def test_what_people_have_labeled_is_not_overwritten(view, photos, tmp_path, cap
         assert annotation_tasks.main([*command, f'--tool={tool}']) == 1
         assert 'is not empty: give a new folder' in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in tmp_path.rglob('*') if path.is_file()}
+
+
+def test_names_that_could_not_be_imported_are_left_out(view, photos, tmp_path, monkeypatch, capsys):
+    make_tasks = tasks.make_tasks
+
+    def renamed(*arguments):
+        for number, (record, task) in enumerate(make_tasks(*arguments)):
+            name = 'new/line\n.jpg' if number == 1 else task.file_name
+            yield record, dataclasses.replace(task, file_name=name)
+
+    monkeypatch.setattr(tasks, 'make_tasks', renamed)
+    command = [f'--workdir={view.workdir}', '--tool=cvat', f'--output={tmp_path / "tasks"}']
+    assert annotation_tasks.main([*command, '--next=3', '--folder', str(photos)]) == 0
+    assert '1 × image: rename it, its file name cannot be imported' in capsys.readouterr().out
+    assert len(list((tmp_path / 'tasks/images/new').rglob('*.*'))) == 2
 
 
 def test_other_images_are_refused(view, photos, tmp_path, capsys):
