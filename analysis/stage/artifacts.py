@@ -147,8 +147,9 @@ def load(view: View, kind: type[R], name: str = '') -> R:
         header = storage.read_header(view.folder, name or kind.NAME)
         if 'files' not in header:
             raise ValueError(f'{path} was written by an older version of the code: {again} again.')
-        expected = {'stage': kind.NAME, 'version': kind.VERSION, **view.identity()}
-        if view.folders and header.get('images') != view.identity()['images']:
+        identity = view.identity()
+        expected = {'stage': kind.NAME, 'version': kind.VERSION, **identity}
+        if view.folders and header.get('images') != identity['images']:
             raise ValueError(
                 f'{path} is of other images: a folder has changed since, or another folder has '
                 f'the same name. Delete {view.folder} and run the analysis again.'
