@@ -72,9 +72,23 @@ def _normalize_backward(
 normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
+@jax.custom_vjp
 def affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
     """(x - mean) · factor + bias per channel: computed in the dtype of `mean`, returned in x's."""
     return ((x.astype(mean.dtype) - mean) * factor + bias).astype(x.dtype)
+
+
+def _affine_backward(
+    residuals: tuple[jax.Array, ...], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    x, mean, factor = residuals
+    wide, g = x.astype(mean.dtype), cotangent.astype(mean.dtype)
+    bias_gradient = g.sum((0, 1, 2))
+    factor_gradient = (g * wide).sum((0, 1, 2)) - mean * bias_gradient
+    return (g * factor).astype(x.dtype), -factor * bias_gradient, factor_gradient, bias_gradient
+
+
+affine.defvjp(lambda x, *rest: (affine(x, *rest), (x, *rest[:2])), _affine_backward)
 
 
 class Activation(nn.Module):
