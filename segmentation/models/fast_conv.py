@@ -5,8 +5,8 @@ of magnitude below the speed of its matrix products. Each function here is defin
 convolution, which GPU and TPU lower to. On CPU the same sums are written as matrix products and
 shifted multiply-adds. On CUDA a transposed convolution is written as an ordinary one
 (`sub_pixel_conv`). `lax.platform_dependent` chooses when the program is lowered, so one model
-definition serves every platform. README.md has measurements. Under `plain_convolutions`
-every platform gets the plain form, for programs that leave this project.
+definition serves every platform. README.md has measurements. `plain_convolutions` gives every
+platform the plain form, for programs that leave this project.
 
 All arrays are NHWC and floating point, padding is SAME (TensorFlow's rule), and results have the
 dtype of `x`. bfloat16 products are accumulated in float32. Functions are differentiable once, in
@@ -32,7 +32,6 @@ _conv_transpose = functools.partial(lax.conv_transpose, padding='SAME', dimensio
 # Images whose products are summed in one loop for the kernel gradient of a depthwise convolution.
 _UNROLLED_IMAGES = 16
 
-
 _plain_only = contextvars.ContextVar('plain_only', default=False)
 
 
@@ -51,9 +50,14 @@ def _accumulator(x: jax.Array) -> jnp.dtype:
 
 
 def _plain(x: jax.Array, kernel: jax.Array, stride: int, groups: int = 1) -> jax.Array:
-    # On accelerators bfloat16 accumulates in float32 anyway. With preferred_element_type, the
-    # gradient convolutions would mix dtypes, which lax refuses.
+    # Accelerators accumulate bfloat16 in float32 anyway. With preferred_element_type, the gradient
+    # convolutions would mix dtypes, which lax refuses.
     return _conv(x, kernel, (stride, stride), feature_group_count=groups)
+
+
+@jax.tree_util.register_static
+class _Flags(tuple[bool, ...]):
+    """Booleans that are known when a program is traced."""
 
 
 @functools.cache
@@ -67,7 +71,8 @@ def _with_fast_forms(
     """The function `plain(x, kernel)`; on CPU, `forward` and `backward` compute it faster.
 
     All three get the settings by name. On CUDA, `cuda` is used instead if given. A network calls
-    the same function for many layers: each shape of `x` is traced once.
+    the same function for many layers: each shape of `x` is traced once. If only some arrays of `x`
+    are differentiated (those of a frozen encoder are not), `backward` gets `separate=True`.
     """
     plain, forward, backward = (
         functools.partial(each, **settings) for each in (plain, forward, backward)
@@ -77,20 +82,24 @@ def _with_fast_forms(
         return lambda x, kernel, g: jax.vjp(f, x, kernel)[1](g)
 
     forms = {'cpu': forward} | ({'cuda': cuda} if cuda else {})
-    gradients = {'cpu': backward} | ({'cuda': gradient(cuda)} if cuda else {})
+    gradients = {'cuda': gradient(cuda)} if cuda else {}
 
     @jax.custom_vjp
     def f(x: Any, kernel: jax.Array) -> jax.Array:
         return lax.platform_dependent(x, kernel, **forms, default=plain)
 
-    def f_forward(x: Any, kernel: jax.Array) -> Any:
-        return f(x, kernel), (x, kernel)
+    def f_forward(x: Any, kernel: Any) -> Any:
+        needed = _Flags(each.perturbed for each in jax.tree.leaves(x))
+        x, kernel = jax.tree.map(lambda each: each.value, (x, kernel))
+        return f(x, kernel), (x, kernel, needed)
 
     def f_backward(residuals: Any, g: jax.Array) -> Any:
-        x, kernel = residuals
-        return lax.platform_dependent(x, kernel, g, **gradients, default=gradient(plain))
+        x, kernel, needed = residuals
+        options = {} if all(needed) or len(needed) == 1 else {'separate': True}
+        fast = gradients | {'cpu': functools.partial(backward, **options)}
+        return lax.platform_dependent(x, kernel, g, **fast, default=gradient(plain))
 
-    f.defvjp(f_forward, f_backward)
+    f.defvjp(f_forward, f_backward, symbolic_zeros=True)
     return jax.jit(f, inline=True)
 
 
@@ -114,8 +123,8 @@ def _same_padding(size: int, stride: int) -> tuple[int, int]:
 
 def _pad(x: jax.Array, stride: int, zero: ArrayLike = 0.0) -> jax.Array:
     """`x` with SAME padding of `zero`."""
-    down, right = ((*_same_padding(size, stride), 0) for size in x.shape[1:3])
-    return lax.pad(x, jnp.asarray(zero, x.dtype), [(0, 0, 0), down, right, (0, 0, 0)])
+    sides = [(*_same_padding(size, stride), 0) for size in x.shape[1:3]]
+    return lax.pad(x, jnp.asarray(zero, x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 
 
 def _unpad(y: jax.Array, height: int, width: int) -> jax.Array:
@@ -211,8 +220,7 @@ def _depthwise_backward(
         y = _scatter_windows([[gs * taps[i, j] for j in range(3)] for i in range(3)])
         gx = _unpad(y, h, w).astype(x.dtype)
     # One fused loop over several images; see README.md, "What helped".
-    added = max(n for n in range(1, _UNROLLED_IMAGES + 1) if b % n == 0)
-    groups = b // added
+    groups = b // max(n for n in range(1, _UNROLLED_IMAGES + 1) if b % n == 0)
     products = [
         sum(
             window[k : k + groups].astype(acc) * g[k : k + groups].astype(acc)
@@ -334,16 +342,17 @@ def _conv_transpose_forward(xs: Sequence[jax.Array], kernel: jax.Array) -> jax.A
 
 
 def _conv_transpose_backward(
-    xs: Sequence[jax.Array], kernel: jax.Array, g: jax.Array
+    xs: Sequence[jax.Array], kernel: jax.Array, g: jax.Array, separate: bool = False
 ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+    """With `separate`, each input has its own product: XLA drops those that are not needed."""
     patches = _flat(_patches(g, 2))  # [B·H·W, 9·O]
     joined = _joined(xs, kernel)
     gx = [
         _product(patches, part.reshape(-1, part.shape[-1])).astype(xs[0].dtype)
-        for part in _split(kernel, joined)
+        for part in _split(kernel, xs if separate else joined)
     ]
     gk = jnp.concatenate([_product(patches, _flat(x), (0, 0)) for x in joined], axis=-1)
-    if len(joined) < len(xs):
+    if len(gx) < len(xs):
         gx = _split(gx[0], xs)
     gxs = tuple(part.reshape(x.shape) for part, x in zip(gx, xs, strict=True))
     return gxs, gk.reshape(kernel.shape).astype(kernel.dtype)

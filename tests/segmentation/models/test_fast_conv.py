@@ -224,6 +224,28 @@ def test_cpu_gets_no_slow_gradient(case):
     assert 'stablehlo.convolution' not in text
 
 
+def test_an_input_that_is_not_differentiated_costs_no_product():
+    rng = np.random.default_rng(0)
+    x, skip = (jnp.asarray(rng.normal(size=(2, 8, 8, c)), jnp.float32) for c in (8, 24))
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 16, 32)), jnp.float32)
+
+    def gradients(argnums):
+        def loss(x, skip, kernel):
+            return jnp.square(fast_conv.conv_transpose([x, skip], kernel)).sum()
+
+        return jax.jit(jax.grad(loss, argnums)).lower(x, skip, kernel).compile()
+
+    every, without_skip = gradients((0, 1, 2)), gradients((0, 2))
+    x_gradient, _, kernel_gradient = every(x, skip, kernel)
+    for got, expected in zip(
+        without_skip(x, skip, kernel), (x_gradient, kernel_gradient), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-3)
+    # Three equal products, of which one loses 24 of 32 columns.
+    saved = every.cost_analysis()['flops'] - without_skip.cost_analysis()['flops']
+    assert saved > 0.9 * 2 * (2 * 8 * 8) * (9 * 16) * 24
+
+
 def test_under_vmap_and_shard_map():
     fast, reference, x_shape, kernel_shape = SMALL[2]
     rng = np.random.default_rng(1)
