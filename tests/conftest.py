@@ -3,7 +3,6 @@
 import functools
 import importlib.util
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -31,6 +30,7 @@ if 'JAX_COMPILATION_CACHE_DIR' not in os.environ:
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 import jax
+import psutil
 import pytest
 
 from analysis import registry
@@ -51,7 +51,7 @@ for _module, _name in _KEPT:
     setattr(_module, _name, functools.lru_cache(maxsize=16)(_function))
 jax.clear_caches = functools.wraps(jax.clear_caches)(lambda: None)
 cpu_runtime.release_memory = functools.wraps(cpu_runtime.release_memory)(lambda: None)
-_MOST_MEMORY = 3_000_000  # KB
+_MOST_MEMORY = 3e9  # bytes
 
 
 def pytest_runtest_setup(item):
@@ -63,9 +63,9 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(scope='module', autouse=True)
 def bounded_memory():
-    """Drops compiled programs after a file of tests, once this process has been large."""
+    """Drops compiled programs after a file of tests if this process is large."""
     yield
-    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _MOST_MEMORY:
+    if psutil.Process().memory_info().rss > _MOST_MEMORY:
         for module, name in _KEPT:
             getattr(module, name).cache_clear()
         jax.clear_caches.__wrapped__()
