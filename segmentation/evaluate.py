@@ -1,7 +1,10 @@
 """Runs the network over examples and counts pixels by true and predicted class."""
 
+import collections
+import concurrent.futures
 import functools
 import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +19,9 @@ from segmentation import cpu_runtime, losses, metrics
 from segmentation.data import masks
 from segmentation.data.examples import Examples
 from segmentation.models.unet import SegmentationModel, scale_images
+
+# Batches that the network works on at once.
+_AHEAD = 2
 
 
 def on_local_devices(
@@ -32,7 +38,7 @@ def on_local_devices(
       `[B, ...]` with B a multiple of the number of local devices. The results `[B, ...]` are
       computed asynchronously.
     """
-    devices, compiled = jax.local_devices(), set()
+    devices, compiled, lock = jax.local_devices(), set(), threading.Lock()
     forward = jax.pmap(apply, axis_name='batch', in_axes=(None, 0), devices=devices)
 
     def spread(variables: Any, images: Any) -> Any:
@@ -46,9 +52,10 @@ def on_local_devices(
             jax.tree.map(lambda each: each.reshape(len(devices), -1, *each.shape[1:]), images)
         )
         shapes = tuple(each.shape for each in jax.tree.leaves(per_device))
-        if shapes not in compiled:
-            cpu_runtime.compile_ahead(forward, variables, per_device)
-            compiled.add(shapes)
+        with lock:
+            if shapes not in compiled:
+                cpu_runtime.compile_ahead(forward, variables, per_device)
+                compiled.add(shapes)
         found = forward(variables, per_device)
         return jax.tree.map(lambda each: each.reshape(number, *each.shape[2:]), found)
 
@@ -175,15 +182,19 @@ def _reach(marked: np.ndarray, length: int) -> tuple[int, int, float, float]:
 def predictions(
     predict: Callable, variables: Any, batches: Iterator[dict[str, np.ndarray]]
 ) -> Iterator[tuple[dict[str, np.ndarray], Any]]:
-    """Yields batches and what `predict` returns; the devices are one batch ahead of the caller."""
-    waiting = None
-    for batch in batches:
-        result = batch, predict(variables, batch['image'])
-        if waiting:
-            yield waiting
-        waiting = result
-    if waiting:
-        yield waiting
+    """Yields batches and what `predict` returns; the network is two batches ahead of the caller.
+
+    Two threads run it, because one batch alone does not keep all cores of a CPU busy.
+    """
+    waiting = collections.deque[tuple[dict[str, np.ndarray], concurrent.futures.Future]]()
+    with concurrent.futures.ThreadPoolExecutor(_AHEAD) as pool:
+        for batch in batches:
+            waiting.append((batch, pool.submit(predict, variables, batch['image'])))
+            if len(waiting) > _AHEAD:
+                ready, result = waiting.popleft()
+                yield ready, result.result()
+        for ready, result in waiting:
+            yield ready, result.result()
 
 
 def predict_some(

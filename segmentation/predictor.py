@@ -150,7 +150,7 @@ class Model:
         return np.stack(rows) if rows else np.zeros((0, sum(self._layers.values())), np.float32)
 
     def logits(self, inputs: Iterable[np.ndarray], *, flip: bool = False) -> Iterator[np.ndarray]:
-        """Runs the network batch by batch; the devices are one batch ahead of the caller.
+        """Runs the network batch by batch, some batches ahead of the caller.
 
         Args:
           inputs: uint8 `[S, S, 3]` each.

@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -36,6 +38,29 @@ def test_scores_are_those_of_each_image_padding_not_counted(examples):
         log_probability = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
         nats = -np.take_along_axis(log_probability, label[..., None].astype(int), -1)
         assert np.isclose(result['loss'][i], nats.mean(), rtol=1e-4)
+
+
+def test_two_batches_are_predicted_at_once_and_stay_in_order():
+    both = threading.Barrier(2)
+
+    def predict(factor, images):
+        both.wait(timeout=60)
+        return factor * images
+
+    batches = [{'image': np.full(1, number)} for number in range(6)]
+    found = list(evaluate.predictions(predict, 10, iter(batches)))
+    assert [batch for batch, _ in found] == batches
+    assert [result.item() for _, result in found] == [0, 10, 20, 30, 40, 50]
+
+
+def test_a_batch_that_fails_raises_after_those_before_it():
+    def predict(_, images):
+        return 1 / images.item()
+
+    stream = evaluate.predictions(predict, None, iter([{'image': np.array(n)} for n in (2, 1, 0)]))
+    assert [next(stream)[1], next(stream)[1]] == [0.5, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(stream)
 
 
 def test_loss_of_an_image_is_the_mean_over_its_counted_pixels():
