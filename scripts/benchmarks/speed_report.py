@@ -1,7 +1,9 @@
 """The result of training_speed.py as ratios and as Markdown."""
 
+import re
 import statistics
 
+from analysis.experiments.records import Table
 from segmentation import markdown
 
 OUR_NAMES = ('ours', 'ours, 2 workers')
@@ -107,16 +109,33 @@ def report(result: dict) -> str:
     return '\n\n'.join(sections)
 
 
+def contender_tables(result: dict) -> dict[str, Table]:
+    """`contender_table` of each part, by names such as `inference_batch_16`."""
+    return {
+        re.sub(r'\W+', '_', title): contender_table(title, measured)
+        for title, measured in tables(result).items()
+    }
+
+
+def contender_table(title: str, measured: dict) -> Table:
+    """Rates of contenders, our rate over theirs and, except for pipelines, their peak memory."""
+    contenders = measured['contenders']
+    ours = max(_rates(contenders, OUR_NAMES).values(), default=0)
+    rows = [
+        [
+            name, _spread(entry['per_second']),
+            f'{ours / statistics.median(entry["per_second"]):.2f}', f'{entry["peak_mb"]:.0f}',
+        ]
+        for name, entry in contenders.items()
+    ]  # fmt: skip
+    rows += [[name, 'absent', '', ''] for name in measured['absent']]
+    columns = [title, 'img/s', 'ours / this', 'peak memory, MB'][: 3 if title == 'pipeline' else 4]
+    return Table(tuple(columns), tuple(tuple(row[: len(columns)]) for row in rows))
+
+
 def _report_contenders(title: str, measured: dict, ratios: dict) -> str:
     contenders, memory = measured['contenders'], title != 'pipeline'
-    rows = [
-        [name, _spread(entry['per_second']), f'{entry["peak_mb"]:.0f}']
-        for name, entry in contenders.items()
-    ]
-    rows += [[name, 'absent', ''] for name in measured['absent']]
-    columns = 3 if memory else 2
-    header = [title, 'img/s', 'peak memory, MB'][:columns]
-    text = [_table(header, [row[:columns] for row in rows])]
+    text = [contender_table(title, measured).to_markdown()]
     if title in ratios:
         against = ratios['against']
         text.append(f'Ours is {ratios[title]:.2f}× as fast as {against[title]}')

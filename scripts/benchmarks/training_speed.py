@@ -22,6 +22,7 @@ far; --parts measures the rest later.
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import json
 import pathlib
@@ -48,6 +49,7 @@ from contenders import (
     usable_cores,
 )
 
+from analysis.experiments.records import Origin, Record
 from segmentation import launch, scenes
 from segmentation.campaign import overrides
 from segmentation.files import write_json
@@ -378,7 +380,11 @@ def main() -> int:
     result = {**benchmark.result, 'ratios': speed_report.compute_ratios(benchmark.result)}
     print(speed_report.report(result))
     if arguments.json:
-        write_json(arguments.json, result)
+        command = launch.command_line('scripts/benchmarks/training_speed.py')
+        machine = '{cpu}, {cores} cores'.format(**result['machine'])
+        origin = dataclasses.replace(Origin.of_runs([], command, [0]), devices=(machine,))
+        record = Record(origin, speed_report.contender_tables(result))
+        write_json(arguments.json, {**result, **dataclasses.asdict(record)})
     return status
 
 

@@ -100,12 +100,18 @@ def test_ratios_are_of_medians_to_the_best_peer(result):
 def test_report_names_peers_and_the_absent(result):
     result['ratios'] = speed_report.compute_ratios(result)
     text = speed_report.report(result)
-    assert '| ours | 20.0 (10.0–30.0) | 800 |' in text
+    assert '| ours | 20.0 (10.0–30.0) | 1.00 | 800 |' in text
+    assert '| TensorFlow | 25.0 (24.0–26.0) | 0.80 |' in text
     assert 'Ours is 0.80× as fast as TensorFlow; PyTorch needs 0.75× our memory.' in text
     assert 'PyTorch, compiled is absent: no compiler' in text
-    assert '| inference, batch 1 | img/s | peak memory, MB |' in text
+    assert '| inference, batch 1 | img/s | ours / this | peak memory, MB |' in text
     assert 'Ours is 0.80× as fast as OpenVINO; OpenVINO needs 0.10× our memory.' in text
-    assert '| tf.data | absent |' in text
+    assert '| tf.data | absent |  |' in text
+    named = speed_report.contender_tables(result)
+    parts = 'training', 'training_frozen_encoder', 'inference_batch_1'
+    assert set(parts) < named.keys() and all(
+        table.to_markdown() in text for table in named.values()
+    )
     # Value and kernel gradient of 1 GFLOP each in 0.2 s, beside the faster product's 100 GFLOP/s.
     layer = '| encoder/Conv1 | dense | 2×8×8×3 | 3×3×3×4 | 2.00 | 200.0 | 10 | 10 % |'
     assert layer in text
