@@ -1,8 +1,8 @@
 """Process settings that make training and inference fast on CPU.
 
-`models/README.md` explains them: glibc keeps the temporary arrays of a step, all threads share one
-heap, programs run on the thread that calls them, compiled programs are cached on disk, and Python
-collects garbage less often.
+`models/README.md` explains them: glibc keeps the temporary arrays of a step, threads share as many
+heaps as there are cores and one more, programs run on the thread that calls them, compiled programs
+are cached on disk, and Python collects garbage less often.
 
 To opt out of the allocator settings, set one of glibc's own variables (GLIBC_TUNABLES or MALLOC_*)
 or preload another allocator. JAX_COMPILATION_CACHE_DIR (default ~/.cache/coco-segmentation/jax) is
@@ -41,7 +41,7 @@ def configure() -> None:
         jax.config.update('jax_cpu_enable_async_dispatch', False)
         mallopt(_M_MMAP_THRESHOLD, _LARGEST)
         mallopt(_M_TRIM_THRESHOLD, _LARGEST)
-        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_ARENA_MAX, 1 + len(os.sched_getaffinity(0)))
 
 
 def settle(batch: Any) -> Any:

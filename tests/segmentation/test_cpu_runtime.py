@@ -13,7 +13,7 @@ from segmentation import cpu_runtime
 from tests.paths import ROOT
 
 COMMAND = """
-import json, os, resource, threading
+import ctypes, json, os, resource, threading
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,8 +51,21 @@ if os.path.exists('/proc/self/statm'):
         one_by_one.acquire()
     kept = resident() - before
     end.set()
+libc, heaps = ctypes.CDLL(None), 0
+if hasattr(libc, 'malloc_info'):
+    libc.fopen.restype, libc.fopen.argtypes = ctypes.c_void_p, [ctypes.c_char_p] * 2
+    libc.malloc_info.argtypes = ctypes.c_int, ctypes.c_void_p
+    libc.fclose.argtypes = [ctypes.c_void_p]
+    name = os.path.expanduser('~/heaps.xml')
+    written = libc.fopen(name.encode(), b'w')
+    libc.malloc_info(0, written)
+    libc.fclose(written)
+    with open(name) as file:
+        heaps = file.read().count('<heap nr=')
 cache = jax.config.jax_compilation_cache_dir
-print(json.dumps({'faults': faults, 'cache': cache, 'settled': settled, 'kept': kept}))
+print(json.dumps({
+    'faults': faults, 'cache': cache, 'settled': settled, 'kept': kept, 'heaps': heaps,
+}))
 """
 
 
@@ -102,8 +115,12 @@ def test_temporary_arrays_are_kept_unless_the_user_sets_the_allocator(default, t
 
 
 @needs_glibc
-def test_threads_do_not_each_keep_what_they_have_used(default):
-    assert default[1]['kept'] < 100
+def test_threads_share_a_heap_per_core_and_one_more(default):
+    cores = len(os.sched_getaffinity(0))
+    # The threads of XLA do not wait for memory of the heap that the compiler has fragmented.
+    assert 2 <= default[1]['heaps'] <= 1 + cores
+    if cores < 4:  # eight threads do not each keep the 40 MB that they have used
+        assert default[1]['kept'] < 45 * (1 + cores)
 
 
 def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(default, tmp_path):
