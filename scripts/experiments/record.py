@@ -33,7 +33,13 @@ def readmes() -> list[pathlib.Path]:
 
 
 def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
-    """Tables of a report.json of reproduce.py: `scores`, `claims` and, if there is one, `curve`."""
+    """Tables of a report.json of reproduce.py: `scores`, `claims` and, if measured, two others.
+
+    `also` has the IoU over the set at the images' own resolution, and that of logits averaged with
+    those of the mirrored image; `curve` is the learning curve.
+    """
+    from analysis.experiments.reproduction import ALSO  # now, as it imports SciPy
+
     sets = {name: next(iter(parts.values())) for name, parts in report['scores'].items()}
     scores = [
         (
@@ -64,6 +70,15 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
             ('claim', 'IoU', 'true classes', 'difference', 'minimum detectable'), tuple(claims)
         ),
     }
+    also = [
+        (experiment, name, *(measure(parts[title]['iou'][name]) for title in ALSO.values()))
+        for experiment, parts in report['scores'].items()
+        if parts.keys() >= set(ALSO.values())
+        for name in parts[ALSO['full']]['iou']
+    ]
+    if also:
+        columns = 'experiment', 'class', 'at the images’ own resolution', 'with mirrored images'
+        tables['also'] = Table(columns, tuple(also))
     if curve := report['learning_curve']:
         sizes = [f'{size:.0f} images' for size in curve[0]['sizes']]
         rows = [

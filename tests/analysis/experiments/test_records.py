@@ -8,6 +8,7 @@ import pytest
 
 from analysis.experiments import records
 from analysis.experiments.records import Measure, Origin, Record, Table
+from analysis.experiments.reproduction import ALSO
 from analysis.planted_benchmark.metrics import Measure as SeedMeasure
 from analysis.planted_benchmark.tables import Report, Target
 from analysis.stage import storage
@@ -116,9 +117,14 @@ def test_command_records_a_reproduction(tmp_path, monkeypatch):
         'metric': 'iou', 'true_classes': ['person'], 'difference': 0.1, 'interval': [-0.1, 0.3],
         'minimum_detectable': 0.2, 'identical_pixels': True,
     }  # fmt: skip
+    sets = {'all images': 0.5, ALSO['full']: 0.6, ALSO['mirrored']: 0.7}
+    scores = {
+        name: {metric: {'person': {**row, 'score': score}} for metric in ('iou', 'image_iou')}
+        for name, score in sets.items()
+    }
     report = {
         'origin': dataclasses.asdict(ORIGIN),
-        'scores': {'mine': {'all images': {m: {'person': row} for m in ('iou', 'image_iou')}}},
+        'scores': {'mine': scores},
         'published': {'mine': {'person': 0.309}},
         'claims': [{'claim': 'b is better', 'tests': [test]}],
         'learning_curve': [],
@@ -134,8 +140,12 @@ def test_command_records_a_reproduction(tmp_path, monkeypatch):
     text = (tmp_path / 'README.md').read_text()
     assert '| b is better | over the set | person | 0.100 (-0.100, 0.300)' in text
     assert 'suggestive' in text
-    (scores,) = records.read(command.RESULTS)['mine'].tables['scores'].rows
-    assert scores[:3] == ('mine', 'person', '0.309') and scores[-1] == '7, 3'
+    tables = records.read(command.RESULTS)['mine'].tables
+    (scored,), (also,) = tables['scores'].rows, tables['also'].rows
+    assert scored[:3] == ('mine', 'person', '0.309') and scored[-1] == '7, 3'
+    assert also[:2] == ('mine', 'person') and [each.value for each in also[2:]] == [0.6, 0.7]
+    del scores[ALSO['full']]  # as older versions wrote it
+    assert 'also' not in command.of_reproduction(report)
     del report['origin']
     result.write_text(json.dumps(report))
     with pytest.raises(SystemExit):
