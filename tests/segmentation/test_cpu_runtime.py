@@ -119,8 +119,8 @@ def test_threads_share_a_heap_per_core_and_one_more(default):
     cores = len(os.sched_getaffinity(0))
     # The threads of XLA do not wait for memory of the heap that the compiler has fragmented.
     assert 2 <= default[1]['heaps'] <= 1 + cores
-    if cores < 4:  # eight threads do not each keep the 40 MB that they have used
-        assert default[1]['kept'] < 45 * (1 + cores)
+    # Of eight threads, not each keeps the 40 MB that it has used.
+    assert default[1]['kept'] < max(100, 45 * cores)
 
 
 def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(default, tmp_path):

@@ -10,6 +10,12 @@ from segmentation.data import coco, coco_builder
 from tests.paths import ROOT
 
 
+def prepare_with(script, folder, data) -> int:
+    """Exit status of a script in a process of its own, which gets both folders."""
+    command = [sys.executable, '-c', script, folder, data]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
 def test_killed_preparation_starts_again(folder, tmp_path, capsys):
     script = (
         'import os, signal, sys\n'
@@ -23,8 +29,7 @@ def test_killed_preparation_starts_again(folder, tmp_path, capsys):
         'coco.prepare(sys.argv[1], sys.argv[2])\n'
     )
     data = tmp_path / 'data'
-    result = subprocess.run([sys.executable, '-c', script, folder, data], cwd=ROOT, check=False)
-    assert result.returncode == -signal.SIGKILL
+    assert prepare_with(script, folder, data) == -signal.SIGKILL
     assert len(list(data.glob('coco_instances/*/incomplete.*'))) == 1
     prepared = coco.prepare(str(folder), data)
     assert 'interrupted; starting again' in capsys.readouterr().out
@@ -58,8 +63,7 @@ def test_killed_preparation_goes_on_after_its_last_finished_shard(
         'coco.prepare(sys.argv[1], sys.argv[2])\n'
     )
     data = tmp_path / 'data'
-    result = subprocess.run([sys.executable, '-c', script, folder, data], cwd=ROOT, check=False)
-    assert result.returncode == -signal.SIGKILL
+    assert prepare_with(script, folder, data) == -signal.SIGKILL
     if changed:  # an image of the third shard, which keeps its size
         path = sorted((folder / 'train').iterdir())[2]
         old = path.read_bytes()
