@@ -184,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_stages(arguments: argparse.Namespace, store: buckets.Store) -> int:
-    from analysis.compare.stage import common_rows
+    from analysis.compare.images import common_rows
     from analysis.stage import shards
 
     common = ['--workdir', str(arguments.workdir), '--split', arguments.split]

@@ -1,6 +1,8 @@
 """Run directories of networks before their first step, on the same drawn scenes."""
 
+import json
 import pathlib
+import shutil
 from collections.abc import Mapping
 
 import jax
@@ -45,3 +47,13 @@ def write(folder: pathlib.Path, spaces: Mapping[str, str]) -> list[pathlib.Path]
         )
         state = state.replace(params=disturbed)
     return paths
+
+
+def resized(run: pathlib.Path, folder: pathlib.Path, size: int) -> pathlib.Path:
+    """A copy of a run, not analyzed, whose network has inputs of another size."""
+    copy = shutil.copytree(run, folder)
+    config = json.loads((copy / 'config.json').read_text())
+    config['data']['image_size'] = size
+    (copy / 'config.json').write_text(json.dumps(config))
+    shutil.rmtree(copy / 'analysis', ignore_errors=True)
+    return copy

@@ -11,7 +11,7 @@ from analysis.check import gate, tables
 from analysis.check.gate import Check
 from analysis.check.options import make_parser
 from analysis.check.schema import Gate
-from analysis.compare.stage import LABEL_FIELDS, common_rows
+from analysis.compare import images
 from analysis.predictions import stage as predictions
 from analysis.predictions.schema import Predictions
 from analysis.samples import stage as samples
@@ -78,7 +78,7 @@ def check_labels(first: Analysis, others: list[Analysis]) -> None:
       ValueError: they are not.
     """
     for other in others:
-        for field in LABEL_FIELDS:
+        for field in images.LABEL_FIELDS:
             mine, theirs = (run.config.data[field] for run in (first, other))
             if mine != theirs:
                 raise ValueError(
@@ -102,13 +102,13 @@ def compare(
       ValueError: the runs cannot be compared, or an artifact is missing or damaged.
     """
     runs = [*baseline, *new]
-    rows = common_rows({str(number): run for number, run in enumerate(runs)})
+    rows = images.common_rows({str(number): run for number, run in enumerate(runs)})
     check_labels(runs[0], runs[1:])
-    counts, losses = [], []
+    counts, losses, resolution = [], [], images.resolution(runs)
     for run, mine in zip(runs, rows.values(), strict=True):
         predictions.STAGE.prepare(run)
         found = artifacts.load(run, Predictions)
-        counts.append(found.confusions()[mine])
+        counts.append(found.confusions(resolution)[mine])
         losses.append(found.column('loss')[mine])
     checks, notes = make_checks(baseline[0], rows['0'], losses, views)
     first = len(baseline)

@@ -142,7 +142,7 @@ class Comparison(Result):
     """A run ('this') and another one on the images that both have."""
 
     NAME: ClassVar[str] = 'compare'
-    VERSION: ClassVar[int] = 6
+    VERSION: ClassVar[int] = 7
 
     this: Side
     other: Side
@@ -155,6 +155,11 @@ class Comparison(Result):
     num_images_layers: int  # on which layers are compared
     separation: tuple[Separation, ...]  # empty if there are too few images of a class
     worse: dict[str, Worse] = dataclasses.field(default_factory=dict)  # 'this' and 'other'
+    # Spread evenly over the difference of IoU, from where this run is better; none has no IoU.
+    examples: tuple[ImageChange, ...] = ()
+    # At which pixels are counted: 'network', or the images' own, 'original', if the sizes of the
+    # networks' inputs differ.
+    resolution: str = 'network'
 
 
 def artifact_name(other: View) -> str:

@@ -10,7 +10,7 @@ import pyarrow
 from scipy import stats
 
 from analysis.associations.correlation import associate
-from analysis.compare import representations, tables
+from analysis.compare import images, pictures, representations, tables
 from analysis.compare.options import make_parser
 from analysis.compare.schema import (
     Change,
@@ -42,9 +42,8 @@ from analysis.stats import bootstrap
 from segmentation import metrics
 
 _HEAVY, _DOMINANT = 1.0, 2.0  # percent of the pixels, and times the other class
-# Fields of the config's `data` on which labels depend.
-LABEL_FIELDS = 'label_space', 'overlap', 'draw_last', 'crowd'
 _IMAGES = 10  # shown on which a run is worse
+_EXAMPLES = 12  # drawn with the predictions of both runs
 _READS = predictions.STAGE, samples.STAGE, embeddings.STAGE  # of both runs
 
 
@@ -151,6 +150,33 @@ def compare_slices(
     ]
 
 
+def describe_images(
+    chosen: np.ndarray,
+    loss: Mapping[str, np.ndarray],
+    iou: Mapping[str, np.ndarray],
+    table: pyarrow.Table,
+    rows: np.ndarray,
+) -> tuple[ImageChange, ...]:
+    """Some of the common images, int64 `[n]`; the others are arguments of `find_worse`."""
+    ids, files = (table[name].take(rows).to_pylist() for name in ('image_id', 'file_name'))
+
+    def image(i: int) -> ImageChange:
+        of_this, of_other = (float(loss[name][i]) for name in ('this', 'other'))
+        values = [float(iou[name][i]) for name in ('this', 'other')]
+        first, second = (None if np.isnan(value) else value for value in values)
+        return ImageChange(int(rows[i]), ids[i], files[i], (of_this, of_other), (first, second))
+
+    return tuple(map(image, chosen.tolist()))
+
+
+def spread(iou: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Up to `_EXAMPLES` images, int64, at equal distances in the order of their change of IoU."""
+    change = iou['other'] - iou['this']
+    order = np.argsort(change, kind='stable')[: np.isfinite(change).sum()]
+    count = min(len(order), _EXAMPLES)
+    return order[((np.arange(count) + 0.5) / max(count, 1) * len(order)).astype(np.int64)]
+
+
 def find_worse(
     loss: Mapping[str, np.ndarray],
     iou: Mapping[str, np.ndarray],
@@ -170,21 +196,13 @@ def find_worse(
       table: of the samples, all rows of this run.
       rows: int64 `[N]`, those of the images.
     """
-    ids, files = (table[name].take(rows).to_pylist() for name in ('image_id', 'file_name'))
-
-    def image(i: int) -> ImageChange:
-        of_this, of_other = (float(loss[name][i]) for name in ('this', 'other'))
-        values = [float(iou[name][i]) for name in ('this', 'other')]
-        first, second = (None if np.isnan(value) else value for value in values)
-        return ImageChange(int(rows[i]), ids[i], files[i], (of_this, of_other), (first, second))
-
     found = {}
     for name, sign in (('this', -1), ('other', 1)):
         excess = sign * (loss['other'] - loss['this'])
         worst = np.argsort(-excess, kind='stable')[:_IMAGES]
         _, slices = find_slices(columns, excess, 0, LEVEL / 2)
-        images = [image(i) for i in worst.tolist() if excess[i] > 0]
-        found[name] = Worse(tuple(slices), tuple(images))
+        images = describe_images(worst[excess[worst] > 0], loss, iou, table, rows)
+        found[name] = Worse(tuple(slices), images)
     return found
 
 
@@ -209,66 +227,6 @@ def _separation(
     )
 
 
-def _has_same_splits(first: Analysis, other: Analysis) -> bool:
-    """Whether images, ids and labels of the analyzed splits are the same.
-
-    Other splits of the data set may differ: one run may have been trained on corrected labels.
-    """
-
-    def described(analysis: Analysis) -> list[tuple[dict[str, Any], list[int]]]:
-        return [
-            (
-                {key: v for key, v in split.fingerprint.items() if key not in ('source', 'id')},
-                split.index.image_id.tolist(),
-            )
-            for split in analysis.examples.splits
-        ]
-
-    return described(first) == described(other)
-
-
-def common_rows(views: Mapping[str, Analysis]) -> dict[str, np.ndarray]:
-    """Rows of the common images in each run, int64 `[n]`, in the order of the first run.
-
-    Raises:
-      ValueError: the runs cannot be compared: other data, classes, resolution or images.
-    """
-    first, *others = views.values()
-    kept = np.ones(len(first), np.bool_)
-    for other in others:
-        is_same = first.data['fingerprint'] == other.data['fingerprint']
-        if not is_same and not _has_same_splits(first, other):
-            raise ValueError(
-                f'{other.workdir} was trained on another data set than {first.workdir}, whose '
-                f'split {first.split} has other images or labels. Runs can be compared on a split '
-                'that is the same in both data sets.'
-            )
-        if len(first.class_names) != len(other.class_names):
-            raise ValueError(
-                f'{first.workdir} has {len(first.class_names)} classes and {other.workdir} '
-                f'{len(other.class_names)} classes; only runs with equally many can be compared. '
-                'Analyze a foreign model again with the label space of the other run.'
-            )
-        if first.config.data.image_size != other.config.data.image_size:
-            sizes = ' and '.join(str(run.config.data.image_size) for run in (first, other))
-            raise ValueError(
-                f'The networks differ in data.image_size ({sizes}); train both with the same.'
-            )
-        kept &= np.isin(first.image_ids, other.image_ids)
-    if kept.sum() < 2 * representations.FEWEST:
-        counts = ' and '.join(str(len(view)) for view in views.values())
-        raise ValueError(
-            f'The runs have {kept.sum()} images in common, of {counts}: at least '
-            f'{2 * representations.FEWEST} are needed. Are they different folds?'
-        )
-    found = {}
-    for name, view in views.items():
-        order = np.argsort(view.image_ids)
-        places = np.searchsorted(view.image_ids, first.image_ids[kept], sorter=order)
-        found[name] = order[places]
-    return found
-
-
 def _cross_confusions(labeled: Analysis, predicted: Predictions, rows: np.ndarray) -> np.ndarray:
     """Confusion matrices of class maps, by row, against the labels of another run, `[n, C, C]`."""
     pairs = ((labeled.examples.label(i), predicted.class_map(int(k))) for i, k in enumerate(rows))
@@ -285,7 +243,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     Raises:
       ValueError: they cannot be compared, or an artifact is missing or damaged.
     """
-    rows = common_rows(both)
+    rows = images.common_rows(both)
     this, other = both.values()
     common = {name: restrict(analysis, rows[name]) for name, analysis in both.items()}
     found = {name: artifacts.load(analysis, Predictions) for name, analysis in both.items()}
@@ -304,8 +262,9 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         for name, layers in features.items()
     }
 
-    same = {field: this.config.data[field] == other.config.data[field] for field in LABEL_FIELDS}
-    confusions = {name: predicted.confusions()[rows[name]] for name, predicted in found.items()}
+    same = images.same_labels(this, other)
+    resolution = images.resolution(both.values())
+    confusions = {name: one.confusions(resolution)[rows[name]] for name, one in found.items()}
     loss = {name: predicted.column('loss')[rows[name]] for name, predicted in found.items()}
     against = {'this': confusions}
     if not all(same.values()):
@@ -351,6 +310,8 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         num_images_layers=len(chosen),
         separation=tuple(separation),
         worse=find_worse(loss, iou, columns, sampled['this'], rows['this']),
+        examples=describe_images(spread(iou), loss, iou, sampled['this'], rows['this']),
+        resolution=resolution,
     )
 
 
@@ -358,7 +319,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     this, split, where = open_chosen(arguments), arguments.split, arguments.data_path
     other = open_analysis(arguments.other, split, arguments.other_checkpoint, where)
     both = {'this': this, 'other': other}
-    common_rows(both)
+    images.common_rows(both)
     for analysis in both.values():
         for stage in _reads(analysis):
             stage.prepare(analysis)
@@ -370,7 +331,9 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     result = artifacts.load(this, Comparison, name)
     path = this.folder / f'{name}.png'
     tables.figure(result, path)
-    print(tables.to_markdown(result), f'Figure: {path}', sep='\n\n')
+    drawn = this.folder / f'{name}-images.png'
+    pictures.draw(both, result, drawn)
+    print(tables.to_markdown(result), f'Figures: {path}, {drawn}', sep='\n\n')
     return storage.to_json(result)
 
 

@@ -17,6 +17,11 @@ from segmentation.files import replacing
 from segmentation.markdown import number
 
 METRIC_NAMES = {'iou': 'IoU over the set', 'image_iou': 'IoU per image'}
+_RESOLUTIONS = {
+    'network': '',
+    'original': " Pixels are counted at the images' own resolution, because the inputs of the "
+    'networks differ in size; the loss is at that of each network.',
+}
 _COLORS = {'this': palette.BLUE, 'other': palette.ORANGE}
 
 
@@ -40,7 +45,8 @@ def to_markdown(result: Comparison) -> str:
         f'this: {markdown.escape(result.this.workdir)}, '
         f'other: {markdown.escape(result.other.workdir)}; {result.num_images} common images of '
         f'{result.this.num_images} and {result.other.num_images}. Confidence intervals are over '
-        'images and do not cover other training runs; p-values are not adjusted for their number.',
+        'images and do not cover other training runs; p-values are not adjusted for their number.'
+        + _RESOLUTIONS[result.resolution],
         markdown.table(
             (
                 *('labels', 'score', 'class', 'this', 'other', difference),

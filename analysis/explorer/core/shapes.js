@@ -230,7 +230,7 @@
  * `rows` are the rows of the common images in both views.
  * @typedef {{ this: Side, other: Side, rows: { this: Encoded, other: Encoded },
  *   num_images: number, scores: Compared[], metadata?: Association[], layers?: Agreement[],
- *   separation?: Compared[],
+ *   separation?: Compared[], resolution?: 'network' | 'original',
  *   slices?: SliceChange[], worse: Record<'this' | 'other', Worse>,
  *   neighbors?: { k: number, chance: number, overlap: number, overlap_interval: Interval,
  *     jaccard: number, jaccard_interval: Interval } }} Comparison

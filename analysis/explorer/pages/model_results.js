@@ -50,7 +50,11 @@ const ModelResults = (() => {
         .map(([target, rows]) => [
           Dom.note(
             `Against the labels ${labelsOf(result, target)}. Intervals are over images, for ` +
-              'these two trained models; they do not cover the variation between training runs.',
+              'these two trained models; they do not cover the variation between training runs.' +
+              (result.resolution === 'original'
+                ? ' The models have inputs of different size, so pixels are counted at the ' +
+                  'images’ own resolution.'
+                : ''),
           ),
           Plots.intervalTable(rows, {
             columns: [

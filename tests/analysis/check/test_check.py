@@ -18,6 +18,7 @@ from analysis.check.schema import Gate
 from analysis.predictions.schema import Predictions
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis
+from segmentation import metrics
 from segmentation.data import coco
 from tests import untrained_runs
 
@@ -106,6 +107,18 @@ def test_a_worse_model_fails_and_a_better_one_passes(runs, views, tmp_path, caps
     assert capsys.readouterr().out.startswith('PASSED')
     suite = ElementTree.parse(tmp_path / 'b.xml').getroot().find('testsuite')
     assert suite.get('failures') == '0'
+
+
+def test_networks_with_inputs_of_different_size_are_scored_on_the_same_pixels(runs, tmp_path):
+    larger = untrained_runs.resized(runs[0], tmp_path / 'larger', 64)
+    written = tmp_path / 'gate.json'
+    command = ['--workdir', str(larger), '--baseline', str(runs[0]), '--json', str(written)]
+    assert check.main(command) in (0, 1)
+    outcomes = {one['name']: one for one in json.loads(written.read_text())['outcomes']}
+    for run, side in ((runs[0], 'baseline'), (larger, 'new')):
+        counts = artifacts.load(open_analysis(run), Predictions).confusions('original')
+        person = metrics.iou(counts.sum(0))[1]
+        assert np.isclose(outcomes['person'][side], person)
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,16 @@ from sklearn.metrics import roc_auc_score
 
 from analysis import registry
 from analysis.clusters.schema import Clusters, Density
-from analysis.compare import representations
+from analysis.compare import pictures, representations
 from analysis.compare import stage as compare
+from analysis.predictions.schema import Predictions
 from analysis.samples.schema import Samples, numbers
 from analysis.slices.conditions import membership
 from analysis.slices.search import find_slices
 from analysis.stage import artifacts
 from analysis.stage.run import open_analysis, restrict
 from scripts import analyze
+from segmentation import metrics
 from segmentation.data import masks
 from segmentation.trained import restore_run
 from tests import untrained_runs
@@ -335,6 +337,67 @@ def test_a_run_is_the_same_as_itself(runs, tmp_path):
         assert row.overlap == 1 and (row.cka is None or np.isclose(row.cka, 1))
 
 
+def test_networks_with_inputs_of_different_size_are_scored_on_the_same_pixels(
+    runs, tmp_path, capsys
+):
+    larger = untrained_runs.resized(runs[0], tmp_path / 'larger', 64)
+    command = ['--workdir', str(runs[0]), '--other', str(larger)]
+    assert compare.main([*command, '--json', str(tmp_path / 'result.json')]) == 0
+    assert "pixels are counted at the images' own resolution" in capsys.readouterr().out.lower()
+    result = json.loads((tmp_path / 'result.json').read_text())
+    scored = {
+        (row['metric'], row['class_name']): (row['this'], row['other']) for row in result['scores']
+    }
+    counts = [
+        artifacts.load(open_analysis(run), Predictions).confusions('original')
+        for run in (runs[0], larger)
+    ]
+    pixels = [count.sum((1, 2)) for count in counts]
+    np.testing.assert_array_equal(*pixels)
+    assert pixels[0].min() > 64 * 64
+    for k, name in enumerate(('person', 'car'), 1):
+        iou = [metrics.iou(count.sum(0))[k] for count in counts]
+        np.testing.assert_allclose(scored['iou', name], iou)
+
+
+def test_examples_are_spread_over_the_change():
+    nan = np.nan
+    iou = {
+        'this': np.array([0.5] * 24 + [nan]),
+        'other': np.array([*np.linspace(0.9, 0.1, 24), nan]),
+    }
+    assert compare.spread(iou).tolist() == list(range(22, -1, -2))
+    few = {name: values[[3, 1, 24]] for name, values in iou.items()}
+    assert compare.spread(few).tolist() == [0, 1]
+    assert compare.spread({name: values[24:] for name, values in iou.items()}).tolist() == []
+
+
+def test_examples_are_drawn_with_both_predictions(runs, tmp_path, monkeypatch):
+    larger = untrained_runs.resized(runs[0], tmp_path / 'larger', 64)
+    drawn = {}
+
+    def keep(rows, path, captions):
+        drawn[path.name] = rows, captions
+
+    monkeypatch.setattr(pictures.contact_sheet, 'draw', keep)
+    command = ['--workdir', str(runs[0]), '--other', str(larger)]
+    assert compare.main([*command, '--json', str(tmp_path / 'result.json')]) == 0
+    examples = json.loads((tmp_path / 'result.json').read_text())['examples']
+    assert len({one['image_id'] for one in examples}) == 12
+    ((lines, captions),) = drawn.values()
+    for (_, shown), text, run, side in zip(
+        lines[1:], captions[1:], (runs[0], larger), (0, 1), strict=True
+    ):
+        analysis = open_analysis(run)
+        found = artifacts.load(analysis, Predictions)
+        for one, pixels, caption in zip(examples, shown, text, strict=True):
+            row = analysis.image_ids.tolist().index(one['image_id'])
+            changed = (pixels != analysis.examples[row]['image']).any(-1)
+            assert changed.any() <= found.class_map(row).astype(bool).any()
+            assert not (changed & (found.class_map(row) == 0)).any()
+            assert caption == f'IoU {one["iou"][side]:.2f}'
+
+
 def test_restriction_keeps_images_with_their_labels(runs):
     this = open_analysis(runs[0])
     some = restrict(this, np.array([5, 2]))
@@ -350,6 +413,9 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
     (other / 'run.json').write_text(json.dumps(described))
     assert compare.main(['--workdir', str(runs[0]), '--other', str(other)]) == 1
     assert 'is not the data set' in capsys.readouterr().err
+    larger = untrained_runs.resized(runs[1], tmp_path / 'larger', 64)
+    assert compare.main(['--workdir', str(runs[0]), '--other', str(larger)]) == 1
+    assert 'image_size and in how labels are made' in capsys.readouterr().err
     few = ['--workdir', str(runs[0]), '--other', str(runs[1]), '--split', 'train', '--force']
     assert compare.main(few) == 1
     assert 'images in common' in capsys.readouterr().err
