@@ -40,3 +40,17 @@ def improve(config):
     config.train.num_steps = 1200
     config.train.eval_every = 300
     return config
+
+
+def search():
+    """Ranges around the recipe: --search tpe --trials 24 --prune hyperband."""
+    return {
+        'optimizer.learning_rate': {'low': 5e-4, 'high': 4e-3, 'log': True},
+        'optimizer.encoder_rate': {'low': 0.03, 'high': 1.0, 'log': True},
+        'optimizer.average': [0.0, 0.99],
+        'loss.class_weights': [(), (0.5, 1.0, 1.0), (0.5, 1.0, 2.0), (0.25, 1.0, 2.0)],
+        'loss.dice_weight': {'low': 0.0, 'high': 2.0},
+        'data.paste': {'low': 0.0, 'high': 1.0},
+        'data.repeat': [0.0, 0.2, 0.5],
+        'data.min_crop': {'low': 0.2, 'high': 0.8},
+    }

@@ -11,3 +11,6 @@ from configs import person_car_best, vehicle
 
 def get_config():
     return person_car_best.improve(vehicle.get_config())
+
+
+search = person_car_best.search

@@ -1,0 +1,78 @@
+"""What charts count and explain, and how rows of texts and numbers are sorted and found."""
+
+import json
+
+import numpy as np
+
+from tests.analysis.explorer.explore.reading import filters
+
+
+def test_charts_count_what_all_other_filters_let_pass(open_page, table):
+    page = open_page(
+        filters(
+            loss={'kind': 'range', 'column': 'loss', 'low': 0, 'high': 0.2},
+            brightness={'kind': 'range', 'column': 'brightness', 'low': 60, 'high': 150},
+        )
+    )
+    bins, summary = page.evaluate("""() => {
+        const { edges } = Bins.of(State.view, 'brightness');
+        const summary = Bins.summarize(State.view, 'brightness', 'loss');
+        return [edges, Object.fromEntries(Object.entries(summary).map(([k, v]) => [k, [...v]]))];
+    }""")
+
+    chosen = table['loss'] <= 0.2
+    values, losses = table['brightness'][chosen], table['loss'][chosen]
+    assert summary['counts'][:-1] == np.histogram(values, bins)[0].tolist()
+    sums = np.histogram(values, bins, weights=losses)[0]
+    np.testing.assert_allclose(summary['sums'][:-1], sums, rtol=1e-5)
+    page.locator('.chart[data-column="brightness"]').scroll_into_view_if_needed()
+    assert 'V' in page.get_attribute('.chart[data-column="brightness"] .bars', 'd')
+
+
+def test_what_columns_explain_is_what_their_bins_say(open_page):
+    """The report says it of columns that are not loaded; this page computes it of its own."""
+    page = open_page()
+    found = page.evaluate("""State.view.columns.flatMap((column) =>
+        column.kind === 'text' || column.role === 'id' || !column.explained ? [] :
+        [[column.name, column.varies, Bins.varies(State.view, column.name),
+            Object.entries(column.explained).map(([metric, share]) =>
+                [share, Bins.explained(State.view, column.name, metric)])]])""")
+    assert len(found) > 30
+    for name, varies, expected, shares in found:
+        assert varies == expected, name
+        assert len(shares) > 5
+        np.testing.assert_allclose(*np.array(shares).T, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_rows_are_sorted_by_any_numbers(open_page):
+    page = open_page()
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1e6, 500).round(rng.integers(-6, 3)).astype(np.float32)
+    values[::7], values[3::50], values[5], values[9] = np.nan, -0.0, np.inf, -np.inf
+    for kind, numbers in (
+        ('Float32Array', values),
+        ('Float64Array', values.astype(np.float64) + 1e-3),
+        ('Uint8Array', rng.integers(0, 256, 500)),
+        ('Uint16Array', rng.integers(0, 65536, 500)),
+        ('Int32Array', rng.integers(-(2**31), 2**31, 500)),
+        ('Float64Array', 10.0**12 + rng.integers(0, 400, 500)),
+        ('Float32Array', np.zeros(0)),
+    ):
+        texts = [str(value) for value in numbers.tolist()]
+        given = [{'nan': 'NaN', 'inf': 'Infinity', '-inf': '-Infinity'}.get(t, t) for t in texts]
+        found = page.evaluate(f'[...Sorting.rowsBy({kind}.of({",".join(given)}))]')
+        assert found == np.argsort(numbers, kind='stable').tolist(), kind
+
+
+def test_texts_are_found_in_their_own_row(open_page):
+    page = open_page()
+    rows = ['ab', '', 'BA', 'a', 'b', '\u0130x', 'xab', 'aab']
+    ends = np.cumsum([len(text) for text in rows]).tolist()
+    make = f'new Texts({json.dumps("".join(rows))}, {ends})'
+    found = page.evaluate(
+        f'(() => {{ const t = {make}; return {json.dumps(rows)}.map((_, r) => t.at(r)) }})()'
+    )
+    assert found == [text or None for text in rows]
+    for wanted, expected in (('ab', [0, 6, 7]), ('ba', [2]), ('x', [5, 6]), ('bb', [])):
+        flags = page.evaluate(f'[...{make}.containing({json.dumps(wanted)})]')
+        assert np.flatnonzero(flags).tolist() == expected, wanted
