@@ -256,12 +256,22 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any
     return None
 
 
+def find_step(workdir: pathlib.Path, which: str) -> int:
+    """The step of a checkpoint: 'best', 'latest' or a step number.
+
+    Raises:
+      ValueError: there is no such checkpoint; names the others.
+    """
+    with _opened(workdir) as manager:
+        return _choose(manager, workdir, which)
+
+
 def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
     """Reads parameters and BatchNorm statistics of a checkpoint, for inference.
 
     Args:
       workdir: run directory.
-      which: 'best', 'latest' or a step number.
+      which: as in `find_step`.
 
     Returns:
       The step and {'params': …, 'batch_stats': …} of numpy arrays.
@@ -269,30 +279,39 @@ def restore_variables(workdir: pathlib.Path, which: str) -> tuple[int, dict]:
     Raises:
       ValueError: there is no such checkpoint, or it is damaged; names the others.
     """
-    if not (workdir / 'checkpoints').is_dir():
-        raise ValueError(f'{workdir} has no checkpoints: train first, or check --workdir.')
-    with open_manager(workdir, read_only=True) as manager:
-        steps = sorted(manager.all_steps())
-        if which == 'best':
-            step = manager.best_step()
-        elif which == 'latest':
-            step = manager.latest_step()
-        elif which.isdecimal():
-            step = int(which)
-        else:
-            raise ValueError(f"--checkpoint is 'best', 'latest' or a step, not {which!r}.")
-        if step not in steps:
-            raise ValueError(f'{workdir} has no checkpoint {which!r}; it has steps {steps}.')
+    with _opened(workdir) as manager:
+        step = _choose(manager, workdir, which)
         try:
             tree = restore_arrays(manager, step)
         except Exception as error:  # Orbax does not document what it raises on damage
-            others = [other for other in steps if other != step]
+            others = [other for other in sorted(manager.all_steps()) if other != step]
             raise ValueError(
                 f'Checkpoint {manager.directory / str(step)} is damaged ({error}). Others can be '
                 f'chosen with --checkpoint: {others}.'
             ) from error
     params = averaged(tree['params'], tree.get('opt_state'))
     return step, {'params': params, 'batch_stats': tree['batch_stats']}
+
+
+def _opened(workdir: pathlib.Path) -> contextlib.AbstractContextManager[ocp.CheckpointManager]:
+    if not (workdir / 'checkpoints').is_dir():
+        raise ValueError(f'{workdir} has no checkpoints: train first, or check --workdir.')
+    return open_manager(workdir, read_only=True)
+
+
+def _choose(manager: ocp.CheckpointManager, workdir: pathlib.Path, which: str) -> int:
+    steps = sorted(manager.all_steps())
+    if which == 'best':
+        step = manager.best_step()
+    elif which == 'latest':
+        step = manager.latest_step()
+    elif which.isdecimal():
+        step = int(which)
+    else:
+        raise ValueError(f"--checkpoint is 'best', 'latest' or a step, not {which!r}.")
+    if step not in steps:
+        raise ValueError(f'{workdir} has no checkpoint {which!r}; it has steps {steps}.')
+    return step
 
 
 def restore_arrays(manager: ocp.CheckpointManager, step: int) -> dict:

@@ -1,8 +1,10 @@
 """A checkpoint of a run with its config and its network, restored for inference."""
 
 import dataclasses
+import functools
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,15 +20,20 @@ _CPU_BATCH = 4
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A checkpoint of a run, ready for inference."""
+    """A checkpoint of a run, for inference. Its variables are read when they are first used."""
 
     workdir: pathlib.Path
     config: ConfigDict
     class_names: tuple[str, ...]
     model: SegmentationModel
-    variables: dict[str, Any]  # {'params', 'batch_stats'}, numpy arrays
+    read: Callable[[], dict[str, Any]]  # `variables`; ValueError if they are gone or damaged
     step: int
     data: dict[str, Any]  # 'path' and 'fingerprint' of the prepared data set
+
+    @functools.cached_property
+    def variables(self) -> dict[str, Any]:
+        """{'params', 'batch_stats'}, numpy arrays."""
+        return self.read()
 
     @property
     def device_batch_size(self) -> int:
@@ -48,10 +55,11 @@ class Run:
 
 
 def restore_run(workdir: str | os.PathLike, which: str = 'best') -> Run:
-    """Restores a checkpoint, 'best', 'latest' or a step number, with its config.
+    """Opens a checkpoint, 'best', 'latest' or a step number, with its config.
 
     Raises:
-      ValueError: the directory holds no run, or no such checkpoint, or a foreign model.
+      ValueError: the directory holds no run, or no such checkpoint, or a foreign model. A damaged
+        one is an error when its variables are read.
     """
     workdir = buckets.fetched(workdir)
     described = read_description(workdir)
@@ -61,7 +69,15 @@ def restore_run(workdir: str | os.PathLike, which: str = 'best') -> Run:
             'this project. Only the commands of the analysis take it.'
         )
     config = read_config(workdir / 'config.json')
-    step, variables = checkpoint.restore_variables(workdir, which)
+    step = checkpoint.find_step(workdir, which)
     class_names = tuple(described['class_names'])
     model = build_model(config.model, len(class_names))
-    return Run(workdir, config, class_names, model, variables, step, described['data'])
+    return Run(
+        workdir,
+        config,
+        class_names,
+        model,
+        lambda: checkpoint.restore_variables(workdir, str(step))[1],
+        step,
+        described['data'],
+    )

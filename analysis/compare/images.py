@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.compare.representations import FEWEST
+from analysis.compare import representations
 from analysis.stage.run import Analysis
 from analysis.stage.view import View
 
@@ -72,11 +72,11 @@ def common_rows(views: Mapping[str, Analysis]) -> dict[str, np.ndarray]:
                 'labels are made; runs that differ in one of the two can be compared.'
             )
         kept &= np.isin(first.image_ids, other.image_ids)
-    if kept.sum() < 2 * FEWEST:
+    if kept.sum() < 2 * representations.FEWEST:
         counts = ' and '.join(str(len(view)) for view in views.values())
         raise ValueError(
             f'The runs have {kept.sum()} images in common, of {counts}: at least '
-            f'{2 * FEWEST} are needed. Are they different folds?'
+            f'{2 * representations.FEWEST} are needed. Are they different folds?'
         )
     found = {}
     for name, view in views.items():

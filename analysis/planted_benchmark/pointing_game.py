@@ -107,7 +107,9 @@ def shuffle_weights(analysis: Analysis, seed: int = 0) -> Analysis:
     """The same analysis with the parameters of all layers shuffled."""
     layers = list(find_layers(analysis.run, ('*',)))
     *_, (_, variables) = faithfulness.cascade(analysis.run.variables, layers, seed)
-    return dataclasses.replace(analysis, run=dataclasses.replace(analysis.run, variables=variables))
+    return dataclasses.replace(
+        analysis, run=dataclasses.replace(analysis.run, read=lambda: variables)
+    )
 
 
 def judge(maps: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:

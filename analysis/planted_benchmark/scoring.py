@@ -106,7 +106,7 @@ def random_network(analysis: Analysis, workdir: pathlib.Path, seed: int = 0) -> 
     init = jax.jit(lambda key: run.model.init(key, jnp.zeros((1, size, size, 3)), train=False))
     variables = jax.device_get(init(jax.random.key(seed)))
     untrained = dataclasses.replace(
-        analysis, workdir=workdir, run=dataclasses.replace(run, variables=variables)
+        analysis, workdir=workdir, run=dataclasses.replace(run, read=lambda: variables)
     )
     untrained.folder.mkdir(parents=True)
     return untrained

@@ -117,7 +117,7 @@ def open_analysis(
     described, foreign = read_description(workdir), None
     if 'foreign' in described:
         config, names = read_config(workdir / 'config.json'), tuple(described['class_names'])
-        run = Run(workdir, config, names, cast(Any, NoNetwork()), {}, 0, described['data'])
+        run = Run(workdir, config, names, cast(Any, NoNetwork()), dict, 0, described['data'])
     else:
         run = restore_run(workdir, which)
     if '.' not in split and not folders:

@@ -80,7 +80,7 @@ def imagenet_points(analysis: Analysis, weights: 'pretrained.Weights') -> np.nda
         found = encoder.apply(variables, scale_images(images, 'imagenet'), train=False)
         return found['out_relu'].mean((1, 2))
 
-    other = dataclasses.replace(analysis.run, variables=variables)
+    other = dataclasses.replace(analysis.run, read=lambda: variables)
     batches = forward(
         dataclasses.replace(analysis, run=other), IMAGENET, evaluate.on_local_devices(extract)
     )

@@ -65,4 +65,4 @@ def restored(spec):
     config = make_config(spec)
     variables, model = random_variables(config, spec)
     names = tuple(map(str, range(spec['classes'])))
-    return Run(pathlib.Path(), config, names, model, variables, 0, {})
+    return Run(pathlib.Path(), config, names, model, lambda: variables, 0, {})

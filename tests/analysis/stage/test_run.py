@@ -16,7 +16,7 @@ def run(tiny_config, tmp_path):
     described = workdir.describe_run(prepared, {}, ('background', 'person', 'car'))
     workdir.write_description(tmp_path, tiny_config, described)
     return trained.Run(
-        tmp_path, tiny_config, ('background', 'person', 'car'), None, {}, 0, described['data']
+        tmp_path, tiny_config, ('background', 'person', 'car'), None, dict, 0, described['data']
     )
 
 

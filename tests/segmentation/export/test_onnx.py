@@ -50,7 +50,7 @@ def with_other_statistics(run, **fields):
         ),
         shapes,
     )
-    return dataclasses.replace(run, config=config.lock(), model=network, variables=variables)
+    return dataclasses.replace(run, config=config.lock(), model=network, read=lambda: variables)
 
 
 @pytest.mark.parametrize(
