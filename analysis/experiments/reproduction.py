@@ -132,7 +132,8 @@ def analyze(
       scored: by experiment and fraction. All have the same images, and all experiments of a
         fraction have the same seeds. Fraction 1 is required.
       class_names: by experiment, background first.
-      pairs: also tests whether the second of two experiments scores higher than the first.
+      pairs: also tests whether the second of two experiments scores higher than the first, unless
+        one of `CLAIMS` already says so of the second.
       num_resamples: bootstrap resamples.
     """
     experiments = [experiment for experiment, fraction in scored if fraction == 1]
@@ -198,8 +199,9 @@ def _claims(
 
     claims = [(text, *claim) for text, claim in CLAIMS.items()]
     claims = [claim for claim in claims if all((model, 1) in scored for model in claim[1:3])]
+    named = {second for _, _, second, _ in claims}
     for first, second in pairs:
-        if (first, second) not in (claim[1:3] for claim in claims):
+        if second not in named:
             for column, name in enumerate((*class_names[first][1:], MEAN), 1):
                 text = f'{second} scores higher than {first} in {name}'
                 claims.append((text, first, second, column))

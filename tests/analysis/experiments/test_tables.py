@@ -104,6 +104,26 @@ def test_claims_get_the_planted_verdicts(report):
         assert 0 < test['minimum_detectable'] < 0.05
 
 
+def test_pairs_are_tested_unless_a_claim_names_the_second(scored):
+    parts = {(model, 1.0): scored[model, 1.0] for model in NAMES}
+    targets = scored['vehicle', 1.0].targets
+    for name, target in (('vehicle_best', 'vehicle'), ('variant', 'vehicle')):
+        parts[name, 1.0] = dataclasses.replace(
+            scored['vehicle', 1.0], targets={**targets, name: targets[target]}
+        )
+    for part in parts.values():
+        part.targets.update({name: part.targets['vehicle'] for name, _ in parts})
+    names = {name: NAMES['vehicle'] for name, _ in parts}
+    pairs = [('person_car', name) for name in ('vehicle', 'vehicle_best', 'variant')]
+    claims = reproduction.analyze(parts, names, pairs, num_resamples=20).claims
+    assert [(claim.models, claim.claim.partition(' in ')[2]) for claim in claims[-3:]] == [
+        (('person_car', 'variant'), name) for name in ('person', 'vehicle', 'foreground mean')
+    ]
+    assert [claim.models for claim in claims[:-3]] == [
+        ('person_car', 'vehicle'), ('person_car', 'vehicle'), ('vehicle', 'vehicle_best')
+    ]  # fmt: skip
+
+
 def test_other_settings_for_the_same_task(scored):
     """Better by 0.05 and 0.10 on the same pixels: one claim, on their mean, none published."""
     rng, task = np.random.default_rng(1), 'person_car'
