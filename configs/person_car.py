@@ -22,7 +22,8 @@ def get_config():
 def sweep_protocol():
     """The unchanged config, then one setting at a time that the published protocol leaves open.
 
-        python scripts/sweep.py --config configs/person_car.py --sweep protocol --workdir runs/sweep
+        python scripts/sweep.py --config configs/person_car.py --workdir runs/protocol \\
+            --sweep protocol
 
     `data.overlap` and `data.crowd` change the ground truth, so their scores are not comparable with
     the others.

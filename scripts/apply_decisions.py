@@ -16,6 +16,9 @@ run lengths and a field `source`. All others are kept byte for byte. undo_<split
 restores the original. The source is never changed. Repeating the command writes nothing; with other
 decisions it writes the files again, from the source.
 
+Each split needs one COCO JSON file. If a run was trained on '2014' or on a prepared data set, name
+the folder with the annotation files with --source.
+
 A suggested region has the resolution of the network. It is enlarged to that of the image
 (bilinearly, cut at one half), and `source` says from which size.
 """

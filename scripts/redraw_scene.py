@@ -3,9 +3,9 @@
 Removing an object changes only the pixels of the object, its shadow and its lamps. With neither
 --without nor --background, the objects are listed.
 
-    python scripts/redraw_scene.py FOLDER 385000001
-    python scripts/redraw_scene.py FOLDER 385000001 --without 3 4 --output without.png
-    python scripts/redraw_scene.py FOLDER 385000001 --background snow --output elsewhere.png
+    python scripts/redraw_scene.py FOLDER 869000001
+    python scripts/redraw_scene.py FOLDER 869000001 --without 3 4 --output without.png
+    python scripts/redraw_scene.py FOLDER 869000001 --background snow --output elsewhere.png
 """
 
 import pathlib

@@ -1,8 +1,8 @@
 """Trains many variants of a config and finds the best one on the selection split.
 
-    python scripts/sweep.py --config configs/person_car.py --sweep protocol --workdir runs/sweep
-    python scripts/sweep.py --config configs/person_car.py --workdir runs/search \\
-        --search tpe --trials 40 --prune
+    python scripts/sweep.py --config configs/person_car.py --sweep protocol --workdir runs/protocol
+    python scripts/sweep.py --config configs/person_car_best.py --workdir runs/search \\
+        --search tpe --trials 40 --prune hyperband
 
 Functions in the config file define the variants. sweep(), or sweep_NAME() with --sweep NAME, yields
 parameter sets, each of which is trained once. With --search, search() or search_NAME() returns

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 from segmentation import workdir
 from segmentation.config import check_effects
 from segmentation.data import coco, frequencies, label_spaces, selection
-from segmentation.data.examples import Examples, open_data, select_examples
+from segmentation.data.examples import OVER_CAP, Examples, open_data, select_examples
 from segmentation.markdown import printable
 from segmentation.models import pretrained
 
@@ -82,10 +83,25 @@ def open_inputs(config: ConfigDict, directory: pathlib.Path) -> Inputs:
         if not continued and config.data.exclude:
             excluded = sum(opened[part][1].get('excluded', 0) for part in parts)
             found += [] if excluded else [_EXCLUDES_NOTHING]
+        if not continued and config.data.source != '2014':
+            found += _over_cap(report for _, report in opened.values())
         for warning in found:
             logger.warning('Warning: %s', warning)
     reports = {'train': train_report, 'selection': selection_report}
     return Inputs(prepared, class_names, examples, held_out, reports, weights)
+
+
+def _over_cap(reports: Iterable[dict[str, Any]]) -> list[str]:
+    """Warns of images beyond the published numbers, which the data of a user need not respect."""
+    left_out: dict[str, int] = {}
+    for report in reports:
+        left_out |= report['left_out']
+    return [
+        f'{left_out[rule]} images are left out because of data.{cap}, which is that of the '
+        f'published experiment. --config.data.{cap}=0 uses all'
+        for cap in ('max_train', 'max_val')
+        if left_out.get(rule := OVER_CAP.format(cap))
+    ]
 
 
 def warnings(

@@ -44,10 +44,7 @@ def on_local_devices(
     def spread(variables: Any, images: Any) -> Any:
         number = len(jax.tree.leaves(images)[0])
         if number % len(devices):
-            raise ValueError(
-                f'{number} images do not divide evenly over {len(devices)} devices; choose an '
-                'eval_batch_size that is a multiple of the number of devices.'
-            )
+            raise ValueError(f'{number} images do not divide evenly over {len(devices)} devices.')
         per_device = cpu_runtime.settle(
             jax.tree.map(lambda each: each.reshape(len(devices), -1, *each.shape[1:]), images)
         )
@@ -197,6 +194,12 @@ def predictions(
             yield ready, result.result()
 
 
+def whole_batch(size: int) -> int:
+    """The least batch size of at least `size` that all devices of this process share evenly."""
+    devices = jax.local_device_count()
+    return -(-size // devices) * devices
+
+
 def predict_some(
     predict: Callable, variables: Any, examples: Examples, count: int, *, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -205,6 +208,7 @@ def predict_some(
     Returns:
       uint8 `[n, S, S, 3]`, `[n, S, S]` and `[n, S, S]`, n at most `batch_size`.
     """
+    batch_size = whole_batch(batch_size)
     count = min(count, len(examples), batch_size)
     numbers = np.linspace(0, len(examples) - 1, count).astype(int)
     chosen = [examples[number] for number in numbers]
@@ -232,7 +236,7 @@ def evaluate(
       variables: {'params', 'batch_stats'}.
       examples: N examples.
       num_classes: C, including background.
-      batch_size: per step and process.
+      batch_size: per step and process, at least; see `whole_batch`.
       progress: label of a progress bar; empty for none.
       truth: the true classes of an example by its number, uint8 `[H, W]`, at another resolution
         than the network's. Pixels are counted there, and logits are interpolated to it.
@@ -247,7 +251,10 @@ def evaluate(
     process, processes = jax.process_index(), jax.process_count()
     variables = replicate(variables)
     batches = input_pipeline.evaluation_batches(
-        examples, batch_size=batch_size, process_index=process, process_count=processes
+        examples,
+        batch_size=whole_batch(batch_size),
+        process_index=process,
+        process_count=processes,
     )
     mine = range(process, len(examples), processes)
     # Rounded up, because gathering needs equal shapes.

@@ -96,9 +96,7 @@ class Model:
     @property
     def batch_size(self) -> int:
         """Images that the network runs on at once, a multiple of the number of devices."""
-        devices = jax.local_device_count()
-        number = min(self.run.batch_size, self.run.config.eval_batch_size)
-        return -(-number // devices) * devices
+        return evaluate.whole_batch(min(self.run.batch_size, self.run.config.eval_batch_size))
 
     def read(self, image: ImageLike) -> Input:
         """`read_input` at this network's resolution; may be called by several threads."""

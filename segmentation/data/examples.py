@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from segmentation.data import coco, copy_paste, label_spaces, masks, selection, transforms
 
+OVER_CAP = 'over the cap (data.{})'
 _TRAINED_ON = 'used for training'
 _WHOLE = 0.0, 0.0, 1.0, 1.0  # the box of an image that is not cropped
 
@@ -176,7 +177,7 @@ def split_names(prepared: coco.Prepared, config: ConfigDict, part: str) -> tuple
         value = f'data.{field}={others[0]}' if others else 'data.folds=5 (cross-validation)'
         remedy = f'--config.{value}'
         if field == 'val_splits':
-            remedy += ', or --config.data.val_splits=() to train without validation'
+            remedy += ", or --config.data.val_splits='()' to train without validation"
     else:
         first = next((s for s in prepared.splits if s.startswith('train')), prepared.splits[0])
         remedy = f'--config.data.{field}={first}'
@@ -296,7 +297,7 @@ def select_examples(
 
     kind = 'max_train' if from_pool(config, part) else 'max_val'
     if cap := config[kind]:
-        leave_out(f'over the cap (data.{kind})', np.arange(len(keep)) >= cap)
+        leave_out(OVER_CAP.format(kind), np.arange(len(keep)) >= cap)
     report['after_cap'] = len(keep)
     if config.folds:
         in_fold = selection.fold_of(place_id[keep], config.folds) == config.fold

@@ -159,6 +159,13 @@ def test_list_that_excludes_nothing_is_warned_of(tiny_config, tmp_path, caplog):
     assert warned(tiny_config, tmp_path / 'run', caplog) == []
 
 
+def test_images_beyond_the_published_number_are_warned_of(tiny_config, tmp_path, caplog):
+    tiny_config.data.max_train = 10
+    (warning,) = warned(tiny_config, tmp_path / 'run', caplog)
+    assert '2 images are left out because of data.max_train' in warning
+    assert '--config.data.max_train=0' in warning
+
+
 def test_frozen_random_encoder_is_warned_of(tiny_config, tmp_path, caplog):
     tiny_config.model.encoder_trainable = False
     (warning,) = warned(tiny_config, tmp_path / 'run', caplog)
@@ -200,7 +207,7 @@ def test_missing_split_is_refused_before_anything_is_written(tiny_config, tmp_pa
 def test_only_one_split_can_be_divided_or_trained_without_validation(tiny_config, tmp_path):
     folder_of(tmp_path, tiny_config, {'all_of_it': coco_fixtures.document(12)})
     tiny_config.data.train_splits = ('all_of_it',)
-    with pytest.raises(ValueError, match=r'data.folds=5 .*data.val_splits=\(\)'):
+    with pytest.raises(ValueError, match=r"data.folds=5 .*data.val_splits='\(\)'"):
         checks.open_inputs(tiny_config, tmp_path / 'run')
     tiny_config.data.val_splits = ()
     assert len(checks.open_inputs(tiny_config, tmp_path / 'run').examples)

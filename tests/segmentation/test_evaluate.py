@@ -1,5 +1,6 @@
 import threading
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -124,6 +125,20 @@ def test_full_label_is_the_networks_label_enlarged(examples):
         small = Image.fromarray(full).resize(label.shape[::-1], Image.Resampling.NEAREST)
         np.testing.assert_array_equal(np.asarray(small), label)
         np.testing.assert_array_equal(examples.label(i), label)
+
+
+def test_batches_are_shared_by_any_number_of_devices(examples):
+    """Four devices here, and a batch size of 3: three devices have a default of 32."""
+    sizes = []
+
+    def predict(variables, images):
+        sizes.append(len(images))
+        return np.zeros((*images.shape[:3], CLASSES), np.float32)
+
+    result = evaluate.evaluate(predict, {}, examples, num_classes=CLASSES, batch_size=3)
+    *_, predicted = evaluate.predict_some(predict, {}, examples, 2, batch_size=3)
+    assert len(result['image_id']) == 6 and len(predicted) == 2
+    assert sizes and {size % jax.local_device_count() for size in sizes} == {0}
 
 
 def test_uneven_batch_is_named():

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from tests.analysis.explorer.explore.reading import filters
+from tests.analysis.explorer.pages.reading import filters
 
 
 def test_charts_count_what_all_other_filters_let_pass(open_page, table):

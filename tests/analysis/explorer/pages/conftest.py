@@ -7,7 +7,7 @@ from analysis.clusters.schema import Clusters
 from analysis.report import stage as report
 from analysis.samples.schema import Samples
 from analysis.stage import artifacts
-from tests.analysis.explorer.explore.reading import NUMBER
+from tests.analysis.explorer.pages.reading import NUMBER
 from tests.report_fixture import browsing, made_run
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.analysis.explorer.explore.reading import NUMBER, drag, filters, passing
+from tests.analysis.explorer.pages.reading import NUMBER, drag, filters, passing
 
 
 def test_shows_all_samples_with_their_means(open_page, table):

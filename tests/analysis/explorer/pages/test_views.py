@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segmentation.data import selection
-from tests.analysis.explorer.explore.reading import NUMBER, filters, fragment_of, passing
+from tests.analysis.explorer.pages.reading import NUMBER, filters, fragment_of, passing
 from tests.report_fixture.browsing import settle
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.similarity_map.schema import SimilarityMap
 from analysis.stage import artifacts
-from tests.analysis.explorer.explore.reading import NUMBER, drag, inside, on_screen, passing
+from tests.analysis.explorer.pages.reading import NUMBER, drag, inside, on_screen, passing
 from tests.report_fixture.browsing import settle
 
 

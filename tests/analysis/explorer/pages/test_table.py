@@ -5,7 +5,7 @@ import urllib.parse
 import numpy as np
 import pytest
 
-from tests.analysis.explorer.explore.reading import NUMBER
+from tests.analysis.explorer.pages.reading import NUMBER
 from tests.report_fixture.browsing import settle
 
 

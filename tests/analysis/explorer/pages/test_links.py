@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.analysis.explorer.explore.reading import NUMBER, filters, fragment_of, passing
+from tests.analysis.explorer.pages.reading import NUMBER, filters, fragment_of, passing
 
 
 def test_a_link_shows_the_same_again(open_page, names, table):
