@@ -4,7 +4,8 @@
     python -m analysis.check --workdir runs/new --baseline runs/old runs/old1 runs/old2 \\
         --views views.json --junit gate.xml
 
-Exit status 0: no check found a drop; 1: the new model is worse; 2: invalid arguments or data.
+Exit status 0: no check found a drop; 1: the new model is worse; 2: nothing could be checked,
+because of invalid arguments or data, an interruption or a crash.
 
 The models are compared on the images that all runs have in --split: by the IoU of each class over
 the set, and by the mean per-image IoU in each slice with a high mean loss of all training runs and

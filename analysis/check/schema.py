@@ -18,6 +18,7 @@ class Gate:
     drop: float  # the drop that matters
     outcomes: tuple[Outcome, ...]
     notes: tuple[str, ...]  # what could not be checked, and why
+    resolution: str = 'network'  # at which pixels are counted, see `compare.images.resolution`
 
     def count(self, verdict: str) -> int:
         """Number of checks with one of `VERDICTS`."""

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,9 +79,9 @@ def check_labels(first: Analysis, others: list[Analysis]) -> None:
       ValueError: they are not.
     """
     for other in others:
-        for field in images.LABEL_FIELDS:
-            mine, theirs = (run.config.data[field] for run in (first, other))
-            if mine != theirs:
+        for field, same in images.same_labels(first, other).items():
+            if not same:
+                mine, theirs = (run.config.data[field] for run in (first, other))
                 raise ValueError(
                     f'{other.workdir} has other labels than {first.workdir}: data.{field} is '
                     f'{theirs!r} instead of {mine!r}.'
@@ -102,8 +103,8 @@ def compare(
       ValueError: the runs cannot be compared, or an artifact is missing or damaged.
     """
     runs = [*baseline, *new]
-    rows = images.common_rows({str(number): run for number, run in enumerate(runs)})
     check_labels(runs[0], runs[1:])
+    rows = images.common_rows({str(number): run for number, run in enumerate(runs)})
     counts, losses, resolution = [], [], images.resolution(runs)
     for run, mine in zip(runs, rows.values(), strict=True):
         predictions.STAGE.prepare(run)
@@ -122,6 +123,7 @@ def compare(
         drop,
         tuple(outcomes),
         tuple(notes),
+        resolution,
     )
 
 
@@ -160,5 +162,10 @@ def main(argv: list[str] | None = None) -> int:
         status.append(int(result['worse']))
         return result
 
-    failed = run_command(make_parser().parse_args(argv), run)
+    arguments = make_parser().parse_args(argv)
+    try:
+        failed = run_command(arguments, run)
+    except Exception:  # Python's own status for a crash, 1, would say that the model is worse
+        traceback.print_exc()
+        return 2
     return 2 if failed else status[0]

@@ -9,6 +9,12 @@ from segmentation import markdown
 from segmentation.files import write_text
 from segmentation.markdown import number
 
+_RESOLUTIONS = {
+    'network': '',
+    'original': " Pixels are counted at the images' own resolution, because the runs differ in "
+    "data.image_size; slices are chosen by the loss at each network's resolution.",
+}
+
 
 def to_markdown(result: Gate) -> str:
     """A table of all checks, and what they mean."""
@@ -30,7 +36,7 @@ def to_markdown(result: Gate) -> str:
     parts = [
         f'{headline}: {counts or "nothing was checked"}.',
         f'{result.num_images} common images of split {result.split}; training runs: {trainings}. '
-        f'{spread}',
+        f'{spread}{_RESOLUTIONS[result.resolution]}',
         markdown.table(
             ('check', 'name', 'images', 'baseline', 'new', 'new - baseline (95 % CI)', 'p',
              'minimum detectable drop', 'verdict'),

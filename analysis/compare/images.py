@@ -8,6 +8,7 @@ import numpy as np
 from analysis.compare import representations
 from analysis.stage.run import Analysis
 from analysis.stage.view import View
+from segmentation.data.label_spaces import parse_label_space
 
 # Fields of the config's `data` on which labels depend.
 LABEL_FIELDS = 'label_space', 'overlap', 'draw_last', 'crowd'
@@ -34,14 +35,19 @@ def _has_same_splits(first: Analysis, other: Analysis) -> bool:
 def resolution(views: Iterable[View]) -> str:
     """At which the pixels of all are the same, see `Predictions.confusions`.
 
-    'network' if the inputs of their networks have one size, 'original' otherwise.
+    'network' if they agree in data.image_size, 'original' otherwise.
     """
     return 'network' if len({view.config.data.image_size for view in views}) == 1 else 'original'
 
 
 def same_labels(first: View, other: View) -> dict[str, bool]:
     """Whether the runs agree, for each of `LABEL_FIELDS`."""
-    return {name: first.config.data[name] == other.config.data[name] for name in LABEL_FIELDS}
+
+    def meaning(view: View, field: str) -> Any:
+        value = view.config.data[field]
+        return parse_label_space(value) if field == 'label_space' else value
+
+    return {name: meaning(first, name) == meaning(other, name) for name in LABEL_FIELDS}
 
 
 def common_rows(views: Mapping[str, Analysis]) -> dict[str, np.ndarray]:
@@ -66,10 +72,13 @@ def common_rows(views: Mapping[str, Analysis]) -> dict[str, np.ndarray]:
                 f'{len(other.class_names)} classes; only runs with equally many can be compared. '
                 'Analyze a foreign model again with the label space of the other run.'
             )
-        if resolution((first, other)) == 'original' and not all(same_labels(first, other).values()):
+        differing = [name for name, same in same_labels(first, other).items() if not same]
+        if differing and resolution((first, other)) == 'original':
             raise ValueError(
                 f'{first.workdir} and {other.workdir} differ both in data.image_size and in how '
-                'labels are made; runs that differ in one of the two can be compared.'
+                f'labels are made ({", ".join(f"data.{name}" for name in differing)}); runs that '
+                'differ in one of the two can be compared. Analyze a foreign model again with the '
+                'config of the other run (--config) and another --output.'
             )
         kept &= np.isin(first.image_ids, other.image_ids)
     if kept.sum() < 2 * representations.FEWEST:

@@ -6,11 +6,11 @@ Both runs must have the same data set. The comparison covers the images that bot
 `--split`. Differences are the other run minus this run, paired by image. 95 % confidence intervals
 are over images and do not cover other training runs; for those use
 scripts/experiments/reproduce.py. If the label spaces differ, each network is scored against the
-labels of both runs, and classes are matched by their number. If the inputs of the networks differ
-in size, pixels are counted at the images' own resolution.
+labels of both runs, and classes are matched by their number. If the runs differ in
+data.image_size, pixels are counted at the images' own resolution, and the loss at that of each.
 
-Two pictures are written: the differences, and both predictions for twelve images, spread evenly
-over the difference of IoU.
+Two pictures are written: the differences, and both predictions for twelve images at equal steps in
+the order of the difference of IoU.
 """
 
 import argparse

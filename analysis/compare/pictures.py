@@ -14,10 +14,11 @@ from segmentation import overlays
 def draw(both: Mapping[str, Analysis], result: Comparison, path: pathlib.Path) -> None:
     """Draws the labels of some images, and both predictions with their IoU, as PNG.
 
-    `both` are the compared runs, 'this' and 'other'. Without an image that has an IoU, nothing is
-    written.
+    `both` are the compared runs, 'this' and 'other'. Without an image that has an IoU there is no
+    picture, and one of an earlier result is deleted.
     """
     if not result.examples:
+        path.unlink(missing_ok=True)
         return
     labeled = [both['this'].examples[one.row] for one in result.examples]
     images = [overlays.overlay(example['image'], example['label']) for example in labeled]

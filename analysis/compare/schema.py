@@ -155,10 +155,9 @@ class Comparison(Result):
     num_images_layers: int  # on which layers are compared
     separation: tuple[Separation, ...]  # empty if there are too few images of a class
     worse: dict[str, Worse] = dataclasses.field(default_factory=dict)  # 'this' and 'other'
-    # Spread evenly over the difference of IoU, from where this run is better; none has no IoU.
+    # At equal steps in the order of the difference of IoU, those where this run is better first.
     examples: tuple[ImageChange, ...] = ()
-    # At which pixels are counted: 'network', or the images' own, 'original', if the sizes of the
-    # networks' inputs differ.
+    # At which pixels are counted, see `images.resolution`; the loss is at that of each network.
     resolution: str = 'network'
 
 

@@ -333,7 +333,8 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     tables.figure(result, path)
     drawn = this.folder / f'{name}-images.png'
     pictures.draw(both, result, drawn)
-    print(tables.to_markdown(result), f'Figures: {path}, {drawn}', sep='\n\n')
+    figures = ', '.join(str(figure) for figure in (path, drawn) if figure.exists())
+    print(tables.to_markdown(result), f'Figures: {figures}', sep='\n\n')
     return storage.to_json(result)
 
 

@@ -19,8 +19,8 @@ from segmentation.markdown import number
 METRIC_NAMES = {'iou': 'IoU over the set', 'image_iou': 'IoU per image'}
 _RESOLUTIONS = {
     'network': '',
-    'original': " Pixels are counted at the images' own resolution, because the inputs of the "
-    'networks differ in size; the loss is at that of each network.',
+    'original': " Pixels are counted at the images' own resolution, because the runs differ in "
+    'data.image_size; the loss is at the resolution of each network.',
 }
 _COLORS = {'this': palette.BLUE, 'other': palette.ORANGE}
 

@@ -48,7 +48,7 @@ class Rate:
 def differences(report: Reproduction) -> Iterator[Difference]:
     """The differences of `PAIRS`."""
     for claim in report.claims:
-        if not claim.claim.endswith(f' in {MEAN}'):
+        if claim.score != MEAN:
             continue
         (test,) = (test for test in claim.tests if test.metric == 'iou')
         assert test.difference is not None  # Every arm has a score.

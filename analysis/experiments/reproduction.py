@@ -69,6 +69,7 @@ class Claim:
 
     claim: str
     models: tuple[str, str]
+    score: str  # name of the class, that of the second model, or `MEAN`
     published_difference: float | None
     verdict: str  # see `statistics.claim_verdict`
     tests: list[ClaimTest]
@@ -239,7 +240,8 @@ def _claims(
             values = [list(PUBLISHED[model].values())[column - 1] for model in (first, second)]
             published = round(values[1] - values[0], 3)
         verdict = statistics.claim_verdict([test for test in tests if test.identical_pixels])
-        result.append(Claim(text, (first, second), published, verdict, tests))
+        score = (*class_names[second][1:], MEAN)[column - 1]
+        result.append(Claim(text, (first, second), score, published, verdict, tests))
     return result
 
 

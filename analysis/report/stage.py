@@ -132,6 +132,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.views and not arguments.parquet:
         parser.error('--views needs --parquet, whose tables get the columns')
+    if arguments.single_file and arguments.parquet:
+        parser.error('--parquet needs a folder: leave --single_file out')
     if arguments.single_file and arguments.with_model:
         parser.error('--with_model needs a folder: leave --single_file out')
     return run_command(arguments, _run)

@@ -3,8 +3,7 @@
 Gradient and SmoothGrad are lengths over the color channels, so never negative; the others are
 signed, and positive is evidence for the score. Integrated gradients and the perturbations start
 from the image blurred by a Gaussian of a twelfth of its side. They use the bounded score of a class
-because the gradient of its log-odds is too rough near the blurred image for completeness
-(analysis/README.md).
+because the gradient of its log-odds is too rough near the blurred image for completeness.
 """
 
 from typing import Any

@@ -5,12 +5,13 @@
 Every image gets plain gradients and layer-wise maps for each class, for the loss and, if
 analysis.clusters was run, for its cluster membership (`saliency.scores`). SmoothGrad, integrated
 gradients and Grad-CAM are computed for a fixed sample of images with classes and for exemplars of
-the clusters. All methods are judged on these: by deletion and insertion against random, center and
-edge maps, by shuffled weights, and by instances of categories.
+the clusters. All methods are judged on these by deletion and insertion against random, center and
+edge maps; gradients and layer-wise maps also by shuffled weights and, on all images, by instances
+of categories.
 
 A foreign model (analysis/README.md) has no gradients: occlusion maps of a sample of images show
-what its classes and its loss depend on. By default, the sample has at least 4 images and takes half
-as long as one pass over all images.
+what its classes and its loss depend on. By default, the sample has 4 to 48 images, as many as take
+half as long as one pass over all images.
 
 Figures are a sheet per class and per cluster, an overview of the clusters and the curves.
 """

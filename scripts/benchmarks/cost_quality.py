@@ -55,7 +55,7 @@ def read_networks(workdir: pathlib.Path) -> tuple[Origin, dict[str, dict[str, An
         tests = {
             claim['models'][1]: next(test for test in claim['tests'] if test['metric'] == 'iou')
             for claim in report['claims']
-            if claim['claim'].endswith(MEAN) and claim['models'][0] == first
+            if claim['score'] == MEAN and claim['models'][0] == first
         }
         rows = {name: next(iter(parts.values())) for name, parts in report['scores'].items()}
         origin = Origin(**report['origin'])

@@ -11,7 +11,8 @@ Resumes: a short training is stopped at random moments, by SIGTERM and SIGKILL i
 Its results are compared with those of an undisturbed training.
 
 Writes soak.md and soak.png into --workdir, and the samples to soak/samples.jsonl. A finished part
-does not run again without --force. The exit status is 1 if anything grows or differs. Linux only.
+does not run again without --force. The exit status is 0 if all is
+flat and nothing differs, 1 otherwise. Linux only.
 """
 
 import argparse

@@ -52,8 +52,8 @@ const ModelResults = (() => {
             `Against the labels ${labelsOf(result, target)}. Intervals are over images, for ` +
               'these two trained models; they do not cover the variation between training runs.' +
               (result.resolution === 'original'
-                ? ' The models have inputs of different size, so pixels are counted at the ' +
-                  'images’ own resolution.'
+                ? ' The models differ in data.image_size, so pixels are counted at the ' +
+                  'images’ own resolution; the loss is at the resolution of each network.'
                 : ''),
           ),
           Plots.intervalTable(rows, {

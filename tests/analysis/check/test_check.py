@@ -109,11 +109,23 @@ def test_a_worse_model_fails_and_a_better_one_passes(runs, views, tmp_path, caps
     assert suite.get('failures') == '0'
 
 
-def test_networks_with_inputs_of_different_size_are_scored_on_the_same_pixels(runs, tmp_path):
+def test_a_crash_does_not_say_that_the_model_is_worse(runs, monkeypatch, capsys):
+    def crash(*_):
+        raise RuntimeError('out of memory')
+
+    monkeypatch.setattr(check, 'compare', crash)
+    assert check.main(['--workdir', str(runs[0]), '--baseline', str(runs[1])]) == 2
+    assert 'out of memory' in capsys.readouterr().err
+
+
+def test_networks_with_inputs_of_different_size_are_scored_on_the_same_pixels(
+    runs, tmp_path, capsys
+):
     larger = untrained_runs.resized(runs[0], tmp_path / 'larger', 64)
     written = tmp_path / 'gate.json'
     command = ['--workdir', str(larger), '--baseline', str(runs[0]), '--json', str(written)]
     assert check.main(command) in (0, 1)
+    assert 'the runs differ in data.image_size' in capsys.readouterr().out
     outcomes = {one['name']: one for one in json.loads(written.read_text())['outcomes']}
     for run, side in ((runs[0], 'baseline'), (larger, 'new')):
         counts = artifacts.load(open_analysis(run), Predictions).confusions('original')

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from analysis import registry
 from analysis.clusters.schema import Clusters, Density
-from analysis.compare import pictures, representations
+from analysis.compare import images, pictures, representations
 from analysis.compare import stage as compare
 from analysis.predictions.schema import Predictions
 from analysis.samples.schema import Samples, numbers
@@ -406,6 +406,19 @@ def test_restriction_keeps_images_with_their_labels(runs):
     assert some.examples[0]['label'].max() < masks.IGNORE
 
 
+def test_label_spaces_are_compared_by_their_meaning(runs, tmp_path):
+    written = shutil.copytree(runs[0], tmp_path / 'written')
+    config = json.loads((written / 'config.json').read_text())
+    config['data']['label_space'] = 'person: person; car: car'
+    (written / 'config.json').write_text(json.dumps(config))
+    both = open_analysis(runs[0]), open_analysis(written)
+    assert all(images.same_labels(*both).values())
+    config['data']['label_space'] = 'person: car; car: person'
+    (written / 'config.json').write_text(json.dumps(config))
+    same = images.same_labels(both[0], open_analysis(written))
+    assert [name for name, equal in same.items() if not equal] == ['label_space']
+
+
 def test_what_cannot_be_compared(runs, tmp_path, capsys):
     other = shutil.copytree(runs[1], tmp_path / 'other')
     described = json.loads((other / 'run.json').read_text())
@@ -415,7 +428,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
     assert 'is not the data set' in capsys.readouterr().err
     larger = untrained_runs.resized(runs[1], tmp_path / 'larger', 64)
     assert compare.main(['--workdir', str(runs[0]), '--other', str(larger)]) == 1
-    assert 'image_size and in how labels are made' in capsys.readouterr().err
+    assert 'labels are made (data.label_space)' in capsys.readouterr().err
     few = ['--workdir', str(runs[0]), '--other', str(runs[1]), '--split', 'train', '--force']
     assert compare.main(few) == 1
     assert 'images in common' in capsys.readouterr().err

@@ -54,10 +54,11 @@ def test_another_version_of_the_runtime_is_refused(package):
         browser_model.read_runtime(package)
 
 
-def test_a_single_file_cannot_hold_the_network(tmp_path, capsys):
+@pytest.mark.parametrize('option', ['--with_model', '--parquet'])
+def test_a_single_file_cannot_hold_what_needs_a_folder(tmp_path, capsys, option):
     with pytest.raises(SystemExit):
-        report.main(['--workdir', str(tmp_path), '--single_file', '--with_model'])
-    assert '--with_model needs a folder' in capsys.readouterr().err
+        report.main(['--workdir', str(tmp_path), '--single_file', option])
+    assert f'{option} needs a folder' in capsys.readouterr().err
 
 
 def test_only_a_report_with_the_network_may_run_webassembly(tmp_path, package):
