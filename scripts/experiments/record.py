@@ -33,9 +33,10 @@ def readmes() -> list[pathlib.Path]:
 
 
 def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
-    """Tables of a report.json of reproduce.py: `scores`, `claims` and, if measured, two others.
+    """Tables of a report.json of reproduce.py: `summary`, `scores`, `claims`, and others.
 
-    `also` has the IoU over the set at the images' own resolution, and that of logits averaged with
+    `summary` has the IoU over the set, one row per experiment; classes of the same number share a
+    column. `also` has that IoU at the images' own resolution, and that of logits averaged with
     those of the mirrored image; `curve` is the learning curve.
     """
     from analysis.experiments.reproduction import ALSO  # now, as it imports SciPy
@@ -64,7 +65,14 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
         if test['identical_pixels']
     ]
     columns = 'experiment', 'class', 'published', 'over the set', 'per image', 'images, effective'
+    by_class = [by_metric['iou'] for by_metric in sets.values()]
+    names = [' / '.join(dict.fromkeys(column)) for column in zip(*by_class, strict=True)]
+    rows = [
+        (experiment, *map(measure, scored.values()))
+        for experiment, scored in zip(sets, by_class, strict=True)
+    ]
     tables = {
+        'summary': Table(('experiment', *names), tuple(rows)),
         'scores': Table(columns, tuple(scores)),
         'claims': Table(
             ('claim', 'IoU', 'true classes', 'difference', 'minimum detectable'), tuple(claims)

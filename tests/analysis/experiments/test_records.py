@@ -144,6 +144,11 @@ def test_command_records_a_reproduction(tmp_path, monkeypatch):
     (scored,), (also,) = tables['scores'].rows, tables['also'].rows
     assert scored[:3] == ('mine', 'person', '0.309') and scored[-1] == '7, 3'
     assert also[:2] == ('mine', 'person') and [each.value for each in also[2:]] == [0.6, 0.7]
+    report['scores']['other'] = {'all images': {'iou': {'rider': row}, 'image_iou': {'rider': row}}}
+    report['published']['other'] = {}
+    summary = command.of_reproduction(report)['summary']
+    assert summary.columns == ('experiment', 'person / rider')
+    assert [(name, score.value) for name, score in summary.rows] == [('mine', 0.5), ('other', 0.5)]
     del scores[ALSO['full']]  # as older versions wrote it
     assert 'also' not in command.of_reproduction(report)
     del report['origin']
