@@ -96,7 +96,7 @@ def weighted_scores(confusions: np.ndarray, weights: np.ndarray) -> dict[str, np
     summed = weights @ confusions.reshape(num_images, -1)
     per_image = iou(confusions)
     present = ~np.isnan(per_image)
-    count = weights @ present
+    count = weights @ present.astype(np.float64)  # Weights may be of a type that is too small.
     total = weights @ np.where(present, per_image, 0)
     image_iou = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
     return _scores(iou(summed.reshape(-1, num_classes, num_classes)), image_iou)

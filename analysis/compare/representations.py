@@ -108,7 +108,11 @@ def separation(
     )
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     rng = np.random.default_rng(0)
-    some = rng.permutation(len(second))[:_LAYER_IMAGES]  # the silhouette needs all pairs of these
+    # The silhouette needs all pairs of some images: of both groups, also if one is small.
+    order = rng.permutation(len(second))
+    rare = second if 2 * second.sum() <= len(second) else ~second
+    few = order[rare[order]][: _LAYER_IMAGES // 2]
+    some = np.concatenate([few, order[~rare[order]][: _LAYER_IMAGES - len(few)]])
     counted = np.isin(np.arange(len(second)), some)
 
     def measure(here: np.ndarray) -> list[np.ndarray]:

@@ -98,9 +98,12 @@ def compare_scores(
 
 
 def compare_means(this: np.ndarray, other: np.ndarray, level: float = 0.05) -> Change:
-    """Means of a metric over images with Student's t interval; each `[n]`, NaN where undefined."""
+    """Means of a metric over the images where both have it, with Student's t interval.
+
+    Both are `[n]`, NaN where undefined.
+    """
     change = other - this
-    change, this, other = (values[~np.isnan(values)] for values in (change, this, other))
+    change, this, other = (values[~np.isnan(change)] for values in (change, this, other))
     if not len(change):
         return Change()
     mean, interval = float(change.mean()), None

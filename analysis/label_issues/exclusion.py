@@ -56,6 +56,8 @@ def reason(region: Mapping[str, Any]) -> str:
         return f'{region["suggested"]} seen in {place} where {region["given"]} is labeled'
     if region['kind'] == 'sloppy outline':
         return f'outline of annotation {region["annotation_id"]} ({region["given"]}, {place})'
+    if region['kind'] == 'ambiguous':
+        return f'the network is uncertain on {place}'
     return (
         f'annotation {region["annotation_id"]} ({place}) is labeled {region["given"]} and looks '
         f'like {region["suggested"]}'

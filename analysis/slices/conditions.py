@@ -100,10 +100,12 @@ def _places(values: np.ndarray) -> list[int]:
 
 
 def _between(below: float, above: float) -> tuple[float, float]:
-    """Short numbers near two neighboring values, for `<=` and `>=`; three digits at most."""
+    """Short numbers between two neighboring values, for `<=` and `>=`.
+
+    Each has three digits at most, or as many as are needed to part the two.
+    """
     cuts = []
     for value, other in ((below, above), (above, below)):
-        rounded = [float(f'{value:.{digits}g}') for digits in (1, 2, 3)]
-        fitting = [cut for cut in rounded if below <= cut <= above and cut != other]
-        cuts.append(fitting[0] if fitting else rounded[-1])
+        rounded = (float(f'{value:.{digits}g}') for digits in range(1, 18))  # at last, the value
+        cuts.append(next(cut for cut in rounded if below <= cut <= above and cut != other))
     return cuts[0], cuts[1]

@@ -79,7 +79,7 @@ def find_slices(
             slices.append((described, tested[numbers], bool(named[list(numbers)].all())))
         confirmed += _without_redundant(slices, loss[test])
     # If both halves find a slice, the first form is kept.
-    unique = {found.text: found for found in reversed(confirmed)}.values()
+    unique = {frozenset(found.conditions): found for found in reversed(confirmed)}.values()
     return num_tested, sorted(unique, key=lambda found: -found.impact)
 
 

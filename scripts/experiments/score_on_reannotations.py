@@ -142,6 +142,7 @@ def recalls(
         for first in DEPTHS:
             top = ranked[:first]
             shown = {finding.image_id for finding in top}
+            same = worst[: len(shown)]  # as many images
             found = sum(any(is_found(r, f, class_of) for f in top) for r in mine)
             rows.append({
                 'kind': kind,
@@ -149,8 +150,8 @@ def recalls(
                 'records': len(mine),
                 'found': found,
                 'images': sum(record['image_id'] in shown for record in mine),
-                'softmin': sum(r['image_id'] in worst[:first] for r in mine) if worst else None,
-                'random': len(mine) * min(1.0, first / images),
+                'softmin': sum(r['image_id'] in same for r in mine) if worst else None,
+                'random': len(mine) * min(1.0, len(shown) / images),
             })  # fmt: skip
     return rows
 

@@ -134,3 +134,12 @@ def test_nothing_that_counts_has_no_score():
 def test_no_image_is_an_error():
     with pytest.raises(ValueError, match='No image'):
         metrics.summarize(np.zeros((0, 3, 3)), NAMES)
+
+
+def test_more_images_than_small_weights_can_count():
+    """Bootstrap weights are int16: 40,000 images with a class must not overflow them."""
+    confusions = np.tile(np.array([[3, 1], [1, 3]]), (40_000, 1, 1))
+    weights = np.ones((1, len(confusions)), np.int16)
+    scores = metrics.weighted_scores(confusions, weights)
+    np.testing.assert_allclose(scores['image_iou'], [[0.6, 0.6]])
+    np.testing.assert_allclose(scores['iou'], [[0.6, 0.6]])

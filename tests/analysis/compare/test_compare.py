@@ -103,6 +103,17 @@ def test_the_space_that_separates_better_is_found():
     assert rows == representations.separation(points, second, 'this', 'embeddings')
 
 
+def test_a_rare_group_is_always_among_the_images_of_the_silhouette(monkeypatch):
+    """Of 40 images drawn from all 6,000, most draws have none of the ten."""
+    rng = np.random.default_rng(0)
+    second = np.arange(6000) % 600 == 0
+    points = {name: rng.normal(size=(6000, 2)) + 5 * second[:, None] for name in ('this', 'other')}
+    monkeypatch.setattr(representations, '_LAYER_IMAGES', 40)
+    rows = representations.separation(points, second, 'this', 'embeddings')
+    (silhouette,) = [row for row in rows if row.method == 'silhouette']
+    assert silhouette.second == 10 and silhouette.this > 0.5
+
+
 def test_scores_are_paired():
     """Networks that err alike differ with more certainty than their scores are known."""
     rng = np.random.default_rng(0)
@@ -129,7 +140,7 @@ def test_scores_are_paired():
 def test_means_are_of_images_that_have_the_metric():
     this, other = np.array([1.0, 2, 3, np.nan]), np.array([2.0, 4, np.nan, 5])
     change = compare.compare_means(this, other)
-    assert (change.this, change.other, change.difference) == (2.0, 11 / 3, 1.5)
+    assert (change.this, change.other, change.difference) == (1.5, 3.0, 1.5)
     np.testing.assert_allclose(change.interval, 1.5 + np.array([-1, 1]) * 12.7062 * 0.5, rtol=1e-4)
     wide = compare.compare_means(this, other, 0.01)
     np.testing.assert_allclose(wide.interval, 1.5 + np.array([-1, 1]) * 63.6567 * 0.5, rtol=1e-4)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from analysis.clusters.schema import Clusters, Density
 from analysis.samples import schema as samples
 from analysis.samples.schema import Samples
+from analysis.slices import conditions
 from analysis.slices import stage as slices
 from analysis.slices.conditions import load_columns, make_conditions, membership
 from analysis.slices.schema import METRICS, MetricSlices, Slice, Slices
@@ -37,6 +38,13 @@ def make_table(num_images, seed):
     }
     columns |= {f'count_{i}': rng.poisson(0.2, num_images).astype(float) for i in range(12)}
     return columns, rng
+
+
+def test_thresholds_part_neighboring_values_that_need_many_digits():
+    for below, above in ((640 / 480, 640 / 479), (1234.1, 1234.4), (0.26, 0.3), (-1.5, -0.2)):
+        at_most, at_least = conditions._between(below, above)
+        assert below <= at_most < above and below < at_least <= above
+    assert conditions._between(0.26, 0.3) == (0.26, 0.3)
 
 
 def test_conditions():
