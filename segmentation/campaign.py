@@ -121,6 +121,10 @@ def last_step(workdir: pathlib.Path) -> int:
     return int(json.loads(complete.splitlines()[-1])['step']) if complete else 0
 
 
+class _Stop(KeyboardInterrupt):
+    """No Exception: what reads a file and takes any error for damage must let it pass."""
+
+
 @contextlib.contextmanager
 def stop_at_once() -> Iterator[None]:
     """Turns SIGTERM and Ctrl-C into `TrainingStopped` where `train.train` does not handle them.
@@ -130,12 +134,14 @@ def stop_at_once() -> Iterator[None]:
 
     def stop(number: int, frame: types.FrameType | None) -> None:
         del number, frame
-        raise launch.TrainingStopped('Stopped between two training runs.')
+        raise _Stop
 
     numbers = signal.SIGTERM, signal.SIGINT
     previous = [signal.signal(number, stop) for number in numbers]
     try:
         yield
+    except _Stop:
+        raise launch.TrainingStopped('Stopped between two training runs.') from None
     finally:
         for number, handler in zip(numbers, previous, strict=True):
             signal.signal(number, handler)

@@ -1,12 +1,17 @@
 """Atomic writes and checksums. A reader sees the old file or the new one, never half of one."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import pathlib
+import re
+import socket
 from collections.abc import Iterator
 from typing import Any
+
+_HOST = re.sub('[^A-Za-z0-9-]', '-', socket.gethostname())
 
 
 @contextlib.contextmanager
@@ -20,7 +25,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     _remove_abandoned(path)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}')
+    partial = path.with_name(f'.{path.name}.{_HOST}.{os.getpid()}')
     try:
         yield partial
         os.replace(partial, path)
@@ -31,7 +36,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def _remove_abandoned(path: pathlib.Path) -> None:
-    for partial in path.parent.glob(f'.{path.name}.[0-9]*'):
+    # Only of this machine: others that share the folder have processes of the same numbers.
+    for partial in path.parent.glob(f'.{glob.escape(path.name)}.{_HOST}.[0-9]*'):
         try:
             os.kill(int(partial.suffix[1:]), 0)
         except ProcessLookupError:
@@ -62,7 +68,8 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 
 def is_within(path: pathlib.Path, folder: pathlib.Path) -> bool:
     """Whether a path is below a folder, also once links in both are followed."""
-    return path.resolve().is_relative_to(folder.resolve())
+    # Not `resolve`, which raises an error at a link that leads to itself.
+    return pathlib.Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def sha256(path: str | os.PathLike) -> str:

@@ -37,6 +37,8 @@ class FilePredictor:
 
     def run(self, images: Sequence[Found]) -> Iterator[int]:
         """Predicts images; yields how many more are done or skipped."""
+        for found in images:  # If it is skipped now, an earlier result is of another file.
+            self.output.entries.pop(found.name, None)
         size = self.model.batch_size
         starts = iter(range(0, len(images), size))
         at_once = 1  # The first batch compiles the network, before several threads would.

@@ -43,14 +43,16 @@ def fold_of(image_ids: Iterable[int], folds: int) -> np.ndarray:
 def held_out(image_ids: np.ndarray, fraction: float) -> np.ndarray:
     """Which images choose the checkpoint, bool `[N]`: a fraction of them, chosen by their ids.
 
-    Of two or more images, at least one is held out and at least one is not, however small the set.
+    Equal ids, of images that belong together, are held out together. Of two or more ids, at least
+    one is held out and at least one is not, however small the set.
     """
     place = id_fraction(image_ids, 'selection')
     aside = place < fraction
-    if len(place) > 1 and not aside.any():
-        aside[place.argmin()] = True
-    if len(place) > 1 and aside.all():
-        aside[place.argmax()] = False
+    if len(place) and place.min() < place.max():
+        if not aside.any():
+            aside = place == place.min()
+        if aside.all():
+            aside = place < place.max()
     return aside
 
 

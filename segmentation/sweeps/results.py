@@ -46,8 +46,11 @@ class Row:
 def result_rows(current: list[Entry], sweep: Sweep) -> list[Row]:
     """One row per parameter set: finished ones first, best first."""
     defaults = flat(sweep.base)
-    named = dict.fromkeys(name for overrides in sweep.sets.values() for name in overrides or ())
-    unchanged = {name: defaults[name] for name in sweep.space or named}
+    # Sets that were stored before the config file was edited may name other fields.
+    stored = [entry.trial and entry.trial.user_attrs.get('overrides') for entry in current]
+    sets = [*sweep.sets.values(), *stored]
+    named = dict.fromkeys([*sweep.space, *(name for each in sets for name in each or ())])
+    unchanged = {name: defaults[name] for name in named}
     sign = -1 if sweep.metric == 'loss' else 1
     rows = []
     for entry in current:

@@ -169,12 +169,14 @@ def _entry(key: str, trials: list[FrozenTrial]) -> Entry:
             if trial.state == state:
                 return Entry(key, state.name.lower(), trial, starts, '')
     # The remaining trials failed (with a reason), were stopped, or were lost with their worker.
-    for trial in reversed(trials):
-        if 'reason' in trial.user_attrs:
-            return Entry(key, 'failed', trial, starts, trial.user_attrs['reason'])
     last = trials[-1] if trials else None
-    if sum('stopped' not in trial.user_attrs for trial in trials) >= MAX_DEATHS:
+    if last and 'reason' in last.user_attrs:
+        return Entry(key, 'failed', last, starts, last.user_attrs['reason'])
+    lost = [trial for trial in trials if not {'stopped', 'reason'} & trial.user_attrs.keys()]
+    if len(lost) >= MAX_DEATHS:
         return Entry(key, 'failed', last, starts, f'its worker died {MAX_DEATHS} times')
+    # One that was lost before its parameters were stored has none.
+    last = max(trials, key=lambda trial: (len(trial.params), trial.number), default=None)
     return Entry(key, 'missing', last, starts, '')
 
 
@@ -251,7 +253,12 @@ def _run(trial: optuna.Trial, sweep: Sweep) -> float:
     trial.set_user_attr('worker', worker_name(os.getpid()))
     overrides = sweep.sets[key]
     if overrides is None:
-        overrides = suggest(trial, sweep.space)
+        try:
+            overrides = suggest(trial, sweep.space)
+        except ValueError as error:  # The choices of a field cannot change during a study.
+            reason = f'{error} After a change of search(), choose another --workdir.'
+            trial.set_user_attr('reason', reason)
+            raise _Failed from error
     trial.set_user_attr('overrides', overrides)
     directory = sweep.directory(key)
     directory.mkdir(parents=True, exist_ok=True)

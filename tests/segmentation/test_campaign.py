@@ -1,9 +1,23 @@
 """What campaigns of trainings share; tests/scripts/experiments/test_reproduce.py runs some."""
 
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 
-from segmentation import campaign
+from segmentation import campaign, launch
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_not_taken_for_a_damaged_file(number):
+    with pytest.raises(launch.TrainingStopped), campaign.stop_at_once():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        except Exception:
+            raise AssertionError('as when a checkpoint is read') from None
 
 
 def test_choice_is_paired_and_of_equal_size():

@@ -29,12 +29,12 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
 def test_only_partial_files_of_dead_processes_are_removed(tmp_path):
     dead = subprocess.Popen([sys.executable, '-c', ''])
     dead.wait()
-    for name in (f'.a.txt.{dead.pid}', f'.b.txt.{dead.pid}', f'.a.txt.{os.getppid()}'):
+    host, kept = files._HOST, [f'.a.txt.another-host.{dead.pid}']
+    kept += [f'.b.txt.{host}.{dead.pid}', f'.a.txt.{host}.{os.getppid()}']
+    for name in (f'.a.txt.{host}.{dead.pid}', *kept):
         (tmp_path / name).write_text('half of it')
     files.write_text(tmp_path / 'a.txt', 'all of it')
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [f'.a.txt.{os.getppid()}', f'.b.txt.{dead.pid}', 'a.txt']
-    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, 'a.txt'])
 
 
 def test_links_lead_out_of_a_folder(tmp_path):
@@ -48,3 +48,5 @@ def test_links_lead_out_of_a_folder(tmp_path):
     assert files.is_within(tmp_path / 'name' / 'a.png', inside)
     for path in (inside / 'link.png', outside / 'a.png', inside / '..' / 'set2' / 'a.png'):
         assert not files.is_within(path, inside)
+    (inside / 'loop.png').symlink_to('loop.png')
+    assert files.is_within(inside / 'loop.png', inside)

@@ -169,6 +169,19 @@ def test_a_second_time_only_what_is_missing_or_changed_is_predicted(model, tmp_p
     assert todo(settings={'step': 2}) == everything  # another checkpoint
 
 
+def test_an_image_that_is_skipped_now_keeps_no_earlier_result(model, tmp_path):
+    for name in ('a.png', 'b.png'):
+        write(tmp_path / 'in' / name)
+    images, _ = find_images([str(tmp_path / 'in')], tmp_path / 'out')
+    predict(model, images, tmp_path / 'out')
+    (tmp_path / 'in' / 'a.png').write_bytes(b'no image any more')
+    (tmp_path / 'in' / 'loop.png').symlink_to('loop.png')
+    images, _ = find_images([str(tmp_path / 'in')], tmp_path / 'out')
+    _, skipped, folder = predict(model, images, tmp_path / 'out', ('masks', 'coco_json'))
+    assert [pathlib.Path(each['file']).name for each in skipped] == ['a.png', 'loop.png']
+    assert folder.entries.keys() == {'b.png'} and folder.entries['b.png']['masks'] is not None
+
+
 def test_files_of_one_name_size_and_time_in_two_folders_are_two_images(model, tmp_path):
     for folder in ('monday', 'tuesday'):
         os.utime(write(tmp_path / folder / '0001.bmp'), ns=(0, 0))

@@ -245,6 +245,16 @@ def test_groups_stay_together(tmp_path):
         assert len({*divided[[5, 17, 1800]].tolist()}) == 1 == len({*divided[[40, 41]].tolist()})
 
 
+def test_groups_of_a_small_set_stay_together():
+    for first in range(1, 200):
+        ids = np.arange(first, first + 5)
+        places = selection.stand_ins(ids, [[first, first + 1], [first + 3, first + 4]])
+        for fraction in (0.01, 0.99):
+            aside = selection.held_out(places, fraction)
+            assert aside[0] == aside[1] and aside[3] == aside[4] and 0 < aside.sum() < 5
+    assert not selection.held_out(np.array([7, 7]), 0.01).any()  # one group is trained on
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [

@@ -67,6 +67,17 @@ def test_best_comes_first_and_is_the_best_evaluation(sweep):
     assert rows[-1].score is None and rows[-1].change is None
 
 
+def test_sets_of_an_edited_sweep_may_name_other_fields(sweep):
+    stored = entries(sweep)
+    fewer = sweeps.Sweep(sweep.base, dict(sweep.sets), {}, sweep.workdir, 'sqlite://')
+    for key in list(fewer.sets):
+        if 'data.flip' in fewer.sets[key]:
+            fewer.sets[key] = {'optimizer.learning_rate': 1e-4}
+    rows = results.result_rows(stored, fewer)
+    assert len({tuple(row.fields) for row in rows}) == 1 and 'data.flip' in rows[0].fields
+    assert results.importance_of_fields(rows, fewer.metric) is not None
+
+
 def test_lower_loss_is_better(sweep):
     sweep = sweeps.Sweep(sweep.base, sweep.sets, {}, sweep.workdir, 'sqlite://', metric='loss')
     rows = results.result_rows(entries(sweep), sweep)

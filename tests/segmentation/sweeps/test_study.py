@@ -89,6 +89,9 @@ def test_lost_stopped_and_failed_trials(base, tmp_path):
     study.tell(trial.number, state=TrialState.FAIL)
     assert (state().state, state().reason) == ('failed', 'disk full')
     sweeps.refill(study, sweep, retry_failed=True)
+    sweeps.give_back(study, study.ask().number)  # the worker of the second attempt has died
+    assert state().state == 'failed' and 'died' in state().reason
+    sweeps.refill(study, sweep, retry_failed=True)
     study.tell(study.ask().number, 0.5)
     assert state().state == 'complete' and state().trial.value == 0.5
     sweeps.give_back(study, state().trial.number)  # has ended: nothing to give back
@@ -183,4 +186,24 @@ def test_tpe_keeps_what_it_chose_for_a_lost_trial(tiny_config, tmp_path):
     chosen = suggest(trial, space)
     sweeps.give_back(study, trial.number)
     sweeps.refill(study, sweep)
+    sweeps.give_back(study, study.ask().number)  # lost again, before it stored anything
+    sweeps.refill(study, sweep)
     assert suggest(study.ask(), space) == chosen
+
+
+def test_other_choices_in_the_same_study_are_a_reason(tiny_config, tmp_path):
+    base = tiny_config.lock()
+    for choices, state in ((['0.0', '0.2'], 'missing'), (['0.0', '0.2', '0.3'], 'failed')):
+        space = {'model.dropout': optuna.distributions.CategoricalDistribution(choices)}
+        sets = dict.fromkeys(['0000', '0001'])
+        sweep = sweeps.Sweep(base, sets, space, tmp_path, f'sqlite:///{tmp_path}/s.sqlite')
+        study = sweeps.open_study(sweep)
+        sweeps.refill(study, sweep)
+        if state == 'missing':
+            trial = study.ask()
+            suggest(trial, space)
+            study.tell(trial.number, 0.5)
+        else:
+            sweeps.run_next(study, sweep)
+            entry = sweeps.entries(study, sweep)[1]
+            assert entry.state == state and 'choose another --workdir' in entry.reason
