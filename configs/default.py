@@ -169,7 +169,8 @@ def get_config() -> ConfigDict:
     train = config.train = ConfigDict()
     # Global batch size: examples per step over all devices of all processes.
     train.batch_size = 10
-    # Length of the training: `num_steps`, or, if it is 0, `num_epochs`.
+    # Length of the training: `num_steps`, or, if it is 0, `num_epochs`. An epoch has as many steps
+    # as the images need once, whatever `data.repeat` is.
     train.num_epochs = 200
     train.num_steps = 0
     # Steps between two lines of metrics, and between two evaluations on the held-out images. Each

@@ -114,6 +114,8 @@ class _Copy:
         self.folder = self._place / 'copy' / self._url.rpartition('/')[2]
         # What is in the bucket, by name: [identity of the object, size and time of the file here].
         self._state = self._place / 'objects.json'
+        # Names that an upload is about to change; there after a kill in the middle of it.
+        self._pending = self._place / 'pending.json'
         try:
             self._system, self._root = fsspec.core.url_to_fs(self._url)
         except (ImportError, ValueError) as error:
@@ -139,6 +141,7 @@ class _Copy:
         """
         logger.info('Reading %s.', self._url)
         known, objects, here = self._known(), self._listed(), self._files()
+        pending = set(_read(self._pending))
         if self._mark not in objects and (objects or not new):
             raise ValueError(f'{self._url} has no {self._mark}: check the address.')
         if new:  # An error now, not after hours of training.
@@ -148,7 +151,10 @@ class _Copy:
         if unfinished := objects.keys() - whole:
             text = '%s: %d files are ignored, because their upload was interrupted (e.g. %s).'
             logger.warning(text, self._url, len(unfinished), min(unfinished))
-        if {n: objects[n][0] for n in whole} != {n: known[n][0] for n in _complete(known)}:
+        settled = (whole | _complete(known)) - pending
+        if any(objects.get(n, [None])[0] != known.get(n, [None])[0] for n in settled):
+            pending = set()
+            self._pending.unlink(missing_ok=True)
             if lost := {n for n, now in here.items() if known.get(n, [''])[1:] != now}:
                 text = '%s has changed meanwhile: %d files of %s that it lacks are lost.'
                 logger.warning(text, self._url, len(lost), self.folder)
@@ -180,7 +186,7 @@ class _Copy:
             known[name] = [identity, *_local(path)]
 
         try:
-            self._each(get, whole - here.keys())
+            self._each(get, whole - here.keys() - pending)
         finally:
             files.write_json(self._state, known)
 
@@ -200,8 +206,10 @@ class _Copy:
 
         changed = {n for n, now in local.items() if n not in there or known.get(n, [])[1:] != now}
         # Also what an interrupted upload has left. What others have added stays.
-        gone = there.keys() - local.keys() - (_complete(there) - known.keys())
+        mine = known.keys() | set(_read(self._pending))
+        gone = there.keys() - local.keys() - (_complete(there) - mine)
         closing = {name for name in [*local, *there] if _CLOSING.fullmatch(name)}
+        files.write_json(self._pending, sorted(changed | gone))
         try:
             self._each(remove, closing & changed & there.keys())
             self._each(put, changed & {_RUN})  # Without it the folder is no run.
@@ -209,6 +217,7 @@ class _Copy:
             self._each(put, changed & closing)
             self._each(remove, gone & closing)
             self._each(remove, gone - closing)
+            self._pending.unlink()
         finally:
             files.write_json(self._state, known)
 
@@ -225,10 +234,7 @@ class _Copy:
             ) from error
 
     def _known(self) -> dict[str, list]:
-        try:
-            return json.loads(self._state.read_text())
-        except (OSError, ValueError):
-            return {}
+        return dict(_read(self._state))
 
     def _listed(self) -> dict[str, tuple[str, int]]:
         """Identity and size of each object, by its name below the folder."""
@@ -256,6 +262,14 @@ class _Copy:
         paths = [path for path in self.folder.rglob('*') if path.is_file()]
         names = {path.relative_to(self.folder).as_posix(): path for path in paths}
         return {name: _local(path) for name, path in names.items() if not _IGNORED.fullmatch(name)}
+
+
+def _read(path: pathlib.Path) -> Any:
+    """The content of a JSON file; empty if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def _complete(names: Collection[str]) -> set[str]:

@@ -163,7 +163,7 @@ def run_plan(
 
     Raises:
       launch.TrainingStopped: SIGTERM or Ctrl-C.
-      ValueError: a directory holds a longer training, or see `train.train`.
+      ValueError: see `train.train`.
       launch.TrainingDiverged: see `train.train`.
     """
     from segmentation import train  # here, because it imports JAX
@@ -188,13 +188,7 @@ def run_plan(
             show(last_step(run) * size)
 
         with stop_at_once():
-            result = train.train(training.config, directory, on_evaluation)
-            if result.step != settings.num_steps:
-                raise ValueError(
-                    f'{directory} was trained for {result.step} steps, more than the '
-                    f'{settings.num_steps} of this plan. Choose another --workdir for a smaller '
-                    'budget.'
-                )
+            train.train(training.config, directory, on_evaluation)
             score(training)
         done += training.work
         show()

@@ -256,6 +256,12 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> tuple[int, Any
     return None
 
 
+def newest_step(workdir: pathlib.Path) -> int:
+    """The step of the newest checkpoint, be it damaged; 0 if there is none."""
+    names = (path.name for path in (workdir / 'checkpoints').glob('*'))
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
 def find_step(workdir: pathlib.Path, which: str) -> int:
     """The step of a checkpoint: 'best', 'latest' or a step number.
 

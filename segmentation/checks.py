@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from segmentation import workdir
-from segmentation.config import check_effects
+from segmentation import launch, workdir
+from segmentation.config import check_effects, flat
 from segmentation.data import coco, frequencies, label_spaces, selection
 from segmentation.data.examples import OVER_CAP, Examples, open_data, select_examples
 from segmentation.markdown import printable
@@ -21,6 +21,11 @@ logger = logging.getLogger(__name__)
 
 # Classes or files that a warning names.
 _NAMED = 10
+# Where the data are on this host, and how it reads them; `check_processes` compares their content.
+_LOCAL_FIELDS = {
+    'data.data_dir', 'data.source', 'data.threads', 'data.prefetch', 'data.workers',
+    'model.pretrained',
+}  # fmt: skip
 _EXCLUDES_NOTHING = (
     'data.exclude excludes nothing: none of the images in its list is in a part that '
     'data.exclude_from names. Label issues of the val split, for example, are not training images'
@@ -89,6 +94,22 @@ def open_inputs(config: ConfigDict, directory: pathlib.Path) -> Inputs:
             logger.warning('Warning: %s', warning)
     reports = {'train': train_report, 'selection': selection_report}
     return Inputs(prepared, class_names, examples, held_out, reports, weights)
+
+
+def check_processes(config: ConfigDict, run: dict[str, Any]) -> None:
+    """Checks that all processes train the same: settings, images and weights.
+
+    Args:
+      config: of the experiment.
+      run: from `workdir.describe_run`.
+
+    Raises:
+      ValueError: a process has others; raised in all of them.
+    """
+    same = {name: value for name, value in flat(config).items() if name not in _LOCAL_FIELDS}
+    same |= {name: run[name] for name in ('class_names', 'images', 'weights')}
+    same['fingerprint'] = run['data']['fingerprint']
+    launch.check_same(same, 'another config, other data or other weights')
 
 
 def _over_cap(reports: Iterable[dict[str, Any]]) -> list[str]:

@@ -57,9 +57,11 @@ def load_config(path: str, overrides: list[str]) -> ConfigDict:
     strangers = [arg for arg in overrides if not arg.startswith('--config.') or '=' not in arg]
     if strangers:
         raise ValueError(f'Unknown arguments {strangers}; overrides look like --config.seed=1.')
+    values = {}
     for override in overrides:
         name, _, text = override.removeprefix('--config.').partition('=')
-        set_fields(config, {name: _parse(text, kind_of(config, name), name.startswith('data.'))})
+        values[name] = _parse(text, kind_of(config, name), name.startswith('data.'))
+    set_fields(config, values)
     return config
 
 
@@ -98,7 +100,7 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
     An int is accepted for a float, and a list for a tuple; nothing else is converted.
 
     Raises:
-      ValueError: there is no such field, or the value has the wrong type.
+      ValueError: there is no such field, the value has the wrong type, or it has no effect.
     """
     checked = []
     for name, value in values.items():
@@ -110,6 +112,12 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
                 f'{name} must be {_WANTED[kind]}, not {value!r} (its value is {group[field]!r}).'
             )
         checked.append((group, field, type(group[field])(value)))
+    if 'train.num_epochs' in values:
+        if steps := values.get('train.num_steps', config.train.num_steps):
+            raise ValueError(
+                f'train.num_epochs has no effect, because train.num_steps is {steps}; also set '
+                'train.num_steps=0.'
+            )
     for group, field, value in checked:
         group[field] = value
 

@@ -199,27 +199,28 @@ def join_processes(arguments: argparse.Namespace) -> bool:
         return True
     import jax  # as below
 
-    if jax.process_count() > 1:
-        _check_same(asked)
+    # Paths may differ from host to host.
+    own = 'process_id', 'coordinator', 'json', 'config'
+    shared = {k: v for k, v in asked.items() if k not in own and not _has_path(v)}
+    check_same(shared, 'other arguments')
     return jax.process_index() == 0
 
 
-def _check_same(asked: Mapping[str, Any]) -> None:
-    """Raises ValueError, in all processes, if one was started with other arguments.
+def check_same(content: Mapping[str, Any], what: str) -> None:
+    """Raises ValueError, in all processes, if `content` differs between them, saying what it is."""
+    import jax  # as above
 
-    Paths may differ from host to host.
-    """
+    if jax.process_count() == 1:
+        return
     import numpy as np
     from jax.experimental import multihost_utils
 
-    own = 'process_id', 'coordinator', 'json', 'config'
-    shared = {k: v for k, v in asked.items() if k not in own and not _has_path(v)}
-    number = zlib.crc32(repr(sorted(shared.items())).encode())
+    number = zlib.crc32(repr(sorted(content.items())).encode())
     numbers = multihost_utils.process_allgather(np.array([number], np.uint32)).ravel()
     if other := np.flatnonzero(numbers != numbers[0]).tolist():
         raise ValueError(
-            f'Process {other[0]} was started with other arguments than process 0: start the same '
-            'command everywhere, but for --process_id.'
+            f'Process {other[0]} has {what} than process 0: start the same command everywhere, but '
+            'for --process_id.'
         )
 
 

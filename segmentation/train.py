@@ -91,8 +91,14 @@ def train(
     examples, selection = inputs.examples, inputs.selection
     # Before anything is written: invalid values and missing weights leave no directory behind.
     trainer = Trainer(config, directory, examples, selection, inputs.class_names)
-    directory.mkdir(parents=True, exist_ok=True)
+    if (done := checkpoint.newest_step(directory)) > trainer.num_steps:
+        raise ValueError(
+            f'{directory} was trained for {done} steps, more than the {trainer.num_steps} of this '
+            'config. Choose another --workdir for a smaller budget.'
+        )
     run = workdir.describe_run(inputs.prepared, inputs.reports, inputs.class_names, inputs.weights)
+    checks.check_processes(config, run)
+    directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         if trainer.primary:
             stack.enter_context(workdir.claim(directory))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.check import gate, tables
-from analysis.check.gate import Check
+from analysis.check.gate import VERDICTS, Check
 from analysis.check.options import make_parser
 from analysis.check.schema import Gate
 from analysis.compare import images
@@ -159,7 +159,8 @@ def main(argv: list[str] | None = None) -> int:
 
     def run(arguments: argparse.Namespace) -> dict[str, Any]:
         result = _run(arguments)
-        status.append(int(result['worse']))
+        tested = [one for one in result['outcomes'] if one['verdict'] != VERDICTS[3]]
+        status.append(int(result['worse']) if tested else 2)
         return result
 
     arguments = make_parser().parse_args(argv)

@@ -24,7 +24,8 @@ def source_split(view: View) -> str:
 def issues_of(views: Sequence[View]) -> Iterator[tuple[View, LabelIssues]]:
     """The label issues of views; those of an image are of the first view that has it.
 
-    Two checkpoints find the same missing instance, which must not be added twice.
+    Two checkpoints find the same missing instance, which must not be added twice. Issues of images
+    that a network was trained on do not count: it has learnt their errors.
 
     Raises:
       ValueError: no view has label issues, or they are of different data sets.
@@ -32,6 +33,12 @@ def issues_of(views: Sequence[View]) -> Iterator[tuple[View, LabelIssues]]:
     views = [view for view in views if artifacts.exists(view, LabelIssues)]
     if not views:
         raise ValueError('No run has label issues: run python -m analysis.label_issues first.')
+    views = [view for view in views if view.split != 'train']
+    if not views:
+        raise ValueError(
+            'All label issues are of images that the network was trained on. Train folds, and find '
+            'issues in the images that each network has not seen: see analysis/README.md.'
+        )
     seen = np.zeros(0, np.int64)
     for view in views:
         if view.data['fingerprint'] != views[0].data['fingerprint']:

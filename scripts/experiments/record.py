@@ -52,12 +52,15 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
         for experiment, by_metric in sets.items()
         for name, row in by_metric['iou'].items()
     ]  # fmt: skip
+    alone = report.get('setup', {}).get('seeds') == 1  # nothing is decided then
     claims = [
         (
             claim['claim'],
             'over the set' if test['metric'] == 'iou' else 'per image',
             '; '.join(test['true_classes']),
-            Measure(test['difference'], interval_of(test['interval']), above=0.0),
+            Measure(
+                test['difference'], None if alone else interval_of(test['interval']), above=0.0
+            ),
             Measure(test['minimum_detectable']),
         )
         for claim in report['claims']
@@ -168,7 +171,9 @@ READERS = {
 
 
 def measure(row: dict[str, Any]) -> Measure:
-    return Measure(row['score'], interval_of(row['over_both']))
+    """A score with its interval; with one seed there is none over training runs."""
+    alone = len(row.get('per_seed', ())) == 1
+    return Measure(row['score'], None if alone else interval_of(row['over_both']))
 
 
 def interval_of(bounds: list | None) -> tuple[float, float] | None:

@@ -150,8 +150,12 @@ def limited(operation, left):
     return run
 
 
-def test_an_upload_that_breaks_leaves_the_old_or_the_new_never_half(machines, monkeypatch):
-    """Stops before each operation on the store in turn, and opens the run on another machine."""
+@pytest.mark.parametrize('killed', [False, True])
+def test_an_upload_that_breaks_leaves_the_old_or_the_new_never_half(machines, monkeypatch, killed):
+    """Stops before each operation on the store in turn, and opens the run on another machine.
+
+    After a kill, not even what was stored so far has been written down.
+    """
     memory, ended, seen = type(fsspec.filesystem('memory')), False, set()
     monkeypatch.setattr(buckets, '_AT_ONCE', 1)
     for allowed in range(60):
@@ -161,6 +165,7 @@ def test_an_upload_that_breaks_leaves_the_old_or_the_new_never_half(machines, mo
         write(one.folder, 5, 'old')
         one.store()
         write(one.folder, 10, 'new')
+        written_down = one._state.read_bytes()
         with monkeypatch.context() as patch:
             left = iter(range(allowed))
             for name in ('put_file', 'rm_file'):
@@ -169,7 +174,8 @@ def test_an_upload_that_breaks_leaves_the_old_or_the_new_never_half(machines, mo
                 one.store()
                 ended = True
             except Interrupted:
-                pass
+                if killed:
+                    one._state.write_bytes(written_down)
         two = next(machines).copy()
         two.fetch()
         found = contents(two.folder)
@@ -187,7 +193,9 @@ def test_an_upload_that_breaks_leaves_the_old_or_the_new_never_half(machines, mo
         again = one if allowed % 2 else two
         again.fetch()
         if again is one:
-            assert contents(one.folder)['metrics.jsonl'] == 'new'
+            found = contents(one.folder)
+            assert found['metrics.jsonl'] == found['checkpoints/10/data/b'] == 'new'
+            assert not (one.folder / 'checkpoints/5').exists()
         write(again.folder, 15, 'next')
         again.store()
         assert {name for name in again._listed() if name.startswith('checkpoints/')} == {

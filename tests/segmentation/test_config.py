@@ -85,6 +85,15 @@ def test_set_fields_sets_all_or_none():
     assert config.optimizer.learning_rate == 1.0
 
 
+def test_epochs_that_would_be_ignored_are_refused():
+    demo = str(ROOT / 'configs' / 'demo.py')
+    with pytest.raises(ValueError, match='num_epochs has no effect.* also set train.num_steps=0'):
+        load_config(demo, ['--config.train.num_epochs=5'])
+    for first, second in (('num_epochs=5', 'num_steps=0'), ('num_steps=0', 'num_epochs=5')):
+        config = load_config(demo, [f'--config.train.{first}', f'--config.train.{second}'])
+        assert (config.train.num_epochs, config.train.num_steps) == (5, 0)
+
+
 def test_missing_or_broken_file(tmp_path):
     with pytest.raises(ValueError, match='no_such'):
         load_config('configs/no_such.py', [])

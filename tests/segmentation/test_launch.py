@@ -5,13 +5,16 @@ import importlib
 import pathlib
 import shlex
 
+import jax
+import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from analysis import registry
 from analysis.stage import command
 from analysis.stage.view import find_views
 from scripts import prepare_coco
-from segmentation import launch
+from segmentation import checks, launch
 from segmentation.config import read_config
 from tests.paths import SHARED
 
@@ -84,6 +87,26 @@ def test_a_single_process_joins_nobody():
     assert launch.join_processes(parser.parse_args([]))  # a command without these arguments
     launch.add_processes(parser)
     assert launch.join_processes(parser.parse_args([]))
+
+
+def test_processes_that_train_something_else_are_named(tiny_config, monkeypatch):
+    run = {'class_names': ['a'], 'images': {}, 'weights': {}, 'data': {'fingerprint': 'x'}}
+    numbers = []
+    monkeypatch.setattr(jax, 'process_count', lambda: 2)
+
+    def gather(number):
+        numbers.append(number)
+        return np.stack([numbers[0], number])
+
+    monkeypatch.setattr(multihost_utils, 'process_allgather', gather)
+    checks.check_processes(tiny_config, run)
+    tiny_config.data.data_dir = 'where it is on another host'
+    checks.check_processes(tiny_config, run)
+    with pytest.raises(ValueError, match='Process 1 has another config, other data or other'):
+        checks.check_processes(tiny_config, {**run, 'images': {'train': {'sha256': 'other'}}})
+    tiny_config.train.log_every += 1  # processes agree to stop when they log
+    with pytest.raises(ValueError, match='Process 1 has another config'):
+        checks.check_processes(tiny_config, run)
 
 
 def test_ctrl_c_is_one_line(capsys):

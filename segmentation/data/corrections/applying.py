@@ -62,7 +62,7 @@ def _apply(
     written = {}
     for source in tqdm(sources, desc='correct', unit='file'):
         read = source.read()
-        corrector = correcting.Corrector(read, members, shared)
+        corrector = correcting.Corrector(read, members, shared, source.name)
         mine: list[Correction] = []
         others: list[Correction] = []
         for correction in corrections:

@@ -73,12 +73,15 @@ class Corrector:
         document: Document,
         members: Mapping[str, Iterable[str]],
         shared: Container[str] = (),
+        split: str = '',
     ):
         """Args:
         document: of the file.
         members: names of categories or super-categories by class of the label space, for
           corrections that name a class.
-        shared: names (see `stem`) that images of several files have: there the id decides.
+        shared: names (see `stem`) that images of several files have: there the id decides, unless
+          a correction names the split.
+        split: of the file.
         """
         self._document = document
         content = document.content
@@ -88,7 +91,7 @@ class Corrector:
                 found.setdefault(key, entry)
         self._ids = numbered(found)
         self._images = {self._ids[key]: entry for key, entry in found.items()}
-        self._shared = shared
+        self._shared, self._split = shared, split
         names = collections.Counter(stem(file_name(entry)) for entry in self._images.values())
         self._by_name = {
             short: key
@@ -130,12 +133,14 @@ class Corrector:
 
         Ids that are text are numbered as in the prepared data set, which numbers images again if
         two splits use the same numbers. So an image with another id is found by the name of its
-        file, if only one has it.
+        file, if only one of its split has it, or only one of all.
         """
         name, entry = stem(correction.file_name), self._images.get(correction.image_id)
         if entry is not None and (not name or stem(file_name(entry)) == name):
             return correction.image_id
-        return None if not name or name in self._shared else self._by_name.get(name)
+        is_here = bool(self._split) and correction.split == self._split
+        is_known = bool(name) and (is_here or name not in self._shared)
+        return self._by_name.get(name) if is_known else None
 
     def add(self, correction: Correction) -> None:
         """Adds one correction.

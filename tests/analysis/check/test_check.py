@@ -109,6 +109,13 @@ def test_a_worse_model_fails_and_a_better_one_passes(runs, views, tmp_path, caps
     assert suite.get('failures') == '0'
 
 
+def test_a_gate_without_a_test_does_not_pass(runs, monkeypatch, tmp_path):
+    nothing = [Outcome('class', 'car', 'not tested', 3)]
+    gate = Gate(('new',), ('old',), 'val', 20, 0.01, 0.05, tuple(nothing), ())
+    monkeypatch.setattr(check, 'compare', lambda *_: gate)
+    assert check.main(['--workdir', str(runs[0]), '--baseline', str(runs[1])]) == 2
+
+
 def test_a_crash_does_not_say_that_the_model_is_worse(runs, monkeypatch, capsys):
     def crash(*_):
         raise RuntimeError('out of memory')

@@ -146,6 +146,9 @@ def test_command_records_a_reproduction(tmp_path, monkeypatch):
     assert also[:2] == ('mine', 'person') and [each.value for each in also[2:]] == [0.6, 0.7]
     report['scores']['other'] = {'all images': {'iou': {'rider': row}, 'image_iou': {'rider': row}}}
     report['published']['other'] = {}
+    once = {**report, 'setup': {'seeds': 1}}
+    assert '| 0.100 |' in command.of_reproduction(once)['claims'].to_markdown()
+    assert 'not resolvable' in command.of_reproduction(once)['claims'].to_markdown()
     summary = command.of_reproduction(report)['summary']
     assert summary.columns == ('experiment', 'person / rider')
     assert [(name, score.value) for name, score in summary.rows] == [('mine', 0.5), ('other', 0.5)]

@@ -1,13 +1,14 @@
 """Probabilities of label issues: calibrated where fitted, and one issue for each object."""
 
 import json
+import types
 
 import numpy as np
 import pyarrow
 import pytest
 from pycocotools import mask as mask_utils
 
-from analysis.label_issues import merging, probability
+from analysis.label_issues import merging, probability, suggestions
 from analysis.label_issues.schema import ERRORS, KINDS, REGIONS, LabelIssues
 
 ALL_KNOWN = dict.fromkeys(('background', 'person'), 1.0)
@@ -131,3 +132,9 @@ def test_a_class_that_the_network_hardly_finds_counts_less():
     ranked = merging.rank(rows, 32, weight)
     sure, *others = [row['probability'] for row in ranked]
     assert ranked[0]['given'] == 'person' and others == pytest.approx([0.4 * sure] * 2)
+
+
+def test_issues_of_images_that_were_trained_on_do_not_count(monkeypatch):
+    monkeypatch.setattr(suggestions.artifacts, 'exists', lambda *_: True)
+    with pytest.raises(ValueError, match='images that the network was trained on. Train folds'):
+        next(suggestions.issues_of([types.SimpleNamespace(split='train')]))

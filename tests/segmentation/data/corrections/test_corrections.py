@@ -213,6 +213,10 @@ def test_images_and_categories_whose_ids_are_text(tmp_path):
     (number,) = [image.id for image in read.images if image.file_name == second['file_name']]
     shared = {correcting.stem(second['file_name'])}
     corrector = correcting.Corrector(read_text(tmp_path, json.dumps(content)), {}, shared)
+    in_split = {'file_name': second['file_name'], 'split': 'val'}
+    assert corrector.find(Correction('remove', number + 1000, **in_split)) is None
+    named = correcting.Corrector(read_text(tmp_path, json.dumps(content)), {}, shared, 'val')
+    assert named.find(Correction('remove', number + 1000, **in_split)) == number
     name = 'bus' if entry['category_id'] == 'class 3' else 'car'
     mask = np.ones((second['height'], second['width']), bool)
     common = {'category': name, 'file_name': second['file_name']}
