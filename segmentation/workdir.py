@@ -116,6 +116,18 @@ def holds_run(workdir: pathlib.Path) -> bool:
     )
 
 
+def checkpoint_crc32(workdir: pathlib.Path, step: int) -> int | None:
+    """The checksum of a checkpoint, which tells it from that of another training run.
+
+    None if there is no checkpoint, or one of an older version without a checksum.
+    """
+    try:
+        stored = json.loads((workdir / f'checkpoints/{step}/data/metadata').read_text())
+        return int(stored['crc32'])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def read_description(workdir: pathlib.Path) -> dict:
     """Reads `run.json`.
 

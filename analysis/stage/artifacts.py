@@ -149,6 +149,7 @@ def load(view: View, kind: type[R], name: str = '') -> R:
             raise ValueError(f'{path} was written by an older version of the code: {again} again.')
         identity = view.identity()
         expected = {'stage': kind.NAME, 'version': kind.VERSION, **identity}
+        header.setdefault('checkpoint', identity['checkpoint'])  # older versions did not say
         if view.folders and header.get('images') != identity['images']:
             raise ValueError(
                 f'{path} is of other images: a folder has changed since, or another folder has '
@@ -157,14 +158,15 @@ def load(view: View, kind: type[R], name: str = '') -> R:
         wrong = [
             f'{key} {header.get(key)!r} instead of {value!r}'
             for key, value in expected.items()
-            if header.get(key) != value
+            if header.get(key) != value and not (key == 'checkpoint' and value is None)
         ]
         reads = {name: digest for name, digest in header['reads'].items() if digest}
     except (KeyError, TypeError, AttributeError, UnicodeError, OSError, json.JSONDecodeError) as e:
         raise ValueError(f'{path} is damaged ({e}); {again} --force.') from e
     if wrong:
         raise ValueError(
-            f'{path} is of other images or of another version of the code: {", ".join(wrong)}. '
+            f'{path} is of another checkpoint, of other images or of another version of the code: '
+            f'{", ".join(wrong)}. '
             f'Delete it and {again} again.'
         )
     if changed := _changed(reads, digests(view, reads)):

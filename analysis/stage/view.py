@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from pyarrow import parquet
 
 from segmentation.config import read_config
-from segmentation.workdir import read_description
+from segmentation.workdir import checkpoint_crc32, read_description
 
 # Parts of an experiment, whose images have annotations; the other parts of a view are folders.
 SPLITS = 'val', 'selection', 'train'
@@ -67,6 +67,7 @@ class View:
         """What every artifact of this view has in its header: checkpoint, data and images."""
         return {
             'step': self.step,
+            'checkpoint': checkpoint_crc32(self.workdir, self.step),
             'split': self.split,
             'fingerprint': self.data['fingerprint'],
             'images': hashlib.sha256(self.image_ids.astype('<i8').tobytes()).hexdigest(),

@@ -75,8 +75,10 @@ def look_at(
     examples, _ = select_examples(prepared, config.data, 'val')
     data = {'path': str(prepared.path), 'fingerprint': prepared.fingerprint}
     run = dataclasses.replace(trained.run, config=config, data=data)
+    # Another network, which may have the same step, has results of its own.
+    suffix = f'-{trained.identity()["checkpoint"] or 0:08x}'
     found = dataclasses.replace(
-        trained, workdir=workdir / f'issues{seed}', data=data, examples=examples,
+        trained, workdir=workdir / f'issues{seed}{suffix}', data=data, examples=examples,
         image_ids=examples.image_ids.astype(np.int64), run=run,
     )  # fmt: skip
     found.folder.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from pyarrow import parquet
 from analysis.stage import artifacts
 from analysis.stage.artifacts import Result
 from analysis.stage.view import View
+from segmentation.files import _HOST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +93,10 @@ def test_temporary_files_of_killed_processes_are_removed(view):
     ended = subprocess.Popen(['true'])
     ended.wait()
     for pid in (ended.pid, os.getppid()):
-        (view.folder / f'.thing.npz.{pid}').touch()
+        (view.folder / f'.thing.npz.{_HOST}.{pid}').touch()
     artifacts.save(view, thing())
     hidden = {name for name in files(view) if name.startswith('.')}
-    assert hidden == {f'.thing.npz.{os.getppid()}'}  # that process may be writing
+    assert hidden == {f'.thing.npz.{_HOST}.{os.getppid()}'}  # that process may be writing
 
 
 def test_what_does_not_fit_is_refused(view):
@@ -110,6 +111,20 @@ def test_what_does_not_fit_is_refused(view):
     ):
         with pytest.raises(ValueError, match='instead of'):
             artifacts.load(dataclasses.replace(view, **change), Thing)
+
+
+def test_another_training_in_the_same_directory_is_noticed(view):
+    stored = view.workdir / f'checkpoints/{view.step}/data/metadata'
+    stored.parent.mkdir(parents=True)
+    for number in (1, 2):
+        stored.write_text(f'{{"crc32": {number}}}')
+        if number == 1:
+            artifacts.save(view, thing())
+            assert artifacts.load(view, Thing).parts
+    with pytest.raises(ValueError, match='of another checkpoint.*checkpoint 1 instead of 2'):
+        artifacts.load(view, Thing)
+    stored.unlink()  # a checkpoint that was deleted since: nothing speaks against the artifact
+    assert artifacts.load(view, Thing).parts
 
 
 def test_any_change_of_any_file_is_noticed(view):
