@@ -65,6 +65,7 @@ class Training:
     config: ConfigDict
     num_images: int  # for training and for choosing the checkpoint
     size: int | None = None  # side of the square in which pixels are counted; None: the network's
+    truths: Mapping[str, Any] | None = None  # what the true classes depend on, by experiment
 
     @property
     def work(self) -> int:
@@ -86,8 +87,8 @@ class Scored:
 
 def state_of(training: Training, prepared: coco.Prepared) -> str:
     """Everything that the scores of a finished training depend on, as JSON."""
-    state = [training.config.to_dict(), prepared.fingerprint['id']]
-    return json.dumps(state + [training.size] * (training.size is not None), sort_keys=True)
+    state = [training.config.to_dict(), prepared.fingerprint['id'], training.size, training.truths]
+    return json.dumps(state, sort_keys=True)
 
 
 def load_scores(
@@ -230,9 +231,8 @@ def exclude_from_training(
     """Excludes training images only: neither those that choose the checkpoint nor those scored.
 
     Args:
-      config: of a training run; `data.exclude` is set to a new file, which also lists the images
-      that
-        were excluded before. A hash names the file, so that another list is another config.
+      config: of a training run; `data.exclude` is set to a new file of `write_ids`, which also
+        lists the images that were excluded before.
       prepared: the data set.
       file: image ids, see `selection.read_exclude`.
       at_random: excludes equally many random images that are not listed instead.
@@ -246,10 +246,15 @@ def exclude_from_training(
     train_ids = select_examples(prepared, config.data, 'train')[0].image_ids
     chosen = choose(train_ids, listed, config.seed)[at_random]
     ids = sorted({*chosen, *excluded(config)})
+    config.data.exclude = str(write_ids(folder, ids, fingerprint))
+
+
+def write_ids(folder: pathlib.Path, ids: list[int], fingerprint: str | None = None) -> pathlib.Path:
+    """Writes image ids into a file that is named after them: other ids are another config."""
     path = folder / f'{hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:12]}.json'
     folder.mkdir(exist_ok=True)
-    write_json(path, {'fingerprint': fingerprint, 'ids': ids})
-    config.data.exclude = str(path)
+    write_json(path, {'fingerprint': fingerprint, 'ids': ids} if fingerprint else {'ids': ids})
+    return path
 
 
 def gather(

@@ -45,7 +45,7 @@ from segmentation.campaign import Training, load_scores, state_of
 from segmentation.config import NEUTRAL_FIELDS, flat, load_config
 from segmentation.data import coco, label_spaces
 from segmentation.data.examples import PARTS, open_data, select_examples
-from segmentation.files import write_json, write_text
+from segmentation.files import write_text
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Set by the options of this command, or the difference between the published experiments.
@@ -138,6 +138,7 @@ def make_plan(
         for experiment in configs
     )
     plan, steps = [], {}
+    truths = {name: [config.data[field] for field in TRUTH] for name, config in configs.items()}
     size = next(iter(configs.values())).data.image_size
     for seed, fraction, fold, experiment in keys:
         config = ConfigDict(configs[experiment].to_dict()).lock()
@@ -158,7 +159,8 @@ def make_plan(
         name += f'-{fraction:g}' if fraction < 1 else ''
         directory = arguments.workdir / experiment / name
         grid = None if config.data.image_size == size else size
-        plan.append(Training(experiment, seed, fold, fraction, directory, config, sum(sizes), grid))
+        place = experiment, seed, fold, fraction, directory
+        plan.append(Training(*place, config, sum(sizes), grid, truths))
     return plan
 
 
@@ -365,8 +367,7 @@ def main(argv: list[str] | None = None) -> int:
     prepared = open_data(next(iter(configs.values())).data)
     if only_some := images_of_some(prepared, configs):
         print(f'{len(only_some)} images that only some experiments can use are left out.')
-        left_out = arguments.workdir / 'left_out.json'
-        write_json(left_out, {'ids': only_some})
+        left_out = campaign.write_ids(arguments.workdir / 'left_out', only_some)
         for config in configs.values():
             if config.data.exclude:
                 raise ValueError(

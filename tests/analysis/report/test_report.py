@@ -291,7 +291,9 @@ def test_what_does_not_fit_is_refused(run, tmp_path, capsys):
     for name in ('similarity_map.json', 'similarity_map.npz'):
         shutil.copyfile(other.folder / name, folder / name)
     assert report.main(command) == 1
-    assert 'similarity_map.json is of other images' in capsys.readouterr().err
+    assert (
+        'similarity_map.json is of another checkpoint, of other images' in capsys.readouterr().err
+    )
     for name in ('similarity_map.json', 'similarity_map.npz'):
         shutil.copyfile(run / 'analysis/val-600' / name, folder / name)
     described = (folder / 'pictures.json').read_text()

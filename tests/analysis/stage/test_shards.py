@@ -122,7 +122,7 @@ def test_processes_with_different_arguments_end_at_once(tiny_run, tmp_path):
     for process in start_two(workdir, 'predictions,mean_iou', 'predictions,embeddings'):
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 1
-        assert 'Process 1 was started with other arguments than process 0' in errors
+        assert 'Process 1 has other arguments than process 0' in errors
     assert not list(open_analysis(workdir).folder.glob('*.json'))
 
 
