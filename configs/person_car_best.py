@@ -1,4 +1,4 @@
-"""Person/car, with the recipe that did best on a few hundred to a few thousand images.
+"""Person/car, with the recipe that did best on a subset of COCO.
 
     python scripts/train.py --config configs/person_car_best.py --workdir runs/best \\
         --config.data.source=FOLDER --config.data.require=nothing

@@ -3,7 +3,9 @@
     python scripts/train.py --config configs/vehicle_best.py --workdir runs/vehicle_best \\
         --config.data.source=FOLDER --config.data.require=nothing
 
-Estimated run time: 20 minutes on two shared CPU cores. Nobody has run it on all of COCO 2014 yet.
+Run time: 13 minutes on one CPU core with AVX-512. IoU on a subset of COCO (1,432 images, 5 folds, 2
+repetitions): person 0.647 and vehicle 0.429; with the same budget, vehicle.py has 0.543 and 0.313
+(intervals: configs/README.md). Nobody has run it on all of COCO 2014 yet.
 """
 
 from configs import person_car_best, vehicle
