@@ -112,12 +112,12 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
                 f'{name} must be {_WANTED[kind]}, not {value!r} (its value is {group[field]!r}).'
             )
         checked.append((group, field, type(group[field])(value)))
-    if 'train.num_epochs' in values:
-        if steps := values.get('train.num_steps', config.train.num_steps):
-            raise ValueError(
-                f'train.num_epochs has no effect, because train.num_steps is {steps}; also set '
-                'train.num_steps=0.'
-            )
+    steps = values.get('train.num_steps', config.train.num_steps)
+    if 'train.num_epochs' in values and steps:
+        raise ValueError(
+            f'train.num_epochs has no effect, because train.num_steps is {steps}; also set '
+            'train.num_steps=0.'
+        )
     for group, field, value in checked:
         group[field] = value
 

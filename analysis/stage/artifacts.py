@@ -149,7 +149,9 @@ def load(view: View, kind: type[R], name: str = '') -> R:
             raise ValueError(f'{path} was written by an older version of the code: {again} again.')
         identity = view.identity()
         expected = {'stage': kind.NAME, 'version': kind.VERSION, **identity}
-        header.setdefault('checkpoint', identity['checkpoint'])  # older versions did not say
+        # Older versions did not say it, and the checkpoint may have been deleted since.
+        if None in (header.get('checkpoint'), identity['checkpoint']):
+            del expected['checkpoint']
         if view.folders and header.get('images') != identity['images']:
             raise ValueError(
                 f'{path} is of other images: a folder has changed since, or another folder has '
@@ -158,7 +160,7 @@ def load(view: View, kind: type[R], name: str = '') -> R:
         wrong = [
             f'{key} {header.get(key)!r} instead of {value!r}'
             for key, value in expected.items()
-            if header.get(key) != value and not (key == 'checkpoint' and value is None)
+            if header.get(key) != value
         ]
         reads = {name: digest for name, digest in header['reads'].items() if digest}
     except (KeyError, TypeError, AttributeError, UnicodeError, OSError, json.JSONDecodeError) as e:
@@ -166,8 +168,7 @@ def load(view: View, kind: type[R], name: str = '') -> R:
     if wrong:
         raise ValueError(
             f'{path} is of another checkpoint, of other images or of another version of the code: '
-            f'{", ".join(wrong)}. '
-            f'Delete it and {again} again.'
+            f'{", ".join(wrong)}. Delete it and {again} again.'
         )
     if changed := _changed(reads, digests(view, reads)):
         raise ValueError(f'{path} is older than {changed[0]}: {again} again.')
