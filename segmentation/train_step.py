@@ -12,7 +12,7 @@ import optax
 from ml_collections import ConfigDict
 
 from segmentation import cpu_runtime, losses
-from segmentation.models import pretrained
+from segmentation.models import fast_conv, pretrained
 from segmentation.models.unet import SegmentationModel, scale_images
 
 # The pmap axis: devices, each with its part of the batch.
@@ -134,7 +134,9 @@ def init_state(
     Raises:
       ValueError, FileNotFoundError, ConnectionError: see `pretrained.load_weights`.
     """
-    variables = _initializer(model, config.data.image_size)(jax.random.key(config.seed))
+    replaced = bool(config.model.pretrained)
+    initialize = _initializer(model, config.data.image_size, blank_encoder=replaced)
+    variables = initialize(jax.random.key(config.seed))
     if config.model.pretrained:
         weights = pretrained.load_weights(
             config.model.pretrained, config.model.width, config.model.pretrained_resolution
@@ -150,10 +152,21 @@ def init_state(
 
 # Training runs of one process often differ only in their seed or optimizer.
 @functools.lru_cache(maxsize=1)
-def _initializer(model: SegmentationModel, size: int) -> Callable:
-    images, init = jnp.zeros((1, size, size, 3)), functools.partial(model.init, train=False)
+def _initializer(model: SegmentationModel, size: int, blank_encoder: bool) -> Callable:
+    """The compiled function from a key to variables, with zeros in the encoder if it is blank."""
+    images = jnp.zeros((1, size, size, 3))
+
+    def initialize(key: jax.Array) -> dict[str, Any]:
+        with fast_conv.plain_convolutions():  # faster to trace; they are not computed
+            variables = model.init(key, images, train=False)
+        if blank_encoder:  # Most of the program would compute random kernels for pretrained ones.
+            params = variables['params']
+            blank = jax.tree.map(jnp.zeros_like, params['encoder'])
+            variables = {**variables, 'params': {**params, 'encoder': blank}}
+        return variables
+
     # It runs once per training. To optimize it would take three times as long.
-    return jax.jit(lambda key: init(key, images), compiler_options=_compiler_options())
+    return jax.jit(initialize, compiler_options=_compiler_options())
 
 
 @functools.lru_cache(maxsize=1)

@@ -120,6 +120,12 @@ def test_a_training_begins_with_the_file_of_its_config(tmp_path, weights):
         for layer, arrays in getattr(state, kind)['encoder'].items():
             for name, array in arrays.items():
                 np.testing.assert_array_equal(array, weights[layer][name], err_msg=layer)
+    # The decoder is that of a training without pretrained weights.
+    config.model.pretrained = ''
+    random = train_step.init_state(network, optimizer, config)
+    same = jax.tree.map(np.array_equal, state.params, random.params)
+    assert all(jax.tree.leaves(same['decoder']))
+    assert not any(arrays['kernel'] for arrays in same['encoder'].values() if 'kernel' in arrays)
 
 
 def test_merge_names_everything_that_does_not_fit(weights):
