@@ -212,6 +212,7 @@ def test_objects_instead_of_images(analysis, open_page):
     choice = page.locator('#sample .similar select')
     assert choice.locator('option').all_text_contents() == ['all', 'color']
     choice.select_option('color')
+    settle(page)
     shown = page.evaluate(f'[...State.view.similarTo({row}).rows]')
     assert shown == found.index_by_block[0, row].tolist() != found.index[row].tolist()
     assert choice.input_value() == 'color'
