@@ -121,7 +121,6 @@ def averaged(params: Any, opt_state: Any) -> Any:
 _UNOPTIMIZED: dict[str, int | bool] = {
     'xla_backend_optimization_level': 0,
     'xla_llvm_disable_expensive_passes': True,
-    'xla_cpu_use_fusion_emitters': False,  # they take half as long again to compile
 }
 
 

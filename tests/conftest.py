@@ -1,6 +1,7 @@
 """Four fake devices for every test, and a tiny data set with a config to train on it."""
 
 import functools
+import gc
 import importlib.util
 import os
 import shutil
@@ -52,6 +53,7 @@ for _module, _name in _KEPT:
 jax.clear_caches = functools.wraps(jax.clear_caches)(lambda: None)
 cpu_runtime.release_memory = functools.wraps(cpu_runtime.release_memory)(lambda: None)
 _MOST_MEMORY = 3e9  # bytes
+gc.set_threshold(100_000)  # as in commands: tracing makes many objects and little garbage
 
 
 def pytest_runtest_setup(item):
