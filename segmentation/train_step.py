@@ -158,7 +158,7 @@ def _initializer(model: SegmentationModel, size: int, blank_encoder: bool) -> Ca
 
     def initialize(key: jax.Array) -> dict[str, Any]:
         with fast_conv.plain_convolutions():  # faster to trace; they are not computed
-            variables = model.init(key, images, train=False)
+            variables = dict(model.init(key, images, train=False))
         if blank_encoder:  # Most of the program would compute random kernels for pretrained ones.
             params = variables['params']
             blank = jax.tree.map(jnp.zeros_like, params['encoder'])

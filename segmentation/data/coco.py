@@ -232,7 +232,8 @@ def prepare(
         raise ValueError(f'exif must be one of {image_files.EXIF_CHOICES}, not {exif!r}')
     given = buckets.fetched(source, METADATA).expanduser()
     if source not in ('2014', 'scenes') and (given / METADATA).is_file():
-        return _open_as_source(given, complete or {}, bool(splits or layout or crowds_as_instances))
+        options = splits or layout or crowds_as_instances or exif != 'displayed'
+        return _open_as_source(given, complete or {}, bool(options))
     if source == 'scenes':
         source = _draw_scenes(data_dir, scenes or {})
         given = pathlib.Path(source)

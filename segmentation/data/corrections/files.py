@@ -17,6 +17,7 @@ from segmentation.files import sha256, write_json, write_text
 
 _UNDO = 'undo_'
 _FORMAT = 'undo of corrected annotations'
+_TRIED = 1000  # images, to see which folder has them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Source:
 
     name: str  # of its split, as the prepared data set calls it
     path: pathlib.Path
-    images: pathlib.Path | None  # the folder of its images, if it is known
+    folders: tuple[pathlib.Path, ...] = ()  # in which its images can be
     sizes: layouts.Images | None = None  # of its image files
 
     def read(self) -> Document:
@@ -74,7 +75,7 @@ def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Sour
     """
     if source.is_file():
         name = source.name.removesuffix('.json').removeprefix('instances_')
-        return [Source(name, source, None)]
+        return [Source(name, source)]
     if not source.is_dir():
         raise ValueError(f'{source} is neither a folder nor an annotation file')
     found = layouts.recognize(source, ignore=ignore)
@@ -85,10 +86,10 @@ def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Sour
                 f'{source} is {found.layout.title}, which has no instances_{name}.json: '
                 'export COCO instances from your tool and correct these'
             )
-        folders = [found.folder.root / folder for folder in split.folders]
+        folders = tuple(found.folder.root / folder for folder in split.folders)
         path = found.folder.path(split.files[0])
         sizes = layouts.Images(found.folder, split.folders, 'displayed')
-        result.append(Source(name, path, folders[0] if folders else None, sizes))
+        result.append(Source(name, path, folders, sizes))
     return result
 
 
@@ -146,7 +147,7 @@ def write(source: Source, document: Document, edits: list[Edit], output: pathlib
         'replaces': before,
         'edits': [list(edit) for edit in inverse],
     }
-    _link(source, output)
+    _link(source, document, output)
     if before == made['corrected'] and undo.is_file():
         return False
     # First, so that a file is never without the one that undoes it.
@@ -156,11 +157,17 @@ def write(source: Source, document: Document, edits: list[Edit], output: pathlib
     return True
 
 
-def _link(source: Source, output: pathlib.Path) -> None:
+def _link(source: Source, document: Document, output: pathlib.Path) -> None:
     """Makes the output a data set: its images are those of the source."""
     place = output / source.name
-    if source.images and not os.path.lexists(place):
-        place.symlink_to(source.images.resolve(), target_is_directory=True)
+    if not source.folders or os.path.lexists(place):
+        return
+    entries = [entry for entry in document.content['images'] if isinstance(entry, dict)]
+    names = [name for entry in entries[:_TRIED] if (name := file_name(entry))]
+    names = [name for name in names if not name.startswith('/') and '..' not in name]
+    # A folder of this name can be there without the images, for labels in another format.
+    most = max(source.folders, key=lambda folder: sum((folder / name).exists() for name in names))
+    place.symlink_to(most.resolve(), target_is_directory=True)
 
 
 def undo(folder: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:

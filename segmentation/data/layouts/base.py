@@ -274,14 +274,25 @@ def split_in(path: str) -> str:
     return ''
 
 
-def by_split(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Groups paths by the split that a folder or file name says; 'train' if none says one."""
+def by_split(paths: Iterable[str], split_of: Callable[[str], str]) -> dict[str, list[str]]:
+    """Groups paths by their split; those without one are 'train', or 'other' if there is a train.
+
+    Args:
+      paths: of annotation files or images.
+      split_of: `split_in`, or `split_of_folder` if each image has a file: 'train_1' is no split.
+    """
     groups: dict[str, list[str]] = {}
     for path in paths:
-        groups.setdefault(split_in(path), []).append(path)
-    if '' in groups:
-        groups['other' if len(groups) > 1 else 'train'] = groups.pop('')
+        groups.setdefault(split_of(path), []).append(path)
+    if rest := groups.pop('', []):
+        has_train = any(usual_name(name) == 'train' for name in groups)
+        groups['other' if has_train else 'train'] = rest
     return groups
+
+
+def split_of_folder(path: str) -> str:
+    """The split that the folders of a file name; '' if none does."""
+    return split_in(parent(path))
 
 
 def existing(folder: Folder, *folders: str) -> tuple[str, ...]:

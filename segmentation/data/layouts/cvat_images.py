@@ -4,11 +4,13 @@ A mask is the lengths of its runs in a box, row by row, beginning with backgroun
 https://docs.cvat.ai/docs/manual/advanced/xml_format/
 """
 
+import functools
 import math
 import pathlib
 import re
 from typing import Any
 from xml.etree import ElementTree
+from xml.sax.saxutils import unescape
 
 import numpy as np
 
@@ -50,10 +52,25 @@ def _find(folder: Folder) -> list[Split]:
     ]
     for path in paths:
         here = base.parent(path)
-        name = base.split_in(path) or ('train' if len(paths) == 1 else path)
-        folders = base.existing(folder, f'{here}/images'.strip('/'), here, 'images', '')
-        splits.append(Split(name, (path,), folders, _load))
+        places = f'{here}/images'.strip('/'), here, 'images', ''
+        # A project has subsets. Without them, what is called so here is the whole file.
+        for subset in _subsets(folder, path):
+            name = subset or base.split_in(path) or ('train' if len(paths) == 1 else path)
+            name = f'{name} of {path}' if subset and len(paths) > 1 else name
+            within = [f'{place}/{subset}' for place in places] if subset else []
+            folders = base.existing(folder, *(f.strip('/') for f in within), *places)
+            load = functools.partial(_load, subset=subset)
+            splits.append(Split(name, (path,), folders, load))
     return splits
+
+
+def _subsets(folder: Folder, path: str) -> list[str]:
+    """The subsets that the images of a file name, '' for images without one."""
+    found = set()
+    for tag in re.findall(rb'<image\b[^>]*>', folder.read(path, _LIMIT)):
+        subset = re.search(rb'\bsubset="([^"]*)"', tag)
+        found.add(unescape(subset[1].decode('utf-8', 'replace'), {'&quot;': '"'}) if subset else '')
+    return sorted(found) or ['']
 
 
 def _is_cvat(folder: Folder, name: str) -> bool:
@@ -70,7 +87,7 @@ def _is_cvat(folder: Folder, name: str) -> bool:
     )
 
 
-def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
+def _load(folder: Folder, split: Split, images: Images, subset: str) -> dict[str, Any]:
     (name,) = split.files
     try:
         text = folder.read(name, _LIMIT).decode('utf-8-sig')
@@ -91,7 +108,8 @@ def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
         label.text.strip() for label in root.iterfind('meta//labels/label/name') if label.text
     )
     for image in root.iterfind('image'):
-        _add_image(document, image, images)
+        if image.get('subset', '') == subset:
+            _add_image(document, image, images)
     return document.finish()
 
 

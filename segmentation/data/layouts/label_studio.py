@@ -70,7 +70,7 @@ def decode_brush(values: Any, height: int, width: int) -> np.ndarray:
 def _find(folder: Folder) -> list[Split]:
     paths = [p for p in folder.matching(r'([^/]+/){0,2}[^/]+\.json') if _has_tasks(folder, p)]
     splits = []
-    for name, group in base.by_split(paths).items():
+    for name, group in base.by_split(paths, base.split_in).items():
         here = [base.parent(path) for path in group]
         near = [f'{path}/images'.strip('/') for path in here]
         splits.append(Split(name, tuple(group), base.existing(folder, *near, *here, ''), _load))
@@ -128,8 +128,8 @@ def _add_task(document: Document, task: Any, images: Images) -> None:
     key = document.add_image(name, size)
     for result in results:
         kind, value = base.get(result, 'type', str), base.get(result, 'value', dict)
-        if kind in ('choices', 'textarea', 'rating', 'labels'):
-            continue  # the last repeats the label of another result with its shape
+        if kind in ('choices', 'textarea', 'rating', 'labels', 'relation'):
+            continue  # 'labels' repeats the label of another result with its shape
         labels: Any = next((v for k, v in value.items() if k.endswith('labels') and v), [])
         label = base.name_of(labels[0] if isinstance(labels, list) and labels else None)
         document.add(key, label, _outline(value, size))

@@ -25,7 +25,7 @@ def _find(folder: Folder) -> list[Split]:
         stem = path.rpartition('/')[2].removesuffix('.json')
         if base.parent(path) in here and stem in stems and folder.is_damaged(path):
             paths.append(path)
-    groups = base.by_split(sorted(paths))
+    groups = base.by_split(sorted(paths), base.split_of_folder)
     return [
         Split(name, tuple(group), _folders(folder, group), _load) for name, group in groups.items()
     ]
@@ -66,6 +66,11 @@ def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
                     continue
                 groups[label, group] = outline
             document.add(key, label, outline)
+    annotated = {image['file_name'] for image in document.content['images']}
+    places = set(map(base.parent, annotated))
+    for path in folder.images_in(''):
+        if base.parent(path) in places and path not in annotated:
+            document.leave_out('image: no annotation file', path)
     return document.finish()
 
 

@@ -4,7 +4,7 @@ For Pascal VOC, CVAT and plain folders.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Mapping
 
 import numpy as np
 
@@ -182,6 +182,14 @@ def are_binary(folder: Folder, names: list[str], class_list: str) -> bool:
     return has_void and not re.search(rf'\b{VOID}\b', folder.text(class_list))
 
 
-def names_of(text: str) -> Iterator[str]:
-    """Image names, one a line, of a list of a split; VOC adds numbers behind them."""
-    yield from (line.split()[0] for line in text.splitlines() if line.strip())
+def names_of(text: str, known: Container[str]) -> list[str]:
+    """Image names, one a line, of a list of a split.
+
+    Names with spaces are quoted (CVAT) or `known`. VOC adds -1, 0 or 1 behind a name.
+    """
+    names = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        if len(line) > 1 and line[0] == line[-1] == '"':
+            line = line[1:-1]
+        names.append(line if line in known else re.sub(r'\s+(-1|0|1)$', '', line))
+    return names

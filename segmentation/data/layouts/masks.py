@@ -10,13 +10,14 @@ from segmentation.data.layouts.base import Document, Folder, Images, Layout, Spl
 
 _MASKS = r'(masks?|labels?|annotations?|segmentations?|gt|groundtruth|label_?ids|mask_png|targets?)'
 _IMAGES = r'(images?|imgs?|photos?|jpegimages|rgb|inputs?)'
-_ENDINGS = r'[-_](masks?|labels?|seg|segmentation|gt|l|labelids)$'
+_ENDINGS = r'[-_](masks?|labels?|seg|segmentation|gt|l|labelids)$'  # of a mask's name
+_SECOND = 'annotation: a second mask of an image'
 
 
 def _find(folder: Folder) -> list[Split]:
     images: dict[str, str] = {}
     masks: dict[str, str] = {}
-    same_name: dict[str, str] = {}
+    alone: dict[str, str] = {}  # without a partner → why
     for path in folder.files:
         stem, ending = os.path.splitext(path)
         if ending.lower() not in coco_files.IMAGE_SUFFIXES:
@@ -24,26 +25,37 @@ def _find(folder: Folder) -> list[Split]:
         kind, key = _kind(stem)
         if kind == 'mask':
             if ending.lower() in ('.png', '.bmp', '.tif', '.tiff', '.gif'):
+                if key in masks:
+                    alone[masks[key]] = _SECOND
                 masks[key] = path
         elif key in images:
-            same_name[path] = 'image: its name without the ending is that of another image'
+            alone[path] = 'image: its name without the ending is that of another image'
         else:
             images[key] = path
     pairs = {images[key]: masks[key] for key in images if key in masks}
+    for key in sorted(masks.keys() - images):  # 'a_mask' is of 'a' unless that has a mask
+        image = images.get(re.sub(_ENDINGS, '', key), '')
+        if image and image not in pairs:
+            pairs[image] = masks[key]
+        else:
+            alone[masks[key]] = _SECOND if image else 'annotation: a mask without an image'
     if not pairs:
         return []
     extra = mask_images.find_list(folder, '', *sorted({base.parent(m) for m in pairs.values()}))
     splits = []
-    alone = {path: 'image: no mask' for key, path in images.items() if key not in masks} | same_name
-    alone = {path: why for path, why in alone.items() if not _is_other(path, pairs)}
-    alone |= {masks[key]: 'annotation: a mask without an image' for key in masks.keys() - images}
-    for name, members in base.by_split(sorted(pairs)).items():
+    alone |= {path: 'image: no mask' for path in images.values() if path not in pairs}
+    alone = {
+        path: why
+        for path, why in alone.items()
+        if why.startswith('annotation') or not _is_other(path, pairs)
+    }
+    for name, members in base.by_split(sorted(pairs), base.split_of_folder).items():
         places = tuple(sorted({base.parent(path) for path in members}))
         files = tuple(pairs[path] for path in members)
         chosen = {path: pairs[path] for path in members}
         files = files if extra is None else (extra, *files)
-        said = {base.split_in(path) for path in members}
-        unpaired = {path: alone[path] for path in sorted(alone) if base.split_in(path) in said}
+        said = {base.split_of_folder(path) for path in members}
+        unpaired = {p: alone[p] for p in sorted(alone) if base.split_of_folder(p) in said}
         splits.append(Split(name, files, places, _Loader(chosen, extra, unpaired)))
     return splits
 
@@ -54,19 +66,16 @@ def _is_other(path: str, pairs: dict[str, str]) -> bool:
 
 
 def _kind(stem: str) -> tuple[str, str]:
-    """Whether a path is a mask or an image, and what the two of a pair share."""
+    """Whether a path is a mask or an image, and what the two of a pair share but for an ending."""
     *folders, name = stem.lower().split('/')
     for i, part in enumerate(folders):
         if re.fullmatch(_MASKS, part):
-            return 'mask', '/'.join(
-                [*folders[:i], '*', *folders[i + 1 :], re.sub(_ENDINGS, '', name)]
-            )
+            return 'mask', '/'.join([*folders[:i], '*', *folders[i + 1 :], name])
         if re.fullmatch(_IMAGES, part):
             return 'image', '/'.join([*folders[:i], '*', *folders[i + 1 :], name])
         # CamVid and others: train, train_labels.
         if match := re.fullmatch(rf'(.+?)[-_]?{_MASKS}', part):
-            key = [*folders[:i], match[1], *folders[i + 1 :], re.sub(_ENDINGS, '', name)]
-            return 'mask', '/'.join(key)
+            return 'mask', '/'.join([*folders[:i], match[1], *folders[i + 1 :], name])
     return 'image', '/'.join([*folders, name])
 
 

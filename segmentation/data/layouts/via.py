@@ -19,7 +19,7 @@ def _find(folder: Folder) -> list[Split]:
             paths.append(path)
     return [
         Split(name, tuple(group), base.existing(folder, *_places(group)), _load)
-        for name, group in base.by_split(paths).items()
+        for name, group in base.by_split(paths, base.split_in).items()
     ]
 
 

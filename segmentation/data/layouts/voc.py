@@ -1,6 +1,8 @@
 """Pascal VOC: SegmentationClass and SegmentationObject, also 'segmentation masks' of CVAT."""
 
+import os
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,10 @@ _NAMES = (
 
 
 def _find(folder: Folder) -> list[Split]:
-    masks = folder.matching(r'(.*/)?SegmentationClass/[^/]+\.png')
-    tops = dict.fromkeys(base.parent(base.parent(path)) for path in masks)
+    masks = folder.matching(r'(.*/)?SegmentationClass/.+\.png')
+    # Masks can lie in subfolders, as the images do.
+    parts = [re.split('(?:^|/)SegmentationClass/', path, maxsplit=1, flags=re.I) for path in masks]
+    tops = dict.fromkeys(top for top, _ in parts)
     tops = {top: None for top in tops if f'{top}/JPEGImages'.strip('/') in folder.folders}
     if not tops:
         return []
@@ -28,9 +32,10 @@ def _find(folder: Folder) -> list[Split]:
         )
     top = next(iter(tops))
     prefix = f'{top}/' if top else ''
-    stems = {pathlib.PurePosixPath(path).stem: path for path in masks if path.startswith(prefix)}
+    named = zip(masks, parts, strict=True)
+    stems = {os.path.splitext(name)[0]: path for path, (of, name) in named if of == top}
     lists = {
-        pathlib.PurePosixPath(path).stem: list(mask_images.names_of(folder.text(path)))
+        pathlib.PurePosixPath(path).stem: mask_images.names_of(folder.text(path), stems)
         for path in folder.files
         if path.startswith(f'{prefix}ImageSets/Segmentation/') and path.endswith('.txt')
     }

@@ -408,7 +408,7 @@ def test_files_are_written_once_and_undone(source, tmp_path):
     assert (output / 'annotations/instances_train.json').read_bytes() != original
     # A data set of its own: the images of the source, and its corrected annotations.
     (item, _) = files.find(output)
-    assert item.name == 'train' and item.images == output / 'train'
+    assert item.name == 'train' and item.folders[0] == output / 'train'
     assert sorted(p.name for p in (output / 'train').iterdir()) == sorted(
         p.name for p in (source / 'train').iterdir()
     )
@@ -421,6 +421,15 @@ def test_files_are_written_once_and_undone(source, tmp_path):
     for split in ('train', 'val'):
         name = f'annotations/instances_{split}.json'
         assert (tmp_path / 'undone' / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_the_output_has_the_folder_that_has_the_images(source, tmp_path):
+    (source / 'images').mkdir()
+    (source / 'train').rename(source / 'images/train')
+    (source / 'train').mkdir()
+    (source / 'train/0.txt').write_text('labels of another tool')
+    corrected(source, tmp_path / 'corrected')
+    assert (tmp_path / 'corrected/train').resolve() == source / 'images/train'
 
 
 def test_splits_of_the_same_name_get_files_of_their_own(source, tmp_path):

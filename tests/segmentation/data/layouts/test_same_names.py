@@ -266,3 +266,108 @@ def test_a_file_cannot_say_what_a_layout_left_out(tmp_path):
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {'left_out': [1, ['image: x', 'y']]}))
     assert 'image: x' not in read(tmp_path)['train'].skipped.as_dict()
+
+
+def gray_by_split(folder):
+    """Split → gray values of its images, of an image and its JSON or mask each."""
+    result = {}
+    for name, found in read(folder).items():
+        paths = [next(folder.rglob(image.file_name)) for image in found.images]
+        result[name] = sorted(Image.open(path).getpixel((0, 0)) for path in paths)
+    return result
+
+
+@pytest.mark.parametrize(
+    ('places', 'splits'),
+    [
+        (('train', 'batch2'), {'train': [0], 'other': [1]}),
+        (('val', 'batch2'), {'val': [0], 'train': [1]}),
+        (('training', 'val', 'batch2'), {'training': [0], 'val': [1], 'other': [2]}),
+        (('batch1', 'batch2'), {'train': [0, 1]}),
+    ],
+)
+def test_images_in_no_folder_of_a_split_are_a_split(tmp_path, places, splits):
+    for i, place in enumerate(places):
+        save(tmp_path / place / f'{i}.png', i)
+        labelme(tmp_path / place / f'{i}.json', BOX)
+    assert gray_by_split(tmp_path) == splits
+
+
+@pytest.mark.parametrize('layout', ['labelme', 'masks'])
+def test_names_of_images_name_no_split(tmp_path, layout):
+    (tmp_path / 'classes.txt').write_text('0 background\n1 van')
+    for i, name in enumerate(('COCO_train2014_000000000009', 'train', 'val_3', 'dog')):
+        save(tmp_path / f'images/{name}.png', i)
+        if layout == 'labelme':
+            labelme(tmp_path / f'images/{name}.json', BOX)
+        else:
+            save(tmp_path / f'masks/{name}.png', 1)
+    assert gray_by_split(tmp_path) == {'train': [0, 1, 2, 3]}
+
+
+def test_a_mask_belongs_to_the_image_of_its_whole_name_first(tmp_path):
+    (tmp_path / 'classes.txt').write_text('0 background\n1 van')
+    for i, name in enumerate(('a', 'a_l', 'b', 'c')):
+        save(tmp_path / f'images/{name}.png', i)
+    for i, name in enumerate(('a', 'a_l', 'b_mask', 'c_gt', 'c_seg')):
+        mask = np.zeros((30, 40), np.uint8)
+        mask[0, : i + 1] = 1
+        (tmp_path / 'masks').mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / f'masks/{name}.png')
+    assert areas_by_gray(tmp_path) == {0: [1], 1: [2], 2: [3], 3: [4]}
+    skipped = read(tmp_path)['train'].skipped.as_dict()
+    assert skipped == {
+        'annotation: a second mask of an image': {'count': 1, 'examples': ["'masks/c_seg.png'"]}
+    }
+
+
+def test_images_of_labelme_without_a_file_are_counted(tmp_path):
+    for name in ('a', 'b'):
+        save(tmp_path / f'{name}.png', 0)
+    labelme(tmp_path / 'other.json', BOX, imagePath='a.png')
+    found = read(tmp_path)['train']
+    assert [image.file_name for image in found.images] == ['a.png']
+    assert found.skipped.as_dict()['image: no annotation file'] == {
+        'count': 1, 'examples': ["'b.png'"],
+    }  # fmt: skip
+
+
+def test_subsets_of_cvat_are_splits(tmp_path):
+    mask = '<mask label="van" rle="0,100" left="0" top="0" width="10" height="10" z_order="0"/>'
+    size = 'width="40" height="30"'
+    lines = ['<annotations>']
+    for i, (subset, name) in enumerate((('Train', 'a'), ('Train', 'b'), ('Validation', 'a'))):
+        lines.append(f'<image name="{name}.png" subset="{subset}" {size}>{mask}</image>')
+        save(tmp_path / f'images/{subset}/{name}.png', i)
+    lines.append(f'<image name="c.png" {size}>{mask}</image></annotations>')
+    save(tmp_path / 'images/c.png', 3)
+    (tmp_path / 'annotations.xml').write_text('\n'.join(lines))
+    found = read(tmp_path)
+    assert {name: len(split.images) for name, split in found.items()} == {
+        'train': 1, 'Train': 2, 'Validation': 1,
+    }  # fmt: skip
+    assert areas_by_gray(tmp_path) == {i: [100] for i in range(4)}
+    assert not any(split.skipped.as_dict() for split in found.values())
+
+
+def test_relations_of_label_studio_are_no_annotations(tmp_path, exporter='studio_brushes'):
+    write(exporter, tmp_path)
+    (path,) = tmp_path.glob('*.json')
+    before = read(tmp_path)['train']
+    tasks = json.loads(path.read_text())
+    for task in tasks:
+        task['annotations'][0]['result'].append({'type': 'relation', 'from_id': 'r0'})
+    path.write_text(json.dumps(tasks))
+    after = read(tmp_path)['train']
+    assert after.skipped.as_dict() == before.skipped.as_dict()
+    assert after.categories == before.categories
+
+
+def test_names_of_voc_can_have_spaces_and_folders(tmp_path):
+    for i, name in enumerate(('IMG (1)', 'IMG (2)', 'sub/c', 'd 1')):
+        save(tmp_path / f'JPEGImages/{name}.png', i)
+        save(tmp_path / f'SegmentationClass/{name}.png', 1)
+    lists = tmp_path / 'ImageSets/Segmentation'
+    lists.mkdir(parents=True)
+    (lists / 'train.txt').write_text('"IMG (1)"\nIMG (2) -1\nsub/c  1\nd 1\n')
+    assert areas_by_gray(tmp_path) == {i: [1200] for i in range(4)}
