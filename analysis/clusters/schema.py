@@ -74,6 +74,7 @@ class Clusters(Result):
 
     NAME: ClassVar[str] = 'clusters'
     VERSION: ClassVar[int] = 2
+    FEWEST: ClassVar[int] = 4
 
     num_images: int  # N
     tried: tuple[Tried, ...]  # numbers of clusters for k-means

@@ -10,6 +10,7 @@ import numpy as np
 from analysis.embeddings.schema import Reduction
 
 _MORE, _PASSES = 16, 6  # directions beyond D, and passes, of the subspace iteration
+_NO_VARIANCE = 1e-6  # of the first component: what rounding in float32 leaves
 _BLOCK = 256  # rows of the features that are in memory at once
 
 
@@ -89,6 +90,8 @@ def fit(
             inner += scores.T @ scores
         variances, rotation = np.linalg.eigh(inner / count)
         last, basis = basis, np.linalg.qr(image)[0].astype(np.float32)
+    # Rounding leaves some variance in directions that have none; its weight would be enormous.
+    dimensions = min(dimensions, int((variances > _NO_VARIANCE * variances[-1]).sum()))
     components = last @ rotation[:, ::-1][:, :dimensions]
     variances = variances[::-1][:dimensions]
     # Signs are arbitrary: the largest loading of each component is made positive.

@@ -35,6 +35,7 @@ class Embeddings(Result):
 
     NAME: ClassVar[str] = 'embeddings'
     VERSION: ClassVar[int] = 3
+    FEWEST: ClassVar[int] = 2
 
     num_images: int  # N
     dimensions: int  # D

@@ -39,10 +39,8 @@ def reduce(
 
     Returns:
       Points of unit length, float32 `[M, D]`; dimensions by block; and the explained share of the
-      variance of the activations by component. No dimensions for less than FEWEST objects.
-
-    Raises:
-      ValueError: no activation varies.
+      variance of the activations by component. No dimensions for less than FEWEST objects,
+      and none for a block that does not vary.
     """
     widths = {NETWORK: sum(layers.values()), **BLOCKS}
     rest, explained = iter(pieces), tuple[float, ...]()
@@ -68,7 +66,10 @@ def reduce(
             if name != NETWORK:
                 projections[name] = columns, _components(part, width, dimensions)
             elif width:
-                reduction = fit(part, tuple(layers), dimensions, seed)
+                try:
+                    reduction = fit(part, tuple(layers), dimensions, seed)
+                except ValueError:  # No activation varies: the other blocks may.
+                    continue
                 projections[name] = columns, reduction.project
                 explained = tuple(reduction.explained.tolist())
         found: dict[str, list[np.ndarray]] = {name: [] for name in projections}
@@ -77,7 +78,10 @@ def reduce(
                 for name, (columns, project) in projections.items():
                     found[name].append(project(np.ascontiguousarray(block[:, columns])))
     points = {name: np.concatenate(parts) for name, parts in found.items()}
+    number = len(next(iter(points.values())))
     points = {name: each for name, each in points.items() if each.shape[1]}
+    if not points:
+        return np.zeros((number, 0), np.float32), {}, explained
     scaled = [each / np.sqrt(np.float32(len(points))) for each in points.values()]
     sizes = {name: each.shape[1] for name, each in points.items()}
     return np.concatenate(scaled, 1), sizes, explained

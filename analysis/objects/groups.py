@@ -33,6 +33,7 @@ class Ball:
     center: int  # row of the object
     members: np.ndarray  # their rows, int `[n]`, the nearest to the center first
     tested: np.ndarray  # bool `[M]`: objects of the class in the half that tested it
+    num_half: int  # objects of all classes in this half
     z: float = 0.0  # by how many standard errors it is worse than its class
     p: float = 1.0  # adjusted over all groups that were tested
 
@@ -54,6 +55,8 @@ def unexplained(bad: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
     design = [np.zeros((len(bad), 1), np.bool_)]
     for column in columns:
         known = ~np.isnan(column)
+        if not known.any():
+            continue
         edges = np.unique(np.quantile(column[known], np.linspace(0, 1, _BINS + 1)[1:-1]))
         place = np.where(known, np.searchsorted(edges, column, 'right'), len(edges) + 1)
         design.append(place[:, None] == np.arange(len(edges) + 2))
@@ -110,7 +113,7 @@ def find(
                 own = space[mine]
                 for center, radius in _search(space[here], scores[here]):
                     near = _within(own, space[here[center]], radius)
-                    ball = Ball(block, int(here[center]), rows[near], half)
+                    ball = Ball(block, int(here[center]), rows[near], half, int((~search).sum()))
                     found = ball.members[half[ball.members]]
                     if len(found) >= _LEAST:
                         of_images, place = np.unique(images[found], return_inverse=True)

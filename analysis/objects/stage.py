@@ -227,7 +227,7 @@ def _slice_of(
     here, elsewhere = values[ball.tested & ball.inside], values[ball.tested & ~ball.inside]
     bounds = stats.ttest_ind(sign * here, sign * elsewhere, equal_var=False)
     interval = bounds.confidence_interval(0.95)
-    excess, share = sign * float(here.mean() - elsewhere.mean()), len(here) / len(table)
+    excess, share = sign * float(here.mean() - elsewhere.mean()), len(here) / ball.num_half
     worst = np.flatnonzero(ball.inside)
     worst = worst[np.argsort(-sign * values[worst], kind='stable')][:5]
     in_what = 'similar' if ball.block == groups.ALL else f'similar in {ball.block}'

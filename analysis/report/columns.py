@@ -14,7 +14,7 @@ Arrays are {dtype, shape, base64}, little endian.
 """
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,14 +135,13 @@ def of_label_next(found: LabelNext, num_images: int) -> Iterator[dict[str, Any]]
     )
 
 
-def of_slices(found: Slices, table: pyarrow.Table) -> Iterator[dict[str, Any]]:
-    """Which images are in each slice; those without the metric are in none."""
+def of_slices(found: Slices, known_of: Callable[[str], np.ndarray]) -> Iterator[dict[str, Any]]:
+    """Which rows are in each slice; `known_of` says by metric which have it. Others are in none."""
     seen = set()
     for metric, row, inside in found.each():
         # A slice that two searches found has the same images in both, or fewer in the second.
         if row.text not in seen:
             seen.add(row.text)
-            known = ~np.isnan(samples.numbers(table, metric.removesuffix('_given_size')))
             about = f'slice in which {metric} is worse than elsewhere'
-            values = encode((inside & known).astype(np.uint8))
+            values = encode((inside & known_of(metric)).astype(np.uint8))
             yield _column(f'slice: {row.text}', 'slice', about, kind='boolean', values=values)

@@ -7,11 +7,14 @@ are shown elsewhere.
 
 from typing import Any
 
+import numpy as np
+
 from analysis.objects.schema import Objects
 from analysis.pictures import schema as pictures
 from analysis.report import column_bins, columns
 from analysis.report.columns import encode
 from analysis.report.view_data import ALL, Pieces, slice_groups, summarize_objects
+from analysis.samples.schema import numbers
 from analysis.stage import storage
 from analysis.stage.view import View
 
@@ -24,6 +27,10 @@ _OF_IMAGES = (
 
 def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
     """The pieces of the objects of a view; `of_images` is the view's own piece `view`."""
+
+    def known_of(metric: str) -> np.ndarray:
+        return ~np.isnan(numbers(found.table, metric))
+
     slices = found.as_slices()
     shared = 'run', 'split', 'step', 'fingerprint', 'class_names'
     sheets = [
@@ -35,7 +42,7 @@ def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
         'key': 'annotation_id',
         'n': found.num_objects,
         'columns': column_bins.describe(
-            [*columns.of_samples(found.table), *columns.of_slices(slices, found.table)]
+            [*columns.of_samples(found.table), *columns.of_slices(slices, known_of)]
         ),
         'unavailable': dict.fromkeys(_OF_IMAGES, 'it is about images; choose images in the header'),
         'missing': [],

@@ -28,6 +28,7 @@ def write_folder(
     Raises:
       ValueError: the folder is not empty and not a report, or a picture is missing.
     """
+    output = output.resolve()  # '.' has no name
     known = (output / 'data' / 'manifest.js').exists()
     if output.exists() and not known and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f'{output} is not a report and is not replaced: choose another --output.')

@@ -44,7 +44,7 @@ from analysis.saliency.schema import MAPS, OCCLUSION, Saliency, SaliencyMaps
 from analysis.samples.schema import Samples
 from analysis.similar.schema import Similar
 from analysis.similarity_map.schema import SimilarityMap
-from analysis.slices.schema import Slices
+from analysis.slices.schema import Slices, has_metric
 from analysis.stage import artifacts, storage
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.view import View
@@ -313,7 +313,9 @@ def read_view(view: View) -> Pieces:
     if slices := read(Slices):
         findings['slices'] = storage.to_json(slices)['metrics']
         findings['slice_groups'] = slice_groups(slices)
-        page['columns'] += columns.of_slices(slices, table)
+        page['columns'] += columns.of_slices(
+            slices, lambda metric: has_metric(metric, table, view.class_names)
+        )
     if associations := read(Associations):
         found = storage.to_json(associations)
         findings['grayscale_copies'] = found.pop('grayscale_copies')

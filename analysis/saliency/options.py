@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of `python -m analysis.saliency`."""
     return stage_parser(
         Saliency, __doc__,
-        images=(48, 'sampled for classes'),
+        images=(0, 'sampled for classes; 0: 48, or fewer for a foreign model'),
         exemplars=(6, 'of each cluster'),
         steps=(16, 'of integrated gradients'),
         samples=(8, 'noisy copies of SmoothGrad'),

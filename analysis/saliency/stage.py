@@ -23,6 +23,8 @@ from analysis.stage.layers import GRID
 from analysis.stage.run import Analysis
 from segmentation.data import input_pipeline
 
+_IMAGES = 48  # explained for classes, unless another number is given
+
 
 def _shares(predicted: Predictions) -> np.ndarray:
     """Share of the pixels that are predicted as each class, float32 `[N, C]`."""
@@ -155,7 +157,7 @@ def common_features(found: SaliencyMaps) -> tuple[CommonFeatures, ...]:
 
 def compute(
     analysis: Analysis,
-    images: int = 48,
+    images: int = 0,
     exemplars: int = 6,
     steps: int = 16,
     samples: int = 8,
@@ -168,6 +170,9 @@ def compute(
     Raises:
       ValueError: a number below 1, an unknown category, or an artifact is damaged.
     """
+    if not images:
+        most = occlusion.affordable(len(analysis)) if analysis.foreign else _IMAGES
+        images = min(_IMAGES, most)
     numbers = {'images': images, 'exemplars': exemplars, 'steps': steps, 'samples': samples}
     if small := [name for name, value in numbers.items() if value < 1]:
         raise ValueError(f'--{small[0]} must be at least 1.')
@@ -207,9 +212,7 @@ def compute(
 
 
 def _occlude(analysis: Analysis, predicted: Predictions, images: int) -> Saliency:
-    """The maps of a model without gradients, of as many images as is said."""
-    if images == STAGE.defaults()['images']:
-        images = min(images, occlusion.affordable(len(analysis)))
+    """The maps of a model without gradients."""
     rows, label = examples.sample_rows(_shares(predicted), images)
     found, result = occlusion.compute(analysis, rows, label, predicted)
     artifacts.save(analysis, found, [stage.name for stage in STAGE.reads], name=MAPS)

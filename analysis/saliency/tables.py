@@ -100,7 +100,8 @@ def draw(analysis: Analysis, result: Saliency) -> list[pathlib.Path]:
     if made := result.examples('class'):
         for k in np.unique(made.label).tolist():
             name = analysis.class_names[k]
-            file = f'saliency-class-{re.sub("[^A-Za-z0-9_-]+", "-", name)}.png'
+            # Different names can become the same.
+            file = f'saliency-class-{k}-{re.sub("[^A-Za-z0-9_-]+", "-", name)}.png'
             title = f'Evidence for {name} where the network predicts it'
             chosen = np.flatnonzero(made.label == k)[:_SHEET_ROWS]
             paths.append(_examples_sheet(analysis, result.methods, made, chosen, file, title))
@@ -114,7 +115,7 @@ def draw(analysis: Analysis, result: Saliency) -> list[pathlib.Path]:
             file, chosen = f'saliency-cluster-{k}.png', np.flatnonzero(made.label == k)
             paths.append(_examples_sheet(analysis, result.methods, made, chosen, file, title))
         paths.append(_clusters_overview(analysis, made, clusters))
-    if result.classes:
+    if result.classes or result.clusters:
         paths.append(_curves(analysis.folder / 'saliency-judgement.png', result))
     return paths
 

@@ -1,11 +1,13 @@
 """Slices of the images with a high loss or a low IoU: the result of `analysis.slices`."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import pyarrow
 
+from analysis.samples.schema import numbers
 from analysis.stage.artifacts import Result
 from analysis.stage.view import Parts
 
@@ -18,6 +20,18 @@ METRICS = {
 }
 NESTED = 0.9  # of the images of the smaller of two slices, from which they count as one finding
 AT_FIRST = 10  # groups of slices that are listed at first
+
+
+def has_metric(name: str, table: pyarrow.Table, class_names: Sequence[str]) -> np.ndarray:
+    """Which images of a table of samples have one of `METRICS`, bool `[N]`.
+
+    Without a labeled pixel of a class, the IoU is 0 by definition wherever one is predicted. A
+    slice of such images would say nothing about the network, so they have no IoU here.
+    """
+    base = name.removesuffix('_given_size')
+    percents = [numbers(table, f'percent_{other}') for other in class_names[1:]]
+    known = ~np.logical_or.reduce(np.isnan([numbers(table, base), *percents]))
+    return known & (np.sum(percents, axis=0) > 0) if base == 'mean_iou_foreground' else known
 
 
 class Condition(NamedTuple):

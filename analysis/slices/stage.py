@@ -14,7 +14,7 @@ from analysis.samples import stage as samples
 from analysis.samples.schema import Samples, numbers
 from analysis.slices.conditions import CLUSTER, load_columns, membership
 from analysis.slices.options import make_parser
-from analysis.slices.schema import AT_FIRST, METRICS, MetricSlices, Slices
+from analysis.slices.schema import AT_FIRST, METRICS, MetricSlices, Slices, has_metric
 from analysis.slices.search import LEVEL, find_slices
 from analysis.stage import artifacts
 from analysis.stage.contract import Stage
@@ -38,20 +38,12 @@ def adjust_for_size(metric: np.ndarray, percents: Sequence[np.ndarray]) -> np.nd
 def metric_values(
     name: str, table: pyarrow.Table, class_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values `[n]` of one of `METRICS`, and which images of the table have it, bool `[N]`.
-
-    Without a labeled pixel of a class, the IoU is 0 by definition wherever one is predicted. A
-    slice of such images would say nothing about the network, so they have no IoU here.
-    """
-    base = name.removesuffix('_given_size')
-    values = numbers(table, base)
-    percents = [numbers(table, f'percent_{other}') for other in class_names[1:]]
-    known = ~np.logical_or.reduce(np.isnan([values, *percents]))
-    if base == 'mean_iou_foreground':
-        known &= np.sum(percents, axis=0) > 0
-    values, percents = values[known], [percent[known] for percent in percents]
+    """Values `[n]` of one of `METRICS`, and which images of the table have it, bool `[N]`."""
+    base, known = name.removesuffix('_given_size'), has_metric(name, table, class_names)
+    values = numbers(table, base)[known]
     if base != name:
         values = np.log(values.clip(1e-9)) if base == 'loss' else values
+        percents = [numbers(table, f'percent_{other}')[known] for other in class_names[1:]]
         values = adjust_for_size(values, percents)
     return values, known
 

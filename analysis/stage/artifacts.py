@@ -29,6 +29,7 @@ class Result:
     NAME: ClassVar[str]  # of the stage, and of its artifact unless another name is given
     VERSION: ClassVar[int]  # of the schema; an artifact of another version is recomputed
     PARTS: ClassVar[Parts] = Parts.ANY  # parts of an experiment that it can be about
+    FEWEST: ClassVar[int] = 1  # images that it needs
 
 
 R = TypeVar('R', bound=Result)
@@ -45,10 +46,12 @@ def exists(view: View, kind: type[Result], name: str = '') -> bool:
 
 
 def why_not(view: View, kind: type[Result]) -> str:
-    """Why a result is not available: somebody else's model, or other parts; '' if it is."""
+    """Why a result is not available: the model, the parts or too few images; '' if it is."""
     several, folders = view.is_population, bool(view.folders)
     if {Parts.ONE: several, Parts.SEVERAL: not several, Parts.FOLDER: not folders}.get(kind.PARTS):
         return kind.PARTS.value
+    if len(view) < kind.FEWEST:
+        return f'it needs at least {kind.FEWEST} images, and there are {len(view)}'
     return view.unavailable.get(kind.NAME, '')
 
 

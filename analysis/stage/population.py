@@ -49,9 +49,16 @@ class _Files(Sequence[dict[str, Any]]):
 
     def __getitem__(self, index: Any) -> Any:
         file = self.files[index]
-        data = coco_files.read_regular(file.path)
+        try:
+            data = coco_files.read_regular(file.path)
+        except (UnusableImage, OSError) as error:
+            raise coco.UnreadableRecord(
+                f'{file.path} cannot be read any more ({error}): run the analysis again.'
+            ) from error
         if hashlib.sha256(data).hexdigest() != file.header.sha256:
-            raise ValueError(f'{file.path} has changed since the analysis began: run it again.')
+            raise coco.UnreadableRecord(
+                f'{file.path} has changed since the analysis began: run it again.'
+            )
         width, height = file.header.displayed
         nothing = np.zeros(0, np.int64)
         instances = {name: nothing for name in ('id', 'category_id')}
@@ -63,6 +70,15 @@ class _Files(Sequence[dict[str, Any]]):
             'apply_exif': True, 'is_labeled': False,
             'complete_known': True, 'complete_category_ids': nothing,
         }  # fmt: skip
+
+
+def _is_text(path: pathlib.Path) -> bool:
+    """Whether a path is Unicode; Python keeps other bytes as surrogates."""
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _id(file: _File) -> int:
@@ -92,6 +108,8 @@ def open_folder(folder: pathlib.Path, categories: tuple[Category, ...]) -> coco.
     def read(path: pathlib.Path) -> _File | str:
         if not is_within(path, folder):
             return 'link out of the folder'
+        if not _is_text(path):
+            return 'with a name that is not UTF-8'
         try:
             header = coco_files.check_image(coco_files.read_regular(path))
         except UnusableImage as error:

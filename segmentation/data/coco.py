@@ -47,6 +47,10 @@ def _damaged(path: pathlib.Path, what: str) -> str:
     return f'{path} is damaged ({what}); delete it and prepare the data again'
 
 
+class UnreadableRecord(ValueError):
+    """A record that cannot be read; says why and what to do, unlike the errors of tfds."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class CocoSplit:
     """Random access to one split, ordered by image id; safe to use from many threads."""
@@ -79,6 +83,8 @@ class CocoSplit:
             raise IndexError(f'split {self.name!r} has {len(self)} images, there is no {i}')
         try:
             record = self.source[i]
+        except UnreadableRecord:
+            raise
         except Exception as error:  # tfds does not document what it raises on damage
             what = f'record {i} of {self.name!r}: {error}'
             raise ValueError(_damaged(self.path, what)) from error

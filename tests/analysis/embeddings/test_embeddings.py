@@ -123,6 +123,16 @@ def test_kept_features_are_those_of_the_network(analysis, monkeypatch):
     np.testing.assert_array_equal(stream(), computed)
 
 
+def test_repeated_images_do_not_hide_what_a_new_image_is_near():
+    rows = many_features()[:20]
+    new = rows[5] + 1e-3
+    for repeated in (rows, np.concatenate([rows, rows[:12]]), np.concatenate([rows[:6]] * 7)):
+        fitted = fit(repeated, 30)
+        assert fitted.components.shape[1] <= len(np.unique(repeated, axis=0)) - 1
+        distances = np.linalg.norm(fitted.project(repeated) - fitted.project(new), axis=1)
+        assert distances[5] < 0.1 and np.isfinite(distances).all()
+
+
 def test_fewer_dimensions_than_asked_for():
     assert fit(many_features()[:5], 8).components.shape == (90, 4)
     with pytest.raises(ValueError, match='no features that vary'):

@@ -69,6 +69,9 @@ def test_what_columns_explain_is_taken_off():
     assert abs(scores[~known].mean()) < 0.3
     assert scores[hidden].mean() - scores[~hidden].mean() > 1
     assert scores.mean() == pytest.approx(0, abs=1e-9)
+    # A column that no object of the class has, such as the surroundings of a sky.
+    nothing = np.full(600, np.nan)
+    np.testing.assert_array_equal(groups.unexplained(bad, [size, nothing]), scores)
 
 
 def test_blocks_have_the_same_say(tmp_path):
@@ -105,6 +108,13 @@ def test_components_are_fitted_to_the_first_objects(tmp_path, monkeypatch):
     monkeypatch.undo()
     every, _, _ = blocks.reduce(pieces, layers, 6, 0, tmp_path)
     assert np.abs(every[:100] - alone).max() > 0.01
+    # Blocks that do not vary have no dimensions.
+    features[:, :9] = 1
+    _, sizes, explained = blocks.reduce(pieces, layers, 6, 0, tmp_path)
+    assert sizes == {'color': 6, 'shape': 6} and explained == ()
+    features[:] = 1
+    same, sizes, _ = blocks.reduce(pieces, layers, 6, 0, tmp_path)
+    assert same.shape == (200, 0) and sizes == {}
     # Too few for an embedding.
     few, sizes, explained = blocks.reduce([features[:3]], layers, 6, 0, tmp_path)
     assert few.shape == (3, 0) and sizes == {} and explained == ()

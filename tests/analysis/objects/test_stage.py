@@ -213,6 +213,8 @@ def test_a_group_of_similar_objects_is_a_slice():
         assert len(group.nearest) == 10 and one.excess > 0
         number = group.place if metric == 'loss' else len(added['loss'].slices) + group.place
         assert (inside[number] == striped).mean() > 0.98 and one.size == inside[number].sum()
+        # Means and shares are of the half that tested it.
+        assert one.share == pytest.approx(striped.mean(), rel=0.4)
         sign = objects.METRICS[metric]
         assert sign * one.mean > sign * one.mean_elsewhere
 

@@ -14,7 +14,7 @@ from analysis.samples.schema import Samples
 from analysis.slices import conditions
 from analysis.slices import stage as slices
 from analysis.slices.conditions import load_columns, make_conditions, membership
-from analysis.slices.schema import METRICS, MetricSlices, Slice, Slices
+from analysis.slices.schema import METRICS, MetricSlices, Slice, Slices, has_metric
 from analysis.slices.search import find_slices
 from analysis.slices.words import describe
 from analysis.stage import artifacts, storage
@@ -38,6 +38,24 @@ def make_table(num_images, seed):
     }
     columns |= {f'count_{i}': rng.poisson(0.2, num_images).astype(float) for i in range(12)}
     return columns, rng
+
+
+def test_images_without_a_label_have_no_iou():
+    table = pyarrow.table(
+        {
+            'loss': [0.1, 0.2, None, 0.4],
+            'mean_iou_foreground': [0.5, 0.0, 0.5, None],
+            'percent_car': [3.0, 0.0, 1.0, 1.0],
+        }
+    )
+    for metric, known in (
+        ('loss', [True, True, False, True]),
+        ('mean_iou_foreground', [True, False, True, False]),
+        ('mean_iou_foreground_given_size', [True, False, True, False]),
+    ):
+        assert has_metric(metric, table, ('background', 'car')).tolist() == known
+        values, mine = slices.metric_values(metric, table, ('background', 'car'))
+        assert mine.tolist() == known and len(values) == sum(known)
 
 
 def test_thresholds_part_neighboring_values_that_need_many_digits():

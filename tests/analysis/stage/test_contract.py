@@ -140,6 +140,15 @@ def test_what_reads_an_unavailable_stage_is_unavailable(analysis, stages, monkey
     assert computed == []
 
 
+def test_what_needs_more_images_is_unavailable(analysis, stages, monkeypatch):
+    first, _, last, computed = stages
+    monkeypatch.setattr(Numbers, 'FEWEST', len(analysis) + 1)
+    assert last.why_not(analysis) == first.why_not(analysis) != ''
+    assert f'at least {len(analysis) + 1} images' in first.why_not(analysis)
+    monkeypatch.setattr(Numbers, 'FEWEST', len(analysis))
+    assert first.why_not(analysis) == ''
+
+
 def test_command(analysis, stages, tmp_path, capsys):
     first, _, last, computed = stages
     file = tmp_path / 'result.json'

@@ -1,6 +1,7 @@
 """Several splits and folders without annotations in one view: what is there, what is absent."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -183,8 +184,18 @@ def test_folders(photos, tmp_path, caplog):
     split = population.open_folder(moved, categories)
     path = moved / split[0]['file_name']
     path.write_bytes(coco_fixtures.picture(9, 9))
-    with pytest.raises(ValueError, match='has changed since the analysis began'):
+    with pytest.raises(ValueError, match='has changed since the analysis began') as changed:
         split[0]
+    path.unlink()
+    with pytest.raises(ValueError, match='cannot be read any more') as removed:
+        split[0]
+    # As a prepared data set would be, but these are the photos of the user.
+    assert all(
+        str(path) in str(e.value) and 'delete' not in str(e.value) for e in (changed, removed)
+    )
+    os.rename(moved / 'renamed.jpg', os.fsencode(moved) + b'/caf\xe9.jpg')
+    population.open_folder(moved, categories)
+    assert 'with a name that is not UTF-8' in caplog.text
     with pytest.raises(ValueError, match='there is no such folder'):
         population.open_folder(tmp_path / 'none', categories)
     (tmp_path / 'empty').mkdir()
