@@ -31,6 +31,7 @@ class SimilarityMap(Result):
 
     NAME: ClassVar[str] = 'similarity_map'
     VERSION: ClassVar[int] = 3
+    FEWEST: ClassVar[int] = 4
 
     num_images: int  # N
     neighbors: int  # number of neighbors that quality is measured with

@@ -266,8 +266,7 @@ def usual_name(name: str) -> str:
 
 def split_in(path: str) -> str:
     """The part of a path that names a split; '' if none does."""
-    parts = pathlib.PurePosixPath(path).parts
-    for part in parts:
+    for part in pathlib.PurePosixPath(path).parts:
         stem = part.partition('.')[0]
         if usual_name(stem) and stem != 'default':
             return stem
@@ -285,8 +284,7 @@ def by_split(paths: Iterable[str], split_of: Callable[[str], str]) -> dict[str, 
     for path in paths:
         groups.setdefault(split_of(path), []).append(path)
     if rest := groups.pop('', []):
-        has_train = any(usual_name(name) == 'train' for name in groups)
-        groups['other' if has_train else 'train'] = rest
+        groups['other' if 'train' in map(usual_name, groups) else 'train'] = rest
     return groups
 
 

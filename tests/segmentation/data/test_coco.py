@@ -268,6 +268,7 @@ def test_mistakes_are_explained(folder, tmp_path):
     fails('exif must be one of', exif='upright')
     prepared = coco.prepare(str(folder), data)
     fails('is prepared already, with other options', prepared.path, splits=['train'])
+    fails('is prepared already, with other options', prepared.path, exif='stored')
     fails('is prepared already, with other options', prepared.path, complete={'train': ['car']})
     assert coco.prepare(str(prepared.path), data).fingerprint == prepared.fingerprint
     shutil.rmtree(prepared.path)
