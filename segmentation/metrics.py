@@ -196,6 +196,14 @@ def effective_images(confusions: np.ndarray) -> np.ndarray:
     )
 
 
+def of_rarest(images: np.ndarray) -> float:
+    """The least of the numbers `[C]` of the foreground classes that images show; 0 without any.
+
+    A mean over classes is as uncertain as the rarest of them. It leaves out those not shown.
+    """
+    return float(min((number for number in images[1:] if number > 0), default=0))
+
+
 def percentile_interval(resampled: np.ndarray) -> np.ndarray:
     """95 % percentile interval over the first axis, without NaN: `[R, ...]` -> `[..., 2]`."""
     flat = resampled.reshape(len(resampled), -1)

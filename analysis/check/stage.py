@@ -136,10 +136,15 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.junit and arguments.junit.is_dir():
         raise ValueError(f'--junit {arguments.junit} is a folder; name a file.')
     split, where = arguments.split, arguments.data_path
-    paths = [arguments.workdir, *arguments.also, *arguments.baseline]
-    resolved = [path.resolve() for path in paths]
-    if len(set(resolved)) < len(resolved) and arguments.checkpoint == arguments.baseline_checkpoint:
-        raise ValueError('A run is given twice; give different training runs.')
+    sides = {
+        arguments.checkpoint: [arguments.workdir, *arguments.also],
+        arguments.baseline_checkpoint: arguments.baseline,
+    }
+    if len(sides) == 1:
+        sides = {arguments.checkpoint: [arguments.workdir, *arguments.also, *arguments.baseline]}
+    for paths in sides.values():
+        if len({path.resolve() for path in paths}) < len(paths):
+            raise ValueError('A run is given twice; give different training runs.')
     new = [open_chosen(arguments, workdir) for workdir in (arguments.workdir, *arguments.also)]
     old = arguments.baseline_checkpoint
     baseline = [open_analysis(path, split, old, where) for path in arguments.baseline]

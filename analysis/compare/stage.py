@@ -78,7 +78,8 @@ def compare_scores(
     for metric in tables.METRIC_NAMES:
         difference = scored['other'][metric] - scored['this'][metric]
         for column, name in enumerate(names, 1):
-            matter = effective[column] if column < len(effective) else effective[1:].min()
+            is_mean = column == len(effective)
+            matter = metrics.of_rarest(effective) if is_mean else effective[column]
             test = statistics.paired_test(difference, column, max(matter, 2))
             this, other = (scored[key][metric].values[0, column] for key in ('this', 'other'))
             rows.append(

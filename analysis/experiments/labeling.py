@@ -56,8 +56,7 @@ def analyze(
     num_seeds, num_images, num_classes = start.shape[:3]
     folds = np.zeros(num_images, np.int64)
     weights = bootstrap.bootstrap_weights(num_images, num_resamples)
-    # The mean is as uncertain as the rarest class.
-    effective = float(metrics.effective_images(start[0])[1:].min())
+    effective = metrics.of_rarest(metrics.effective_images(start[0]))
     scores = {
         rule: [statistics.seed_scores(each, folds, weights)['iou'] for each in counts[rule]]
         for rule in RULES

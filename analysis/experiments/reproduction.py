@@ -219,8 +219,10 @@ def _claims(
         for a_target, b_target in targets:
             there = (truths[a_target] > 0).sum(0)
             effective = metrics.effective_images(counts[a_target][0])
-            if column == len(there):  # The mean is as uncertain as the rarest class.
-                effective, there = (np.append(part, part[1:].min()) for part in (effective, there))
+            if column == len(there):
+                effective, there = (
+                    np.append(part, metrics.of_rarest(part)) for part in (effective, there)
+                )
             for metric, matter in (('iou', effective), ('image_iou', there)):
                 a, b = scores_of(first, a_target)[metric], scores_of(second, b_target)[metric]
                 test = statistics.paired_test(b - a, column, float(matter[column]))

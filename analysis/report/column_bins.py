@@ -99,7 +99,7 @@ def _tick_step(start: float, stop: float) -> float:
     step = (stop - start) / _WANTED
     power = math.floor(math.log10(step))
     error = step / 10.0**power
-    factor = next((by for by in (10, 5, 2) if error >= math.sqrt(by * by / 2)), 1)
+    factor = next((by for by, least in ((10, 50), (5, 10), (2, 2)) if error**2 >= least), 1)
     return factor * 10.0**power if power >= 0 else 1 / (10.0**-power / factor)
 
 

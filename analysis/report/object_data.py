@@ -13,7 +13,7 @@ from analysis.objects.schema import Objects
 from analysis.pictures import schema as pictures
 from analysis.report import column_bins, columns
 from analysis.report.columns import encode
-from analysis.report.view_data import ALL, Pieces, slice_groups, summarize_objects
+from analysis.report.view_data import ALL, Pieces, check_ids, slice_groups, summarize_objects
 from analysis.samples.schema import numbers
 from analysis.stage import storage
 from analysis.stage.view import View
@@ -27,6 +27,8 @@ _OF_IMAGES = (
 
 def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
     """The pieces of the objects of a view; `of_images` is the view's own piece `view`."""
+
+    check_ids(found.table['annotation_id'].to_numpy(), 'annotation')
 
     def known_of(metric: str) -> np.ndarray:
         return ~np.isnan(numbers(found.table, metric))

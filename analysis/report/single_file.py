@@ -96,6 +96,8 @@ def write(output: pathlib.Path, contents: Contents, limit: int) -> Written:
         described: dict[str, Any] | None = shown.pieces.view.get('pictures')
         if described and not side:
             del shown.pieces.view['pictures']
+            for cluster in shown.pieces.findings.get('clusters', []):
+                cluster['heat_map'] = None
         elif described:
             described['thumb_size'] = side
             for sheet in tqdm(described['sheets'], desc=f'thumbnails of {name}', unit='sheet'):

@@ -51,6 +51,7 @@ from analysis.stage.view import View
 
 MOST_REGIONS = 2000
 SIMILAR_ROWS = 4096  # of a block of similar samples
+_LARGEST_ID = 2**53 - 1
 ALL = 'all'  # the whole embedding, among what similar samples are alike in
 # Up to so many rows, one file holds all columns: many small files take longer to open.
 _ROWS_IN_ONE_FILE = 10_000
@@ -252,6 +253,19 @@ def summarize_objects(view: View, found: Objects) -> dict[str, Any]:
     return {key: plain[key] for key in keys} | {'class_names': list(view.class_names)}
 
 
+def check_ids(ids: np.ndarray, what: str) -> None:
+    """Refuses ids that the numbers of a browser would change.
+
+    Raises:
+      ValueError: an id is too large.
+    """
+    if len(ids) and ids.max() > _LARGEST_ID:
+        raise ValueError(
+            f'The {what} id {ids.max()} is above 2⁵³ - 1: a browser would take it for another. '
+            'Give smaller ids in the annotation file, and prepare and analyze it again.'
+        )
+
+
 def read_view(view: View) -> Pieces:
     """All pieces of a view.
 
@@ -259,6 +273,7 @@ def read_view(view: View) -> Pieces:
       ValueError: an artifact is damaged or does not fit, or there is no `samples`.
     """
     table = artifacts.load(view, Samples).table
+    check_ids(view.image_ids, 'image')
     missing: list[str] = []
 
     def read(kind: type[artifacts.R], name: str = '') -> artifacts.R | None:

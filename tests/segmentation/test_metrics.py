@@ -113,6 +113,11 @@ def test_interval_covers_the_true_value_about_as_often_as_it_says():
     assert 0.88 <= covered / trials <= 0.99
 
 
+def test_a_mean_is_as_uncertain_as_the_rarest_class_that_is_shown():
+    assert metrics.of_rarest(np.array([50.0, 7.0, 0.0, 3.5])) == 3.5
+    assert metrics.of_rarest(np.array([50.0, 0.0])) == 0
+
+
 def test_effective_images():
     counts = np.zeros((10, 2, 2), int)
     counts[:, 1, 1] = 5

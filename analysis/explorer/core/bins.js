@@ -54,13 +54,16 @@ const Bins = (() => {
     } else if (top > low) {
       const step = d3.tickStep(low, top, WANTED);
       const first = Math.floor(low / step);
-      edges = d3.range(first, Math.ceil(top / step - 1e-9) + 1).map((i) => i * step);
+      // As the values are, so that the value at an edge is above it for all comparisons.
+      edges = d3.range(first, Math.ceil(top / step - 1e-9) + 1).map((i) => Math.fround(i * step));
     }
     const size = edges.length - 1;
     const factor = size / (edges[size] - edges[0]);
     const codes = new Uint8Array(values.length);
     for (let row = 0; row < values.length; row++) {
-      const bin = Math.floor((values[row] - edges[0]) * factor);
+      let bin = Math.floor((values[row] - edges[0]) * factor);
+      if (values[row] >= edges[bin + 1]) bin++;
+      else if (values[row] < edges[bin]) bin--;
       codes[row] = bin >= size ? size - 1 : bin >= 0 ? bin : values[row] < edges[0] ? 0 : size;
     }
     return { codes, size, edges, low, high, whole, open };

@@ -49,12 +49,19 @@ const Data = (() => {
     if (known) return known;
     const promise = new Promise((resolve, reject) => {
       const script = document.createElement('script');
+      const fail = (/** @type {string} */ what) => {
+        waiting.delete(key);
+        reject(new Error(`${addressOf(path)} ${what}`));
+      };
       script.src = addressOf(path);
-      script.onload = () => finish(script);
+      script.onload = () => {
+        finish(script);
+        // A script that ends before its end runs without an effect.
+        if (resolvers.delete(key)) fail('is damaged: write the report again.');
+      };
       script.onerror = () => {
         finish(script);
-        waiting.delete(key);
-        reject(new Error(`${addressOf(path)} is missing or cannot be read.`));
+        fail('is missing or cannot be read.');
       };
       loading++;
       showLoading();

@@ -60,7 +60,9 @@ const Format = (() => {
     if (value === null || value === undefined) return '–';
     if (column.kind === 'boolean') return value ? 'yes' : 'no';
     if (column.kind !== 'number' || column.role === 'id') return String(value);
-    return isWhole(column) ? count(Number(value)) : short(Number(value));
+    // The mean of whole numbers need not be one.
+    const isCount = isWhole(column) && Number.isInteger(value);
+    return isCount ? count(Number(value)) : short(Number(value));
   }
 
   /** @param {string} name of a column */

@@ -97,11 +97,12 @@ const Link = (() => {
       }
     }
     const known = (/** @type {string} */ key) => view.column(state.get(key))?.name ?? null;
+    const opacity = parseFloat(state.get('opacity') ?? '');
     State.setAppearance({
       color: known('color') ?? State.appearance.color,
       size: known('size'),
       overlay: state.get('overlay') ?? 'prediction',
-      opacity: Number(state.get('opacity')) || 0.5,
+      opacity: opacity >= 0 && opacity <= 1 ? opacity : 0.5,
       theme: state.get('theme') ?? 'auto',
     });
     if (view.column(column)) State.setSort(column, sort.startsWith('-'));

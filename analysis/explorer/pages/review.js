@@ -191,8 +191,12 @@ const Review = (() => {
       autocomplete: 'off',
       value: chosen || null,
       dir: 'auto',
-      onchange: () => chooseCategory(field.value),
-      onkeydown: (/** @type {KeyboardEvent} */ { key }) => key === 'Escape' && field.blur(),
+      onchange: () => field.value !== chosen && chooseCategory(field.value),
+      onkeydown: (/** @type {KeyboardEvent} */ { key }) => {
+        if (key !== 'Escape') return;
+        field.value = chosen; // nothing is chosen
+        field.blur();
+      },
     });
     return h('label.other-category.inline-flex.soft', { title: 'Choose another category (c)' }, [
       h('span', 'It is'),

@@ -18,6 +18,8 @@ const Sample = (() => {
   let pointedAt = null; // the label issue whose outline is drawn
   /** @type {number | null} */
   let expanded = null; // the row whose label issues are all shown
+  /** @type {{ row: number, view: View } | null} */
+  let explained = null; // whose reason the field has
 
   const panel = /** @type {HTMLElement} */ (document.getElementById('sample'));
   /** @param {string} name @param {string} title @param {() => void} onclick @param {string} text */
@@ -35,10 +37,7 @@ const Sample = (() => {
     placeholder: 'Reason',
     dir: 'auto',
     'aria-label': 'Reason to exclude it',
-    onchange: () => {
-      const { selected } = State;
-      if (selected !== null) Decisions.exclude(selected, true, { reason: reason.value.trim() });
-    },
+    onchange: saveReason,
   });
   const close = button('close', 'Close (Escape)', State.closeSample, '×');
   const stage = h('div.stage-place');
@@ -81,6 +80,8 @@ const Sample = (() => {
     const sample = open();
     if (!sample) {
       if (panel.hidden) return;
+      saveReason();
+      explained = null;
       panel.hidden = true;
       focused?.focus();
       focused = null;
@@ -104,6 +105,15 @@ const Sample = (() => {
       if (now?.row !== row || now.view !== view) return; // another one is open
       facts.replaceChildren(...SampleFacts.all(view, row));
     });
+  }
+
+  /** Saves what was typed, for the sample it was typed for. */
+  function saveReason() {
+    const decision = explained?.view === State.view ? Decisions.of(explained.row) : null;
+    const typed = reason.value.trim();
+    if (explained && decision?.exclude && typed !== (decision.reason ?? '')) {
+      Decisions.exclude(explained.row, true, { reason: typed });
+    }
   }
 
   function updateSimilar() {
@@ -131,7 +141,10 @@ const Sample = (() => {
     Dom.press(exclude, Boolean(decision?.exclude));
     exclude.textContent = decision?.exclude ? 'Excluded' : 'Exclude';
     reason.hidden = !decision?.exclude;
-    if (document.activeElement !== reason) reason.value = decision?.reason ?? '';
+    const isAnother = explained?.row !== row || explained.view !== view;
+    if (isAnother) saveReason();
+    explained = sample;
+    if (isAnother || document.activeElement !== reason) reason.value = decision?.reason ?? '';
     previous.disabled = place <= 0;
     next.disabled = neighbor(1) === undefined;
   }

@@ -1,5 +1,5 @@
 'use strict';
-/* global Dom, Format, Plots, Show, Thumbnail */
+/* global Dom, Format, Plots, Show, State, Thumbnail */
 // The section of slices: of nested ones, that which stands out most, with the others folded.
 
 /** @type {Section} */
@@ -66,7 +66,7 @@ const Slices = (() => {
     const items = nested.map((slice) =>
       h('li', [
         Dom.link(slice.text, () => Show.slice(slice.text), { dir: 'auto' }),
-        h('span.muted', `${METRICS[slice.metric]}, ${Format.count(slice.size)} images`),
+        h('span.muted', `${METRICS[slice.metric]}, ${Format.count(slice.size)} ${State.view.rows_are}`),
       ]),
     );
     // A click here is not one on the row.

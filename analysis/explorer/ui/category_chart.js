@@ -10,11 +10,16 @@ const CategoryChart = (() => {
    * @param {HTMLElement} body @param {Column} column @param {string} metric */
   function create(body, { name }, metric) {
     const { view } = State;
-    const { values } = Bins.of(view, name);
-    const tallest = d3.max(values, ({ count }) => count) || 1;
     const metricColumn = /** @type {Column} */ (view.column(metric));
+    /** @type {Binned | null} */
+    let binned = null; // decisions have other bins after each of them
+    let tallest = 1;
     const width = (/** @type {number} */ count) => `${(100 * count) / tallest}%`;
-    const rows = values.map(({ value, label, count }) => {
+    /** @type {ReturnType<typeof makeRow>[]} */
+    let rows = [];
+
+    /** @param {Binned['values'][0]} bin */
+    function makeRow({ value, label, count }) {
       const part = h('i.part');
       const number = h('span.number');
       const mean = h('span.row-mean.number', { title: `Mean ${metricColumn.label}` });
@@ -27,7 +32,7 @@ const CategoryChart = (() => {
         mean,
       );
       return { value, part, number, mean, button };
-    });
+    }
     let everything = false;
     const more = Dom.link('', () => {
       everything = !everything;
@@ -38,10 +43,15 @@ const CategoryChart = (() => {
       more.hidden = rows.length <= ROWS;
       more.textContent = everything ? 'Fewer' : `All ${rows.length}`;
     }
-    show();
-    body.append(h('div.rows', rows.map(({ button }) => button)), more);
 
     return function update() {
+      if (binned !== Bins.of(view, name)) {
+        binned = Bins.of(view, name);
+        tallest = d3.max(binned.values, ({ count }) => count) || 1;
+        rows = binned.values.map(makeRow);
+        show();
+        body.replaceChildren(h('div.rows', rows.map(({ button }) => button)), more);
+      }
       const { counts, sums, known } = Bins.summarize(view, name, metric);
       const chosen = Filters.all.get(name)?.values;
       rows.forEach(({ value, part, number, mean, button }, i) => {

@@ -119,11 +119,11 @@ const Histogram = (() => {
     /** Filters by bins, which contain their lower edge, not the upper one.
      * @param {number} first @param {number} [last] */
     function chooseBins(first, last = first) {
-      const below = (edges[last + 1] - edges[last]) * 1e-6;
+      const below = edges[last + 1] - (edges[last + 1] - edges[last]) * 1e-6;
       Filters.range(
         name,
-        first === 0 ? bins.low : edges[first],
-        last === size - 1 ? bins.high : edges[last + 1] - below,
+        first === 0 ? bins.low : whole ? Math.ceil(edges[first]) : edges[first],
+        last === size - 1 ? bins.high : whole ? Math.floor(below) : below,
       );
     }
 

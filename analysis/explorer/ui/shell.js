@@ -126,6 +126,11 @@ const Shell = (() => {
       Events.on('view filters sort sample similar hover appearance decisions page', onEvents);
       Events.emit('page', 'filters');
       addEventListener('popstate', Link.restore);
+      // As a link it would replace the state, which is in the fragment.
+      /** @type {HTMLElement} */ (document.querySelector('.skip')).onclick = (event) => {
+        event.preventDefault();
+        byId('main-content').focus();
+      };
       addEventListener('error', (event) => Messages.notify(event.message));
       addEventListener('unhandledrejection', (event) => Messages.fail(event.reason));
       document.body.dataset.ready = 'true';

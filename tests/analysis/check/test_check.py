@@ -187,6 +187,9 @@ def test_bad_input(runs, tmp_path, capsys):
     assert 'has other labels' in capsys.readouterr().err
     assert check.main(['--workdir', new, '--baseline', new]) == 2
     assert 'given twice' in capsys.readouterr().err
+    copies = ['--workdir', new, '--also', new, '--baseline', old, '--checkpoint', '0']
+    assert check.main(copies) == 2
+    assert 'given twice' in capsys.readouterr().err
     assert check.main(['--workdir', new, '--baseline', str(tmp_path / 'none')]) == 2
     assert check.main(['--workdir', new, '--baseline', old, '--drop', '2']) == 2
     assert '--drop' in capsys.readouterr().err

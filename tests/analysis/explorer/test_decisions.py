@@ -256,3 +256,50 @@ def test_import_of_what_label_issues_wrote(analysis, open_page, tmp_path):
     wait_until(page, f'Decisions.exclusionList().ids.length === {len(rows)}')
     listed = page.evaluate('Decisions.exclusionList().images')
     assert listed == sorted(rows, key=lambda row: row['image_id'])
+
+
+def test_a_reason_is_of_the_sample_that_it_was_typed_for(analysis, open_page):
+    ids = analysis.image_ids[:2].tolist()
+    page = open_page('page=samples')
+    reasons = '[0, 1].map((row) => Decisions.of(row)?.reason)'
+    for row in (1, 0):
+        page.evaluate(f'State.openSample(State.view.rowOf({ids[row]}))')
+        settle(page)
+        press(page, 'x')
+    field = page.locator('#sample input[placeholder=Reason]')
+    field.fill('first')
+    page.evaluate('State.openSample(1)')  # as Back does
+    settle(page)
+    assert page.evaluate(reasons) == ['first', ''] and field.input_value() == ''
+    field.fill('second')
+    press(page, 'Escape')
+    settle(page)
+    assert page.evaluate(reasons) == ['first', 'second']
+    assert page.locator('#sample').is_hidden()
+
+
+def test_escape_chooses_no_category(open_page):
+    page = open_page('page=findings&finding=issues')
+    before = page.locator('.issue-card .where').text_content()
+    press(page, 'c')
+    page.keyboard.type('truck')
+    press(page, 'Escape')
+    settle(page)
+    assert page.locator('.issue-card .where').text_content() == before
+    assert page.evaluate('State.view.label_issues.every((one) => !Decisions.verdictOf(one))')
+
+
+def test_the_chart_of_decisions_counts_each(open_page):
+    drawn = """() => {
+        const body = document.createElement('div');
+        const draw = CategoryChart.create(body, State.view.column('decision'), 'loss');
+        const texts = () => [...body.querySelectorAll('.row')].map((row) =>
+            [row.querySelector('.row-name').textContent, row.querySelector('.number').textContent]);
+        draw();
+        const before = texts();
+        Decisions.exclude(0, true);
+        draw();
+        return [before, texts()];
+    }"""
+    page = open_page('page=explore')
+    assert page.evaluate(drawn) == [[['none', '60']], [['exclude', '1'], ['none', '59']]]

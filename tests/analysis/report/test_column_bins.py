@@ -43,3 +43,10 @@ def test_which_columns_vary_and_what_they_explain():
     assert explained['first'] == pytest.approx(0.75, abs=0.01)
     assert explained['noise'] < 0.1
     assert explained['constant'] == explained['missing'] == explained['same'] == 0
+
+
+@pytest.mark.parametrize(
+    ('stop', 'step'), [(60, 2), (66, 5), (70, 5), (73, 5), (29, 2), (0.6, 0.02)]
+)
+def test_ticks_are_those_of_d3(stop, step):
+    assert column_bins._tick_step(0, stop) == pytest.approx(step)

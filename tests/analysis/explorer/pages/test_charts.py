@@ -76,3 +76,19 @@ def test_texts_are_found_in_their_own_row(open_page):
     for wanted, expected in (('ab', [0, 6, 7]), ('ba', [2]), ('x', [5, 6]), ('bb', [])):
         flags = page.evaluate(f'[...{make}.containing({json.dumps(wanted)})]')
         assert np.flatnonzero(flags).tolist() == expected, wanted
+
+
+def test_values_at_an_edge_are_in_the_bar_above_it(open_page):
+    outside = """() => {
+        const { view } = State;
+        const values = Float32Array.from({ length: view.n }, (_, row) => (row % 101) / 100);
+        view.addColumn({ name: 'hundredths', role: 'metadata', kind: 'number', unit: '',
+            description: '', values });
+        const { codes, edges, size } = Bins.of(view, 'hundredths');
+        const last = size - 1;
+        return Array.from(values.keys()).filter((row) => {
+            const [value, bin] = [values[row], codes[row]];
+            return value < edges[bin] || (value >= edges[bin + 1] && bin < last);
+        });
+    }"""
+    assert open_page().evaluate(outside) == []

@@ -1,5 +1,7 @@
 """Links show the same again; bad ones say what is wrong."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,26 @@ def test_another_checkpoint(open_page, table):
     rows = passing(page)
     assert rows.tolist() == np.flatnonzero(table['brightness'] <= 100).tolist()
     assert page.locator('.chip').count() == 1
+
+
+def test_the_link_to_the_content_keeps_the_state(open_page):
+    page = open_page('page=samples&opacity=0')
+    page.evaluate("Filters.set('some', { kind: 'rows', rows: [3, 40], label: 'some' })")
+    page.focus('.skip')
+    page.keyboard.press('Enter')
+    page.wait_for_timeout(200)
+    assert passing(page).tolist() == [3, 40]
+    state = '[State.page, State.appearance.opacity, document.activeElement.id]'
+    assert page.evaluate(state) == ['samples', 0, 'main-content']
+    assert 'main-content' not in page.evaluate('location.hash')
+
+
+def test_a_damaged_file_is_named(browser, analysis, tmp_path):
+    folder = shutil.copytree(analysis.workdir.parent / 'report', tmp_path / 'report')
+    (path,) = folder.glob('data/val-600/view.js')
+    path.write_text(path.read_text()[: path.stat().st_size // 2])
+    page = browser.new_page()
+    page.goto(f'{folder.as_uri()}/index.html')
+    text = page.locator('#main-content .failure').text_content()
+    page.close()
+    assert 'view.js is damaged: write the report again' in text
