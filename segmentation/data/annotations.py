@@ -367,19 +367,20 @@ class _Instances:
         mask: Any = {'size': [image.height, image.width], 'counts': rle}
         bbox: Any = entry.get('bbox')
         area: Any = entry.get('area')
-        if not has_numbers(bbox) or len(bbox) != 4 or not all(-1e6 < x < 1e6 for x in bbox):
+        # Polygons may be a little larger than the pixels they cover.
+        pixels, most = int(mask_utils.area(mask)), 1.1 * image.height * image.width
+        has_box = has_numbers(bbox) and len(bbox) == 4 and all(-1e6 < x < 1e6 for x in bbox)
+        if not has_box or pixels and min(bbox[2:]) <= 0:
             if self.has_boxes:
                 add('repaired: bbox taken from the mask', key)
             bbox = mask_utils.toBbox(mask).tolist()
-        if not has_numbers([area]) or not 0 <= area < 1e9:
+        if not has_numbers([area]) or not 0 <= area <= most or pixels and not area:
             if self.has_boxes:
                 add('repaired: area taken from the mask', key)
-            area = mask_utils.area(mask)
-        x, y, box_width, box_height = map(float, bbox)
-        box = x, y, box_width, box_height
-        is_crowd = bool(crowd) and not self.crowds_as_instances
-        category = self.categories[category_key]
-        return image, Instance(key, category, float(area), box, is_crowd, rle)
+            area = pixels
+        x, y, w, h = map(float, bbox)
+        category, is_crowd = self.categories[category_key], crowd and not self.crowds_as_instances
+        return image, Instance(key, category, float(area), (x, y, w, h), bool(is_crowd), rle)
 
     def _encode(self, segmentation: Any, image: Image, key: int) -> bytes:
         height, width = image.height, image.width

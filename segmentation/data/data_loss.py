@@ -35,6 +35,7 @@ _CAUSES = (
      'correct file_name in the annotation file'),
     ('image: width and height', 'images have no usable width and height', 'correct the two fields'),
     ('image: no usable id', 'images have no usable id', 'give each a whole number or a text as id'),
+    ('image: no annotation file', 'images have no annotation file', 'annotate them, or accept it'),
     ('image: no mask', 'images have no mask', 'a mask has the name of its image; export both'),
     ('annotation: a mask without', 'masks have no image', 'a mask has the name of its image'),
     ('annotation: a label file without', 'label files have no image', 'add the images'),

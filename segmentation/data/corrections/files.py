@@ -160,6 +160,9 @@ def write(source: Source, document: Document, edits: list[Edit], output: pathlib
 def _link(source: Source, document: Document, output: pathlib.Path) -> None:
     """Makes the output a data set: its images are those of the source."""
     place = output / source.name
+    if place.is_dir() and not place.is_symlink():  # of the annotations, for a split of that name
+        place = output / 'images' / source.name
+        place.parent.mkdir(exist_ok=True)
     if not source.folders or os.path.lexists(place):
         return
     entries = [entry for entry in document.content['images'] if isinstance(entry, dict)]

@@ -265,8 +265,8 @@ def usual_name(name: str) -> str:
 
 
 def split_in(path: str) -> str:
-    """The part of a path that names a split; '' if none does."""
-    for part in pathlib.PurePosixPath(path).parts:
+    """The last part of a path that names a split; '' if none does."""
+    for part in reversed(pathlib.PurePosixPath(path).parts):
         stem = part.partition('.')[0]
         if usual_name(stem) and stem != 'default':
             return stem

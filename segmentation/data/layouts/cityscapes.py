@@ -1,5 +1,6 @@
 """Cityscapes: gtFine (or gtCoarse) beside leftImg8bit; instance numbers, or else polygons."""
 
+import itertools
 import re
 from typing import Any
 
@@ -19,18 +20,24 @@ _NAMES = (
 _WITH_INSTANCES = range(24, 34)  # ids from person to bicycle
 _LEFT_OUT = frozenset((*_NAMES[:4], 'license plate'))
 _PATTERN = r'(?P<top>(.*/)?)gt(Fine|Coarse)/(?P<split>[^/]+)/(?P<image>.+)_gt(Fine|Coarse)_'
+_OWN_LABELS = r'(.*/)?(label_colors\.txt|dataset_meta\.json)'  # of exports with other classes
 # The likeliest to be complete first.
 _KINDS = ('instanceIds.png', 'labelIds.png', 'polygons.json')
 
 
 def _find(folder: Folder) -> list[Split]:
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for kind in _KINDS:
-        for path in folder.matching(_PATTERN + re.escape(kind)):
-            match = re.fullmatch(_PATTERN + '.*', path, re.IGNORECASE)
+    for quality, kind in itertools.product(('Fine', 'Coarse'), _KINDS):
+        for path in folder.matching(f'{_PATTERN}{re.escape(kind)}'):
+            match = re.fullmatch(_PATTERN.replace('Fine|Coarse', quality) + '.*', path, re.I)
             if match:
                 images = f'{match["top"]}leftImg8bit/{match["split"]}'
                 found.setdefault((match['split'], images), {}).setdefault(match['image'], path)
+    if found and (own := folder.matching(_OWN_LABELS)):
+        raise ValueError(
+            f'{folder.root} has the folders of Cityscapes, but labels of its own ({own[0]}), '
+            'which are not read: export COCO or Pascal VOC instead'
+        )
     return [
         Split(name, tuple(members.values()), base.existing(folder, images), _load)
         for (name, images), members in found.items()

@@ -8,17 +8,22 @@ https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack
 
 import json
 import math
+import os
 import re
 from typing import Any
 
 import numpy as np
 
-from segmentation.data import image_files
+from segmentation.data import coco_files, image_files
 from segmentation.data.layouts import base, via
 from segmentation.data.layouts.base import Document, Folder, Images, Layout, Split
 
 _HEAD = 65_536  # bytes that are read to recognize a file
 _LIMIT = 2**31
+# Beginnings of the types of results that are shapes.
+_SHAPES = (
+    'polygon', 'brush', 'ellipse', 'rectangle', 'keypoint', 'magicwand', 'bitmask', 'vector',
+)  # fmt: skip
 _ALPHA_SHOWN = 128  # of 255; brushes have soft edges
 
 
@@ -121,25 +126,37 @@ def _add_task(document: Document, task: Any, images: Images) -> None:
     if not made:
         document.leave_out('image: nobody has annotated it', name)
         return
-    results = base.get(made[-1], 'result', list)
+    results = [each for each in base.get(made[-1], 'result', list) if isinstance(each, dict)]
+    shapes = [each for each in results if base.get(each, 'type', str).startswith(_SHAPES)]
+    pages = {(base.get(s, 'to_name', str), base.get(s, 'item_index', int)) for s in shapes}
+    if len(pages) > 1:
+        document.leave_out('image: a task with annotations of several images', name)
+        return
     for _ in made[:-1]:
         document.leave_out('annotation: of an earlier annotator of the same image', name)
     size = _size([data, *results]) or images.size(name)
     key = document.add_image(name, size)
-    for result in results:
-        kind, value = base.get(result, 'type', str), base.get(result, 'value', dict)
-        if kind in ('choices', 'textarea', 'rating', 'labels', 'relation'):
-            continue  # 'labels' repeats the label of another result with its shape
-        labels: Any = next((v for k, v in value.items() if k.endswith('labels') and v), [])
-        label = base.name_of(labels[0] if isinstance(labels, list) and labels else None)
-        document.add(key, label, _outline(value, size))
+    names = {str(each.get('id')): name for each in results if (name := _label(each))}
+    # Other types, such as 'labels' or 'number', say more about the shape of the same id.
+    for shape in shapes:
+        label = base.name_of(_label(shape) or names.get(str(shape.get('id'))))
+        document.add(key, label, _outline(base.get(shape, 'value', dict), size))
+
+
+def _label(result: Any) -> Any:
+    """The label of a result; None if it has none."""
+    value = base.get(result, 'value', dict)
+    labels = next((v for k, v in value.items() if k.endswith('labels') and v), None)
+    return labels[0] if isinstance(labels, list) else None
 
 
 def _file_name(data: dict) -> str:
     """The image of a task: as this project writes it, else the first value that names one."""
     texts = [value for value in (data.get('file_name'), data.get('image'), *data.values())
              if isinstance(value, str) and value]  # fmt: skip
-    return texts[0] if texts else ''
+    endings = coco_files.IMAGE_SUFFIXES
+    images = [text for text in texts if os.path.splitext(text)[1].lower() in endings]
+    return next(iter(images or texts), '')
 
 
 def _size(entries: list) -> tuple[int, int] | None:

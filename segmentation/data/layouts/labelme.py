@@ -66,12 +66,18 @@ def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
                     continue
                 groups[label, group] = outline
             document.add(key, label, outline)
-    annotated = {image['file_name'] for image in document.content['images']}
-    places = set(map(base.parent, annotated))
+    found = images.source.find(image['file_name'] for image in document.content['images'])
+    known = {_stem(name) for file in found.values() for name in (file.name,) if not file.reason}
+    known |= set(map(_stem, split.files))
     for path in folder.images_in(''):
-        if base.parent(path) in places and path not in annotated:
+        inside = (path.removeprefix(f'{place}/') for place in ('', *split.folders))
+        if base.parent(path) in split.folders and not known & set(map(_stem, inside)):
             document.leave_out('image: no annotation file', path)
     return document.finish()
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0].lower()
 
 
 def _size(content: dict) -> tuple[int, int] | None:

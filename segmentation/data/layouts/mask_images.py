@@ -102,7 +102,8 @@ def read_list(folder: Folder, path: str, largest: int) -> ClassList:
     lines = [line.strip() for line in lines if line.strip() and not line.startswith('#')]
     if not lines:
         raise ValueError(f'{name} has no class')
-    if colored := [m for line in lines if (m := re.fullmatch(_COLORED, line))]:
+    colored = [m for line in lines if (m := re.fullmatch(_COLORED, line))]
+    if colored := colored or [m for line in lines if (m := re.fullmatch(_COLORS_FIRST, line))]:
         names = {i: m['name'].strip() for i, m in enumerate(colored)}
         colors = {tuple(int(m[c]) for c in ('r', 'g', 'b')): i for i, m in enumerate(colored)}
         return ClassList(names, colors)
@@ -126,6 +127,10 @@ _COLORED = (
 )
 
 
+# As CamVid and Datumaro write them.
+_COLORS_FIRST = r'(?P<r>\d{1,3})\s+(?P<g>\d{1,3})\s+(?P<b>\d{1,3})\s+(?P<name>\D.*)'
+
+
 def is_nothing(name: str) -> bool:
     """Whether the name of a class says that there is no object."""
     return name.strip().lower() in _NOTHING
@@ -144,7 +149,7 @@ def add_objects(
 ) -> None:
     """Adds each object of a mask of object numbers [H, W]; its class is the most frequent in it."""
     for number in np.unique(objects).tolist():
-        if number in (0, VOID):
+        if number == 0:
             continue
         inside = objects == number
         found, counts = np.unique(mask[inside], return_counts=True)
@@ -160,9 +165,9 @@ def add_objects(
 
 
 def object_numbers(mask: np.ndarray) -> np.ndarray:
-    """Numbers of objects [H, W]; a color is a number."""
+    """Numbers of objects [H, W], 0 for none; a color is a number."""
     if mask.ndim == 2:
-        return mask.astype(np.int64)
+        return np.where(mask == VOID, 0, mask).astype(np.int64)
     return (mask[..., :3].astype(np.int64) * (2**16, 2**8, 1)).sum(-1)
 
 
@@ -175,11 +180,17 @@ def _largest(mask: np.ndarray) -> int:
     return int(mask[mask != VOID].max(initial=0))
 
 
-def are_binary(folder: Folder, names: list[str], class_list: str) -> bool:
-    """Whether masks of numbers 0 and 255 have a class list that does not mention 255."""
+def refuse_binary(folder: Folder, names: list[str], class_list: str, largest: int) -> None:
+    """Refuses masks of numbers 0 and 255 with a class list that does not mention 255."""
+    if largest or re.search(rf'\b{VOID}\b', folder.text(class_list)):
+        return
     masks = (base.read_indexes(folder, name) for name in names)
-    has_void = any(mask.ndim == 2 and (mask == VOID).any() for mask in masks)
-    return has_void and not re.search(rf'\b{VOID}\b', folder.text(class_list))
+    if any(mask.ndim == 2 and (mask == VOID).any() for mask in masks):
+        raise ValueError(
+            f'{folder.root}: the masks hold only the numbers 0 and {VOID}, and {VOID} usually '
+            'means pixels that are not annotated. If it is a class, write the line '
+            f"'{VOID} <name>' into {class_list}"
+        )
 
 
 def names_of(text: str, known: Container[str]) -> list[str]:

@@ -8,7 +8,10 @@ from segmentation.data import coco_files
 from segmentation.data.layouts import base, mask_images
 from segmentation.data.layouts.base import Document, Folder, Images, Layout, Split
 
-_MASKS = r'(masks?|labels?|annotations?|segmentations?|gt|groundtruth|label_?ids|mask_png|targets?)'
+_MASKS = (
+    r'(masks?|labels?|annotations?|annots?|segmentations?|gt|groundtruth|label_?ids|mask_png|'
+    r'targets?)'
+)
 _IMAGES = r'(images?|imgs?|photos?|jpegimages|rgb|inputs?)'
 _ENDINGS = r'[-_](masks?|labels?|seg|segmentation|gt|l|labelids)$'  # of a mask's name
 _SECOND = 'annotation: a second mask of an image'
@@ -92,12 +95,7 @@ class _Loader:
                 f'{folder.root} has masks ({masks[0]}, numbers up to {largest}) but no list of '
                 "their classes: write classes.txt with a line '<number> <name>' for each"
             )
-        if not largest and mask_images.are_binary(folder, masks, self._list):
-            raise ValueError(
-                f'{folder.root}: the masks hold only the numbers 0 and {mask_images.VOID}, and '
-                f'{mask_images.VOID} usually means pixels that are not annotated. If it is a '
-                f"class, write the line '{mask_images.VOID} <name>' into {self._list}"
-            )
+        mask_images.refuse_binary(folder, masks, self._list, largest)
         classes = mask_images.read_list(folder, self._list, largest)
         document = Document(n for n in classes.names.values() if not mask_images.is_nothing(n))
         for path, reason in self._unpaired.items():

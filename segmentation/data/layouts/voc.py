@@ -18,9 +18,12 @@ _NAMES = (
 
 
 def _find(folder: Folder) -> list[Split]:
-    masks = folder.matching(r'(.*/)?SegmentationClass/.+\.png')
+    masks = folder.matching(r'(.*/)?SegmentationClass(PNG)?/.+\.png')
     # Masks can lie in subfolders, as the images do.
-    parts = [re.split('(?:^|/)SegmentationClass/', path, maxsplit=1, flags=re.I) for path in masks]
+    parts = [
+        re.split('(?:^|/)SegmentationClass(?:PNG)?/', path, maxsplit=1, flags=re.I)
+        for path in masks
+    ]
     tops = dict.fromkeys(top for top, _ in parts)
     tops = {top: None for top in tops if f'{top}/JPEGImages'.strip('/') in folder.folders}
     if not tops:
@@ -41,7 +44,8 @@ def _find(folder: Folder) -> list[Split]:
     }
     if {'train', 'val'} <= lists.keys():
         lists.pop('trainval', None)  # both of them
-    lists = lists or {'train': list(stems)}
+    is_listed = bool(lists)
+    lists = lists or base.by_split(stems, base.split_of_folder)
     extra = mask_images.find_list(folder, top, '')
     splits = []
     for name, members in lists.items():
@@ -49,19 +53,28 @@ def _find(folder: Folder) -> list[Split]:
         for stem in members:
             if stem in stems:
                 files.append(stems[stem])
-                instances = f'{prefix}SegmentationObject/{stem}.png'
+                instances = _objects_of(stems[stem])
                 files += [instances] if instances in folder.names else []
-        folders = (f'{prefix}JPEGImages',)
-        splits.append(Split(name, tuple(files), folders, _Loader(prefix, members, extra, stems)))
+        load = _Loader(prefix, members, extra, stems, is_listed)
+        splits.append(Split(name, tuple(files), (f'{prefix}JPEGImages',), load))
     return splits
+
+
+def _objects_of(mask: str) -> str:
+    return mask.replace('SegmentationClass', 'SegmentationObject')
 
 
 class _Loader:
     def __init__(
-        self, prefix: str, members: list[str], class_list: str | None, masks: dict[str, str]
+        self,
+        prefix: str,
+        members: list[str],
+        class_list: str | None,
+        masks: dict[str, str],
+        is_listed: bool,
     ):
         self._prefix, self._members, self._list = prefix, members, class_list
-        self._masks = masks  # name of an image → its mask
+        self._masks, self._is_listed = masks, is_listed  # name of an image → its mask
 
     def __call__(self, folder: Folder, split: Split, images: Images) -> dict[str, Any]:
         del images
@@ -72,6 +85,7 @@ class _Loader:
         else:
             masks = [self._masks[stem] for stem in self._members if stem in self._masks]
             largest = mask_images.largest_number(folder, masks)
+            mask_images.refuse_binary(folder, masks, self._list, largest)
             classes = mask_images.read_list(folder, self._list, largest)
         document = Document(n for n in classes.names.values() if not mask_images.is_nothing(n))
         for stem in self._members:
@@ -84,7 +98,7 @@ class _Loader:
             key = document.add_image(found.get(stem, stem), mask.shape[::-1])
             if (mask == mask_images.VOID).any():
                 document.note_unlabeled(key)
-            instances = f'{self._prefix}SegmentationObject/{stem}.png'
+            instances = _objects_of(path)
             if instances in files:
                 numbers = mask_images.object_numbers(base.read_indexes(folder, instances))
                 if numbers.shape != mask.shape:
@@ -92,6 +106,10 @@ class _Loader:
                 mask_images.add_objects(document, key, numbers, mask, classes)
             else:
                 mask_images.add_classes(document, key, mask, classes)
+        said = {base.split_of_folder(stem) for stem in self._members}
+        for stem in () if self._is_listed else sorted(found.keys() - self._masks.keys()):
+            if base.split_of_folder(stem) in said:
+                document.leave_out('image: no mask', found[stem])
         return document.finish()
 
     def _read(self, folder: Folder, path: str, classes: mask_images.ClassList) -> np.ndarray:

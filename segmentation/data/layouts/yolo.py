@@ -42,6 +42,12 @@ def _find(folder: Folder) -> list[Split]:
         folders = [
             f for text in given if (f := _locate(folder, base.parent(name), text)) is not None
         ]
+        if 0 < len(folders) < len(given):
+            raise ValueError(
+                f'{folder.root / name}: {split} names {len(given)} places, of which '
+                f'{len(given) - len(folders)} are no folders in {folder.root}: name the folders '
+                'of the images'
+            )
         if not folders:
             if any(text.endswith('.txt') for text in given):
                 raise ValueError(
@@ -128,7 +134,9 @@ def _locate(folder: Folder, here: str, text: str) -> str | None:
     used, but never a folder outside.
     """
     parts = [part for part in text.replace('\\', '/').split('/') if part not in ('', '.', '..')]
-    for start in range(len(parts)):
+    # A part that names a split is not dropped: another split would be taken for it.
+    named = [i for i, part in enumerate(parts) if base.usual_name(part)]
+    for start in range(named[-1] + 1 if named else len(parts)):
         for top in (here, ''):
             place = '/'.join([*filter(None, [top]), *parts[start:]])
             if place in folder.folders:

@@ -266,8 +266,10 @@ def test_degenerate_parts_are_dropped_and_the_rest_is_drawn():
     assert result.images[0].instances[0].rle == parse(document(whole)).images[0].instances[0].rle
 
 
-@pytest.mark.parametrize('area', [None, 'x', float('nan'), -1, 10**400, True])
-@pytest.mark.parametrize('bbox', [None, [1, 2, 3], [1, 2, 3, float('inf')], [1, 2, 3, '4']])
+@pytest.mark.parametrize('area', [None, 'x', float('nan'), -1, 10**400, True, 0, 99_999])
+@pytest.mark.parametrize(
+    'bbox', [None, [1, 2, 3], [1, 2, 3, float('inf')], [1, 2, 3, '4'], [0, 0, 0, 0]]
+)
 def test_unusable_area_and_bbox_come_from_the_mask(area, bbox):
     result = parse(document([[1, 2, 5, 2, 5, 4, 1, 4]], {'area': area, 'bbox': bbox}))
     (instance,) = result.images[0].instances

@@ -1,5 +1,6 @@
 """Corrected annotation files: all else byte for byte, masks without loss, and back again."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -430,6 +431,17 @@ def test_the_output_has_the_folder_that_has_the_images(source, tmp_path):
     (source / 'train/0.txt').write_text('labels of another tool')
     corrected(source, tmp_path / 'corrected')
     assert (tmp_path / 'corrected/train').resolve() == source / 'images/train'
+
+
+def test_a_split_can_have_the_name_of_the_folder_of_annotations(source, tmp_path):
+    path = source / 'annotations/instances_train.json'
+    path.rename(source / 'annotations.json')
+    (source / 'train').rename(source / 'images')
+    (source / 'annotations/instances_val.json').unlink()
+    (item,) = files.find(source)
+    read = document.read(item.path)
+    files.write(dataclasses.replace(item, name='annotations'), read, [], tmp_path / 'corrected')
+    assert (tmp_path / 'corrected/images/annotations').resolve() == source / 'images'
 
 
 def test_splits_of_the_same_name_get_files_of_their_own(source, tmp_path):
