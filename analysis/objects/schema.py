@@ -97,7 +97,7 @@ class Objects(Result):
     """
 
     NAME: ClassVar[str] = 'objects'
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # of the view

@@ -35,14 +35,16 @@ _CAUSES = (
      'correct file_name in the annotation file'),
     ('image: width and height', 'images have no usable width and height', 'correct the two fields'),
     ('image: no usable id', 'images have no usable id', 'give each a whole number or a text as id'),
-    ('image: no annotation file', 'images have no annotation file', 'annotate them, or accept it'),
     ('image: no mask', 'images have no mask', 'a mask has the name of its image; export both'),
     ('annotation: a mask without', 'masks have no image', 'a mask has the name of its image'),
     ('annotation: a label file without', 'label files have no image', 'add the images'),
     ('image: ', 'image files cannot be used', 'see the reason'),
 )  # fmt: skip
-# The entry is not needed.
-HARMLESS = ('annotation: the same entry again', 'image: id used before', 'category: listed twice')
+# The entry is not needed, or nobody has annotated the image.
+HARMLESS = (
+    'annotation: the same entry again', 'annotation: a second mask of an image',
+    'image: id used before', 'image: no annotation file', 'category: listed twice',
+)  # fmt: skip
 
 
 class DataLoss(ValueError):
@@ -65,8 +67,12 @@ def check(split: str, title: str, annotations: Annotations, accept: bool) -> Non
     instances = [instance for image in images for instance in image.instances]
     skipped = annotations.skipped.as_dict()
     harmless = {reason: skipped.get(reason, {'count': 0})['count'] for reason in HARMLESS}
-    given = annotations.num_annotations - harmless[HARMLESS[0]]
-    listed = annotations.num_images - harmless[HARMLESS[1]]
+
+    def needless(kind: str) -> int:
+        return sum(count for reason, count in harmless.items() if reason.startswith(kind))
+
+    given = annotations.num_annotations - needless('annotation')
+    listed = annotations.num_images - needless('image')
     if accept and images:
         return
     problem = ''

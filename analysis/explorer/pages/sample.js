@@ -20,6 +20,7 @@ const Sample = (() => {
   let expanded = null; // the row whose label issues are all shown
   /** @type {{ row: number, view: View } | null} */
   let explained = null; // whose reason the field has
+  let given = ''; // the field's value before something is typed
 
   const panel = /** @type {HTMLElement} */ (document.getElementById('sample'));
   /** @param {string} name @param {string} title @param {() => void} onclick @param {string} text */
@@ -110,9 +111,9 @@ const Sample = (() => {
   /** Saves what was typed, for the sample it was typed for. */
   function saveReason() {
     const decision = explained?.view === State.view ? Decisions.of(explained.row) : null;
-    const typed = reason.value.trim();
-    if (explained && decision?.exclude && typed !== (decision.reason ?? '')) {
-      Decisions.exclude(explained.row, true, { reason: typed });
+    if (explained && decision?.exclude && reason.value !== given) {
+      given = reason.value;
+      Decisions.exclude(explained.row, true, { reason: given.trim() });
     }
   }
 
@@ -144,7 +145,10 @@ const Sample = (() => {
     const isAnother = explained?.row !== row || explained.view !== view;
     if (isAnother) saveReason();
     explained = sample;
-    if (isAnother || document.activeElement !== reason) reason.value = decision?.reason ?? '';
+    if (isAnother || document.activeElement !== reason) {
+      reason.value = decision?.reason ?? '';
+      given = reason.value;
+    }
     previous.disabled = place <= 0;
     next.disabled = neighbor(1) === undefined;
   }

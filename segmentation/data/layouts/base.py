@@ -37,6 +37,7 @@ _USUAL = {
     'val': ('val', 'valid', 'validation', 'dev', 'valset'),
     'test': ('test', 'testing', 'testset'),
 }
+_PLAIN = {word for words in _USUAL.values() for word in words}
 _FILLERS = {'instances', 'coco', 'annotations', 'annotation', 'data', 'set', 'split', 'images'}
 
 
@@ -265,12 +266,11 @@ def usual_name(name: str) -> str:
 
 
 def split_in(path: str) -> str:
-    """The last part of a path that names a split; '' if none does."""
-    for part in reversed(pathlib.PurePosixPath(path).parts):
-        stem = part.partition('.')[0]
-        if usual_name(stem) and stem != 'default':
-            return stem
-    return ''
+    """The outermost part that names a split, plainly ('train') if one does; '' if none does."""
+    stems = [part.partition('.')[0] for part in pathlib.PurePosixPath(path).parts]
+    named = [stem for stem in stems if usual_name(stem) and stem != 'default']
+    plain = [stem for stem in named if re.sub('[^a-z]', '', stem.lower()) in _PLAIN]
+    return next(iter(plain or named), '')
 
 
 def by_split(paths: Iterable[str], split_of: Callable[[str], str]) -> dict[str, list[str]]:

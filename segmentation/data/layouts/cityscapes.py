@@ -20,7 +20,6 @@ _NAMES = (
 _WITH_INSTANCES = range(24, 34)  # ids from person to bicycle
 _LEFT_OUT = frozenset((*_NAMES[:4], 'license plate'))
 _PATTERN = r'(?P<top>(.*/)?)gt(Fine|Coarse)/(?P<split>[^/]+)/(?P<image>.+)_gt(Fine|Coarse)_'
-_OWN_LABELS = r'(.*/)?(label_colors\.txt|dataset_meta\.json)'  # of exports with other classes
 # The likeliest to be complete first.
 _KINDS = ('instanceIds.png', 'labelIds.png', 'polygons.json')
 
@@ -33,15 +32,23 @@ def _find(folder: Folder) -> list[Split]:
             if match:
                 images = f'{match["top"]}leftImg8bit/{match["split"]}'
                 found.setdefault((match['split'], images), {}).setdefault(match['image'], path)
-    if found and (own := folder.matching(_OWN_LABELS)):
-        raise ValueError(
-            f'{folder.root} has the folders of Cityscapes, but labels of its own ({own[0]}), '
-            'which are not read: export COCO or Pascal VOC instead'
-        )
+    for _, images in found:
+        own = f'{images.rpartition("leftImg8bit/")[0]}label_colors.txt'
+        if own in folder.names and (others := _other_names(folder.text(own))):
+            raise ValueError(
+                f'{folder.root} has the folders of Cityscapes, but labels of its own ({own}: '
+                f'{ascii(others[0])[:80]}), which are not read: export COCO or Pascal VOC instead'
+            )
     return [
         Split(name, tuple(members.values()), base.existing(folder, images), _load)
         for (name, images), members in found.items()
     ]
+
+
+def _other_names(text: str) -> list[str]:
+    """Names of a list of colors, 'r g b name' each, that are not of Cityscapes."""
+    names = [line.split(maxsplit=3)[-1].strip() for line in text.splitlines() if line.strip()]
+    return [name for name in names if name not in (*_NAMES, *_LEFT_OUT, 'background')]
 
 
 def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:

@@ -5,12 +5,12 @@ https://docs.cvat.ai/docs/manual/advanced/xml_format/
 """
 
 import functools
+import html
 import math
 import pathlib
 import re
 from typing import Any
 from xml.etree import ElementTree
-from xml.sax.saxutils import unescape
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def decode_mask(shape: dict[str, str], height: int, width: int) -> np.ndarray:
 
 
 def _find(folder: Folder) -> list[Split]:
-    splits = []
+    splits: list[Split] = []
     paths = [
         name
         for name in folder.matching(r'([^/]+/){0,2}[^/]+\.xml')
@@ -53,24 +53,35 @@ def _find(folder: Folder) -> list[Split]:
     for path in paths:
         here = base.parent(path)
         places = f'{here}/images'.strip('/'), here, 'images', ''
-        # A project has subsets. Without them, what is called so here is the whole file.
-        for subset in _subsets(folder, path):
-            name = subset or base.split_in(path) or ('train' if len(paths) == 1 else path)
-            name = f'{name} of {path}' if subset and len(paths) > 1 else name
-            within = [f'{place}/{subset}' for place in places] if subset else []
-            folders = base.existing(folder, *(f.strip('/') for f in within), *places)
+        subsets = _subsets(folder, path)
+        for subset in subsets:
+            name = _name(path, subset, subsets, len(paths))
+            if any(split.name == name for split in splits):
+                name = f'{name} of {path}'
+            within = [f'{place}/{subset}'.strip('/') for place in places] if subset else []
+            folders = base.existing(folder, *within, *places)
             load = functools.partial(_load, subset=subset)
             splits.append(Split(name, (path,), folders, load))
     return splits
 
 
 def _subsets(folder: Folder, path: str) -> list[str]:
-    """The subsets that the images of a file name, '' for images without one."""
+    """The subsets of a project that the images of a file name; '' for images without one."""
     found = set()
-    for tag in re.findall(rb'<image\b[^>]*>', folder.read(path, _LIMIT)):
-        subset = re.search(rb'\bsubset="([^"]*)"', tag)
-        found.add(unescape(subset[1].decode('utf-8', 'replace'), {'&quot;': '"'}) if subset else '')
+    for tag in re.findall(r'<image\b[^>]*>', folder.read(path, _LIMIT).decode('utf-8', 'replace')):
+        subset = re.search(r'\bsubset\s*=\s*("[^"]*"|\'[^\']*\')', tag)
+        found.add(html.unescape(subset[1][1:-1]) if subset else '')
     return sorted(found) or ['']
+
+
+def _name(path: str, subset: str, subsets: list[str], num_files: int) -> str:
+    """The name of the split of a subset; what has none is 'train' unless another subset is."""
+    of_file = base.split_in(path) or ('train' if num_files == 1 else path)
+    if subset in ('', 'default'):
+        others = [other for other in subsets if base.usual_name(other) == 'train']
+        taken = [other for other in others if other != 'default']
+        return of_file if len(subsets) == 1 else 'other' if taken else 'train'
+    return base.split_in(path) if len(subsets) == 1 and base.split_in(path) else subset
 
 
 def _is_cvat(folder: Folder, name: str) -> bool:

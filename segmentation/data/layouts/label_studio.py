@@ -128,18 +128,18 @@ def _add_task(document: Document, task: Any, images: Images) -> None:
         return
     results = [each for each in base.get(made[-1], 'result', list) if isinstance(each, dict)]
     shapes = [each for each in results if base.get(each, 'type', str).startswith(_SHAPES)]
-    pages = {(base.get(s, 'to_name', str), base.get(s, 'item_index', int)) for s in shapes}
-    if len(pages) > 1:
+    shown = {base.get(each, 'to_name', str) for each in shapes} - {''}
+    if len(shown) > 1 or len({base.get(each, 'item_index', int) for each in shapes}) > 1:
         document.leave_out('image: a task with annotations of several images', name)
         return
     for _ in made[:-1]:
         document.leave_out('annotation: of an earlier annotator of the same image', name)
     size = _size([data, *results]) or images.size(name)
     key = document.add_image(name, size)
-    names = {str(each.get('id')): name for each in results if (name := _label(each))}
+    labels = {str(each.get('id')): _label(each) for each in results if _label(each)}
     # Other types, such as 'labels' or 'number', say more about the shape of the same id.
     for shape in shapes:
-        label = base.name_of(_label(shape) or names.get(str(shape.get('id'))))
+        label = base.name_of(_label(shape) or labels.get(str(shape.get('id'))))
         document.add(key, label, _outline(base.get(shape, 'value', dict), size))
 
 
@@ -152,11 +152,11 @@ def _label(result: Any) -> Any:
 
 def _file_name(data: dict) -> str:
     """The image of a task: as this project writes it, else the first value that names one."""
-    texts = [value for value in (data.get('file_name'), data.get('image'), *data.values())
-             if isinstance(value, str) and value]  # fmt: skip
+    own = [base.get(data, key, str) for key in ('file_name', 'image')]
+    texts = [value for value in data.values() if isinstance(value, str)]
     endings = coco_files.IMAGE_SUFFIXES
     images = [text for text in texts if os.path.splitext(text)[1].lower() in endings]
-    return next(iter(images or texts), '')
+    return next(filter(None, [*own, *images, *texts]), '')
 
 
 def _size(entries: list) -> tuple[int, int] | None:

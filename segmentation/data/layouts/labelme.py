@@ -67,17 +67,17 @@ def _load(folder: Folder, split: Split, images: Images) -> dict[str, Any]:
                 groups[label, group] = outline
             document.add(key, label, outline)
     found = images.source.find(image['file_name'] for image in document.content['images'])
-    known = {_stem(name) for file in found.values() for name in (file.name,) if not file.reason}
-    known |= set(map(_stem, split.files))
+    # Also of other splits, which may have their images in the same folder.
+    known = {*folder.matching(r'.*\.json'), *(file.name for file in found.values())}
+    stems = set(map(_stem, known))
     for path in folder.images_in(''):
-        inside = (path.removeprefix(f'{place}/') for place in ('', *split.folders))
-        if base.parent(path) in split.folders and not known & set(map(_stem, inside)):
+        if base.parent(path) in split.folders and _stem(path) not in stems:
             document.leave_out('image: no annotation file', path)
     return document.finish()
 
 
 def _stem(path: str) -> str:
-    return os.path.splitext(path)[0].lower()
+    return os.path.splitext(path)[0].rpartition('/')[2].lower()
 
 
 def _size(content: dict) -> tuple[int, int] | None:

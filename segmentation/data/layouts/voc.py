@@ -35,8 +35,13 @@ def _find(folder: Folder) -> list[Split]:
         )
     top = next(iter(tops))
     prefix = f'{top}/' if top else ''
-    named = zip(masks, parts, strict=True)
-    stems = {os.path.splitext(name)[0]: path for path, (of, name) in named if of == top}
+    images = folder.images_below(f'{prefix}JPEGImages')
+    stems: dict[str, str] = {}
+    for path, (of, name) in zip(masks, parts, strict=True):
+        stem = os.path.splitext(name)[0]
+        # Other subfolders have masks to look at.
+        if of == top and ('/' not in stem or stem in images):
+            stems.setdefault(stem, path)
     lists = {
         pathlib.PurePosixPath(path).stem: mask_images.names_of(folder.text(path), stems)
         for path in folder.files
@@ -61,7 +66,7 @@ def _find(folder: Folder) -> list[Split]:
 
 
 def _objects_of(mask: str) -> str:
-    return mask.replace('SegmentationClass', 'SegmentationObject')
+    return re.sub('SegmentationClass', 'SegmentationObject', mask, flags=re.I)
 
 
 class _Loader:
@@ -109,7 +114,7 @@ class _Loader:
         said = {base.split_of_folder(stem) for stem in self._members}
         for stem in () if self._is_listed else sorted(found.keys() - self._masks.keys()):
             if base.split_of_folder(stem) in said:
-                document.leave_out('image: no mask', found[stem])
+                document.leave_out('image: no annotation file', found[stem])
         return document.finish()
 
     def _read(self, folder: Folder, path: str, classes: mask_images.ClassList) -> np.ndarray:

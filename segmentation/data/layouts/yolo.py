@@ -134,8 +134,8 @@ def _locate(folder: Folder, here: str, text: str) -> str | None:
     used, but never a folder outside.
     """
     parts = [part for part in text.replace('\\', '/').split('/') if part not in ('', '.', '..')]
-    # A part that names a split is not dropped: another split would be taken for it.
-    named = [i for i, part in enumerate(parts) if base.usual_name(part)]
+    # A part at the end that names a split is not dropped: another split would be taken for it.
+    named = [i for i in range(len(parts))[-2:] if base.usual_name(parts[i])]
     for start in range(named[-1] + 1 if named else len(parts)):
         for top in (here, ''):
             place = '/'.join([*filter(None, [top]), *parts[start:]])

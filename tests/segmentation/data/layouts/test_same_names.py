@@ -344,7 +344,7 @@ def test_subsets_of_cvat_are_splits(tmp_path):
     (tmp_path / 'annotations.xml').write_text('\n'.join(lines))
     found = read(tmp_path)
     assert {name: len(split.images) for name, split in found.items()} == {
-        'train': 1, 'Train': 2, 'Validation': 1,
+        'other': 1, 'Train': 2, 'Validation': 1,
     }  # fmt: skip
     assert areas_by_gray(tmp_path) == {i: [100] for i in range(4)}
     assert not any(split.skipped.as_dict() for split in found.values())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segmentation.data.layouts import base
 from tests import layout_fixtures
 from tests.layout_reading import masks_of, read, write
 from tests.segmentation.data.layouts.test_same_names import areas_by_gray, gray_by_split, save
@@ -98,7 +99,8 @@ def test_folders_of_voc_name_splits(tmp_path):
     save(tmp_path / 'JPEGImages/val/c.png', 2)
     names = {name: [i.file_name for i in found.images] for name, found in read(tmp_path).items()}
     assert names == {'train': ['train/a.png'], 'val': ['val/b.png']}
-    assert read(tmp_path)['val'].skipped.as_dict()['image: no mask']['count'] == 1
+    skipped = read(tmp_path)['val'].skipped.as_dict()
+    assert skipped['image: no annotation file']['count'] == 1
     (tmp_path / 'classes.txt').write_text('background\nvan')
     for path in tmp_path.glob('SegmentationClassPNG/*/*'):
         save(path, 255)
@@ -106,7 +108,93 @@ def test_folders_of_voc_name_splits(tmp_path):
         read(tmp_path)
 
 
-def test_the_innermost_folder_names_the_split(tmp_path):
+@pytest.mark.parametrize(
+    ('path', 'split'),
+    [
+        ('training_data/val/images/0.png', 'val'),
+        ('train/images/test/0.png', 'train'),
+        ('val/training_data.json', 'val'),
+        ('training_data/a/0.png', 'training_data'),
+        ('a/train2017.json', 'train2017'),
+        ('default/a.json', ''),
+    ],
+)
+def test_the_plainest_name_in_a_path_is_the_split(path, split):
+    assert base.split_in(path) == split
+
+
+@pytest.mark.parametrize(
+    ('files', 'splits'),
+    [
+        ({'': ['default', 'default']}, ['train']),
+        ({'': ['default', 'Train']}, ['Train', 'other']),
+        ({'': ['default', 'Validation']}, ['Validation', 'train']),
+        ({'train': ['default'], 'val': ['default']}, ['train', 'val']),
+        ({'job_1': ['Train'], 'job_2': ['Validation']}, ['Train', 'Validation']),
+    ],
+)
+def test_names_of_subsets_of_cvat(tmp_path, files, splits):
+    mask = '<mask label="van" rle="0,100" left="0" top="0" width="10" height="10"/>'
+    for place, subsets in files.items():
+        lines = []
+        for i, subset in enumerate(subsets):
+            save(tmp_path / place / f'images/{subset}/{i}.png', i)
+            size = 'width="40" height="30"'
+            lines.append(f"<image name='{i}.png' subset = '{subset}' {size}>{mask}</image>")
+        text = '\n'.join(['<annotations>', *lines, '</annotations>'])
+        (tmp_path / place / 'annotations.xml').write_text(text)
+    found = read(tmp_path)
+    assert sorted(found) == splits
+    assert sum(len(split.images) for split in found.values()) == sum(map(len, files.values()))
+
+
+def test_escaped_names_of_subsets(tmp_path):
+    save(tmp_path / 'images/0.png', 0)
+    mask = '<mask label="van" rle="0,100" left="0" top="0" width="10" height="10"/>'
+    image = f'<image name="0.png" subset="Pr&#252;f &amp; A" width="40" height="30">{mask}</image>'
+    (tmp_path / 'annotations.xml').write_text(f'<annotations>{image}</annotations>')
+    assert [*read(tmp_path)] == ['Prüf & A']
+
+
+def test_images_that_nobody_has_annotated_are_no_loss(tmp_path):
+    for i in range(10):
+        save(tmp_path / f'labelme/{i}.png', i)
+        save(tmp_path / f'voc/JPEGImages/{i}.png', i)
+    for i in range(3):
+        save(tmp_path / f'voc/SegmentationClass/{i}.png', 1)
+        content = {'shapes': [{'label': 'van', 'points': [[2, 2], [9, 2], [9, 9]]}]}
+        content['imagePath'] = f'{i}.png'
+        layout_fixtures.write_json(tmp_path / f'labelme/{i}.json', content)
+    for name in ('labelme', 'voc'):
+        found = read(tmp_path / name)['train']
+        assert len(found.images) == 3
+        assert found.skipped.as_dict()['image: no annotation file']['count'] == 7
+
+
+def test_splits_of_labelme_can_share_a_folder_of_images(tmp_path):
+    for i in range(10):
+        save(tmp_path / f'images/{i}.png', i)
+        content = {'shapes': [{'label': 'van', 'points': [[2, 2], [9, 2], [9, 9]]}]}
+        content['imagePath'] = f'../images/{i}.png'
+        layout_fixtures.write_json(tmp_path / ('train' if i < 7 else 'val') / f'{i}.json', content)
+    assert {name: len(found.images) for name, found in read(tmp_path).items()} == {
+        'train': 7, 'val': 3,
+    }  # fmt: skip
+    for found in read(tmp_path).values():
+        assert 'image: no annotation file' not in found.skipped.as_dict()
+
+
+def test_masks_in_several_folders_are_one_each(tmp_path):
+    (tmp_path / 'classes.txt').write_text('0 background\n1 van')
+    for i in range(4):
+        for place, value in (('images', i), ('masks', 1), ('labels', 1), ('annotations', 1)):
+            save(tmp_path / f'{place}/{i}.png', value)
+    found = read(tmp_path)['train']
+    assert len(found.images) == 4
+    assert found.skipped.as_dict()['annotation: a second mask of an image']['count'] == 8
+
+
+def test_the_plainest_folder_names_the_split(tmp_path):
     (tmp_path / 'classes.txt').write_text('0 background\n1 van')
     for i, name in enumerate(('train', 'val')):
         save(tmp_path / f'training_data/{name}/images/{i}.png', i)
