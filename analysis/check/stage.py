@@ -136,15 +136,10 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.junit and arguments.junit.is_dir():
         raise ValueError(f'--junit {arguments.junit} is a folder; name a file.')
     split, where = arguments.split, arguments.data_path
-    sides = {
-        arguments.checkpoint: [arguments.workdir, *arguments.also],
-        arguments.baseline_checkpoint: arguments.baseline,
-    }
-    if len(sides) == 1:
-        sides = {arguments.checkpoint: [arguments.workdir, *arguments.also, *arguments.baseline]}
-    for paths in sides.values():
-        if len({path.resolve() for path in paths}) < len(paths):
-            raise ValueError('A run is given twice; give different training runs.')
+    given = [(path, arguments.checkpoint) for path in (arguments.workdir, *arguments.also)]
+    given += [(path, arguments.baseline_checkpoint) for path in arguments.baseline]
+    if len({(path.resolve(), checkpoint) for path, checkpoint in given}) < len(given):
+        raise ValueError('A run is given twice; give different training runs.')
     new = [open_chosen(arguments, workdir) for workdir in (arguments.workdir, *arguments.also)]
     old = arguments.baseline_checkpoint
     baseline = [open_analysis(path, split, old, where) for path in arguments.baseline]

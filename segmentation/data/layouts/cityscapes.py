@@ -32,8 +32,8 @@ def _find(folder: Folder) -> list[Split]:
             if match:
                 images = f'{match["top"]}leftImg8bit/{match["split"]}'
                 found.setdefault((match['split'], images), {}).setdefault(match['image'], path)
-    for _, images in found:
-        own = f'{images.rpartition("leftImg8bit/")[0]}label_colors.txt'
+    for top in sorted({images.rpartition('leftImg8bit/')[0] for _, images in found}):
+        own = f'{top}label_colors.txt'
         if own in folder.names and (others := _other_names(folder.text(own))):
             raise ValueError(
                 f'{folder.root} has the folders of Cityscapes, but labels of its own ({own}: '

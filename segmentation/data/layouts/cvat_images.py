@@ -76,12 +76,13 @@ def _subsets(folder: Folder, path: str) -> list[str]:
 
 def _name(path: str, subset: str, subsets: list[str], num_files: int) -> str:
     """The name of the split of a subset; what has none is 'train' unless another subset is."""
-    of_file = base.split_in(path) or ('train' if num_files == 1 else path)
-    if subset in ('', 'default'):
-        others = [other for other in subsets if base.usual_name(other) == 'train']
-        taken = [other for other in others if other != 'default']
-        return of_file if len(subsets) == 1 else 'other' if taken else 'train'
-    return base.split_in(path) if len(subsets) == 1 and base.split_in(path) else subset
+    of_path, has_name = base.split_in(path), subset not in ('', 'default')
+    if len(subsets) == 1 and (of_path or not has_name):
+        return of_path or ('train' if num_files == 1 else path)
+    if has_name:
+        return subset
+    named = (other for other in subsets if other != 'default')
+    return 'other' if 'train' in map(base.usual_name, named) else 'train'
 
 
 def _is_cvat(folder: Folder, name: str) -> bool:
