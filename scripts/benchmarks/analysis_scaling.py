@@ -73,8 +73,13 @@ def write_subset(drawn: pathlib.Path, folder: pathlib.Path, number: int) -> None
             (folder / split).symlink_to((drawn / split).resolve())
 
 
-def measure(command: list[str], log: pathlib.Path, environment: dict[str, str]) -> dict[str, float]:
-    """Runs a command; returns its `wall_seconds`, `cpu_seconds` and `peak_mb`.
+def measure(
+    command: list[str],
+    log: pathlib.Path,
+    environment: dict[str, str],
+    folder: pathlib.Path = ROOT,
+) -> dict[str, float]:
+    """Runs a command in a folder; returns its `wall_seconds`, `cpu_seconds` and `peak_mb`.
 
     Its output goes to `log`. Raises ValueError with the end of the log if it failed.
     """
@@ -82,7 +87,7 @@ def measure(command: list[str], log: pathlib.Path, environment: dict[str, str]) 
     with log.open('w') as file:
         process = subprocess.run(
             [sys.executable, '-S', '-c', _LAUNCHER, *command],
-            stdout=subprocess.PIPE, stderr=file, cwd=ROOT, env=os.environ | environment,
+            stdout=subprocess.PIPE, stderr=file, cwd=folder, env=os.environ | environment,
             text=True, check=True,
         )  # fmt: skip
     seconds = time.perf_counter() - start
