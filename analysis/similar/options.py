@@ -6,7 +6,7 @@
 
 Distances between embeddings are Euclidean, from 0 to 2. The first form writes the neighbors of all
 images. The others print the neighbors of one image, and draw them with predictions (above) and
-ground truth (below) into similar-<id or name>.png.
+ground truth (below) into similar-<id>.png or similar-<name>-<checksum of its path>.png.
 """
 
 import argparse

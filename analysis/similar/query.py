@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import zlib
 from typing import Any
 
 import jax
@@ -79,7 +80,10 @@ def draw(
     predicted = [overlays.overlay(*pair) for pair in zip(images, classes, strict=True)]
     labels = [pixels, *(contact_sheet.labeled(analysis.examples, each.row) for each in found)]
     captions = ['query', *(f'{each.image_id}  {each.distance:.2f}' for each in found)]
-    name = re.sub(r'[^A-Za-z0-9_-]+', '_', pathlib.PurePath(str(image)).stem)
+    name = str(image)
+    if isinstance(image, pathlib.Path):  # The checksum: files of the same name, and ids.
+        checksum = zlib.crc32(str(image.resolve()).encode('utf-8', 'surrogateescape'))
+        name = f'{re.sub(r"[^A-Za-z0-9_-]+", "_", image.stem)[:40]}-{checksum:08x}'
     path = analysis.folder / f'similar-{name}.png'
     rows = [('predicted', predicted), ('ground truth; id and distance', labels)]
     contact_sheet.draw(rows, path, [[''] * len(captions), captions])

@@ -147,10 +147,14 @@ def test_queries(analysis, tmp_path, capsys):
     assert similar.main([*command, '--image', str(picture), '--json', str(report)]) == 0
     nearest = json.loads(report.read_text())['neighbors'][0]
     assert nearest['image_id'] == number and nearest['distance'] < 0.1
-    assert (analysis.folder / 'similar-my_photo_.png').exists()
-    other = tmp_path / 'other.png'
-    other.write_bytes(coco_fixtures.picture(70, 30, 5, 'PNG'))
-    assert similar.main([*command, '--image', str(other)]) == 0
+    (figure,) = analysis.folder.glob('similar-my_photo_-*.png')
+    drawn = figure.read_bytes()
+    for name in ('other.png', '照片.png', '图片.png', f'{number}.png', 'my (photo).png'):
+        other = tmp_path / name
+        other.write_bytes(coco_fixtures.picture(70, 30, 5, 'PNG'))
+        assert similar.main([*command, '--image', str(other)]) == 0
+    # Each has a figure of its own.
+    assert len(list(analysis.folder.glob('similar-*.png'))) == 7 and figure.read_bytes() == drawn
 
     capsys.readouterr()
     assert similar.main([*command, '--image_id', '5']) == 1
