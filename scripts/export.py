@@ -46,7 +46,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     about = 'number of training images that calibrate the quantization; default: 128'
     add('--calibration', type=int, help=about)
     add('--logits', action='store_true', help='write logits, not classes')
-    add('--output', type=pathlib.Path, required=True, help='the file to write')
+    add('--output', type=launch.local_path, required=True, help='the file to write')
     add('--split', default='val', choices=('val', 'selection', 'train'), help='split to compare on')
     add('--data_path', default='', help='the prepared data set, if it was moved')
     add('--no_proof', action='store_true', help='only write the file')
@@ -151,8 +151,7 @@ def table(rows: list[dict]) -> str:
     cells = []
     for row in rows:
         if 'agreement' in row:
-            low, high = row['interval']
-            change = f'{row["iou_difference"]:+.5f} ({low:+.5f}, {high:+.5f})'
+            change = markdown.number(row['iou_difference'], row['interval'], '+.5f')
             agreement, size = f'{row["agreement"]:.4%}', f'{row["bytes"] / 1e6:.1f}'
         else:
             change = agreement = size = ''
@@ -180,7 +179,7 @@ def main() -> int:
         result |= {'split': arguments.split, 'logits': arguments.logits}
         result['rows'] = prove(arguments, model)
         command = launch.command_line('scripts/export.py')
-        origin = Origin.of_runs([arguments.workdir], command, [model.run.config.seed])
+        origin = Origin.of_runs([model.run.workdir], command, [model.run.config.seed])
         result['origin'] = dataclasses.asdict(origin)
         where = "the network's size" if arguments.logits else "the images' own size"
         print(f'{result["rows"][0]["images"]} images of {arguments.split}, at {where}:\n')

@@ -18,7 +18,6 @@ cannot be read are skipped and named, and the exit status is 2.
 
 import argparse
 import os
-import pathlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -58,7 +57,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add('files', nargs='+', metavar='IMAGES', help='image files, folders and patterns')
     add('--checkpoint', default='best', help="'best', 'latest' or a step")
-    add('--output', type=pathlib.Path, default='predictions', help='folder for the results')
+    add('--output', type=launch.local_path, default='predictions', help='folder for the results')
     add('--masks', action='store_true', help='write <path>-mask.png')
     add('--overlays', action='store_true', help='write <path>-overlay.png')
     add('--coco_json', action='store_true', help='write results.json and images.json')

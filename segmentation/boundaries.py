@@ -57,11 +57,13 @@ def boundary_counts(label: np.ndarray, predicted: np.ndarray, num_classes: int) 
     counts = np.zeros((num_classes, 3), np.int64)
     counted = label != IGNORE
     for k in range(num_classes):
-        masks = label == k, predicted == k
-        if not (masks[0].any() or masks[1].any()):
+        true, guess = label == k, predicted == k
+        if not (true.any() or guess.any()):
             continue
-        truth, found = map(band, masks)
+        # Where pixels do not count, the truth is taken to be as predicted: its outline must not
+        # follow their edge, which no prediction has.
+        truth, found = band(true | (guess & ~counted)), band(guess)
         counts[k, 0] = np.count_nonzero(truth & found & counted)
         counts[k, 1] = np.count_nonzero((truth | found) & counted)
-        counts[k, 2] = masks[0].any() and np.array_equal(truth, masks[0])
+        counts[k, 2] = true.any() and truth[true].all()
     return counts

@@ -47,11 +47,15 @@ def url_of(path: str | os.PathLike) -> str | None:
     """The URL of a path that names a bucket, also as pathlib has abbreviated it; else None.
 
     Raises:
-      ValueError: the URL has '..' in it, or no bucket.
+      ValueError: the URL has '..' in it, or no bucket, or is that of a local file.
     """
     found = re.fullmatch(r'([a-z][a-z0-9+]+):/+(.*)', str(path))
     if not found:
         return None
+    if found[1] in ('file', 'local'):
+        raise ValueError(f'{path}: give the path of a local folder itself, without {found[1]}:.')
+    if ':///' in str(path):
+        raise ValueError(f'{path} names no bucket or host; an example is s3://name/run.')
     parts = found[2].rstrip('/').split('/')
     if {'', '.', '..'} & set(parts):
         raise ValueError(f'{path} does not name a folder in a bucket; an example is s3://name/run.')

@@ -69,18 +69,20 @@ class FilePredictor:
         read, skipped = [], []
         for found in images:
             try:
-                if found.is_outside:
-                    raise ValueError('A link that leads out of its folder; name it to predict it.')
+                if reason := found.reason_to_skip():
+                    raise ValueError(reason)
                 if not self.output.fits(found.name):
                     raise ValueError('Its name is too long to append -mask.png or -overlay.png.')
                 read.append((found, self.model.read(found.path)))
             except ValueError as error:
                 skipped.append({'file': str(found.path), 'reason': str(error)})
         logits = self.model.logits((image.pixels for _, image in read), flip=self.flip)
-        entries = [
-            self._finish_in_turn(found, image, values)
-            for (found, image), values in zip(read, logits, strict=True)
-        ]
+        entries = []
+        for (found, image), values in zip(read, logits, strict=True):
+            try:
+                entries.append(self._finish_in_turn(found, image, values))
+            except ValueError as error:
+                skipped.append({'file': str(found.path), 'reason': str(error)})
         return entries, skipped
 
     def _finish_in_turn(self, found: Found, image: Input, logits: np.ndarray) -> dict[str, Any]:
@@ -89,7 +91,11 @@ class FilePredictor:
             return self._finish(found, image, logits)
 
     def _finish(self, found: Found, image: Input, logits: np.ndarray) -> dict[str, Any]:
-        """Writes the requested files of an image; returns its entry in `predictions.jsonl`."""
+        """Writes the requested files of an image; returns its entry in `predictions.jsonl`.
+
+        Raises:
+          ValueError: the image has changed, or is gone.
+        """
         label = evaluate.enlarge_and_classify(logits, image.height, image.width)
         counts = [np.count_nonzero(label == number) for number in range(logits.shape[-1])]
         entry: dict[str, Any] = {
@@ -105,13 +111,24 @@ class FilePredictor:
             with self.output.writing(found.name, 'masks') as path:
                 mask.save(path, 'PNG', compress_level=1)
         if 'overlays' in self.output.wanted:
-            pixels = np.asarray(transforms.decode_image(found.path.read_bytes(), (0, 0)))
+            pixels = self._read_again(found, label.shape)
             with self.output.writing(found.name, 'overlays') as path:
                 picture = Image.fromarray(overlays.overlay(pixels, label))
                 picture.save(path, 'PNG', compress_level=1)
         if 'coco_json' in self.output.wanted:
             entry['masks'] = encode_classes(label, logits)
         return entry
+
+    @staticmethod
+    def _read_again(found: Found, shape: tuple[int, ...]) -> np.ndarray:
+        """The pixels at their own size, which are not kept for a whole batch."""
+        try:
+            pixels = np.asarray(transforms.decode_image(found.path.read_bytes(), (0, 0)))
+        except OSError as error:
+            raise ValueError(f'Cannot be read any more: {error}') from error
+        if pixels.shape[:2] != shape:
+            raise ValueError('The file was replaced while it was predicted; repeat the command.')
+        return pixels
 
 
 def encode_classes(label: np.ndarray, logits: np.ndarray) -> list[dict[str, Any]]:

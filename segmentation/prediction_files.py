@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _KINDS = {'masks': '-mask.png', 'overlays': '-overlay.png'}
 _JOURNAL = 'predictions.jsonl'
 _UNFINISHED = '.unfinished'
-_OTHERS = _JOURNAL, 'results.json', 'images.json', 'lock'
+_LOCK = '.lock'
+_OTHERS = _JOURNAL, 'results.json', 'images.json', _LOCK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,16 @@ class Found:
     def is_outside(self) -> bool:
         """Whether it is a link that leads out of the folder in which it was found."""
         return self.folder is not None and not is_within(self.path, self.folder)
+
+    def reason_to_skip(self) -> str:
+        """Why it cannot be predicted, as far as its path tells; '' if it does not."""
+        if self.is_outside:
+            return 'A link that leads out of its folder; name it to predict it.'
+        if self.path.is_dir():
+            return 'A folder without images that can be read.'
+        if self.name.split('/')[0] in (_UNFINISHED, *_OTHERS):
+            return 'Its path begins with a name that the folder of results needs: rename it.'
+        return ''
 
     @property
     def version(self) -> list[int | str]:
@@ -65,20 +76,26 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
         was written into it is left out.
 
     Returns:
-      The images, sorted and each once, and the number of other files in the folders.
+      The images, sorted and each once, and the number of other files in the folders. Patterns that
+      nothing matches, folders without images, folders that cannot be read and links to folders
+      elsewhere are among the images, so that they are reported.
 
     Raises:
       ValueError: there is no image.
     """
     files: dict[pathlib.Path, pathlib.Path | None] = {}  # and where they were found
+    unreadable: list[OSError] = []
     bases, others = set(), 0
     excluded = pathlib.Path(os.path.abspath(output))
+    lost: dict[pathlib.Path, pathlib.Path | None] = {}
     for argument in arguments:
         if pathlib.Path(argument).exists() or not glob.has_magic(argument):
             matches = [argument]
         else:
             found = map(os.path.abspath, glob.glob(argument, recursive=True))
             matches = sorted(path for path in found if not _is_written(path, excluded))
+            if not matches:
+                lost[pathlib.Path(os.path.abspath(argument))] = None
         for match in matches:
             # Not resolved: a link to a file has its own name.
             path = pathlib.Path(os.path.abspath(match))
@@ -87,19 +104,26 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
                 bases.add(path.parent)
                 continue
             bases.add(path)
-            for folder, names, listed in os.walk(path):
+            lost[path] = None  # until an image is found
+            for folder, names, listed in os.walk(path, onerror=unreadable.append):
                 inside = pathlib.Path(folder)
                 names[:] = [name for name in names if inside / name != excluded]
+                links = (inside / name for name in names if (inside / name).is_symlink())
+                lost.update((link, path) for link in links if not is_within(link, path))
                 listed = [n for n in listed if not _is_written(inside / n, excluded)]
                 chosen = [n for n in listed if pathlib.Path(n).suffix.lower() in IMAGE_SUFFIXES]
                 others += len(listed) - len(chosen)
                 for name in chosen:
                     files.setdefault(inside / name, path)
+                    lost.pop(path, None)
     if not files:
         raise ValueError(f'No images in {", ".join(map(str, arguments))}.')
+    # Links may also be named themselves.
+    lost = {path: at for path, at in lost.items() if at is None or path not in bases}
+    lost |= {pathlib.Path(error.filename): None for error in unreadable}
     base = os.path.commonpath(bases)
-    found_in = sorted(files.items())
-    return [Found(path, path.relative_to(base).as_posix(), at) for path, at in found_in], others
+    found_in = sorted((lost | files).items())
+    return [Found(path, os.path.relpath(path, base), at) for path, at in found_in], others
 
 
 def _is_written(path: str | os.PathLike, output: pathlib.Path) -> bool:
@@ -152,7 +176,7 @@ class OutputFolder:
           OSError: the folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._stack.enter_context(claim(self.folder))
+        self._stack.enter_context(claim(self.folder, _LOCK))
         shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
         self.entries = self._read()
         lines = [self.settings, *self.entries.values()]

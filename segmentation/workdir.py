@@ -29,13 +29,13 @@ _LENGTH_FIELDS = {'train.num_steps', 'train.num_epochs'}
 
 
 @contextlib.contextmanager
-def claim(workdir: pathlib.Path) -> Iterator[None]:
-    """Locks a run directory, or another folder.
+def claim(workdir: pathlib.Path, name: str = 'lock') -> Iterator[None]:
+    """Locks a run directory, or another folder, with a file of this name in it.
 
     Raises:
       ValueError: another process has the lock.
     """
-    with (workdir / 'lock').open('w') as lock:
+    with (workdir / name).open('w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -3,7 +3,6 @@
 import abc
 import dataclasses
 import pathlib
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -64,10 +63,6 @@ NO_MODEL = (
     'only predictions were given (--predictions), not the model: nothing can be computed for '
     'other or changed images'
 )
-NO_EMBEDDINGS = (
-    'there are no embeddings: name tensors of the model in "embeddings" of the adapter, or give '
-    '--embeddings'
-)
 NEED_EMBEDDINGS = 'embeddings', 'clusters', 'similarity_map', 'similar'
 
 
@@ -108,16 +103,17 @@ class Kept:
                 return Prediction(
                     arrays['logits'].astype(np.float32), features if features.size else None
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except Exception:  # NumPy and zlib raise many kinds on damaged files
             return None  # missing or damaged: computed again
 
     def write(self, image_id: int, prediction: Prediction) -> None:
         features = np.zeros(0, np.float32) if prediction.features is None else prediction.features
         with replacing(self._folder / f'{image_id}.npz') as partial, partial.open('wb') as file:
-            # Half precision: this copy is for pictures, label issues and embeddings.
-            np.savez_compressed(
-                file, logits=prediction.logits.astype(np.float16), features=features
-            )
+            # Half precision: this copy is for pictures, label issues and embeddings. Only the
+            # differences of logits mean something, and half precision ends at 65,504.
+            logits = prediction.logits - prediction.logits.max(-1, keepdims=True)
+            logits = np.maximum(logits, np.finfo(np.float16).min).astype(np.float16)
+            np.savez_compressed(file, logits=logits, features=features)
 
 
 def predict_batch(

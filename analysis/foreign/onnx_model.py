@@ -9,7 +9,7 @@ from PIL import Image
 
 from analysis.foreign import adapter as adapters
 from analysis.foreign.adapter import Adapter
-from analysis.foreign.model import NEED_EMBEDDINGS, NO_EMBEDDINGS, ForeignModel, Prediction
+from analysis.foreign.model import NEED_EMBEDDINGS, ForeignModel, Prediction
 from analysis.foreign.onnx_graph import (
     DTYPES,
     add_pooled_outputs,
@@ -51,9 +51,8 @@ class OnnxModel(ForeignModel):
             )
         self.certain = self._output.form == 'class map'
         self._shape = described[self._input.name].shape
-        kind = model.graph.input[0].type.tensor_type.elem_type
         kinds = {v.name: v.type.tensor_type.elem_type for v in model.graph.input}
-        self._dtype = DTYPES.get(kinds.get(self._input.name, kind))
+        self._dtype = DTYPES.get(kinds[self._input.name])
         if self._dtype is None:
             raise ValueError(f'The input {self._input.name} of {path} is neither float nor uint8.')
         self._check_input()
@@ -67,7 +66,10 @@ class OnnxModel(ForeignModel):
         first = self.of_images(noise)[0]
         self.layers, self.unavailable = {}, {}
         if first.features is None:
-            self.unavailable = dict.fromkeys(NEED_EMBEDDINGS, NO_EMBEDDINGS)
+            self.unavailable = dict.fromkeys(
+                NEED_EMBEDDINGS,
+                'there are no embeddings: name tensors of the model in "embeddings" of the adapter',
+            )
         else:
             names = [layer_of.get(tensor, tensor) for tensor in tensors]
             self.layers = dict(zip(names, self._widths, strict=True))

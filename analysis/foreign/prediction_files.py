@@ -15,7 +15,6 @@ from analysis.foreign.adapter import Adapter
 from analysis.foreign.array_files import load_array
 from analysis.foreign.model import (
     NEED_EMBEDDINGS,
-    NO_EMBEDDINGS,
     NO_MODEL,
     ForeignModel,
     Prediction,
@@ -25,6 +24,8 @@ from segmentation.data.examples import Examples
 from segmentation.files import is_within
 
 _INDEX_MODES = ('L', 'P', '1', 'I', 'I;16')  # of PNG files
+_BITS = {'L;2': 2, 'L;4': 4}  # of gray PNG files whose numbers Pillow changes
+_PLANES = 'class map', 'single logit', 'single probability'  # forms without an axis of classes
 _NAMED = 3  # examples in an error
 
 
@@ -65,7 +66,8 @@ class PredictionFiles(ForeignModel):
         if embeddings:
             self.layers = {'given embeddings': len(next(iter(embeddings.values())))}
         else:
-            self.unavailable |= dict.fromkeys(NEED_EMBEDDINGS, NO_EMBEDDINGS)
+            why = 'there are no embeddings: give --embeddings'
+            self.unavailable |= dict.fromkeys(NEED_EMBEDDINGS, why)
         if path.is_dir():
             self.kind, self._files = _list_files(path)
         elif path.suffix == '.json' and path.is_file():
@@ -95,7 +97,9 @@ class PredictionFiles(ForeignModel):
                     f'{_some(missing)}.'
                 )
         if self.kind == 'coco':
-            return self._check_results(ids, [c.id for c in examples.splits[0].categories])
+            categories = {c.id: c.name for c in examples.splits[0].categories}
+            self._check_meaning(categories)
+            return self._check_results(ids, list(categories))
         used: dict[str, str] = {}
         absent = []
         for row in range(len(ids)):
@@ -118,6 +122,20 @@ class PredictionFiles(ForeignModel):
             )
         left = len(self._files) - len(used)
         return f'{left} files that belong to no image of this split are ignored' if left else ''
+
+    def _check_meaning(self, categories: Mapping[int, str]) -> None:
+        """Checks that the ids are not those of scripts/predict.py, which numbers its classes."""
+        try:
+            beside = json.loads(self._path.with_name('images.json').read_bytes())
+            meant = {each['id']: each['name'] for each in beside['categories']}
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # no results of scripts/predict.py
+        if self._adapter.classes is None and not meant.items() <= categories.items():
+            raise ValueError(
+                f'The category ids in {self._path} are those of images.json beside it ('
+                f'{_some([f"{k}: {name}" for k, name in meant.items()])}), not those of the data. '
+                'Of scripts/predict.py, give the folder with its masks instead.'
+            )
 
     def _check_results(self, ids: Sequence[int], category_ids: Sequence[int]) -> str:
         """See `check`, for COCO results; with the ids of the data's images and categories."""
@@ -159,7 +177,8 @@ class PredictionFiles(ForeignModel):
         if output := self._adapter.output:
             return output.form == 'class map'
         values = load_array(next(iter(self._files.values())))
-        return np.issubdtype(values.dtype, np.integer) and sum(n > 1 for n in values.shape) <= 2
+        whole = np.issubdtype(values.dtype, np.integer) or values.dtype == np.bool_
+        return whole and sum(n > 1 for n in values.shape) <= 2
 
     def of_examples(
         self, examples: Examples, rows: Sequence[int], images: np.ndarray | None
@@ -198,7 +217,8 @@ class PredictionFiles(ForeignModel):
     def _read_png(self, path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
         try:
             with Image.open(path, formats=['PNG']) as file:
-                mode, numbers = file.mode, np.asarray(file)
+                mode, bits = file.mode, _BITS.get(file.tile[0].args) if file.tile else None
+                numbers = np.asarray(file)
         except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
             raise ValueError(f'{path} cannot be read as a PNG file: {error}') from error
         if mode not in _INDEX_MODES:
@@ -208,19 +228,23 @@ class PredictionFiles(ForeignModel):
             )
         _check_size(path, numbers.shape[:2], size)
         numbers = numbers.astype(np.int64)
+        if bits:  # Pillow has stretched 0 … 2^bits - 1 to 0 … 255
+            numbers //= 255 // (2**bits - 1)
         adapters.check_numbers(self._adapter, numbers, self._mapping, str(path))
         return adapters.from_class_map(numbers, self._mapping, len(self._class_names))
 
     def _read_array(self, path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
         values = load_array(path)
         output, number = self._adapter.output, len(self._class_names)
+        if values.dtype == np.bool_:
+            values = values.astype(np.uint8)
         whole = np.issubdtype(values.dtype, np.integer)
         if not whole and not np.issubdtype(values.dtype, np.floating):
             raise ValueError(f'{path} holds {values.dtype}, not numbers.')
         if not np.isfinite(values).all():
             raise ValueError(f'{path} has NaN or infinity.')
-        if values.ndim == 2 or 1 in values.shape[:: max(values.ndim - 1, 1)]:
-            values = values.reshape([side for side in values.shape if side != 1] or [1])
+        while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):
+            values = values[0] if values.shape[0] == 1 else values[..., 0]
         if values.ndim == 2:
             form = output.form if output else 'class map' if whole else 'single probability'
         elif values.ndim == 3:
@@ -240,6 +264,11 @@ class PredictionFiles(ForeignModel):
             values = np.moveaxis(values, 0, -1) if first else values
         else:
             raise ValueError(f'{path} has the shape {values.shape}, not [classes, height, width].')
+        if (values.ndim == 2) != (form in _PLANES):
+            raise ValueError(
+                f'{path} has the shape {values.shape}, but "output.form" of the adapter is '
+                f'{form!r}, which has {2 if form in _PLANES else 3} axes.'
+            )
         if not _fits(values.shape[:2], size):
             _check_size(path, values.shape[:2], size)
         probable = form in ('probabilities', 'single probability')
@@ -248,9 +277,7 @@ class PredictionFiles(ForeignModel):
                 f'{path} has values {values.min():.3g} … {values.max():.3g}: these are no '
                 'probabilities. For logits, give "output.form" in an adapter.'
             )
-        channels = {'class map': None, 'single logit': 2, 'single probability': 2}.get(
-            form, values.shape[-1]
-        )
+        channels = None if form == 'class map' else 2 if form in _PLANES else values.shape[-1]
         mapping = adapters.class_of_channel(self._adapter, self._class_names, channels)
         if form == 'class map':
             adapters.check_numbers(self._adapter, values, mapping, str(path))

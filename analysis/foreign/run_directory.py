@@ -84,8 +84,8 @@ def choose_label_space(adapter: Adapter, asked: str, categories: Sequence[Any]) 
     if adapter.classes:
         names = list(adapter.classes)
     else:
-        names = [name for name in adapter.channels if name in known]
-    if names and all(name in known for name in names):
+        names = [name for name in adapter.channels if name in known and label_spaces.can_name(name)]
+    if names and all(name in known and label_spaces.can_name(name) for name in names):
         return '; '.join(f'{name}: {name}' for name in names)
     raise ValueError(
         'Which categories of the data belong to which class? Give --label_space, for example '

@@ -55,7 +55,7 @@ class MeanIou(Result):
     class_names: tuple[str, ...]  # background first
     num_images: int  # N
     image_size: int  # side of the network's input in pixels
-    loss: float  # mean cross-entropy in nats per pixel, over the images
+    loss: float  # mean cross-entropy in nats per pixel, over images with counted pixels
     network: dict[str, Any]  # scores at the network's resolution, see `metrics.summarize`
     original: dict[str, Any]  # the same at each image's own resolution
     # Counts of pixels by true and predicted class at the images' own resolution, `[C, C]`.

@@ -26,13 +26,15 @@ def compute(analysis: Analysis) -> MeanIou:
         metrics.summarize(predicted.confusions(resolution), analysis.class_names)
         for resolution in ('network', 'original')
     )
+    counted = predicted.confusions('network').any((1, 2))  # the loss of the others is stored as 0
+    losses = predicted.column('loss').astype(np.float32)[counted]
     return MeanIou(
         split=analysis.split,
         step=analysis.step,
         class_names=analysis.class_names,
         num_images=len(analysis),
         image_size=predicted.size,
-        loss=float(predicted.column('loss').astype(np.float32).mean()),
+        loss=float(losses.mean()) if len(losses) else 0.0,
         network=network,
         original=original,
         confusion=tuple(map(tuple, predicted.confusions('original').sum(0).tolist())),

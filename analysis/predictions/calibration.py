@@ -13,6 +13,7 @@ from segmentation.data.masks import IGNORE
 
 BINS = 15  # of the confidence, for reliability and calibration error
 _MOST = 256  # images from which the temperature is fitted
+_LOGITS = 1 << 27  # numbers in the logits of these images
 _PART = 32  # images whose cross-entropy is computed at once
 _LARGEST = 16.0  # temperature, and the inverse of the smallest
 
@@ -50,8 +51,9 @@ def fit_temperature(analysis: Analysis) -> float | None:
     """The temperature with the least cross-entropy on the images that chose the checkpoint.
 
     Logits divided by it are better calibrated if it was above 1 where the network is overconfident.
-    At most 256 images are used. None for a foreign model, whose logits are not known, and for a run
-    without held-out images, whose temperature would be that of images it was trained on.
+    At most 256 images are used, fewer if their logits take more than 0.5 GB. None for a foreign
+    model, whose logits are not known, and for a run without held-out images, whose temperature
+    would be that of images it was trained on.
     """
     if analysis.foreign or not analysis.config.data.selection_fraction:
         return None
@@ -59,7 +61,10 @@ def fit_temperature(analysis: Analysis) -> float | None:
     held_out = dataclasses.replace(
         analysis, split='selection', examples=examples, image_ids=examples.image_ids
     )
-    held_out = restrict(held_out, np.arange(min(len(examples), _MOST)))
+    size, number = analysis.config.data.image_size, len(analysis.class_names)
+    most = min(len(examples), _MOST, max(1, _LOGITS // (size * size * number)))
+    rows = np.linspace(0, len(examples) - 1, most).round().astype(int)
+    held_out = restrict(held_out, rows)
     parts = [
         (np.asarray(logits)[: len(rows)], batch['label'][: len(rows)])
         for rows, batch, logits in forward(held_out, 'temperature')

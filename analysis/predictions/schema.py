@@ -38,7 +38,7 @@ class Predictions(Result):
     """
 
     NAME: ClassVar[str] = 'predictions'
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     size: int
     num_classes: int

@@ -194,6 +194,8 @@ def check_pool(analyses: Sequence[Analysis]) -> None:
             'require',
             'overlap',
             'crowd',
+            'draw_last',
+            'image_size',
         ):
             if mine[field] != settings[0][field]:
                 raise ValueError(

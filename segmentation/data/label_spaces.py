@@ -120,12 +120,17 @@ def category_ids(
     return list(dict.fromkeys(result))
 
 
+def can_name(name: str) -> bool:
+    """Whether a label space can have a class of this name."""
+    return name != 'background' and not set(name) & set(':;,')
+
+
 def one_class_each(categories: Sequence[Category]) -> str:
     """The label space in which each category is a class of its own.
 
     Categories whose names a label space cannot express are left out.
     """
-    names = [c.name for c in categories if not set(c.name) & set(':;,') and c.name != 'background']
+    names = [category.name for category in categories if can_name(category.name)]
     return '; '.join(f'{name}: {name}' for name in names[: IGNORE - 1])
 
 

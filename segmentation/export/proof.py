@@ -189,6 +189,9 @@ def difference(this: Measured, other: Measured, weights: np.ndarray) -> dict[str
       this: of the project.
       other: of the exported file, on the same images.
       weights: `[R, N]` of bootstrap resamples.
+
+    Returns:
+      `iou_difference` and `interval`; None if no image shows a foreground class.
     """
 
     def scores(counts: np.ndarray) -> np.ndarray:
@@ -199,5 +202,7 @@ def difference(this: Measured, other: Measured, weights: np.ndarray) -> dict[str
         return b - a
 
     plain = scores(np.ones((1, len(this.confusions))))[0]
+    if np.isnan(plain):
+        return {'iou_difference': None, 'interval': None}
     low, high = metrics.percentile_interval(scores(weights))
     return {'iou_difference': float(plain), 'interval': [float(low), float(high)]}

@@ -33,6 +33,17 @@ def test_counts_of_a_shifted_square():
     assert (boundaries.boundary_counts(label, predicted, 3)[1] <= counts[1]).all()
 
 
+def test_ignored_pixels_are_in_no_band():
+    """A prediction that is right wherever pixels count has a boundary IoU of 1."""
+    label, predicted = (np.zeros((200, 200), np.uint8) for _ in range(2))
+    label[45:155, 45:155], predicted[45:155, 45:155] = metrics.IGNORE, 1
+    label[50:150, 50:150] = 1  # a ring of ignored pixels, as in PASCAL VOC
+    for _ in range(2):
+        counts = boundaries.boundary_counts(label, predicted, 2)
+        assert (counts[:, 0] == counts[:, 1]).all() and counts[1, 0] > 0
+        label[:, 100:] = metrics.IGNORE  # and half of the object
+
+
 def test_small_objects_are_all_band():
     """Their boundary IoU is their mask IoU, and they are counted."""
     label, predicted = (np.zeros((100, 100), np.uint8) for _ in range(2))

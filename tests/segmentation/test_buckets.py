@@ -92,9 +92,15 @@ def test_only_urls_are_buckets(text, url):
     assert buckets.url_of(text) == buckets.url_of(pathlib.Path(text)) == url
 
 
-@pytest.mark.parametrize('text', ['s3://../run', 's3://bucket/../other', 's3:///', 's3://a//b'])
+@pytest.mark.parametrize('text', ['s3://../run', 's3://bucket/../other', 's3:/', 's3://a//b'])
 def test_urls_that_name_no_folder_are_refused(text):
     with pytest.raises(ValueError, match='does not name a folder in a bucket'):
+        buckets.url_of(text)
+
+
+@pytest.mark.parametrize('text', ['file:///tmp/run', 'local://tmp/run', 'hdfs:///user/run'])
+def test_urls_that_would_be_taken_for_relative_paths_are_refused(text):
+    with pytest.raises(ValueError, match='give the path of a local folder|no bucket or host'):
         buckets.url_of(text)
 
 
@@ -367,7 +373,7 @@ def test_training_in_s3_continues_on_another_machine_bitwise_and_is_analyzed(
     caplog,
     one_device,  # noqa: F811
 ):
-    from scripts import analyze
+    from scripts import analyze, export
     from scripts import train as train_command
 
     url, fields = pathlib.Path('s3://runs/a/tiny'), tiny_config.train
@@ -396,6 +402,11 @@ def test_training_in_s3_continues_on_another_machine_bitwise_and_is_analyzed(
     next(machines).here()
     arguments = ['--checkpoint', 'latest', '--stages', 'samples,report']
     assert analyze.main(['--workdir', str(url), *arguments]) == 0
+    output, proof = tmp_path / 'model.stablehlo', tmp_path / 'proof.json'
+    command = ['export.py', '--workdir', str(url), '--format', 'stablehlo', '--output']
+    monkeypatch.setattr(sys, 'argv', [*command, str(output), '--json', str(proof)])
+    assert export.main() == 0
+    assert json.loads(proof.read_text())['origin']['seeds'] == [tiny_config.seed]
     assert {'a/tiny/report/index.html', 'a/tiny/analysis/val-2/samples.parquet'} <= keys(s3)
     assert not [key for key in keys(s3) if 'tmp' in key or 'lock' in key or '/.' in key]
 

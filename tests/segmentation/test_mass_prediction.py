@@ -83,6 +83,72 @@ def test_links_that_lead_out_of_a_folder_are_skipped_unless_named(model, tmp_pat
         assert all('leads out of its folder' in entry['reason'] for entry in skipped)
 
 
+def test_what_gives_no_image_is_reported(model, tmp_path):
+    write(tmp_path / 'in/a.png')
+    write(tmp_path / 'elsewhere/b.png')
+    (tmp_path / 'in/linked').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'in/again').symlink_to(tmp_path / 'in')  # leads to what is found anyway
+    (tmp_path / 'empty').mkdir()
+    arguments = [str(tmp_path / name) for name in ('in', 'empty', 'typo*/*.jpg', 'none.jpg')]
+    for given, expected in (
+        (arguments, {'linked': 'leads out', 'empty': 'without images', '*.jpg': 'Cannot read',
+                     'none.jpg': 'Cannot read'}),
+        ([str(tmp_path / 'in/linked'), str(tmp_path / 'in')], {}),
+    ):  # fmt: skip
+        images, _ = find_images(given, tmp_path / 'out')
+        _, skipped, folder = predict(model, images, tmp_path / f'out-{len(given)}')
+        assert len(folder.entries) == (1 if expected else 2)
+        reasons = {pathlib.Path(entry['file']).name: entry['reason'] for entry in skipped}
+        assert reasons.keys() == expected.keys()
+        assert all(reason in reasons[name] for name, reason in expected.items())
+
+
+def test_folders_that_cannot_be_read_are_reported(tmp_path, monkeypatch):
+    write(tmp_path / 'a.png')
+    (tmp_path / 'closed').mkdir()
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith('closed'):  # root may read everything
+            raise PermissionError(13, 'Permission denied', str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, 'scandir', scandir)
+    found, _ = find_images([str(tmp_path)], tmp_path / 'out')
+    assert [image.name for image in found] == ['a.png', 'closed']
+    assert 'without images that can be read' in found[1].reason_to_skip()
+
+
+def test_names_that_the_folder_of_results_needs(model, tmp_path):
+    for name in ('lock/1.png', 'key/2.png', '.unfinished/3.png', 'images.json/4.png'):
+        write(tmp_path / 'in' / name)
+    images, _ = find_images([str(tmp_path / 'in')], tmp_path / 'out')
+    _, skipped, folder = predict(model, images, tmp_path / 'out')
+    assert sorted(folder.entries) == ['key/2.png', 'lock/1.png']
+    assert len(skipped) == 2 and all('rename it' in entry['reason'] for entry in skipped)
+    for name in folder.entries:
+        assert folder.files(name)['masks'].is_file()
+
+
+def test_a_file_that_changes_meanwhile_is_skipped(model, tmp_path, monkeypatch):
+    paths = [write(tmp_path / 'in' / f'{name}.png') for name in ('gone', 'larger', 'same')]
+    images, _ = find_images([str(tmp_path / 'in')], tmp_path / 'out')
+    classify = evaluate.enlarge_and_classify
+
+    def change(*arguments):
+        if paths[0].exists():
+            paths[0].unlink()
+            write(paths[1], 60, 70)
+        return classify(*arguments)
+
+    monkeypatch.setattr(evaluate, 'enlarge_and_classify', change)
+    _, skipped, folder = predict(model, images, tmp_path / 'out', ['overlays'])
+    assert list(folder.entries) == ['same.png']
+    assert [pathlib.Path(entry['file']).stem for entry in skipped] == ['gone', 'larger']
+    assert 'Cannot be read any more' in skipped[0]['reason']
+    assert 'was replaced' in skipped[1]['reason']
+
+
 def test_files_that_are_no_images_and_odd_names_do_not_end_it(model, tmp_path):
     for name in ('long' * 62 + '.png', os.fsdecode(b'bytes\xff.png'), 'fine.png'):
         write(tmp_path / 'in' / name)

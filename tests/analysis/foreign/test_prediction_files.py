@@ -1,13 +1,15 @@
 """Stored predictions give the classes that they say; those of other images or sizes are errors."""
 
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from analysis.foreign.adapter import Adapter
+from analysis.foreign.adapter import Adapter, Output
 from analysis.foreign.array_files import read_embeddings
 from analysis.foreign.prediction_files import PredictionFiles
 from configs import foreign
@@ -75,6 +77,27 @@ def test_index_pngs_with_other_numbers(selected, tmp_path):
     folder = write_pngs(selected, tmp_path / 'masks', change=lambda labels: numbers[labels])
     adapter = Adapter(classes={'person': (15, 16), 'car': (40,)})
     check_equal(PredictionFiles(folder, adapter, NAMES, CATEGORIES), selected)
+
+
+@pytest.mark.parametrize('bits', [2, 4])
+def test_gray_pngs_of_few_bits_have_the_numbers_that_are_stored(selected, tmp_path, bits):
+    def chunk(kind, data):
+        checksum = zlib.crc32(kind + data).to_bytes(4, 'big')
+        return len(data).to_bytes(4, 'big') + kind + data + checksum
+
+    for row in range(len(selected)):
+        numbers = truth(selected, row).astype(np.uint8)
+        height, width = numbers.shape
+        each = np.unpackbits(numbers[..., None], axis=-1)[..., -bits:]
+        rows = np.packbits(each.reshape(height, -1), axis=1)
+        header = struct.pack('>IIBBBBB', width, height, bits, 0, 0, 0, 0)
+        data = zlib.compress(b''.join(b'\0' + line.tobytes() for line in rows))
+        path = tmp_path / f'{name_of(selected, row, "file")}.png'
+        parts = chunk(b'IHDR', header), chunk(b'IDAT', data), chunk(b'IEND', b'')
+        path.write_bytes(b'\x89PNG\r\n\x1a\n' + b''.join(parts))
+    persons_and_cars = Adapter(classes={'person': (1,), 'car': (2,)})
+    for adapter in (Adapter(), persons_and_cars):
+        check_equal(PredictionFiles(tmp_path, adapter, NAMES, CATEGORIES), selected)
 
 
 @pytest.mark.parametrize('kind', ['png', 'npy'])
@@ -184,6 +207,19 @@ def test_coco_results(selected, tmp_path):
     assert (classes_of(covered, selected)[0] == 2).all()
 
 
+def test_results_whose_ids_are_those_of_the_classes(selected, tmp_path):
+    """As scripts/predict.py writes them, with images.json beside them."""
+    model, beside = coco_model(tmp_path, results(selected)), tmp_path / 'images.json'
+    described = [{'id': 1, 'name': 'person'}, {'id': 2, 'name': 'car'}]
+    beside.write_text(json.dumps({'images': [], 'categories': described}))
+    with pytest.raises(ValueError, match='1: person, 2: car.*give the folder with its masks'):
+        model.check(selected)
+    described[1]['id'] = 3  # as in the data
+    for content in (json.dumps({'images': [], 'categories': described}), '[]', 'no JSON'):
+        beside.write_text(content)
+        assert model.check(selected) == ''
+
+
 def test_results_that_are_not_drawn_are_counted(selected, tmp_path):
     entries = results(selected)
     entries[0]['score'], entries[1]['category_id'], entries[3]['category_id'] = 0.3, 18, 44
@@ -274,6 +310,40 @@ def test_arrays_that_do_not_fit(selected, tmp_path, make, message):
     np.save(tmp_path / f'{name_of(selected, 0, "file")}.npy', make(size))
     with pytest.raises(ValueError, match=message):
         PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES).of_examples(selected, [0], None)
+
+
+@pytest.mark.parametrize(
+    ('form', 'layout', 'axes', 'fits'),
+    [
+        ('class map', 'HW', 2, True),
+        ('class map', 'CHW', 3, False),
+        ('logits', 'CHW', 2, False),
+        ('probabilities', 'CHW', 2, False),
+        ('single logit', 'CHW', 3, False),
+        ('logits', 'CHW', 3, True),
+    ],
+)
+def test_forms_have_their_axes(selected, tmp_path, form, layout, axes, fits):
+    size = truth(selected, 0).shape
+    values = np.zeros(size if axes == 2 else (3, *size), np.uint8)
+    np.save(tmp_path / f'{name_of(selected, 0, "file")}.npy', values)
+    adapter = Adapter(output=Output(name='x', layout=layout, form=form))
+    model = PredictionFiles(tmp_path, adapter, NAMES, CATEGORIES)
+    if fits:
+        (made,) = model.of_examples(selected, [0], None)
+        assert made.logits.shape == (*size, 3)
+    else:
+        with pytest.raises(ValueError, match=f"{form}', which has {5 - axes} axes"):
+            model.of_examples(selected, [0], None)
+
+
+def test_truth_values_are_class_maps(selected, tmp_path):
+    person = truth(selected, 0) == 1
+    np.save(tmp_path / f'{name_of(selected, 0, "file")}.npy', person)
+    model = PredictionFiles(tmp_path, Adapter(), NAMES, CATEGORIES)
+    assert model.certain
+    (made,) = model.of_examples(selected, [0], None)
+    np.testing.assert_array_equal(made.logits.argmax(-1), person)
 
 
 def test_pickled_arrays_are_refused(selected, tmp_path):

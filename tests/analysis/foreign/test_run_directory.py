@@ -179,6 +179,9 @@ def test_kept_predictions_can_be_damaged_or_deleted(folder, tmp_path):
     assert len(kept) == 12
     kept[0].write_bytes(b'damaged')
     kept[1].unlink()
+    content = bytearray(kept[2].read_bytes())  # bytes in the middle of the compressed logits
+    content[len(content) // 3 : len(content) // 3 + 9] = b'\xff' * 9
+    kept[2].write_bytes(content)
     again = registry.load('embeddings').compute(analysis)
     np.testing.assert_allclose(np.abs(again.points), np.abs(first), atol=1e-3)
 
@@ -291,8 +294,12 @@ def test_label_spaces_are_found(tmp_path):
     assert choose(label_space='car: car') == 'car: car'
     assert choose(classes={'car': (1,), 'bus': (2,)}) == 'car: car; bus: bus'
     assert choose(channels=('sky', 'person', 'bus')) == 'person: person; bus: bus'
-    with pytest.raises(ValueError, match='Give --label_space'):
-        choose(classes={'two wheels': (1,)})
+    categories += [type('Category', (), {'name': n}) for n in ('background', 'person, sitting')]
+    names = 'background', 'person, sitting', 'car'  # a label space cannot have the first two
+    assert choose(channels=names) == 'car: car'
+    for name in ('two wheels', *names[:2]):
+        with pytest.raises(ValueError, match='Give --label_space'):
+            choose(classes={name: (1,)})
 
 
 def test_a_model_without_adapter(folder, coco_folder, tmp_path, capsys):

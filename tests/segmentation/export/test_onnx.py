@@ -11,6 +11,7 @@ from PIL import Image
 import segmentation
 from analysis.stage.run import open_examples
 from analysis.stats.bootstrap import bootstrap_weights
+from scripts import export
 from segmentation.data import transforms
 from segmentation.export import proof
 from segmentation.models.unet import build_model
@@ -152,6 +153,12 @@ def test_the_proof_counts_agreement_and_the_difference_of_iou(model, exported):
     zero = proof.difference(found[''], found[''], weights)
     assert zero == {'iou_difference': 0, 'interval': [0, 0]}
     lost = proof.difference(found[''], found['none'], weights)
+    nothing = dataclasses.replace(found[''], confusions=found[''].confusions * 0)
+    none = proof.difference(nothing, nothing, weights)
+    assert none == {'iou_difference': None, 'interval': None}
+    row = {'name': 'x', 'agreement': 1, 'bytes': 1, 'iou': None, 'images_per_second': 1.0,
+           'images_per_processor_second': 1.0, **none}  # fmt: skip
+    assert '| x | 100.0000% | – | – |' in export.table([row])
     assert lost['iou_difference'] < 0 and lost['interval'][0] <= lost['iou_difference']
 
 
