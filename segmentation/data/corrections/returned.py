@@ -12,7 +12,7 @@ from segmentation.data import annotations, image_files, layouts, segmentations
 from segmentation.data.corrections.correcting import stem
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.corrections.document import Document
-from segmentation.data.entries import Annotations, Image, Instance, Skipped
+from segmentation.data.entries import Annotations, Image, Instance, Skipped, id_key
 
 
 def read(folder: pathlib.Path) -> Iterator[Annotations]:
@@ -58,19 +58,22 @@ def corrections(
     """What differs between a file and what came back of some of its images.
 
     Images are recognized by the names of their files. Instances whose mask is the same, pixel for
-    pixel, are the same instance. Crowd regions are not exported and stay.
+    pixel, are the same instance. Crowd regions are usually not exported, and stay; if the mask of
+    one came back, all of them were exported, as instances.
 
     Args:
       document: of the file.
       returned: what came back.
       recognized: gets the names of the images that the file has.
-      skipped: counts images that the file has twice, or in another size.
+      skipped: counts images that the file has twice, or in another size, or whose annotations
+        have no ids by which they can be changed.
     """
     own = annotations.read(document.content, 'the source', '')
     by_name: dict[str, list[Image]] = collections.defaultdict(list)
     for image in own.images:
         by_name[stem(image.file_name)].append(image)
     names, new_names = ({c.id: c.name for c in each.categories} for each in (own, returned))
+    pairs: list[tuple[Image, Image]] = []
     for image in returned.images:
         known = by_name.get(stem(image.file_name), [])
         if known:
@@ -82,7 +85,24 @@ def corrections(
         elif not _fits(known[0], image):
             skipped.add('returned: image has another size', image.file_name)
         else:
-            yield from _of_image(known[0], names, image, new_names)
+            pairs.append((known[0], image))
+    crowds = any(_crowds_came_back(*pair) for pair in pairs)
+    entries = (entry for entry in document.content['annotations'] if isinstance(entry, dict))
+    given = collections.Counter(id_key(entry.get('id')) for entry in entries)
+    for mine, image in pairs:
+        found = list(_of_image(mine, names, image, new_names, crowds))
+        changed = [c.annotation_id for c in found if c.action != 'add']
+        if all(isinstance(key, int) and given[key] == 1 for key in changed):
+            yield from found
+        else:  # All or nothing: half of it would leave an instance twice.
+            skipped.add('returned: annotations without an id of their own', image.file_name)
+
+
+def _crowds_came_back(image: Image, returned: Image) -> bool:
+    size = returned.height, returned.width
+    shown = {key for key, instance in _masks(image, size, True) if instance.is_crowd}
+    shown.difference_update(key for key, _ in _masks(image, size))
+    return not shown.isdisjoint(key for key, _ in _masks(returned, size))
 
 
 def _fits(image: Image, returned: Image) -> bool:
@@ -92,11 +112,15 @@ def _fits(image: Image, returned: Image) -> bool:
 
 
 def _of_image(
-    image: Image, names: Mapping[int, str], returned: Image, new_names: Mapping[int, str]
+    image: Image,
+    names: Mapping[int, str],
+    returned: Image,
+    new_names: Mapping[int, str],
+    crowds: bool,
 ) -> Iterator[Correction]:
     size, new_size = (image.height, image.width), (returned.height, returned.width)
     before: dict[bytes, list[Instance]] = collections.defaultdict(list)
-    for key, instance in _masks(image, new_size):
+    for key, instance in _masks(image, new_size, crowds):
         before[key].append(instance)
     left: list[tuple[bytes, str]] = []
     for key, instance in _masks(returned, new_size):
@@ -119,12 +143,15 @@ def _of_image(
             yield Correction('remove', annotation_id=other.id, **common)
 
 
-def _masks(image: Image, size: tuple[int, int]) -> Iterator[tuple[bytes, Instance]]:
+def _masks(
+    image: Image, size: tuple[int, int], crowds: bool = False
+) -> Iterator[tuple[bytes, Instance]]:
     """The instances that tools show, with run lengths that are the same for the same mask.
 
-    CVAT cannot hold a mask without a pixel.
+    Crowd regions are among them if `crowds`. CVAT cannot hold a mask without a pixel.
     """
     for instance in image.instances:
         key = segmentations.move_to(instance.rle, (image.height, image.width), size)
-        if not instance.is_crowd and mask_utils.area({'size': list(size), 'counts': key}):
+        is_shown = crowds or not instance.is_crowd
+        if is_shown and mask_utils.area({'size': list(size), 'counts': key}):
             yield key, instance

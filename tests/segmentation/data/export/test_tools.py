@@ -86,9 +86,11 @@ def source(tmp_path_factory):
     return document.read(path / 'annotations/instances_train.json')
 
 
-def tasks_of(source):
-    """The images of a file as tasks, without crowd regions; and the names of its categories."""
-    read = layouts.coco_json.annotations.read(source.content, 'file', '')
+def tasks_of(source, crowds=False):
+    """The images of a file as tasks, with or without crowds; and the names of its categories."""
+    read = layouts.coco_json.annotations.read(
+        source.content, 'file', '', crowds_as_instances=crowds
+    )
     names = {category.id: category.name for category in read.categories}
     return [
         Task(image.id, image.file_name, image.height, image.width, tuple(
@@ -96,6 +98,12 @@ def tasks_of(source):
         ))
         for image in read.images
     ], sorted(names.values())  # fmt: skip
+
+
+def split_off(tasks, image_id):
+    """The task of an image, and the others."""
+    (task,) = (task for task in tasks if task.image_id == image_id)
+    return task, [other for other in tasks if other is not task]
 
 
 def came_back(source, folder):
@@ -149,6 +157,43 @@ def test_annotated_sizes_may_be_off_by_two_pixels(source, tmp_path, tool):
     narrow = dataclasses.replace(prepared, width=width - 2, shapes=())
     export.tools()[tool](tmp_path, [narrow], labels)
     assert came_back(source, tmp_path)[:2] == ([], {'returned: image has another size': ANY})
+
+
+@pytest.mark.parametrize('tool', sorted(export.tools()))
+def test_crowds_that_were_exported_as_instances_come_back(source, tmp_path, tool):
+    """As of data that were prepared with --crowds_as_instances."""
+    crowds = [entry for entry in source.content['annotations'][::3]]
+    for entry in crowds:
+        entry['iscrowd'] = 1
+    tasks, labels = tasks_of(source, crowds=True)
+    export.tools()[tool](tmp_path, tasks, labels)
+    assert came_back(source, tmp_path)[:2] == ([], {})
+    # One that was deleted there is removed, if others came back.
+    task, others = split_off(tasks, crowds[0]['image_id'])
+    less = dataclasses.replace(task, shapes=task.shapes[1:])
+    export.tools()[tool](tmp_path, [less, *others], labels)
+    ((found,), skipped, _) = came_back(source, tmp_path)
+    assert (found.action, found.annotation_id, skipped) == ('remove', crowds[0]['id'], {})
+
+
+@pytest.mark.parametrize('tool', sorted(export.tools()))
+@pytest.mark.parametrize('number', [None, 'text', 'of another'])
+def test_what_has_no_id_of_its_own_is_left_as_it_is(source, tmp_path, tool, number):
+    entries = source.content['annotations']
+    if number is None:
+        del entries[0]['id']
+    else:
+        entries[0]['id'] = number if number == 'text' else entries[1]['id']
+    tasks, labels = tasks_of(source)
+    export.tools()[tool](tmp_path, tasks, labels)
+    assert came_back(source, tmp_path)[:2] == ([], {})
+    task, others = split_off(tasks, entries[0]['image_id'])
+    drawn = np.zeros((task.height, task.width), bool)
+    drawn[5:20, 5:20] = True
+    moved = dataclasses.replace(task, shapes=(Shape('car', rle(drawn)), *task.shapes[1:]))
+    export.tools()[tool](tmp_path, [moved, *others], labels)
+    found, skipped, _ = came_back(source, tmp_path)
+    assert (found, skipped) == ([], {'returned: annotations without an id of their own': ANY})
 
 
 @pytest.mark.parametrize('tool', sorted(export.tools()))
