@@ -30,7 +30,7 @@ import dataclasses
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,7 @@ from analysis.stage.view import View, find_views
 from segmentation import launch
 from segmentation.data import coco, entries, export, label_spaces, selection
 from segmentation.data.annotations import Category
+from segmentation.data.corrections import files
 from segmentation.data.corrections.correcting import enlarge
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Skipped
@@ -158,8 +159,31 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f'--output {output} is not empty: give a new folder.')
     # Renamed at the end: an interrupted export is not taken for a whole one.
     folder = output.with_name(f'{output.name}.partial')
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / 'images').mkdir(parents=True)
+    with files.claim(folder):
+        for left in folder.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        written = fill(folder, arguments, made, categories, skipped)
+        folder.replace(output)
+    every = [shape for task in written for shape in task.shapes]
+    return result | {
+        'output': str(arguments.output),
+        'tool': arguments.tool,
+        'images': len(written),
+        'shapes': sum(not shape.is_new for shape in every),
+        'suggestions': sum(shape.suggested is not None for shape in every),
+        'skipped': skipped.as_dict(),
+    }  # fmt: skip
+
+
+def fill(
+    folder: pathlib.Path,
+    arguments: argparse.Namespace,
+    made: Iterable[tuple[dict, Task]],
+    categories: Container[str],
+    skipped: Skipped,
+) -> list[Task]:
+    """Writes images and tasks into a folder; returns the tasks."""
+    (folder / 'images').mkdir()
     written: dict[str, Task] = {}  # by name of the file
     for record, task in tqdm(made, desc=arguments.tool, unit='img'):
         if task.file_name in written:
@@ -183,16 +207,7 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.next:
         ids = [f'{task.image_id}\n' for task in written.values()]
         write_text(folder / 'ids.txt', ''.join(ids))
-    folder.replace(output)
-    every = [shape for task in written.values() for shape in task.shapes]
-    return result | {
-        'output': str(arguments.output),
-        'tool': arguments.tool,
-        'images': len(written),
-        'shapes': sum(not shape.is_new for shape in every),
-        'suggestions': sum(shape.suggested is not None for shape in every),
-        'skipped': skipped.as_dict(),
-    }  # fmt: skip
+    return list(written.values())
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

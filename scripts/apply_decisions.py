@@ -11,10 +11,10 @@ suggestion with at least this probability, unseen. --returned takes over what wa
 annotation tool, from a folder with its export (see scripts/annotation_tasks.py).
 
 OUTPUT gets annotations/instances_<split>.json for each split and links to the folders of its
-images, so it is a data set to train on. Annotations that are changed or added have their mask as
-run lengths and a field `source`. All others are kept byte for byte. undo_<split>.json beside them
-restores the original. The source is never changed. Repeating the command writes nothing; with other
-decisions it writes the files again, from the source.
+images (unless --source is a single file), so it is a data set to train on. Annotations that are
+changed or added have their mask as run lengths and a field `source`. All others are kept byte for
+byte. undo_<split>.json beside them restores the original. The source is never changed. Repeating
+the command writes nothing; with other decisions it writes the files again, from the source.
 
 Each split needs one COCO JSON file. If a run was trained on '2014' or on a prepared data set, name
 the folder with the annotation files with --source.

@@ -21,6 +21,7 @@ moves to another machine starts from the beginning.
 """
 
 import os
+import pathlib
 import shlex
 import sys
 from typing import TYPE_CHECKING
@@ -113,11 +114,18 @@ def _read_sweep(arguments, overrides) -> 'sweeps.Sweep':
         sets=chosen,
         space=space,
         workdir=arguments.workdir,
-        storage=arguments.storage or f'sqlite:///{arguments.workdir.resolve()}/study.sqlite',
+        storage=arguments.storage or sqlite_url(arguments.workdir.resolve() / 'study.sqlite'),
         metric=arguments.metric,
         prune=arguments.prune,
         grace=arguments.grace,
     )
+
+
+def sqlite_url(path: pathlib.Path) -> str:
+    """The URL of a database file, whose path may have any characters."""
+    from sqlalchemy import URL  # now, as it takes long
+
+    return URL.create('sqlite', database=str(path)).render_as_string()
 
 
 def best_command(arguments, overrides, row) -> str:
@@ -138,6 +146,8 @@ def main() -> int:
     from segmentation.sweeps import study as sweeps
 
     try:
+        if arguments.collate and not arguments.storage and not sweep.workdir.is_dir():
+            raise ValueError(f'There is no sweep in {sweep.workdir}: check --workdir.')
         sweep.workdir.mkdir(parents=True, exist_ok=True)
         study = sweeps.open_study(sweep)
         done = True

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from segmentation import launch
 from segmentation.data import coco, selection
-from segmentation.data.examples import select_examples
+from segmentation.data.examples import PARTS, select_examples
 from segmentation.files import replacing, write_json, write_text
 
 
@@ -249,10 +249,56 @@ def exclude_from_training(
     config.data.exclude = str(write_ids(folder, ids, fingerprint))
 
 
+def use_same_images(
+    prepared: coco.Prepared, configs: Mapping[str, ConfigDict], folder: pathlib.Path
+) -> None:
+    """Makes experiments leave out the images that only some of them can use.
+
+    Args:
+      prepared: the data set.
+      configs: of the experiments, by name; the lists of excluded images are set.
+      folder: for a file with the ids.
+
+    Raises:
+      ValueError: a config excludes images itself; or caps, which count before images are left out,
+        choose others in each experiment.
+    """
+    usable = []
+    for config in configs.values():
+        data = ConfigDict(config.data.to_dict())
+        data.update({'folds': 0, 'max_train': 0, 'max_val': 0, 'selection_fraction': 0.0})
+        parts = ('train',) if config.data.folds else ('train', 'val')
+        ids = [select_examples(prepared, data, part)[0].image_ids for part in parts]
+        usable.append(set(np.concatenate(ids).tolist()))
+    only_some = sorted(set.union(*usable) - set.intersection(*usable))
+    if not only_some:
+        return
+    print(f'{len(only_some)} images that only some experiments can use are left out.')
+    left_out = write_ids(folder, only_some)
+    for config in configs.values():
+        if config.data.exclude:
+            raise ValueError(
+                f'data.exclude={config.data.exclude}: these experiments can use different '
+                'images, so another list is needed. Exclude images with --exclude.'
+            )
+        config.data.exclude, config.data.exclude_from = str(left_out), PARTS
+    for part in ('train', 'val'):
+        used = {
+            tuple(select_examples(prepared, config.data, part)[0].image_ids.tolist())
+            for config in configs.values()
+        }
+        if len(used) > 1:
+            raise ValueError(
+                f'The experiments use different {part} images: some are incomplete for a class, '
+                'and data.max_train and data.max_val count before these are left out. Use '
+                '--config.data.max_train=0 --config.data.max_val=0.'
+            )
+
+
 def write_ids(folder: pathlib.Path, ids: list[int], fingerprint: str | None = None) -> pathlib.Path:
     """Writes image ids into a file that is named after them: other ids are another config."""
     path = folder / f'{hashlib.sha256(json.dumps(ids).encode()).hexdigest()[:12]}.json'
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {'fingerprint': fingerprint, 'ids': ids} if fingerprint else {'ids': ids})
     return path
 

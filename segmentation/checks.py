@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from segmentation import launch, workdir
-from segmentation.config import check_effects, flat
+from segmentation.config import check_effects, check_ranges, flat
 from segmentation.data import coco, frequencies, label_spaces, selection
 from segmentation.data.examples import OVER_CAP, Examples, open_data, select_examples
 from segmentation.markdown import printable
@@ -55,7 +55,8 @@ def open_inputs(config: ConfigDict, directory: pathlib.Path) -> Inputs:
       directory: the run directory, which may hold a run that is continued.
 
     Raises:
-      ValueError: the batch size does not fit the devices, settings have no effect, the data lack a
+      ValueError: the batch size does not fit the devices, settings have no effect or are out of
+        range, the data lack a
         split or a category, or a part has no image.
       OSError: the data cannot be prepared, or the weights are missing.
     """
@@ -68,6 +69,7 @@ def open_inputs(config: ConfigDict, directory: pathlib.Path) -> Inputs:
     weights = pretrained.file_of(config.model)  # before the data, which take longer
     continued = workdir.holds_run(directory)
     if not continued:  # Older versions trained with such settings.
+        check_ranges(config)
         check_effects(config)
     class_names = label_spaces.parse_label_space(config.data.label_space).class_names
     prepared = open_data(config.data)

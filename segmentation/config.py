@@ -21,6 +21,32 @@ NEUTRAL_FIELDS = frozenset({
     'train.log_every', 'train.checkpoint_every', 'train.keep_every', 'train.num_pictures',
 })  # fmt: skip
 
+# Least and largest values; None for no limit. Other fields are checked where they are used.
+_RANGES: dict[str, tuple[float | None, float | None]] = {
+    'seed': (0, None),
+    'data.max_train': (0, None),
+    'data.max_val': (0, None),
+    'data.min_crop': (0.01, None),
+    'data.paste': (0, 1),
+    'data.repeat': (0, 1),
+    'data.color_jitter': (0, 1),
+    'loss.label_smoothing': (0, 1),
+    'loss.dice_weight': (0, None),
+    'optimizer.warmup_steps': (0, None),
+    'optimizer.encoder_rate': (0, None),
+    'optimizer.encoder_after': (0, None),
+    'optimizer.clip_norm': (0, None),
+    'optimizer.skip_nonfinite': (0, None),
+    'train.num_steps': (0, None),
+    'train.num_epochs': (0, None),
+    'train.log_every': (0, None),
+    'train.eval_every': (0, None),
+    'train.checkpoint_every': (0, None),
+    'train.keep_every': (0, None),
+    'train.recalibrate_batches': (0, None),
+    'train.num_pictures': (0, None),
+}
+
 # A tuple of names without quotes, such as train,valid.
 _NAMES = re.compile(r'[A-Za-z_][\w-]*(,[A-Za-z_][\w-]*)*')
 
@@ -122,8 +148,27 @@ def set_fields(config: ConfigDict, values: Mapping[str, Any]) -> None:
         group[field] = value
 
 
+def check_ranges(config: ConfigDict) -> None:
+    """Checks that numbers are in the range in which they mean something.
+
+    Raises:
+      ValueError: some are not; names all of them.
+    """
+    values, wrong = flat(config), []
+    for name, (low, high) in _RANGES.items():
+        if (low is not None and values[name] < low) or (high is not None and values[name] > high):
+            limits = f'at least {low}' if high is None else f'between {low} and {high}'
+            wrong.append(f'{name}={values[name]} must be {limits}.')
+    if values['data.max_crop'] < values['data.min_crop']:
+        wrong.append('data.max_crop must be at least data.min_crop.')
+    if not values['train.num_steps'] and not values['train.num_epochs']:
+        wrong.append('train.num_steps or train.num_epochs must be above 0.')
+    if wrong:
+        raise ValueError('These settings are out of range:\n  ' + '\n  '.join(wrong))
+
+
 def check_effects(config: ConfigDict) -> None:
-    """Checks that every field that differs from its default does something.
+    """Checks that no field that differs from its default is one that does nothing here.
 
     Raises:
       ValueError: other fields make some of them meaningless or contradict them; names them with the
@@ -231,7 +276,9 @@ def _parse(text: str, kind: type, texts: bool) -> Any:
             return tuple(text.split(','))
         if kind is tuple:
             value = ast.literal_eval(text)
-            return value if isinstance(value, tuple | list) else (value,)
+            value = value if isinstance(value, tuple | list) else (value,)
+            # A split may be named 2017.
+            return tuple(map(str, value)) if texts else value
         return kind(text)
     except (ValueError, KeyError, SyntaxError):
         return text

@@ -76,8 +76,8 @@ def dice_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Soft Dice loss of each image, averaged over classes, without ignored pixels.
 
     1 - (2 Σ p·t + 1) / (Σ p + Σ t + 1) with probabilities p and one-hot targets t, summed over the
-    pixels of one image (Milletari et al. 2016). With the usual + 1, a class that is neither in the
-    image nor predicted costs nothing.
+    pixels of one image (Sudre et al. 2017, for each class). With the usual + 1, a class that is
+    neither in the image nor predicted costs nothing.
 
     Args:
       logits: float `[B, H, W, C]`.

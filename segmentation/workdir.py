@@ -34,13 +34,19 @@ def claim(workdir: pathlib.Path, name: str = 'lock') -> Iterator[None]:
 
     Raises:
       ValueError: another process has the lock.
+      OSError: the file cannot be written or locked.
     """
     with (workdir / name).open('w') as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise ValueError(
                 f'Another process is writing into {workdir}; choose another folder.'
+            ) from error
+        except OSError as error:
+            raise OSError(
+                f'{workdir / name} cannot be locked ({error}): choose a folder on a file system '
+                'that has locks.'
             ) from error
         yield
 

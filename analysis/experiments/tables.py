@@ -126,9 +126,16 @@ def _claims_markdown(claims: list[dict]) -> list[str]:
     return parts
 
 
+def scores_at(sizes: Sequence[int], row: dict) -> list[float | None]:
+    """Scores of a row of the learning curve at these sizes; None at those that it lacks."""
+    found = dict(zip(map(round, row['sizes']), row['scores'], strict=True))
+    return [found.get(size) for size in sizes]
+
+
 def _curve_markdown(curve: list[dict], setup: dict) -> list[str]:
+    sizes = sorted({round(size) for row in curve for size in row['sizes']})
     header = (
-        'experiment', 'images', 'class', 'IoU', *(f'{size:.0f}' for size in curve[0]['sizes']),
+        'experiment', 'images', 'class', 'IoU', *map(str, sizes),
         f'at {PUBLISHED_IMAGES}', 'exponent', 'identifiable',
     )  # fmt: skip
     rows = []
@@ -141,7 +148,7 @@ def _curve_markdown(curve: list[dict], setup: dict) -> list[str]:
                 row['images'],
                 row['class_name'],
                 METRIC_NAMES[row['metric']],
-                *map(markdown.number, row['scores']),
+                *map(markdown.number, scores_at(sizes, row)),
                 markdown.number(prediction['score'], prediction['interval']),
                 markdown.number(prediction['exponent'], prediction['exponent_interval'], '.2f'),
                 f'no: {"; ".join(doubts)}' if doubts else 'yes',

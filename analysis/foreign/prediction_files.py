@@ -217,7 +217,8 @@ class PredictionFiles(ForeignModel):
     def _read_png(self, path: pathlib.Path, size: tuple[int, int]) -> np.ndarray:
         try:
             with Image.open(path, formats=['PNG']) as file:
-                mode, bits = file.mode, _BITS.get(file.tile[0].args) if file.tile else None
+                mode = file.mode
+                bits = _BITS.get(str(file.tile[0].args)) if file.tile else None
                 numbers = np.asarray(file)
         except Exception as error:  # Pillow's decoders raise almost anything on damaged files.
             raise ValueError(f'{path} cannot be read as a PNG file: {error}') from error

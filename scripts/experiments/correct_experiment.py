@@ -47,7 +47,7 @@ from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Skipped
 from segmentation.data.examples import open_data, select_examples
 from segmentation.files import write_json, write_text
-from segmentation.scenes.planted import label_errors
+from segmentation.scenes.planted import label_errors, sampling
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = 'configs/planted.py'
@@ -214,6 +214,11 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
         parser.error('--seeds must be at least 1, --folds at least 2, --accept from 0 to 1')
     if not all(0 < rate < 1 for rate in arguments.rates):
         parser.error('--rates must be above 0 and below 1')
+    most = len(label_errors.KINDS) * sampling.MOST_ERRORS
+    if max(arguments.rates) > most:
+        parser.error(
+            f'--rates {max(arguments.rates):g} is more than the {most:.2f} that is possible'
+        )
     arguments.rates = sorted(set(arguments.rates))
     return arguments, overrides
 

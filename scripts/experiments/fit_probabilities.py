@@ -182,6 +182,8 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
     arguments, overrides = parser.parse_known_args(argv)
     if both := set(arguments.fit_seeds) & set(arguments.score_seeds):
         parser.error(f'scene seed {min(both)} is in both --fit_seeds and --score_seeds')
+    if arguments.network and overrides:
+        parser.error(f'{overrides[0]}: the scenes are drawn as those of --network')
     return arguments, overrides
 
 
@@ -213,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
         ),
         'fit_seeds': arguments.fit_seeds,
         'score_seeds': arguments.score_seeds,
-        'error_rate': config.data.scenes.error_rate,
+        'error_rate': trained.config.data.scenes.error_rate,
         'network': {'step': trained.step, 'scenes': trained.config.data.scenes.train},
         'models': {kind: dataclasses.asdict(model) for kind, model in models.items()},
         'tenths': [dataclasses.asdict(row) for row in rows],

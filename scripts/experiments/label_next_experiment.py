@@ -24,7 +24,6 @@ Writes report.md, report.json and report.png into WORKDIR, after each round.
 import argparse
 import dataclasses
 import functools
-import hashlib
 import json
 import pathlib
 import shutil
@@ -47,7 +46,6 @@ from segmentation.campaign import Training, load_scores
 from segmentation.config import load_config
 from segmentation.data import coco
 from segmentation.data.examples import Examples, open_data, select_examples
-from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 START = 'start'  # the first round, which all rules share
@@ -72,13 +70,11 @@ class Experiment:
         """The training of a round, on these images of the pool alone."""
         config = ConfigDict(self.config.to_dict()).lock()
         config.seed = seed
-        left_out = sorted({*self.pool.image_ids.tolist()} - {*ids})
+        left_out = {*self.pool.image_ids.tolist()} - {*ids} | campaign.excluded(self.config)
         if left_out:
-            # The name changes with the content, so that another list is another config.
-            name = hashlib.sha256(json.dumps(left_out).encode()).hexdigest()[:12]
-            path = self.workdir / 'left_out' / f'{name}.json'
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {'fingerprint': self.prepared.fingerprint['id'], 'ids': left_out})
+            path = campaign.write_ids(
+                self.workdir / 'left_out', sorted(left_out), self.prepared.fingerprint['id']
+            )
             config.data.exclude = str(path)
         directory = self.workdir / rule / f'seed{seed}-{self.labeled[place]}'
         return Training(rule, seed, 0, 1.0, directory, config, len(ids))

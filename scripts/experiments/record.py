@@ -10,6 +10,7 @@ A README names the tables that it shows in comments; see analysis/experiments/re
 
 import json
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -39,7 +40,8 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
     column. `also` has that IoU at the images' own resolution, and that of logits averaged with
     those of the mirrored image; `curve` is the learning curve.
     """
-    from analysis.experiments.reproduction import ALSO  # now, as it imports SciPy
+    from analysis.experiments.reproduction import ALSO  # now, as they import SciPy
+    from analysis.experiments.tables import scores_at
 
     sets = {name: next(iter(parts.values())) for name, parts in report['scores'].items()}
     scores = [
@@ -91,13 +93,15 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
         columns = 'experiment', 'class', 'at the images’ own resolution', 'with mirrored images'
         tables['also'] = Table(columns, tuple(also))
     if curve := report['learning_curve']:
-        sizes = [f'{size:.0f} images' for size in curve[0]['sizes']]
+        # An experiment can lack a size, or have others.
+        sizes = sorted({round(size) for row in curve for size in row['sizes']})
         rows = [
-            (row['experiment'], row['class_name'], *map(Measure, row['scores']))
+            (row['experiment'], row['class_name'], *map(Measure, scores_at(sizes, row)))
             for row in curve
             if row['metric'] == 'iou' and row['images'] == 'all images'
         ]
-        tables['curve'] = Table(('experiment', 'class', *sizes), tuple(rows))
+        columns = 'experiment', 'class', *(f'{size} images' for size in sizes)
+        tables['curve'] = Table(columns, tuple(rows))
     return tables
 
 
@@ -192,6 +196,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if (arguments.add is None) != (arguments.result is None):
         parser.error('--add and --result must be given together')
+    if arguments.add and not re.fullmatch(r'\w+', arguments.add):
+        parser.error(f'--add {arguments.add!r}: a name has letters, digits and _ only')
     if arguments.add:
         report = json.loads(arguments.result.read_text())
         if 'origin' not in report:

@@ -44,7 +44,7 @@ from segmentation import campaign, launch
 from segmentation.campaign import Training, load_scores, state_of
 from segmentation.config import NEUTRAL_FIELDS, flat, load_config
 from segmentation.data import coco, label_spaces
-from segmentation.data.examples import PARTS, open_data, select_examples
+from segmentation.data.examples import open_data, select_examples
 from segmentation.files import write_text
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -54,7 +54,9 @@ FIXED = {
     'data.draw_last', 'data.require_of',
 }  # fmt: skip
 # Must be the same in all experiments, so that they have the same data and count the same pixels.
-COMMON = 'data.data_dir', 'data.complete', 'data.exclude', 'data.exclude_from'
+COMMON = (
+    'data.source', 'data.data_dir', 'data.complete', 'data.exclude', 'data.exclude_from',
+)  # fmt: skip
 # Fields that define the true classes.
 TRUTH = ('label_space', 'draw_last', 'overlap', 'crowd')
 # Experiments of --exclude, named after the first experiment.
@@ -86,7 +88,7 @@ def base_configs(arguments: argparse.Namespace, overrides: list[str]) -> dict[st
         if name in configs:
             raise ValueError(f'Two experiments are named {name}: rename a config file or variant.')
         config = load_config(path, [*overrides, *(f'--config.{text}' for text in fields)])
-        config.data.source = arguments.source
+        config.data.source = arguments.source or config.data.source
         if arguments.folds:
             config.data.folds = arguments.folds
             config.data.train_splits = tuple(
@@ -110,18 +112,6 @@ def base_configs(arguments: argparse.Namespace, overrides: list[str]) -> dict[st
 
 def class_names(config: ConfigDict) -> tuple[str, ...]:
     return label_spaces.parse_label_space(config.data.label_space).class_names
-
-
-def images_of_some(prepared: coco.Prepared, configs: dict[str, ConfigDict]) -> list[int]:
-    """Ids of images that some but not all experiments can use."""
-    used = []
-    for config in configs.values():
-        data = ConfigDict(config.data.to_dict())
-        data.update({'folds': 0, 'max_train': 0, 'max_val': 0, 'selection_fraction': 0.0})
-        parts = ('train',) if config.data.folds else ('train', 'val')
-        ids = [select_examples(prepared, data, part)[0].image_ids for part in parts]
-        used.append(set(np.concatenate(ids).tolist()))
-    return sorted(set.union(*used) - set.intersection(*used))
 
 
 def make_plan(
@@ -291,7 +281,7 @@ def images_json(prepared: coco.Prepared, config: ConfigDict, scored: campaign.Sc
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     parser = launch.make_parser(__doc__)
     add = parser.add_argument
-    add('--source', default='2014', help="'2014' (downloads it) or a folder with your data")
+    add('--source', help="'2014' (downloads it) or a folder with data; default: as in the configs")
     add(
         '--experiments',
         default='person_car,vehicle',
@@ -365,16 +355,7 @@ def main(argv: list[str] | None = None) -> int:
     configs = base_configs(arguments, overrides)
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     prepared = open_data(next(iter(configs.values())).data)
-    if only_some := images_of_some(prepared, configs):
-        print(f'{len(only_some)} images that only some experiments can use are left out.')
-        left_out = campaign.write_ids(arguments.workdir / 'left_out', only_some)
-        for config in configs.values():
-            if config.data.exclude:
-                raise ValueError(
-                    f'data.exclude={config.data.exclude}: these experiments can use different '
-                    'images, so another list is needed. Exclude images with --exclude.'
-                )
-            config.data.exclude, config.data.exclude_from = str(left_out), PARTS
+    campaign.use_same_images(prepared, configs, arguments.workdir / 'left_out')
     plan = make_plan(arguments, prepared, configs)
     report = functools.partial(make_report, arguments, plan, prepared, configs, argv)
     if not arguments.report_only:

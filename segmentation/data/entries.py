@@ -171,6 +171,12 @@ class Skipped:
         for reason, entry in other.as_dict().items():
             mine = self._reasons.setdefault(reason, {'count': 0, 'examples': []})
             mine['count'] += entry['count']
+            values = [
+                [*each.get('values', ()), *[''] * 5][: len(each['examples'])]
+                for each in (mine, entry)
+            ]
+            if any(map(any, values)):
+                mine['values'] = [*values[0], *values[1]][:5]
             mine['examples'] = [*mine['examples'], *entry['examples']][:5]
 
     def as_dict(self) -> dict[str, dict[str, Any]]:

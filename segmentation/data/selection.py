@@ -68,9 +68,10 @@ def read_groups(path: str | pathlib.Path, fingerprint: str | None = None) -> lis
     """
     groups = _read_list(path, 'groups', ' of lists of image ids', fingerprint)
     groups = [sorted(set(_check_ids(path, group))) for group in groups]
-    ids, counts = np.unique([number for group in groups for number in group], return_counts=True)
+    flat = np.array([number for group in groups for number in group], np.int64)
+    ids, counts = np.unique(flat, return_counts=True)
     if (counts > 1).any():
-        raise ValueError(f'{path}: image {ids[counts > 1][0]:.0f} is in two groups')
+        raise ValueError(f'{path}: image {ids[counts > 1][0]} is in two groups')
     return groups
 
 

@@ -6,6 +6,7 @@ import pytest
 from configs import default
 from segmentation.config import (
     check_effects,
+    check_ranges,
     flat,
     load_config,
     read_config,
@@ -73,6 +74,34 @@ def test_mistakes_are_named(overrides, message):
 def test_values_are_read_as_the_field_wants(override, name, value):
     read = load_config(PATH, [f'--config.{override}']).model[name]
     assert read == value and type(read) is type(value)
+
+
+def test_names_of_splits_may_be_numbers():
+    read = load_config(
+        PATH, ['--config.data.train_splits=2017', "--config.data.val_splits=(1,'b')"]
+    )
+    assert (read.data.train_splits, read.data.val_splits) == (('2017',), ('1', 'b'))
+    assert load_config(PATH, ['--config.loss.class_weights=2']).loss.class_weights == (2,)
+
+
+@pytest.mark.parametrize(
+    ('fields', 'message'),
+    [
+        ({'train.num_pictures': -1}, 'train.num_pictures=-1 must be at least 0'),
+        ({'train.recalibrate_batches': -1}, 'recalibrate_batches=-1 must be at least 0'),
+        ({'data.color_jitter': 30.0}, 'data.color_jitter=30.0 must be between 0 and 1'),
+        ({'data.min_crop': -1.0}, 'data.min_crop=-1.0 must be at least 0.01'),
+        ({'data.min_crop': 0.8, 'data.max_crop': 0.5}, 'max_crop must be at least data.min_crop'),
+        ({'train.num_steps': 0, 'train.num_epochs': 0}, 'num_steps or train.num_epochs must be'),
+        ({'train.num_steps': -5}, 'train.num_steps=-5'),
+        ({'seed': -1, 'data.paste': 2.0}, r'(?s)seed=-1.*data.paste=2.0'),
+    ],
+)
+def test_numbers_out_of_range_are_named(fields, message):
+    config = with_overrides(default.get_config(), {'train.num_steps': 5})
+    check_ranges(config)
+    with pytest.raises(ValueError, match=message):
+        check_ranges(with_overrides(config, fields))
 
 
 def test_set_fields_sets_all_or_none():
@@ -199,7 +228,9 @@ def test_settings_that_do_nothing_are_named(idle, needed):
     'name', ['demo', 'person_car', 'person_car_best', 'planted', 'vehicle', 'vehicle_best']
 )
 def test_every_setting_of_a_config_does_something(name):
-    check_effects(load_config(str(ROOT / 'configs' / f'{name}.py'), []))
+    config = load_config(str(ROOT / 'configs' / f'{name}.py'), [])
+    check_effects(config)
+    check_ranges(config)
 
 
 def test_vehicle_differs_from_person_car_in_three_fields():

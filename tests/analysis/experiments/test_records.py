@@ -154,6 +154,18 @@ def test_command_records_a_reproduction(tmp_path, monkeypatch):
     assert [(name, score.value) for name, score in summary.rows] == [('mine', 0.5), ('other', 0.5)]
     del scores[ALSO['full']]  # as older versions wrote it
     assert 'also' not in command.of_reproduction(report)
+    prediction = {'images': 'all images', 'metric': 'iou', 'class_name': 'person'}
+    curve = [
+        {**prediction, 'experiment': 'mine', 'sizes': [50, 100], 'scores': [0.1, 0.2]},
+        {**prediction, 'experiment': 'other', 'sizes': [100], 'scores': [0.9]},
+    ]
+    table = command.of_reproduction({**report, 'learning_curve': curve})['curve']
+    assert table.columns[2:] == ('50 images', '100 images')
+    assert [each.value for each in table.rows[1][2:]] == [None, 0.9]
+    assert '| other | person | – | 0.900 |' in table.to_markdown()
+    for name in ('five-folds', '../mine'):
+        with pytest.raises(SystemExit):
+            command.main(['--add', name, '--result', str(result)])
     del report['origin']
     result.write_text(json.dumps(report))
     with pytest.raises(SystemExit):

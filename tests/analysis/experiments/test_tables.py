@@ -153,6 +153,12 @@ def test_learning_curve_extrapolates_what_was_planted(report):
         assert row['prediction']['size'] == 6000 and low <= truth <= high
 
 
+def test_scores_of_the_curve_stand_below_their_own_sizes():
+    rows = [{'sizes': [50.0, 100.0], 'scores': [0.1, 0.2]}, {'sizes': [100.0], 'scores': [0.9]}]
+    found = [experiment_tables.scores_at([50, 100], row) for row in rows]
+    assert found == [[0.1, 0.2], [None, 0.9]]
+
+
 def test_markdown_and_figure(report, tmp_path):
     json.dumps(report, allow_nan=False)
     markdown = experiment_tables.to_markdown(report)

@@ -121,6 +121,7 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
     [
         ('--config.data.fold=1', 'data.fold cannot be overridden'),
         ('--rates=2', '--rates must be'),
+        ('--rates=0.99', 'is more than the'),
         ('--folds=1', '--folds at least 2'),
     ],
 )

@@ -41,6 +41,9 @@ def test_a_trained_network_is_measured_on_scenes_of_other_seeds(tiny_run, tmp_pa
     assert report['fit_seeds'] == [0] and report['score_seeds'] == [1, 2]
     with_issues = [row for row in report['tenths'] if row['issues']]
     assert with_issues and all(0 <= row['observed'] <= 1 for row in with_issues)
+    assert report['error_rate'] == 0.02
+    with pytest.raises(SystemExit):  # the network's scenes are drawn
+        fit_probabilities.main([*command, '--config.data.scenes.error_rate=0.05'])
     # The folders also name the network.
     drawn = {path.name.partition('-')[0] for path in tmp_path.glob('issues*-*')}
     assert drawn == {'issues0', 'issues1', 'issues2'}

@@ -8,9 +8,11 @@ import pytest
 
 from analysis import registry
 from analysis.label_next.rule import choose
+from configs import default
 from scripts.experiments import label_next_experiment
 from scripts.experiments.record import of_tables
 from segmentation import train
+from segmentation.config import with_overrides
 from segmentation.data import selection
 from segmentation.data.masks import IGNORE
 
@@ -120,6 +122,19 @@ def test_what_is_refused(option, message, tmp_path, capsys):
     with pytest.raises(SystemExit):
         label_next_experiment.main([f'--workdir={tmp_path}', option])
     assert message in capsys.readouterr().err
+
+
+def test_what_the_user_excludes_is_never_trained_on(tmp_path):
+    listed = tmp_path / 'excluded.json'
+    listed.write_text('[1, 2]')
+    config = with_overrides(default.get_config(), {'data.exclude': str(listed)})
+    experiment = label_next_experiment.Experiment(
+        tmp_path, config, types.SimpleNamespace(fingerprint={'id': 'x'}),
+        types.SimpleNamespace(image_ids=np.arange(3, 9)), 1, (2,),
+    )  # fmt: skip
+    training = experiment.training('start', 0, 0, [4, 5])
+    assert selection.read_exclude(training.config.data.exclude) == {1, 2, 3, 6, 7, 8}
+    assert training.num_images == 2
 
 
 def test_a_pool_that_is_too_small(tmp_path, capsys):

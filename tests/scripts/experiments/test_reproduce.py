@@ -361,6 +361,33 @@ def read(path):
     return json.loads(path.read_text())
 
 
+def test_caps_that_choose_other_images_are_refused(arguments, tmp_path, capsys):
+    # The cap counts images that the vehicle experiment cannot use.
+    splits = ('without_trucks', 'train')
+    fields = {**COMPLETE, 'data.train_splits': splits, 'data.max_train': 10, 'data.max_val': 10}
+    assert reproduce.main(arguments(tmp_path, '--seeds=1', **fields)) == 1
+    error = capsys.readouterr().err
+    assert 'use different train images' in error and '--config.data.max_train=0' in error
+    assert not (tmp_path / 'person_car').exists()
+
+
+def test_the_data_are_those_of_the_configs(tmp_path, capsys):
+    for name, source in (('one', '/nowhere/one'), ('two', '/nowhere/two')):
+        (tmp_path / f'{name}.py').write_text(
+            'from configs import person_car\n'
+            'def get_config():\n'
+            '    config = person_car.get_config()\n'
+            f'    config.data.source = {source!r}\n'
+            '    return config\n'
+        )
+    one, two = (str(tmp_path / f'{name}.py') for name in ('one', 'two'))
+    command = [f'--workdir={tmp_path}', '--seeds=1']
+    assert reproduce.main([*command, f'--experiments={one}']) == 1
+    assert '/nowhere/one' in capsys.readouterr().err
+    assert reproduce.main([*command, f'--experiments={one},{two}']) == 1
+    assert 'two differs from one in data.source' in capsys.readouterr().err
+
+
 def test_training_without_listed_and_without_random_images(arguments, tmp_path, capsys):
     command = arguments(tmp_path / 'runs', '--seeds=2', '--experiments=person_car')
     command.append(f'--exclude={tmp_path / "exclude.json"}')

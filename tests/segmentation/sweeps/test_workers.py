@@ -13,8 +13,10 @@ import jax
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 
 from configs import default
+from scripts import sweep as sweep_command
 from scripts.sweep import parse_arguments
 from segmentation import checkpoint, launch
 from segmentation.config import flat, load_config, read_config, save_config
@@ -190,6 +192,23 @@ def test_finished_sweep_only_collates(eventful):
         assert process.returncode == 0 and '| complete |' in output, output
         assert len(trials_of(folder)) == number
     assert (folder / 'sweep' / 'results.csv').exists()
+
+
+def test_a_sweep_that_is_not_there_cannot_be_collated(eventful, tmp_path, capsys, monkeypatch):
+    arguments = ['--config', str(eventful[0] / 'tiny.py'), '--workdir', str(tmp_path / 'typo')]
+    monkeypatch.setattr(sys, 'argv', ['sweep.py', *arguments, '--collate'])
+    assert sweep_command.main() != 0
+    assert 'There is no sweep in' in capsys.readouterr().err
+    assert not (tmp_path / 'typo').exists()
+
+
+@pytest.mark.parametrize('name', ['a?b', 'a%41', 'a b#c', '照片'])
+def test_the_database_is_in_the_folder_of_the_sweep(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    with sqlalchemy.create_engine(sweep_command.sqlite_url(folder / 'x.sqlite')).connect() as one:
+        one.execute(sqlalchemy.text('create table a (b integer)'))
+    assert [path.name for path in folder.iterdir()] == ['x.sqlite']
 
 
 @pytest.mark.parametrize(
