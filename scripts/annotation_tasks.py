@@ -20,8 +20,9 @@ OUTPUT, a new folder, gets the folder `images`, with a folder for each split or 
                   the attribute of a shape. Export as "CVAT for images 1.1".
 
 Masks keep their holes and parts and are not simplified. The second command imports what was
-changed, added or deleted in the tool. Crowd regions are not exported and stay as they are. A
-suggested region is enlarged from the network's resolution.
+changed, added or deleted in the tool. Crowd regions are not exported and stay as they are, unless
+the data were prepared with --crowds_as_instances. A suggested region is enlarged from the network's
+resolution.
 """
 
 import argparse

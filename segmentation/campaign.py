@@ -283,11 +283,13 @@ def use_same_images(
             )
         config.data.exclude, config.data.exclude_from = str(left_out), PARTS
     for part in ('train', 'val'):
-        used = {
-            tuple(select_examples(prepared, config.data, part)[0].image_ids.tolist())
-            for config in configs.values()
-        }
-        if len(used) > 1:
+        used: dict[tuple[int, int], set[str]] = {}  # by caps
+        for config in configs.values():
+            data = ConfigDict(config.data.to_dict())
+            data.selection_fraction = 0.0
+            chosen = select_examples(prepared, data, part)[0].image_ids
+            used.setdefault((data.max_train, data.max_val), set()).add(selection.id_digest(chosen))
+        if any(len(digests) > 1 for digests in used.values()):
             raise ValueError(
                 f'The experiments use different {part} images: some are incomplete for a class, '
                 'and data.max_train and data.max_val count before these are left out. Use '

@@ -26,7 +26,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     'seed': (0, None),
     'data.max_train': (0, None),
     'data.max_val': (0, None),
-    'data.min_crop': (0.01, None),
+    'data.min_crop': (0.001, None),
     'data.paste': (0, 1),
     'data.repeat': (0, 1),
     'data.color_jitter': (0, 1),
@@ -47,8 +47,8 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     'train.num_pictures': (0, None),
 }
 
-# A tuple of names without quotes, such as train,valid.
-_NAMES = re.compile(r'[A-Za-z_][\w-]*(,[A-Za-z_][\w-]*)*')
+# A tuple of names without quotes, such as train,valid; a split may be named 2017.
+_NAMES = re.compile(r'[\w-]+(,[\w-]+)*')
 
 _WANTED = {
     bool: 'True or False',
@@ -156,7 +156,8 @@ def check_ranges(config: ConfigDict) -> None:
     """
     values, wrong = flat(config), []
     for name, (low, high) in _RANGES.items():
-        if (low is not None and values[name] < low) or (high is not None and values[name] > high):
+        # NaN is in no range.
+        if not (low is None or values[name] >= low) or not (high is None or values[name] <= high):
             limits = f'at least {low}' if high is None else f'between {low} and {high}'
             wrong.append(f'{name}={values[name]} must be {limits}.')
     if values['data.max_crop'] < values['data.min_crop']:
@@ -277,8 +278,7 @@ def _parse(text: str, kind: type, texts: bool) -> Any:
         if kind is tuple:
             value = ast.literal_eval(text)
             value = value if isinstance(value, tuple | list) else (value,)
-            # A split may be named 2017.
-            return tuple(map(str, value)) if texts else value
+            return tuple(str(e) if texts and type(e) is int else e for e in value)
         return kind(text)
     except (ValueError, KeyError, SyntaxError):
         return text

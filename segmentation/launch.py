@@ -64,8 +64,19 @@ class Parser(argparse.ArgumentParser):
 
 def local_path(text: str) -> pathlib.Path:
     """The type of an argument that must not be in a bucket."""
-    if buckets.url_of(text):
-        raise argparse.ArgumentTypeError(f'{text}: buckets do not work here; give a local path')
+    try:
+        if buckets.url_of(text):
+            raise ValueError(f'{text}: buckets do not work here; give a local path')
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return pathlib.Path(text)
+
+
+def _path_or_url(text: str) -> pathlib.Path:
+    try:
+        buckets.url_of(text)  # now, as pathlib abbreviates URLs
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return pathlib.Path(text)
 
 
@@ -77,7 +88,7 @@ def make_parser(
     """A parser with --json and, if `workdir` describes it, a required --workdir."""
     parser = Parser(description=description, formatter_class=_HelpFormatter)
     if workdir:
-        kind = pathlib.Path if in_bucket else local_path
+        kind = _path_or_url if in_bucket else local_path
         parser.add_argument('--workdir', required=True, type=kind, help=workdir)
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result here')
     return parser

@@ -46,7 +46,7 @@ class Found:
         if self.is_outside:
             return 'A link that leads out of its folder; name it to predict it.'
         if self.path.is_dir():
-            return 'A folder without images that can be read.'
+            return 'A folder that cannot be read.'
         if self.name.split('/')[0] in (_UNFINISHED, *_OTHERS):
             return 'Its path begins with a name that the folder of results needs: rename it.'
         return ''
@@ -77,24 +77,24 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
 
     Returns:
       The images, sorted and each once, and the number of other files in the folders. Patterns that
-      nothing matches, folders without images, folders that cannot be read and links to folders
-      elsewhere are among the images, so that they are reported.
+      nothing matches, folders that cannot be read and links to folders elsewhere are among the
+      images, so that they are reported.
 
     Raises:
       ValueError: there is no image.
     """
     files: dict[pathlib.Path, pathlib.Path | None] = {}  # and where they were found
     unreadable: list[OSError] = []
-    bases, others = set(), 0
+    bases, folders, others = set(), set(), 0
     excluded = pathlib.Path(os.path.abspath(output))
     lost: dict[pathlib.Path, pathlib.Path | None] = {}
     for argument in arguments:
         if pathlib.Path(argument).exists() or not glob.has_magic(argument):
             matches = [argument]
         else:
-            found = map(os.path.abspath, glob.glob(argument, recursive=True))
+            found = [os.path.abspath(path) for path in glob.glob(argument, recursive=True)]
             matches = sorted(path for path in found if not _is_written(path, excluded))
-            if not matches:
+            if not found:
                 lost[pathlib.Path(os.path.abspath(argument))] = None
         for match in matches:
             # Not resolved: a link to a file has its own name.
@@ -104,7 +104,7 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
                 bases.add(path.parent)
                 continue
             bases.add(path)
-            lost[path] = None  # until an image is found
+            folders.add(path)
             for folder, names, listed in os.walk(path, onerror=unreadable.append):
                 inside = pathlib.Path(folder)
                 names[:] = [name for name in names if inside / name != excluded]
@@ -115,11 +115,14 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
                 others += len(listed) - len(chosen)
                 for name in chosen:
                     files.setdefault(inside / name, path)
-                    lost.pop(path, None)
     if not files:
         raise ValueError(f'No images in {", ".join(map(str, arguments))}.')
-    # Links may also be named themselves.
-    lost = {path: at for path, at in lost.items() if at is None or path not in bases}
+    # What links lead to may also be given.
+    lost = {
+        path: at
+        for path, at in lost.items()
+        if at is None or not any(is_within(path, folder) for folder in folders)
+    }
     lost |= {pathlib.Path(error.filename): None for error in unreadable}
     base = os.path.commonpath(bases)
     found_in = sorted((lost | files).items())
@@ -129,7 +132,8 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
 def _is_written(path: str | os.PathLike, output: pathlib.Path) -> bool:
     """Whether a file is a result in the folder of results."""
     path = pathlib.Path(path)
-    ours = path.name.endswith(tuple(_KINDS.values())) or path.name in _OTHERS
+    # Older versions wrote the lock to `lock`.
+    ours = path.name.endswith(tuple(_KINDS.values())) or path.name in (*_OTHERS, 'lock')
     return ours and path.is_relative_to(output)
 
 

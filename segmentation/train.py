@@ -346,7 +346,9 @@ class Trainer:
         summary = metrics.summarize(result['network'], self.class_names, num_resamples=0)
         # Of the classes in the selection split only.
         summary['mean_iou_foreground'] = metrics.mean_of_shown(summary)
-        return {**summary, 'loss': float(result['loss'].mean())}
+        # The loss of an image without a counted pixel is 0.
+        losses = result['loss'][result['network'].any((1, 2))]
+        return {**summary, 'loss': float(losses.mean()) if len(losses) else 0.0}
 
     def _variables(self) -> dict[str, Any]:
         params = train_step.averaged(self.state.params, self.state.opt_state)

@@ -130,7 +130,9 @@ class PredictionFiles(ForeignModel):
             meant = {each['id']: each['name'] for each in beside['categories']}
         except (OSError, ValueError, KeyError, TypeError):
             return  # no results of scripts/predict.py
-        if self._adapter.classes is None and not meant.items() <= categories.items():
+        ids = {name: key for key, name in categories.items()}
+        other = any(categories.get(k, n) != n or ids.get(n, k) != k for k, n in meant.items())
+        if other and self._adapter.classes is None:
             raise ValueError(
                 f'The category ids in {self._path} are those of images.json beside it ('
                 f'{_some([f"{k}: {name}" for k, name in meant.items()])}), not those of the data. '

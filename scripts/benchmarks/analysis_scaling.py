@@ -88,9 +88,11 @@ def measure(
         process = subprocess.run(
             [sys.executable, '-S', '-c', _LAUNCHER, *command],
             stdout=subprocess.PIPE, stderr=file, cwd=folder, env=os.environ | environment,
-            text=True, check=True,
+            text=True,
         )  # fmt: skip
     seconds = time.perf_counter() - start
+    if process.returncode:
+        raise ValueError(f'{command[0]} cannot be started; see {log}')
     status, cpu_seconds, peak_kb = json.loads(process.stdout)
     if status:
         end = log.read_text(errors='replace')[-500:]

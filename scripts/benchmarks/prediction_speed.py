@@ -109,7 +109,8 @@ def main() -> int:
     speeds: dict[str, list[Speed]] = {'network': [], 'files': []}
     with tempfile.TemporaryDirectory(prefix='prediction-') as scratch:
         folder = pathlib.Path(scratch)
-        images = find_images([arguments.images], folder)[0]
+        found, _ = find_images([arguments.images], folder)
+        images = [image for image in found if not image.reason_to_skip()]
         photographs = write_photographs(images, folder / 'photographs', arguments.count)
         time_files(model, photographs[:BATCH], folder / 'warm-up', arguments.threads)
         for number in range(arguments.rounds):

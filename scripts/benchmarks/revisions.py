@@ -1,6 +1,7 @@
 """Measures what users wait for, at two or more revisions of this project, in turns.
 
-    python scripts/benchmarks/revisions.py --workdir runs/revisions --revisions HEAD~50 HEAD
+    python scripts/benchmarks/revisions.py --workdir runs/revisions --revisions HEAD~50 HEAD \\
+        --config.data.source=/data/photographs
 
 help      --help of the commands
 demo      scripts/demo.sh, with the environment installed and nothing else
@@ -41,11 +42,13 @@ from analysis.experiments.records import Origin, Record, Table
 from analysis.stage.command import run_command
 from segmentation import launch
 from segmentation.campaign import overrides
+from segmentation.data.coco_files import IMAGE_SUFFIXES
 from segmentation.files import write_json
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARTS = ('help', 'demo', 'train', 'start', 'predict', 'analyze', 'tests')
 REPEATED = ('help', 'start', 'predict')
+TRAINED = {'train', 'start', 'predict', 'analyze'}  # parts that need data
 COMMANDS = 'train', 'predict', 'analyze', 'sweep'
 ALONE = 'label_issues', 'saliency'
 STAGES = (
@@ -107,6 +110,8 @@ class Revision:
         return {'demo.sh': self._measure('demo', './scripts/demo.sh', cache='demo-cache')}
 
     def train(self) -> dict[str, dict]:
+        for name in ('prepared', 'cache'):  # of trainings that were interrupted
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         found = {}
         for seed, run in enumerate(self.runs):
             shutil.rmtree(run, ignore_errors=True)
@@ -144,13 +149,12 @@ class Revision:
 
     def predict(self) -> dict[str, dict]:
         description = json.loads((self.runs[0] / 'config.json').read_text())
-        images = sorted(pathlib.Path(description['data']['source']).rglob('*.jpg'))
-        if not images:
-            raise ValueError(f'there is no .jpg in {description["data"]["source"]}')
+        source = description['data']['source']
+        image = next(path for path in sorted(pathlib.Path(source).rglob('*')) if is_image(path))
         command = ['python', 'scripts/predict.py', '--workdir', str(self.runs[0]), '--output']
         output = self.folder / 'predictions'
         shutil.rmtree(output, ignore_errors=True)
-        measured = self._measure('predict', *command, str(output), str(images[0]))
+        measured = self._measure('predict', *command, str(output), str(image))
         return {'predict.py, one image': measured}
 
     def analyze(self) -> dict[str, dict]:
@@ -169,6 +173,10 @@ class Revision:
 
     def tests(self) -> dict[str, dict]:
         return {'test.sh': self._measure('tests', './scripts/test.sh', cache='test-cache')}
+
+
+def is_image(path: pathlib.Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def git(*arguments: str) -> str:
@@ -267,6 +275,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     arguments.parts = arguments.parts.split(',')
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f'--parts: unknown {", ".join(sorted(unknown))}; there are {", ".join(PARTS)}')
+    sources = [text.partition('=')[2] for text in arguments.overrides if '.data.source=' in text]
+    if TRAINED & set(arguments.parts) and not (
+        sources
+        and sources[0].startswith('/')
+        and any(map(is_image, pathlib.Path(sources[0]).rglob('*')))
+    ):
+        parser.error(
+            f'parts {", ".join(sorted(TRAINED))} need --config.data.source, '
+            'the absolute path of a folder with images'
+        )
     if len(arguments.revisions) < 2 or arguments.rounds < 1 or arguments.steps < 1:
         parser.error('at least two --revisions, one of --rounds and one of --steps')
     arguments.command = launch.command_line('scripts/benchmarks/revisions.py', argv)

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 
 import pytest
@@ -81,6 +82,9 @@ def test_names_of_splits_may_be_numbers():
         PATH, ['--config.data.train_splits=2017', "--config.data.val_splits=(1,'b')"]
     )
     assert (read.data.train_splits, read.data.val_splits) == (('2017',), ('1', 'b'))
+    for text in ('2017,val', '007', '1e5', '0x10'):
+        read = load_config(PATH, [f'--config.data.train_splits={text}'])
+        assert read.data.train_splits == tuple(text.split(','))
     assert load_config(PATH, ['--config.loss.class_weights=2']).loss.class_weights == (2,)
 
 
@@ -90,10 +94,11 @@ def test_names_of_splits_may_be_numbers():
         ({'train.num_pictures': -1}, 'train.num_pictures=-1 must be at least 0'),
         ({'train.recalibrate_batches': -1}, 'recalibrate_batches=-1 must be at least 0'),
         ({'data.color_jitter': 30.0}, 'data.color_jitter=30.0 must be between 0 and 1'),
-        ({'data.min_crop': -1.0}, 'data.min_crop=-1.0 must be at least 0.01'),
+        ({'data.min_crop': -1.0}, 'data.min_crop=-1.0 must be at least 0.001'),
         ({'data.min_crop': 0.8, 'data.max_crop': 0.5}, 'max_crop must be at least data.min_crop'),
         ({'train.num_steps': 0, 'train.num_epochs': 0}, 'num_steps or train.num_epochs must be'),
         ({'train.num_steps': -5}, 'train.num_steps=-5'),
+        ({'data.paste': math.nan}, 'data.paste=nan'),
         ({'seed': -1, 'data.paste': 2.0}, r'(?s)seed=-1.*data.paste=2.0'),
     ],
 )

@@ -90,14 +90,15 @@ def test_what_gives_no_image_is_reported(model, tmp_path):
     (tmp_path / 'in/again').symlink_to(tmp_path / 'in')  # leads to what is found anyway
     (tmp_path / 'empty').mkdir()
     arguments = [str(tmp_path / name) for name in ('in', 'empty', 'typo*/*.jpg', 'none.jpg')]
+    named = 'in', 'in/linked', 'empty'
     for given, expected in (
-        (arguments, {'linked': 'leads out', 'empty': 'without images', '*.jpg': 'Cannot read',
-                     'none.jpg': 'Cannot read'}),
-        ([str(tmp_path / 'in/linked'), str(tmp_path / 'in')], {}),
-    ):  # fmt: skip
+        (arguments, {'linked': 'leads out', '*.jpg': 'Cannot read', 'none.jpg': 'Cannot read'}),
+        ([str(tmp_path / name) for name in named], {}),
+        ([str(tmp_path / name) for name in ('elsewhere', 'in')], {}),
+    ):
         images, _ = find_images(given, tmp_path / 'out')
         _, skipped, folder = predict(model, images, tmp_path / f'out-{len(given)}')
-        assert len(folder.entries) == (1 if expected else 2)
+        assert len(folder.entries) == (1 if expected else 2), given
         reasons = {pathlib.Path(entry['file']).name: entry['reason'] for entry in skipped}
         assert reasons.keys() == expected.keys()
         assert all(reason in reasons[name] for name, reason in expected.items())
@@ -116,7 +117,17 @@ def test_folders_that_cannot_be_read_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'scandir', scandir)
     found, _ = find_images([str(tmp_path)], tmp_path / 'out')
     assert [image.name for image in found] == ['a.png', 'closed']
-    assert 'without images that can be read' in found[1].reason_to_skip()
+    assert 'cannot be read' in found[1].reason_to_skip()
+
+
+def test_the_folder_of_results_may_match_a_pattern(tmp_path):
+    write(tmp_path / 'a.png')
+    (tmp_path / 'labels').mkdir()
+    for name in ('.lock', 'lock', 'predictions.jsonl'):  # `lock` is of older versions
+        write(tmp_path / 'out/a.png').rename(tmp_path / 'out' / name)
+    for pattern in ('*', '*/..', 'out/*'):
+        found, _ = find_images([str(tmp_path / pattern), str(tmp_path)], tmp_path / 'out')
+        assert [image.path.name for image in found] == ['a.png']
 
 
 def test_names_that_the_folder_of_results_needs(model, tmp_path):

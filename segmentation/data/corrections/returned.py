@@ -59,7 +59,7 @@ def corrections(
 
     Images are recognized by the names of their files. Instances whose mask is the same, pixel for
     pixel, are the same instance. Crowd regions are usually not exported, and stay; if the mask of
-    one came back, all of them were exported, as instances.
+    one came back, those of its image were exported, as instances.
 
     Args:
       document: of the file.
@@ -86,11 +86,10 @@ def corrections(
             skipped.add('returned: image has another size', image.file_name)
         else:
             pairs.append((known[0], image))
-    crowds = any(_crowds_came_back(*pair) for pair in pairs)
     entries = (entry for entry in document.content['annotations'] if isinstance(entry, dict))
     given = collections.Counter(id_key(entry.get('id')) for entry in entries)
     for mine, image in pairs:
-        found = list(_of_image(mine, names, image, new_names, crowds))
+        found = list(_of_image(mine, names, image, new_names, _crowds_came_back(mine, image)))
         changed = [c.annotation_id for c in found if c.action != 'add']
         if all(isinstance(key, int) and given[key] == 1 for key in changed):
             yield from found

@@ -50,7 +50,10 @@ def run(tmp_path, *arguments):
 
 
 def test_parts_are_measured_in_turns_and_only_once(project, tmp_path, capfd):
-    result = run(tmp_path, '--parts', 'help', '--rounds', '2', '--config.seed=3')
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images/a.JPG').touch()
+    more = '--config.seed=3', f'--config.data.source={tmp_path / "images"}'
+    result = run(tmp_path, '--parts', 'help', '--rounds', '2', *more)
     turns = [line for line in capfd.readouterr().err.splitlines() if line.startswith('help')]
     old, new = result['measured']
     expected = [f'help {n}: {each[:12]}' for n, each in ((1, old), (1, new), (2, new), (2, old))]
@@ -59,7 +62,7 @@ def test_parts_are_measured_in_turns_and_only_once(project, tmp_path, capfd):
     assert [set(turn) for turn in before] == [{f'{n} --help' for n in revisions.COMMANDS}] * 2
     assert 0 < before[0]['train --help']['cpu_seconds'] < 60
 
-    result = run(tmp_path, '--parts', 'help,start', '--rounds', '2', '--config.seed=3')
+    result = run(tmp_path, '--parts', 'help,start', '--rounds', '2', *more)
     assert result['measured'][old]['help'] == before
     first = [turn['first step, warm']['wall_seconds'] for turn in result['measured'][new]['start']]
     assert len(first) == 2 and all(0.6 < seconds < 300 for seconds in first)
@@ -72,18 +75,20 @@ def test_parts_are_measured_in_turns_and_only_once(project, tmp_path, capfd):
 
 def test_what_cannot_be_compared_is_said(project, tmp_path, capsys):
     with pytest.raises(ValueError, match=r'rev-parse.*none\^'):
-        revisions.compare(
-            revisions.parse_arguments(
-                ['--workdir', str(tmp_path / 'work'), '--revisions', 'HEAD', 'none']
-            )
-        )
+        run(tmp_path, '--parts', 'help', '--revisions', 'HEAD', 'none')
     run(tmp_path, '--parts', 'help', '--rounds', '1')
     with pytest.raises(ValueError, match='give another --workdir'):
         run(tmp_path, '--parts', 'help', '--rounds', '1', '--steps', '3')
     (project / 'scripts/train.py').write_text('raise SystemExit("no data")')
     git(project, 'commit', '--quiet', '-am', 'broken')
+    for source in ([], [f'--config.data.source={tmp_path / "none"}'], ['--config.data.source=a']):
+        with pytest.raises(SystemExit):
+            run(tmp_path, '--parts', 'start', *source)
+        assert 'need --config.data.source, the absolute path' in capsys.readouterr().err
+    (tmp_path / 'a.png').touch()
     with pytest.raises(ValueError, match='ended early'):
-        run(tmp_path, '--parts', 'start')
+        arguments = f'--config.data.source={tmp_path}', f'--workdir={tmp_path / "other"}'
+        run(tmp_path, '--parts', 'start', *arguments)
     with pytest.raises(SystemExit):
         run(tmp_path, '--parts', 'demos')
     assert 'unknown demos; there are help, demo' in capsys.readouterr().err
