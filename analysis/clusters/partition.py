@@ -41,7 +41,8 @@ def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> 
         raise ValueError(f'{len(points)} images are too few to cluster; at least 4 are needed.')
     if min(tried) < 2:
         raise ValueError(f'--tried {min(tried)}: numbers of clusters must be at least 2.')
-    different = len(np.unique(points, axis=0))
+    # Rounded: copies of an image can have embeddings that differ a little.
+    different = len(np.unique(points.round(4), axis=0))
     if different < 2:
         raise ValueError(f'All {len(points)} images have the same embedding: nothing to cluster.')
     numbers = sorted({min(k, max(2, len(points) // 3), different) for k in tried})

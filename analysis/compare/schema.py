@@ -1,7 +1,9 @@
 """Two runs on the same images: the result of `analysis.compare`."""
 
 import dataclasses
+import json
 import re
+import zlib
 from typing import ClassVar
 
 from analysis.associations.schema import Association
@@ -163,6 +165,8 @@ class Comparison(Result):
 
 def artifact_name(other: View) -> str:
     """Name of the artifact of a comparison with a run."""
-    # Runs of a reproduction differ in the name of their parent.
+    # Runs of a reproduction differ in the name of their parent; others may have equal names. A run
+    # that was moved, which the report allows, has the same identity.
     name = '-'.join(other.workdir.resolve().parts[-2:])
-    return f'compare-{re.sub("[^A-Za-z0-9_-]+", "-", name)}-{other.step}'
+    checksum = zlib.crc32(json.dumps(other.identity(), sort_keys=True).encode())
+    return f'compare-{re.sub("[^A-Za-z0-9_-]+", "-", name)[:80]}-{other.step}-{checksum:08x}'

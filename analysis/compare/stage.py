@@ -128,7 +128,7 @@ def compare_slices(
     slices and both metrics contain the true difference (Bonferroni).
 
     Args:
-      loss: `[N]` of each run, finite.
+      loss: `[N]` of each run, NaN where undefined.
       iou: `[N]` of each run, NaN where undefined.
       columns: of the images, see `slices.conditions.make_conditions`.
       seed: of the halves.
@@ -142,7 +142,8 @@ def compare_slices(
         )
         return SliceChange(text, conditions, len(rows), of_loss, of_iou)
 
-    order = np.random.default_rng(seed).permutation(len(loss['this']))
+    known = np.flatnonzero(~np.isnan(loss['this'] + loss['other']))
+    order = known[np.random.default_rng(seed).permutation(len(known))]
     search, test = np.array_split(order, 2)
     both = {name: column[search] for name, column in columns.items()}
     _, found = find_slices(both, (loss['this'] + loss['other'])[search] / 2, seed)
@@ -194,7 +195,7 @@ def find_worse(
     data sets, see `find_slices`.
 
     Args:
-      loss: `[N]` of 'this' and 'other', finite.
+      loss: `[N]` of 'this' and 'other', NaN where undefined.
       iou: `[N]` of each, NaN where undefined.
       columns: of the images, see `slices.conditions.make_conditions`.
       table: of the samples, all rows of this run.
@@ -203,8 +204,10 @@ def find_worse(
     found = {}
     for name, sign in (('this', -1), ('other', 1)):
         excess = sign * (loss['other'] - loss['this'])
-        worst = np.argsort(-excess, kind='stable')[:_IMAGES]
-        _, slices = find_slices(columns, excess, 0, LEVEL / 2)
+        worst = np.argsort(-excess, kind='stable')[:_IMAGES]  # NaN comes last
+        known = ~np.isnan(excess)
+        inside = {key: column[known] for key, column in columns.items()}
+        _, slices = find_slices(inside, excess[known], 0, LEVEL / 2)
         images = describe_images(worst[excess[worst] > 0], loss, iou, table, rows)
         found[name] = Worse(tuple(slices), images)
     return found
@@ -280,6 +283,8 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         crossed = _cross_confusions(common['other'], found['this'], rows['this'])
         against['other'] = {'this': crossed, 'other': confusions['other']}
     iou = {name: metrics.foreground_iou(counts) for name, counts in against['this'].items()}
+    for name, counts in against['this'].items():  # The stored loss is 0 where no pixel counts.
+        loss[name] = np.where(counts.any((1, 2)), loss[name], np.nan)
 
     scores: list[Score] = []
     separation: list[Separation] = []

@@ -14,8 +14,9 @@ class ColumnDrift:
     """How a column of a part differs from that of the reference."""
 
     column: str  # of `samples`, or 'embedding k' for the k-th principal component
+    # Of the images that were compared, at most 5,000 of the part and of the reference.
     images: int  # of the part, with a value
-    median: float  # of the part; of a boolean column the mean
+    median: float  # of the part; of a column of 0 and 1 the mean
     median_reference: float  # of the reference, likewise
     distance: float  # Kolmogorov-Smirnov: largest difference of the shares below a value, 0 … 1
     p: float  # adjusted for all columns
@@ -45,5 +46,5 @@ class Drift(Result):
     num_reference: int
     parts: tuple[PartDrift, ...]
     # float32 `[N]`: mean distance to the nearest images of the reference, in units of the median of
-    # the reference's own images
+    # the reference's own images (without copies, if more than half of these have copies)
     novelty: np.ndarray

@@ -43,7 +43,10 @@ def novelty(points: np.ndarray, is_reference: np.ndarray) -> np.ndarray:
     if len(others):
         distance[~is_reference] = neighbors(reference, _NEIGHBORS, others)[1].mean(1)
     usual = float(np.median(distance[is_reference]))
-    return distance / max(usual, 1e-12)
+    if usual < 1e-6:  # More than half of the images have copies: those without count.
+        apart = distance[is_reference & (distance > 1e-6)]
+        usual = float(np.median(apart)) if len(apart) else 1.0
+    return distance / usual
 
 
 def compute(analysis: Analysis, reference: str = '', seed: int = 0) -> Drift:
@@ -102,7 +105,8 @@ def table(result: Drift) -> str:
     """Which parts differ, and in which columns."""
     parts = [
         f'Compared with {result.num_reference} images of {markdown.escape(result.reference)}. '
-        'Novelty: mean distance to the nearest of them, 1 is typical. p: adjusted for all columns.'
+        'Novelty: mean distance to the nearest of them, 1 is typical. Medians of columns of 0 and '
+        '1 are means. p: adjusted for all columns.'
     ]
     for part in result.parts:
         found = [column for column in part.columns if column.p <= _LEVEL]

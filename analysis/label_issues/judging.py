@@ -104,8 +104,8 @@ def judge(regions: list[Region], num_classes: int) -> list[Issue]:
       num_classes: C, background included.
 
     Returns:
-      Issues with a score above 0.2 (outlines: 0.5), most suspicious first. A region may have
-      several. The score is for
+      Issues with a score above 0.2 (outlines: 0.5; ambiguous regions: all), most suspicious first.
+      A region may have several. The score is for
 
       missing instance: the probability that a predicted region like this, in its class, is
         labeled; it is not.

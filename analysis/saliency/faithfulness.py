@@ -101,6 +101,8 @@ def mean_interval(values: np.ndarray) -> Mean:
     values = values[~np.isnan(values)]
     if not len(values):
         return Mean(None, None, 0)
+    if len(values) == 1:
+        return Mean(float(values[0]), None, 1)
     low, high = metrics.percentile_interval(bootstrap_means(values, _RESAMPLES)).tolist()
     return Mean(float(values.mean()), (low, high), len(values))
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from analysis.foreign.model import ForeignModel, fed_images, resize_logits
 from analysis.predictions.schema import Predictions
-from analysis.saliency.schema import OCCLUSION, Saliency, SaliencyMaps
+from analysis.saliency.schema import OCCLUSION, Saliency, SaliencyMaps, name_targets
 from analysis.stage.run import Analysis
 from segmentation.data.masks import IGNORE
 
@@ -113,7 +113,7 @@ def compute(
     )
     nothing = np.full(number, -1, np.int32)
     found = SaliencyMaps(
-        targets=(*analysis.class_names[1:], 'loss'),
+        targets=name_targets(analysis.class_names, False),
         layers=(OCCLUSION,),
         score=score,
         gradient=np.zeros((number, classes, 1, 1), np.uint8),

@@ -1,6 +1,7 @@
 """Saliency maps, and whether they can be trusted: the results of `analysis.saliency`."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -45,13 +46,20 @@ class SaliencyMaps(Result):
     agreement: dict[str, np.ndarray]  # the same shapes, share of the members that are positive
 
 
+def name_targets(class_names: Sequence[str], clusters: bool) -> tuple[str, ...]:
+    """The scores that are explained: the classes but background, 'loss', perhaps 'cluster'."""
+    others = ('loss', 'cluster') if clusters else ('loss',)
+    classes = (f'class {n}' if n in ('loss', 'cluster') else n for n in class_names[1:])
+    return *classes, *others
+
+
 # Name of the artifact of `SaliencyMaps`.
 MAPS = 'saliency_maps'
 
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-    """Mean over n images, with its 95 % bootstrap confidence interval; None if n is 0."""
+    """Mean over n images, with its 95 % bootstrap confidence interval, None if n is below 2."""
 
     mean: float | None
     interval: tuple[float, float] | None
@@ -155,7 +163,7 @@ class Saliency(Result):
     common_features: tuple[CommonFeatures, ...]  # by cluster
     classes: Explained | None = None
     clusters: Explained | None = None
-    shuffled_weights: ShuffledWeights | None = None  # None if no class is predicted
+    shuffled_weights: ShuffledWeights | None = None  # None without two images with classes
     # Arrays of `Examples` by field; empty if there are none.
     class_examples: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     cluster_examples: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)

@@ -27,6 +27,7 @@ from analysis.embeddings.schema import Embeddings, Reduction
 from analysis.predictions.schema import Predictions
 from analysis.saliency import methods
 from analysis.saliency.methods import Array
+from analysis.saliency.schema import name_targets
 from analysis.stage import artifacts
 from analysis.stage.layers import DEEP, FINE, GRID
 from analysis.stage.run import Analysis
@@ -116,7 +117,7 @@ class Scores:
         self, analysis: Analysis, clusters: Clusters | None, predictions: Predictions | None = None
     ):
         config = analysis.config
-        self.targets = (*analysis.class_names[1:], 'loss', *(['cluster'] if clusters else []))
+        self.targets = name_targets(analysis.class_names, clusters is not None)
         self.grid = min(GRID, config.data.image_size)
         self._batch_size = analysis.batch_size
         self._examples, self._size = analysis.examples, config.data.image_size

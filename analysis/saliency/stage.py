@@ -195,7 +195,8 @@ def compute(
     if len(rows):
         maps, result['classes'] = examples.explain(scores, rows, label, 'class', steps, samples)
         result['class_examples'] = {'rows': rows, 'label': label, 'maps': maps}
-        result['shuffled_weights'] = examples.shuffle_weights(analysis, scores, rows, label)
+        if len(rows) > 1:  # It compares maps with those of another image.
+            result['shuffled_weights'] = examples.shuffle_weights(analysis, scores, rows, label)
     if clusters:
         rows = clusters.exemplars(exemplars)
         label = clusters.label[rows].astype(np.int64)

@@ -60,7 +60,7 @@ _COLUMNS = {
          'mean of (max - min) / max over the channels; 0 for black'),
         ('hue_std', _NUMBER, 'degrees', 'circular standard deviation of hue, √(-2 ln R), where R '
          'is the length of the chroma-weighted mean direction; null if the image is gray'),
-        ('is_colored', _FLAG, '', 'the file has more than one channel'),
+        ('is_colored', _FLAG, '', 'the file is not of one gray channel'),
         ('is_grayscale', _FLAG, '',
          'in at least 99 % of the pixels the channels differ by at most 2'),
         ('crowd_percent', _NUMBER, '% of image',

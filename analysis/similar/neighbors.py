@@ -31,6 +31,7 @@ def neighbors(
 
     Returns:
       Rows int32 `[M, k]` and Euclidean distances float32 `[M, k]`, nearest first, ties by row.
+      Which of several points at the distance of the k-th are among them is not defined.
     """
     if is_exact(len(points), len(points if queries is None else queries)):
         own = np.arange(len(points)) if queries is None else None

@@ -24,7 +24,7 @@ class Distances:
 
 @dataclasses.dataclass(frozen=True)
 class Similar(Result):
-    """The nearest other images in embedding space, nearest first; of equals the lower row first."""
+    """The nearest other images in embedding space, nearest first."""
 
     NAME: ClassVar[str] = 'similar'
     VERSION: ClassVar[int] = 2

@@ -41,14 +41,14 @@ def project(points: np.ndarray, dimensions: int, seed: int = 0) -> np.ndarray:
     put beside the nearest of these, at less than half its distance to the next one on the map. The
     mean position of several would often lie in the gap between two groups.
 
+    Points of fewer dimensions than the map, as of a few different images, are filled with zeros.
+
     Raises:
-      ValueError: too few points, or dimensions of them.
+      ValueError: there are too few points.
     """
-    if len(points) < 4 or points.shape[1] < dimensions:
-        raise ValueError(
-            f'{len(points)} images in {points.shape[1]} dimensions are too few for a map in '
-            f'{dimensions} dimensions.'
-        )
+    if len(points) < 4:
+        raise ValueError(f'{len(points)} images are too few for a map; at least 4 are needed.')
+    points = np.pad(points, ((0, 0), (0, max(0, dimensions - points.shape[1]))))
     if len(points) <= FITTED:
         return _t_sne(points, dimensions, seed)
     rng = np.random.default_rng(seed)
@@ -83,6 +83,11 @@ def _t_sne(points: np.ndarray, dimensions: int, seed: int) -> np.ndarray:
     return projected
 
 
+def num_judged(number: int, most: int = NEIGHBORS) -> int:
+    """Number of neighbors with which the quality of a map of so many images is measured."""
+    return max(1, min(most, (number - 1) // 2))
+
+
 def judge(
     points: np.ndarray, projected: np.ndarray, k: int = NEIGHBORS, seed: int = 0
 ) -> tuple[float, float]:
@@ -90,8 +95,7 @@ def judge(
 
     The seed is that of the random sample of images, if there are more than 2,000.
     """
-    n = len(points)
-    k = max(1, min(k, (n - 1) // 2))
+    n, k = len(points), num_judged(len(points), k)
     rows = np.arange(n)
     if n > _JUDGED:
         rows = np.sort(np.random.default_rng(seed).choice(n, _JUDGED, replace=False))
@@ -123,7 +127,7 @@ def compute(analysis: Analysis, seed: int = 0) -> SimilarityMap:
         Quality(each.shape[1], *judge(points, each, seed=seed)) for each in (flat, deep)
     )
     fitted = FITTED if len(points) > FITTED else None
-    return SimilarityMap(len(points), NEIGHBORS, quality, flat, deep, fitted)
+    return SimilarityMap(len(points), num_judged(len(points)), quality, flat, deep, fitted)
 
 
 def draw_dots(

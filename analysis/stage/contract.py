@@ -32,8 +32,7 @@ class Stage(Generic[R]):
     # all with the defaults of the parser.
     compute: Callable[..., R]
     table: Callable[[R], str]  # the result as Markdown
-    # Draws the result into the analysis' folder and returns the files. The first one
-    # decides whether they are out of date.
+    # Draws the result into the analysis' folder and returns the files.
     figure: Callable[[Analysis, R], Sequence[pathlib.Path]] | None = None
     # Stages whose results it needs; they are computed first if they do not exist.
     reads: tuple['Stage', ...] = ()

@@ -135,6 +135,11 @@ def open_analysis(
             name = population.name_folder(folder, (*SPLITS, *found))
             found[name] = population.open_folder(folder, categories)
         split = '.'.join((*opened, *found))
+        if len(split) > 230:  # File systems allow 255.
+            raise ValueError(
+                f'The names of these {len(found)} folders are too long together, {len(split)} '
+                'characters, for the folder of the results: give the folder that holds them.'
+            )
         examples, parts = population.join({part: one for part, (one, _) in opened.items()}, found)
     if 'foreign' in described:
         from analysis.foreign.run_directory import open_model

@@ -187,6 +187,21 @@ def test_a_slice_in_which_a_model_is_better_is_found():
     assert dark.loss.interval[0] < -0.25 < dark.loss.interval[1] < 0
 
 
+def test_images_without_a_counted_pixel_have_no_loss():
+    rng, n = np.random.default_rng(3), 400
+    loss, iou, columns = pair_of_models(rng, n, advantage=-0.6)
+    table = pyarrow.table({'image_id': np.arange(n), 'file_name': [f'{i}.jpg' for i in range(n)]})
+    some = np.flatnonzero(rng.random(n) < 0.2)
+    for values in (*loss.values(), *iou.values()):
+        values[some] = np.nan
+    everything, *_ = compare.compare_slices(loss, iou, columns)
+    assert everything.n == n - len(some)
+    assert everything.loss.this == pytest.approx(np.nanmean(loss['this']))
+    worse = compare.find_worse(loss, iou, columns, table, np.arange(n))
+    assert worse['other'].slices and not worse['this'].slices
+    assert not {image.row for image in worse['other'].images} & set(some.tolist())
+
+
 def test_intervals_of_all_slices_hold_together():
     """Student's t at 5 % over the number of slices and metrics, in the half that chose none."""
     loss, iou, columns = pair_of_models(np.random.default_rng(3), 1200)

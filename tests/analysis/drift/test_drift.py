@@ -70,3 +70,14 @@ def test_a_new_domain_is_novel_and_more_of_the_old_one_is_not():
     assert np.median(found[:400]) == pytest.approx(1, abs=1e-5)
     assert auroc(found[500:], found[400:500]) > 0.9
     assert 0.4 < auroc(found[400:500], found[:400]) < 0.6
+
+
+@pytest.mark.parametrize('others', [0, 40])
+def test_copies_among_the_reference_do_not_make_others_infinitely_novel(others):
+    rng = np.random.default_rng(4)
+    copies = rng.normal(size=(6, 16)).repeat(12, axis=0)
+    points = np.concatenate([copies, rng.normal(size=(others + 20, 16))]).astype(np.float32)
+    is_reference = np.arange(len(points)) < len(copies) + others
+    found = novelty(points, is_reference)
+    assert (found[: len(copies)] < 1e-3).all()
+    assert 0.1 < np.median(found[~is_reference]) < 20

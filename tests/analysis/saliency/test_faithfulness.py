@@ -104,6 +104,8 @@ def test_interval():
     assert found.mean == 2 and found.n == 3
     assert 1 <= found.interval[0] < 2 < found.interval[1] <= 3
     assert judgement.mean_interval(values[3:]).mean is None
+    one = judgement.mean_interval(values[2:])
+    assert (one.mean, one.interval, one.n) == (3, None, 1)
 
 
 def test_cascade_shuffles_from_the_end_and_keeps_the_rest():

@@ -15,7 +15,7 @@ from analysis.saliency import examples as saliency_examples
 from analysis.saliency import stage as saliency
 from analysis.saliency import tables as saliency_tables
 from analysis.saliency.methods import pool
-from analysis.saliency.schema import MAPS, SaliencyMaps
+from analysis.saliency.schema import MAPS, SaliencyMaps, name_targets
 from analysis.saliency.schema import Saliency as SaliencyResult
 from analysis.saliency.scores import Scores, open_clusters
 from analysis.stage import artifacts
@@ -71,6 +71,12 @@ def analysis(workdir, result):
 @pytest.fixture
 def maps(analysis):
     return artifacts.load(analysis, SaliencyMaps, MAPS)
+
+
+def test_classes_may_have_the_names_of_other_scores():
+    assert name_targets(('background', 'cluster', 'loss', 'car'), True) == (
+        'class cluster', 'class loss', 'car', 'loss', 'cluster',
+    )  # fmt: skip
 
 
 def test_scores_are_those_of_other_analyses(analysis, maps):

@@ -84,3 +84,13 @@ def test_a_map_of_many_says_what_was_placed():
 def test_too_few_points():
     with pytest.raises(ValueError, match='too few'):
         similarity_map.project(np.eye(3, dtype=np.float32), 2)
+
+
+@pytest.mark.parametrize('different', [2, 3])
+def test_copies_of_a_few_images(different):
+    """Their embeddings have fewer dimensions than the map."""
+    points = np.eye(different, different - 1, dtype=np.float32).repeat(5, axis=0)
+    for dimensions in (2, 3):
+        placed = similarity_map.project(points, dimensions)
+        assert placed.shape == (len(points), dimensions) and np.isfinite(placed).all()
+    assert [similarity_map.num_judged(n) for n in (4, 8, 1000)] == [1, 3, 10]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -152,6 +153,15 @@ def test_a_folder_is_never_taken_for_a_split(view, tmp_path):
     assert analysis.split == 'val.train_2' and analysis.folders == ('train_2',)
     assert analysis.part(len(analysis) - 1) == 'train_2'
     analysis.folder.rmdir()
+
+
+def test_names_of_folders_that_are_too_long_together_are_refused(view, tmp_path, photos):
+    folders = [shutil.copytree(photos, tmp_path / f'site_{i}_{"x" * 40}') for i in range(7)]
+    for folder in folders:  # each with images of its own
+        for path in filter(pathlib.Path.is_file, folder.rglob('*')):
+            path.write_bytes(path.read_bytes() + folder.name.encode())
+    with pytest.raises(ValueError, match='names of these 7 folders are too long together'):
+        open_analysis(view.workdir, 'val', folders=folders)
 
 
 def test_pictures_of_images_without_labels_show_no_truth():
