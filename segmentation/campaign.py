@@ -283,12 +283,13 @@ def use_same_images(
             )
         config.data.exclude, config.data.exclude_from = str(left_out), PARTS
     for part in ('train', 'val'):
-        used: dict[tuple[int, int], set[str]] = {}  # by caps
+        used: dict[int, set[str]] = {}  # by cap: experiments may have fewer training images
         for config in configs.values():
             data = ConfigDict(config.data.to_dict())
             data.selection_fraction = 0.0
             chosen = select_examples(prepared, data, part)[0].image_ids
-            used.setdefault((data.max_train, data.max_val), set()).add(selection.id_digest(chosen))
+            cap = data.max_train if part == 'train' else 0
+            used.setdefault(cap, set()).add(selection.id_digest(chosen))
         if any(len(digests) > 1 for digests in used.values()):
             raise ValueError(
                 f'The experiments use different {part} images: some are incomplete for a class, '

@@ -19,6 +19,15 @@ _BOOTSTRAPS = 20
 _SILHOUETTE_SAMPLE = 2000
 
 
+def _count_different(points: np.ndarray, most: int) -> int:
+    """Number of points that differ, at most `most`; those of copies can differ a little."""
+    left, count = points, 0
+    while len(left) and count < most:
+        left = left[np.linalg.norm(left - left[0], axis=1) > 1e-3]
+        count += 1
+    return count
+
+
 def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> Clusters:
     """Clusters points `[N, D]`; the clusters have no names, descriptions and ids yet.
 
@@ -41,8 +50,7 @@ def cluster(points: np.ndarray, tried: Sequence[int] = TRIED, seed: int = 0) -> 
         raise ValueError(f'{len(points)} images are too few to cluster; at least 4 are needed.')
     if min(tried) < 2:
         raise ValueError(f'--tried {min(tried)}: numbers of clusters must be at least 2.')
-    # Rounded: copies of an image can have embeddings that differ a little.
-    different = len(np.unique(points.round(4), axis=0))
+    different = _count_different(points, max(tried))
     if different < 2:
         raise ValueError(f'All {len(points)} images have the same embedding: nothing to cluster.')
     numbers = sorted({min(k, max(2, len(points) // 3), different) for k in tried})

@@ -1,15 +1,19 @@
 """Two runs on the same images: the result of `analysis.compare`."""
 
 import dataclasses
-import json
+import os
 import re
 import zlib
+from collections.abc import Iterable
 from typing import ClassVar
 
 from analysis.associations.schema import Association
 from analysis.slices.schema import Condition, Slice
+from analysis.stage import artifacts
 from analysis.stage.artifacts import Result
 from analysis.stage.view import View
+
+_THERE = ' of the other run'  # end of the names of settings
 
 Interval = tuple[float, float]
 
@@ -165,8 +169,38 @@ class Comparison(Result):
 
 def artifact_name(other: View) -> str:
     """Name of the artifact of a comparison with a run."""
-    # Runs of a reproduction differ in the name of their parent; others may have equal names. A run
-    # that was moved, which the report allows, has the same identity.
-    name = '-'.join(other.workdir.resolve().parts[-2:])
-    checksum = zlib.crc32(json.dumps(other.identity(), sort_keys=True).encode())
-    return f'compare-{re.sub("[^A-Za-z0-9_-]+", "-", name)[:80]}-{other.step}-{checksum:08x}'
+    # Runs of a reproduction differ in the name of their parent; others may have equal names.
+    path = other.workdir.resolve()
+    name = re.sub('[^A-Za-z0-9_-]+', '-', '-'.join(path.parts[-2:]))[:80]
+    return f'compare-{name}-{other.step}-{zlib.crc32(os.fsencode(path)):08x}'
+
+
+def settings_of(other: View, reads: Iterable[str]) -> dict[str, str | None]:
+    """The settings of a comparison with a run: digests of what it reads there."""
+    return {f'{name}{_THERE}': digest for name, digest in artifacts.digests(other, reads).items()}
+
+
+def find_artifact(this: View, other: View) -> str | None:
+    """The name of the comparison with a run; None if there is none.
+
+    It is found by what it was computed from, as the runs may have been moved since.
+
+    Raises:
+      ValueError: the results of the other run have changed since.
+    """
+    own, is_old = artifact_name(other), False
+    for path in sorted(this.folder.glob('compare-*.json')):
+        given = artifacts.settings(this, Comparison, path.stem)
+        reads = [key.removesuffix(_THERE) for key, digest in given.items() if digest]
+        now = settings_of(other, reads)
+        # What was removed there since has not changed.
+        same = [given[key] == digest for key, digest in now.items() if digest]
+        if same and all(same):
+            return path.stem
+        is_old |= path.stem == own and not all(same)
+    if is_old:
+        raise ValueError(
+            f'{artifacts.path_of(this, Comparison, own)} is older than the results of '
+            f'{other.workdir}: run python -m analysis.compare again.'
+        )
+    return None

@@ -22,6 +22,7 @@ from analysis.compare.schema import (
     SliceChange,
     Worse,
     artifact_name,
+    settings_of,
 )
 from analysis.embeddings import stage as embeddings
 from analysis.embeddings.schema import Embeddings
@@ -283,8 +284,9 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         crossed = _cross_confusions(common['other'], found['this'], rows['this'])
         against['other'] = {'this': crossed, 'other': confusions['other']}
     iou = {name: metrics.foreground_iou(counts) for name, counts in against['this'].items()}
-    for name, counts in against['this'].items():  # The stored loss is 0 where no pixel counts.
-        loss[name] = np.where(counts.any((1, 2)), loss[name], np.nan)
+    counted = found['this'].confusions('network')[rows['this']].any((1, 2))
+    # The stored loss is 0 where no pixel counts.
+    loss = {name: np.where(counted, values, np.nan) for name, values in loss.items()}
 
     scores: list[Score] = []
     separation: list[Separation] = []
@@ -333,8 +335,7 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
         for stage in _reads(analysis):
             stage.prepare(analysis)
     name, reads = artifact_name(other), [stage.name for stage in _READS]
-    of_other = artifacts.digests(other, [stage.name for stage in _READS])
-    settings = {f'{read} of the other run': digest for read, digest in of_other.items()}
+    settings = settings_of(other, reads)
     if arguments.force or not artifacts.is_current(this, Comparison, reads, settings, name):
         artifacts.save(this, compute(both), reads, settings, name)
     result = artifacts.load(this, Comparison, name)

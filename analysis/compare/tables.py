@@ -45,8 +45,8 @@ def to_markdown(result: Comparison) -> str:
         f'this: {markdown.escape(result.this.workdir)}, '
         f'other: {markdown.escape(result.other.workdir)}; {result.num_images} common images of '
         f'{result.this.num_images} and {result.other.num_images}. Confidence intervals are over '
-        'images and do not cover other training runs; p-values are not adjusted for their number.'
-        + _RESOLUTIONS[result.resolution],
+        'images and do not cover other training runs; p-values are not adjusted for their number. '
+        'Images without a counted pixel have no loss and no IoU.' + _RESOLUTIONS[result.resolution],
         markdown.table(
             (
                 *('labels', 'score', 'class', 'this', 'other', difference),

@@ -38,7 +38,7 @@ class Drift(Result):
     """Novelty of every image, and which parts of a view differ from the reference."""
 
     NAME: ClassVar[str] = 'drift'
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     PARTS: ClassVar[Parts] = Parts.SEVERAL
 
     reference: str  # part that the others are compared with
@@ -46,5 +46,5 @@ class Drift(Result):
     num_reference: int
     parts: tuple[PartDrift, ...]
     # float32 `[N]`: mean distance to the nearest images of the reference, in units of the median of
-    # the reference's own images (without copies, if more than half of these have copies)
+    # the reference's own images (of those at a distance from others, if most are copies)
     novelty: np.ndarray

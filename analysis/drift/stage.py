@@ -21,6 +21,7 @@ from segmentation import markdown
 
 _NEIGHBORS = 10
 _COMPONENTS = 8  # of the embedding that are tested
+_COPY = 1e-3  # distance below which embeddings are those of copies
 _MOST = 5000  # images of a part that are tested
 _LEVEL = 0.05
 _SHOWN = 8  # images and columns of a part
@@ -43,8 +44,8 @@ def novelty(points: np.ndarray, is_reference: np.ndarray) -> np.ndarray:
     if len(others):
         distance[~is_reference] = neighbors(reference, _NEIGHBORS, others)[1].mean(1)
     usual = float(np.median(distance[is_reference]))
-    if usual < 1e-6:  # More than half of the images have copies: those without count.
-        apart = distance[is_reference & (distance > 1e-6)]
+    if usual < _COPY:  # Most of the images have many copies: the others count.
+        apart = distance[is_reference & (distance > _COPY)]
         usual = float(np.median(apart)) if len(apart) else 1.0
     return distance / usual
 

@@ -54,6 +54,8 @@ def _names(workdir: pathlib.Path, other: pathlib.Path | None) -> dict[pathlib.Pa
     names = [path[-1] for path in parts]
     if names[0] == names[1]:
         names = ['-'.join(path) for path in parts]
+    if names[0] == names[1]:
+        names[1] += ' (other)'
     return {workdir: names[0], other: names[1]}
 
 
@@ -91,7 +93,8 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
         each.pieces.view.update(name=name, run_name=names[each.view.workdir], has_findings=there)
     comparisons = dict(_comparisons(views, other)) if other else {}
     chosen = views[first]
-    colors = overlays.colorize(np.arange(len(chosen.class_names)))
+    most = max(len(view.class_names) for view in views.values())
+    colors = overlays.colorize(np.arange(most))
     manifest = {
         'schema_version': SCHEMA_VERSION,
         'title': f'{names[workdir]}: {", ".join(chosen.class_names[1:])}',
@@ -127,8 +130,8 @@ def _comparisons(
         for other_name, that in views.items():
             if this.workdir == other or that.workdir != other or this.split != that.split:
                 continue
-            artifact = compare.artifact_name(that)
-            if not artifacts.exists(this, compare.Comparison, artifact):
+            artifact = compare.find_artifact(this, that)
+            if artifact is None:
                 continue
             _, *rows = np.intersect1d(this.image_ids, that.image_ids, return_indices=True)
             content = storage.to_json(artifacts.load(this, compare.Comparison, artifact))

@@ -42,6 +42,8 @@ def write_folder(
             output.rename(old)
         partial.rename(output)
     finally:
+        if old.exists() and not output.exists():
+            old.rename(output)  # stopped between the two
         for folder in (partial, old):
             shutil.rmtree(folder, ignore_errors=True)
     return sizes

@@ -128,6 +128,7 @@ def _clusters(entries: tuple[Cluster, ...]) -> list[dict[str, Any]]:
 def _regions(view: View, found: LabelIssues) -> list[dict[str, Any]]:
     """The most probable issues with their outlines as data URIs, and others on the same objects."""
     size = view.config.data.image_size
+    check_ids(found.regions['annotation_id'].drop_null().to_numpy(), 'annotation')
     kept = 'row kind score probability given suggested confidence area annotation_id'.split()
     regions: dict[tuple[int, int], dict[str, Any]] = {}
     for region in found.regions.to_pylist():

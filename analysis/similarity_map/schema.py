@@ -30,7 +30,7 @@ class SimilarityMap(Result):
     """Two maps of N images."""
 
     NAME: ClassVar[str] = 'similarity_map'
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     FEWEST: ClassVar[int] = 4
 
     num_images: int  # N

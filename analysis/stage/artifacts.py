@@ -86,10 +86,10 @@ def save(
     storage.write(view.folder, name or result.NAME, result, header)
 
 
-def settings(view: View, kind: type[Result]) -> dict[str, Any]:
+def settings(view: View, kind: type[Result], name: str = '') -> dict[str, Any]:
     """The settings with which an artifact was computed; empty if that cannot be read."""
     try:
-        return dict(storage.read_header(view.folder, kind.NAME)['settings'])
+        return dict(storage.read_header(view.folder, name or kind.NAME)['settings'])
     except Exception:  # Missing, damaged, or of an older version: the callers notice it later.
         return {}
 

@@ -104,7 +104,8 @@ def find_views(workdir: pathlib.Path) -> list[View]:
     """
     read_description(workdir)
     names = sorted(path.parent.name for path in workdir.glob('analysis/*-*/samples.parquet'))
-    found = [open_view(workdir, name) for name in names]
+    # Not of copies such as val-600-old.
+    found = [open_view(workdir, name) for name in names if name.rpartition('-')[2].isdecimal()]
     if not found:
         raise ValueError(f'{workdir} was not analyzed: run python -m analysis.samples first.')
     return sorted(found, key=lambda view: (view.split != 'val', view.split, -view.step))

@@ -34,7 +34,8 @@ const Drift = (() => {
         Dom.note(
           `Each part is compared with ${Format.count(total)} images of ${reference}. Novelty is ` +
             'the mean distance to the nearest of them; 1 is typical. Columns with p > 0.05 are ' +
-            'faint. Of parts that do not differ, at most 5 % have a column with p ≤ 0.05.',
+            'faint. Of parts that do not differ, at most 5 % have a column with p ≤ 0.05. At most ' +
+            '5,000 images of each part are compared; medians of columns of 0 and 1 are means.',
         ),
         ...parts.map((part) => {
           const place = h('div', table(view, part.columns.slice(0, FIRST)));

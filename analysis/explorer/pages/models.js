@@ -42,7 +42,12 @@ const Models = (() => {
     const { compare } = State.manifest;
     const entry = compare.find(({ name }) => name === State.read('compare')) ?? compare[0];
     if (pair?.name !== entry.name) {
-      if (wanted !== entry.name) open(entry).catch(Messages.fail);
+      if (wanted !== entry.name) {
+        open(entry).catch((error) => {
+          wanted = null;
+          Messages.fail(error);
+        });
+      }
       return;
     }
     const redraw = ['view', 'appearance', 'page'].some((event) => events.has(event));

@@ -57,6 +57,20 @@ def test_slices_do_not_favor_the_new_model():
     assert {one.name for one in alone} != {name for name, _ in chosen[0]}
 
 
+def test_images_without_a_counted_pixel_choose_no_slice():
+    rng, n = np.random.default_rng(1), 300
+    columns = {'crowds': np.r_[np.full(75, 90.0), rng.uniform(20, 50, 225)]}
+    losses = rng.normal(1, 0.1, (2, n))
+    losses[:, :75] = np.nan  # crowds cover them
+    found = check.choose_slices(columns, losses)
+    assert found == check.choose_slices({'crowds': columns['crowds'][75:]}, losses[:, 75:]) == []
+    losses[:, 200:] += 1
+    columns['crowds'][200:] = 10 * rng.uniform(size=100)
+    (chosen, *_) = check.choose_slices(columns, losses)
+    assert len(chosen.inside) == n and chosen.inside.sum() > 30
+    assert not chosen.inside[:200].any()
+
+
 def predict_truth(workdir, share):
     """Replaces the predictions by the truth in a share of the images, and nothing elsewhere."""
     analysis = open_analysis(workdir)

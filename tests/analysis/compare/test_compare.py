@@ -14,6 +14,7 @@ from analysis import registry
 from analysis.clusters.schema import Clusters, Density
 from analysis.compare import images, pictures, representations
 from analysis.compare import stage as compare
+from analysis.compare.schema import find_artifact
 from analysis.predictions.schema import Predictions
 from analysis.samples.schema import Samples, numbers
 from analysis.slices.conditions import membership
@@ -299,12 +300,25 @@ def test_command(runs, capsys, tmp_path, monkeypatch):
         patch.setattr(compare, 'compute', None)
         assert compare.main(arguments) == 0  # read
         assert capsys.readouterr().out == printed
+    # It is found by what it was computed from, wherever the other run is now.
+    moved = open_analysis(shutil.copytree(other, tmp_path / 'elsewhere/moved'))
+    name = compare.artifact_name(open_analysis(other))
+    assert compare.artifact_name(moved) != name
+    for there in (open_analysis(other), moved):
+        assert find_artifact(open_analysis(this), there) == name
+    assert find_artifact(open_analysis(other), open_analysis(this)) is None
+    stored = artifacts.load(moved, Samples)
+    artifacts.save(moved, dataclasses.replace(stored, table=stored.table[:69]), ['predictions'])
+    assert find_artifact(open_analysis(this), moved) is None  # another run
     for run, message in ((this, 'samples has changed'), (other, 'samples of the other run')):
         changed = open_analysis(run)
         stored = artifacts.load(changed, Samples)
         order = ['image_id', 'loss', *(set(stored.table.column_names) - {'image_id', 'loss'})]
         stored = dataclasses.replace(stored, table=stored.table.select(order))
         artifacts.save(changed, stored, ['predictions'])
+        if run == other:
+            with pytest.raises(ValueError, match='older than the results of .*compare again'):
+                find_artifact(open_analysis(this), changed)
         assert compare.main(arguments) == 0
         assert message in capsys.readouterr().err
 

@@ -75,7 +75,7 @@ def test_a_new_domain_is_novel_and_more_of_the_old_one_is_not():
 @pytest.mark.parametrize('others', [0, 40])
 def test_copies_among_the_reference_do_not_make_others_infinitely_novel(others):
     rng = np.random.default_rng(4)
-    copies = rng.normal(size=(6, 16)).repeat(12, axis=0)
+    copies = rng.normal(size=(6, 16)).repeat(12, axis=0) + rng.normal(0, 1e-7, (72, 16))
     points = np.concatenate([copies, rng.normal(size=(others + 20, 16))]).astype(np.float32)
     is_reference = np.arange(len(points)) < len(copies) + others
     found = novelty(points, is_reference)

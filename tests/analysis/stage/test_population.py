@@ -17,7 +17,7 @@ from analysis.samples.schema import Samples
 from analysis.similar.schema import Similar
 from analysis.stage import artifacts, population
 from analysis.stage.run import open_analysis
-from analysis.stage.view import Parts, open_view
+from analysis.stage.view import Parts, find_views, open_view
 from scripts import analyze
 from segmentation.data.annotations import Category
 from tests import coco_fixtures
@@ -162,6 +162,15 @@ def test_names_of_folders_that_are_too_long_together_are_refused(view, tmp_path,
             path.write_bytes(path.read_bytes() + folder.name.encode())
     with pytest.raises(ValueError, match='names of these 7 folders are too long together'):
         open_analysis(view.workdir, 'val', folders=folders)
+
+
+def test_a_copied_folder_is_no_view(view):
+    before = [each.folder.name for each in find_views(view.workdir)]
+    copy = shutil.copytree(view.folder, view.folder.with_name(f'{view.folder.name}-old'))
+    try:
+        assert [each.folder.name for each in find_views(view.workdir)] == before
+    finally:
+        shutil.rmtree(copy)
 
 
 def test_pictures_of_images_without_labels_show_no_truth():
