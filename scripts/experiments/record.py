@@ -37,8 +37,9 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
     """Tables of a report.json of reproduce.py: `summary`, `scores`, `claims`, and others.
 
     `summary` has the IoU over the set, one row per experiment; classes of the same number share a
-    column. `also` has that IoU at the images' own resolution, and that of logits averaged with
-    those of the mirrored image; `curve` is the learning curve.
+    column. `differences` has those of experiments, such as variants, from the one that each is
+    compared with. `also` has the IoU at the images' own resolution, and that of logits averaged
+    with those of the mirrored image; `curve` is the learning curve.
     """
     from analysis.experiments.reproduction import ALSO  # now, as they import SciPy
     from analysis.experiments.tables import scores_at
@@ -83,6 +84,8 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
             ('claim', 'IoU', 'true classes', 'difference', 'minimum detectable'), tuple(claims)
         ),
     }
+    if varied := differences(report['claims'], alone):
+        tables['differences'] = varied
     also = [
         (experiment, name, *(measure(parts[title]['iou'][name]) for title in ALSO.values()))
         for experiment, parts in report['scores'].items()
@@ -103,6 +106,28 @@ def of_reproduction(report: dict[str, Any]) -> dict[str, Table]:
         columns = 'experiment', 'class', *(f'{size} images' for size in sizes)
         tables['curve'] = Table(columns, tuple(rows))
     return tables
+
+
+def differences(claims: list[dict[str, Any]], alone: bool) -> Table | None:
+    """Differences in IoU over the set between experiments of the same task; None without any.
+
+    Without intervals if each has a single training run per fold (`alone`).
+    """
+    found: dict[tuple[str, str], dict[str, Measure]] = {}
+    for claim in claims:
+        tests = [test for test in claim['tests'] if test['metric'] == 'iou']
+        if len(tests) == 1:  # of two tasks, each model is scored against its own classes too
+            interval = None if alone else interval_of(tests[0]['interval'])
+            score = Measure(tests[0]['difference'], interval)
+            found.setdefault(tuple(claim['models']), {})[claim['score']] = score
+    if not found:
+        return None
+    names = tuple(dict.fromkeys(name for scores in found.values() for name in scores))
+    rows = [
+        (second, first, *(scores.get(name, Measure(None)) for name in names))
+        for (first, second), scores in found.items()
+    ]
+    return Table(('experiment', 'minus', *names), tuple(rows))
 
 
 def of_benchmark(report: dict[str, Any]) -> dict[str, Table]:

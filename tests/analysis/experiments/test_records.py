@@ -126,7 +126,15 @@ def test_command_records_a_reproduction(tmp_path, monkeypatch):
         'origin': dataclasses.asdict(ORIGIN),
         'scores': {'mine': scores},
         'published': {'mine': {'person': 0.309}},
-        'claims': [{'claim': 'b is better', 'tests': [test]}],
+        'claims': [
+            {
+                'claim': 'b is better',
+                'models': ['a', 'b'],
+                'score': name,
+                'tests': [test, {**test, 'metric': 'image_iou'}],
+            }
+            for name in ('person', 'foreground mean')
+        ],
         'learning_curve': [],
     }
     result = tmp_path / 'report.json'
@@ -141,6 +149,9 @@ def test_command_records_a_reproduction(tmp_path, monkeypatch):
     assert '| b is better | over the set | person | 0.100 (-0.100, 0.300)' in text
     assert 'suggestive' in text
     tables = records.read(command.RESULTS)['mine'].tables
+    (varied,) = tables['differences'].rows
+    assert tables['differences'].columns[2:] == ('person', 'foreground mean')
+    assert varied[:2] == ('b', 'a') and [each.interval for each in varied[2:]] == [(-0.1, 0.3)] * 2
     (scored,), (also,) = tables['scores'].rows, tables['also'].rows
     assert scored[:3] == ('mine', 'person', '0.309') and scored[-1] == '7, 3'
     assert also[:2] == ('mine', 'person') and [each.value for each in also[2:]] == [0.6, 0.7]
