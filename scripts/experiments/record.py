@@ -119,7 +119,7 @@ def differences(claims: list[dict[str, Any]], alone: bool) -> Table | None:
         if len(tests) == 1:  # of two tasks, each model is scored against its own classes too
             interval = None if alone else interval_of(tests[0]['interval'])
             score = Measure(tests[0]['difference'], interval)
-            found.setdefault(tuple(claim['models']), {})[claim['score']] = score
+            found.setdefault(tuple(claim['models']), {})[claim.get('score', claim['claim'])] = score
     if not found:
         return None
     names = tuple(dict.fromkeys(name for scores in found.values() for name in scores))
