@@ -54,7 +54,7 @@ def main() -> None:
         parser.error(str(error))
     names = {category['id']: category['name'] for category in scenes.CATEGORIES}
     splits: dict[str, dict[str, collections.Counter]] = {}
-    for split, count in args.counts:
+    for split, count in dict(args.counts).items():
         file = args.folder / 'annotations' / f'instances_{split}.json'
         annotations = json.loads(file.read_text())['annotations']
         print(f'{split}: {count} scenes, {len(annotations)} annotations')

@@ -39,7 +39,9 @@ def configure() -> None:
     own = any(name == 'GLIBC_TUNABLES' or name.startswith('MALLOC_') for name in os.environ)
     if mallopt and not own and 'LD_PRELOAD' not in os.environ:
         jax.config.update('jax_cpu_enable_async_dispatch', False)
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST)
+        # Some versions of glibc refuse more than 32 MB, and setting only the other would fix the
+        # threshold at 128 KB.
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST) or mallopt(_M_MMAP_THRESHOLD, 2**25)
         mallopt(_M_TRIM_THRESHOLD, _LARGEST)
         mallopt(_M_ARENA_MAX, 1 + len(os.sched_getaffinity(0)))
 

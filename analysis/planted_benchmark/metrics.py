@@ -65,14 +65,19 @@ def best_overlap(confirmed: Sequence[np.ndarray], planted: np.ndarray) -> dict[s
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
     """Average precision of a ranking by score `[N]`, highest first; `positive` is bool `[N]`.
 
-    Items with score -inf are not ranked. Equal scores share one rank. None without positives.
+    Items with score -inf are not ranked: a positive one adds nothing, as it is never retrieved.
+    Equal scores share one rank. None without positives.
     """
     if not positive.any():
         return None
     from sklearn import metrics as sklearn_metrics
 
-    finite = score.clip(np.finfo(np.float64).min)  # as scikit-learn asks for
-    return float(sklearn_metrics.average_precision_score(positive, finite))
+    ranked = np.isfinite(score)
+    retrieved = positive[ranked]
+    if not retrieved.any():
+        return 0.0
+    precision = sklearn_metrics.average_precision_score(retrieved, score[ranked])
+    return float(precision * retrieved.sum() / positive.sum())
 
 
 def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:

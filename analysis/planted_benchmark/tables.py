@@ -28,7 +28,7 @@ class SeedScores(Result):
     """Scores of the analysis on the scenes of a seed."""
 
     NAME: ClassVar[str] = 'truth_scores'
-    VERSION: ClassVar[int] = 8
+    VERSION: ClassVar[int] = 9
 
     measures: dict[str, float | None]  # by name, `<group>/<measure>`
     shares: dict[str, tuple[int, int]]  # (count, number) by name

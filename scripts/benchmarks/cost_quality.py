@@ -63,7 +63,9 @@ def read_networks(workdir: pathlib.Path) -> tuple[Origin, dict[str, dict[str, An
         raise ValueError(f'{workdir} has no report.json of reproduce.py: {error!r}') from error
     found = {}
     for name, row in rows.items():
-        path = next((workdir / name).glob('seed0*/config.json'))
+        path = next((workdir / name).glob('seed0*/config.json'), None)
+        if path is None:
+            raise ValueError(f'{workdir / name} has no training run, whose network is measured.')
         config, mean, test = json.loads(path.read_text()), row['iou'][MEAN], tests.get(name)
         found[name] = {
             'spec': {

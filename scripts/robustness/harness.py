@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -187,7 +188,8 @@ def _checkpoint(path: pathlib.Path) -> bytes:
         files = [path / 'data/metadata', path / 'metrics/metrics']
         parts = [file.read_bytes() for file in files if file.exists()]
     except Exception as error:  # What orbax raises on damage is not documented.
-        return f'unreadable: {error!r}'.encode()
+        # Never equal to another: two runs must not pass because neither can be read.
+        return f'unreadable: {error!r} {uuid.uuid4()}'.encode()
     for name, array in jax.tree_util.tree_leaves_with_path(arrays):
         parts.append(f'{name} {array.dtype} {array.shape}'.encode() + array.tobytes())
     return b'\n'.join(parts)

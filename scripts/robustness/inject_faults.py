@@ -209,6 +209,8 @@ def kills(folder: pathlib.Path) -> Iterator[tuple[str, Callable[[], str]]]:
             if before:
                 shutil.copytree(before, place)
             if run_and_kill(functools.partial(work, place), place, number) < number:
+                if number == 1:
+                    raise RuntimeError(f'No file operation was seen in the writing of {what}.')
                 break
             yield f'killed: in the writing of {what}', functools.partial(look, place)
 

@@ -30,6 +30,7 @@ from segmentation import markdown
 from segmentation.files import write_json
 
 KILLED, SURVIVED, STALE, BROKEN = 'killed', 'survived', 'stale', 'tests fail without it'
+_READ = {'.py', '.js', '.html', '.css', '.json', '.toml', '.md', '.sh', '.txt'}  # by tests
 _SECONDS = 900  # for a test; an endless loop is a failure too
 
 
@@ -115,9 +116,9 @@ def passes(tree: pathlib.Path, tests: Collection[str], processes: int = 0) -> bo
 
 
 def digest(tree: pathlib.Path) -> str:
-    """SHA-256 of all code and tests."""
+    """SHA-256 of all code and tests, and of what they read."""
     content = hashlib.sha256()
-    for path in sorted(tree.rglob('*.py')):
+    for path in sorted(path for path in tree.rglob('*') if path.suffix in _READ):
         content.update(f'{path.relative_to(tree)}\0'.encode() + path.read_bytes())
     return content.hexdigest()
 

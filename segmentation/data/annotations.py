@@ -34,6 +34,7 @@ from segmentation.data.entries import (
     is_safe_name,
     is_text,
     numbered,
+    positive_size,
     short,
     whole_number,
 )  # fmt: skip
@@ -159,7 +160,7 @@ def _categories(
         if text is None:
             skipped.add('category: no usable name', key)
             continue
-        if text != str(entry['name']).strip(' '):
+        if text != str(entry['name']):
             skipped.add('repaired: white space in the name of a category', entry['name'])
         group = entry.get('supercategory')
         if key not in found:
@@ -226,15 +227,20 @@ class _Images:
     def read(self, entries: Sequence[Any]) -> None:
         keys = [id_key(entry.get('id')) if isinstance(entry, dict) else None for entry in entries]
         self.ids = numbered({key: None for key in keys if key is not None})
+        named = {(k, file_name(e)) for e, k in zip(entries, keys, strict=True) if k is not None}
+        files = collections.Counter(key for key, name in named if name)
         for entry, key in zip(entries, keys, strict=True):
+            add = self.skipped.add
             if key is None:
                 value = entry.get('id') if isinstance(entry, dict) else None
-                self.skipped.add('image: no usable id', file_name(entry) or entry, value)
+                add('image: no usable id', file_name(entry) or entry, value)
+            elif files[key] > 1:  # Whose are the annotations?
+                add('image: its id is also that of another file', file_name(entry), key)
             elif self.ids[key] in self.images:
-                self.skipped.add('image: id used before', key)
+                add('image: id used before', key)
             else:
                 if isinstance(key, str):
-                    self.skipped.add('repaired: image id is text', key, self.ids[key])
+                    add('repaired: image id is text', key, self.ids[key])
                 self._read_one(entry, self.ids[key])
 
     def _read_one(self, entry: dict, key: int) -> None:
@@ -246,7 +252,7 @@ class _Images:
         if file.reason:
             return add(f'image: {file.reason}', given)
         raw = entry.get('width'), entry.get('height')
-        size = _size(*raw)
+        size = positive_size(*raw)
         fit = image_files.fit(file.header, size, self.exif) if file.header else None
         if fit is None and size is None:
             return add('image: width and height are not positive whole numbers', key, raw)
@@ -288,13 +294,6 @@ class _Images:
             self.notes.add(f'size says that it is annotated as {meant}', name, orientation)
         if header.gray_bits and header.gray_bits < 16:
             self.notes.add(f'gray values use {header.gray_bits} of 16 bits, scaled to 8', name)
-
-
-def _size(width: Any, height: Any) -> tuple[int, int] | None:
-    """Width and height in pixels, if both are positive whole numbers."""
-    width, height = whole_number(width), whole_number(height)
-    usable = width is not None and height is not None and width > 0 and height > 0
-    return (width, height) if usable else None
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -300,6 +300,8 @@ def _scene_options(
     options = dict(scenes)
     seed, planted = int(options.pop('seed', 0)), options.pop('planted', False)
     error_rate = options.pop('error_rate', 0.02)
+    if 'error_rate' in scenes and not planted:
+        raise ValueError('error_rate is of scenes with planted truth: also give planted=1')
     counts = {split: int(count) for split, count in options.items()}
     return counts, seed, error_rate if planted else None
 
@@ -364,9 +366,16 @@ def _config_folder(
 
 
 def _files(folders: Sequence[pathlib.Path], ignore: pathlib.Path) -> list[tuple[str, int]]:
-    """Names and sizes of all files below folders, which may be links."""
+    """Names and sizes of all files below folders; both may be links."""
+
+    def size(path: pathlib.Path) -> int:
+        try:
+            return os.stat(path).st_size
+        except OSError:  # a link that leads nowhere
+            return os.lstat(path).st_size
+
     return sorted(
-        (os.path.relpath(path, folder.resolve()), os.lstat(path).st_size)
+        (os.path.relpath(path, folder.resolve()), size(path))
         for folder in folders
         for path in coco_files.files_below([folder.resolve()], ignore)
     )

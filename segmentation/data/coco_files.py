@@ -56,12 +56,12 @@ class FolderSource:
                 unsafe = not _parts(name) or '..' in _parts(name)
                 reason = 'unsafe or missing file name' if unsafe else 'missing file'
                 result[name] = File(name, reason=reason)
-            elif not is_exact and counts[path] > 1:
+                continue
+            plain = is_exact and not re.search(r'\\|://|^/|^[A-Za-z]:', name)
+            if not plain and counts[path] > 1:
                 result[name] = File(name, reason='several file names lead to the same file')
             else:
-                stored = self._stored_name(path)
-                plain = is_exact and not re.search(r'\\|://|^/|^[A-Za-z]:', name)
-                result[name] = File(stored, is_repaired=not plain)
+                result[name] = File(self._stored_name(path), is_repaired=not plain)
         return result
 
     def _stored_name(self, path: pathlib.Path) -> str:

@@ -34,6 +34,8 @@ _CAUSES = (
     ('image: unsafe', 'file names of images are missing or lead out of the data set',
      'correct file_name in the annotation file'),
     ('image: width and height', 'images have no usable width and height', 'correct the two fields'),
+    ('image: its id is also', 'images of different files have the same id',
+     'number the images of merged files differently'),
     ('image: no usable id', 'images have no usable id', 'give each a whole number or a text as id'),
     ('image: no mask', 'images have no mask', 'a mask has the name of its image; export both'),
     ('annotation: a mask without', 'masks have no image', 'a mask has the name of its image'),
@@ -61,7 +63,7 @@ def check(split: str, title: str, annotations: Annotations, accept: bool) -> Non
       accept: whether to go on unless no image is left.
 
     Raises:
-      DataLoss: no instance is left, or at most half of its annotations or images.
+      DataLoss: no instance is left, or less than half of its annotations or images.
     """
     images = annotations.images
     instances = [instance for image in images for instance in image.instances]

@@ -82,6 +82,13 @@ def whole_number(value: Any) -> int | None:
     return value if type(value) is int else None
 
 
+def positive_size(width: Any, height: Any) -> tuple[int, int] | None:
+    """Width and height in pixels, if both are positive whole numbers."""
+    width, height = whole_number(width), whole_number(height)
+    usable = width is not None and height is not None and width > 0 and height > 0
+    return (width, height) if usable else None
+
+
 def is_safe_name(name: Any) -> bool:
     """Whether a file name stays inside its folder, on any operating system."""
     if not is_text(name) or '\\' in name:

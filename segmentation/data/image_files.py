@@ -92,7 +92,6 @@ class Fit:
     size: tuple[int, int]  # (width, height) in pixels that the annotations refer to
     apply_exif: bool  # whether the reader must apply the EXIF orientation
     is_ambiguous: bool  # whether the sizes fit with and without it
-    is_repaired: bool  # whether the annotated size was missing or off by a pixel or two
 
 
 def fit(header: Header, annotated: tuple[int, int] | None, exif: str = 'displayed') -> Fit | None:
@@ -110,7 +109,7 @@ def fit(header: Header, annotated: tuple[int, int] | None, exif: str = 'displaye
     turned, choice = header.orientation != 1, exif == 'displayed'
     if annotated is None:
         size = header.displayed if choice else header.size
-        return Fit(size, turned and choice, turned, True)
+        return Fit(size, turned and choice, turned)
     for tolerance in (0, SIZE_TOLERANCE):
         fits = [
             max(abs(a - b) for a, b in zip(annotated, size, strict=True)) <= tolerance
@@ -120,7 +119,7 @@ def fit(header: Header, annotated: tuple[int, int] | None, exif: str = 'displaye
             ambiguous = turned and all(fits)
             apply_exif = turned and (choice if ambiguous else fits[1])
             size = header.displayed if apply_exif else header.size
-            return Fit(size, apply_exif, ambiguous, tolerance > 0)
+            return Fit(size, apply_exif, ambiguous)
     return None
 
 

@@ -130,8 +130,8 @@ def one_class_each(categories: Sequence[Category]) -> str:
 
     Categories whose names a label space cannot express are left out.
     """
-    names = [category.name for category in categories if can_name(category.name)]
-    return '; '.join(f'{name}: {name}' for name in names[: IGNORE - 1])
+    names = dict.fromkeys(c.name for c in categories if can_name(c.name))
+    return '; '.join(f'{name}: {name}' for name in [*names][: IGNORE - 1])
 
 
 def _describe(categories: Sequence[Category], as_classes: bool) -> str:

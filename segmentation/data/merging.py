@@ -6,7 +6,7 @@ Exporters number both separately for each split.
 import dataclasses
 from collections.abc import Mapping
 
-from segmentation.data.entries import MAX_ID, Annotations, Category, Image, free_ids
+from segmentation.data.entries import MAX_ID, Annotations, Category, Image, Skipped, free_ids
 
 
 def merge_categories(parsed: Mapping[str, Annotations]) -> tuple[Category, ...]:
@@ -32,9 +32,10 @@ def merge_categories(parsed: Mapping[str, Annotations]) -> tuple[Category, ...]:
             elif same:
                 new_ids[category.id] = same[0]
             else:
-                key = category.id if category.id not in used else max(used) + 1
+                key = category.id if category.id not in used else next(free_ids(used, 1))
                 new_ids[category.id] = key
                 categories.append(dataclasses.replace(category, id=key))
+            _take_group(categories, category, parsed[split].notes)
         for image in parsed[split].images:
             image.instances[:] = [
                 dataclasses.replace(i, category_id=new_ids[i.category_id]) for i in image.instances
@@ -45,6 +46,19 @@ def merge_categories(parsed: Mapping[str, Annotations]) -> tuple[Category, ...]:
             if category.name not in names:
                 annotations.notes.add('category of another split is missing', category.name)
     return tuple(categories)
+
+
+def _take_group(categories: list[Category], other: Category, notes: Skipped) -> None:
+    """Takes the super-category of a later split, if the first one has none."""
+    place = next(i for i, category in enumerate(categories) if category.name == other.name)
+    mine = categories[place].supercategory
+    if not mine:
+        categories[place] = dataclasses.replace(
+            categories[place], supercategory=other.supercategory
+        )
+    elif other.supercategory not in ('', mine):
+        text = f'{mine} in the first split, {other.supercategory} in a later one'
+        notes.add('super-category differs, the first one counts', other.name, text)
 
 
 def separate_image_ids(parsed: Mapping[str, Annotations]) -> None:
@@ -60,7 +74,7 @@ def separate_image_ids(parsed: Mapping[str, Annotations]) -> None:
         repeated = {i.id for i in images if i.id in seen and _is_same(i, seen[i.id])}
         clashing = [i for i in images if i.id in seen and i.id not in repeated]
         if clashing:
-            new_ids = _raised([i.id for i in images if i.id not in repeated], max(seen))
+            new_ids = _raised([i.id for i in images if i.id not in repeated], set(seen))
             images[:] = [dataclasses.replace(i, id=new_ids.get(i.id, i.id)) for i in images]
             images.sort(key=lambda image: image.id)
             for image in clashing:
@@ -73,9 +87,9 @@ def _is_same(image: Image, other: Image) -> bool:
     return (image.sha256, image.file_name) == (other.sha256, other.file_name)
 
 
-def _raised(ids: list[int], largest: int) -> dict[int, int]:
-    """New ids above `largest`, if int64 has them: the old ones plus a power of ten."""
-    step = 10 ** len(str(max(largest, *ids)))
+def _raised(ids: list[int], seen: set[int]) -> dict[int, int]:
+    """New ids above those seen, if int64 has them: the old ones plus a power of ten."""
+    step = 10 ** len(str(max(*seen, *ids)))
     if max(ids) + step <= MAX_ID:
         return {key: key + step for key in ids}
-    return dict(zip(ids, free_ids([largest, *ids], len(ids)), strict=False))
+    return dict(zip(ids, free_ids(seen | {*ids}, len(ids)), strict=False))

@@ -130,6 +130,8 @@ def _repaired(prepared: coco.Prepared, scan: Scan) -> Section:
     of_instance = scan.split[found.image]
     for number, split in enumerate(scan.splits):
         for reason, entry in prepared.skipped.get(split, {}).items():
+            if reason.startswith('category'):  # Its examples are ids of categories.
+                continue
             for example in entry.get('examples', ()):
                 marked: tuple[int, ...] = ()
                 rows: list[int] = []

@@ -165,7 +165,8 @@ def sample_planted(
     """Describes planted scene `index` of a split; depends on the arguments only.
 
     `error_rate` is the fraction of scenes with a label error of each kind, in [0, MOST_ERRORS]. It
-    changes nothing in the image, except that an error may need a thing (such as a suitcase) in it.
+    changes nothing in the image, except that an error may need a thing (such as a suitcase) in it,
+    and that in version 3 a scene with an error shows no hidden slice.
     `version` is one of VERSIONS.
     """
     number = split_number(split)

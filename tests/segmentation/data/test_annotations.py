@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pycocotools import coco as coco_api
 from pycocotools import mask as mask_utils
 
-from segmentation.data import annotations, entries, segmentations
+from segmentation.data import annotations, data_loss, entries, segmentations
 from tests import coco_fixtures
 from tests.paths import SHARED
 from tests.segmentation.data.single_annotation import HEIGHT, WIDTH, counts, document, parse
@@ -169,7 +169,7 @@ def test_broken_images_are_counted_by_reason(field, value, reason):
 
 def test_entries_with_the_same_id():
     content = document()
-    content['images'].append(content['images'][0] | {'file_name': 'other.jpg'})
+    content['images'].append(content['images'][0] | {'license': 7})
     content['annotations'].append(content['annotations'][0] | {'category_id': 3})
     content['annotations'].append(content['annotations'][0])
     content['categories'].append({'id': 1, 'name': 'person'})
@@ -189,6 +189,18 @@ def test_entries_with_the_same_id():
     content['categories'].append({'id': 1, 'name': 'again'})
     with pytest.raises(ValueError, match="file.json: the category id 1 means both 'person' and 'a"):
         parse(content)
+
+
+def test_an_id_of_several_files_is_of_none():
+    """As of two exports, both numbered from 0, in one file: masks would lie on the wrong image."""
+    content = document()
+    content['images'].append(content['images'][0] | {'file_name': 'other.jpg'})
+    result = parse(content)
+    assert result.images == [] and counts(result) == {
+        'image: its id is also that of another file': 2, 'annotation: its image is left out': 1,
+    }  # fmt: skip
+    with pytest.raises(data_loss.DataLoss, match='(?s)none of its 2 images.*number the images of'):
+        data_loss.check('train', 'COCO', result, False)
 
 
 def test_what_is_wrong_stands_beside_its_example():

@@ -68,6 +68,14 @@ def test_links_out_are_found_but_not_read(root):
         source.read(file.name)
 
 
+def test_addresses_of_several_hosts_are_not_one_file(root):
+    source = coco_files.FolderSource(root, [root / 'images'])
+    given = ['http://a/a.jpg', 'http://b/a.jpg', 'C:\\a.jpg', 'a.jpg', './a.jpg']
+    files = source.find(given)
+    reason = 'several file names lead to the same file'
+    assert [files[name].reason for name in given] == [reason] * 3 + [''] * 2
+
+
 def test_two_names_must_not_be_guessed_to_be_one_file(root):
     source = coco_files.FolderSource(root, [root / 'images'])
     files = source.find(['/x/1/a.jpg', '/x/2/a.jpg', 'a.jpg'])
