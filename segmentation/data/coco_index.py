@@ -11,7 +11,7 @@ import numpy as np
 
 VERSION = '1.0.0'
 # Increased when a folder may be read differently: it is then prepared again, beside the old one.
-READER = 4
+READER = 5
 NAME = 'coco_instances'
 # A file next to those of tfds, with categories, fingerprint and the report of what was skipped.
 METADATA = 'coco.json'

@@ -7,7 +7,9 @@ from segmentation.data.entries import MAX_ID, Annotations, Category, Image, Inst
 def split(categories, images=()):
     """A split with images (id, name), each with an instance of each category."""
     instances = [Instance(1, each.id, 1.0, (0, 0, 1, 1), False, b'') for each in categories]
-    shown = [Image(key, name, 1, 1, '', False, list(instances), False, name) for key, name in images]
+    shown = [
+        Image(key, name, 1, 1, '', False, list(instances), False, name) for key, name in images
+    ]
     return Annotations(tuple(categories), shown, Skipped(), Skipped(), '', {}, len(shown), 0)
 
 
