@@ -65,19 +65,24 @@ def best_overlap(confirmed: Sequence[np.ndarray], planted: np.ndarray) -> dict[s
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
     """Average precision of a ranking by score `[N]`, highest first; `positive` is bool `[N]`.
 
-    Items with score -inf are not ranked: a positive one adds nothing, as it is never retrieved.
-    Equal scores share one rank. None without positives.
+    Equal scores share one rank, also those that are -inf: all items are retrieved in the end. None
+    without positives.
     """
     if not positive.any():
         return None
     from sklearn import metrics as sklearn_metrics
 
+    finite = score.clip(np.finfo(np.float64).min)  # as scikit-learn asks for
+    return float(sklearn_metrics.average_precision_score(positive, finite))
+
+
+def detection_precision(score: np.ndarray, positive: np.ndarray) -> float | None:
+    """As `average_precision`, but items with score -inf are never retrieved, as in detection."""
+    if not positive.any():
+        return None
     ranked = np.isfinite(score)
-    retrieved = positive[ranked]
-    if not retrieved.any():
-        return 0.0
-    precision = sklearn_metrics.average_precision_score(retrieved, score[ranked])
-    return float(precision * retrieved.sum() / positive.sum())
+    precision = average_precision(score[ranked], positive[ranked]) or 0.0
+    return precision * float((positive & ranked).sum() / positive.sum())
 
 
 def recall_at_number(score: np.ndarray, positive: np.ndarray) -> float | None:
@@ -118,8 +123,8 @@ def matched_regions(
       planted_images: images with one planted error each.
 
     Returns:
-      `score` `[Q]` and `positive` bool `[Q]` for `average_precision`. Further hits of an error that
-      was found are dropped; errors that no region hits are added with score -inf.
+      `score` `[Q]` and `positive` bool `[Q]` for `detection_precision`. Further hits of an error
+      that was found are dropped; errors that no region hits are added with score -inf.
     """
     hit = overlap & np.isin(image, planted_images)
     order = np.argsort(-score, kind='stable')

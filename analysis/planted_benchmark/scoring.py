@@ -31,6 +31,7 @@ from analysis.planted_benchmark.metrics import (
     best_overlap,
     color_histograms,
     coverage,
+    detection_precision,
     false_discoveries,
     false_findings,
     matched_regions,
@@ -214,7 +215,7 @@ def label_issues(analysis: Analysis, truth: Sequence[dict]) -> dict[str, float |
             np.flatnonzero(np.isin(errors, kinds)).tolist(),
         )
         measure = f'label issues/average precision of regions, {issue}'
-        measured[measure] = average_precision(*ranked)
+        measured[measure] = detection_precision(*ranked)
     return measured
 
 

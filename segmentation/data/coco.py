@@ -366,16 +366,9 @@ def _config_folder(
 
 
 def _files(folders: Sequence[pathlib.Path], ignore: pathlib.Path) -> list[tuple[str, int]]:
-    """Names and sizes of all files below folders; both may be links."""
-
-    def size(path: pathlib.Path) -> int:
-        try:
-            return os.stat(path).st_size
-        except OSError:  # a link that leads nowhere
-            return os.lstat(path).st_size
-
+    """Names and sizes of all files below folders; both may be links, which may lead nowhere."""
     return sorted(
-        (os.path.relpath(path, folder.resolve()), size(path))
+        (os.path.relpath(path, folder.resolve()), path.stat(follow_symlinks=path.exists()).st_size)
         for folder in folders
         for path in coco_files.files_below([folder.resolve()], ignore)
     )

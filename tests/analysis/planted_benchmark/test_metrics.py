@@ -54,15 +54,23 @@ def test_average_precision_is_that_of_scikit_learn():
 def test_average_precision_by_hand():
     positive = np.array([True, False, True, True])
     score = np.array([4.0, 3.0, 2.0, -np.inf])
-    assert truth_metrics.average_precision(score, positive) == pytest.approx((1 + 2 / 3) / 3)
-    # What is not ranked is never retrieved.
+    assert truth_metrics.average_precision(score, positive) == pytest.approx(
+        (1 + 2 / 3 + 3 / 4) / 3
+    )
+
+
+def test_what_is_never_retrieved_adds_nothing_to_a_detection():
+    precision = truth_metrics.detection_precision
+    positive = np.array([True, False, True, True])
+    assert precision(np.array([4.0, 3, 2, -np.inf]), positive) == pytest.approx((1 + 2 / 3) / 3)
     ranked = truth_metrics.matched_regions(
         np.arange(10), np.ones(10, bool), np.ones(10), list(range(24))
     )
-    assert truth_metrics.average_precision(*ranked) == pytest.approx(10 / 24)
-    assert truth_metrics.average_precision(np.full(5, -np.inf), np.ones(5, bool)) == 0
+    assert precision(*ranked) == pytest.approx(10 / 24)
+    assert precision(np.full(5, -np.inf), np.ones(5, bool)) == 0
     alarms = np.r_[np.arange(100.0), np.full(24, -np.inf)]
-    assert truth_metrics.average_precision(alarms, np.arange(124) >= 100) == 0
+    assert precision(alarms, np.arange(124) >= 100) == 0
+    assert precision(alarms, np.zeros(124, bool)) is None
 
 
 def test_recall_at_the_planted_number():
