@@ -121,6 +121,8 @@ def main(argv: list[str] | None = None) -> None:
         'masks over images (default: inspection.html in the folder of the data set)',
     )
     args = parser.parse_args(argv)
+    if 'error_rate' in dict(args.scenes) and not dict(args.scenes).get('planted'):
+        parser.error('--scenes: error_rate is of scenes with planted truth; also give planted=1')
     try:
         prepared = coco.prepare(
             args.source,

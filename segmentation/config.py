@@ -160,7 +160,7 @@ def check_ranges(config: ConfigDict) -> None:
         if not (low is None or values[name] >= low) or not (high is None or values[name] <= high):
             limits = f'at least {low}' if high is None else f'between {low} and {high}'
             wrong.append(f'{name}={values[name]} must be {limits}.')
-    if values['data.max_crop'] < values['data.min_crop']:
+    if not values['data.max_crop'] >= values['data.min_crop']:
         wrong.append('data.max_crop must be at least data.min_crop.')
     if not values['train.num_steps'] and not values['train.num_epochs']:
         wrong.append('train.num_steps or train.num_epochs must be above 0.')

@@ -132,8 +132,9 @@ def find_images(arguments: Sequence[str], output: pathlib.Path) -> tuple[list[Fo
 def _is_written(path: str | os.PathLike, output: pathlib.Path) -> bool:
     """Whether a file is a result in the folder of results."""
     path = pathlib.Path(path)
-    # Older versions wrote the lock to `lock`.
-    ours = path.name.endswith(tuple(_KINDS.values())) or path.name in (*_OTHERS, 'lock')
+    if path == output / 'lock' and not path.is_dir():  # of older versions
+        return True
+    ours = path.name.endswith(tuple(_KINDS.values())) or path.name in _OTHERS
     return ours and path.is_relative_to(output)
 
 

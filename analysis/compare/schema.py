@@ -1,5 +1,6 @@
 """Two runs on the same images: the result of `analysis.compare`."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -148,7 +149,7 @@ class Comparison(Result):
     """A run ('this') and another one on the images that both have."""
 
     NAME: ClassVar[str] = 'compare'
-    VERSION: ClassVar[int] = 7
+    VERSION: ClassVar[int] = 8
 
     this: Side
     other: Side
@@ -188,19 +189,25 @@ def find_artifact(this: View, other: View) -> str | None:
     Raises:
       ValueError: the results of the other run have changed since.
     """
-    own, is_old = artifact_name(other), False
+    own = artifact_name(other)
+    if artifacts.exists(this, Comparison, own):
+        if not all(_same(this, other, own)):
+            raise ValueError(
+                f'{artifacts.path_of(this, Comparison, own)} is older than the results of '
+                f'{other.workdir}: run python -m analysis.compare again.'
+            )
+        return own
     for path in sorted(this.folder.glob('compare-*.json')):
-        given = artifacts.settings(this, Comparison, path.stem)
-        reads = [key.removesuffix(_THERE) for key, digest in given.items() if digest]
-        now = settings_of(other, reads)
-        # What was removed there since has not changed.
-        same = [given[key] == digest for key, digest in now.items() if digest]
+        same = _same(this, other, path.stem)
         if same and all(same):
-            return path.stem
-        is_old |= path.stem == own and not all(same)
-    if is_old:
-        raise ValueError(
-            f'{artifacts.path_of(this, Comparison, own)} is older than the results of '
-            f'{other.workdir}: run python -m analysis.compare again.'
-        )
+            with contextlib.suppress(ValueError):  # of another version, or older than this run
+                artifacts.load(this, Comparison, path.stem)
+                return path.stem
     return None
+
+
+def _same(this: View, other: View, name: str) -> list[bool]:
+    """Whether each result of another run that is there is the one that was compared."""
+    given = artifacts.settings(this, Comparison, name)
+    now = settings_of(other, [key.removesuffix(_THERE) for key, digest in given.items() if digest])
+    return [given[key] == digest for key, digest in now.items() if digest]

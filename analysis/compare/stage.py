@@ -275,18 +275,20 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     confusions = {name: one.confusions(resolution)[rows[name]] for name, one in found.items()}
     loss = {name: predicted.column('loss')[rows[name]] for name, predicted in found.items()}
     against = {'this': confusions}
+    seen = {name: one.confusions('network')[rows[name]] for name, one in found.items()}
     if not all(same.values()):
         relabeled = dataclasses.replace(common['other'], examples=common['this'].examples)
         of_this = predictions.describe_changed(relabeled, 'other run, labels of this')
         against['this'] = {'this': confusions['this'], 'other': of_this.confusions()}
-        loss['other'] = of_this.column('loss')
+        loss['other'], seen['other'] = of_this.column('loss'), of_this.confusions()
     if not same['label_space']:
         crossed = _cross_confusions(common['other'], found['this'], rows['this'])
         against['other'] = {'this': crossed, 'other': confusions['other']}
     iou = {name: metrics.foreground_iou(counts) for name, counts in against['this'].items()}
-    counted = found['this'].confusions('network')[rows['this']].any((1, 2))
-    # The stored loss is 0 where no pixel counts.
-    loss = {name: np.where(counted, values, np.nan) for name, values in loss.items()}
+    # The stored loss is 0 where no pixel counts, which can be so at one size and not at another.
+    unseen = ~(seen['this'].any((1, 2)) & seen['other'].any((1, 2)))
+    loss = {name: np.where(unseen, np.nan, values) for name, values in loss.items()}
+    compared = {name: np.where(unseen, np.nan, values) for name, values in iou.items()}
 
     scores: list[Score] = []
     separation: list[Separation] = []
@@ -321,7 +323,7 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
         num_images_layers=len(chosen),
         separation=tuple(separation),
         worse=find_worse(loss, iou, columns, sampled['this'], rows['this']),
-        examples=describe_images(spread(iou), loss, iou, sampled['this'], rows['this']),
+        examples=describe_images(spread(compared), loss, iou, sampled['this'], rows['this']),
         resolution=resolution,
     )
 

@@ -130,8 +130,11 @@ class PredictionFiles(ForeignModel):
             meant = {each['id']: each['name'] for each in beside['categories']}
         except (OSError, ValueError, KeyError, TypeError):
             return  # no results of scripts/predict.py
-        ids = {name: key for key, name in categories.items()}
-        other = any(categories.get(k, n) != n or ids.get(n, k) != k for k, n in meant.items())
+        # Of a category that the data do not have, the name matters only if a class has it.
+        names = {*categories.values(), *self._class_names}
+        other = any(categories.get(k, n) != n for k, n in meant.items()) or any(
+            k not in categories and n in names for k, n in meant.items()
+        )
         if other and self._adapter.classes is None:
             raise ValueError(
                 f'The category ids in {self._path} are those of images.json beside it ('

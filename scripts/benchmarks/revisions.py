@@ -48,7 +48,7 @@ from segmentation.files import write_json
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARTS = ('help', 'demo', 'train', 'start', 'predict', 'analyze', 'tests')
 REPEATED = ('help', 'start', 'predict')
-TRAINED = {'train', 'start', 'predict', 'analyze'}  # parts that need data
+TRAINED = {'train', 'start', 'predict', 'analyze'}  # parts that need photographs
 COMMANDS = 'train', 'predict', 'analyze', 'sweep'
 ALONE = 'label_issues', 'saliency'
 STAGES = (
@@ -278,8 +278,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     sources = [text.partition('=')[2] for text in arguments.overrides if '.data.source=' in text]
     if TRAINED & set(arguments.parts) and not (
         sources
-        and sources[0].startswith('/')
-        and any(map(is_image, pathlib.Path(sources[0]).rglob('*')))
+        and sources[-1].startswith('/')
+        and any(map(is_image, pathlib.Path(sources[-1]).rglob('*')))
     ):
         parser.error(
             f'parts {", ".join(sorted(TRAINED))} need --config.data.source, '

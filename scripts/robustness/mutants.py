@@ -7,7 +7,8 @@ mutants.toml names the mutants: the file, the text that is replaced, and the tes
 Each is tried in a copy of the project, after its tests have passed without it. As many run at once
 as there are cores, at most four. A mutant is killed if its tests fail, survives if they pass, and
 is stale if the text does not occur exactly once in the file. The exit status is 1 unless all are
-killed. --workdir keeps the verdicts until code or tests change, so the same command continues.
+killed. --workdir keeps the verdicts until code, tests or files that they read change, so the same
+command continues.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from segmentation.files import write_json
 
 KILLED, SURVIVED, STALE, BROKEN = 'killed', 'survived', 'stale', 'tests fail without it'
 _READ = {'.py', '.js', '.html', '.css', '.json', '.toml', '.md', '.sh', '.txt'}  # by tests
+_NOT_READ = {'mutants.toml', 'CHANGELOG.md'}
 _SECONDS = 900  # for a test; an endless loop is a failure too
 
 
@@ -118,7 +120,9 @@ def passes(tree: pathlib.Path, tests: Collection[str], processes: int = 0) -> bo
 def digest(tree: pathlib.Path) -> str:
     """SHA-256 of all code and tests, and of what they read."""
     content = hashlib.sha256()
-    for path in sorted(path for path in tree.rglob('*') if path.suffix in _READ):
+    for path in sorted(
+        path for path in tree.rglob('*') if path.suffix in _READ and path.name not in _NOT_READ
+    ):
         content.update(f'{path.relative_to(tree)}\0'.encode() + path.read_bytes())
     return content.hexdigest()
 

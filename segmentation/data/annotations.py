@@ -9,6 +9,7 @@ import collections
 import functools
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ from segmentation.data.entries import (
     is_id,
     is_safe_name,
     is_text,
+    license_names,
     numbered,
     positive_size,
     short,
@@ -119,7 +121,7 @@ def read(
     """
     skipped, notes = Skipped(), Skipped()
     categories, category_keys = _categories(document, name, skipped)
-    reader = _Images(files, exif, _licenses(document.get('licenses')), skipped, notes)
+    reader = _Images(files, exif, license_names(document.get('licenses')), skipped, notes)
     reader.read(document['images'])
     entries = _Instances(reader, category_keys, crowds_as_instances, document)
     shown: dict[str, Any] = {'unit': '', 'disable': not progress, 'leave': False, 'mininterval': 1}
@@ -198,15 +200,6 @@ def _has_scalar(entry: Any, key: str) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get(key), int | float | str)
 
 
-def _licenses(entries: Any) -> dict[int, str]:
-    entries = entries if isinstance(entries, list) else []
-    return {
-        entry['id']: entry['name']
-        for entry in entries
-        if isinstance(entry, dict) and is_id(entry.get('id')) and is_text(entry.get('name'))
-    }
-
-
 class _Images:
     """Reads image entries; `images` by id, and `annotated`: (height, width) where it was wrong."""
 
@@ -227,7 +220,7 @@ class _Images:
     def read(self, entries: Sequence[Any]) -> None:
         keys = [id_key(entry.get('id')) if isinstance(entry, dict) else None for entry in entries]
         self.ids = numbered({key: None for key in keys if key is not None})
-        named = {(k, file_name(e)) for e, k in zip(entries, keys, strict=True) if k is not None}
+        named = {(k, self._place(e)) for e, k in zip(entries, keys, strict=True) if k is not None}
         files = collections.Counter(key for key, name in named if name)
         for entry, key in zip(entries, keys, strict=True):
             add = self.skipped.add
@@ -242,6 +235,12 @@ class _Images:
                 if isinstance(key, str):
                     add('repaired: image id is text', key, self.ids[key])
                 self._read_one(entry, self.ids[key])
+
+    def _place(self, entry: dict) -> str | None:
+        """The file of an entry, whatever its name is written like."""
+        given = file_name(entry)
+        file = (self.files or {}).get(given or '')
+        return file.name if file and not file.reason else given and posixpath.normpath(given)
 
     def _read_one(self, entry: dict, key: int) -> None:
         add, given = self.skipped.add, file_name(entry)

@@ -300,8 +300,6 @@ def _scene_options(
     options = dict(scenes)
     seed, planted = int(options.pop('seed', 0)), options.pop('planted', False)
     error_rate = options.pop('error_rate', 0.02)
-    if 'error_rate' in scenes and not planted:
-        raise ValueError('error_rate is of scenes with planted truth: also give planted=1')
     counts = {split: int(count) for split, count in options.items()}
     return counts, seed, error_rate if planted else None
 
@@ -368,7 +366,10 @@ def _config_folder(
 def _files(folders: Sequence[pathlib.Path], ignore: pathlib.Path) -> list[tuple[str, int]]:
     """Names and sizes of all files below folders; both may be links, which may lead nowhere."""
     return sorted(
-        (os.path.relpath(path, folder.resolve()), path.stat(follow_symlinks=path.exists()).st_size)
+        (
+            os.path.relpath(path, folder.resolve()),
+            path.stat(follow_symlinks=os.path.exists(path)).st_size,
+        )
         for folder in folders
         for path in coco_files.files_below([folder.resolve()], ignore)
     )

@@ -82,6 +82,16 @@ def whole_number(value: Any) -> int | None:
     return value if type(value) is int else None
 
 
+def license_names(entries: Any) -> dict[int, str]:
+    """Names of licenses by id, as far as they are usable."""
+    entries = entries if isinstance(entries, list) else []
+    return {
+        entry['id']: entry['name']
+        for entry in entries
+        if isinstance(entry, dict) and is_id(entry.get('id')) and is_text(entry.get('name'))
+    }
+
+
 def positive_size(width: Any, height: Any) -> tuple[int, int] | None:
     """Width and height in pixels, if both are positive whole numbers."""
     width, height = whole_number(width), whole_number(height)

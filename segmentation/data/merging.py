@@ -35,7 +35,7 @@ def merge_categories(parsed: Mapping[str, Annotations]) -> tuple[Category, ...]:
                 key = category.id if category.id not in used else next(free_ids(used, 1))
                 new_ids[category.id] = key
                 categories.append(dataclasses.replace(category, id=key))
-            _take_group(categories, category, parsed[split].notes)
+            _take_group(categories, new_ids[category.id], category, parsed[split].notes)
         for image in parsed[split].images:
             image.instances[:] = [
                 dataclasses.replace(i, category_id=new_ids[i.category_id]) for i in image.instances
@@ -48,9 +48,9 @@ def merge_categories(parsed: Mapping[str, Annotations]) -> tuple[Category, ...]:
     return tuple(categories)
 
 
-def _take_group(categories: list[Category], other: Category, notes: Skipped) -> None:
+def _take_group(categories: list[Category], key: int, other: Category, notes: Skipped) -> None:
     """Takes the super-category of a later split, if the first one has none."""
-    place = next(i for i, category in enumerate(categories) if category.name == other.name)
+    place = next(i for i, category in enumerate(categories) if category.id == key)
     mine = categories[place].supercategory
     if not mine:
         categories[place] = dataclasses.replace(

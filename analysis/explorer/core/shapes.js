@@ -222,7 +222,7 @@
  * @typedef {{ action: string, category: string, annotation_id: number | null,
  *   region: RunLengths | null, file_name: string, split: string, kind: string, score: number | null }} Correction
  *
- * @typedef {Record<string, { area: { mean: number, interval: Interval } }>} Judged
+ * @typedef {Record<string, { area: { mean: number, interval: Interval | null } }>} Judged
  */
 
 /**

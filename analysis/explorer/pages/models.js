@@ -44,7 +44,7 @@ const Models = (() => {
     if (pair?.name !== entry.name) {
       if (wanted !== entry.name) {
         open(entry).catch((error) => {
-          wanted = null;
+          if (wanted === entry.name) results.replaceChildren(h('p.empty', 'Not loaded.'));
           Messages.fail(error);
         });
       }

@@ -88,8 +88,11 @@ def corrections(
             pairs.append((known[0], image))
     entries = (entry for entry in document.content['annotations'] if isinstance(entry, dict))
     given = collections.Counter(id_key(entry.get('id')) for entry in entries)
-    for mine, image in pairs:
-        found = list(_of_image(mine, names, image, new_names, _crowds_came_back(mine, image)))
+    came_back = [_crowds_came_back(*pair) for pair in pairs]
+    for (mine, image), crowds in zip(pairs, came_back, strict=True):
+        if not crowds and any(came_back) and any(i.is_crowd for i in mine.instances):
+            skipped.add('returned: crowd regions that are gone stay', image.file_name)
+        found = list(_of_image(mine, names, image, new_names, crowds))
         changed = [c.annotation_id for c in found if c.action != 'add']
         if all(isinstance(key, int) and given[key] == 1 for key in changed):
             yield from found

@@ -130,7 +130,7 @@ def _repaired(prepared: coco.Prepared, scan: Scan) -> Section:
     of_instance = scan.split[found.image]
     for number, split in enumerate(scan.splits):
         for reason, entry in prepared.skipped.get(split, {}).items():
-            if reason.startswith('category'):  # Its examples are ids of categories.
+            if reason.startswith('category') or 'ids of categories' in reason:  # no annotations
                 continue
             for example in entry.get('examples', ()):
                 marked: tuple[int, ...] = ()

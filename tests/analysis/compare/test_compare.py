@@ -14,7 +14,7 @@ from analysis import registry
 from analysis.clusters.schema import Clusters, Density
 from analysis.compare import images, pictures, representations
 from analysis.compare import stage as compare
-from analysis.compare.schema import find_artifact
+from analysis.compare.schema import Comparison, find_artifact
 from analysis.predictions.schema import Predictions
 from analysis.samples.schema import Samples, numbers
 from analysis.slices.conditions import membership
@@ -310,6 +310,15 @@ def test_command(runs, capsys, tmp_path, monkeypatch):
     stored = artifacts.load(moved, Samples)
     artifacts.save(moved, dataclasses.replace(stored, table=stored.table[:69]), ['predictions'])
     assert find_artifact(open_analysis(this), moved) is None  # another run
+    own = artifacts.path_of(open_analysis(this), Comparison, name)
+    whole = own.read_text()
+    older = own.with_name('compare-aaa-0.json')
+    older.write_text(whole.replace(f'"version": {Comparison.VERSION}', '"version": 1', 1))
+    assert find_artifact(open_analysis(this), open_analysis(other)) == name
+    own.write_text('{')
+    assert find_artifact(open_analysis(this), open_analysis(other)) == name  # `load` explains it
+    own.write_text(whole)
+    older.unlink()
     for run, message in ((this, 'samples has changed'), (other, 'samples of the other run')):
         changed = open_analysis(run)
         stored = artifacts.load(changed, Samples)

@@ -214,8 +214,12 @@ def test_results_whose_ids_are_those_of_the_classes(selected, tmp_path):
     beside.write_text(json.dumps({'images': [], 'categories': described}))
     with pytest.raises(ValueError, match='1: person, 2: car.*give the folder with its masks'):
         model.check(selected)
+    described[1] |= {'id': 900, 'name': 'car'}  # a class, whose pixels would be lost
+    beside.write_text(json.dumps({'images': [], 'categories': described}))
+    with pytest.raises(ValueError, match='give the folder with its masks'):
+        model.check(selected)
     described[1]['id'] = 3  # as in the data
-    described.append({'id': 900, 'name': 'no category of the data'})
+    described.append({'id': 900, 'name': 'no category of the data, and no class'})
     for content in (json.dumps({'images': [], 'categories': described}), '[]', 'no JSON'):
         beside.write_text(content)
         assert model.check(selected) == ''

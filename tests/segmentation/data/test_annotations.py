@@ -195,6 +195,9 @@ def test_an_id_of_several_files_is_of_none():
     """As of two exports, both numbered from 0, in one file: masks would lie on the wrong image."""
     content = document()
     content['images'].append(content['images'][0] | {'file_name': 'other.jpg'})
+    same = document()
+    same['images'].append(same['images'][0] | {'file_name': f'./{same["images"][0]["file_name"]}'})
+    assert counts(parse(same)) == {'image: id used before': 1}
     result = parse(content)
     assert result.images == [] and counts(result) == {
         'image: its id is also that of another file': 2, 'annotation: its image is left out': 1,

@@ -37,6 +37,14 @@ def test_a_super_category_of_a_later_split_is_kept():
     assert 'super-category differs' in reason and entry['examples'] == ["'car'"]
 
 
+def test_two_categories_of_one_name_keep_their_own():
+    mine = [Category(1, 'mouse', ''), Category(2, 'mouse', 'device')]
+    parsed = {'train': split(mine), 'val': split([mine[1], Category(3, 'cat', 'animal')])}
+    merged = merging.merge_categories(parsed)
+    assert [each.supercategory for each in merged] == ['', 'device', 'animal']
+    assert 'super-category differs, the first one counts' not in parsed['val'].notes.as_dict()
+
+
 def test_new_ids_of_images_are_those_of_no_other():
     parsed = {
         'train': split([], [(i, f'a{i}.jpg') for i in range(3)]),
