@@ -175,14 +175,16 @@ def test_crowds_that_were_exported_as_instances_come_back(source, tmp_path, tool
     ((found,), skipped, _) = came_back(source, tmp_path)
     assert (found.action, found.annotation_id, skipped) == ('remove', crowds[0]['id'], {})
     # If no other region of its image came back, it may as well not have been exported.
-    every = [entry for entry in source.content['annotations'] if entry['iscrowd']]
-    alone = next(t for t in tasks if sum(c['image_id'] == t.image_id for c in every) == 1)
-    crowd = next(entry for entry in every if entry['image_id'] == alone.image_id)
-    mine = [e['id'] for e in source.content['annotations'] if e['image_id'] == alone.image_id]
-    place = mine.index(crowd['id'])
-    shapes = (*alone.shapes[:place], *alone.shapes[place + 1 :])
-    task, others = split_off(tasks, alone.image_id)
-    export.tools()[tool](tmp_path, [dataclasses.replace(task, shapes=shapes), *others], labels)
+    for entry in source.content['annotations']:
+        entry['iscrowd'] = 0
+    first = {entry['image_id']: entry for entry in reversed(source.content['annotations'])}
+    (_, crowd), *_ = marked = list(first.items())[:2]
+    for _, entry in marked:
+        entry['iscrowd'] = 1
+    tasks, labels = tasks_of(source, crowds=True)
+    task, others = split_off(tasks, crowd['image_id'])
+    less = dataclasses.replace(task, shapes=task.shapes[1:])
+    export.tools()[tool](tmp_path, [less, *others], labels)
     found, skipped, _ = came_back(source, tmp_path)
     assert found == [] and list(skipped) == ['returned: crowd regions that are gone stay']
 
