@@ -28,7 +28,7 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     'data.max_val': (0, None),
     'data.min_crop': (0.001, None),
     'data.paste': (0, 1),
-    'data.repeat': (0, 1),
+    'data.repeat': (0, None),
     'data.color_jitter': (0, 1),
     'loss.label_smoothing': (0, 1),
     'loss.dice_weight': (0, None),
