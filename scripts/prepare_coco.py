@@ -121,7 +121,8 @@ def main(argv: list[str] | None = None) -> None:
         'masks over images (default: inspection.html in the folder of the data set)',
     )
     args = parser.parse_args(argv)
-    if 'error_rate' in dict(args.scenes) and not dict(args.scenes).get('planted'):
+    scenes = dict(args.scenes) if args.source == 'scenes' else {}
+    if 'error_rate' in scenes and not scenes.get('planted'):
         parser.error('--scenes: error_rate is of scenes with planted truth; also give planted=1')
     try:
         prepared = coco.prepare(

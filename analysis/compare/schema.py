@@ -189,21 +189,23 @@ def find_artifact(this: View, other: View) -> str | None:
     Raises:
       ValueError: the results of the other run have changed since.
     """
-    own = artifact_name(other)
-    if artifacts.exists(this, Comparison, own):
-        if not all(_same(this, other, own)):
-            raise ValueError(
-                f'{artifacts.path_of(this, Comparison, own)} is older than the results of '
-                f'{other.workdir}: run python -m analysis.compare again.'
-            )
+    own, found = artifact_name(other), None
+    has_own = artifacts.exists(this, Comparison, own)
+    if has_own and all(_same(this, other, own)):
         return own
     for path in sorted(this.folder.glob('compare-*.json')):
         same = _same(this, other, path.stem)
         if same and all(same):
+            found = path.stem
             with contextlib.suppress(ValueError):  # of another version, or older than this run
-                artifacts.load(this, Comparison, path.stem)
-                return path.stem
-    return None
+                artifacts.load(this, Comparison, found)
+                return found
+    if has_own and not found:
+        raise ValueError(
+            f'{artifacts.path_of(this, Comparison, own)} is older than the results of '
+            f'{other.workdir}: run python -m analysis.compare again.'
+        )
+    return found  # `load` says what is wrong with it
 
 
 def _same(this: View, other: View, name: str) -> list[bool]:

@@ -26,7 +26,8 @@ const Models = (() => {
   /** @type {Record<Which, { map: ReturnType<typeof SampleMap.create>, legend: HTMLElement }>} */
   let maps;
   /** @type {string | null} */
-  let wanted = null; // name of the comparison that is being loaded
+  let wanted = null; // name of the comparison that is being loaded, or was
+  let failed = false; // whether it could not be
 
   const tools = h('div.page-tools.line');
   const mapPair = h('div.map-pair');
@@ -41,11 +42,13 @@ const Models = (() => {
   function update(events) {
     const { compare } = State.manifest;
     const entry = compare.find(({ name }) => name === State.read('compare')) ?? compare[0];
-    if (pair?.name !== entry.name) {
-      if (wanted !== entry.name) {
+    if (pair?.name !== entry.name || wanted !== entry.name) {
+      if (wanted !== entry.name || (failed && events.has('page'))) {
         open(entry).catch((error) => {
-          if (wanted === entry.name) results.replaceChildren(h('p.empty', 'Not loaded.'));
           Messages.fail(error);
+          if (wanted !== entry.name) return;
+          failed = true;
+          results.replaceChildren(h('p.empty', 'Not loaded.'));
         });
       }
       return;
@@ -67,6 +70,7 @@ const Models = (() => {
   /** @param {Manifest['compare'][0]} entry */
   async function open(entry) {
     wanted = entry.name;
+    failed = false;
     results.replaceChildren(h('p.empty', 'Loading …'));
     /** @type {[Comparison, View, View]} */
     const [result, mine, theirs] = await Promise.all([

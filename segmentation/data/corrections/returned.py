@@ -66,7 +66,8 @@ def corrections(
       returned: what came back.
       recognized: gets the names of the images that the file has.
       skipped: counts images that the file has twice, or in another size, or whose annotations
-        have no ids by which they can be changed.
+        have no ids by which they can be changed; and those whose crowd regions are gone, which
+        may not have been exported, and stay.
     """
     own = annotations.read(document.content, 'the source', '')
     by_name: dict[str, list[Image]] = collections.defaultdict(list)
@@ -90,9 +91,9 @@ def corrections(
     given = collections.Counter(id_key(entry.get('id')) for entry in entries)
     came_back = [_crowds_came_back(*pair) for pair in pairs]
     for (mine, image), crowds in zip(pairs, came_back, strict=True):
-        if not crowds and any(came_back) and any(i.is_crowd for i in mine.instances):
+        if crowds is False and any(came_back):
             skipped.add('returned: crowd regions that are gone stay', image.file_name)
-        found = list(_of_image(mine, names, image, new_names, crowds))
+        found = list(_of_image(mine, names, image, new_names, bool(crowds)))
         changed = [c.annotation_id for c in found if c.action != 'add']
         if all(isinstance(key, int) and given[key] == 1 for key in changed):
             yield from found
@@ -100,10 +101,13 @@ def corrections(
             skipped.add('returned: annotations without an id of their own', image.file_name)
 
 
-def _crowds_came_back(image: Image, returned: Image) -> bool:
+def _crowds_came_back(image: Image, returned: Image) -> bool | None:
+    """Whether a crowd region is among what came back; None if none can be told from instances."""
     size = returned.height, returned.width
     shown = {key for key, instance in _masks(image, size, True) if instance.is_crowd}
     shown.difference_update(key for key, _ in _masks(image, size))
+    if not shown:
+        return None
     return not shown.isdisjoint(key for key, _ in _masks(returned, size))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -317,8 +318,19 @@ def test_command(runs, capsys, tmp_path, monkeypatch):
     assert find_artifact(open_analysis(this), open_analysis(other)) == name
     own.write_text('{')
     assert find_artifact(open_analysis(this), open_analysis(other)) == name  # `load` explains it
+    # A moved run whose comparison cannot be read is not left out in silence.
+    own.unlink()
+    assert find_artifact(open_analysis(this), open_analysis(other)) == older.stem
+    # What fits counts, though another run has left a comparison under this name.
+    fits = own.with_name('compare-bbb-0.json')
+    fits.write_text(whole)
+    own.write_text(
+        re.sub('("[a-z_]+ of the other run": ")[0-9a-f]{64}', r'\g<1>' + '0' * 64, whole)
+    )
+    assert find_artifact(open_analysis(this), open_analysis(other)) == fits.stem
     own.write_text(whole)
     older.unlink()
+    fits.unlink()
     for run, message in ((this, 'samples has changed'), (other, 'samples of the other run')):
         changed = open_analysis(run)
         stored = artifacts.load(changed, Samples)

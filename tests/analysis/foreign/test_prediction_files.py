@@ -214,10 +214,15 @@ def test_results_whose_ids_are_those_of_the_classes(selected, tmp_path):
     beside.write_text(json.dumps({'images': [], 'categories': described}))
     with pytest.raises(ValueError, match='1: person, 2: car.*give the folder with its masks'):
         model.check(selected)
-    described[1] |= {'id': 900, 'name': 'car'}  # a class, whose pixels would be lost
-    beside.write_text(json.dumps({'images': [], 'categories': described}))
-    with pytest.raises(ValueError, match='give the folder with its masks'):
-        model.check(selected)
+    # A class, whose pixels would be lost, whether the data have a category of this name or not.
+    for name in ('car', 'vehicle'):
+        described[1] |= {'id': 900, 'name': name}
+        beside.write_text(json.dumps({'images': [], 'categories': described}))
+        names = ('background', 'person', name)
+        of_classes = PredictionFiles(tmp_path / 'results.json', Adapter(), names, CATEGORIES)
+        with pytest.raises(ValueError, match='give the folder with its masks'):
+            of_classes.check(selected)
+    described[1]['name'] = 'car'
     described[1]['id'] = 3  # as in the data
     described.append({'id': 900, 'name': 'no category of the data, and no class'})
     for content in (json.dumps({'images': [], 'categories': described}), '[]', 'no JSON'):
