@@ -56,8 +56,7 @@ def open_inputs(config: ConfigDict, directory: pathlib.Path) -> Inputs:
 
     Raises:
       ValueError: the batch size does not fit the devices, settings have no effect or are out of
-        range, the data lack a
-        split or a category, or a part has no image.
+        range, the data lack a split or a category, or a part has no image.
       OSError: the data cannot be prepared, or the weights are missing.
     """
     if config.train.batch_size < 1 or config.train.batch_size % jax.device_count():

@@ -35,10 +35,7 @@ def choose_slices(columns: Mapping[str, np.ndarray], losses: Sequence[np.ndarray
       columns: of the images, see `slices.conditions.make_conditions`, `[N]` each.
       losses: of every training run, new or baseline, float `[N]`, NaN where undefined.
     """
-    loss = np.mean(losses, 0)
-    known = ~np.isnan(loss)
-    inside = {name: column[known] for name, column in columns.items()}
-    num_tested, found = find_slices(inside, loss[known])
+    num_tested, found = find_slices(columns, np.mean(losses, 0))
     num_images = len(losses[0])
     members = [membership(columns, one.conditions) for one in found]
     packed = np.packbits(np.reshape(members, (-1, num_images)).astype(np.bool_), axis=1)
@@ -115,9 +112,7 @@ def compare(
         predictions.STAGE.prepare(run)
         found = artifacts.load(run, Predictions)
         counts.append(found.confusions(resolution)[mine])
-        # The stored loss is 0 where no pixel counts.
-        counted = found.confusions('network')[mine].any((1, 2))
-        losses.append(np.where(counted, found.column('loss')[mine], np.nan))
+        losses.append(found.losses()[mine])
     checks, notes = make_checks(baseline[0], rows['0'], losses, views)
     first = len(baseline)
     outcomes = gate.judge(counts[first:], counts[:first], checks, training_sd, drop)

@@ -206,9 +206,7 @@ def find_worse(
     for name, sign in (('this', -1), ('other', 1)):
         excess = sign * (loss['other'] - loss['this'])
         worst = np.argsort(-excess, kind='stable')[:_IMAGES]  # NaN comes last
-        known = ~np.isnan(excess)
-        inside = {key: column[known] for key, column in columns.items()}
-        _, slices = find_slices(inside, excess[known], 0, LEVEL / 2)
+        _, slices = find_slices(columns, excess, 0, LEVEL / 2)
         images = describe_images(worst[excess[worst] > 0], loss, iou, table, rows)
         found[name] = Worse(tuple(slices), images)
     return found
@@ -273,20 +271,19 @@ def compute(both: Mapping[str, Analysis]) -> Comparison:
     same = images.same_labels(this, other)
     resolution = images.resolution(both.values())
     confusions = {name: one.confusions(resolution)[rows[name]] for name, one in found.items()}
-    loss = {name: predicted.column('loss')[rows[name]] for name, predicted in found.items()}
+    loss = {name: predicted.losses()[rows[name]] for name, predicted in found.items()}
     against = {'this': confusions}
-    seen = {name: one.confusions('network')[rows[name]] for name, one in found.items()}
     if not all(same.values()):
         relabeled = dataclasses.replace(common['other'], examples=common['this'].examples)
         of_this = predictions.describe_changed(relabeled, 'other run, labels of this')
         against['this'] = {'this': confusions['this'], 'other': of_this.confusions()}
-        loss['other'], seen['other'] = of_this.column('loss'), of_this.confusions()
+        loss['other'] = of_this.losses()
     if not same['label_space']:
         crossed = _cross_confusions(common['other'], found['this'], rows['this'])
         against['other'] = {'this': crossed, 'other': confusions['other']}
     iou = {name: metrics.foreground_iou(counts) for name, counts in against['this'].items()}
-    # The stored loss is 0 where no pixel counts, which can be so at one size and not at another.
-    unseen = ~(seen['this'].any((1, 2)) & seen['other'].any((1, 2)))
+    # Pixels can count at the size of one network and not at that of the other.
+    unseen = np.isnan(loss['this'] + loss['other'])
     loss = {name: np.where(unseen, np.nan, values) for name, values in loss.items()}
     compared = {name: np.where(unseen, np.nan, values) for name, values in iou.items()}
 

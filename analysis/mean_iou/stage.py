@@ -26,8 +26,8 @@ def compute(analysis: Analysis) -> MeanIou:
         metrics.summarize(predicted.confusions(resolution), analysis.class_names)
         for resolution in ('network', 'original')
     )
-    counted = predicted.confusions('network').any((1, 2))  # the loss of the others is stored as 0
-    losses = predicted.column('loss').astype(np.float32)[counted]
+    losses = predicted.losses().astype(np.float32)
+    losses = losses[~np.isnan(losses)]
     return MeanIou(
         split=analysis.split,
         step=analysis.step,

@@ -51,6 +51,10 @@ class Predictions(Result):
         """A column of numbers, float64 `[N]`; NaN for null."""
         return self.images[name].cast(pyarrow.float64()).to_numpy()
 
+    def losses(self) -> np.ndarray:
+        """The loss of each image, float64 `[N]`; NaN where no pixel counts, stored as 0."""
+        return np.where(self.confusions().any((1, 2)), self.column('loss'), np.nan)
+
     def confusions(self, resolution: str = 'network') -> np.ndarray:
         """Confusion matrices, int64 `[N, C, C]`; resolution 'network' or 'original'."""
         name = {'network': 'confusion', 'original': 'confusion_original'}[resolution]

@@ -31,7 +31,7 @@ def find_slices(
 
     Args:
       columns: see `make_conditions`, `[N]` each.
-      loss: float `[N]`, finite; high is bad.
+      loss: float `[N]`, high is bad; images where it is NaN are left out.
       seed: of the halves and the permutations.
       level: probability of reporting any slice if the loss depends on no column.
 
@@ -39,8 +39,9 @@ def find_slices(
       The number of slices that were tested, and those confirmed, by falling impact, without
       `worst`. `mean` and `mean_elsewhere` are of the loss.
     """
-    rng = np.random.default_rng(seed)
-    conditions, masks = make_conditions(columns)
+    rng, known = np.random.default_rng(seed), ~np.isnan(loss)
+    loss = loss[known]
+    conditions, masks = make_conditions({name: each[known] for name, each in columns.items()})
     if not conditions:
         return 0, []
     named = np.array([name != CLUSTER for name, *_ in conditions], np.bool_)
