@@ -4,6 +4,7 @@ Each builds its network, warms up and waits (see `peers/protocol.py`). One works
 another order each round, and all have the same number of threads.
 """
 
+import argparse
 import contextlib
 import functools
 import json
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 PEERS = pathlib.Path(__file__).resolve().parent / 'peers'
 PEER_PACKAGES = tuple(
@@ -29,6 +30,19 @@ PAUSE = 0.5  # seconds between turns, because thread pools spin and pipelines fi
 
 class WorkerFailed(RuntimeError):
     """A worker ended or did not answer; the message has the last line that it wrote."""
+
+
+def parse_parts(
+    parser: argparse.ArgumentParser, parts: Sequence[str], argv: list[str] | None
+) -> argparse.Namespace:
+    """Parses arguments with `parts`, a list of these, and `overrides`: the fields of a config."""
+    arguments, arguments.overrides = parser.parse_known_args(argv)
+    if unknown := [each for each in arguments.overrides if not each.startswith('--config.')]:
+        parser.error(f'unknown arguments: {" ".join(unknown)}')
+    arguments.parts = arguments.parts.split(',')
+    if strange := set(arguments.parts) - set(parts):
+        parser.error(f'--parts: unknown {", ".join(sorted(strange))}; there are {", ".join(parts)}')
+    return arguments
 
 
 def start(command: list, environment: dict | None = None, **options) -> subprocess.Popen:

@@ -243,12 +243,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         '--parts', default=','.join(PARTS), metavar='PART,PART,…',
         help='parts to measure, of those above',
     )  # fmt: skip
-    arguments, arguments.overrides = parser.parse_known_args(argv)
-    if unknown := [each for each in arguments.overrides if not each.startswith('--config.')]:
-        parser.error(f'unknown arguments: {" ".join(unknown)}')
-    arguments.parts = arguments.parts.split(',')
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f'--parts: unknown {", ".join(sorted(unknown))}; there are {", ".join(PARTS)}')
+    arguments = contenders.parse_parts(parser, PARTS, argv)
     if arguments.steps < 5:
         parser.error(f'--steps {arguments.steps}: at least 5')
     arguments.command = launch.command_line('scripts/benchmarks/full_coco.py', argv)

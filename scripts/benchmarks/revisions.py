@@ -269,12 +269,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     add('--rounds', type=int, default=7, help='turns of the parts that alternate')
     add('--steps', type=int, default=150, help='steps of each training')
-    arguments, arguments.overrides = parser.parse_known_args(argv)
-    if unknown := [each for each in arguments.overrides if not each.startswith('--config.')]:
-        parser.error(f'unknown arguments: {" ".join(unknown)}')
-    arguments.parts = arguments.parts.split(',')
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f'--parts: unknown {", ".join(sorted(unknown))}; there are {", ".join(PARTS)}')
+    arguments = contenders.parse_parts(parser, PARTS, argv)
     sources = [text.partition('=')[2] for text in arguments.overrides if '.data.source=' in text]
     if TRAINED & set(arguments.parts) and not (
         sources
