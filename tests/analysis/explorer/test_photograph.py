@@ -50,6 +50,7 @@ def page(browser, folder):
     context.set_default_timeout(60_000)
     opened = browsing.open_report(context, folder, '', wrong)
     opened.click('#tab-photograph')
+    opened.wait_for_selector('.photo-drop')  # a missing one also counts as hidden below
     opened.wait_for_selector('.photo-drop progress', state='hidden')
     yield opened
     context.close()
