@@ -24,7 +24,7 @@ STAGES = tuple(
 )
 # All commands in one process: what is light is imported once.
 RUN = """
-import contextlib, io, json, runpy, sys
+import contextlib, io, json, os, runpy, sys
 
 commands, heavy = json.loads(sys.argv[1])
 result, seen = {}, set()
@@ -32,6 +32,8 @@ for command in commands:
     printed, sys.argv = io.StringIO(), [command, '--help']
     with contextlib.redirect_stdout(printed):
         try:
+            # Where Python looks first when it runs a script or a module.
+            sys.path[0] = os.path.dirname(command) if command.endswith('.py') else ''
             if command.endswith('.py'):
                 runpy.run_path(command, run_name='__main__')
             else:
@@ -50,11 +52,9 @@ print(json.dumps(result))
 def answers():
     """Exit status, output, and the modules of `HEAVY` that were imported, by command."""
     given = json.dumps(((*SCRIPTS, *STAGES), HEAVY))
-    # Scripts import modules of their own folder, as Python does when it runs them.
-    folders = (ROOT, ROOT / 'scripts/benchmarks', ROOT / 'scripts/robustness')
     done = subprocess.run(
         [sys.executable, '-c', RUN, given],
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, folders))},
+        env={name: value for name, value in os.environ.items() if name != 'PYTHONPATH'},
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return json.loads(done.stdout)

@@ -13,6 +13,7 @@ import datetime
 import pathlib
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -64,6 +65,16 @@ class Measure:
         too_low = self.above is not None and high <= self.above
         too_high = self.below is not None and low >= self.below
         return VERDICTS[3] if too_low or too_high else VERDICTS[2]
+
+
+def measure(row: Mapping[str, Any]) -> Measure:
+    """A score of reproduction.py; with one seed there is no interval over training runs."""
+    alone = len(row.get('per_seed', ())) == 1
+    return Measure(row['score'], None if alone else interval_of(row['over_both']))
+
+
+def interval_of(bounds: list | None) -> tuple[float, float] | None:
+    return None if not bounds or None in bounds else (bounds[0], bounds[1])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import contenders
 
-from analysis.experiments.records import Measure, Origin, Table
+from analysis.experiments.records import Measure, Origin, Table, interval_of, measure
 from analysis.figures import palette
 from analysis.stage.command import run_command
-from scripts.experiments.record import interval_of, measure
 from segmentation import launch
 from segmentation.files import replacing, write_json, write_text
 

@@ -24,14 +24,14 @@ from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
+from record import of_probabilities
+from score_analysis import CONFIG, ROOT, prepare
 
 from analysis import registry
 from analysis.experiments import records
 from analysis.label_issues import probability
 from analysis.label_issues.schema import LabelIssues
 from analysis.stage.run import Analysis, open_analysis
-from scripts.experiments.record import of_probabilities
-from scripts.experiments.score_analysis import CONFIG, ROOT, prepare
 from segmentation import campaign, launch
 from segmentation.config import load_config
 from segmentation.data import coco

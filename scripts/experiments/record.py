@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from analysis.experiments import records
-from analysis.experiments.records import Measure, Origin, Record, Table
+from analysis.experiments.records import Measure, Origin, Record, Table, interval_of, measure
 from analysis.planted_benchmark.metrics import Measure as SeedMeasure
 from analysis.planted_benchmark.tables import NOT_MEASURED, Target
 from segmentation import launch
@@ -197,16 +197,6 @@ READERS = {
     'rows': of_export,
     'tables': of_tables,
 }
-
-
-def measure(row: dict[str, Any]) -> Measure:
-    """A score with its interval; with one seed there is none over training runs."""
-    alone = len(row.get('per_seed', ())) == 1
-    return Measure(row['score'], None if alone else interval_of(row['over_both']))
-
-
-def interval_of(bounds: list | None) -> tuple[float, float] | None:
-    return None if not bounds or None in bounds else (bounds[0], bounds[1])
 
 
 def published_score(report: dict[str, Any], experiment: str, name: str) -> str:
