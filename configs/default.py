@@ -154,11 +154,11 @@ def get_config() -> ConfigDict:
     optimizer.warmup_steps = 0
     optimizer.weight_decay = 0.0
     # Of a trainable encoder: its learning rate as a multiple of the decoder's, and the number of
-    # steps at the beginning for which it is frozen.
+    # steps at the beginning for which it is frozen (needs model.encoder_statistics='fixed').
     optimizer.encoder_rate = 1.0
     optimizer.encoder_after = 0
     # Above 0: evaluation and inference use an exponential moving average of the parameters, which
-    # keeps this fraction of its old value per step.
+    # keeps this fraction of its old value per step t, or (1 + t) / (10 + t) if that is less.
     optimizer.average = 0.0
     # Gradients are clipped to this global norm; 0 for no clipping.
     optimizer.clip_norm = 0.0

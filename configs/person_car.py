@@ -5,8 +5,8 @@
 
 COCO 2014, images with a person and a car, at most 6000 for training and 2800 for validation.
 Published IoU: person 0.309, car 0.262 (over the set or per image is not documented). Nobody has run
-it on all of COCO 2014 yet; configs/README.md has results on a subset. Estimated run time: 8 hours
-on two shared CPU cores (200 epochs of 5,400 images, 36 images per second); not measured on a GPU or
+it on all of COCO 2014 yet; configs/README.md has results on a subset. Estimated run time: 4 hours
+on two shared CPU cores (200 epochs of 5,400 images, 84 images per second); not measured on a GPU or
 TPU.
 """
 

@@ -4,8 +4,7 @@
 
 The network and its training are the demo's. annotations/planted_<split>.jsonl in the folder of the
 scenes holds the planted truth (see segmentation/scenes/planted/truth.py); training never reads it.
-Develop on this seed, and score on the held-out ones: --config.data.scenes.seed=N with N from
-segmentation.scenes.HELD_OUT_SEEDS.
+Develop on this seed; scripts/experiments/score_analysis.py scores on held-out ones.
 """
 
 from configs import demo

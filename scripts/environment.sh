@@ -1,5 +1,9 @@
 # Sourced by demo.sh and test.sh: goes to the project's root and installs the project into .venv.
 # PYTHON chooses the interpreter (3.11 or later), VENV the folder of the environment.
+if [ -z "${BASH_VERSION:-}" ]; then # other shells do not say where this file is
+    echo 'scripts/environment.sh needs bash: start bash, then source it again.' >&2
+    return 1
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || return 1
 venv="${VENV:-.venv}"
 [ "${venv#/}" != "$venv" ] || venv="$PWD/$venv"

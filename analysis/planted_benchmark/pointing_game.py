@@ -8,7 +8,7 @@ the scene belongs to its cluster because of its background or of many objects to
 are left out and counted.
 
 The cost is relative to the median score of the images, not to the image's own, which is nearly zero
-between two clusters (analysis/planted_benchmark/README.md).
+between two clusters.
 """
 
 import dataclasses

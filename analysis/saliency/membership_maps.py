@@ -9,7 +9,7 @@ the mean activations Ā over the images at the same place are subtracted,
 
 which is, to first order, what a place adds to the margin compared with the average image. The maps
 of three layers in the middle of the encoder, with receptive fields of different size, are added up.
-analysis/planted_benchmark/README.md compares variants of this on planted scenes.
+analysis/README.md says how this was chosen on planted scenes.
 """
 
 from typing import Any
