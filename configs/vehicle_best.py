@@ -12,7 +12,10 @@ from configs import person_car_best, vehicle
 
 
 def get_config():
-    return person_car_best.improve(vehicle.get_config())
+    config = person_car_best.improve(vehicle.get_config())
+    # Better than 192 on the selection splits of two folds, in persons and in vehicles.
+    config.data.image_size = 256
+    return config
 
 
 search = person_car_best.search
