@@ -22,7 +22,8 @@ OUTPUT, a new folder, gets the folder `images`, with a folder for each split or 
 Masks keep their holes and parts and are not simplified. The second command imports what was
 changed, added or deleted in the tool. Crowd regions are not exported and stay as they are, unless
 the data were prepared with --crowds_as_instances. A suggested region is enlarged from the network's
-resolution.
+resolution. Tools apply the EXIF orientation of an image; where its annotations do not, the copy of
+the image is marked as upright.
 """
 
 import argparse
@@ -30,8 +31,9 @@ import collections
 import dataclasses
 import pathlib
 import shutil
+import struct
 import sys
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,11 +41,11 @@ from pycocotools import mask as mask_utils
 from tqdm import tqdm
 
 from analysis.label_issues.schema import ERRORS
-from analysis.label_issues.suggestions import issues_of, source_split, suggested
+from analysis.label_issues.suggestions import issues_of, source_split, suggested, with_issues
 from analysis.stage import population
 from analysis.stage.view import View, find_views
 from segmentation import launch
-from segmentation.data import coco, entries, export, label_spaces, selection
+from segmentation.data import coco, entries, export, image_files, label_spaces, selection
 from segmentation.data.annotations import Category
 from segmentation.data.corrections import files
 from segmentation.data.corrections.correcting import enlarge
@@ -100,7 +102,10 @@ def of_issues(
     arguments: argparse.Namespace, views: list[View], skipped: Skipped
 ) -> Iterator[tuple[dict[str, Any], Task]]:
     """Records and tasks of the images with label issues, or of those that --ids lists."""
-    ids, by_image = collect(views, arguments.least)
+    if arguments.ids and not with_issues(views):
+        ids, by_image = dict[int, str](), dict[int, list[Correction]]()
+    else:
+        ids, by_image = collect(views, arguments.least)
     if arguments.ids:
         chosen = selection.read_exclude(arguments.ids, views[0].data['fingerprint']['id'])
         ids = {key: ids.get(key, '') for key in chosen}
@@ -125,7 +130,7 @@ def of_issues(
 
 
 def to_label(
-    arguments: argparse.Namespace, views: list[View], categories: Sequence[Category]
+    arguments: argparse.Namespace, views: list[View]
 ) -> tuple[View, Iterator[tuple[dict[str, Any], Task]]]:
     """The view with the list of analysis.label_next, and records and tasks of its first images."""
     from analysis.label_next import tasks  # here, as SciPy takes long to import
@@ -133,27 +138,31 @@ def to_label(
     folders = [population.open_folder(folder, ()) for folder in arguments.folder]
     ids = {image_id for split in folders for image_id in split.index.image_id.tolist()}
     view = tasks.find_view(views, ids)
+    return view, tasks.make_tasks(view, folders, view.class_names, arguments.next)
+
+
+def only_categories(view: View, categories: Sequence[Category]) -> dict[str, str]:
+    """The category of each class that has only one: of several, only people know which it is."""
     space = label_spaces.parse_label_space(view.config.data.label_space)
-    labels, names = list(view.class_names), {each.id: each.name for each in categories}
-    members = space.category_to_class(categories).items()
-    for number in range(1, len(labels)):
-        mine = [names[key] for key, label in members if label == number]
-        if len(mine) == 1:  # of several, only people know which one it is
-            labels[number] = mine[0]
-    return view, tasks.make_tasks(view, folders, labels, arguments.next)
+    members: dict[int, set[str]] = collections.defaultdict(set)
+    names = {category.id: category.name for category in categories}
+    for key, number in space.category_to_class(categories).items():
+        members[number].add(names[key])
+    return {view.class_names[k]: min(mine) for k, mine in members.items() if len(mine) == 1}
 
 
 def write(arguments: argparse.Namespace) -> dict[str, Any]:
     """Writes all that the tool needs; returns the result for --json."""
     views = [view for workdir in arguments.workdir for view in find_views(workdir)]
     prepared, skipped = coco.open_prepared(views[0].data['path']), Skipped()
-    categories = {category.name for category in prepared.categories}
+    view, result = views[0], {}
     if arguments.next:
-        view, made = to_label(arguments, views, prepared.categories)
+        view, made = to_label(arguments, views)
         result = {'list': view.folder.name}
     else:
-        result = {}
         made = of_issues(arguments, views, skipped)
+    labels = {category.name for category in prepared.categories}
+    known = only_categories(view, prepared.categories)
     output = arguments.output.resolve()
     if output.is_file() or (output.is_dir() and any(output.iterdir())):
         # Perhaps another list, or labels that people have drawn.
@@ -163,7 +172,10 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
     with files.claim(folder):
         for left in folder.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        written = fill(folder, arguments, made, categories, skipped)
+        written = fill(folder, made, known, skipped)
+        export.tools()[arguments.tool](folder, written, sorted(labels))
+        if arguments.next:
+            write_text(folder / 'ids.txt', ''.join(f'{task.image_id}\n' for task in written))
         folder.replace(output)
     every = [shape for task in written for shape in task.shapes]
     return result | {
@@ -178,37 +190,64 @@ def write(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def fill(
     folder: pathlib.Path,
-    arguments: argparse.Namespace,
     made: Iterable[tuple[dict, Task]],
-    categories: Container[str],
+    known: Mapping[str, str],
     skipped: Skipped,
 ) -> list[Task]:
-    """Writes images and tasks into a folder; returns the tasks."""
+    """Writes images into a folder; returns their tasks, with categories for suggested classes."""
     (folder / 'images').mkdir()
     written: dict[str, Task] = {}  # by name of the file
-    for record, task in tqdm(made, desc=arguments.tool, unit='img'):
+    for record, task in tqdm(made, desc='images', unit='img'):
         if task.file_name in written:
             skipped.add('image: another one has its file name', record['file_name'])
             continue
         if not entries.is_text(task.file_name):
             skipped.add('image: rename it, its file name cannot be imported', record['file_name'])
             continue
+        data = as_annotated(record)
+        if data is None:
+            reason = 'image: annotated as stored, but its EXIF orientation turns it in the tool'
+            skipped.add(reason, record['file_name'])
+            continue
         shapes = []
         for shape in task.shapes:
-            if shape.suggested and shape.suggested not in categories:
-                skipped.add('suggestion: its class is no category', shape.suggested)
+            category = known.get(shape.suggested or '')
+            if shape.suggested and category is None:
+                skipped.add('suggestion: its class has several categories', shape.suggested)
                 shape = dataclasses.replace(shape, suggested=None, score=None)
-            if shape.label in categories:
+            elif category is not None:
+                label = category if shape.is_new else shape.label
+                shape = dataclasses.replace(shape, suggested=category, label=label)
+            if not shape.is_new or category is not None:
                 shapes.append(shape)
         written[task.file_name] = dataclasses.replace(task, shapes=tuple(shapes))
         path = folder / 'images' / task.file_name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(record['image'])
-    export.tools()[arguments.tool](folder, written.values(), sorted(categories))
-    if arguments.next:
-        ids = [f'{task.image_id}\n' for task in written.values()]
-        write_text(folder / 'ids.txt', ''.join(ids))
+        path.write_bytes(data)
     return list(written.values())
+
+
+def as_annotated(record: Mapping[str, Any]) -> bytes | None:
+    """The file of an image, so that tools show it as it is annotated; None if that cannot be.
+
+    Tools apply the EXIF orientation. Where the annotations do not, it is set to upright.
+    """
+    data, size = record['image'], (int(record['width']), int(record['height']))
+    with image_files.open_image(data) as image:
+        header = image_files.header_of(image)
+    # Data sets prepared by older versions do not say it.
+    is_applied = record.get('apply_exif', header.size != size)
+    if is_applied or header.orientation == 1:
+        return data
+    if image.format not in ('JPEG', 'MPO', 'WEBP'):  # those of PNG have a checksum
+        return None
+    for form in ('<HHIH', '>HHIH'):  # of the entry: its tag, a type of two bytes, one value
+        old, new = (struct.pack(form, 0x0112, 3, 1, turn) for turn in (header.orientation, 1))
+        changed = data.replace(old, new, 1)
+        with image_files.open_image(changed) as image:
+            if image_files.orientation_of(image) == 1:
+                return changed
+    return None
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -36,7 +36,7 @@ from segmentation.data import coco, entries, label_spaces
 from segmentation.data.corrections import applying, decisions, files, returned
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Skipped
-from segmentation.files import sha256, write_json
+from segmentation.files import is_within, sha256, write_json
 
 
 def source_of(view: View) -> pathlib.Path:
@@ -89,7 +89,13 @@ def correct(arguments: argparse.Namespace) -> dict[str, Any]:
     views = [view for workdir in arguments.workdir for view in find_views(workdir)]
     corrections, skipped = read_corrections(arguments, views)
     ignore = [pathlib.Path(view.config.data.data_dir).expanduser() for view in views]
-    sources = files.find(arguments.source or source_of(views[0]), ignore)
+    source = arguments.source or source_of(views[0])
+    if source.is_dir() and is_within(arguments.output, source):
+        raise ValueError(
+            f'--output {arguments.output} is in the data set {source}, which is never changed, and '
+            'would be read as a part of it: choose a folder outside of it'
+        )
+    sources = files.find(source, ignore)
     if views and not arguments.source:
         check_unchanged(views[0], sources)
     members: Mapping[str, Any] = {}

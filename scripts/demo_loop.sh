@@ -18,9 +18,10 @@ train() {  # train NAME SOURCE [OVERRIDES]
 
 say "Scenes: a fifth of those for training have a label error, those for validation have none"
 mkdir -p "$folder"
+# What is drawn already is kept; another number of scenes is an error that says so.
+python scripts/draw_scenes.py "$folder/scenes" --counts "train=$scenes" --seed 9101 --planted 0.035
+python scripts/draw_scenes.py "$folder/correct" --counts "val=$((scenes / 2))" --seed 9101 --planted 0
 if [ ! -e "$folder/scenes/annotations/instances_val.json" ]; then
-    python scripts/draw_scenes.py "$folder/scenes" --counts "train=$scenes" --seed 9101 --planted 0.035
-    python scripts/draw_scenes.py "$folder/correct" --counts "val=$((scenes / 2))" --seed 9101 --planted 0
     cp -r "$folder/correct/val" "$folder/scenes/"
     cp "$folder/correct/annotations/instances_val.json" "$folder/scenes/annotations/"
 fi

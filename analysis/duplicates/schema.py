@@ -9,7 +9,9 @@ from analysis.stage.artifacts import Result
 from analysis.stage.view import Parts
 
 # What a copy can differ in; 'exact' is the same file, 're-encoded' the same picture in another one.
-KINDS = 'exact', 're-encoded', 'mirrored', 'cropped', 'brightness'
+# A copy of a copy need not look like the first image, so what differs from it is not known.
+COPY_OF_COPY = 'copy of a copy'
+KINDS = 'exact', 're-encoded', 'mirrored', 'cropped', 'brightness', COPY_OF_COPY
 PICTURED = 60  # groups with pictures
 SHOWN_OF_GROUP = 6  # pictures of a group
 
@@ -52,12 +54,12 @@ class Duplicates(Result):
     """Groups of images that are copies of each other, over all splits of the data set."""
 
     NAME: ClassVar[str] = 'duplicates'
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     PARTS: ClassVar[Parts] = Parts.ONE
 
     num_images: int  # of all splits
     fingerprint: str  # of the data set
-    threshold: float  # least similarity of a copy
+    threshold: float  # least similarity of a copy; a group also has copies of its copies
     # Groups with copies between splits first, then by similarity. In each, the largest image first.
     groups: tuple[tuple[Member, ...], ...]
     # None for a view of training images, and for a model whose training images are not known.

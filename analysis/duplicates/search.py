@@ -12,6 +12,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from analysis.duplicates.alignment import align, light
+from analysis.duplicates.schema import COPY_OF_COPY
 from analysis.similar.neighbors import neighbors
 
 SIDE = 64  # pixels a side of the gray images
@@ -122,10 +123,15 @@ def _group(gray: np.ndarray, digests: Sequence[str], members: np.ndarray) -> Cop
     mirrored = similarity[len(rest) :] > similarity[: len(rest)]
     best = np.arange(len(rest)) + len(rest) * mirrored
     changes = light(*_load(gray, pairs[best]), places[best])
+    found = similarity[best]
+    low = np.flatnonzero(found < THRESHOLD)  # unless the pair is alike the other way round
+    _, again = _compare(gray, pairs[best[low]][:, [1, 0, 2]])
+    found[low] = np.maximum(found[low], again)
     kinds: list[tuple[str, ...]] = [()]
     values = [1.0]
     for k, (row, other) in enumerate(zip(best, rest, strict=True)):
-        exact = digests[other] == digests[first]
-        kinds.append(('exact',) if exact else _kinds(places[row], changes[k], bool(mirrored[k])))
-        values.append(1.0 if exact else float(similarity[row]))
+        exact, direct = digests[other] == digests[first], found[k] >= THRESHOLD
+        change = _kinds(places[row], changes[k], bool(mirrored[k])) if direct else (COPY_OF_COPY,)
+        kinds.append(('exact',) if exact else change)
+        values.append(1.0 if exact else float(found[k]))
     return Copies(tuple(members.tolist()), tuple(kinds), tuple(values))

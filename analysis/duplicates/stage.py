@@ -114,7 +114,8 @@ def table(result: Duplicates) -> str:
     text = (
         f'{len(result.groups)} groups of copies among {result.num_images} images; '
         f'{len(across)} have images of several splits. Similarity is the correlation of fine '
-        f'structure after alignment, at least {result.threshold}.'
+        'structure with the first image, after alignment: of a copy at least '
+        f'{result.threshold}, of a copy of a copy perhaps less.'
     )
     rows = [
         (

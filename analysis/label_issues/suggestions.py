@@ -1,5 +1,6 @@
 """What label issues suggest, as corrections of the annotations."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 
@@ -8,6 +9,7 @@ import numpy as np
 from analysis.label_issues.schema import LabelIssues
 from analysis.stage import artifacts
 from analysis.stage.view import View
+from segmentation.data import split_names
 from segmentation.data.corrections.decisions import Correction
 
 # Action by kind of issue. Other kinds suggest nothing: an outline has to be drawn again.
@@ -15,10 +17,30 @@ ACTIONS = {'missing instance': 'add', 'wrong class': 'change', 'spurious label':
 
 
 def source_split(view: View) -> str:
-    """The split of the data set that the images of a view are from; '' if they are from several."""
+    """The split of the data set that the images of a view are from; '' if they are from several.
+
+    It has the name that the data set gives it: 'valid' or 'val2017', where the config says 'val'.
+    """
     data = view.config.data
     names = data.val_splits if view.split == 'val' and not data.folds else data.train_splits
-    return names[0] if len(names) == 1 else ''
+    if len(names) != 1:
+        return ''
+    splits = list(view.data['fingerprint'].get('splits', {}))
+    with contextlib.suppress(ValueError):  # no splits are known
+        return split_names.resolve(names[0], splits, '')
+    return names[0]
+
+
+def with_issues(views: Sequence[View]) -> list[View]:
+    """The views whose label issues count: not of images that the network was trained on."""
+
+    def is_trained_on(view: View) -> bool:
+        # Without images of their own, the training images choose the checkpoint.
+        chosen = view.split == 'selection' and not view.config.data.selection_fraction
+        return view.split == 'train' or chosen
+
+    views = [view for view in views if artifacts.exists(view, LabelIssues)]
+    return [view for view in views if not is_trained_on(view)]
 
 
 def issues_of(views: Sequence[View]) -> Iterator[tuple[View, LabelIssues]]:
@@ -30,10 +52,9 @@ def issues_of(views: Sequence[View]) -> Iterator[tuple[View, LabelIssues]]:
     Raises:
       ValueError: no view has label issues, or they are of different data sets.
     """
-    views = [view for view in views if artifacts.exists(view, LabelIssues)]
-    if not views:
+    if not any(artifacts.exists(view, LabelIssues) for view in views):
         raise ValueError('No run has label issues: run python -m analysis.label_issues first.')
-    views = [view for view in views if view.split != 'train']
+    views = with_issues(views)
     if not views:
         raise ValueError(
             'All label issues are of images that the network was trained on. Train folds, and find '
@@ -77,4 +98,5 @@ def suggested(view: View, issues: LabelIssues, least: float) -> Iterator[Correct
             split=source_split(view),
             kind=region['kind'],
             score=probability,
+            is_class=True,
         )

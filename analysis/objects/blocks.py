@@ -20,6 +20,11 @@ Rows = Callable[[], Iterator[np.ndarray]]
 Project = Callable[[np.ndarray], np.ndarray]
 
 
+def num_features(layers: Mapping[str, int]) -> dict[str, int]:
+    """Number of features by block; `layers` is that by layer."""
+    return {NETWORK: sum(layers.values()), **BLOCKS}
+
+
 def reduce(
     pieces: Iterable[np.ndarray],
     layers: Mapping[str, int],
@@ -42,7 +47,7 @@ def reduce(
       variance of the activations by component. No dimensions for less than FEWEST objects,
       and none for a block that does not vary.
     """
-    widths = {NETWORK: sum(layers.values()), **BLOCKS}
+    widths = num_features(layers)
     rest, explained = iter(pieces), tuple[float, ...]()
     count = 0
 

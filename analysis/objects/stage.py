@@ -269,7 +269,8 @@ def table(result: Objects) -> str:
         'class', 'objects', 'median % of image', 'mean IoU', 'mean recall', 'mean loss',
         'most pixels as it',
     )  # fmt: skip
-    space = f'{result.dimensions} components of {sum(result.layers.values())} features'
+    features_of_all = sum(blocks.num_features(result.layers).values())
+    space = f'{result.dimensions} components of {features_of_all} features'
     mapped = '; no map' if result.trustworthiness is None else (
         f'; trustworthiness of the map {result.trustworthiness:.3f}'
     )  # fmt: skip

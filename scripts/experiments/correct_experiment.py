@@ -46,7 +46,7 @@ from segmentation.data.corrections import applying, files
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Skipped
 from segmentation.data.examples import open_data, select_examples
-from segmentation.files import write_json, write_text
+from segmentation.files import sha256, write_json, write_text
 from segmentation.scenes.planted import label_errors, sampling
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -97,6 +97,9 @@ def make_plan(
     from segmentation import train
 
     plan = []
+    name = 'annotations/instances_train.json'
+    # The config has their folders alone, and `prepared` is the data set of the other arms.
+    truths = {arm: {name: sha256(folder / source / name)} for arm, source in SOURCES.items()}
     for seed in range(seeds):
         for arm in ARMS:
             mine = ConfigDict(config.to_dict()).lock()
@@ -114,7 +117,9 @@ def make_plan(
                 mine.train, len(select_examples(prepared, config.data, 'train')[0])
             )
             directory = folder / arm / f'seed{seed}'
-            plan.append(Training(arm, seed, 0, 1.0, directory, mine, sum(sizes)))
+            plan.append(
+                Training(arm, seed, 0, 1.0, directory, mine, sum(sizes), truths=truths.get(arm))
+            )
     return plan
 
 

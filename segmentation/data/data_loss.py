@@ -45,7 +45,8 @@ _CAUSES = (
 # The entry is not needed, or nobody has annotated the image.
 HARMLESS = (
     'annotation: the same entry again', 'annotation: a second mask of an image',
-    'image: id used before', 'image: no annotation file', 'category: listed twice',
+    'image: id used before', 'image: no annotation file', 'image: nobody has annotated it',
+    'category: listed twice',
 )  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def check(split: str, title: str, annotations: Annotations, accept: bool) -> Non
         return
     problem = ''
     if not images:
-        problem = f'none of its {listed} images can be used'
+        problem = f'none of its {listed or annotations.num_images} images can be used'
     elif not given:
         problem = 'its annotations are empty'
     elif not instances:

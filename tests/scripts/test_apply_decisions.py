@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import shutil
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from PIL import Image, ImageOps
 from pycocotools import mask as mask_utils
 
 from analysis.label_issues.schema import REGIONS, LabelIssues
@@ -15,9 +17,12 @@ from analysis.stage import artifacts
 from analysis.stage.view import open_view
 from configs import default
 from scripts import annotation_tasks, apply_decisions
-from segmentation.config import save_config
-from segmentation.data import coco
+from segmentation.config import read_config, save_config
+from segmentation.data import coco, transforms
 from segmentation.data.corrections import files
+from segmentation.data.entries import Skipped
+from segmentation.data.export import Task
+from tests import coco_fixtures
 
 SIZE = 32
 
@@ -147,6 +152,96 @@ def test_what_two_checkpoints_find_is_added_once(run, two_checkpoints, coco_fold
     assert sum('source' in e for e in entries_of(tmp_path / 'both')) == 2  # added, changed
 
 
+@pytest.fixture
+def renamed(run, tmp_path):
+    """The run with the classes human, which is the category person, and car, which is car or bus.
+
+    Every other class is called as a category of its own.
+    """
+    folder = tmp_path / 'renamed'
+    shutil.copytree(run.workdir, folder)
+    config = read_config(folder / 'config.json')
+    config.data.label_space = 'human: person; car: vehicle'
+    save_config(config, folder / 'config.json')
+    described = json.loads((folder / 'run.json').read_text())
+    described['class_names'] = ['background', 'human', 'car']
+    (folder / 'run.json').write_text(json.dumps(described))
+    view, issues = open_view(folder, 'val-4'), artifacts.load(run, LabelIssues)
+    names = {'person': 'human', 'vehicle': 'car', 'background': 'background'}
+    rows = [{**row, 'suggested': names[row['suggested']]} for row in issues.regions.to_pylist()]
+    table = pyarrow.Table.from_pylist(rows, REGIONS)
+    artifacts.save(view, dataclasses.replace(issues, regions=table))
+    return folder
+
+
+def test_a_class_is_its_only_category_and_never_one_of_several(
+    renamed, coco_folder, tmp_path, capsys
+):
+    output = tmp_path / 'corrected'
+    command = ['--accept=0.5', f'--workdir={renamed}', f'--output={output}']
+    assert apply_decisions.main([*command, f'--json={tmp_path / "out.json"}']) == 0
+    result = json.loads((tmp_path / 'out.json').read_text())
+    changes = result['splits']['val']['corrections']
+    assert [(row[0], row[2]) for row in changes] == [
+        ('add', 'person'), ('change', 'person'), ('remove', ''),
+    ]  # fmt: skip
+    assert list(result['skipped']) == [
+        'add: class has several categories: choose one in the report'
+    ]
+    tasks = tmp_path / 'tasks'
+    command = ['--tool=cvat', f'--workdir={renamed}', f'--output={tasks}']
+    assert annotation_tasks.main([*command, f'--json={tmp_path / "out.json"}']) == 0
+    result = json.loads((tmp_path / 'out.json').read_text())
+    assert result['suggestions'] == 3
+    assert result['skipped'] == {
+        'suggestion: its class has several categories': {'count': 1, 'examples': ["'car'"]}
+    }
+    masks = [*ElementTree.parse(tasks / 'suggestions.xml').iter('mask')]
+    assert [mask.get('label') for mask in masks if mask.get('source') == 'auto'] == ['person']
+    suggested = [mask.find('attribute').text for mask in masks]
+    assert sorted(filter(None, suggested)) == ['add 0.90', 'delete 0.70', 'person 0.60']
+
+
+def test_listed_images_need_no_label_issues(run, tmp_path, capsys):
+    folder = shutil.copytree(run.workdir, tmp_path / 'run')
+    (tmp_path / 'ids.txt').write_text('\n'.join(map(str, run.image_ids[:2].tolist())))
+    command = [f'--workdir={folder}', '--tool=cvat', f'--ids={tmp_path / "ids.txt"}']
+    for number in (0, 1):
+        output = tmp_path / f'tasks{number}'
+        assert annotation_tasks.main([*command, f'--output={output}']) == 0
+        shown = capsys.readouterr().out
+        # Both splits have these ids, and the images of one of them have suggestions.
+        assert ': 2 images with' in shown and (' 0 suggestions.' in shown) == bool(number)
+        for path in folder.glob('analysis/val-4/label_issues*'):
+            path.unlink()
+    assert annotation_tasks.main([*command[:2], f'--output={tmp_path / "x"}']) == 1
+    assert 'No run has label issues' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('file_format', ['JPEG', 'WEBP', 'PNG'])
+@pytest.mark.parametrize('order', '<>')
+@pytest.mark.parametrize('apply_exif', [True, False, None])
+def test_tools_show_images_as_they_are_annotated(tmp_path, file_format, order, apply_exif):
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0112], exif.endian = 'a picture', 3 if apply_exif else 6, order
+    data = coco_fixtures.picture(40, 30, 0, file_format, exif=exif)
+    record = {'image': data, 'width': 40, 'height': 30, 'file_name': 'a'}
+    if apply_exif is not None:  # as data sets of older versions have it
+        record['apply_exif'] = apply_exif
+    task, skipped = Task(1, 'train/a', 30, 40, ()), Skipped()
+    written = annotation_tasks.fill(tmp_path, [(record, task)], {}, skipped)
+    if file_format == 'PNG' and not apply_exif:
+        (reason,) = skipped.as_dict()
+        assert written == [] and 'its EXIF orientation turns it' in reason
+        assert not [path for path in tmp_path.rglob('*') if path.is_file()]
+        return
+    assert written == [task] and skipped.as_dict() == {}
+    with Image.open(tmp_path / 'images/train/a') as image:
+        assert image.getexif()[0x010E] == 'a picture'
+        shown = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(shown, transforms.decode_record(record))
+
+
 def test_runs_on_other_data_are_refused(run, two_checkpoints, tmp_path, capsys):
     path = two_checkpoints / 'run.json'
     described = json.loads(path.read_text())
@@ -208,6 +303,8 @@ def test_invalid_arguments_are_one_clear_line(run, coco_folder, tmp_path, capsys
         ([f'--decisions={file}', workdir, output], 'made for another data set'),
         ([f'--decisions={tmp_path / "no.json"}', workdir, output], 'No such file'),
         (['--accept=0.5', workdir, f'--output={coco_folder}'], 'never changed'),
+        # It would be a part of the source when the command is repeated.
+        (['--accept=0.5', workdir, f'--output={coco_folder / "x/y"}'], 'choose a folder outside'),
         (['--accept=0.5', f'--workdir={tmp_path}', output], 'is no run directory'),
         ([f'--returned={tmp_path / "none"}', workdir, output], 'none'),
     ):
@@ -227,7 +324,7 @@ def test_to_an_annotation_tool_and_back(run, coco_folder, tmp_path, tool, capsys
     assert annotation_tasks.main([*command, f'--json={tmp_path / "out.json"}']) == 0
     result = json.loads((tmp_path / 'out.json').read_text())
     assert (result['images'], result['suggestions']) == (4, 3)
-    assert 'its class is no category' in capsys.readouterr().out
+    assert 'its class has several categories' in capsys.readouterr().out
     images = sorted(path.name for path in (tasks / 'images/val').iterdir())
     assert len(images) == 4
     assert (tasks / 'images/val' / images[0]).read_bytes() == (

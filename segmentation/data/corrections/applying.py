@@ -1,17 +1,17 @@
 """Applies corrections to all annotation files of a data set."""
 
 import collections
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
+from segmentation.data import layouts
 from segmentation.data.corrections import correcting, document, files, returned
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Annotations, Skipped, file_name
-
-_UNKNOWN_NAME = 'image is in none of the files, or several have its name'
 
 
 def apply(
@@ -59,6 +59,7 @@ def _apply(
     shared = _shared_names(sources) if len(sources) > 1 else set()
     recognized: set[str] = set()  # images that came back
     splits = [source.name for source in sources]
+    corrections = [_resolved(correction, splits) for correction in corrections]
     written = {}
     for source in tqdm(sources, desc='correct', unit='file'):
         read = source.read()
@@ -66,13 +67,11 @@ def _apply(
         mine: list[Correction] = []
         others: list[Correction] = []
         for correction in corrections:
-            is_elsewhere = correction.split in splits and correction.split != source.name
-            (others if is_elsewhere else mine).append(correction)
+            is_other = correcting.is_elsewhere(correction.split, source.name, splits)
+            (others if is_other else mine).append(correction)
         corrections = [*correcting.correct(corrector, mine, skipped), *others]
-        for export in exported:
-            here = returned.only(export, source.name, splits, shared)
-            changes = returned.corrections(read, here, recognized, skipped)
-            correcting.correct(corrector, changes, skipped)
+        changes = returned.corrections(read, corrector, exported, splits, recognized, skipped)
+        correcting.correct(corrector, changes, skipped)
         outcome = corrector.finish()
         is_new = files.write(source, read, outcome.edits, output)
         counts = [[*key, count] for key, count in outcome.counts.items()]
@@ -83,14 +82,22 @@ def _apply(
         skipped.update(export.skipped)
         for image in export.images:
             if image.file_name not in recognized:
-                skipped.add(_UNKNOWN_NAME, image.file_name)
+                skipped.add(correcting.UNKNOWN_IMAGE, image.file_name)
     return written
 
 
+def _resolved(correction: Correction, splits: Sequence[str]) -> Correction:
+    """With the name that its split has here: a run may say 'val' of the split 'valid'."""
+    usual = layouts.usual_name(correction.split)
+    same = [split for split in splits if usual and layouts.usual_name(split) == usual]
+    is_named = correction.split in splits or len(same) != 1
+    return correction if is_named else dataclasses.replace(correction, split=same[0])
+
+
 def _shared_names(sources: Sequence[files.Source]) -> set[str]:
-    """Names that images of several files have."""
+    """Names (see `correcting.forms`) that images of several files have."""
     counts: collections.Counter[str] = collections.Counter()
     for source in sources:
         images = document.read(source.path).content['images']
-        counts.update({correcting.stem(file_name(image)) for image in images})
+        counts.update({form for image in images for form in correcting.forms(file_name(image))})
     return {name for name, count in counts.items() if count > 1}

@@ -8,6 +8,8 @@ import collections
 import dataclasses
 import json
 import pathlib
+import unicodedata
+import urllib.parse
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from PIL import Image as Pillow
 from pycocotools import mask as mask_utils
 
-from segmentation.data import image_files, segmentations
+from segmentation.data import coco_files, image_files, layouts, segmentations
 from segmentation.data.corrections import document as documents
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.corrections.document import Document, Edit
@@ -30,7 +32,7 @@ from segmentation.data.entries import (
 )
 from segmentation.data.segmentations import Broken
 
-UNKNOWN_IMAGE = 'image is in none of the files'
+UNKNOWN_IMAGE = 'image is in none of the files, or several have its name'
 ALREADY = 'is as it should be already'
 
 
@@ -79,7 +81,7 @@ class Corrector:
         document: of the file.
         members: names of categories or super-categories by class of the label space, for
           corrections that name a class.
-        shared: names (see `stem`) that images of several files have: there the id decides, unless
+        shared: names (see `forms`) that images of several files have: there the id decides, unless
           a correction names the split.
         split: of the file.
         """
@@ -91,13 +93,11 @@ class Corrector:
                 found.setdefault(key, entry)
         self._ids = numbered(found)
         self._images = {self._ids[key]: entry for key, entry in found.items()}
-        self._shared, self._split = shared, split
-        names = collections.Counter(stem(file_name(entry)) for entry in self._images.values())
-        self._by_name = {
-            short: key
-            for key, entry in self._images.items()
-            if names[short := stem(file_name(entry))] == 1
-        }
+        self._shared, self.split = shared, split
+        self._by_name: dict[str, list[int]] = {}  # numbers of images by each of `forms`
+        for number, entry in self._images.items():
+            for form in forms(file_name(entry)):
+                self._by_name.setdefault(form, []).append(number)
         self._members = members
         self._names: dict[int | str, str] = {}  # of categories, by id
         self._groups: dict[str, set[int | str]] = {}  # super-category → ids
@@ -133,14 +133,21 @@ class Corrector:
 
         Ids that are text are numbered as in the prepared data set, which numbers images again if
         two splits use the same numbers. So an image with another id is found by the name of its
-        file, if only one of its split has it, or only one of all.
+        file, if only one of its split has it, or only one of all. Only if no image has exactly its
+        name, one counts whose name is only written differently.
         """
-        name, entry = stem(correction.file_name), self._images.get(correction.image_id)
-        if entry is not None and (not name or stem(file_name(entry)) == name):
-            return correction.image_id
-        is_here = bool(self._split) and correction.split == self._split
-        is_known = bool(name) and (is_here or name not in self._shared)
-        return self._by_name.get(name) if is_known else None
+        entry = self._images.get(correction.image_id)
+        if not stem(correction.file_name):
+            return None if entry is None else correction.image_id
+        mine = forms(file_name(entry))
+        is_here = bool(self.split) and correction.split == self.split
+        for form in forms(correction.file_name):
+            if entry is not None and form in mine:
+                return correction.image_id
+            if found := self._by_name.get(form):
+                is_known = len(found) == 1 and (is_here or form not in self._shared)
+                return found[0] if is_known else None
+        return None
 
     def add(self, correction: Correction) -> None:
         """Adds one correction.
@@ -170,7 +177,7 @@ class Corrector:
             self._removed.add(place)
             self._counts['remove', before, ''] += 1
             return
-        category = self.category(correction.category)
+        category = self.category(correction.category, correction.is_class)
         if category == id_key(entry.get('category_id')):
             raise Broken(ALREADY)
         height, width = _size(image)
@@ -187,7 +194,7 @@ class Corrector:
 
     def _add_instance(self, correction: Correction, image_id: int) -> None:
         image = self._images[image_id]
-        category = self.category(correction.category)
+        category = self.category(correction.category, correction.is_class)
         height, width = _size(image)
         mask = enlarge(correction.region, correction.size, height, width)
         if not mask.any():
@@ -217,13 +224,17 @@ class Corrector:
         )
         self._counts['add', '', self._names[category]] += 1
 
-    def category(self, name: str) -> int | str:
+    def category(self, name: str, is_class: bool = False) -> int | str:
         """The id of a category, or of the only category of a class.
+
+        A class of several categories can have the name of one of them: `is_class` says that the
+        class is meant.
 
         Raises:
           Broken: there is none, or a class has several.
         """
-        found = {key for key, known in self._names.items() if known == name}
+        is_class = is_class and name in self._members
+        found = {key for key, known in self._names.items() if known == name and not is_class}
         for member in () if found else self._members.get(name, ()):
             mine = {key for key, known in self._names.items() if known == member}
             found |= mine or self._groups.get(member, set())
@@ -264,9 +275,33 @@ def correct(
     return elsewhere
 
 
+def is_elsewhere(split: str, source: str, splits: Container[str]) -> bool:
+    """Whether a split is surely not that of a file, be it one that is not corrected now.
+
+    Args:
+      split: its name.
+      source: name of the split of the file.
+      splits: names of all splits that are corrected.
+    """
+    usual, of_source = layouts.usual_name(split), layouts.usual_name(source)
+    return split != source and (split in splits or bool(usual and of_source and usual != of_source))
+
+
 def stem(name: str | None) -> str:
     """The name of a file without its path and ending: tools write both in different ways."""
     return pathlib.PurePosixPath((name or '').replace('\\', '/')).stem
+
+
+def forms(name: str | None) -> tuple[str, str]:
+    """Two names by which the image of a file is known, the exact one first: see `stem`.
+
+    The other one lacks what `coco_files` overlooks when it looks for a file, and what may so differ
+    between annotations and prepared data: case, composed letters, %20, no ending. It begins with a
+    slash, which no exact name has.
+    """
+    path = pathlib.PurePosixPath(urllib.parse.unquote(name or '').replace('\\', '/'))
+    plain = path.stem if path.suffix.lower() in coco_files.IMAGE_SUFFIXES else path.name
+    return stem(name), f'/{unicodedata.normalize("NFC", plain).lower()}'
 
 
 def _size(image: dict) -> tuple[int, int]:

@@ -41,6 +41,9 @@ class Correction:
     split: str = ''  # of the image: an image can be in two; empty if it is not known
     kind: str = ''  # of the label issue behind it
     score: float | None = None  # of that issue, 0–1
+    is_class: bool = (
+        False  # `category` names a class, as the network does, though a category may too
+    )
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:

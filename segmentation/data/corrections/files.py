@@ -75,6 +75,8 @@ def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Sour
     """
     if source.is_file():
         name = source.name.removesuffix('.json').removeprefix('instances_')
+        if name == '_annotations.coco':  # Roboflow's, of every split: its folder has the name
+            name = source.absolute().parent.name
         return [Source(name, source)]
     if not source.is_dir():
         raise ValueError(f'{source} is neither a folder nor an annotation file')

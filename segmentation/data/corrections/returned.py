@@ -3,20 +3,34 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from pycocotools import mask as mask_utils
 
 from segmentation.data import annotations, image_files, layouts, segmentations
-from segmentation.data.corrections.correcting import stem
+from segmentation.data.corrections import correcting
+from segmentation.data.corrections.correcting import Corrector
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.corrections.document import Document
-from segmentation.data.entries import Annotations, Image, Instance, Skipped, id_key
+from segmentation.data.entries import (
+    Annotations,
+    Image,
+    Instance,
+    Skipped,
+    file_name,
+    id_key,
+    is_safe_name,
+    numbered,
+)
+
+_UNREADABLE = 'returned: a shape of it cannot be read; the image stays as it is'
 
 
 def read(folder: pathlib.Path) -> Iterator[Annotations]:
     """Each split of an exported folder; its images need not be there.
+
+    Images with a shape that cannot be read are left out and counted: it would seem deleted.
 
     Raises:
       ValueError: no layout fits, or a file is damaged.
@@ -28,77 +42,128 @@ def read(folder: pathlib.Path) -> Iterator[Annotations]:
         if not content['annotations'] and not content['categories']:
             # Every label was deleted, and Label Studio names only those that are used.
             content['categories'] = [{'id': 1, 'name': 'none'}]
-        yield annotations.read(content, split.title(), split.digest(found.folder))
+        result = _read(content, split.title(), split.digest(found.folder))
+        given = _num_outlines(content)
+        whole = []
+        for image in result.images:
+            if len(image.instances) < given[image.id]:
+                result.skipped.add(_UNREADABLE, image.file_name)
+            else:
+                whole.append(image)
+        yield dataclasses.replace(result, images=whole)
 
 
-def only(
-    returned: Annotations, split: str, splits: Container[str], shared: Container[str]
-) -> Annotations:
-    """What came back of one split, by the folder that its images were exported into.
+def _read(content: Mapping[str, Any], title: str, digest: str) -> Annotations:
+    """As `annotations.read`; paths that lead out of the data set become names within it.
 
-    Args:
-      returned: what came back.
-      split: name of the split.
-      splits: names of all splits.
-      shared: names (see `correcting.stem`) that several splits have; without a folder that names a
-        split, such images belong to none.
+    No image file is read here, and names may be those of another computer.
     """
+    entries = list(content['images'])
+    for place, entry in enumerate(entries):
+        name = (file_name(entry) or '').replace('\\', '/')
+        if name and not is_safe_name(name):
+            path = pathlib.PureWindowsPath(name)
+            parts = [part for part in path.parts if part not in (path.anchor, '..')]
+            entries[place] = {**entry, 'file_name': '/'.join(parts)}
+    return annotations.read({**content, 'images': entries}, title, digest)
 
-    def is_mine(name: str) -> bool:
-        folder = pathlib.PurePosixPath(name.replace('\\', '/')).parent.name
-        return folder == split if folder in splits else stem(name) not in shared
 
-    images = [image for image in returned.images if is_mine(image.file_name)]
-    return dataclasses.replace(returned, images=images)
+def _num_outlines(content: Mapping[str, Any]) -> collections.Counter[int | None]:
+    """Number of different annotations by image; boxes and points have no outline and do not count.
+
+    Images have the numbers that `annotations.read` gives them.
+    """
+    listed = (id_key(entry.get('id')) for entry in content['images'] if isinstance(entry, dict))
+    numbers = numbered({key: None for key in listed if key is not None})
+    counts: collections.Counter[int | None] = collections.Counter()
+    seen: dict[int | str, int] = {}  # position by id; the same entry may be listed again
+    for position, entry in enumerate(content['annotations']):
+        if not isinstance(entry, dict) or not entry.get('segmentation'):
+            continue
+        key, image = id_key(entry.get('id')), id_key(entry.get('image_id'))
+        first = position if key is None else seen.setdefault(key, position)
+        if first == position or content['annotations'][first] != entry:
+            counts[None if image is None else numbers.get(image)] += 1
+    return counts
 
 
 def corrections(
-    document: Document, returned: Annotations, recognized: set[str], skipped: Skipped
+    document: Document,
+    corrector: Corrector,
+    exports: Sequence[Annotations],
+    splits: Container[str],
+    recognized: set[str],
+    skipped: Skipped,
 ) -> Iterator[Correction]:
     """What differs between a file and what came back of some of its images.
 
-    Images are recognized by the names of their files. Instances whose mask is the same, pixel for
-    pixel, are the same instance. Crowd regions are usually not exported, and stay; if the mask of
-    one came back, those of its image were exported, as instances.
+    Images are recognized by the names of their files, and by the folder that they were exported
+    into, if it is named after a split. Instances whose mask is the same, pixel for pixel, are the
+    same instance. Crowd regions are usually not exported, and stay; if the mask of one came back,
+    those of its image were exported, as instances.
 
     Args:
       document: of the file.
-      returned: what came back.
+      corrector: of the file.
+      exports: what came back.
+      splits: names of all splits.
       recognized: gets the names of the images that the file has.
-      skipped: counts images that the file has twice, or in another size, or whose annotations
-        have no ids by which they can be changed; and those whose crowd regions are gone, which
-        may not have been exported, and stay.
+      skipped: counts images that came back twice, or in another size, or whose annotations have no
+        ids by which they can be changed; and those whose crowd regions are gone, which may not have
+        been exported, and stay.
     """
-    own = annotations.read(document.content, 'the source', '')
-    by_name: dict[str, list[Image]] = collections.defaultdict(list)
-    for image in own.images:
-        by_name[stem(image.file_name)].append(image)
-    names, new_names = ({c.id: c.name for c in each.categories} for each in (own, returned))
-    pairs: list[tuple[Image, Image]] = []
-    for image in returned.images:
-        known = by_name.get(stem(image.file_name), [])
-        if known:
-            recognized.add(image.file_name)
-        if len(known) > 1:
-            skipped.add('returned: several images have its name', image.file_name)
-        elif not known:
-            continue
-        elif not _fits(known[0], image):
-            skipped.add('returned: image has another size', image.file_name)
-        else:
-            pairs.append((known[0], image))
+    own = _read(document.content, 'the source', '')
+    by_id = {image.id: image for image in own.images}
+    found = [list(_recognize(export, corrector, by_id, splits)) for export in exports]
+    times = collections.Counter(mine.id for pairs in found for mine, _ in pairs)
     entries = (entry for entry in document.content['annotations'] if isinstance(entry, dict))
     given = collections.Counter(id_key(entry.get('id')) for entry in entries)
-    came_back = [_crowds_came_back(*pair) for pair in pairs]
-    for (mine, image), crowds in zip(pairs, came_back, strict=True):
-        if crowds is False and any(came_back):
-            skipped.add('returned: crowd regions that are gone stay', image.file_name)
-        found = list(_of_image(mine, names, image, new_names, bool(crowds)))
-        changed = [c.annotation_id for c in found if c.action != 'add']
-        if all(isinstance(key, int) and given[key] == 1 for key in changed):
-            yield from found
-        else:  # All or nothing: half of it would leave an instance twice.
-            skipped.add('returned: annotations without an id of their own', image.file_name)
+    for export, recognized_pairs in zip(exports, found, strict=True):
+        pairs: list[tuple[Image, Image]] = []
+        for mine, image in recognized_pairs:
+            recognized.add(image.file_name)
+            if times[mine.id] > 1:
+                reason = 'returned: came back twice; keep one export in the folder'
+                skipped.add(reason, image.file_name)
+            elif not _fits(mine, image):
+                skipped.add('returned: image has another size', image.file_name)
+            else:
+                pairs.append((mine, image))
+        names, new_names = ({c.id: c.name for c in each.categories} for each in (own, export))
+        came_back = [_crowds_came_back(*pair) for pair in pairs]
+        for (mine, image), crowds in zip(pairs, came_back, strict=True):
+            if crowds is False and any(came_back):
+                skipped.add('returned: crowd regions that are gone stay', image.file_name)
+            changes = list(_of_image(mine, names, image, new_names, bool(crowds)))
+            changed = [c.annotation_id for c in changes if c.action != 'add']
+            if all(isinstance(key, int) and given[key] == 1 for key in changed):
+                yield from changes
+            else:  # All or nothing: half of it would leave an instance twice.
+                skipped.add('returned: annotations without an id of their own', image.file_name)
+
+
+def _recognize(
+    export: Annotations, corrector: Corrector, by_id: Mapping[int, Image], splits: Container[str]
+) -> Iterator[tuple[Image, Image]]:
+    """Images of a file and what came back of them."""
+    for image in export.images:
+        folder = _folder(image.file_name)
+        named = folder if folder in splits else ''
+        if named and named != corrector.split:
+            continue
+        key = corrector.find(Correction('add', -1, file_name=image.file_name, split=named))
+        mine = None if key is None else by_id.get(key)
+        # Of another split, unless the file itself has an image in a folder of that name.
+        if mine is None or (
+            correcting.is_elsewhere(folder, corrector.split, splits)
+            and folder != _folder(mine.file_name)
+        ):
+            continue
+        yield mine, image
+
+
+def _folder(name: str) -> str:
+    return pathlib.PurePosixPath(name.replace('\\', '/')).parent.name
 
 
 def _crowds_came_back(image: Image, returned: Image) -> bool | None:

@@ -24,6 +24,8 @@ _LIMIT = 2**31
 _SHAPES = (
     'polygon', 'brush', 'ellipse', 'rectangle', 'keypoint', 'magicwand', 'bitmask', 'vector',
 )  # fmt: skip
+_WITHOUT_OUTLINE = 'rectangle', 'keypoint', 'vector'
+_TASKS = 'tasks.json', 'labels.xml'  # what scripts/annotation_tasks.py writes to be imported
 _ALPHA_SHOWN = 128  # of 255; brushes have soft edges
 
 
@@ -74,12 +76,23 @@ def decode_brush(values: Any, height: int, width: int) -> np.ndarray:
 
 def _find(folder: Folder) -> list[Split]:
     paths = [p for p in folder.matching(r'([^/]+/){0,2}[^/]+\.json') if _has_tasks(folder, p)]
+    paths = [path for path in paths if not _is_exported(folder, path, paths)]
     splits = []
     for name, group in base.by_split(paths, base.split_in).items():
         here = [base.parent(path) for path in group]
         near = [f'{path}/images'.strip('/') for path in here]
         splits.append(Split(name, tuple(group), base.existing(folder, *near, *here, ''), _load))
     return splits
+
+
+def _is_exported(folder: Folder, path: str, paths: list[str]) -> bool:
+    """Whether a file is what was imported into the tool, and another one is what came back."""
+    here, _, name = path.rpartition('/')
+    tasks, labels = _TASKS
+    if name != tasks or f'{here}/{labels}'.strip('/') not in folder.names:
+        return False
+    beside = f'{here}/'.lstrip('/')
+    return any(other.startswith(beside) and other != path for other in paths)
 
 
 def _has_tasks(folder: Folder, name: str) -> bool:
@@ -140,7 +153,7 @@ def _add_task(document: Document, task: Any, images: Images) -> None:
     # Other types, such as 'labels' or 'number', say more about the shape of the same id.
     for shape in shapes:
         label = base.name_of(_label(shape) or labels.get(str(shape.get('id'))))
-        document.add(key, label, _outline(base.get(shape, 'value', dict), size))
+        document.add(key, label, _outline(shape, size))
 
 
 def _label(result: Any) -> Any:
@@ -168,10 +181,11 @@ def _size(entries: list) -> tuple[int, int] | None:
     return None
 
 
-def _outline(value: dict, size: tuple[int, int] | None) -> Any:
-    """Polygons or run lengths; [] for shapes without an area or of an unknown size."""
+def _outline(shape: dict, size: tuple[int, int] | None) -> Any:
+    """Polygons or run lengths; [] for boxes and points, and in images of an unknown size."""
     if size is None:
         return []
+    kind, value = base.get(shape, 'type', str), base.get(shape, 'value', dict)
     width, height = size
     if value.get('format') == 'rle':
         try:
@@ -186,7 +200,11 @@ def _outline(value: dict, size: tuple[int, int] | None) -> Any:
     if 'radiusX' in value and ellipse and base.are_small(ellipse):
         x, y, a, b = (n * size[i % 2] / 100 for i, n in enumerate(ellipse[:4]))
         return [via.ellipse(x, y, a, b, math.radians(ellipse[4]))]
-    return []
+    if kind.startswith(_WITHOUT_OUTLINE):
+        return []
+    # Counted as a broken polygon, or as broken run lengths.
+    is_polygon = kind.startswith(('polygon', 'ellipse'))
+    return [[None]] if is_polygon else {'size': [height, width], 'counts': None}
 
 
 LAYOUTS = (Layout('label_studio_json', 'Label Studio tasks', _find),)

@@ -108,3 +108,19 @@ def test_flat_images_and_copies_of_copies():
     # Files that are the same are copies even if they show nothing.
     same = search.find(flat, ['x', 'x'], np.ones(2))
     assert [found.members for found in same] == [(0, 1)]
+
+
+def test_what_differs_of_a_copy_of_a_copy_is_not_known():
+    """Each image is cropped from the one before, so the last ones have little of the first."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (9, 9), np.uint8)
+    image, chain = Image.fromarray(noise).resize((640, 640), 2), []
+    for _ in range(6):
+        chain.append(np.asarray(image.resize((64, 64))))
+        side = int(0.93 * image.width)
+        image = image.crop((0, 0, side, side))
+    (copies,) = search.find(np.stack(chain), list('abcdef'), np.arange(6)[::-1])
+    assert copies.members == tuple(range(6))
+    assert copies.kinds[:2] == ((), ('cropped',)) and copies.kinds[-1] == ('copy of a copy',)
+    for kinds, similarity in zip(copies.kinds, copies.similarity, strict=True):
+        assert (similarity < search.THRESHOLD) == (kinds == ('copy of a copy',))

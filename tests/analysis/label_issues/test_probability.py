@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pyarrow
 import pytest
+from ml_collections import ConfigDict
 from pycocotools import mask as mask_utils
 
 from analysis.label_issues import merging, probability, suggestions
@@ -138,3 +139,34 @@ def test_issues_of_images_that_were_trained_on_do_not_count(monkeypatch):
     monkeypatch.setattr(suggestions.artifacts, 'exists', lambda *_: True)
     with pytest.raises(ValueError, match='images that the network was trained on. Train folds'):
         next(suggestions.issues_of([types.SimpleNamespace(split='train')]))
+
+
+def view(split, selection_fraction=0.1, splits=(), **data):
+    config = ConfigDict({'folds': 0, 'val_splits': ('val',), 'train_splits': ('train',), **data})
+    config.selection_fraction = selection_fraction
+    fingerprint = {'splits': dict.fromkeys(splits)} if splits else {}
+    return types.SimpleNamespace(
+        split=split, config=types.SimpleNamespace(data=config), data={'fingerprint': fingerprint}
+    )
+
+
+def test_training_images_that_also_choose_the_checkpoint_do_not_count(monkeypatch):
+    monkeypatch.setattr(suggestions.artifacts, 'exists', lambda *_: True)
+    views = [view('val'), view('selection'), view('selection', 0), view('train')]
+    assert suggestions.with_issues(views) == views[:2]
+    with pytest.raises(ValueError, match='images that the network was trained on. Train folds'):
+        next(suggestions.issues_of(views[2:]))
+
+
+@pytest.mark.parametrize(
+    ('splits', 'data', 'expected'),
+    [
+        (('train', 'valid'), {}, 'valid'),
+        (('train2017', 'val2017'), {'folds': 5}, 'train2017'),
+        (('photos',), {'folds': 5}, 'photos'),
+        ((), {}, 'val'),
+        (('train', 'valid'), {'val_splits': ('valid', 'train')}, ''),
+    ],
+)
+def test_the_split_has_the_name_that_the_data_set_gives_it(splits, data, expected):
+    assert suggestions.source_split(view('val', splits=splits, **data)) == expected

@@ -213,7 +213,7 @@ def test_a_class_is_called_by_its_only_category(view, photos, tmp_path):
     maps = [predictions.class_map(row) for row in rows]
     assert any((each == 2).any() for each in maps)
     (reason,) = result['skipped']
-    assert reason == 'suggestion: its class is no category'
+    assert reason == 'suggestion: its class has several categories'
     assert {*result['skipped'][reason]['examples']} == {"'traffic'"}
 
 

@@ -144,6 +144,8 @@ def test_command(analysis, found, capsys):
     assert objects.main(['--workdir', str(analysis.workdir), '--layers', *LAYERS]) == 0
     printed = capsys.readouterr().out
     assert f'{found.num_objects} objects in 6 images; left out: {found.num_crowds} crowd' in printed
+    number = sum(found.layers.values()) + sum(BLOCKS.values())
+    assert f'Embedding: {found.dimensions} components of {number} features' in printed
     row = next(line for line in printed.splitlines() if line.startswith('| person'))
     mine = np.array(found.table['class'].to_pylist()) == 'person'
     assert f'{found.table["iou"].to_numpy()[mine].mean():.3f}' in row

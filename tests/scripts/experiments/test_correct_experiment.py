@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -114,6 +115,24 @@ def test_arms_are_compared_and_finished_trainings_kept(tmp_path, monkeypatch, ca
     assert correct_experiment.main(command) == 0
     assert trained == []  # finished trainings are kept
     assert json.loads((tmp_path / 'report.json').read_text()) == report
+
+    # Other corrections are other labels, though the config is the same: only this arm starts again.
+    def find_one(config, folder, folds, least):
+        (kept, *_) = find_errors(config, folder, folds, least)
+        ids = json.loads((tmp_path / 'rate50/suggested.json').read_text())['ids']
+        others = [Correction('remove', image, 10**9) for image in ids[1:]]  # they do not fit
+        return [kept, *others]
+
+    def keep_directory(plan, finished, score, on_block):
+        trained[:] = [each.directory for each in plan if each.directory not in finished]
+        for directory in trained:
+            shutil.rmtree(directory)
+        run_plan(plan, finished, score, on_block)
+
+    monkeypatch.setattr(correct_experiment, 'find_errors', find_one)
+    monkeypatch.setattr(campaign, 'run_plan', keep_directory)
+    assert correct_experiment.main(command) == 0
+    assert set(trained) == {folder / 'correct/seed0'}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -231,6 +232,39 @@ def test_images_and_categories_whose_ids_are_text(tmp_path):
     assert (after[-1]['category_id'], after[-1]['image_id']) == (key, second['id'])
 
 
+def image_names(tmp_path, *names):
+    """The corrector of a file whose images have these names, and the ids 0, 1 …"""
+    images = [{'id': k, 'file_name': n, 'width': 9, 'height': 9} for k, n in enumerate(names)]
+    content = {'images': images, 'annotations': [], 'categories': coco_fixtures.CATEGORIES}
+    return correcting.Corrector(read_text(tmp_path, json.dumps(content)), {})
+
+
+@pytest.mark.parametrize(
+    ('given', 'stored'),
+    [
+        ('my%20photo.jpg', 'my photo.jpg'),
+        ('IMG_1.JPG', 'img_1.jpg'),
+        ('b\u00e4r.png', unicodedata.normalize('NFD', 'b\u00e4r.png')),
+        ('frame.0001', 'frame.0001.jpg'),
+        ('/data/local-files/?d=photos%2Fa%20b.jpg', 'a b.jpg'),
+    ],
+)
+def test_images_whose_names_were_repaired_are_found(tmp_path, given, stored):
+    for number in (1, 77):  # its own id, and one that the prepared data set has given it
+        correction = Correction('remove', number, 5, file_name=stored)
+        assert image_names(tmp_path, 'other.jpg', given).find(correction) == 1
+        assert image_names(tmp_path, 'other.jpg', 'third.jpg').find(correction) is None
+
+
+def test_names_that_are_only_alike_are_not_mixed_up(tmp_path):
+    names = image_names(tmp_path, 'A.jpg', 'a.jpg', 'a%20b.jpg', 'A b.jpg')
+    found = {
+        name: names.find(Correction('remove', 0, 5, file_name=name))
+        for name in ('a.jpg', 'A b.jpg', 'a b.jpg')
+    }
+    assert found == {'a.jpg': 1, 'A b.jpg': 3, 'a b.jpg': None}
+
+
 def test_of_images_with_the_same_id_the_first_counts(tmp_path):
     content = coco_fixtures.document(1)
     content['images'].append({**content['images'][0], 'height': 9})
@@ -252,6 +286,25 @@ def test_half_a_character_in_a_changed_annotation_is_kept(tmp_path):
     assert skipped == {} and document.digest(text)
     assert json.loads(text)['annotations'][0]['note'] == first['note']
     assert document.apply(text, inverse)[0] == read.text
+
+
+def test_a_class_with_the_name_of_one_of_its_categories(tmp_path):
+    content = coco_fixtures.document(1)
+    first = content['annotations'][0]['id']
+    read, members = (
+        read_text(tmp_path, json.dumps(content)),
+        {'car': ('car', 'bus'), 'bus': ('bus',)},
+    )
+    of_class = Correction('change', 1000, first, 'car', is_class=True)
+    text, skipped, _, _ = applied(read, of_class, members=members)
+    assert text == read.text
+    assert skipped == {'change: class has several categories: choose one in the report': 1}
+    for correction in (
+        Correction('change', 1000, first, 'car'),  # chosen by a person
+        Correction('change', 1000, first, 'bus', is_class=True),
+    ):
+        text, skipped, _, _ = applied(read, correction, members=members)
+        assert skipped == {} and text != read.text
 
 
 def test_one_correction_of_an_annotation_counts(tmp_path):
@@ -365,6 +418,48 @@ def test_other_decision_files_are_refused(tmp_path, text, message):
 def source(tmp_path):
     contents = {'train': coco_fixtures.document(3), 'val': coco_fixtures.document(2, seed=1)}
     return coco_fixtures.write_folder(tmp_path / 'coco', contents)
+
+
+@pytest.fixture
+def roboflow(tmp_path):
+    """Two splits, each with images 0 and 1 of the same names."""
+    for split in ('train', 'valid'):
+        content = coco_fixtures.document(2, seed=split == 'valid')
+        numbers = {image['id']: k for k, image in enumerate(content['images'])}
+        for image in content['images']:
+            image['id'] = numbers[image['id']]
+            image['file_name'] = f'{image["id"]:04d}.jpg'
+        for entry in content['annotations']:
+            entry['image_id'] = numbers[entry['image_id']]
+        folder = tmp_path / 'robo' / split
+        folder.mkdir(parents=True)
+        for image in content['images']:
+            data = coco_fixtures.picture(image['width'], image['height'])
+            (folder / image['file_name']).write_bytes(data)
+        (folder / '_annotations.coco.json').write_text(json.dumps(content))
+    return tmp_path / 'robo'
+
+
+@pytest.mark.parametrize('split', ['val', 'valid'])
+@pytest.mark.parametrize('place', ['', 'train/_annotations.coco.json', 'instances_train.json'])
+def test_a_correction_stays_in_its_split(roboflow, tmp_path, split, place):
+    """Id 11 is that of image 1 of the second split in the prepared data set."""
+    if place.startswith('inst'):
+        (roboflow / 'train/_annotations.coco.json').rename(roboflow / place)
+    mask = np.ones((32, 32), bool)
+    common = {'file_name': '0001.jpg', 'split': split, 'category': 'car'}
+    add = Correction('add', 11, None, region=rle(mask), size=(32, 32), **common)
+    written = applying.apply(
+        files.find(roboflow / place), tmp_path / 'corrected', [add], skipped := Skipped()
+    )
+    assert written['train']['corrections'] == []
+    if place:
+        assert list(written) == ['train'] and list(skipped.as_dict()) == [correcting.UNKNOWN_IMAGE]
+    else:
+        assert written['valid']['corrections'] == [['add', '', 'car', 1]]
+        assert skipped.as_dict() == {}
+        text = (tmp_path / 'corrected/annotations/instances_valid.json').read_text()
+        assert json.loads(text)['annotations'][-1]['image_id'] == 1
 
 
 def corrected(folder, output, *corrections):

@@ -108,12 +108,15 @@ def split_off(tasks, image_id):
 
 def came_back(source, folder):
     """Corrections that the export of a tool leads to."""
-    skipped, recognized, result = Skipped(), set(), []
+    skipped, recognized = Skipped(), set()
     if (suggested := folder / 'suggestions.xml').exists():  # CVAT exports it under its own name
         suggested.rename(folder / 'annotations.xml')
-    for split in returned.read(folder):
-        result += returned.corrections(source, split, recognized, skipped)
-    return result, skipped.as_dict(), recognized
+    exports = list(returned.read(folder))
+    corrector = correcting.Corrector(source, {}, split='train')
+    found = list(returned.corrections(source, corrector, exports, ['train'], recognized, skipped))
+    for each in exports:
+        skipped.update(each.skipped)
+    return found, skipped.as_dict(), recognized
 
 
 @pytest.mark.parametrize('tool', sorted(export.tools()))
@@ -307,3 +310,118 @@ def test_a_task_that_nobody_has_annotated_is_left_out(source, tmp_path):
     (tmp_path / 'tasks.json').write_text(json.dumps(content))
     found, _, recognized = came_back(source, tmp_path)
     assert found == [] and len(recognized) == len(tasks) - 2
+
+
+def damage(folder, tool):
+    """Cuts the run lengths of the first mask of the first image."""
+    if tool == 'label_studio':
+        content = json.loads((folder / 'tasks.json').read_text())
+        value = content[0]['annotations'][0]['result'][0]['value']
+        value['rle'] = value['rle'][:-2]
+        (folder / 'tasks.json').write_text(json.dumps(content))
+    else:
+        tree = cvat.ElementTree.parse(folder / 'suggestions.xml')
+        tree.find('image/mask').set('rle', '1, 2')
+        tree.write(folder / 'suggestions.xml')
+
+
+@pytest.mark.parametrize('tool', sorted(export.tools()))
+def test_a_shape_that_cannot_be_read_is_not_taken_as_deleted(source, tmp_path, tool):
+    (first, second, *others), labels = tasks_of(source)
+    less = dataclasses.replace(second, shapes=second.shapes[1:])
+    export.tools()[tool](tmp_path, [first, less, *others], labels)
+    damage(tmp_path, tool)
+    (removed,), skipped, recognized = came_back(source, tmp_path)
+    assert (removed.action, removed.image_id) == ('remove', second.image_id)
+    assert skipped['returned: a shape of it cannot be read; the image stays as it is']['count'] == 1
+    assert len(recognized) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    'value', [{}, {'points': [[1, None]]}, {'points': []}, {'imageDataURL': ''}]
+)
+@pytest.mark.parametrize('kind', ['polygonlabels', 'bitmasklabels', 'rectanglelabels'])
+def test_only_boxes_have_no_outline(source, tmp_path, kind, value):
+    (task, *_), labels = tasks_of(source)
+    label_studio.write(tmp_path, [task], labels)
+    content = json.loads((tmp_path / 'tasks.json').read_text())
+    results = content[0]['annotations'][0]['result']
+    results.append({**results[0], 'id': 'new', 'type': kind, 'value': {kind: ['car'], **value}})
+    (tmp_path / 'tasks.json').write_text(json.dumps(content))
+    found, skipped, _ = came_back(source, tmp_path)
+    assert found == []
+    assert any('stays as it is' in reason for reason in skipped) == (kind != 'rectanglelabels')
+
+
+def test_an_entry_that_came_back_twice_is_read(source, tmp_path):
+    content = json.loads(source.text)
+    content['annotations'] += content['annotations'][:1]
+    coco_fixtures.write_annotations(coco_fixtures.write_folder(tmp_path, {}), 'train', content)
+    found, skipped, recognized = came_back(source, tmp_path)
+    assert found == [] and list(skipped) == ['annotation: the same entry again']
+    assert len(recognized) == len(content['images'])
+
+
+@pytest.mark.parametrize('tool', sorted(export.tools()))
+def test_of_two_exports_none_is_taken(source, tmp_path, tool):
+    (task, *others), labels = tasks_of(source)
+    less = dataclasses.replace(task, shapes=task.shapes[1:])
+    name = {'label_studio': 'tasks.json', 'cvat': 'suggestions.xml'}[tool]
+    ending = name.partition('.')[2]
+    for number, some in enumerate([[less, *others], [task]]):
+        export.tools()[tool](tmp_path, some, labels)
+        (tmp_path / name).rename(tmp_path / f'project-{number}.{ending}')
+    found, skipped, recognized = came_back(source, tmp_path)
+    assert found == [] and len(recognized) == len(others) + 1
+    assert skipped == {
+        'returned: came back twice; keep one export in the folder': {'count': 2, 'examples': ANY}
+    }
+    (tmp_path / f'project-1.{ending}').unlink()
+    ((removed,), skipped, _) = came_back(source, tmp_path)
+    assert skipped == {} and removed.image_id == task.image_id
+
+
+@pytest.mark.parametrize('place', ['', 'exported/'])
+def test_what_was_imported_into_the_tool_is_no_export(source, tmp_path, place):
+    (task, *others), labels = tasks_of(source)
+    (tmp_path / 'exported').mkdir()
+    label_studio.write(tmp_path, [dataclasses.replace(task, shapes=task.shapes[1:])], labels)
+    (tmp_path / 'tasks.json').rename(tmp_path / f'{place}project-1.json')
+    label_studio.write(tmp_path, [task, *others], labels)
+    ((removed,), skipped, _) = came_back(source, tmp_path)
+    assert skipped == {} and removed.image_id == task.image_id
+    # Somebody else's tasks.json is an export.
+    (tmp_path / 'labels.xml').unlink()
+    assert 'came back twice' in str(came_back(source, tmp_path)[1])
+
+
+@pytest.mark.parametrize('prefix', ['/home/me/shots/', 'C:\\shots\\', '../shots/'])
+def test_annotation_files_may_have_absolute_paths(source, tmp_path, prefix):
+    (task, *others), labels = tasks_of(source)
+    less = dataclasses.replace(task, shapes=task.shapes[1:])
+    label_studio.write(tmp_path, [less, *others], labels)
+    for image in source.content['images']:
+        image['file_name'] = prefix + image['file_name']
+    ((removed,), skipped, recognized) = came_back(source, tmp_path)
+    assert skipped == {} and removed.image_id == task.image_id
+    assert len(recognized) == len(others) + 1
+    # So may what comes back.
+    content = (tmp_path / 'tasks.json').read_text()
+    listed = json.loads(content)
+    for each in listed:
+        each['data'] = {'image': prefix + each['data']['file_name']}
+    (tmp_path / 'tasks.json').write_text(json.dumps(listed))
+    assert came_back(source, tmp_path)[:2] == ([removed], {})
+
+
+def test_images_of_another_split_are_told_by_their_folder(source, tmp_path):
+    tasks, labels = tasks_of(source)
+    less = [dataclasses.replace(task, shapes=()) for task in tasks]
+    for folder, number in (('train', 1), ('elsewhere', 1), ('val', 0), ('valid', 0)):
+        moved = [dataclasses.replace(task, file_name=f'{folder}/{task.file_name}') for task in less]
+        label_studio.write(tmp_path, moved, labels)
+        assert len(came_back(source, tmp_path)[2]) == number * len(tasks), folder
+    # Unless the file has them in a folder of that name: COCO's training images include some.
+    for image in source.content['images']:
+        image['file_name'] = f'valid/{image["file_name"]}'
+    assert len(came_back(source, tmp_path)[2]) == len(tasks)
