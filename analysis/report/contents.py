@@ -1,7 +1,6 @@
 """Everything that a report shows: its views, and the comparisons between runs."""
 
 import dataclasses
-import datetime
 import pathlib
 import re
 from collections.abc import Iterator
@@ -18,8 +17,6 @@ from analysis.report.view_data import Pieces
 from analysis.stage import artifacts, storage
 from analysis.stage.view import View, find_views
 from segmentation import overlays
-
-SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +72,6 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
     first = first or next(iter(views))
     if first not in views:
         raise ValueError(f'--first {first}: there is no such view; there are {", ".join(views)}.')
-    files = [path for view in views.values() for path in view.folder.iterdir() if path.is_file()]
-    newest = max(path.stat().st_mtime for path in files)
     if other:
         for view in find_views(other):
             views[f'{re.sub("[^A-Za-z0-9_-]+", "-", names[other])}-{view.folder.name}'] = view
@@ -92,31 +87,20 @@ def read(workdir: pathlib.Path, other: pathlib.Path | None, first: str) -> Conte
         there = bool(each.pieces.findings)
         each.pieces.view.update(name=name, run_name=names[each.view.workdir], has_findings=there)
     comparisons = dict(_comparisons(views, other)) if other else {}
-    chosen = views[first]
     most = max(len(view.class_names) for view in views.values())
     colors = overlays.colorize(np.arange(most))
     manifest = {
-        'schema_version': SCHEMA_VERSION,
-        'title': f'{names[workdir]}: {", ".join(chosen.class_names[1:])}',
-        'run': names[workdir],
+        'title': f'{names[workdir]}: {", ".join(views[first].class_names[1:])}',
         'views': [
-            {
-                key: each.pieces.view[key]
-                for key in 'name run run_name split step n rows_are'.split()
-            }
+            {key: each.pieces.view[key] for key in 'name run_name split step n rows_are'.split()}
             for each in shown.values()
         ],
         'default': first,
-        'fingerprint': chosen.data['fingerprint']['id'],
-        'class_names': list(chosen.class_names),
         'class_colors': ['#' + bytes(rgb.tolist()).hex() for rgb in colors],
-        # Time of the newest artifact, so that the same artifacts give the same report.
-        'created': datetime.datetime.fromtimestamp(int(newest), datetime.UTC).isoformat(),
         'compare': [
             {'this': this, 'other': that, 'name': f'{this} and {that}', 'file': f'compare-{i}.js'}
             for i, (this, that) in enumerate(comparisons)
         ],
-        'single_file': False,
         'model': None,  # or what `BrowserModel.describe` says
     }
     return Contents(manifest, shown, list(comparisons.values()))

@@ -15,13 +15,15 @@ from analysis.report import column_bins, columns
 from analysis.report.columns import encode
 from analysis.report.view_data import ALL, Pieces, check_ids, slice_groups, summarize_objects
 from analysis.samples.schema import numbers
+from analysis.similar.schema import Similar
+from analysis.similarity_map.schema import SimilarityMap
 from analysis.stage import storage
 from analysis.stage.view import View
 
 # Stages whose results the page shows, all about images.
 _OF_IMAGES = (
     'mean_iou', 'clusters', 'associations', 'confusion', 'label_issues', 'saliency', 'duplicates',
-    'drift',
+    'drift', 'label_next',
 )  # fmt: skip
 
 
@@ -67,6 +69,9 @@ def read(view: View, of_images: dict[str, Any], found: Objects) -> Pieces:
     if found.trustworthiness is not None:
         page |= {'map_2d': encode(found.map_2d)}
         page['map_quality'] = {'trustworthiness': [found.trustworthiness]}
+    for name, is_there in ((Similar.NAME, near), (SimilarityMap.NAME, 'map_2d' in page)):
+        if not is_there:
+            page['unavailable'][name] = 'there are too few objects, or all of them look alike'
     findings = {
         'objects': summarize_objects(view, found),
         'slices': storage.to_json(slices)['metrics'],

@@ -75,7 +75,6 @@ def write(output: pathlib.Path, contents: Contents, limit: int) -> Written:
     """
     if output.exists() and 'explorer.provide(' not in output.read_text(errors='replace'):
         raise ValueError(f'{output} is not a report and is not replaced: choose another --output.')
-    contents.manifest['single_file'] = True
     page = sum(path.stat().st_size for path in SOURCES.rglob('*') if path.is_file())
     room: float = limit - page - 1000 * len(contents.views)
     room -= sum(len(text) for _, text in scripts(contents))

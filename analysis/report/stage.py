@@ -84,11 +84,11 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     name = 'report.html' if arguments.single_file else 'report'
     output = arguments.output or arguments.workdir / name
     contents = contents_lib.read(arguments.workdir, arguments.other, arguments.first)
-    fingerprint = contents.manifest['fingerprint']
+    first = contents.manifest['default']
+    fingerprint = contents.views[first].view.data['fingerprint']['id']
     saved = selection.read_views(arguments.views, fingerprint) if arguments.views else {}
     model = None
     if arguments.with_model:
-        first = contents.manifest['default']
         model = browser_model.prepare(
             first, contents.views[first].view, arguments.with_model, arguments.onnxruntime_web
         )

@@ -216,16 +216,13 @@ def _heat_maps(
 
 
 def _short_saliency(found: Saliency) -> dict[str, Any]:
-    """Areas under deletion and insertion curves, and energies, with their intervals."""
+    """Areas under deletion and insertion curves, with their intervals."""
     plain = storage.to_json(found)
-    result = {'energy': plain['energy']}
+    result: dict[str, Any] = {}
     for kind, explained in (('class', plain['classes']), ('cluster', plain['clusters'])):
         if explained:
             methods = {
-                name: {
-                    curve: {key: each[curve][key] for key in ('area', 'gain_over')}
-                    for curve in ('deletion', 'insertion')
-                }
+                name: {curve: {'area': each[curve]['area']} for curve in ('deletion', 'insertion')}
                 for name, each in explained['methods'].items()
             }
             result[kind] = {'images': explained['images'], 'methods': methods}
@@ -305,8 +302,7 @@ def read_view(view: View) -> Pieces:
     if near_map := read(SimilarityMap):
         page |= {'map_2d': encode(near_map.map_2d), 'map_3d': encode(near_map.map_3d)}
         page['map_quality'] = {
-            key: [getattr(quality, key) for quality in near_map.maps]
-            for key in ('trustworthiness', 'recall')
+            'trustworthiness': [quality.trustworthiness for quality in near_map.maps]
         }
         notes[SimilarityMap.NAME] = near_map.note
     if scores := read(MeanIou):
@@ -338,7 +334,8 @@ def read_view(view: View) -> Pieces:
         findings['associations'] = found
     pooled = artifacts.exists(view, confusion.Confusion, confusion.POOLED)
     if confused := read(confusion.Confusion, confusion.POOLED if pooled else ''):
-        findings['confusion'] = storage.to_json(confused) | {'pooled': len(confused.pooled)}
+        plain = storage.to_json(confused)
+        findings['confusion'] = {key: plain[key] for key in ('base', 'rows')}
     if drift := read(Drift):
         page['columns'] += columns.of_drift(drift)
         findings['drift'] = storage.to_json(drift)

@@ -235,10 +235,13 @@ const Data = (() => {
   /** Loads what the first screen does not need: findings. @param {View} view */
   function loadRest(view) {
     const { name, has_findings: exist } = view;
-    view.rest ??= (exist ? need(`findings/${name}`, name, 'findings.js') : Promise.resolve({})).then(
-      (found) => Object.assign(view, found, { loaded: true }),
-    );
-    return view.rest;
+    if (view.rest) return view.rest;
+    const found = exist ? need(`findings/${name}`, name, 'findings.js') : Promise.resolve({});
+    const rest = found.then((findings) => Object.assign(view, findings, { loaded: true }));
+    // So that one can try again.
+    rest.catch((error) => Object.assign(view, { rest: undefined, failure: error.message }));
+    view.rest = rest;
+    return rest;
   }
 
   /** The address of an image file of a view. A single file holds the images in its piece `files`,
@@ -257,7 +260,7 @@ const Data = (() => {
     return url;
   }
 
-  return { provide, need, decode, columns, when, load, loadRest, picture };
+  return { provide, need, take, decode, columns, when, load, loadRest, picture };
 })();
 
 const explorer = { provide: Data.provide };

@@ -22,6 +22,8 @@ const Decisions = (() => {
   let decisions = new Map(); // by image id
   /** @type {string | null} */
   let readFor = null; // fingerprint
+  /** @type {Set<View>} */
+  const prepared = new Set(); // views that have been shown, which have the column
 
   const storageKey = () => `explorer.decisions.${State.view.fingerprint}`;
 
@@ -75,13 +77,17 @@ const Decisions = (() => {
     }
   }
 
+  /** Returns whether they could be stored; if not, a message says it. */
   function changed() {
+    let isStored = true;
     try {
       localStorage.setItem(storageKey(), JSON.stringify(Object.fromEntries(decisions)));
     } catch (error) {
+      isStored = false;
       Messages.fail(error, 'Decisions could not be saved; export them to keep them: ');
     }
     show();
+    return isStored;
   }
 
   function show() {
@@ -90,23 +96,26 @@ const Decisions = (() => {
     Events.emit('decisions');
   }
 
-  /** Writes the decisions into the view's column. */
+  /** Writes the decisions into the column of each view: the maps of two may be side by side. */
   function fill() {
-    const { view } = State;
-    const values = new Uint16Array(view.n).fill(MISSING);
-    const ids = view.values('image_id');
-    for (let row = 0; row < ids.length && decisions.size; row++) {
-      const entry = decisions.get(ids[row]);
-      if (entry) values[row] = NAMES.indexOf(summary(entry) ?? '');
+    for (const view of prepared) {
+      if (view.fingerprint !== readFor) continue;
+      const values = new Uint16Array(view.n).fill(MISSING);
+      const ids = view.values('image_id');
+      for (let row = 0; row < ids.length && decisions.size; row++) {
+        const entry = decisions.get(ids[row]);
+        if (entry) values[row] = NAMES.indexOf(summary(entry) ?? '');
+      }
+      /** @type {Column} */ (view.column('decision')).values = values;
     }
-    /** @type {Column} */ (view.column('decision')).values = values;
   }
 
   /** Gives the view its column of decisions, before filters are set that may need it. */
   function prepare() {
     const { view } = State;
     if (readFor !== view.fingerprint) read();
-    if (!view.column('decision')) {
+    if (!prepared.has(view)) {
+      prepared.add(view);
       view.addColumn({
         name: 'decision',
         role: 'decision',
@@ -145,19 +154,21 @@ const Decisions = (() => {
   function judge(region, verdict, correction = null) {
     const key = regionKey(region);
     change(region.row, (entry) => {
-      delete entry.corrections[key];
+      for (const old of [key, olderKey(region)]) {
+        delete entry.corrections[old];
+        delete entry.regions[old];
+      }
       if (verdict) entry.regions[key] = verdict;
-      else delete entry.regions[key];
       if (verdict === 'accept' && correction) entry.corrections[key] = correction;
       if (!entry.exclude) Object.assign(entry, { kind: region.kind, score: region.score });
     });
   }
 
   /** @param {Region} region */
-  const verdictOf = (region) => of(region.row)?.regions[regionKey(region)] ?? null;
+  const verdictOf = (region) => of(region.row)?.regions[keyOf(region)] ?? null;
 
   /** What to do about an accepted region; null if nothing was chosen. @param {Region} region */
-  const correctionOf = (region) => of(region.row)?.corrections[regionKey(region)] ?? null;
+  const correctionOf = (region) => of(region.row)?.corrections[keyOf(region)] ?? null;
 
   /** How many annotations the decisions change. */
   const corrections = () =>
@@ -173,9 +184,19 @@ const Decisions = (() => {
   }
 
   /** A name by which the report of another run on the same data finds a region: its annotation, or
-   * without one its place on a 32 × 32 grid.
+   * without one its place on a 32 × 32 grid and the class that is seen there.
    * @param {Region} region */
-  function regionKey({ kind, box: [left, top, right, bottom], annotation_id: annotation }) {
+  const regionKey = (region) =>
+    olderKey(region) + (region.annotation_id === null ? ` ${region.suggested}` : '');
+
+  /** The key that the decision on a region has. @param {Region} region */
+  function keyOf(region) {
+    const key = regionKey(region);
+    return of(region.row)?.regions[key] ? key : olderKey(region);
+  }
+
+  /** The key in decisions of older reports, without the class. @param {Region} region */
+  function olderKey({ kind, box: [left, top, right, bottom], annotation_id: annotation }) {
     const place = [(left + right) / 2, (top + bottom) / 2].map((at) => Math.round(at * 32));
     return `${kind}: ${annotation ?? place.join(' ')}`;
   }
@@ -229,7 +250,8 @@ const Decisions = (() => {
 
   /** Adds the decisions of a file: an export of this page, or any exclude.json. They replace
    * earlier decisions on the same images.
-   * @param {any} file @returns {number} how many images have a decision in the file
+   * @param {any} file @returns {number | null} how many images have a decision in the file; null if
+   *   they are added but could not be stored, which a message says
    * @throws {Error} if it is another kind of file, or of another data set */
   function add(file) {
     if (typeof file !== 'object' || file === null || !Array.isArray(file.ids)) {
@@ -251,8 +273,7 @@ const Decisions = (() => {
     ]);
     const found = new Map([...entries, ...known(file.decisions)]);
     for (const [id, entry] of found) decisions.set(id, entry);
-    changed();
-    return found.size;
+    return changed() ? found.size : null;
   }
 
   function clear() {

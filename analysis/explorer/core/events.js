@@ -26,7 +26,12 @@ const Events = (() => {
     const events = new Set(pending);
     pending.clear();
     for (const { names, handler } of handlers) {
-      if (names.some((name) => events.has(name))) handler(events);
+      if (!names.some((name) => events.has(name))) continue;
+      try {
+        handler(events);
+      } catch (error) {
+        reportError(error); // the others are called all the same
+      }
     }
   }
 

@@ -53,7 +53,7 @@ const Filters = (() => {
 
   /** Sets or replaces a filter; it takes effect once the columns that it needs are loaded.
    * @param {string} id @param {Filter} filter
-   * @throws {Error} if it is incomplete, its column is unknown, or there are too many */
+   * @throws {Error} if it is incomplete, the view lacks its column or map, or there are too many */
   function set(id, filter) {
     const { view } = State;
     const needed = needs(view, filter);
@@ -148,13 +148,14 @@ const Filters = (() => {
     range: ({ low, high }) => Number.isFinite(low) && Number.isFinite(high),
     set: ({ values }) => Array.isArray(values),
     rows: ({ rows }) => Array.isArray(rows) && rows.every(Number.isInteger),
-    polygon: ({ points }) =>
-      Array.isArray(points) && points.length > 2 && points.flat().every(Number.isFinite),
+    polygon: ({ points, turn }) =>
+      Array.isArray(points) && points.length > 2 && points.flat().every(Number.isFinite) &&
+      (!turn || (Array.isArray(turn) && turn.length === 2 && turn.every(Number.isFinite))),
     search: ({ text }) => typeof text === 'string',
   };
 
   /** The columns that a filter reads. @param {View} view @param {Filter} filter
-   * @throws {Error} if it is incomplete or its column is unknown */
+   * @throws {Error} if it is incomplete, or the view lacks its column or map */
   function needs(view, filter) {
     if (!complete[filter?.kind]?.(filter)) {
       throw new Error(`${JSON.stringify(filter)} is not a filter.`);
@@ -163,6 +164,9 @@ const Filters = (() => {
     if (kind === 'search') {
       const found = view.columns.filter((entry) => entry.kind === 'text' || named(entry, text));
       return ['image_id', ...found.map(({ name }) => name)];
+    }
+    if (kind === 'polygon' && !(filter.turn ? view.map_3d : view.map_2d)) {
+      throw new Error(`This view has no map in ${filter.turn ? 'three' : 'two'} dimensions.`);
     }
     if (kind === 'rows' || kind === 'polygon') return [];
     if (!view.column(column)) throw new Error(`There is no column ${JSON.stringify(column)}.`);

@@ -19,9 +19,9 @@ const Format = (() => {
     return (size < 1 ? three : size < 10 ? two : size < 100 ? one : none)(number);
   }
 
-  /** @param {number} value a difference, which gets its sign */
+  /** @param {number | null} value a difference, which gets its sign */
   const signed = (value) =>
-    (value > 0 ? '+' : value < 0 ? '−' : '') + short(Math.abs(value));
+    value === null ? '–' : (value > 0 ? '+' : value < 0 ? '−' : '') + short(Math.abs(value));
 
   /** @param {number | null | undefined} value a share; with a decimal below 10 % */
   function percent(value) {

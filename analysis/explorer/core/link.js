@@ -4,6 +4,7 @@
 
 const Link = (() => {
   const KNOWN = 'view page color size overlay opacity theme sort filters sample'.split(' ');
+  const LASTING = ['range', 'set', 'search']; // kinds of filters that any view has
   /** @type {number | undefined} */
   let saving;
   let pushing = false;
@@ -83,7 +84,14 @@ const Link = (() => {
     State.saved.clear();
     for (const [key, value] of state) if (!KNOWN.includes(key)) State.saved.set(key, value);
     const view = await Views.show(name);
-    const filters = parseFilters(state.get('filters'));
+    const asked = state.get('view') ?? name;
+    const given = parseFilters(state.get('filters'));
+    // Rows and places on the map are of the view that the link was made in.
+    const filters = given.filter(([, { kind }]) => asked === name || LASTING.includes(kind));
+    if (filters.length < given.length) {
+      const text = 'the samples that this link selects are left out.';
+      Messages.notify(`There is no view “${asked.slice(0, 80)}”: ${text}`);
+    }
     const sort = state.get('sort') ?? '-loss';
     const column = sort.replace(/^-/, '');
     const needed = [...Views.wanted(view), state.get('color'), state.get('size'), column];

@@ -18,11 +18,13 @@ const Network = (() => {
   /** @param {(share: number, doing: string) => void} onProgress */
   async function start(onProgress) {
     onProgress(0, 'Reading ONNX Runtime');
-    const { loader, wasm } = await Data.need('runtime', 'model', 'runtime.js');
+    await Data.need('runtime', 'model', 'runtime.js');
+    const { loader, wasm } = Data.take('runtime'); // as text it has tens of megabytes
     onProgress(0.2, 'Unpacking ONNX Runtime');
     const binary = await unpack(wasm);
     onProgress(0.4, 'Reading the network');
-    const { network, points } = await Data.need('network', 'model', 'network.js');
+    await Data.need('network', 'model', 'network.js');
+    const { network, points } = Data.take('network');
     onProgress(0.6, 'Unpacking the network');
     const graph = await unpack(network);
     onProgress(0.8, 'Starting the network');
@@ -33,7 +35,8 @@ const Network = (() => {
     const wasmPaths = { mjs: url };
     Object.assign(ort.env.wasm, { numThreads: 1, wasmBinary: binary.buffer, wasmPaths });
     ort.env.logLevel = 'error';
-    const session = await ort.InferenceSession.create(graph, { executionProviders: ['wasm'] });
+    const session = await ort.InferenceSession.create(graph, { executionProviders: ['wasm'] })
+      .finally(() => URL.revokeObjectURL(url));
 
     /** @param {Pixels} photo @returns {Promise<Answer>} */
     async function compute({ pixels, width, height }) {

@@ -46,13 +46,17 @@ const Selections = (() => {
 
   const list = () => [...saved()].map(([name, ids]) => ({ name, ids }));
 
+  /** Returns whether they could be stored; if not, a message says it. */
   function changed() {
+    let isStored = true;
     try {
       localStorage.setItem(storageKey(), JSON.stringify(list()));
     } catch (error) {
+      isStored = false;
       Messages.fail(error, 'Saved views could not be stored; export them to keep them: ');
     }
     Events.emit('selections');
+    return isStored;
   }
 
   // Another window with a report on the same data has changed them.
@@ -62,7 +66,7 @@ const Selections = (() => {
     Events.emit('selections');
   });
 
-  /** Saves the samples that pass the filters; replaces a saved view of the same name.
+  /** Saves the images of the rows that pass the filters; replaces a saved view of the same name.
    * @param {string} name @throws {Error} if the name or the selection is empty */
   function save(name) {
     const all = State.view.values('image_id');
@@ -79,7 +83,7 @@ const Selections = (() => {
     changed();
   }
 
-  /** Shows only these samples. @param {string} name */
+  /** Shows only these images, or their objects. @param {string} name */
   function show(name) {
     const ids = new Set(saved().get(name));
     /** @type {number[]} */
@@ -115,7 +119,8 @@ const Selections = (() => {
   }
 
   /** Adds the views of an exported file; they replace those of the same names.
-   * @param {any} file @returns {number} how many saved views the file has
+   * @param {any} file @returns {number | null} how many saved views the file has; null if they are
+   *   added but could not be stored, which a message says
    * @throws {Error} if it is another kind of file, or of another data set */
   function add(file) {
     const found = parse(file?.views);
@@ -123,8 +128,7 @@ const Selections = (() => {
       throw new Error('This file belongs to another data set.');
     }
     for (const [name, ids] of found) saved().set(name, ids);
-    changed();
-    return found.length;
+    return changed() ? found.length : null;
   }
 
   return Object.freeze({ saved, save, remove, show, exported, csv, add });

@@ -66,7 +66,7 @@
  * the column that identifies a row.
  * @typedef {{ rows_are: 'images' | 'objects', key: string, n: number, run: string,
  *   run_name?: string, split: string, step: number,
- *   fingerprint: string, class_names: string[], class_colors?: string[], pictures?: Pictures,
+ *   fingerprint: string, class_names: string[], pictures?: Pictures,
  *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
  *   similar?: { rows: number, nearest: Decoded, parts: string[] },
  *   unavailable?: Record<string, string>,
@@ -77,9 +77,9 @@
  * `nearest` are ascending distances of samples to their nearest one; `parts` are what they may be
  * compared by, first `all`, the whole embedding.
  *
- * A view as the page uses it; findings are there once `loaded` is true.
+ * A view as the page uses it; findings are there once `loaded` is true. `failure` says why not.
  * @typedef {ViewPiece & Findings & ViewMethods & { name: string, columns: Column[],
- *   loaded?: boolean, rest?: Promise<View> }} View
+ *   loaded?: boolean, failure?: string, rest?: Promise<View> }} View
  *
  * @typedef {object} ViewMethods
  * @property {(name: string | null) => Column | undefined} column
@@ -182,8 +182,9 @@
  *   interval: Interval | null }} MeanBin
  *
  * @typedef {{ column: string, metric: string, n: number, rho: number, interval: Interval | null,
- *   q: number, partial_rho: number | null, partial_interval: Interval | null, partial_q: number,
- *   confounder: string, difference: number, effect: number, bins: MeanBin[] }} Association
+ *   q: number, partial_rho: number | null, partial_interval: Interval | null,
+ *   partial_q: number | null, confounder: string, difference: number | null,
+ *   effect: number | null, bins: MeanBin[] }} Association
  *
  * @typedef {{ metric: string, n: number, color: number, gray: number, difference: number,
  *   interval: Interval, q: number, worse: number }} GrayscaleCopy
@@ -213,7 +214,7 @@
  * @typedef {{ row: number, kind: string, score: number, probability: number, given: string,
  *   suggested: string, also: { kind: string, probability: number, suggested: string }[],
  *   confidence: number | null, area: number, annotation_id: number | null, box: number[],
- *   mask: string | null, rle: RunLengths }} Region
+ *   mask: string, rle: RunLengths }} Region
  *
  * A mask of the image as run lengths (pycocotools); `size` is [height, width] in pixels.
  * @typedef {{ size: number[], counts: string }} RunLengths
@@ -322,4 +323,5 @@
  * @property {(view: View) => any} of  its data; undefined if it was not analyzed
  * @property {(view: View) => number} [count]  shown beside its title
  * @property {(view: View, redraw: () => void) => any[]} draw
+ * @property {(view: View) => any[]} [extra]  shown even if it was not analyzed
  */

@@ -30,8 +30,9 @@ const State = (() => {
   /** @param {string} column @param {boolean} descending */
   function setSort(column, descending) {
     const sort = (wantedSort = { column, descending });
-    Data.when(state.view, [column], () => {
-      if (sort !== wantedSort) return; // another one was chosen meanwhile
+    const { view } = state;
+    Data.when(view, [column], () => {
+      if (sort !== wantedSort || view !== state.view) return; // another was chosen meanwhile
       state.sort = sort;
       Events.emit('sort');
     });

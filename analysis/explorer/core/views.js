@@ -13,11 +13,14 @@ const Views = (() => {
     const view = await Data.load(name);
     const before = State.view;
     if (view === before) return view;
-    await Data.columns(view, wanted(view));
+    // Others may be wanted when these are there: of another sort, curve or filter.
+    for (let waits; (waits = Data.columns(view, wanted(view))); ) await waits;
     if (call !== calls) return State.view; // another one was chosen meanwhile
     const { selected } = State;
     if (before && selected !== null) {
-      const row = view.rowOf(before.value('image_id', selected));
+      // Of two views of objects, the same object; else the image, or its first object.
+      const key = before.key === view.key ? view.key : 'image_id';
+      const row = view.rowOf(before.value(key, selected), key);
       State.selected = row < 0 ? null : row;
     }
     State.view = view;
@@ -40,7 +43,7 @@ const Views = (() => {
     });
     Events.emit('view', 'sort', 'sample');
     // After the first frame.
-    setTimeout(() => Data.loadRest(view).then(whenLoaded, Messages.fail), 50);
+    setTimeout(() => Data.loadRest(view).then(whenLoaded, whenFailed), 50);
     return view;
   }
 
@@ -63,6 +66,12 @@ const Views = (() => {
     if (view !== State.view) return;
     Events.emit('view');
     document.body.dataset.loaded = view.name;
+  }
+
+  /** @param {unknown} error */
+  function whenFailed(error) {
+    Messages.fail(error);
+    Events.emit('view'); // pages say what is not there
   }
 
   /** The name of the view of the same images whose rows are the other kind, objects or images;

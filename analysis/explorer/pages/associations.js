@@ -8,6 +8,9 @@ const Associations = (() => {
   const MOST_Q = 0.05;
   const Q_TITLE = 'p-value adjusted for all tests (Benjamini-Hochberg)';
 
+  /** @param {number | null} q null if there was no test */
+  const isSmall = (q) => q !== null && q <= MOST_Q;
+
   /** The table of the significant associations of a metric.
    * @param {View} view @param {Association[]} rows @param {(row: Association) => void} act */
   const table = (view, rows, act) =>
@@ -23,7 +26,7 @@ const Associations = (() => {
         Plots.numbers('q', ({ q }) => Format.probability(q), Q_TITLE),
         Plots.numbers(
           'partial ρ',
-          ({ partial_rho: rho }) => (rho === null ? '–' : Format.signed(rho)),
+          ({ partial_rho: rho }) => Format.signed(rho),
           'rank correlation adjusted for object size: the share of the image that the class, or ' +
             'the background, covers',
         ),
@@ -31,7 +34,7 @@ const Associations = (() => {
       ],
       head: 'rank correlation ρ, 95 % CI',
       value: ({ rho }) => rho,
-      faint: ({ q }) => !(q <= MOST_Q),
+      faint: ({ q }) => !isSmall(q),
       label: ({ metric, column }) => `Show the curve of ${metric} over ${column}`,
       act,
     });
@@ -39,7 +42,7 @@ const Associations = (() => {
   /** The curve of an association, with its numbers. @param {View} view @param {Association} row */
   function curve(view, row) {
     const [column, metric] = [Columns.label(view, row.column), Columns.label(view, row.metric)];
-    /** @param {number} rho @param {Interval | null} interval @param {number} q */
+    /** @param {number} rho @param {Interval | null} interval @param {number | null} q */
     const numbers = (rho, interval, q) =>
       `ρ ${Format.signed(rho)} ${Format.interval(interval, Format.signed)}, ` +
       `q ${Format.probability(q)}`;
@@ -77,7 +80,7 @@ const Associations = (() => {
     };
     const rows = associations
       .filter((row) => row.metric === metric)
-      .filter((row) => showsAll || row.q <= MOST_Q || row.partial_q <= MOST_Q)
+      .filter((row) => showsAll || isSmall(row.q) || isSmall(row.partial_q))
       .sort((a, b) => Math.abs(b.rho) - Math.abs(a.rho));
     const place = h('div.curve-place.panel', { 'aria-live': 'polite' });
     const list = table(view, rows, (row) => {

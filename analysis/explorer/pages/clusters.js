@@ -78,7 +78,8 @@ const Clusters = (() => {
       State.save(key, value);
       draw();
     };
-    tools.replaceChildren(
+    Dom.replace(
+      tools,
       Dom.select('Groups', groups, column, save('partition')),
       Dom.select('Exemplars', Object.entries(EXEMPLARS), which, save('exemplars')),
       overlay,

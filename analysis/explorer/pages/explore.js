@@ -7,7 +7,7 @@ const Explore = (() => {
   const { h } = Dom;
   const MAP_SHARE = 62; // % of the height
   const QUALITY =
-    'How well neighbors on the map are neighbors in embedding space; at most 1 ' +
+    'How well neighbors on the flat map are neighbors in embedding space; at most 1 ' +
     '(trustworthiness, Venna and Kaski 2001)';
 
   const controls = h('div.map-controls.head.line');
@@ -21,6 +21,8 @@ const Explore = (() => {
   let charts;
   /** @type {Node} */
   let overlay;
+  /** @type {() => void} */
+  let placeSplitter; // where the link says
   /** @type {View | null} */
   let shown = null;
 
@@ -52,17 +54,18 @@ const Explore = (() => {
     if (shown !== view) {
       shown = view;
       const flat = view.map_quality?.trustworthiness[0];
-      quality.textContent = flat === undefined ? '' : `trustworthiness ${flat.toFixed(2)}`;
+      quality.textContent = flat === undefined ? '' : `trustworthiness in 2-D ${flat.toFixed(2)}`;
       quality.title = [QUALITY, view.notes?.similarity_map].filter(Boolean).join('. ');
       charts.build();
     }
-    if (has('view', 'filters', 'decisions')) charts.update();
+    if (has('page')) placeSplitter();
+    if (has('view', 'filters', 'decisions', 'page')) charts.update();
     samples.update(events);
   }
 
   function drawControls() {
     const options = Columns.options(State.view, (column) => column.kind !== 'text');
-    controls.replaceChildren(...Legend.selects(options), overlay);
+    Dom.replace(controls, ...Legend.selects(options), overlay);
   }
 
   /** The line between map and samples, which can be dragged. @param {HTMLElement} left */
@@ -92,7 +95,7 @@ const Explore = (() => {
       set(Number(line.getAttribute('aria-valuenow')) + step);
       event.preventDefault();
     });
-    set(Number(State.read('split') ?? MAP_SHARE));
+    placeSplitter = () => set(Number(State.read('split')) || MAP_SHARE);
     return line;
   }
 

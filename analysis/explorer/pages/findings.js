@@ -52,8 +52,10 @@ const Findings = (() => {
     const section = SECTIONS[chosen()];
     // Redrawing must not move the keyboard focus away from the button that was pressed.
     const active = /** @type {HTMLElement?} */ (document.activeElement)?.dataset.key;
-    if (section.of(view)) content.replaceChildren(...section.draw(view, draw).filter(Boolean));
-    else content.replaceChildren(Dom.missing(section.command, view));
+    const parts = section.of(view)
+      ? section.draw(view, draw)
+      : [Dom.missing(section.command, view), ...(section.extra?.(view) ?? [])];
+    Dom.replace(content, ...parts);
     const again = active && content.querySelector(`[data-key="${active}"]`);
     if (again instanceof HTMLElement) again.focus();
   }

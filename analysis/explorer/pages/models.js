@@ -252,23 +252,20 @@ const Models = (() => {
       const view = pair.views[side];
       const { legend } = maps[side];
       // Names of groups are on the maps themselves.
-      legend.hidden = view.column(color)?.kind !== 'number';
+      legend.hidden = (view.column(color)?.kind ?? 'number') !== 'number';
       if (!legend.hidden) Legend.draw(legend, view);
     }
     const { compare } = State.manifest;
     const both = (/** @type {Column} */ { name, kind }) =>
-      kind !== 'text' && pair.views.other.column(name);
-    tools.replaceChildren();
-    if (compare.length > 1) {
-      const options = compare.map(({ name }) => [name, name]);
-      tools.append(
-        Dom.select('Compare', options, pair.name, (name) => {
-          State.save('compare', name);
-          Events.emit('page');
-        }),
-      );
-    }
-    tools.append(
+      kind !== 'text' && (name === color || pair.views.other.column(name));
+    const options = compare.map(({ name }) => [name, name]);
+    const choose = (/** @type {string} */ name) => {
+      State.save('compare', name);
+      Events.emit('page');
+    };
+    Dom.replace(
+      tools,
+      compare.length > 1 && Dom.select('Compare', options, pair.name, choose),
       ...Legend.selects(Columns.options(pair.views.this, both)),
       h(
         'span.muted',

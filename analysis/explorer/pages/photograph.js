@@ -163,6 +163,7 @@ const Photograph = (() => {
       shown = { photo, found, near: Neighbors.find(network.points, found.embedding, NEAREST) };
       doing.textContent = files.length > 1 ? `The first of ${files.length} files is shown.` : '';
       drop.classList.add('small');
+      if (State.view.name !== own()) return; // it is drawn when its view is shown again
       drawAnswer();
       map.drawMarks();
     } catch (error) {

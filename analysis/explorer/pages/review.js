@@ -315,11 +315,16 @@ const Review = (() => {
 
   const exportFile = () => Files.saveJson('exclude.json', Decisions.exclusionList());
 
-  const read = (/** @type {any} */ file) => `decisions on ${Decisions.add(file)} images`;
+  function read(/** @type {any} */ file) {
+    const count = Decisions.add(file);
+    return count === null ? null : `decisions on ${count} images`;
+  }
 
   document.addEventListener('keydown', (event) => {
     const card = /** @type {HTMLElement?} */ (document.querySelector('.issue-card'));
-    if (!card?.offsetParent || State.selected !== null) return; // another page, or a sample is open
+    // Another page, a sample or a dialog is open.
+    if (!card?.offsetParent || State.selected !== null) return;
+    if (document.querySelector('dialog[open]')) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { target } = event;
     if (target instanceof Element && target.matches('input, textarea, select, [role=tab]')) return;
@@ -344,10 +349,11 @@ const Review = (() => {
     command: 'label_issues',
     of: (view) => view.label_issues,
     count: (view) => view.label_issues_total ?? view.label_issues?.length ?? 0,
+    extra: (view) => [decisions(view)], // any image can be excluded
     draw(view, redrawPage) {
       redraw = redrawPage;
       const issues = view.label_issues ?? [];
-      if (!issues.length) return [h('p.empty', 'No label is suspicious.')];
+      if (!issues.length) return [h('p.empty', 'No label is suspicious.'), decisions(view)];
       return [tools(issues), h('div.review', issueCard(view), decisions(view))];
     },
   };

@@ -10,7 +10,9 @@ const Sample = (() => {
   const { h } = Dom;
   const FIRST_ISSUES = 4;
 
-  let place = 0; // in the order, of the sample that was last shown
+  let place = -1; // in the order, of the sample that was last in it while the panel was open
+  /** @type {number | null} */
+  let placed = null; // its row
   /** @type {HTMLElement | null} */
   let focused = null; // before the panel was opened
   let isOverlayOn = true;
@@ -84,6 +86,7 @@ const Sample = (() => {
       saveReason();
       explained = null;
       panel.hidden = true;
+      [place, placed] = [-1, null];
       focused?.focus();
       focused = null;
       return;
@@ -94,7 +97,9 @@ const Sample = (() => {
       panel.focus({ preventScroll: true });
     }
     const { view, row } = sample;
-    if (pointedAt?.row !== row) pointedAt = null;
+    // It may be of another sample, or of a view that was shown before.
+    const isHere = pointedAt?.row === row && view.label_issues?.includes(pointedAt);
+    if (!isHere) pointedAt = null;
     body.scrollTop = 0;
     updateHead();
     updateStage();
@@ -119,7 +124,7 @@ const Sample = (() => {
 
   function updateSimilar() {
     const sample = open();
-    if (sample) similar.replaceChildren(...SampleFacts.similar(sample.view, sample.row));
+    if (sample) Dom.replace(similar, ...SampleFacts.similar(sample.view, sample.row));
   }
 
   function updateHead() {
@@ -128,7 +133,7 @@ const Sample = (() => {
     const { view, row } = sample;
     const order = Order.rows();
     const found = order.indexOf(row);
-    if (found >= 0) place = found;
+    if (found >= 0) [place, placed] = [found, row];
     const { column, descending } = State.sort;
     const sorted = `by ${view.column(column)?.label} ${descending ? '↓' : '↑'}`;
     title.textContent = view.format('file_name', row);
@@ -153,11 +158,13 @@ const Sample = (() => {
     next.disabled = neighbor(1) === undefined;
   }
 
-  /** The row before or after in the order. The next row has taken the place of a removed one.
+  /** The row before or after in the order. The next row has taken the place of one that the filters
+   * have removed. One that was never in the order, such as a similar one, stands for the one before
+   * it.
    * @param {number} direction */
   function neighbor(direction) {
     const order = Order.rows();
-    const isRemoved = order[place] !== State.selected;
+    const isRemoved = placed === State.selected && order[place] !== placed;
     return order[direction > 0 && isRemoved ? place : place + direction];
   }
 
@@ -270,10 +277,12 @@ const Sample = (() => {
   document.addEventListener('keydown', (event) => {
     const sample = open();
     if (!sample || event.ctrlKey || event.metaKey || event.altKey) return;
+    // A brush or the gallery has used the key, or a dialog is open.
+    if (event.defaultPrevented || document.querySelector('dialog[open]')) return;
     const { key, target } = event;
     const isInput = target instanceof Element && target.matches('input');
-    const isTyping =
-      target instanceof Element && target.matches('input:not([type=range]), textarea, select');
+    const withKeys = 'input:not([type=range]), textarea, select, [role=tab]';
+    const isTyping = target instanceof Element && target.matches(withKeys);
     if (key === 'Escape') State.closeSample();
     else if (isTyping) return;
     else if (key === 'ArrowRight' && !isInput) step(1);

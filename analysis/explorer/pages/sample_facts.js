@@ -95,6 +95,8 @@ const SampleFacts = (() => {
 
   /** @param {View} view @param {number} row */
   function similar(view, row) {
+    const title = 'Nearest in embedding space';
+    if (!view.similar) return [h('h3', title), Dom.missing('similar', view)];
     const found = view.similarTo(row);
     if (!found) return [];
     const rows = [...found.rows];
@@ -102,6 +104,7 @@ const SampleFacts = (() => {
       const label = `similar to ${view.format('file_name', row)}`;
       Filters.set('similar', { kind: 'rows', rows: [row, ...rows], label });
       State.closeSample();
+      State.showPage('explore');
     };
     const note = view.notes?.similar;
     const thumbs = rows.slice(0, SIMILAR).map((other, k) => {
@@ -109,14 +112,14 @@ const SampleFacts = (() => {
       const text = h('span.muted', found.distances[k].toFixed(2));
       return Thumbnail.button(view, other, picture, text);
     });
-    const parts = view.similar?.parts ?? [];
+    const { parts } = view.similar;
     const choose = (/** @type {string} */ part) => {
       view.similarBy = part;
       Events.emit('similar');
     };
     const options = parts.map((part) => [part, part]);
     return [
-      h('h3', 'Nearest in embedding space', Dom.link('show on the map', filter)),
+      h('h3', title, Dom.link('show on the map', filter)),
       ...(parts.length > 1 ? [Dom.select('Alike in', options, view.similarBy, choose)] : []),
       ...(note ? [h('p.soft', note)] : []),
       h('div.thumbs', thumbs),

@@ -37,22 +37,29 @@ const Charts = (() => {
     /** For another view, or another metric of the curves. */
     function build() {
       const { view } = State;
-      const wanted = State.read('curve');
-      metric = (view.column(wanted)?.role === 'metric' && wanted) || 'loss';
-      const metrics = view.columns.filter((column) => column.role === 'metric');
-      const options = metrics.map(({ name, label }) => [name, label]);
+      metric = chosenMetric();
+      const options = view.columns.filter(isCurve).map(({ name, label }) => [name, label]);
       const select = Dom.select('Curves', options, metric, (name) =>
         Data.when(view, [name], () => {
+          if (view !== State.view) return;
           State.save('curve', name === 'loss' ? null : name);
           build();
         }),
       );
-      head.replaceChildren(find, select);
+      Dom.replace(head, find, select);
       visible.disconnect();
       charts = [];
       const groups = Columns.grouped(view, isDrawable).filter(({ role }) => role !== 'id');
       list.replaceChildren(...groups.map(section));
       narrow();
+    }
+
+    /** @param {Column} column */
+    const isCurve = ({ role, kind }) => role === 'metric' && kind === 'number';
+
+    function chosenMetric() {
+      const column = State.view.column(State.read('curve'));
+      return column && isCurve(column) && column.isLoaded() ? column.name : 'loss';
     }
 
     /** Whether a column has at least two values. @param {Column} column */
@@ -157,6 +164,7 @@ const Charts = (() => {
     return {
       build,
       update() {
+        if (chosenMetric() !== metric) build(); // as after Back
         for (const chart of charts) {
           if (Filters.all.has(chart.column.name)) chart.open();
           chart.update();

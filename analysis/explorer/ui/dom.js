@@ -133,16 +133,40 @@ const Dom = (() => {
     return field;
   }
 
+  const FOCUSABLE = 'a[href], button, input, select, summary, [tabindex]';
+  const BY_KEYBOARD = ':focus-visible:not([type=text], [type=search])';
+
+  /** Gives an element other children. Those that it keeps stay where they are: out of the page, a
+   * slider could not be dragged on. The keyboard stays on the control of the same number; after a
+   * click, and out of a field that was typed in, the keys are for the page.
+   * @param {Element} box @param {...(Node | null | undefined | false)} parts */
+  function replace(box, ...parts) {
+    const active = document.activeElement;
+    const isKept = active && box.contains(active) && active.matches(BY_KEYBOARD);
+    const place = isKept ? [...box.querySelectorAll(FOCUSABLE)].indexOf(active) : -1;
+    const children = parts.filter((part) => part instanceof Node);
+    for (const child of [...box.childNodes]) if (!children.includes(child)) child.remove();
+    let next = box.firstChild;
+    for (const child of children) {
+      if (child === next) next = next.nextSibling;
+      else box.insertBefore(child, next);
+    }
+    const again = box.querySelectorAll(FOCUSABLE)[place];
+    if (again instanceof HTMLElement && again !== active) again.focus({ preventScroll: true });
+  }
+
   /** @param {string} text of a paragraph that explains */
   const note = (text) => h('p.note', text);
 
-  /** @param {string} command the module that computes what is missing @param {View} view */
-  function missing(command, view) {
+  /** @param {string} command the module that computes what is missing @param {View} view
+   * @param {boolean} [isLoaded] whether it would be there */
+  function missing(command, view, isLoaded = view.loaded) {
     const reason = view.unavailable?.[command];
     const text = reason
       ? `Not available here: ${reason}.`
       : `Not analyzed yet: run python -m analysis.${command}`;
-    return h('p.empty', view.loaded ? text : 'Loading …');
+    const waits = view.failure ? `Not loaded: ${view.failure}` : 'Loading …';
+    return h('p.empty', isLoaded ? text : waits);
   }
 
   /** Makes an element act like a button, for mouse, keyboard and screen readers.
@@ -163,6 +187,7 @@ const Dom = (() => {
   const press = (button, on) => button.setAttribute('aria-pressed', String(on));
 
   return Object.freeze({
-    h, svg, icon, iconButton, link, more, select, check, slider, note, missing, makeButton, press,
+    h, svg, icon, iconButton, link, more, select, check, slider, replace, note, missing, makeButton,
+    press,
   });
 })();

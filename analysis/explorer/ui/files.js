@@ -25,15 +25,16 @@ const Files = (() => {
     }
   }
 
-  /** A listener of a file field. `read` takes the content of a JSON file and says what was imported.
-   * @param {(content: any) => string} read */
+  /** A listener of a file field. `read` takes the content of a JSON file and says what was imported;
+   * null if it has said itself what went wrong. @param {(content: any) => string | null} read */
   const opener = (read) => async (/** @type {Event} */ { target }) => {
     const field = /** @type {HTMLInputElement} */ (target);
     const [file] = field.files ?? [];
     field.value = '';
     if (!file) return;
     try {
-      Messages.notify(`${file.name}: imported ${read(parse(await file.text()))}.`);
+      const what = read(parse(await file.text()));
+      if (what !== null) Messages.notify(`${file.name}: imported ${what}.`);
     } catch (error) {
       Messages.fail(error, `${file.name}: `);
     }

@@ -127,15 +127,19 @@ const Histogram = (() => {
       );
     }
 
-    /** Filters by a range; at an end of the axis it includes what lies beyond.
+    /** Filters by a range; at an end of the axis it includes what lies beyond. Where no value can
+     * be, as between two whole numbers, it is the nearest one.
      * @param {number} from @param {number} to */
     function choose(from, to) {
       const near = (edges[size] - edges[0]) / (right - left);
+      const middle = (from + to) / 2;
+      const nearest = Math.max(bins.low, Math.min(bins.high, whole ? Math.round(middle) : middle));
       if (from <= edges[0] + near) from = bins.low;
       else from = whole ? Math.ceil(from) : Number(from.toPrecision(6));
       if (to >= edges[size] - near) to = bins.high;
       else to = whole ? Math.floor(to) : Number(to.toPrecision(6));
       if (from <= to) Filters.range(name, from, to);
+      else Filters.range(name, nearest, nearest);
     }
 
     /** Arrow keys move the selected bins; with Shift they extend them.

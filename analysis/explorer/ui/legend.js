@@ -30,15 +30,24 @@ const Legend = (() => {
   function draw(container, view) {
     const { color, size } = State.appearance;
     const column = view.column(color);
-    container.replaceChildren();
-    if (!column) return;
+    const sized = view.column(size);
+    Dom.replace(
+      container,
+      ...(column ? colors(view, column) : [color !== null && h('p.soft', without(color))]),
+      sized && h('div.legend-size.soft', 'Size: ', h('b', sized.label)),
+    );
+  }
+
+  /** @param {string} name of a column */
+  const without = (name) => `This view has no column “${Format.label(name)}”.`;
+
+  /** @param {View} view @param {Column} column */
+  function colors(view, column) {
     const scale = Colors.scale(view, column.name);
-    container.append(
+    return [
       h('div.legend-title.soft', column.label, h('span', ` ${column.unit}`)),
       scale.values ? categories(view, column, scale) : ramp(scale),
-    );
-    const sized = view.column(size);
-    if (sized) container.append(h('div.legend-size.soft', 'Size: ', h('b', sized.label)));
+    ];
   }
 
   /** @param {Scale} scale */

@@ -37,6 +37,10 @@ class MapCanvas {
     const surface = Colors.css('--surface');
     const crowded = view.n > MapCamera.CROWD; // translucent, and without halo
     const { xs, ys, order } = camera;
+    const column = view.column(color);
+    const scale = column
+      ? Colors.scale(view, column.name)
+      : { colors: [Colors.css('--category-other')], codes: null }; // the legend says it
     const dot = { xs, ys, order, density: this.#density, radius: camera.radius(view) };
     const all = !mask || MapCanvas.#isEmpty(mask);
     if (!all && this.#ground) pixels.set(this.#ground);
@@ -48,7 +52,7 @@ class MapCanvas {
     Dots.blend(image, {
       ...dot,
       order: order.subarray(0, most),
-      ...Colors.scale(view, view.column(color)?.name ?? 'loss'),
+      ...scale,
       sizes: size && view.column(size) ? Colors.sizes(view, size) : null,
       mask: all ? null : mask,
       halo: crowded ? null : surface,

@@ -3,7 +3,7 @@
 // A large picture of a sample with a layer over it: masks, errors, loss, probabilities, saliency.
 
 const Picture = (() => {
-  const { h, svg } = Dom;
+  const { h } = Dom;
   const LABELS = { truth: 'ground truth', prediction: 'prediction', error: 'errors', loss: 'loss' };
 
   /** @param {View} view @param {number} row */
@@ -43,7 +43,7 @@ const Picture = (() => {
       details && image(details.image, 'base'),
       details && layer.path && image(layer.path, 'layer', { opacity }),
       !details && view.pictures && enlarged(view, row, layer.id, opacity),
-      regions.map((region) => (region.mask ? image(region.mask, 'outline') : boxOf(region))),
+      regions.map((region) => image(region.mask, 'outline')),
     ]);
   }
 
@@ -66,15 +66,6 @@ const Picture = (() => {
     return [layer('base', 'image'), layer('layer', overlay, opacity)];
   }
 
-  /** @param {Region} region */
-  function boxOf({ box: [left, top, right, bottom] }) {
-    const [x, y, width, height] = [left, top, right - left, bottom - top].map(
-      (share) => `${100 * share}%`,
-    );
-    const line = { fill: 'none', stroke: 'var(--on-verdict)', 'stroke-width': 2 };
-    return svg('svg.outline', svg('rect', { x, y, width, height, ...line }));
-  }
-
   /** @param {string} color @param {string} label @param {string} [title] */
   const key = (color, label, title) =>
     h('span.key.inline-flex', { title }, h('span.swatch', { style: { background: color } }), label);
@@ -85,7 +76,7 @@ const Picture = (() => {
     /** @type {any[]} */
     let parts = [];
     if (layer.id === 'truth' || layer.id === 'prediction') {
-      const colors = view.class_colors ?? State.manifest.class_colors;
+      const colors = State.manifest.class_colors;
       parts = view.class_names.map((name, index) => index > 0 && key(colors[index], name));
     } else if (layer.id === 'error') {
       /** @type {Record<string, string>} */

@@ -102,7 +102,8 @@ const SampleList = (() => {
         kind === 'number' || kind === 'boolean' ? '104px' : '190px',
       );
       scroll.style.setProperty('--columns', `52px ${widths.join(' ')}`);
-      titles.replaceChildren(
+      Dom.replace(
+        titles,
         h('span', { role: 'columnheader', 'aria-label': 'Image' }),
         ...columns.map(({ name, label, kind, unit, description }) => {
           const sorted = sort.column === name;
@@ -139,7 +140,8 @@ const SampleList = (() => {
         const [bar, text] = /** @type {any} */ (cells[i].children);
         cells[i].className = column.kind;
         text.textContent = shorten(view.format(column.name, row), 200);
-        bar.style.setProperty('--share', column.role === 'metric' ? shareOf(column, row) : 0);
+        const isMetric = column.role === 'metric' && column.kind === 'number';
+        bar.style.setProperty('--share', isMetric ? shareOf(column, row) : 0);
       });
     }
 

@@ -17,7 +17,8 @@ const SampleListHead = (() => {
       const { view, sort } = State;
       const button = (/** @type {string} */ key, /** @type {string} */ title) =>
         Dom.iconButton(key, title, () => setMode(key), { 'aria-pressed': String(mode === key) });
-      element.replaceChildren(
+      Dom.replace(
+        element,
         h('span', button('table', 'Table'), button('gallery', 'Gallery')),
         Dom.select('Sort by', Columns.options(view), sort.column, (column) =>
           State.setSort(column, sort.descending),
@@ -30,7 +31,7 @@ const SampleListHead = (() => {
         mode === 'table'
           ? columnPicker(columns, chooseColumns)
           : Dom.slider('Image size', { min: 72, max: 256, step: 8, value: size }, setSize),
-        overlay ?? '',
+        overlay,
       );
     }
 

@@ -50,11 +50,7 @@ const SampleMap = (() => {
       onkeydown: onKey,
     }, [canvas.dots, canvas.marks, names.element]);
     const tools = h('div.map-tools.flex.panel', { role: 'toolbar', 'aria-label': 'Map tools' });
-    const nothing = h('p.nothing', { hidden: true }, [
-      'No map yet. Run ',
-      h('code', 'python -m analysis.similarity_map'),
-      '.',
-    ]);
+    const nothing = h('p.nothing', { hidden: true });
     container.classList.add('map');
     container.append(surface, nothing, tools, card);
 
@@ -105,10 +101,18 @@ const SampleMap = (() => {
       surface.dataset.mode = mode;
     }
 
+    const hasMap = () => Boolean(options.view().map_2d);
+
     /** Everything, as after a change of the view, colors, zoom or size. */
     function draw() {
-      nothing.hidden = Boolean(options.view().map_2d);
-      if (!camera.width || !nothing.hidden) return;
+      const isThere = hasMap();
+      nothing.hidden = isThere;
+      surface.hidden = tools.hidden = !isThere;
+      if (!isThere) {
+        card.hidden = true;
+        nothing.textContent = Dom.missing('similarity_map', options.view(), true).textContent;
+      }
+      if (!camera.width || !isThere) return;
       camera.locate(options.view());
       canvas.forget();
       drawDots();
@@ -120,7 +124,7 @@ const SampleMap = (() => {
      * @param {number} [most] */
     function drawDots(most = camera.turn ? Infinity : MapCamera.AT_ONCE) {
       clearTimeout(rest);
-      if (!camera.order.length) return;
+      if (!camera.order.length || !hasMap()) return;
       canvas.drawDots(options.view(), camera, options.mask(), most);
       drawMarks();
       if (camera.order.length > most) rest = setTimeout(() => drawDots(Infinity), 200);
@@ -128,6 +132,7 @@ const SampleMap = (() => {
 
     /** What hovering, opening and selecting change. */
     function drawMarks() {
+      if (!hasMap()) return;
       const cross = options.cross?.(camera.turn);
       canvas.drawMarks(options.view(), camera, {
         near: options.near?.(),
@@ -152,7 +157,12 @@ const SampleMap = (() => {
     }
 
     function spin() {
-      if (!spinning || !camera.turn || !surface.offsetParent) return;
+      if (!spinning || !camera.turn) return;
+      if (!surface.offsetParent) {
+        spinning = false; // another page is shown
+        showTools();
+        return;
+      }
       camera.rotate(0.006, 0);
       draw();
       requestAnimationFrame(spin);
@@ -189,7 +199,7 @@ const SampleMap = (() => {
 
     /** @param {MouseEvent} event */
     const nearest = (event) =>
-      camera.nearest(options.view(), d3.pointer(event, surface), options.mask());
+      hasMap() ? camera.nearest(options.view(), d3.pointer(event, surface), options.mask()) : null;
 
     /** @type {{ point: Point, turn: Turn, moved: boolean, shape: string | null } | null} */
     let drag = null;
@@ -208,6 +218,7 @@ const SampleMap = (() => {
     });
 
     surface.addEventListener('pointermove', (event) => {
+      if (drag && !event.buttons) drag = path = null; // it was released outside of the map
       if (!drag) return hover(event);
       const point = d3.pointer(event, surface);
       const [[x, y], [px, py]] = [drag.point, point];

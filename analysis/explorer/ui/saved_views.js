@@ -29,6 +29,8 @@ const SavedViews = (() => {
       onchange: Files.opener(read),
     });
     const entries = [...Selections.saved()];
+    const hasObjects = State.view.rows_are === 'objects';
+    const passing = Format.count(Filters.passing());
     dialog.replaceChildren(
       h('header.line', [
         h('h3.grow', 'Saved views'),
@@ -37,12 +39,15 @@ const SavedViews = (() => {
       h('p.line', [
         name,
         h('button.button.primary', { id: 'save-view', onclick: () => save(name.value) }, [
-          `Save ${Format.count(Filters.passing())} samples`,
+          hasObjects ? `Save the images of ${passing} objects` : `Save ${passing} samples`,
         ]),
       ]),
       entries.length
         ? h('ul', entries.map(entry))
-        : h('p.muted', 'A saved view keeps the samples that pass the filters now.'),
+        : h('p.muted', [
+            `A saved view keeps the ${hasObjects ? 'images of the objects' : 'samples'} that pass `,
+            'the filters now.',
+          ]),
       h('p.line', [
         h('button.button', { id: 'export-views', onclick: () => Files.saveJson('views.json', Selections.exported()) }, [
           'Export views.json',
@@ -84,11 +89,18 @@ const SavedViews = (() => {
     }
   }
 
-  const read = (/** @type {any} */ file) => `${Selections.add(file)} saved views`;
+  function read(/** @type {any} */ file) {
+    const count = Selections.add(file);
+    return count === null ? null : `${count} saved views`;
+  }
 
   Events.on('selections filters view', () => {
-    if (dialog.open) draw();
+    if (!dialog.open) return;
+    draw();
+    toName(); // what had the focus is gone
   });
+
+  const toName = () => document.getElementById('view-name')?.focus();
 
   /** The link that opens the dialog. */
   function link() {
@@ -96,7 +108,7 @@ const SavedViews = (() => {
     const open = () => {
       draw();
       dialog.showModal();
-      document.getElementById('view-name')?.focus();
+      toName();
     };
     const text = count ? `Saved views (${count})` : 'Save as a view';
     return Dom.link(text, open, { id: 'saved-views' });

@@ -72,15 +72,20 @@ const Shell = (() => {
       }, title),
     );
     const options = manifest.views.map((view) => [view.name, titleOf(view)]);
-    const views = Dom.select('View', options, State.view.name, Views.show);
+    const show = (/** @type {string} */ name) =>
+      Views.show(name).catch((error) => {
+        Messages.fail(error);
+        update(); // the one before is still shown
+      });
+    const views = Dom.select('View', options, State.view.name, show);
     const rows = h('span.rows-choice');
     const update = () => {
       const field = views.querySelector('select');
       if (field) field.value = State.view.name;
       const other = Views.otherRows(State.view);
       const kinds = [['images', 'images'], ['objects', 'objects']];
-      const change = () => Views.show(other ?? State.view.name);
-      rows.replaceChildren(...(other ? [Dom.select('Rows', kinds, State.view.rows_are, change)] : []));
+      const change = () => show(other ?? State.view.name);
+      Dom.replace(rows, other !== null && Dom.select('Rows', kinds, State.view.rows_are, change));
     };
     Events.on('view', update);
     update();

@@ -78,20 +78,19 @@ const Thumbnail = (() => {
   /** A choice of the overlay of all thumbnails and its opacity; empty without pictures. */
   function overlayControl() {
     const box = h('span.overlay-control.inline-flex');
+    const fade = (/** @type {number} */ value) => State.setAppearance({ opacity: value });
+    const slider = Dom.slider('Overlay opacity', { min: 0.1, max: 1, step: 0.05 }, fade);
+    const choose = (/** @type {string} */ key) => State.setAppearance({ overlay: key });
     function draw() {
-      const active = document.activeElement;
-      if (active instanceof HTMLInputElement && box.contains(active)) return; // it is dragged
       const { overlay, opacity } = State.appearance;
       const sheet = State.view.pictures?.sheets[0];
-      box.replaceChildren();
-      if (!sheet) return;
-      const there = Object.entries(OVERLAYS).filter(([key]) => key === 'none' || sheet[key]);
-      const choose = (/** @type {string} */ key) => State.setAppearance({ overlay: key });
-      box.append(Dom.select('Overlay', there, overlay, choose));
-      if (overlay === 'none') return;
-      const range = { min: 0.1, max: 1, step: 0.05, value: opacity };
-      const fade = (/** @type {number} */ value) => State.setAppearance({ opacity: value });
-      box.append(Dom.slider('Overlay opacity', range, fade));
+      const there = Object.entries(OVERLAYS).filter(([key]) => key === 'none' || sheet?.[key]);
+      slider.value = String(opacity);
+      Dom.replace(
+        box,
+        sheet && Dom.select('Overlay', there, overlay, choose),
+        sheet && overlay !== 'none' && slider,
+      );
     }
     Events.on('view appearance', draw);
     draw();

@@ -12,7 +12,7 @@ from segmentation.data import selection
 from segmentation.data.corrections import decisions
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import is_text
-from tests.analysis.explorer.driving import FINGERPRINT, passing, press, wait_until
+from tests.analysis.explorer.driving import FINGERPRINT, click, passing, press, wait_until
 from tests.report_fixture.browsing import settle
 
 
@@ -303,3 +303,63 @@ def test_the_chart_of_decisions_counts_each(open_page):
     }"""
     page = open_page('page=explore')
     assert page.evaluate(drawn) == [[['none', '60']], [['exclude', '1'], ['none', '59']]]
+
+
+def test_what_cannot_be_stored_is_said_after_an_import_too(open_page, tmp_path):
+    page, path = open_page('page=findings'), tmp_path / 'file.json'
+    page.evaluate("void (Storage.prototype.setItem = () => { throw new Error('it is full'); })")
+    number = int(page.evaluate("State.view.value('image_id', 4)"))
+    path.write_text(json.dumps({'ids': [number], 'fingerprint': FINGERPRINT}))
+    page.set_input_files('#import-decisions', path)
+    wait_until(page, 'Decisions.of(4)?.exclude')
+    assert 'could not be saved; export them' in page.text_content('#toast')
+    path.write_text(json.dumps({'views': [{'name': 'one', 'ids': [number]}]}))
+    click(page, '#saved-views')
+    page.set_input_files('#import-views', path)
+    wait_until(page, "Selections.saved().has('one')")
+    assert 'could not be stored; export them' in page.text_content('#toast')
+
+
+@pytest.mark.parametrize('fragment', ['view=val-600-objects&', ''])
+def test_decisions_leave_without_a_label_issue_too(open_page, fragment):
+    page = open_page(f'{fragment}page=findings&finding=issues')
+    if not fragment:
+        page.evaluate("State.view.label_issues = []; Events.emit('view')")
+    page.evaluate('Decisions.exclude(0, true)')
+    settle(page)
+    assert page.locator('.findings-content .empty').count() == 1
+    assert page.text_content('[data-count=exclude]') == '1'
+    with page.expect_download() as download:
+        page.click('#export-decisions')
+    assert len(json.loads(download.value.path().read_text())['ids']) == 1
+
+
+def test_missing_instances_of_two_classes_in_one_place(open_page):
+    page = open_page('page=findings&finding=issues')
+    state = """[window.region, window.other].map((one) =>
+        [Decisions.verdictOf(one), Decisions.correctionOf(one)?.category ?? null])"""
+    page.evaluate("""() => {
+        window.region = State.view.label_issues.find((one) => one.annotation_id === null);
+        window.other = { ...region, suggested: 'another' };
+        Decisions.judge(region, 'accept', Corrections.suggested(region));
+    }""")
+    name = page.evaluate('region.suggested')
+    assert page.evaluate(state) == [['accept', name], [None, None]]
+    page.evaluate("Decisions.judge(other, 'reject')")
+    assert page.evaluate(state) == [['accept', name], ['reject', None]]
+    # Reports before the class was in the name of a region: the verdict counts until the next one.
+    page.evaluate("""() => {
+        const {decisions} = Decisions.exclusionList();
+        const [[id, entry]] = Object.entries(decisions);
+        const key = Object.keys(entry.regions)[0];
+        const old = key.slice(0, key.lastIndexOf(` ${region.suggested}`));
+        const corrections = { [old]: entry.corrections[key] };
+        const made = { ...entry, regions: { [old]: 'accept' }, corrections };
+        Decisions.clear();
+        Decisions.add({ ids: [], fingerprint: State.view.fingerprint, decisions: { [id]: made } });
+    }""")
+    assert page.evaluate(state)[0] == ['accept', name]
+    page.evaluate("Decisions.judge(region, 'accept', Corrections.suggested(region))")
+    assert page.evaluate('Decisions.corrections()') == 1
+    page.evaluate('Decisions.judge(region, null)')
+    assert page.evaluate(state)[0] == [None, None]

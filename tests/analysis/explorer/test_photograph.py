@@ -139,6 +139,22 @@ def test_a_runtime_that_cannot_be_read_gives_a_clear_error(browser, folder, tmp_
     context.close()
 
 
+def test_an_answer_waits_until_its_view_is_shown(page, analysis):
+    # What was unpacked once is not kept as text.
+    for key in ('runtime', 'network'):
+        with pytest.raises(Exception, match=f'{key} is read before it is loaded'):
+            page.evaluate(f"Data.take('{key}')")
+    name, content = _file(analysis, 0)
+    page.evaluate(
+        "[window.own, State.manifest.model.view] = [State.manifest.model.view, 'another']"
+    )
+    _give(page, 'drop', name, content)
+    page.wait_for_selector('.photo-drop.small')
+    assert page.locator('.photo-answer').evaluate('(answer) => answer.hidden')
+    page.evaluate("State.manifest.model.view = window.own; Events.emit('view')")
+    page.wait_for_selector(f'.photo-answer h3:text-is("{name}")')
+
+
 def test_places_are_weighted_by_nearness(page):
     near, place = page.evaluate("""() => {
         const points = Object.assign(new Float32Array([0, 0, 3, 0, 0, 1]), { shape: [3, 2] });

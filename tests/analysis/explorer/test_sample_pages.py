@@ -322,3 +322,54 @@ def test_issues_say_how_many_errors_to_expect(analysis, open_page):
     assert f'Expected errors among them: {round(probable[probable >= 0.5].sum())} (' in text
     assert 'drawn scenes' in text
     assert f'probability {probable[0]:.2f}' in page.locator('.issue-card h3').text_content()
+
+
+def test_from_a_similar_sample_on_to_the_next(analysis, open_page):
+    table = table_of(analysis)
+    order = np.argsort(-table['loss'], kind='stable')
+    page = open_page(f'sample={table["image_id"][order[3]]}')
+    left = order[:20].tolist()
+    page.evaluate(f"Filters.set('some', {{ kind: 'rows', rows: {left}, label: 'some' }})")
+    settle(page)
+    page.evaluate(f'State.openSample({order[40]})')
+    press(page, 'ArrowRight')
+    assert page.evaluate('State.selected') == order[4]
+    press(page, 'Escape')
+    page.evaluate(f'State.openSample({order[40]})')
+    press(page, 'ArrowRight')
+    assert page.evaluate('State.selected') == order[0]
+
+
+def test_similar_samples_are_shown_on_the_map(open_page):
+    page = open_page('page=samples')
+    page.evaluate('State.openSample(3)')
+    page.locator('#sample .similar .link').click()
+    settle(page)
+    assert page.evaluate('State.page') == 'explore' and 1 < passing(page) < 60
+
+
+def test_what_was_not_tested_is_not_significant(open_page):
+    page = open_page('page=findings&finding=associations')
+    page.evaluate("""() => {
+        for (const row of State.view.associations.associations) {
+            Object.assign(row, { q: 0.9, partial_q: null, difference: null, effect: null });
+        }
+        Events.emit('view');
+    }""")
+    settle(page)
+    rows = page.locator('.findings tbody tr')
+    assert rows.count() == 0
+    page.get_by_label('include non-significant ones').check()
+    settle(page)
+    assert rows.count() > 3
+    text = 'Last bin minus first: – (– standard deviations)'
+    assert text in page.text_content('.curve-place')
+
+
+def test_no_grayscale_copies(open_page):
+    page = open_page('page=findings&finding=grayscale')
+    assert page.locator('.findings tbody tr').count() > 3
+    page.evaluate("State.view.grayscale_copies = []; Events.emit('view')")
+    settle(page)
+    assert 'nothing to compare' in page.text_content('.findings-content .note')
+    assert page.locator('.findings').count() == 0

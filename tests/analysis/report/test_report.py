@@ -176,6 +176,7 @@ def test_objects_are_a_view_of_their_own(run, folder):
     columns = {column['name']: column for column in view['columns']}
     assert _values(columns[view['key']]) == found.table['annotation_id'].to_pylist()
     assert _values(columns['predicted']) == found.table['predicted'].to_pylist()
+    assert 'label_next' in view['unavailable'] and 'similarity_map' not in view['unavailable']
     np.testing.assert_array_equal(_decode(view['map_2d']), found.map_2d)
     nearest = _piece(folder, f'{name}/similar/0.js', f'similar/{name}/0')
     assert list(nearest) == view['similar']['parts'] == ['all', 'color']
@@ -369,7 +370,6 @@ def test_single_file(run, tmp_path, capsys):
     assert page.lower().count('<script') == page.lower().count('</script') == len(scripts)
     data = next(text for text in scripts if text.startswith('explorer.provide("files"'))
     pieces = _provided(data)
-    assert pieces['manifest']['single_file'] is True
     view = pieces['view/val-600']
     paths = {path for sheet in view['pictures']['sheets'] for path in sheet.values()}
     for path in paths:

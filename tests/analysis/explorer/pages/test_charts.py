@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 
-from tests.analysis.explorer.pages.reading import filters
+from tests.analysis.explorer.driving import wait_until
+from tests.analysis.explorer.pages.reading import filters, fragment_of
+from tests.report_fixture.browsing import settle
 
 
 def test_charts_count_what_all_other_filters_let_pass(open_page, table):
@@ -98,3 +100,47 @@ def test_a_bar_filters_by_what_it_counts(open_page):
         });
     }"""
     assert open_page().evaluate(wrong) == []
+
+
+def test_a_brush_between_two_whole_numbers_takes_the_nearest(open_page):
+    found = """([from, to]) => {
+        const { view } = State;
+        const values = Float32Array.from({ length: view.n }, (_, row) => 1 + (row % 4));
+        view.addColumn({ name: 'few', role: 'metadata', kind: 'number', unit: '',
+            description: '', values });
+        const body = document.createElement('div');
+        body.style.width = '300px';
+        document.body.prepend(body);
+        Histogram.create(body, view.column('few'), 'loss')();
+        const { left, width } = body.querySelector('.brush .overlay').getBoundingClientRect();
+        const top = body.querySelector('.brush .overlay').getBoundingClientRect().top + 20;
+        return [left + from * width, left + to * width, top];
+    }"""
+    # The axis goes from 0.5 to 4.5.
+    for ends, expected in (((0.3, 0.35), 2), ((0.55, 0.6), 3), ((0, 0.05), 1), ((0.95, 1), 4)):
+        page = open_page()
+        start, end, y = page.evaluate(found, list(ends))
+        page.mouse.move(start + 1, y)
+        page.mouse.down()
+        page.mouse.move(end - 1, y, steps=3)
+        page.mouse.up()
+        chosen = page.evaluate("Filters.all.get('few')")
+        assert (chosen['low'], chosen['high']) == (expected, expected), ends
+
+
+def test_back_restores_the_curves_and_the_height_of_the_map(open_page):
+    page = open_page()
+    fragment_of(page, 'view=')
+    page.evaluate('State.openSample(3)')
+    fragment_of(page, 'sample=')
+    page.locator('.charts-head select').select_option('entropy')
+    page.focus('.splitter')
+    page.keyboard.press('ArrowUp')
+    assert 'curve=entropy' in fragment_of(page, 'split=59')
+
+    page.evaluate('history.back()')
+    wait_until(page, 'State.selected === null')
+    settle(page)
+
+    assert page.locator('.charts-head select').input_value() == 'loss'
+    assert page.get_attribute('.splitter', 'aria-valuenow') == '62'

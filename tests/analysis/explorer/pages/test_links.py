@@ -106,3 +106,24 @@ def test_a_damaged_file_is_named(browser, analysis, tmp_path):
     text = page.locator('#main-content .failure').text_content()
     page.close()
     assert 'view.js is damaged: write the report again' in text
+
+
+def test_views_that_cannot_be_read(browser, analysis, tmp_path):
+    """The page says so, and the header names the view that is shown."""
+    folder = shutil.copytree(analysis.workdir.parent / 'report', tmp_path / 'report')
+    (folder / 'data/val-400/view.js').unlink()
+    findings = folder / 'data/val-600/findings.js'
+    text = findings.read_text()
+    findings.unlink()
+    page = browser.new_page()
+    page.goto(f'{folder.as_uri()}/index.html#page=findings')
+    name = 'findings.js is missing or cannot be read.'
+    page.wait_for_selector(f'.findings-content .empty:has-text("Not loaded: data/val-600/{name}")')
+    page.locator('#header select').first.select_option('val-400')
+    page.wait_for_selector('#toast:has-text("view.js is missing or cannot be read")')
+    assert page.locator('#header select').first.input_value() == 'val-600'
+    # It is tried again.
+    findings.write_text(text)
+    page.evaluate('Data.loadRest(State.view)')
+    assert page.evaluate('State.view.loaded')
+    page.close()

@@ -97,3 +97,37 @@ def test_color_and_size_by_any_column(open_page):
         looks.add(page.evaluate("document.querySelector('.map-surface canvas').toDataURL()"))
         assert page.text_content('.legend-title').startswith(color.replace('_', ' '))
     assert len(looks) == 4
+
+
+def test_a_drag_that_ends_outside_of_the_map_is_over(open_page, analysis):
+    page = open_page()
+    screen = on_screen(page, artifacts.load(analysis, SimilarityMap).map_2d.astype(float))
+    box = page.locator('.map-surface').bounding_box()
+    page.mouse.move(box['x'] + 60, box['y'] + 60)
+    page.mouse.down()
+    page.mouse.move(box['x'] + 70, box['y'] + 70)
+    page.mouse.move(box['x'] + 70, box['y'] + box['height'] + 90)
+    page.mouse.up()
+    page.locator('.map-surface').focus()
+    page.keyboard.press('0')  # fits all samples again
+    settle(page)
+    hovered = []
+    for x, y in screen[:20]:
+        page.mouse.move(x, y)
+        settle(page)
+        hovered.append(page.evaluate('State.hovered'))
+    assert any(row is not None for row in hovered)
+
+
+def test_a_rotation_ends_with_its_page(open_page):
+    page = open_page()
+    page.click('[aria-label="Two or three dimensions"]')
+    spin = page.locator('[aria-label="Rotate continuously"]')
+    spin.click()
+    assert spin.get_attribute('aria-pressed') == 'true'
+    for name in ('samples', 'explore'):
+        page.evaluate(f"State.showPage('{name}')")
+        settle(page)
+        settle(page)
+    assert spin.get_attribute('aria-pressed') == 'false'
+    assert page.text_content('.map-note').startswith('trustworthiness in 2-D 0.')

@@ -38,6 +38,9 @@ def test_only_samples(open_page, tmp_path):
     assert page.text_content('#passing') == '60'
     assert page.get_by_text('python -m analysis.similarity_map').is_visible()
     assert page.locator('.page-explore .table-row').count() > 3
+    page.evaluate('State.openSample(2)')
+    settle(page)
+    assert page.text_content('#sample .similar').endswith('run python -m analysis.similar')
 
 
 def test_fits_a_phone(open_page):
