@@ -23,7 +23,7 @@ Masks keep their holes and parts and are not simplified. The second command impo
 changed, added or deleted in the tool. Crowd regions are not exported and stay as they are, unless
 the data were prepared with --crowds_as_instances. A suggested region is enlarged from the network's
 resolution. Tools apply the EXIF orientation of an image; where its annotations do not, the copy of
-the image is marked as upright.
+the image is marked as upright (JPEG and WebP; other formats are left out and counted).
 """
 
 import argparse
@@ -144,11 +144,8 @@ def to_label(
 def only_categories(view: View, categories: Sequence[Category]) -> dict[str, str]:
     """The category of each class that has only one: of several, only people know which it is."""
     space = label_spaces.parse_label_space(view.config.data.label_space)
-    members: dict[int, set[str]] = collections.defaultdict(set)
-    names = {category.id: category.name for category in categories}
-    for key, number in space.category_to_class(categories).items():
-        members[number].add(names[key])
-    return {view.class_names[k]: min(mine) for k, mine in members.items() if len(mine) == 1}
+    members = label_spaces.categories_by_class(space, categories)
+    return {name: mine[0] for name, mine in members.items() if len(mine) == 1}
 
 
 def write(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -69,6 +69,16 @@ def check_unchanged(view: View, sources: list[files.Source]) -> None:
             )
 
 
+def categories_of(view: View) -> dict[str, tuple[str, ...]]:
+    """Names of the categories by class: of all splits, or as the label space says without them."""
+    space = label_spaces.parse_label_space(view.config.data.label_space)
+    try:
+        categories = coco.open_prepared(view.data['path']).categories
+    except ValueError:  # the prepared data are gone
+        return dict(zip(space.class_names[1:], space.members[1:], strict=True))
+    return label_spaces.categories_by_class(space, categories)
+
+
 def read_corrections(
     arguments: argparse.Namespace, views: list[View]
 ) -> tuple[list[Correction], Skipped]:
@@ -98,10 +108,7 @@ def correct(arguments: argparse.Namespace) -> dict[str, Any]:
     sources = files.find(source, ignore)
     if views and not arguments.source:
         check_unchanged(views[0], sources)
-    members: Mapping[str, Any] = {}
-    if views:
-        space = label_spaces.parse_label_space(views[0].config.data.label_space)
-        members = dict(zip(space.class_names[1:], space.members[1:], strict=True))
+    members = categories_of(views[0]) if views else {}
     exported = list(returned.read(arguments.returned)) if arguments.returned else []
     written = applying.apply(
         sources, arguments.output, corrections, skipped, members=members, exported=exported

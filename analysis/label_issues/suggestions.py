@@ -50,7 +50,7 @@ def issues_of(views: Sequence[View]) -> Iterator[tuple[View, LabelIssues]]:
     that a network was trained on do not count: it has learnt their errors.
 
     Raises:
-      ValueError: no view has label issues, or they are of different data sets.
+      ValueError: no view has label issues, or they are of different data sets or label spaces.
     """
     if not any(artifacts.exists(view, LabelIssues) for view in views):
         raise ValueError('No run has label issues: run python -m analysis.label_issues first.')
@@ -64,6 +64,12 @@ def issues_of(views: Sequence[View]) -> Iterator[tuple[View, LabelIssues]]:
     for view in views:
         if view.data['fingerprint'] != views[0].data['fingerprint']:
             raise ValueError(f'{view.workdir} was trained on other data than {views[0].workdir}.')
+        space, first = (each.config.data.label_space for each in (view, views[0]))
+        if space != first:
+            raise ValueError(
+                f'{view.workdir} has the label space {space!r} and {views[0].workdir} {first!r}: '
+                'give runs of one label space at a time.'
+            )
         issues = artifacts.load(view, LabelIssues)
         is_new = ~np.isin(view.image_ids, seen)
         seen = np.union1d(seen, view.image_ids)

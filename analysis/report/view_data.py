@@ -48,6 +48,7 @@ from analysis.slices.schema import Slices, has_metric
 from analysis.stage import artifacts, storage
 from analysis.stage.layers import DEEP, FINE
 from analysis.stage.view import View
+from segmentation.data import label_spaces
 
 MOST_REGIONS = 2000
 SIMILAR_ROWS = 4096  # of a block of similar samples
@@ -319,6 +320,8 @@ def read_view(view: View) -> Pieces:
         near[ALL] = similar.index, similar.distance
         notes[Similar.NAME] = similar.note
     if issues := read(LabelIssues):
+        space = label_spaces.parse_label_space(view.config.data.label_space)
+        page['members'] = dict(zip(space.class_names, space.members, strict=True))
         page['columns'] += columns.of_label_issues(issues)
         findings['label_issues'] = _regions(view, issues)
         findings['label_issues_total'] = int(issues.firsts().sum())

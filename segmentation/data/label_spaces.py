@@ -74,6 +74,17 @@ def parse_label_space(text: str) -> LabelSpace:
     return LabelSpace(('background', *groups), ((), *groups.values()))
 
 
+def categories_by_class(
+    space: LabelSpace, categories: Sequence[Category]
+) -> dict[str, tuple[str, ...]]:
+    """The names of the categories of each class but the background, in alphabetical order."""
+    found: dict[str, set[str]] = {name: set() for name in space.class_names[1:]}
+    names = {category.id: category.name for category in categories}
+    for key, number in space.category_to_class(categories).items():
+        found[space.class_names[number]].add(names[key])
+    return {name: tuple(sorted(mine)) for name, mine in found.items()}
+
+
 def parse_groups(text: str) -> dict[str, tuple[str, ...]]:
     """Parses 'group: name, name; group: …', in this order.
 

@@ -35,19 +35,24 @@ const Corrections = (() => {
     };
   }
 
+  /** The category that a class is made of, by the label space. @param {string} name of the class
+   * @returns {string | null} null if it is merged of several */
+  function categoryOf(name) {
+    const known = categories();
+    const [only, ...others] = State.view.members?.[name] ?? [name];
+    return others.length || (known.length && !known.includes(only)) ? null : only;
+  }
+
   /** What accepting a label issue does; null if it suggests nothing, such as for an outline that
    * has to be drawn again. @param {Region} region */
   function suggested(region) {
     const action = SUGGESTED[region.kind];
-    return action ? make(region, action, region.suggested) : null;
+    return action ? make(region, action, categoryOf(region.suggested) ?? region.suggested) : null;
   }
 
   /** The class is merged of several categories, so one has to be chosen. @param {Region} region */
-  function isAmbiguous(region) {
-    const correction = suggested(region);
-    const known = categories();
-    return Boolean(correction?.category && known.length && !known.includes(correction.category));
-  }
+  const isAmbiguous = (region) =>
+    Boolean(suggested(region)?.category) && categoryOf(region.suggested) === null;
 
   /** The object gets this category; it is added if it is not annotated.
    * @param {Region} region @param {string} category */

@@ -69,10 +69,11 @@
  *   fingerprint: string, class_names: string[], pictures?: Pictures,
  *   map_2d?: Decoded, map_3d?: Decoded, map_quality?: { trustworthiness: number[] },
  *   similar?: { rows: number, nearest: Decoded, parts: string[] },
- *   unavailable?: Record<string, string>,
+ *   unavailable?: Record<string, string>, members?: Record<string, string[]>,
  *   notes?: Record<string, string>,
  *   has_findings?: boolean }} ViewPiece
  *
+ * `members` are the names of categories or super-categories by class, as in the label space.
  * `notes` say what is approximate, by stage. Similar samples are in blocks of so many rows;
  * `nearest` are ascending distances of samples to their nearest one; `parts` are what they may be
  * compared by, first `all`, the whole embedding.

@@ -8,7 +8,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from segmentation.data import layouts
 from segmentation.data.corrections import correcting, document, files, returned
 from segmentation.data.corrections.decisions import Correction
 from segmentation.data.entries import Annotations, Skipped, file_name
@@ -59,7 +58,10 @@ def _apply(
     shared = _shared_names(sources) if len(sources) > 1 else set()
     recognized: set[str] = set()  # images that came back
     splits = [source.name for source in sources]
-    corrections = [_resolved(correction, splits) for correction in corrections]
+    corrections = [
+        dataclasses.replace(correction, split=correcting.resolve(correction.split, splits))
+        for correction in corrections
+    ]
     written = {}
     for source in tqdm(sources, desc='correct', unit='file'):
         read = source.read()
@@ -77,21 +79,21 @@ def _apply(
         counts = [[*key, count] for key, count in outcome.counts.items()]
         written[source.name] = {'written': is_new, 'corrections': counts}
     for correction in corrections:
-        skipped.add(correcting.UNKNOWN_IMAGE, correction.image_id)
+        skipped.add(_why_not(correction.split, splits), correction.image_id)
     for export in exported:
         skipped.update(export.skipped)
         for image in export.images:
             if image.file_name not in recognized:
-                skipped.add(correcting.UNKNOWN_IMAGE, image.file_name)
+                folder = correcting.resolve(returned.folder_of(image.file_name), splits)
+                skipped.add(_why_not(folder, splits), image.file_name)
     return written
 
 
-def _resolved(correction: Correction, splits: Sequence[str]) -> Correction:
-    """With the name that its split has here: a run may say 'val' of the split 'valid'."""
-    usual = layouts.usual_name(correction.split)
-    same = [split for split in splits if usual and layouts.usual_name(split) == usual]
-    is_named = correction.split in splits or len(same) != 1
-    return correction if is_named else dataclasses.replace(correction, split=same[0])
+def _why_not(split: str, splits: Sequence[str]) -> str:
+    """Why an image was in none of the files."""
+    if split and all(correcting.is_elsewhere(split, each, splits) for each in splits):
+        return 'image is of another split than the files'
+    return correcting.UNKNOWN_IMAGE
 
 
 def _shared_names(sources: Sequence[files.Source]) -> set[str]:

@@ -10,7 +10,7 @@ import json
 import pathlib
 import unicodedata
 import urllib.parse
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,8 @@ class Corrector:
     ):
         """Args:
         document: of the file.
-        members: names of categories or super-categories by class of the label space, for
-          corrections that name a class.
+        members: names of the categories by class of the label space, for corrections that name a
+          class.
         shared: names (see `forms`) that images of several files have: there the id decides, unless
           a correction names the split.
         split: of the file.
@@ -145,8 +145,15 @@ class Corrector:
             if entry is not None and form in mine:
                 return correction.image_id
             if found := self._by_name.get(form):
+                alias = forms(correction.file_name)[1]
+                # Of img_1.png and IMG_1.JPG, the second may be what was prepared as img_1.jpg.
+                is_sure = len(self._by_name.get(alias, found)) == 1 or (
+                    _base(correction.file_name) == _base(file_name(self._images[found[0]]))
+                )
+                if entry is not None and alias in mine and not is_sure:
+                    return correction.image_id
                 is_known = len(found) == 1 and (is_here or form not in self._shared)
-                return found[0] if is_known else None
+                return found[0] if is_known and is_sure else None
         return None
 
     def add(self, correction: Correction) -> None:
@@ -235,10 +242,12 @@ class Corrector:
         """
         is_class = is_class and name in self._members
         found = {key for key, known in self._names.items() if known == name and not is_class}
-        for member in () if found else self._members.get(name, ()):
+        members = set() if found else set(self._members.get(name, ()))
+        for member in members:
             mine = {key for key, known in self._names.items() if known == member}
             found |= mine or self._groups.get(member, set())
-        if len(found) > 1:
+        # Another one may be in the files of other splits only.
+        if len(found) > 1 or len(members) > 1:
             raise Broken('class has several categories: choose one in the report', name)
         if not found:
             raise Broken('unknown category', name)
@@ -287,9 +296,20 @@ def is_elsewhere(split: str, source: str, splits: Container[str]) -> bool:
     return split != source and (split in splits or bool(usual and of_source and usual != of_source))
 
 
+def resolve(split: str, splits: Sequence[str]) -> str:
+    """The name that a split has among these: a run may say 'val' of the split 'valid'."""
+    usual = layouts.usual_name(split)
+    same = [each for each in splits if usual and layouts.usual_name(each) == usual]
+    return split if split in splits or len(same) != 1 else same[0]
+
+
 def stem(name: str | None) -> str:
     """The name of a file without its path and ending: tools write both in different ways."""
     return pathlib.PurePosixPath((name or '').replace('\\', '/')).stem
+
+
+def _base(name: str | None) -> str:
+    return pathlib.PurePosixPath((name or '').replace('\\', '/')).name
 
 
 def forms(name: str | None) -> tuple[str, str]:

@@ -75,8 +75,11 @@ def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Sour
     """
     if source.is_file():
         name = source.name.removesuffix('.json').removeprefix('instances_')
-        if name == '_annotations.coco':  # Roboflow's, of every split: its folder has the name
-            name = source.absolute().parent.name
+        folder = source.absolute().parent.name
+        # Roboflow's and others' have the same name in the folder of every split.
+        is_named = layouts.usual_name(name) or not layouts.usual_name(folder)
+        if name.startswith('_annotations.coco') or not is_named:
+            name = folder
         return [Source(name, source)]
     if not source.is_dir():
         raise ValueError(f'{source} is neither a folder nor an annotation file')

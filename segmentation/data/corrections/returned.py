@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pycocotools import mask as mask_utils
@@ -42,7 +42,8 @@ def read(folder: pathlib.Path) -> Iterator[Annotations]:
         if not content['annotations'] and not content['categories']:
             # Every label was deleted, and Label Studio names only those that are used.
             content['categories'] = [{'id': 1, 'name': 'none'}]
-        result = _read(content, split.title(), split.digest(found.folder))
+        # CVAT writes every mask as a crowd region.
+        result = _read(content, split.title(), split.digest(found.folder), crowds=True)
         given = _num_outlines(content)
         whole = []
         for image in result.images:
@@ -53,10 +54,13 @@ def read(folder: pathlib.Path) -> Iterator[Annotations]:
         yield dataclasses.replace(result, images=whole)
 
 
-def _read(content: Mapping[str, Any], title: str, digest: str) -> Annotations:
+def _read(
+    content: Mapping[str, Any], title: str, digest: str = '', crowds: bool = False
+) -> Annotations:
     """As `annotations.read`; paths that lead out of the data set become names within it.
 
-    No image file is read here, and names may be those of another computer.
+    No image file is read here, and names may be those of another computer. Crowd regions are read
+    as instances if `crowds`.
     """
     entries = list(content['images'])
     for place, entry in enumerate(entries):
@@ -65,7 +69,8 @@ def _read(content: Mapping[str, Any], title: str, digest: str) -> Annotations:
             path = pathlib.PureWindowsPath(name)
             parts = [part for part in path.parts if part not in (path.anchor, '..')]
             entries[place] = {**entry, 'file_name': '/'.join(parts)}
-    return annotations.read({**content, 'images': entries}, title, digest)
+    content = {**content, 'images': entries}
+    return annotations.read(content, title, digest, crowds_as_instances=crowds)
 
 
 def _num_outlines(content: Mapping[str, Any]) -> collections.Counter[int | None]:
@@ -91,7 +96,7 @@ def corrections(
     document: Document,
     corrector: Corrector,
     exports: Sequence[Annotations],
-    splits: Container[str],
+    splits: Sequence[str],
     recognized: set[str],
     skipped: Skipped,
 ) -> Iterator[Correction]:
@@ -108,11 +113,16 @@ def corrections(
       exports: what came back.
       splits: names of all splits.
       recognized: gets the names of the images that the file has.
-      skipped: counts images that came back twice, or in another size, or whose annotations have no
-        ids by which they can be changed; and those whose crowd regions are gone, which may not have
-        been exported, and stay.
+      skipped: counts images that came back twice, or in another size, or with a category that the
+        file lacks, or whose annotations have no ids by which they can be changed; and those whose
+        crowd regions are gone, which may not have been exported, and stay.
+
+    Raises:
+      ValueError: the file has no usable category.
     """
-    own = _read(document.content, 'the source', '')
+    if not exports:
+        return
+    own = _read(document.content, f'the split {corrector.split}')
     by_id = {image.id: image for image in own.images}
     found = [list(_recognize(export, corrector, by_id, splits)) for export in exports]
     times = collections.Counter(mine.id for pairs in found for mine, _ in pairs)
@@ -136,18 +146,27 @@ def corrections(
                 skipped.add('returned: crowd regions that are gone stay', image.file_name)
             changes = list(_of_image(mine, names, image, new_names, bool(crowds)))
             changed = [c.annotation_id for c in changes if c.action != 'add']
-            if all(isinstance(key, int) and given[key] == 1 for key in changed):
-                yield from changes
-            else:  # All or nothing: half of it would leave an instance twice.
+            # All or nothing: half of it would leave an instance twice, or none of it.
+            if not all(isinstance(key, int) and given[key] == 1 for key in changed):
                 skipped.add('returned: annotations without an id of their own', image.file_name)
+                continue
+            try:
+                for change in changes:
+                    if change.category:
+                        corrector.category(change.category)
+            except correcting.Broken as broken:
+                reason = f'returned: {broken}; the image stays as it is'
+                skipped.add(reason, image.file_name, broken.value)
+                continue
+            yield from changes
 
 
 def _recognize(
-    export: Annotations, corrector: Corrector, by_id: Mapping[int, Image], splits: Container[str]
+    export: Annotations, corrector: Corrector, by_id: Mapping[int, Image], splits: Sequence[str]
 ) -> Iterator[tuple[Image, Image]]:
     """Images of a file and what came back of them."""
     for image in export.images:
-        folder = _folder(image.file_name)
+        folder = correcting.resolve(folder_of(image.file_name), splits)
         named = folder if folder in splits else ''
         if named and named != corrector.split:
             continue
@@ -156,13 +175,14 @@ def _recognize(
         # Of another split, unless the file itself has an image in a folder of that name.
         if mine is None or (
             correcting.is_elsewhere(folder, corrector.split, splits)
-            and folder != _folder(mine.file_name)
+            and folder_of(image.file_name) != folder_of(mine.file_name)
         ):
             continue
         yield mine, image
 
 
-def _folder(name: str) -> str:
+def folder_of(name: str) -> str:
+    """The name of the folder that an image is in."""
     return pathlib.PurePosixPath(name.replace('\\', '/')).parent.name
 
 

@@ -26,6 +26,7 @@ _SHAPES = (
 )  # fmt: skip
 _WITHOUT_OUTLINE = 'rectangle', 'keypoint', 'vector'
 _TASKS = 'tasks.json', 'labels.xml'  # what scripts/annotation_tasks.py writes to be imported
+_COCO = 'result.json', 'result_coco.json'  # Label Studio's exports as COCO
 _ALPHA_SHOWN = 128  # of 255; brushes have soft edges
 
 
@@ -92,7 +93,8 @@ def _is_exported(folder: Folder, path: str, paths: list[str]) -> bool:
     if name != tasks or f'{here}/{labels}'.strip('/') not in folder.names:
         return False
     beside = f'{here}/'.lstrip('/')
-    return any(other.startswith(beside) and other != path for other in paths)
+    is_beside = any(other.startswith(beside) and other != path for other in paths)
+    return is_beside or any(beside + other in folder.names for other in _COCO)
 
 
 def _has_tasks(folder: Folder, name: str) -> bool:

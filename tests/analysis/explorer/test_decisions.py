@@ -186,6 +186,23 @@ def test_a_category_that_the_data_lack_is_refused(open_page):
     assert merged.evaluate('Decisions.corrections()') == 0
 
 
+def test_a_class_is_its_only_category(open_page):
+    page = open_page('page=findings&finding=issues')
+    found = page.evaluate(
+        """(() => {
+             const kinds = ['missing instance', 'wrong class'];
+             const region = State.view.label_issues.find(({ kind, suggested }) =>
+                 kinds.includes(kind) && suggested === 'car');
+             const own = State.view.members.car;
+             return [own, ['truck'], ['car', 'truck'], ['dragon']].map((members) => {
+               State.view.members.car = members;
+               return [Corrections.isAmbiguous(region), Corrections.suggested(region).category];
+             });
+           })()"""
+    )
+    assert found == [[False, 'car'], [False, 'truck'], [True, 'car'], [True, 'car']]
+
+
 def test_decisions_of_older_reports_still_open(open_page):
     page = open_page('page=findings&finding=issues')
     id_, key = page.evaluate(

@@ -158,6 +158,20 @@ def test_training_images_that_also_choose_the_checkpoint_do_not_count(monkeypatc
         next(suggestions.issues_of(views[2:]))
 
 
+def test_runs_of_several_label_spaces_are_refused(monkeypatch):
+    monkeypatch.setattr(suggestions.artifacts, 'exists', lambda *_: True)
+    issues = types.SimpleNamespace(
+        regions=pyarrow.table({'row': pyarrow.array([], pyarrow.int64())})
+    )
+    monkeypatch.setattr(suggestions.artifacts, 'load', lambda *_: issues)
+    monkeypatch.setattr(suggestions.dataclasses, 'replace', lambda issues, **_: issues)
+    views = [view('val', label_space=space) for space in ('person_car', 'person_vehicle')]
+    for number, each in enumerate(views):
+        each.workdir, each.image_ids = f'run{number}', np.arange(3)
+    with pytest.raises(ValueError, match="run1 has the label space 'person_vehicle' and run0"):
+        list(suggestions.issues_of(views))
+
+
 @pytest.mark.parametrize(
     ('splits', 'data', 'expected'),
     [

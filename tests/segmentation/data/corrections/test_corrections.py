@@ -263,6 +263,12 @@ def test_names_that_are_only_alike_are_not_mixed_up(tmp_path):
         for name in ('a.jpg', 'A b.jpg', 'a b.jpg')
     }
     assert found == {'a.jpg': 1, 'A b.jpg': 3, 'a b.jpg': None}
+    # img_1.jpg is the file that was found for the first, though the second has its stem.
+    names = image_names(tmp_path, 'IMG_1.JPG', 'img_1.png')
+    for number, name, expected in (
+        (0, 'img_1.jpg', 0), (1, 'img_1.png', 1), (7, 'img_1.png', 1), (7, 'img_1.jpg', None),
+    ):  # fmt: skip
+        assert names.find(Correction('remove', number, 5, file_name=name)) == expected
 
 
 def test_of_images_with_the_same_id_the_first_counts(tmp_path):
@@ -299,6 +305,10 @@ def test_a_class_with_the_name_of_one_of_its_categories(tmp_path):
     text, skipped, _, _ = applied(read, of_class, members=members)
     assert text == read.text
     assert skipped == {'change: class has several categories: choose one in the report': 1}
+    # Another file may have the other category.
+    content['categories'] = [each for each in content['categories'] if each['name'] != 'bus']
+    alone = read_text(tmp_path, json.dumps(content))
+    assert applied(alone, of_class, members=members)[1] == skipped
     for correction in (
         Correction('change', 1000, first, 'car'),  # chosen by a person
         Correction('change', 1000, first, 'bus', is_class=True),
@@ -441,10 +451,14 @@ def roboflow(tmp_path):
 
 
 @pytest.mark.parametrize('split', ['val', 'valid'])
-@pytest.mark.parametrize('place', ['', 'train/_annotations.coco.json', 'instances_train.json'])
+@pytest.mark.parametrize(
+    'place',
+    ['', 'train/_annotations.coco.json', 'instances_train.json', 'train/labels.json',
+     'train/_annotations.coco-segmentation.json'],
+)  # fmt: skip
 def test_a_correction_stays_in_its_split(roboflow, tmp_path, split, place):
     """Id 11 is that of image 1 of the second split in the prepared data set."""
-    if place.startswith('inst'):
+    if place and not place.endswith('.coco.json'):
         (roboflow / 'train/_annotations.coco.json').rename(roboflow / place)
     mask = np.ones((32, 32), bool)
     common = {'file_name': '0001.jpg', 'split': split, 'category': 'car'}
@@ -454,7 +468,8 @@ def test_a_correction_stays_in_its_split(roboflow, tmp_path, split, place):
     )
     assert written['train']['corrections'] == []
     if place:
-        assert list(written) == ['train'] and list(skipped.as_dict()) == [correcting.UNKNOWN_IMAGE]
+        assert list(written) == ['train']
+        assert list(skipped.as_dict()) == ['image is of another split than the files']
     else:
         assert written['valid']['corrections'] == [['add', '', 'car', 1]]
         assert skipped.as_dict() == {}

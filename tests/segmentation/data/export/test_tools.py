@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pycocotools import mask as mask_utils
 
-from segmentation.data import export, layouts
+from segmentation.data import export, layouts, segmentations
 from segmentation.data.corrections import correcting, document, returned
 from segmentation.data.entries import Skipped
 from segmentation.data.export import Shape, Task, cvat, label_studio
@@ -362,6 +362,31 @@ def test_an_entry_that_came_back_twice_is_read(source, tmp_path):
     assert len(recognized) == len(content['images'])
 
 
+def test_cvat_writes_masks_as_crowd_regions(source, tmp_path):
+    content = json.loads(source.text)
+    sizes = {image['id']: [image['height'], image['width']] for image in content['images']}
+    for entry in content['annotations']:
+        size = sizes[entry['image_id']]
+        mask, _ = segmentations.encode_segmentation(entry['segmentation'], *size)
+        entry.update(segmentation={'size': size, 'counts': mask.decode()}, iscrowd=1)
+    coco_fixtures.write_annotations(coco_fixtures.write_folder(tmp_path, {}), 'train', content)
+    found, skipped, recognized = came_back(source, tmp_path)
+    assert found == [] and skipped == {}
+    assert len(recognized) == len(content['images'])
+
+
+def test_an_object_is_not_deleted_whose_new_category_the_file_lacks(source, tmp_path):
+    (task, *others), labels = tasks_of(source)
+    turned = mask_utils.decode({'size': [task.height, task.width], 'counts': task.shapes[0].rle})
+    redrawn = Shape('boat', rle(turned[::-1]))
+    changed = dataclasses.replace(task, shapes=(redrawn, *task.shapes[1:]))
+    label_studio.write(tmp_path, [changed, *others], [*labels, 'boat'])
+    found, skipped, _ = came_back(source, tmp_path)
+    assert found == []
+    reason = 'returned: unknown category; the image stays as it is'
+    assert skipped[reason]['count'] == 1
+
+
 @pytest.mark.parametrize('tool', sorted(export.tools()))
 def test_of_two_exports_none_is_taken(source, tmp_path, tool):
     (task, *others), labels = tasks_of(source)
@@ -390,6 +415,13 @@ def test_what_was_imported_into_the_tool_is_no_export(source, tmp_path, place):
     label_studio.write(tmp_path, [task, *others], labels)
     ((removed,), skipped, _) = came_back(source, tmp_path)
     assert skipped == {} and removed.image_id == task.image_id
+    # Label Studio's own COCO is one too.
+    (tmp_path / f'{place}project-1.json').rename(tmp_path / 'project-1.txt')
+    (tmp_path / 'result.json').write_text(source.text)
+    (tmp_path / 'images').mkdir(exist_ok=True)
+    assert came_back(source, tmp_path)[:2] == ([], {})
+    (tmp_path / 'result.json').unlink()
+    (tmp_path / 'project-1.txt').rename(tmp_path / f'{place}project-1.json')
     # Somebody else's tasks.json is an export.
     (tmp_path / 'labels.xml').unlink()
     assert 'came back twice' in str(came_back(source, tmp_path)[1])
@@ -417,7 +449,8 @@ def test_annotation_files_may_have_absolute_paths(source, tmp_path, prefix):
 def test_images_of_another_split_are_told_by_their_folder(source, tmp_path):
     tasks, labels = tasks_of(source)
     less = [dataclasses.replace(task, shapes=()) for task in tasks]
-    for folder, number in (('train', 1), ('elsewhere', 1), ('val', 0), ('valid', 0)):
+    places = ('train', 1), ('training', 1), ('elsewhere', 1), ('val', 0), ('valid', 0)
+    for folder, number in places:
         moved = [dataclasses.replace(task, file_name=f'{folder}/{task.file_name}') for task in less]
         label_studio.write(tmp_path, moved, labels)
         assert len(came_back(source, tmp_path)[2]) == number * len(tasks), folder
