@@ -477,6 +477,19 @@ def test_a_correction_stays_in_its_split(roboflow, tmp_path, split, place):
         assert json.loads(text)['annotations'][-1]['image_id'] == 1
 
 
+def test_what_came_back_of_a_split_stays_in_it(roboflow, tmp_path):
+    content = json.loads((roboflow / 'valid/_annotations.coco.json').read_text())
+    for image in content['images']:
+        image['file_name'] = f'val/{image["file_name"]}'
+    content['annotations'] = []  # people have deleted all of them
+    exported = [annotations.read(content, 'export', '')]
+    written = applying.apply(
+        files.find(roboflow), tmp_path / 'corrected', [], skipped := Skipped(), exported=exported
+    )
+    assert written['train']['corrections'] == [] and skipped.as_dict() == {}
+    assert {action for action, *_ in written['valid']['corrections']} == {'remove'}
+
+
 def corrected(folder, output, *corrections):
     result = []
     for item in files.find(folder):
