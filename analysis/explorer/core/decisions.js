@@ -110,10 +110,10 @@ const Decisions = (() => {
     }
   }
 
-  /** Gives the view its column of decisions, before filters are set that may need it. */
-  function prepare() {
-    const { view } = State;
-    if (readFor !== view.fingerprint) read();
+  /** Gives a view its column of decisions, before filters are set that may need it.
+   * @param {View} [view] */
+  function prepare(view = State.view) {
+    if (readFor !== State.view.fingerprint) read();
     if (!prepared.has(view)) {
       prepared.add(view);
       view.addColumn({
@@ -123,7 +123,7 @@ const Decisions = (() => {
         unit: '',
         categories: NAMES,
         description: 'your decision: exclude the image, accept or reject its label issues',
-        values: new Uint16Array(view.n),
+        values: new Uint16Array(view.n).fill(MISSING),
       });
     }
     fill();

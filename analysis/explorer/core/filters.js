@@ -142,15 +142,18 @@ const Filters = (() => {
     Events.emit('filters');
   }
 
+  const isPair = (/** @type {any} */ pair) =>
+    Array.isArray(pair) && pair.length === 2 && pair.every(Number.isFinite);
+
   // A link may contain anything, so check that a filter has the properties of its kind.
   /** @type {Record<string, (filter: Filter) => boolean>} */
   const complete = {
     range: ({ low, high }) => Number.isFinite(low) && Number.isFinite(high),
     set: ({ values }) => Array.isArray(values),
     rows: ({ rows }) => Array.isArray(rows) && rows.every(Number.isInteger),
-    polygon: ({ points, turn }) =>
-      Array.isArray(points) && points.length > 2 && points.flat().every(Number.isFinite) &&
-      (!turn || (Array.isArray(turn) && turn.length === 2 && turn.every(Number.isFinite))),
+    polygon: ({ points, turn = null }) =>
+      Array.isArray(points) && points.length > 2 && points.every(isPair) &&
+      (turn === null || isPair(turn)),
     search: ({ text }) => typeof text === 'string',
   };
 

@@ -4,7 +4,7 @@
 
 const Link = (() => {
   const KNOWN = 'view page color size overlay opacity theme sort filters sample'.split(' ');
-  const LASTING = ['range', 'set', 'search']; // kinds of filters that any view has
+  const LASTING = ['range', 'set']; // kinds of filters that other views of images may have
   /** @type {number | undefined} */
   let saving;
   let pushing = false;
@@ -75,19 +75,28 @@ const Link = (() => {
     }
   }
 
+  let restores = 0; // calls of restore
+
   /** Restores the state in the fragment. Names that do not exist are ignored, since a link may be
    * older than the report. */
   async function restore() {
+    const call = ++restores;
     const state = new URLSearchParams(location.hash.slice(1));
     const { views, default: first } = State.manifest;
     const name = views.find((view) => view.name === state.get('view'))?.name ?? first;
     State.saved.clear();
     for (const [key, value] of state) if (!KNOWN.includes(key)) State.saved.set(key, value);
     const view = await Views.show(name);
+    const isOver = () => call !== restores || view !== State.view || view.name !== name;
+    if (isOver()) return; // another link or view was chosen meanwhile
     const asked = state.get('view') ?? name;
     const given = parseFilters(state.get('filters'));
-    // Rows and places on the map are of the view that the link was made in.
-    const filters = given.filter(([, { kind }]) => asked === name || LASTING.includes(kind));
+    // Rows and places on the map are of the view that the link was made in, and of objects a column
+    // and an id mean something else than of images.
+    const ofImages = view.rows_are === 'images' && !asked.endsWith('-objects');
+    const filters = given.filter(
+      ([, { kind }]) => asked === name || kind === 'search' || (ofImages && LASTING.includes(kind)),
+    );
     if (filters.length < given.length) {
       const text = 'the samples that this link selects are left out.';
       Messages.notify(`There is no view “${asked.slice(0, 80)}”: ${text}`);
@@ -96,6 +105,7 @@ const Link = (() => {
     const column = sort.replace(/^-/, '');
     const needed = [...Views.wanted(view), state.get('color'), state.get('size'), column];
     await Data.columns(view, [...needed, ...filters.flatMap(([, filter]) => columnsOf(view, filter))]);
+    if (isOver()) return;
     Filters.clear();
     for (const [id, filter] of filters) {
       try {
@@ -114,7 +124,8 @@ const Link = (() => {
       theme: state.get('theme') ?? 'auto',
     });
     if (view.column(column)) State.setSort(column, sort.startsWith('-'));
-    const row = state.has('sample') ? view.rowOf(state.get('sample'), view.key) : -1;
+    const isKnown = state.has('sample') && (asked === name || ofImages);
+    const row = isKnown ? view.rowOf(state.get('sample'), view.key) : -1;
     State.selected = row < 0 ? null : row;
     State.page = state.get('page');
     Events.emit('sample', 'page');

@@ -17,12 +17,7 @@ const Views = (() => {
     for (let waits; (waits = Data.columns(view, wanted(view))); ) await waits;
     if (call !== calls) return State.view; // another one was chosen meanwhile
     const { selected } = State;
-    if (before && selected !== null) {
-      // Of two views of objects, the same object; else the image, or its first object.
-      const key = before.key === view.key ? view.key : 'image_id';
-      const row = view.rowOf(before.value(key, selected), key);
-      State.selected = row < 0 ? null : row;
-    }
+    if (before && selected !== null) State.selected = same(before, selected, view);
     State.view = view;
     State.hovered = null;
     delete document.body.dataset.loaded;
@@ -45,6 +40,22 @@ const Views = (() => {
     // After the first frame.
     setTimeout(() => Data.loadRest(view).then(whenLoaded, whenFailed), 50);
     return view;
+  }
+
+  /** The row of the same image in another view, and of the same object if both are of objects; null
+   * if it lacks the image. @param {View} before @param {number} selected @param {View} view */
+  function same(before, selected, view) {
+    const image = before.value('image_id', selected);
+    const first = view.rowOf(image, 'image_id');
+    if (first < 0) return null;
+    if (view.key === 'image_id' || before.key !== view.key) return first;
+    // The image too: each split may number its annotations from 1.
+    const key = before.value(view.key, selected);
+    const [images, keys] = [view.values('image_id'), view.values(view.key)];
+    const isSame = (/** @type {any} */ other, /** @type {number} */ at) =>
+      other === key && images[at] === image;
+    const row = keys.findIndex(isSame);
+    return row < 0 ? first : row;
   }
 
   /** The columns that the page shows first. @param {View} view */

@@ -1,5 +1,5 @@
 'use strict';
-/* global d3, Columns, Data, Dom, Events, Filters, Format, Geometry, Legend, Messages,
+/* global d3, Columns, Data, Decisions, Dom, Events, Filters, Format, Geometry, Legend, Messages,
    ModelResults, SampleMap, State, Views */
 // The page of two models on the same images: both maps with linked selection, then the results of
 // the comparison.
@@ -84,6 +84,7 @@ const Models = (() => {
       Data.columns(view, lent(view, both[1 - i]).map(({ name }) => name)),
     ]));
     if (wanted !== entry.name) return;
+    both.forEach((view) => Decisions.prepare(view));
     const [rows, others] = SIDES.map((side) => Data.decode(result.rows[side]));
     pair = {
       name: entry.name,
@@ -256,8 +257,10 @@ const Models = (() => {
       if (!legend.hidden) Legend.draw(legend, view);
     }
     const { compare } = State.manifest;
+    const views = SIDES.map((side) => pair.views[side]);
+    const owner = views.find((view) => view.column(color)) ?? views[0];
     const both = (/** @type {Column} */ { name, kind }) =>
-      kind !== 'text' && (name === color || pair.views.other.column(name));
+      kind !== 'text' && (name === color || views.every((view) => view.column(name)));
     const options = compare.map(({ name }) => [name, name]);
     const choose = (/** @type {string} */ name) => {
       State.save('compare', name);
@@ -266,7 +269,7 @@ const Models = (() => {
     Dom.replace(
       tools,
       compare.length > 1 && Dom.select('Compare', options, pair.name, choose),
-      ...Legend.selects(Columns.options(pair.views.this, both)),
+      ...Legend.selects(Columns.options(owner, both)),
       h(
         'span.muted',
         `${Format.count(pair.result.num_images)} common images; selections apply to both maps`,

@@ -95,6 +95,8 @@ const Sample = (() => {
       focused = document.activeElement instanceof HTMLElement ? document.activeElement : null;
       panel.hidden = false;
       panel.focus({ preventScroll: true });
+    } else if (explained?.row !== sample.row && document.activeElement?.matches('.samples-scroll')) {
+      panel.focus({ preventScroll: true }); // another tile was clicked: the keys are for it
     }
     const { view, row } = sample;
     // It may be of another sample, or of a view that was shown before.
@@ -134,6 +136,7 @@ const Sample = (() => {
     const order = Order.rows();
     const found = order.indexOf(row);
     if (found >= 0) [place, placed] = [found, row];
+    else place = Math.min(place, order.length); // the filters may have removed more than this one
     const { column, descending } = State.sort;
     const sorted = `by ${view.column(column)?.label} ${descending ? '↓' : '↑'}`;
     title.textContent = view.format('file_name', row);

@@ -5,6 +5,7 @@
 const SampleFacts = (() => {
   const { h } = Dom;
   const SIMILAR = 12;
+  const WITH_MAP = ['explore', 'models', 'photograph']; // pages
 
   /** Filters by one value and closes the sample. @param {string} column @param {Value} value */
   function showOnly(column, value) {
@@ -96,7 +97,7 @@ const SampleFacts = (() => {
   /** @param {View} view @param {number} row */
   function similar(view, row) {
     const title = 'Nearest in embedding space';
-    if (!view.similar) return [h('h3', title), Dom.missing('similar', view)];
+    if (!view.similar) return [h('h3', title), Dom.missing('similar', view, true)];
     const found = view.similarTo(row);
     if (!found) return [];
     const rows = [...found.rows];
@@ -104,7 +105,7 @@ const SampleFacts = (() => {
       const label = `similar to ${view.format('file_name', row)}`;
       Filters.set('similar', { kind: 'rows', rows: [row, ...rows], label });
       State.closeSample();
-      State.showPage('explore');
+      if (!WITH_MAP.includes(State.page ?? '')) State.showPage('explore');
     };
     const note = view.notes?.similar;
     const thumbs = rows.slice(0, SIMILAR).map((other, k) => {

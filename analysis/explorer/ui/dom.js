@@ -134,7 +134,8 @@ const Dom = (() => {
   }
 
   const FOCUSABLE = 'a[href], button, input, select, summary, [tabindex]';
-  const BY_KEYBOARD = ':focus-visible:not([type=text], [type=search])';
+  const TYPED = '[type=text], [type=search]';
+  const BY_KEYBOARD = `:focus-visible:not(${TYPED})`;
 
   /** Gives an element other children. Those that it keeps stay where they are: out of the page, a
    * slider could not be dragged on. The keyboard stays on the control of the same number; after a
@@ -151,8 +152,9 @@ const Dom = (() => {
       if (child === next) next = next.nextSibling;
       else box.insertBefore(child, next);
     }
+    if (box.contains(document.activeElement)) return; // it was kept
     const again = box.querySelectorAll(FOCUSABLE)[place];
-    if (again instanceof HTMLElement && again !== active) again.focus({ preventScroll: true });
+    if (again instanceof HTMLElement && !again.matches(TYPED)) again.focus({ preventScroll: true });
   }
 
   /** @param {string} text of a paragraph that explains */

@@ -64,6 +64,34 @@ def test_a_link_to_a_view_that_is_gone(open_page):
     page = open_page(urllib.parse.urlencode({'view': 'val-500', 'filters': json.dumps(filters)}))
     assert page.evaluate('[State.view.name, ...Filters.all.keys()]') == ['val-600', 'loss']
     assert 'no view “val-500”' in page.text_content('#toast')
+    # Of objects, columns and ids mean something else.
+    image = page.evaluate("Number(State.view.value('image_id', 3))")
+    link = {'view': 'val-500-objects', 'filters': json.dumps(filters), 'sample': image}
+    page = open_page(urllib.parse.urlencode(link))
+    assert page.evaluate('[State.selected, ...Filters.all.keys()]') == [None]
+    page = open_page(urllib.parse.urlencode({**link, 'view': 'val-500'}))
+    assert page.evaluate('State.selected') == 3
+    for broken in ({'turn': 0}, {'points': [1, 2, 3]}):
+        filters = [['map', {**filters[-1][1], **broken}]]
+        page = open_page(urllib.parse.urlencode({'filters': json.dumps(filters)}))
+        assert page.evaluate('Filters.all.size') == 0
+
+
+def test_of_two_links_the_last_one_counts(open_page):
+    page = open_page('')
+    selected = [['some', {'kind': 'rows', 'rows': '0.1', 'label': 'some'}]]
+    link = urllib.parse.urlencode({'view': 'other-val-600', 'filters': json.dumps(selected)})
+    page.evaluate(
+        """async (link) => {
+            history.replaceState(null, '', '#' + link);
+            const first = Link.restore();
+            history.replaceState(null, '', '#view=val-600');
+            await Promise.all([first, Link.restore()]);
+        }""",
+        link,
+    )
+    settle(page)
+    assert page.evaluate('[State.view.name, Filters.all.size]') == ['val-600', 0]
 
 
 def test_a_map_without_the_column_of_colors_says_so(open_page):
@@ -84,8 +112,9 @@ def test_a_map_without_the_column_of_colors_says_so(open_page):
 
 
 def test_decisions_are_on_both_maps(open_page):
-    page = open_page('view=other-val-600')
-    show(page, 'val-600')
+    page = open_page('page=models&color=decision')
+    page.wait_for_selector('.page-models .findings')
+    assert 'no column' not in page.text_content('.map-pair')
     page.evaluate('Decisions.exclude(7, true)')
     shown = "Data.load('other-val-600').then((view) => view.value('decision', 7))"
     assert page.evaluate(shown) == 'exclude'
@@ -93,14 +122,28 @@ def test_decisions_are_on_both_maps(open_page):
 
 def test_the_same_object_stays_open(open_page):
     page = open_page('view=val-600-objects')
-    # The second object of its image.
+    # Not the first object of its image.
     row = page.evaluate(
-        """State.view.values('image_id').findIndex((id, row, ids) => row && ids[row - 1] === id)"""
+        """State.view.values('image_id')
+             .findLastIndex((id, row, ids) => row && ids[row - 1] === id)"""
     )
     page.evaluate(f'State.openSample({row})')
     number = page.evaluate(f"State.view.value('annotation_id', {row})")
     show(page, 'other-val-600-objects')
     assert page.evaluate("State.view.value('annotation_id', State.selected)") == number
+    # Another split may have an object of this number in another image.
+    page = open_page('view=val-600-objects')
+    page.evaluate(f'State.openSample({row})')
+    image = page.evaluate(f"State.view.value('image_id', {row})")
+    page.evaluate(
+        f"""Data.load('other-val-600-objects').then(async (view) => {{
+            await Data.columns(view, ['annotation_id']);
+            const column = view.column('annotation_id');
+            column.values = new Float32Array(view.n).fill({number});
+        }})"""
+    )
+    show(page, 'other-val-600-objects')
+    assert page.evaluate("State.view.value('image_id', State.selected)") == image
 
 
 def test_objects(open_page):

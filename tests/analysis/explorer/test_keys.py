@@ -59,6 +59,32 @@ def test_the_keyboard_stays_on_a_control_that_is_drawn_again(open_page, fragment
     )
 
 
+def test_a_control_that_is_gone_does_not_leave_the_keys_to_a_field(open_page):
+    page = open_page('')
+    script = """() => {
+        const [button, field] = [document.createElement('button'), document.createElement('input')];
+        field.type = 'text';
+        const box = document.createElement('div');
+        document.body.append(box);
+        box.append(button);
+        button.focus({ focusVisible: true });
+        Dom.replace(box, field);
+    }"""
+    page.evaluate(script)
+    assert page.evaluate('document.activeElement.tagName') != 'INPUT'
+
+
+def test_after_another_tile_was_clicked_arrow_keys_step(open_page):
+    page = open_page('page=samples')
+    tiles = page.locator('.page-samples .tile')
+    for place in (0, 1):
+        tiles.nth(place).click()
+        settle(page)
+    before, order = page.evaluate('[State.selected, [...Order.rows()]]')
+    press(page, 'ArrowRight')
+    assert page.evaluate('State.selected') == order[order.index(before) + 1]
+
+
 def test_after_a_category_was_typed_keys_are_verdicts_again(open_page):
     page = open_page('page=findings&finding=issues')
     press(page, 'c')

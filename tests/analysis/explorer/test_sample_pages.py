@@ -340,6 +340,18 @@ def test_from_a_similar_sample_on_to_the_next(analysis, open_page):
     assert page.evaluate('State.selected') == order[0]
 
 
+def test_the_sample_before_is_the_last_one_that_is_left(analysis, open_page):
+    order = np.argsort(-table_of(analysis)['loss'], kind='stable')
+    page = open_page('')
+    page.evaluate(f'State.openSample({order[50]})')
+    settle(page)
+    left = order[:10].tolist()
+    page.evaluate(f"Filters.set('some', {{ kind: 'rows', rows: {left}, label: 'some' }})")
+    settle(page)
+    press(page, 'ArrowLeft')
+    assert page.evaluate('State.selected') == order[9]
+
+
 def test_similar_samples_are_shown_on_the_map(open_page):
     page = open_page('page=samples')
     page.evaluate('State.openSample(3)')
