@@ -9,7 +9,7 @@ import numpy as np
 from analysis.label_issues.schema import LabelIssues
 from analysis.stage import artifacts
 from analysis.stage.view import View
-from segmentation.data import split_names
+from segmentation.data import label_spaces, split_names
 from segmentation.data.corrections.decisions import Correction
 
 # Action by kind of issue. Other kinds suggest nothing: an outline has to be drawn again.
@@ -65,7 +65,7 @@ def issues_of(views: Sequence[View]) -> Iterator[tuple[View, LabelIssues]]:
         if view.data['fingerprint'] != views[0].data['fingerprint']:
             raise ValueError(f'{view.workdir} was trained on other data than {views[0].workdir}.')
         space, first = (each.config.data.label_space for each in (view, views[0]))
-        if space != first:
+        if len({label_spaces.parse_label_space(text) for text in (space, first)}) > 1:
             raise ValueError(
                 f'{view.workdir} has the label space {space!r} and {views[0].workdir} {first!r}: '
                 'give runs of one label space at a time.'

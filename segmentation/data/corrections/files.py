@@ -75,11 +75,16 @@ def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Sour
     """
     if source.is_file():
         name = source.name.removesuffix('.json').removeprefix('instances_')
-        folder = source.absolute().parent.name
         # Roboflow's and others' have the same name in the folder of every split.
-        is_named = layouts.usual_name(name) or not layouts.usual_name(folder)
-        if name.startswith('_annotations.coco') or not is_named:
-            name = folder
+        folder = source.absolute().parent
+        usual = layouts.usual_name(folder.name)
+        beside = (each for each in folder.parent.glob('*') if layouts.usual_name(each.name))
+        is_shared = usual and any(
+            layouts.usual_name(each.name) != usual and (each / source.name).is_file()
+            for each in beside
+        )
+        if name.startswith('_annotations.coco') or is_shared:
+            name = folder.name
         return [Source(name, source)]
     if not source.is_dir():
         raise ValueError(f'{source} is neither a folder nor an annotation file')

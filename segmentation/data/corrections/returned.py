@@ -24,6 +24,7 @@ from segmentation.data.entries import (
     numbered,
 )
 
+_SAME_REGION = 0.5  # IoU
 _UNREADABLE = 'returned: a shape of it cannot be read; the image stays as it is'
 
 
@@ -145,6 +146,10 @@ def corrections(
             if crowds is False and any(came_back):
                 skipped.add('returned: crowd regions that are gone stay', image.file_name)
             changes = list(_of_image(mine, names, image, new_names, bool(crowds)))
+            if crowds is False and _redraws_crowd(mine, changes):
+                reason = 'returned: a crowd region was redrawn; the image stays as it is'
+                skipped.add(reason, image.file_name)
+                continue
             changed = [c.annotation_id for c in changes if c.action != 'add']
             # All or nothing: half of it would leave an instance twice, or none of it.
             if not all(isinstance(key, int) and given[key] == 1 for key in changed):
@@ -166,16 +171,17 @@ def _recognize(
 ) -> Iterator[tuple[Image, Image]]:
     """Images of a file and what came back of them."""
     for image in export.images:
-        folder = correcting.resolve(folder_of(image.file_name), splits)
-        named = folder if folder in splits else ''
-        if named and named != corrector.split:
+        folder = folder_of(image.file_name)
+        if folder in splits and folder != corrector.split:
             continue
+        is_mine = correcting.resolve(folder, splits) == corrector.split
+        named = corrector.split if is_mine else ''
         key = corrector.find(Correction('add', -1, file_name=image.file_name, split=named))
         mine = None if key is None else by_id.get(key)
         # Of another split, unless the file itself has an image in a folder of that name.
         if mine is None or (
             correcting.is_elsewhere(folder, corrector.split, splits)
-            and folder_of(image.file_name) != folder_of(mine.file_name)
+            and folder != folder_of(mine.file_name)
         ):
             continue
         yield mine, image
@@ -194,6 +200,16 @@ def _crowds_came_back(image: Image, returned: Image) -> bool | None:
     if not shown:
         return None
     return not shown.isdisjoint(key for key, _ in _masks(returned, size))
+
+
+def _redraws_crowd(image: Image, changes: Sequence[Correction]) -> bool:
+    """Whether one of the new instances is a crowd region of the image with another outline."""
+    size = [image.height, image.width]
+    crowds = [{'size': size, 'counts': i.rle} for i in image.instances if i.is_crowd]
+    new = [{'size': size, 'counts': c.region} for c in changes if c.action == 'add']
+    if not crowds or not new:
+        return False
+    return bool((mask_utils.iou(new, crowds, [0] * len(crowds)) > _SAME_REGION).any())
 
 
 def _fits(image: Image, returned: Image) -> bool:

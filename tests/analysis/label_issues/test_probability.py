@@ -170,6 +170,11 @@ def test_runs_of_several_label_spaces_are_refused(monkeypatch):
         each.workdir, each.image_ids = f'run{number}', np.arange(3)
     with pytest.raises(ValueError, match="run1 has the label space 'person_vehicle' and run0"):
         list(suggestions.issues_of(views))
+    views[1].config.data.label_space = 'person: person; car:car;'  # the same, written out
+    assert len(list(suggestions.issues_of(views))) == 2
+    views[1].config.data.label_space = 'person: person'
+    with pytest.raises(ValueError, match='run1 has the label space'):
+        list(suggestions.issues_of(views))
 
 
 @pytest.mark.parametrize(

@@ -460,6 +460,8 @@ def test_a_correction_stays_in_its_split(roboflow, tmp_path, split, place):
     """Id 11 is that of image 1 of the second split in the prepared data set."""
     if place and not place.endswith('.coco.json'):
         (roboflow / 'train/_annotations.coco.json').rename(roboflow / place)
+        beside = roboflow / 'valid/_annotations.coco.json'
+        beside.rename(roboflow / place.replace('train/', 'valid/'))
     mask = np.ones((32, 32), bool)
     common = {'file_name': '0001.jpg', 'split': split, 'category': 'car'}
     add = Correction('add', 11, None, region=rle(mask), size=(32, 32), **common)
@@ -475,6 +477,12 @@ def test_a_correction_stays_in_its_split(roboflow, tmp_path, split, place):
         assert skipped.as_dict() == {}
         text = (tmp_path / 'corrected/annotations/instances_valid.json').read_text()
         assert json.loads(text)['annotations'][-1]['image_id'] == 1
+
+
+def test_a_folder_with_the_name_of_a_split_does_not_name_a_single_file(tmp_path):
+    (tmp_path / 'dev').mkdir()
+    (tmp_path / 'dev/labels.json').write_text('{}')
+    assert [source.name for source in files.find(tmp_path / 'dev/labels.json')] == ['labels']
 
 
 def test_what_came_back_of_a_split_stays_in_it(roboflow, tmp_path):

@@ -373,6 +373,20 @@ def test_cvat_writes_masks_as_crowd_regions(source, tmp_path):
     found, skipped, recognized = came_back(source, tmp_path)
     assert found == [] and skipped == {}
     assert len(recognized) == len(content['images'])
+    # A crowd region of the file's own, redrawn, is no new instance.
+    crowds = {e['id'] for e in json.loads(source.text)['annotations'] if e['iscrowd']}
+    for entry in content['annotations']:
+        if entry['id'] in crowds:
+            mask = mask_utils.decode(entry['segmentation'])
+            mask[tuple(np.argwhere(mask)[0])] = 0
+            entry['segmentation'] = {
+                'size': list(mask.shape), 'counts': rle(mask).decode(),
+            }  # fmt: skip
+    coco_fixtures.write_annotations(tmp_path, 'train', content)
+    found, skipped, _ = came_back(source, tmp_path)
+    assert found == []
+    reason = 'returned: a crowd region was redrawn; the image stays as it is'
+    assert skipped[reason]['count'] == len(content['images'])
 
 
 def test_an_object_is_not_deleted_whose_new_category_the_file_lacks(source, tmp_path):
@@ -458,3 +472,6 @@ def test_images_of_another_split_are_told_by_their_folder(source, tmp_path):
     for image in source.content['images']:
         image['file_name'] = f'valid/{image["file_name"]}'
     assert len(came_back(source, tmp_path)[2]) == len(tasks)
+    corrector = correcting.Corrector(source, {}, split='train')
+    args = source, corrector, list(returned.read(tmp_path)), ['train', 'val'], (names := set())
+    assert list(returned.corrections(*args, Skipped())) and len(names) == len(tasks)
