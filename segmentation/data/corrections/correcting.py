@@ -148,7 +148,8 @@ class Corrector:
                 alias = forms(correction.file_name)[1]
                 # Of img_1.png and IMG_1.JPG, the second may be what was prepared as img_1.jpg.
                 is_sure = len(self._by_name.get(alias, found)) == 1 or (
-                    _base(correction.file_name) == _base(file_name(self._images[found[0]]))
+                    path_of(correction.file_name).name
+                    == path_of(file_name(self._images[found[0]])).name
                 )
                 if entry is not None and alias in mine and not is_sure:
                     return correction.image_id
@@ -305,11 +306,12 @@ def resolve(split: str, splits: Sequence[str]) -> str:
 
 def stem(name: str | None) -> str:
     """The name of a file without its path and ending: tools write both in different ways."""
-    return pathlib.PurePosixPath((name or '').replace('\\', '/')).stem
+    return path_of(name).stem
 
 
-def _base(name: str | None) -> str:
-    return pathlib.PurePosixPath((name or '').replace('\\', '/')).name
+def path_of(name: str | None) -> pathlib.PurePosixPath:
+    """The name of a file, whose parts some tools separate by backslashes, as a path."""
+    return pathlib.PurePosixPath((name or '').replace('\\', '/'))
 
 
 def forms(name: str | None) -> tuple[str, str]:
@@ -319,7 +321,7 @@ def forms(name: str | None) -> tuple[str, str]:
     between annotations and prepared data: case, composed letters, %20, no ending. It begins with a
     slash, which no exact name has.
     """
-    path = pathlib.PurePosixPath(urllib.parse.unquote(name or '').replace('\\', '/'))
+    path = path_of(urllib.parse.unquote(name or ''))
     plain = path.stem if path.suffix.lower() in coco_files.IMAGE_SUFFIXES else path.name
     return stem(name), f'/{unicodedata.normalize("NFC", plain).lower()}'
 

@@ -77,12 +77,12 @@ def find(source: pathlib.Path, ignore: Iterable[pathlib.Path] = ()) -> list[Sour
         name = source.name.removesuffix('.json').removeprefix('instances_')
         # Roboflow's and others' have the same name in the folder of every split.
         folder = source.absolute().parent
-        usual = layouts.usual_name(folder.name)
-        beside = (each for each in folder.parent.glob('*') if layouts.usual_name(each.name))
-        is_shared = usual and any(
-            layouts.usual_name(each.name) != usual and (each / source.name).is_file()
-            for each in beside
-        )
+        beside = {
+            layouts.usual_name(each.name)
+            for each in (folder, *folder.parent.glob('*'))
+            if os.path.isfile(each / source.name)  # False in folders that cannot be read
+        }
+        is_shared = layouts.usual_name(folder.name) and len(beside - {''}) > 1
         if name.startswith('_annotations.coco') or is_shared:
             name = folder.name
         return [Source(name, source)]

@@ -189,7 +189,7 @@ def _recognize(
 
 def folder_of(name: str) -> str:
     """The name of the folder that an image is in."""
-    return pathlib.PurePosixPath(name.replace('\\', '/')).parent.name
+    return correcting.path_of(name).parent.name
 
 
 def _crowds_came_back(image: Image, returned: Image) -> bool | None:

@@ -80,17 +80,27 @@ def test_texts_are_found_in_their_own_row(open_page):
         assert np.flatnonzero(flags).tolist() == expected, wanted
 
 
-def test_a_bar_filters_by_what_it_counts(open_page):
-    wrong = """() => {
+# Adds a column and draws its histogram.
+DRAW = """
+    const draw = (name, valueOf) => {
         const { view } = State;
-        const values = Float32Array.from({ length: view.n }, (_, row) => (row % 101) / 100);
-        view.addColumn({ name: 'hundredths', role: 'metadata', kind: 'number', unit: '',
-            description: '', values });
+        const values = Float32Array.from({ length: view.n }, (_, row) => valueOf(row));
+        view.addColumn({ name, role: 'metadata', kind: 'number', unit: '', description: '',
+            values });
         const body = document.createElement('div');
         body.style.width = '300px';
-        document.body.append(body);
-        Histogram.create(body, view.column('hundredths'), 'loss')();
-        const { codes, size } = Bins.of(view, 'hundredths');
+        document.body.prepend(body);
+        Histogram.create(body, view.column(name), 'loss')();
+        return body;
+    };
+"""
+
+
+def test_a_bar_filters_by_what_it_counts(open_page):
+    wrong = f"""() => {{{DRAW}"""
+    wrong += """
+        const body = draw('hundredths', (row) => (row % 101) / 100);
+        const { codes, size } = Bins.of(State.view, 'hundredths');
         const counts = Array(size).fill(0);
         codes.forEach((bin) => counts[bin]++);
         return counts.filter((count) => {
@@ -103,15 +113,9 @@ def test_a_bar_filters_by_what_it_counts(open_page):
 
 
 def test_a_brush_between_two_whole_numbers_takes_the_nearest(open_page):
-    found = """([from, to]) => {
-        const { view } = State;
-        const values = Float32Array.from({ length: view.n }, (_, row) => 1 + (row % 4));
-        view.addColumn({ name: 'few', role: 'metadata', kind: 'number', unit: '',
-            description: '', values });
-        const body = document.createElement('div');
-        body.style.width = '300px';
-        document.body.prepend(body);
-        Histogram.create(body, view.column('few'), 'loss')();
+    found = f"""([from, to]) => {{{DRAW}"""
+    found += """
+        const body = draw('few', (row) => 1 + (row % 4));
         const { left, width } = body.querySelector('.brush .overlay').getBoundingClientRect();
         const top = body.querySelector('.brush .overlay').getBoundingClientRect().top + 20;
         return [left + from * width, left + to * width, top];
