@@ -52,7 +52,8 @@ def boundary_counts(label: np.ndarray, predicted: np.ndarray, num_classes: int) 
 
     Returns:
       int64 `[C, 3]`: pixels in both bands, in one of them, and 1 where the class has true pixels
-      and all are in its band (the boundary IoU of such a small object is its mask IoU).
+      and all are in its band (so small an object has the mask IoU as its boundary IoU, unless the
+      prediction is larger than its own band).
     """
     counts = np.zeros((num_classes, 3), np.int64)
     counted = label != IGNORE

@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from segmentation import launch, workdir
-from segmentation.config import check_effects, check_ranges, flat
+from segmentation.config import check_effects, check_ranges, flat, num_training_steps
 from segmentation.data import coco, frequencies, label_spaces, selection
 from segmentation.data.examples import OVER_CAP, Examples, open_data, select_examples
 from segmentation.markdown import printable
@@ -147,6 +147,16 @@ def warnings(
             "model.pretrained=''. Set --config.model.encoder_trainable=True, or give weights: "
             '--config.model.pretrained=FILE.h5'
         )
+    steps = num_training_steps(config.train, train.num_images)
+    for field, effect in (
+        ('encoder_after', 'the encoder is never trained'),
+        ('warmup_steps', 'the learning rate never reaches optimizer.learning_rate'),
+    ):
+        if config.optimizer[field] >= steps:
+            found.append(
+                f'{effect}, because optimizer.{field}={config.optimizer[field]} and the training '
+                f'has {steps} steps'
+            )
     everywhere = train.measured == train.num_images
     for problem, classes in (
         (

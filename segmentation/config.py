@@ -27,11 +27,14 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     'data.max_train': (0, None),
     'data.max_val': (0, None),
     'data.min_crop': (0.001, None),
+    'data.max_crop': (0.001, 100),  # the image fills at least 1 % of the square
     'data.paste': (0, 1),
     'data.repeat': (0, None),
     'data.color_jitter': (0, 1),
     'loss.label_smoothing': (0, 1),
     'loss.dice_weight': (0, None),
+    'loss.lovasz_weight': (0, None),
+    'model.decoder_width': (0.001, None),
     'optimizer.warmup_steps': (0, None),
     'optimizer.encoder_rate': (0, None),
     'optimizer.encoder_after': (0, None),
@@ -230,6 +233,13 @@ def check_effects(config: ConfigDict) -> None:
     ]
     if idle:
         raise ValueError('These settings would have no effect:\n  ' + '\n  '.join(idle))
+
+
+def num_training_steps(config: ConfigDict, num_images: int) -> int:
+    """Steps of a run: `num_steps`, or `num_epochs` passes over the images; `config` is `train`."""
+    if config.num_steps:
+        return config.num_steps
+    return max(1, round(config.num_epochs * num_images / config.batch_size))
 
 
 def with_overrides(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:

@@ -17,6 +17,12 @@ ABSENT_CLASS_RULE = (
     'without it does not count. mean_iou is over all classes, mean_iou_foreground without '
     'background; mean_image_iou is the mean of image_iou over the foreground classes.'
 )
+SHOWN_CLASS_RULE = (
+    'A class without a true pixel in the whole set has no IoU and is left out of the means. '
+    'image_iou: the mean over the images in which the class has a true or a predicted pixel. '
+    'mean_iou is over all classes, mean_iou_foreground without background; mean_image_iou is the '
+    'mean of image_iou over the foreground classes.'
+)
 _BLOCK = 200  # resamples at once, so that memory does not grow with resamples times images
 
 
@@ -164,18 +170,20 @@ def summarize(
     }
 
 
-def mean_of_shown(summary: dict) -> float | None:
-    """Mean IoU over the set of the foreground classes that some image shows; None without any.
+def only_shown(summary: dict[str, Any]) -> dict[str, Any]:
+    """The scores of `summarize`, without intervals, of the classes that some image shows.
 
-    The score by which checkpoints are chosen. In `mean_iou_foreground`, one wrong pixel of a class
-    that no image shows counts as an IoU of 0, so that it could decide which checkpoint is best.
-
-    Args:
-      summary: from `summarize`.
+    Checkpoints and trials are chosen by them. In `summarize`, one wrong pixel of a class that no
+    image shows counts as an IoU of 0, so that it could decide which is best.
     """
-    names = list(summary['iou'])[1:]
-    shown = [summary['iou'][name] for name in names if summary['num_images_with_class'][name]]
-    return float(np.mean(shown)) if shown else None
+    shown = np.array([count > 0 for count in summary['num_images_with_class'].values()])
+    classes = [
+        np.where(shown, np.array([*summary[key].values()], np.float64), np.nan)
+        for key in ('iou', 'image_iou')
+    ]
+    names = tuple(summary['iou'])
+    scores = {key: _for_json(value, names) for key, value in _scores(*classes).items()}
+    return {**summary, **scores, 'absent_class_rule': SHOWN_CLASS_RULE}
 
 
 def effective_images(confusions: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ from segmentation import (
     train_step,
     workdir,
 )
+from segmentation.config import num_training_steps
 from segmentation.data import input_pipeline
 from segmentation.data.examples import Examples
 from segmentation.launch import TrainingDiverged, TrainingStopped, stop_requested
@@ -52,16 +53,8 @@ class Result:
     best_step: int | None  # step of the best checkpoint on the selection split
     # Speed at the last line of metrics; None if the run was complete before.
     images_per_second: float | None
-    # Scores of the last evaluation (see `metrics.summarize`) and `loss`, in nats per pixel.
-    # `mean_iou_foreground` is `metrics.mean_of_shown`.
+    # Scores of the last evaluation (see `metrics.only_shown`) and `loss`, in nats per pixel.
     selection: dict[str, Any]
-
-
-def num_training_steps(config: ConfigDict, num_images: int) -> int:
-    """Steps of a run: `num_steps`, or `num_epochs` passes over the images."""
-    if config.num_steps:
-        return config.num_steps
-    return max(1, round(config.num_epochs * num_images / config.batch_size))
 
 
 def train(
@@ -343,9 +336,9 @@ class Trainer:
             self.programs.predict, self._variables(), self.selection,
             num_classes=len(self.class_names), batch_size=self.eval_batch_size, progress='evaluate',
         )  # fmt: skip
-        summary = metrics.summarize(result['network'], self.class_names, num_resamples=0)
-        # Of the classes in the selection split only.
-        summary['mean_iou_foreground'] = metrics.mean_of_shown(summary)
+        summary = metrics.only_shown(
+            metrics.summarize(result['network'], self.class_names, num_resamples=0)
+        )
         # The loss of an image without a counted pixel is 0.
         losses = result['loss'][result['network'].any((1, 2))]
         return {**summary, 'loss': float(losses.mean()) if len(losses) else 0.0}

@@ -29,7 +29,10 @@ class ClassRates:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Whether the probability of the most probable class equals the accuracy over pixels."""
+    """Whether the probability of the most probable class equals the accuracy over pixels.
+
+    Pixels are those of the network's own size.
+    """
 
     # By which logits are divided; fitted on the selection split. None if it has no images.
     temperature: float | None

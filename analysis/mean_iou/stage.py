@@ -90,7 +90,7 @@ def _rates_table(result: MeanIou) -> list[str]:
         f'Pixels of all images at their own resolution. Boundary IoU compares the bands inside the '
         f'outlines, {result.band:.0%} of the diagonal wide. *Only band*: share of the images in '
         'which the objects of the class are so small or thin that they are all band; their '
-        'boundary IoU is their IoU.',
+        'boundary IoU is their IoU, unless the prediction is larger than its own band.',
         markdown.table(header, rows),
         markdown.table(('true class', *predicted, 'pixels'), confused),
     ]
@@ -100,7 +100,8 @@ def _calibration_text(result: MeanIou) -> list[str]:
     found = result.calibration
     if found is None:
         return []
-    text = f'Expected calibration error: {markdown.number(found.error.value, found.error.interval)}'
+    error = markdown.number(found.error.value, found.error.interval)
+    text = f'Expected calibration error at the network’s resolution: {error}'
     # Resampling adds noise, and noise adds error.
     about = 'The interval covers less than 95 %, because resampled errors are larger.'
     if found.error_scaled is None:

@@ -112,8 +112,8 @@ class Benchmark:
             'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
         }
         return Worker(
-            name, command, spec, unit, steps, environment=environment, patience=self.left(),
-            wait=False,
+            name, command, spec, unit, steps, environment=environment, wait=False,
+            deadline=self.end,
         )  # fmt: skip
 
     def _measure(self, title: str, contenders: dict[str, dict], skip: int = 1) -> dict[str, dict]:

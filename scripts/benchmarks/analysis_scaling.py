@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+import contenders
 from tqdm import tqdm
 
 from analysis import registry
@@ -85,19 +86,24 @@ def measure(
     """
     start = time.perf_counter()
     with log.open('w') as file:
-        process = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, '-S', '-c', _LAUNCHER, *command],
             stdout=subprocess.PIPE, stderr=file, cwd=folder, env=os.environ | environment,
-            text=True,
+            text=True, start_new_session=True,
         )  # fmt: skip
+        try:
+            output, _ = process.communicate()
+        finally:  # An interrupted command must not go on beside the next one.
+            contenders.kill(process)
+            process.wait()
     seconds = time.perf_counter() - start
     if process.returncode:
         raise ValueError(f'{command[0]} cannot be started; see {log}')
-    status, cpu_seconds, peak_kb = json.loads(process.stdout)
+    status, cpu_seconds, peak_kb = json.loads(output)
     if status:
         end = log.read_text(errors='replace')[-500:]
         raise ValueError(f'{" ".join(command)} ended with status {status}: {end}')
-    return {'wall_seconds': seconds, 'cpu_seconds': cpu_seconds, 'peak_mb': peak_kb / 1024}
+    return {'wall_seconds': seconds, 'cpu_seconds': cpu_seconds, 'peak_mb': peak_kb * 1024 / 1e6}
 
 
 def measure_size(workdir: pathlib.Path, number: int) -> dict[str, dict[str, float]]:
@@ -230,9 +236,11 @@ def work(arguments: argparse.Namespace) -> dict:
     return summary
 
 
+@launch.command
 def main(argv: list[str] | None = None) -> int:
     return run_command(parse_arguments(argv), work)
 
 
 if __name__ == '__main__':
+    contenders.stop_once()
     sys.exit(main())

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import functools
 import json
+import math
 import os
 import pathlib
 import platform
@@ -65,6 +66,7 @@ class Worker:
       about: its description of itself, after its first step.
       answers: of each timed turn: its `seconds`, `result` and `peak_mb` so far.
       patience: seconds that it may take to answer.
+      deadline: value of `time.monotonic()` from which on no answer is waited for.
 
     With `wait=False` the constructor does not wait until the worker is ready; `wait` does.
     """
@@ -80,9 +82,10 @@ class Worker:
         environment: dict | None = None,
         patience: float = PATIENCE,
         wait: bool = True,
+        deadline: float = math.inf,
     ):
         self.name, self.unit, self.steps, self.rounds = name, unit, steps, rounds
-        self.spec, self.patience = spec, patience
+        self.spec, self.patience, self.deadline = spec, patience, deadline
         self.answers: list[dict] = []
         self._log = tempfile.TemporaryFile('w+')
         self.process = start(
@@ -105,15 +108,18 @@ class Worker:
             raise
 
     def _answer(self) -> dict:
-        timer = threading.Timer(self.patience, kill, [self.process])
-        end = time.monotonic() + self.patience
+        patience = min(self.patience, self.deadline - time.monotonic())
+        if patience <= 0:
+            raise WorkerFailed('no time is left')
+        timer = threading.Timer(patience, kill, [self.process])
+        end = time.monotonic() + patience
         timer.start()
         try:
             line = self.process.stdout.readline()
         finally:
             timer.cancel()
         if not line and time.monotonic() >= end:
-            raise WorkerFailed(f'no answer within {self.patience:.0f} s')
+            raise WorkerFailed(f'no answer within {patience:.0f} s')
         if not line:
             self._log.seek(0)
             last = ([text for text in self._log.read().splitlines() if text.strip()] or [''])[-1]
@@ -238,6 +244,14 @@ def alternate(
       WorkerFailed: ours did not run.
     """
     workers, absent = {}, {}
+
+    def leave(name: str, failure: WorkerFailed) -> None:
+        if name == 'ours':
+            raise WorkerFailed(f'{title}, ours: {failure}') from failure
+        workers.pop(name, None)
+        absent[name] = str(failure)
+        say(f'{title}: {name} is absent: {failure}')
+
     with contextlib.ExitStack() as stack:
         for name, start in contenders:
             say(f'{title}: starting {name}')
@@ -247,17 +261,18 @@ def alternate(
                 worker.request(steps=min(warm_up, worker.steps))
                 workers[name] = worker
             except WorkerFailed as failure:
-                if name == 'ours':
-                    raise WorkerFailed(f'{title}, ours: {failure}') from failure
-                absent[name] = str(failure)
-                say(f'{title}: {name} is absent: {failure}')
+                leave(name, failure)
         names = list(workers)
         for number in range(rounds):
             turned = names[number % len(names) :] + names[: number % len(names)]
             for name in turned:
-                if number < workers[name].rounds:
+                if name in workers and number < workers[name].rounds:
                     time.sleep(PAUSE)
-                    workers[name].turn(skip)
+                    try:
+                        workers[name].turn(skip)
+                    except WorkerFailed as failure:
+                        leave(name, failure)
+                        continue
                     rate = workers[name].rates[-1]
                     say(f'{title}: round {number + 1}/{rounds}, {name}: {rate:.1f} {unit}')
     return workers, absent

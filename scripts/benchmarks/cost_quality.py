@@ -70,8 +70,7 @@ def read_networks(workdir: pathlib.Path) -> tuple[Origin, dict[str, dict[str, An
             'spec': {
                 'task': 'inference', 'form': 'project', 'threads': contenders.usable_cores(),
                 'classes': len(row['iou']), 'batch_size': BATCH,
-                'image_size': config['data']['image_size'], 'width': config['model']['width'],
-                'decoder_width': config['model']['decoder_width'],
+                'image_size': config['data']['image_size'], 'model': config['model'],
             },
             'iou': measure(mean),
             'difference': test and Measure(test['difference'], interval_of(test['interval'])),
@@ -109,9 +108,10 @@ def make_table(networks: dict[str, dict[str, Any]]) -> Table:
     for name, network in networks.items():
         pairs = zip(network['per_second'], first['per_second'], strict=True)
         spec, adds = network['spec'], network['multiply_adds']
+        model = spec['model']
         rows.append(
             (
-                name, str(spec['image_size']), f'{spec["width"]:g}, {spec["decoder_width"]:g}',
+                name, str(spec['image_size']), f'{model["width"]:g}, {model["decoder_width"]:g}',
                 f'{adds / 1e6:.0f}', f'{adds / first["multiply_adds"]:.0%}',
                 f'{statistics.median(network["per_second"]):.1f}',
                 f'{statistics.median(mine / other for mine, other in pairs):.1f}×',

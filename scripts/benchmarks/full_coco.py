@@ -180,7 +180,7 @@ class Rehearsal:
         spec = {
             'task': 'inference', 'form': 'project', 'threads': contenders.usable_cores(),
             'classes': 3, 'batch_size': _BATCH, 'image_size': config['data']['image_size'],
-            'width': config['model']['width'],
+            'model': config['model'],
         }  # fmt: skip
         command = contenders.find_peer('jax', sys.executable, self.folder)
         with contextlib.closing(contenders.Worker('ours', command, spec, _BATCH, _STEPS)) as worker:
@@ -275,4 +275,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    contenders.stop_once()
     sys.exit(main())

@@ -81,7 +81,7 @@ def measure(part: str, number: int) -> dict[str, float | str]:
         projected = similarity_map.project(points, int(part[-2]))
         quality = ', '.join(f'{value:.3f}' for value in similarity_map.judge(points, projected))
     seconds = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # Linux counts in KiB
     return {'cpu_seconds': seconds, 'peak_mb': peak, 'quality': quality}
 
 
@@ -137,7 +137,8 @@ def work(arguments: argparse.Namespace) -> dict:
         for number in sorted(set(arguments.sizes)):
             contenders.say(f'=== {part}, {number} images')
             with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-                measured[part][number] = pool.submit(measure, part, number).result()
+                row = measured[part][number] = pool.submit(measure, part, number).result()
+            contenders.say(f'{row["cpu_seconds"]:.1f} s, {row["peak_mb"]:.0f} MB, {row["quality"]}')
     rows = summarize(measured)
     table = make_table(rows)
     print(table.to_markdown())

@@ -2,7 +2,7 @@
 
     python scripts/benchmarks/prediction_speed.py --workdir runs/person_car --images photos
 
-network   logits of batches of 16
+network   logits, of as many images at once as scripts/predict.py takes
 files     JPEG files of 640×480 pixels to masks at their own size
 
 The images of the folder are scaled to 640×480 and written as JPEG first. The ratio is the median
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from segmentation.predictor import Model
 
 SIZE = (640, 480)
-BATCH = 16
+WARM_UP = 16  # images
 
 
 def write_photographs(images: list[Found], folder: pathlib.Path, count: int) -> list[Found]:
@@ -69,10 +69,12 @@ def time_network(model: 'Model', count: int) -> Speed:
     run = model.run
     predict = evaluate.make_predict(run.model, run.config.data.input_range)
     variables, side = evaluate.replicate(run.variables), run.config.data.image_size
-    images = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), dtype=np.uint8)
+    size = model.batch_size
+    images = np.random.default_rng(0).integers(0, 256, (size, side, side, 3), dtype=np.uint8)
     np.asarray(predict(variables, images))  # compiles
-    with timed(count // BATCH * BATCH) as speeds:
-        batches = ({'image': images} for _ in range(count // BATCH))
+    number = -(-count // size)
+    with timed(number * size) as speeds:
+        batches = ({'image': images} for _ in range(number))
         for _, logits in evaluate.predictions(predict, variables, batches):
             np.asarray(logits)
     return speeds[0]
@@ -93,6 +95,7 @@ def time_files(
     return speeds[0]
 
 
+@launch.command
 def main() -> int:
     parser = launch.make_parser(__doc__, workdir='run directory')
     add = parser.add_argument
@@ -101,6 +104,8 @@ def main() -> int:
     add('--rounds', type=int, default=7, help='turns of each')
     add('--threads', type=int, default=2, help='that read, predict and write')
     arguments = parser.parse_args()
+    if arguments.count < 1 or arguments.rounds < 1 or arguments.threads < 1:
+        parser.error('--count, --rounds and --threads are at least 1')
     from segmentation import cpu_runtime  # now, as JAX takes long to import
 
     if __name__ == '__main__':
@@ -111,8 +116,10 @@ def main() -> int:
         folder = pathlib.Path(scratch)
         found, _ = find_images([arguments.images], folder)
         images = [image for image in found if not image.reason_to_skip()]
+        if not images:
+            raise ValueError(f'{arguments.images} holds no image that can be read.')
         photographs = write_photographs(images, folder / 'photographs', arguments.count)
-        time_files(model, photographs[:BATCH], folder / 'warm-up', arguments.threads)
+        time_files(model, photographs[:WARM_UP], folder / 'warm-up', arguments.threads)
         for number in range(arguments.rounds):
             speeds['network'].append(time_network(model, arguments.count))
             output = folder / str(number)

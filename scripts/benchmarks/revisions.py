@@ -158,20 +158,21 @@ class Revision:
         return {'predict.py, one image': measured}
 
     def analyze(self) -> dict[str, dict]:
-        for run in self.runs:
-            shutil.rmtree(run / 'analysis', ignore_errors=True)
+        for folder in (*(run / 'analysis' for run in self.runs), self.folder / 'analysis-cache'):
+            shutil.rmtree(folder, ignore_errors=True)
         run, other = map(str, self.runs)
         view = '--workdir', run, '--split', 'val'
         found = {'analyze.py': self._measure(
             'analyze', 'python', 'scripts/analyze.py', *view, '--other', other,
-            '--stages', ','.join(STAGES),
+            '--stages', ','.join(STAGES), cache='analysis-cache',
         )}  # fmt: skip
         for stage in ALONE:
             command = 'python', '-m', f'analysis.{stage}', *view, '--force'
-            found[f'{stage}, alone'] = self._measure(stage, *command)
+            found[f'{stage}, alone'] = self._measure(stage, *command, cache='analysis-cache')
         return found
 
     def tests(self) -> dict[str, dict]:
+        shutil.rmtree(self.folder / 'test-cache', ignore_errors=True)
         return {'test.sh': self._measure('tests', './scripts/test.sh', cache='test-cache')}
 
 
@@ -293,4 +294,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    contenders.stop_once()
     sys.exit(main())

@@ -42,9 +42,10 @@ def compute_ratios(result: dict) -> dict:
       For each title of `tables` our median rate over that of the fastest peer. Of the pipelines
       with and without worker processes, the faster one counts on either side; those that keep
       decoded images do not count.
-      `memory_` and the title, except for pipelines: least peak memory of a peer over ours,
-      compilation included.
-      `pipeline_over_training`: rate of our pipeline over that of our training.
+      `memory_` and the title, except for pipelines: least peak memory of a peer over ours, with
+      programs that were compiled before.
+      `pipeline_over_training`: rate of our pipeline over that of our training, the faster of the
+      two kinds if both were measured.
       `against`: the peer of each ratio. Parts that were not measured or had no peer are missing.
     """
     ratios, against, ours = {}, {}, {}
@@ -59,8 +60,9 @@ def compute_ratios(result: dict) -> dict:
             memory, peaks = f'memory_{title}', {name: contenders[name]['peak_mb'] for name in peers}
             against[memory] = min(peaks, key=peaks.get)
             ratios[memory] = peaks[against[memory]] / contenders['ours']['peak_mb']
-    if 'training' in ours and 'pipeline' in ours:
-        ratios['pipeline_over_training'] = ours['pipeline'] / ours['training']
+    consumed = [rate for title, rate in ours.items() if title.startswith('training')]
+    if consumed and 'pipeline' in ours:
+        ratios['pipeline_over_training'] = ours['pipeline'] / max(consumed)
     return {**ratios, 'against': against} if ratios else {}
 
 

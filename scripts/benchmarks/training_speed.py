@@ -57,6 +57,7 @@ from segmentation.files import write_json
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PARTS = ('training', 'frozen', 'inference', 'pipeline', 'waiting', 'startup', 'layers', 'scale')
 BATCHES = (1, 16, 64)
+COMPILED = ('project', 'compile', 'plain')  # forms of a network
 CLASSES = 3
 IMAGE_SIZE = 128
 GEMM_SIZE = 2048
@@ -69,6 +70,10 @@ class Benchmark:
     def __init__(self, arguments: argparse.Namespace, scratch: pathlib.Path):
         self.arguments, self.scratch = arguments, scratch
         self._not_exported: WorkerFailed | None = None
+        self._prepared = ''  # path of the data set
+        # Of compiled programs, empty at first: what a machine holds must not decide the memory.
+        names = 'JAX_COMPILATION', 'TORCHINDUCTOR'
+        self._caches = {f'{name}_CACHE_DIR': str(scratch / name) for name in names}
         self.result = {
             'machine': describe_machine(),
             'settings': {
@@ -91,12 +96,17 @@ class Benchmark:
             raise command
         settings = {k: self.result['settings'][k] for k in ('threads', 'image_size', 'classes')}
         spec = {**settings, 'batch_size': self.arguments.batch_size, **spec}
-        worker = Worker(name, command, spec, unit, steps, rounds)
+        worker = Worker(name, command, spec, unit, steps, rounds, self._caches)
         self.result['versions'] |= worker.about.get('versions', {})
         return worker
 
     def _contender(self, name, *args, **spec):
-        return name, lambda: self._start(name, *args, **spec)
+        def start_worker() -> Worker:
+            if spec.get('form') in COMPILED:  # which takes memory that the next start does not
+                self._start(name, *args, **spec).close()
+            return self._start(name, *args, **spec)
+
+        return name, start_worker
 
     def _alternate(self, contenders, title, **options) -> tuple[dict[str, Worker], dict]:
         """The finished workers, and what the report needs of all parts where contenders compete."""
@@ -105,9 +115,9 @@ class Benchmark:
         return workers, {'contenders': measured, 'absent': absent}
 
     def _once(self, task, **spec) -> dict:
-        """Runs a task of ours that works once: its `images`, `seconds` and `peak_mb`."""
+        """Runs a task of ours that works once: `images`, `seconds`, `peak_mb` and `path`."""
         with contextlib.closing(self._start('ours', 'jax', task=task, **spec)) as worker:
-            keys = 'images', 'seconds', 'peak_mb'
+            keys = 'images', 'seconds', 'peak_mb', 'path'
             return {key: worker.about[key] for key in keys if key in worker.about}
 
     def _network(self, title: str, more: tuple = (), steps: int = 1, **spec) -> dict:
@@ -171,7 +181,7 @@ class Benchmark:
         """Draws and prepares the images if necessary; returns what workers need to read them."""
         folder = self.arguments.coco
         if folder is None:
-            folder = ROOT / 'data' / 'benchmark-scenes'
+            folder = ROOT / 'data' / 'benchmark-scenes' / self.arguments.split
             say(f'No --coco: scenes are drawn into {folder}.')
             scenes.write_scenes(folder, {self.arguments.split: 800})
         spec = {
@@ -181,12 +191,14 @@ class Benchmark:
         }
         if 'preparation' not in self.result:
             say('preparing the images')
-            self.result['preparation'] = self._once('prepare', **spec)
+            self.result['preparation'] = preparation = self._once('prepare', **spec)
+            self._prepared = preparation.pop('path')
         return spec
 
     def pipeline(self) -> dict:
         data, size = self._data(), self.arguments.batch_size
-        steps = max(1, self.result['preparation']['images'] // size)
+        # At least one pass; and many more batches than a pipeline holds ready (some 8 to 32).
+        steps = max(64, self.result['preparation']['images'] // size)
         contenders = [
             self._contender(name, peer, size, steps, task='pipeline', **data, **more)
             for name, peer, more in (
@@ -212,9 +224,10 @@ class Benchmark:
         """
         data, workdir = self._data(), self.scratch / name
         fields = {
-            'data.source': data['folder'],
+            'data.source': self._prepared,
             'data.data_dir': data['data_dir'],
             'data.train_splits': f"('{data['split']}',)",
+            'data.val_splits': '()',
             'data.require': 'nothing',
             'data.max_train': 0,
             'model.pretrained': '',
@@ -295,15 +308,10 @@ class Benchmark:
             folder = self.scratch / f'scale-{count}'
             repeated_scenes.write(drawn, folder, count)
             spec = {
-                'folder': str(folder),
-                'split': 'train',
-                'data_dir': str(folder / 'prepared'),
-                'form': 'project',
+                'folder': str(folder), 'split': 'train', 'data_dir': str(folder / 'prepared'),
                 # The smallest network, so that the cost of the data shows.
-                'image_size': 32,
-                'width': 0.35,
-                'batch_size': 32,
-            }
+                'form': 'project', 'image_size': 32, 'model': {'width': 0.35}, 'batch_size': 32,
+            }  # fmt: skip
             row = {'images': count}
             for task in ('prepare', 'evaluation', 'epoch'):
                 say(f'scale: {count} images, {task}')
@@ -367,16 +375,16 @@ def main() -> int:
     status = 0
     with tempfile.TemporaryDirectory(prefix='benchmark-') as scratch:
         benchmark = Benchmark(arguments, pathlib.Path(scratch))
-        try:
-            for part in PARTS:
-                if part in arguments.parts:
-                    benchmark.result[part] = getattr(benchmark, part)()
-        except WorkerFailed as error:
-            say(f'{part}: {error}')
-            status = 1
-        except KeyboardInterrupt:
-            say(f'Stopped during {part}.')
-            status = 130
+        for part in (part for part in PARTS if part in arguments.parts):
+            try:
+                benchmark.result[part] = getattr(benchmark, part)()
+            except (WorkerFailed, ValueError, OSError) as error:
+                say(f'{part}: {error}')
+                status = 1
+            except KeyboardInterrupt:
+                say(f'Stopped during {part}.')
+                status = 130
+                break
     result = {**benchmark.result, 'ratios': speed_report.compute_ratios(benchmark.result)}
     print(speed_report.report(result))
     if arguments.json:

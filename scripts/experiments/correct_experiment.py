@@ -40,7 +40,7 @@ from analysis.label_issues.suggestions import suggested
 from analysis.stage.run import open_analysis
 from segmentation import campaign, launch, scenes
 from segmentation.campaign import Training, load_scores, state_of
-from segmentation.config import load_config
+from segmentation.config import load_config, num_training_steps
 from segmentation.data import coco, label_spaces
 from segmentation.data.corrections import applying, files
 from segmentation.data.corrections.decisions import Correction
@@ -94,7 +94,6 @@ def make_plan(
     config: ConfigDict, folder: pathlib.Path, prepared: coco.Prepared, seeds: int
 ) -> list[Training]:
     """The training runs of all arms, seed by seed."""
-    from segmentation import train
 
     plan = []
     name = 'annotations/instances_train.json'
@@ -113,7 +112,7 @@ def make_plan(
             parts = ['train', 'selection'][: 2 if mine.data.selection_fraction > 0 else 1]
             sizes = [len(select_examples(prepared, mine.data, part)[0]) for part in parts]
             # Of all arms equally many, whatever is excluded.
-            mine.train.num_steps = train.num_training_steps(
+            mine.train.num_steps = num_training_steps(
                 mine.train, len(select_examples(prepared, config.data, 'train')[0])
             )
             directory = folder / arm / f'seed{seed}'

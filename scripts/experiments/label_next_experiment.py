@@ -43,7 +43,7 @@ from analysis.stage.population import draw_unlabeled
 from analysis.stage.run import Analysis, open_analysis
 from segmentation import campaign, launch
 from segmentation.campaign import Training, load_scores
-from segmentation.config import load_config
+from segmentation.config import load_config, num_training_steps
 from segmentation.data import coco
 from segmentation.data.examples import Examples, open_data, select_examples
 
@@ -195,7 +195,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, list[st
 @launch.command
 def main(argv: list[str] | None = None) -> int:
     arguments, overrides = parse_arguments(argv)
-    from segmentation import cpu_runtime, train
+    from segmentation import cpu_runtime
 
     if __name__ == '__main__':
         cpu_runtime.configure()
@@ -210,7 +210,7 @@ def main(argv: list[str] | None = None) -> int:
             'images: lower --start, --add or --rounds.'
         )
     # Of all rounds equally many, however many images are labeled.
-    config.train.num_steps = train.num_training_steps(config.train, labeled[-1])
+    config.train.num_steps = num_training_steps(config.train, labeled[-1])
     arguments.workdir.mkdir(parents=True, exist_ok=True)
     experiment = Experiment(
         arguments.workdir, config, prepared, pool, arguments.seeds, tuple(labeled)

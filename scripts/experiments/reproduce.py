@@ -42,7 +42,7 @@ from ml_collections import ConfigDict
 from analysis.experiments import records
 from segmentation import campaign, launch
 from segmentation.campaign import Training, load_scores, state_of
-from segmentation.config import NEUTRAL_FIELDS, flat, load_config
+from segmentation.config import NEUTRAL_FIELDS, flat, load_config, num_training_steps
 from segmentation.data import coco, label_spaces
 from segmentation.data.examples import open_data, select_examples
 from segmentation.files import write_text
@@ -118,7 +118,6 @@ def make_plan(
     arguments: argparse.Namespace, prepared: coco.Prepared, configs: dict[str, ConfigDict]
 ) -> list[Training]:
     """All training runs in their order: whole reports first, then smaller fractions."""
-    from segmentation import train  # here and below: it imports JAX
 
     keys = (
         (seed, fraction, fold, experiment)
@@ -143,7 +142,7 @@ def make_plan(
         sizes = [len(select_examples(prepared, config.data, part)[0]) for part in parts]
         # Equal steps for all fractions: those of the whole training set, which comes first.
         if fraction == 1:
-            steps[experiment, fold] = train.num_training_steps(config.train, sizes[0])
+            steps[experiment, fold] = num_training_steps(config.train, sizes[0])
         config.train.num_steps = steps[experiment, fold]
         name = f'seed{seed}' + (f'-fold{fold}' if arguments.folds else '')
         name += f'-{fraction:g}' if fraction < 1 else ''

@@ -183,6 +183,22 @@ def test_case_frozen_random_encoder(tiny_config):
     assert 'keeps its random weights' in warning
 
 
+@pytest.mark.parametrize(
+    ('field', 'effect'),
+    [('encoder_after', 'encoder is never trained'), ('warmup_steps', 'rate never reaches')],
+)
+def test_a_training_that_ends_too_soon_is_warned_of(tiny_config, field, effect):
+    count = frequencies.ClassFrequencies(('background',), 24, (24,), (24,), (1.0,), 24)
+    nothing = types.SimpleNamespace(splits=())
+    tiny_config.train.num_steps, tiny_config.train.num_epochs = 0, 2
+    tiny_config.train.batch_size = 8  # 6 steps
+    tiny_config.optimizer[field] = 6
+    (warning,) = checks.warnings(tiny_config, nothing, count, count)
+    assert effect in warning and f'optimizer.{field}=6 and the training has 6 steps' in warning
+    tiny_config.optimizer[field] = 5
+    assert checks.warnings(tiny_config, nothing, count, count) == []
+
+
 @pytest.mark.parametrize('missing', ['train', 'val'])
 def test_missing_split_is_refused_before_anything_is_written(tiny_config, tmp_path, missing):
     documents = {name: coco_fixtures.document(4) for name in ('first', 'second')}

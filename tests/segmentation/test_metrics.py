@@ -70,7 +70,10 @@ def test_class_without_images_does_not_choose_the_checkpoint():
     def score(predicted):
         counts = metrics.confusion_matrix(truth[0], predicted, 3)[None]
         summary = metrics.summarize(counts, names, num_resamples=0)
-        return metrics.mean_of_shown(summary), summary['mean_iou_foreground']
+        shown = metrics.only_shown(summary)
+        assert shown['absent_class_rule'] != summary['absent_class_rule']
+        assert shown['iou'][names[2]] is shown['image_iou'][names[2]] is None
+        return shown['mean_iou_foreground'], summary['mean_iou_foreground']
 
     wrong = truth[0].copy()
     wrong[9, 9] = 2

@@ -199,7 +199,9 @@
  *
  * Scores over all images; rows of `confusion` are true classes.
  * @typedef {{ class_names: string[], confusion: number[][],
- *   classes: Record<string, { precision: Rate, recall: Rate, f1: Rate, boundary_iou: Rate }>,
+ *   classes: Record<string, {
+ *     precision: Rate, recall: Rate, f1: Rate, boundary_iou: Rate, only_band: number | null,
+ *   }>,
  *   original: { iou: Record<string, number | null>,
  *     intervals: { iou: Record<string, Interval | null> },
  *     num_images_with_class: Record<string, number>,

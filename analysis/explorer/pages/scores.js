@@ -38,6 +38,11 @@ const Scores = (() => {
           (row) => rate(row.boundary_iou),
           'IoU of the bands inside the outlines (Cheng et al. 2021)',
         ),
+        Plots.numbers(
+          'only band',
+          (row) => (row.only_band === null ? '–' : Format.percent(row.only_band)),
+          'share of the images with the class in which its objects are so small that all is band',
+        ),
       ],
       head: 'IoU over the set, 95 % CI',
       value: (row) => row.iou ?? NaN,
@@ -80,7 +85,7 @@ const Scores = (() => {
 
   /** @param {Calibration} calibration */
   function calibrationText({ error, error_scaled: scaled, temperature }) {
-    const text = `Expected calibration error ${rate(error)}`;
+    const text = `Expected calibration error at the network’s resolution: ${rate(error)}`;
     const about = 'The interval covers less than 95 %: resampled errors are larger.';
     if (!scaled) return `${text}. ${about}`;
     return (

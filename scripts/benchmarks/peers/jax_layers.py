@@ -45,7 +45,7 @@ def list_layers(model: SegmentationModel, image_size: int, batch_size: int) -> l
 def _layer(module, inputs, kernel, y, first):
     x = (*inputs[0][:3], sum(shape[3] for shape in inputs))
     grown, pixels = y[1] > x[1], y[0] * y[1] * y[2]
-    if grown:
+    if grown and module.upsampling == 'transposed':
         # Every input pixel is multiplied by every entry of the kernel.
         kind, pixels = 'transposed', x[0] * x[1] * x[2]
     elif kernel[2] == 1 and x[-1] > 1:

@@ -20,11 +20,9 @@ def dtype_of(spec):
 def make_config(spec):
     config = default.get_config()
     config.data.image_size = spec['image_size']
-    config.model.pretrained = ''
     config.model.encoder_trainable = not spec.get('frozen', False)
-    config.model.width = spec.get('width', 1.0)
-    config.model.decoder_width = spec.get('decoder_width', 1.0)
     config.model.dtype = dtype_of(spec)
+    config.model.update({**spec.get('model', {}), 'pretrained': ''})
     config.train.batch_size = config.eval_batch_size = spec['batch_size']
     return config
 

@@ -150,7 +150,8 @@ def prepare(spec):
     start = time.perf_counter()
     prepared = coco.prepare(spec['folder'], spec['data_dir'], splits=[spec['split']])
     images = prepared.fingerprint['splits'][spec['split']]['images']
-    return None, {'images': images, 'seconds': time.perf_counter() - start}
+    seconds = time.perf_counter() - start
+    return None, {'images': images, 'seconds': seconds, 'path': str(prepared.path)}
 
 
 def evaluation(spec):

@@ -1,12 +1,18 @@
 """Sizes are subsets of one set of scenes, processes are measured, and what grows worse is named."""
 
 import json
+import os
+import pathlib
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
 from scripts.benchmarks import analysis_scaling
 from segmentation import scenes
+from tests.paths import ROOT
 
 
 def test_sizes_are_the_first_of_the_same_scenes(tmp_path):
@@ -36,6 +42,33 @@ def test_a_process_is_measured(tmp_path):
     code = 'import os, sys; sys.exit(os.environ["WHY"])'
     with pytest.raises(ValueError, match='status 1: no room'):
         analysis_scaling.measure([sys.executable, '-c', code], log, {'WHY': 'no room'})
+
+
+def test_a_process_ends_with_the_one_that_measures_it(tmp_path):
+    pid, log = tmp_path / 'pid', tmp_path / 'log'
+    measured = f'import os, time; open({str(pid)!r}, "w").write(str(os.getpid())); time.sleep(1000)'
+    measuring = (
+        'import pathlib, sys\n'
+        'import analysis_scaling, contenders\n'
+        'contenders.stop_once()\n'
+        f'command = [sys.executable, "-c", {measured!r}]\n'
+        f'analysis_scaling.measure(command, pathlib.Path({str(log)!r}), {{}})\n'
+    )
+    folder = pathlib.Path(analysis_scaling.__file__).parent
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    process = subprocess.Popen(
+        [sys.executable, '-c', measuring], env={**os.environ, 'PYTHONPATH': path},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (pid.exists() and pid.read_text()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) != 0
+    with pytest.raises(ProcessLookupError):
+        for _ in range(1000):  # It ends when the signal arrives.
+            os.kill(int(pid.read_text()), 0)
+            time.sleep(0.01)
 
 
 def test_what_grows_worse_is_named():

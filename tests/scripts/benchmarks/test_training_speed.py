@@ -2,9 +2,12 @@
 
 import functools
 import importlib
+import json
 import os
+import pathlib
 import shutil
 import signal
+import subprocess
 import sys
 
 import contenders
@@ -17,9 +20,13 @@ import numpy as np
 import plain_flax
 import pytest
 import speed_report
+import training_speed
 from jax import lax
 
+from segmentation import checks
+from segmentation.config import load_config
 from segmentation.models.unet import SegmentationModel
+from tests import coco_fixtures
 
 
 def entry(rates, peak=1000.0, parameters=7):
@@ -92,7 +99,7 @@ def test_ratios_are_of_medians_to_the_best_peer(result):
         'inference, batch 1': 'OpenVINO',
         'memory_inference, batch 1': 'OpenVINO',
     }
-    assert ratios['pipeline_over_training'] == 100 / 20
+    assert ratios['pipeline_over_training'] == 100 / 60  # the frozen one consumes more
     # Without a peer there is nothing to be faster than. Decoded images in memory are no peer.
     assert 'pipeline' not in ratios and 'inference, batch 16' not in ratios
 
@@ -124,7 +131,7 @@ def count(spec):
     done = []
     def run(steps):
         print('a library prints')
-        if spec['fails'] and done:
+        if len(done) >= spec['most']:
             raise RuntimeError('no <memory>')
         done.extend(range(steps))
         return len(done)
@@ -140,9 +147,9 @@ def fake(tmp_path):
     path.write_text(FAKE)
     shutil.copy(contenders.PEERS / 'protocol.py', tmp_path)
 
-    def start(fails=False):
+    def start(most=1000):
         return contenders.Worker(
-            'fake', [sys.executable, path], {'task': 'count', 'fails': fails}, 16, 5, 10
+            'fake', [sys.executable, path], {'task': 'count', 'most': most}, 16, 5, 10
         )
 
     return start
@@ -184,12 +191,60 @@ def test_stop_while_a_worker_starts_ends_it(tmp_path):
 
 def test_contender_that_fails_is_absent_and_ours_an_error(fake):
     workers, absent = contenders.alternate(
-        [('ours', lambda: fake()), ('peer', lambda: fake(fails=True))], 2, title='test'
+        [('ours', fake), ('peer', lambda: fake(1)), ('later', lambda: fake(8))], 3, title='test'
     )
-    assert list(workers) == ['ours'] and len(workers['ours'].rates) == 2
-    assert 'RuntimeError: no <memory>' in absent['peer']
+    assert list(workers) == ['ours'] and len(workers['ours'].rates) == 3
+    assert list(absent) == ['peer', 'later']
+    assert all('RuntimeError: no <memory>' in reason for reason in absent.values())
     with pytest.raises(contenders.WorkerFailed, match='test, ours: RuntimeError'):
-        contenders.alternate([('ours', lambda: fake(fails=True))], 1, title='test')
+        contenders.alternate([('ours', lambda: fake(1))], 1, title='test')
+
+
+def test_a_worker_has_no_more_time_than_its_deadline(fake):
+    worker = fake()
+    worker.deadline = 0.0
+    with pytest.raises(contenders.WorkerFailed, match='no time is left'):
+        worker.turn(skip=0)
+    worker.close()
+
+
+def test_parts_that_fail_lose_no_other(monkeypatch, tmp_path, capsys, result):
+    def fail(benchmark):
+        raise ValueError('no scenes')
+
+    names = 'training', 'frozen', 'inference', 'pipeline'
+    for name in names:
+        measured = fail if name in ('frozen', 'pipeline') else lambda _, name=name: result[name]
+        monkeypatch.setattr(training_speed.Benchmark, name, measured)
+    monkeypatch.setattr(training_speed, 'stop_once', lambda: None)
+    file = tmp_path / 'result.json'
+    monkeypatch.setattr(sys, 'argv', ['x', '--parts', ','.join(names), '--json', str(file)])
+    assert training_speed.main() == 1
+    found = json.loads(file.read_text())
+    assert found['training'] == result['training'] and found['inference'] == result['inference']
+    shown = capsys.readouterr()
+    assert '| ours | 20.0 (10.0–30.0) |' in shown.out
+    assert 'frozen: no scenes' in shown.err and 'pipeline: no scenes' in shown.err
+
+
+def test_the_training_that_is_timed_takes_a_folder_with_one_split(monkeypatch, tmp_path):
+    folder = coco_fixtures.write_folder(tmp_path / 'own', {'train': coco_fixtures.document(8)})
+    given = ['--coco', str(folder), '--batch_size', '4']
+    benchmark = training_speed.Benchmark(training_speed.parse_arguments(given), tmp_path)
+    started = []
+
+    def start(command, *_, **__):
+        started.append([*map(str, command)])
+        return subprocess.Popen([sys.executable, '-c', ''], start_new_session=True)
+
+    monkeypatch.setattr(training_speed, 'start', start)
+    benchmark._train('timed', lambda process, _: process.poll() == 0, {})
+    ((_, _, workdir, config, *fields),) = started
+    config = load_config(config.removeprefix('--config='), fields)
+    inputs = checks.open_inputs(config, pathlib.Path(workdir.removeprefix('--workdir=')))
+    assert len(inputs.examples) + len(inputs.selection) == 8
+    # What the worker has prepared is not prepared again.
+    assert len([*(tmp_path / 'data').glob('*/*/*')]) == 1
 
 
 def model_variables(model, size=64):
@@ -211,8 +266,20 @@ def test_layers_are_the_models_kernels():
     assert layers[-1]['output'] == (2, 64, 64, 3)
 
 
+def test_a_convolution_of_a_repeated_map_costs_four_times_a_transposed_one():
+    transposed, repeated = (
+        jax_layers.list_layers(SegmentationModel(3, upsampling=upsampling), 64, 2)
+        for upsampling in ('transposed', 'nearest_conv')
+    )
+    growing = [
+        (one['flop'], other['flop']) for one, other in zip(transposed, repeated, strict=True)
+        if one['output'][1] > one['input'][1]
+    ]  # fmt: skip
+    assert len(growing) == 5 and all(other == 4 * one for one, other in growing)
+
+
 SPEC = {
-    'form': 'project', 'threads': 1, 'image_size': 32, 'width': 0.35, 'classes': 3,
+    'form': 'project', 'threads': 1, 'image_size': 32, 'model': {'width': 0.35}, 'classes': 3,
     'batch_size': 2,
 }  # fmt: skip
 
