@@ -117,6 +117,6 @@ def measure(name: str, argv: list[str], report: pathlib.Path) -> Measured | None
     return Measured(
         time.perf_counter() - start,
         time.process_time() - began,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
         result,
     )

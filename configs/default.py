@@ -142,8 +142,6 @@ def get_config() -> ConfigDict:
     loss.label_smoothing = 0.0
     # Weight of a soft Dice loss that is added to the cross-entropy.
     loss.dice_weight = 0.0
-    # The same for the Lovász-softmax loss (Berman et al. 2018).
-    loss.lovasz_weight = 0.0
 
     optimizer = config.optimizer = ConfigDict()
     # 'adam' or 'adamw' (with `weight_decay`).

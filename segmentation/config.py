@@ -33,7 +33,6 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     'data.color_jitter': (0, 1),
     'loss.label_smoothing': (0, 1),
     'loss.dice_weight': (0, None),
-    'loss.lovasz_weight': (0, None),
     'model.decoder_width': (0.001, None),
     'optimizer.warmup_steps': (0, None),
     'optimizer.encoder_rate': (0, None),
@@ -49,6 +48,9 @@ _RANGES: dict[str, tuple[float | None, float | None]] = {
     'train.recalibrate_batches': (0, None),
     'train.num_pictures': (0, None),
 }
+
+# Fields of older versions that this one does not have, with the value with which they did nothing.
+GONE = {'loss.lovasz_weight': 0.0}
 
 # A tuple of names without quotes, such as train,valid; a split may be named 2017.
 _NAMES = re.compile(r'[\w-]+(,[\w-]+)*')
@@ -338,6 +340,10 @@ def read_config(path: pathlib.Path) -> ConfigDict:
         raise ValueError(f'{path} cannot be read as a config: {error}') from error
     if not isinstance(content, dict) or not content:
         raise ValueError(f'{path} holds a {type(content).__name__}, not a config.')
+    for name, nothing in GONE.items():
+        group, field = name.split('.')
+        if isinstance(part := content.get(group), dict) and part.get(field) == nothing:
+            del part[field]
     config = default.get_config()
     known = flat(config)
     if not flat(content).keys() & known.keys():

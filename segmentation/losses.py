@@ -42,36 +42,6 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float =
     return optax.softmax_cross_entropy(logits, targets)
 
 
-def lovasz_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Lovász-softmax loss of each image, averaged over its classes (Berman et al. 2018).
-
-    The convex surrogate of 1 - IoU: errors |t - p| of a class, in descending order, are weighted by
-    how much each lowers the IoU of the class. Ignored pixels have no error and come last.
-
-    Args:
-      logits: float `[B, H, W, C]`.
-      labels: integer `[B, H, W]`, 0 … C - 1 or 255.
-
-    Returns:
-      float `[B]` in [0, 1]; 0 for an image without counted pixels.
-    """
-    valid = (labels != IGNORE).reshape(len(labels), 1, -1)
-    targets = jax.nn.one_hot(labels, logits.shape[-1], axis=1, dtype=logits.dtype)
-    probabilities = jax.nn.softmax(jnp.moveaxis(logits, -1, 1), axis=1)
-    targets, probabilities = (x.reshape(*x.shape[:2], -1) for x in (targets, probabilities))
-    errors = jnp.where(valid, jnp.abs(targets - probabilities), -1)
-    order = jnp.argsort(-errors, axis=-1)
-    errors, sorted_targets = (jnp.take_along_axis(x, order, -1) for x in (errors, targets))
-    total = targets.sum(-1, keepdims=True)
-    missed = sorted_targets.cumsum(-1)
-    wrong = (1 - sorted_targets).cumsum(-1)
-    lost = 1 - (total - missed) / (total + wrong)  # of the IoU, when the first n pixels are wrong
-    weights = jnp.diff(lost, axis=-1, prepend=0)
-    of_class = (weights * errors.clip(0)).sum(-1)
-    present = targets.any(-1)
-    return (of_class * present).sum(-1) / present.sum(-1).clip(1)
-
-
 def dice_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Soft Dice loss of each image, averaged over classes, without ignored pixels.
 

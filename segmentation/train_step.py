@@ -189,8 +189,7 @@ def make_train_step(
     """Makes an optimizer step on a batch or, under `axis_name`, on this device's part of it.
 
     The loss is the weighted mean of the cross-entropy over all counted pixels of the global batch,
-    plus `dice_weight` times the mean Dice loss and `lovasz_weight` times the mean
-    Lovász-softmax loss of its images.
+    plus `dice_weight` times the mean Dice loss of its images.
 
     Returns:
       A function from the state and a batch, of `image` uint8 `[B, S, S, 3]` and `label` uint8
@@ -234,9 +233,6 @@ def make_train_step(
             )
             nats = losses.cross_entropy(logits, label, config.loss.label_smoothing)
             loss = (weights * nats).sum() / total_weight
-            if config.loss.lovasz_weight:
-                lovasz = losses.lovasz_softmax(logits, label).sum() / num_images
-                loss += config.loss.lovasz_weight * lovasz
             if config.loss.dice_weight:
                 dice = losses.dice_loss(logits, label).sum() / num_images
                 loss += config.loss.dice_weight * dice

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_BLOCK = 200  # resamples at a time: bounds the memory
+_BLOCK, _NUMBERS = 200, 1_000_000  # resamples, and numbers, at a time: they bound the memory
 
 
 def weight_blocks(num_images: int, num_resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
     """How often each image is drawn in each bootstrap resample, int64 `[r, N]` block by block."""
     rng, uniform = np.random.default_rng(seed), np.full(num_images, 1 / num_images)
-    for start in range(0, num_resamples, _BLOCK):
-        size = min(_BLOCK, num_resamples - start)
+    block = max(1, min(_BLOCK, _NUMBERS // num_images))
+    for start in range(0, num_resamples, block):
+        size = min(block, num_resamples - start)
         yield rng.multinomial(num_images, uniform, size=size)
 
 

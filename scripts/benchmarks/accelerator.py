@@ -38,6 +38,7 @@ from contenders import (
     find_peer,
     kill,
     say,
+    split_parts,
     start,
     stop_once,
     usable_cores,
@@ -160,6 +161,9 @@ class Benchmark:
         try:
             action(*arguments)
         except WorkerFailed as failure:
+            if workers[name].answers:  # what was measured before counts
+                say(f'{name} ended early: {failure}')
+                return
             found[name] = {'absent': str(failure)}
             del workers[name]
 
@@ -302,9 +306,7 @@ def parse_arguments() -> argparse.Namespace:
         help='folder for the environment of PyTorch')  # fmt: skip
     add('--torch_python', metavar='PATH', help='interpreter with torch installed')
     arguments = parser.parse_args()
-    arguments.parts = arguments.parts.split(',')
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f'--parts: unknown {", ".join(sorted(unknown))}; there are {", ".join(PARTS)}')
+    arguments.parts = split_parts(parser, PARTS, arguments.parts)
     arguments.command = launch.command_line('scripts/benchmarks/accelerator.py')
     return arguments
 

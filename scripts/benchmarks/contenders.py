@@ -40,10 +40,16 @@ def parse_parts(
     arguments, arguments.overrides = parser.parse_known_args(argv)
     if unknown := [each for each in arguments.overrides if not each.startswith('--config.')]:
         parser.error(f'unknown arguments: {" ".join(unknown)}')
-    arguments.parts = arguments.parts.split(',')
-    if strange := set(arguments.parts) - set(parts):
-        parser.error(f'--parts: unknown {", ".join(sorted(strange))}; there are {", ".join(parts)}')
+    arguments.parts = split_parts(parser, parts, arguments.parts)
     return arguments
+
+
+def split_parts(parser: argparse.ArgumentParser, parts: Sequence[str], given: str) -> list[str]:
+    """The value of --parts as a list; ends the command if one is not of `parts`."""
+    chosen = given.split(',')
+    if strange := set(chosen) - set(parts):
+        parser.error(f'--parts: unknown {", ".join(sorted(strange))}; there are {", ".join(parts)}')
+    return chosen
 
 
 def start(command: list, environment: dict | None = None, **options) -> subprocess.Popen:
@@ -108,9 +114,8 @@ class Worker:
             raise
 
     def _answer(self) -> dict:
-        patience = min(self.patience, self.deadline - time.monotonic())
-        if patience <= 0:
-            raise WorkerFailed('no time is left')
+        # What is already there is read in any case.
+        patience = max(1.0, min(self.patience, self.deadline - time.monotonic()))
         timer = threading.Timer(patience, kill, [self.process])
         end = time.monotonic() + patience
         timer.start()
@@ -156,14 +161,18 @@ class Worker:
 
 
 def stop_once() -> None:
-    """Makes Ctrl-C and SIGTERM raise KeyboardInterrupt once: a second one cannot leave a worker."""
+    """Makes Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt once.
+
+    A second one cannot leave a worker behind.
+    """
 
     def stop(number, frame) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    signals = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    for number in signals:
         signal.signal(number, stop)
 
 

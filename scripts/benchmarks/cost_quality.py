@@ -92,7 +92,7 @@ def time_networks(networks: dict[str, dict[str, Any]], rounds: int, workdir: pat
         rounds, title='inference',
     )  # fmt: skip
     if absent:
-        raise contenders.WorkerFailed(f'inference: {absent}')
+        raise ValueError(f'These networks cannot be timed: {absent}')
     for (name, network), worker in zip(networks.items(), workers.values(), strict=True):
         networks[name] = {
             **network,
@@ -153,7 +153,10 @@ def draw(networks: dict[str, dict[str, Any]]) -> 'Figure':
 
 def work(arguments: argparse.Namespace) -> dict:
     origin, networks = read_networks(arguments.workdir)
-    time_networks(networks, arguments.rounds, arguments.workdir)
+    try:
+        time_networks(networks, arguments.rounds, arguments.workdir)
+    except contenders.WorkerFailed as failure:
+        raise ValueError(str(failure)) from failure
     table, machine = make_table(networks), contenders.describe_machine()
     text = (
         f'{machine["cpu"]}, {machine["cores"]} cores, batches of {BATCH}, {arguments.rounds} '

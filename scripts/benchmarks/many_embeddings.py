@@ -121,9 +121,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add('--sizes', nargs='+', type=int, default=[8000, 123_287], metavar='N', help='images')
     add('--parts', default=','.join(PARTS), metavar='PART,PART,…', help='of those above')
     arguments = parser.parse_args(argv)
-    arguments.parts = arguments.parts.split(',')
-    if unknown := set(arguments.parts) - set(PARTS):
-        parser.error(f'--parts: unknown {", ".join(sorted(unknown))}; there are {", ".join(PARTS)}')
+    arguments.parts = contenders.split_parts(parser, PARTS, arguments.parts)
     if min(arguments.sizes) < 100:
         parser.error('--sizes: at least 100 images')
     arguments.command = launch.command_line('scripts/benchmarks/many_embeddings.py', argv)

@@ -145,7 +145,9 @@ def _report_contenders(title: str, measured: dict, ratios: dict) -> str:
             name = f'memory_{title}'
             text[-1] += f'; {against[name]} needs {ratios[name]:.2f}× our memory'
         elif 'pipeline_over_training' in ratios:
-            text[-1] += f', and {ratios["pipeline_over_training"]:.1f}× as fast as our training'
+            text[-1] += (
+                f', and {ratios["pipeline_over_training"]:.1f}× as fast as our fastest training'
+            )
         text[-1] += '.'
     if memory:
         count = contenders['ours']['parameters']

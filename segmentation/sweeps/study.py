@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from configs import default
 from segmentation import launch, train, workdir
-from segmentation.config import differences, flat, with_overrides
+from segmentation.config import GONE, differences, flat, with_overrides
 from segmentation.sweeps.sets import suggest
 
 # The supervisor reports how trials end. Optuna has called heartbeats experimental for years.
@@ -92,6 +92,7 @@ def open_study(sweep: Sweep) -> optuna.Study:
         study.set_user_attr('identity', json.dumps(identity, sort_keys=True))
     # Older sweeps without a field had its default (see `config.read_config`).
     before = flat(default.get_config()) | json.loads(study.user_attrs['identity'])
+    before = {name: value for name, value in before.items() if GONE.get(name, ...) != value}
     if differing := differences(before, identity):
         raise ValueError(
             f'The study {study.study_name} in {shown} is of another sweep:\n  '
@@ -275,7 +276,11 @@ def _run(trial: optuna.Trial, sweep: Sweep) -> float:
         return curve
 
     def on_evaluation() -> None:
-        report()
+        if not report():
+            raise ValueError(
+                f'{directory} has no {sweep.metric}: no image of the selection split shows the '
+                'class. Choose another --metric, or a larger data.selection_fraction.'
+            )
         if trial.should_prune():
             raise optuna.TrialPruned
 

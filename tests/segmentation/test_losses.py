@@ -1,10 +1,9 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from segmentation import losses, metrics
+from segmentation import losses
 
 
 @pytest.fixture
@@ -57,25 +56,3 @@ def test_dice_does_not_see_ignored_pixels(example):
     changed = logits.copy()
     changed[label == losses.IGNORE] += 5 * np.arange(3)
     np.testing.assert_array_equal(losses.dice_loss(logits, label), losses.dice_loss(changed, label))
-
-
-def test_lovasz_softmax_of_certain_predictions_is_one_minus_iou():
-    """It extends 1 - IoU, of the classes in the image, from certain predictions to all others."""
-    rng = np.random.default_rng(1)
-    label = rng.integers(0, 3, (3, 16, 16)).astype(np.uint8)
-    label[0, :8], label[1][label[1] == 2], label[2] = losses.IGNORE, 0, losses.IGNORE
-    predicted = np.where(rng.random(label.shape) < 0.6, label % 3, rng.integers(0, 3, label.shape))
-    logits = 200 * np.eye(3, dtype=np.float32)[predicted]
-    found = np.asarray(losses.lovasz_softmax(jnp.asarray(logits), jnp.asarray(label)))
-    for image in range(2):
-        counts = metrics.confusion_matrix(label[image], predicted[image], 3)
-        present = counts.sum(1) > 0
-        assert np.isclose(found[image], 1 - metrics.iou(counts)[present].mean(), atol=1e-5)
-    assert found[2] == 0
-    gradient = jax.grad(lambda x: losses.lovasz_softmax(x, label).sum())(jnp.asarray(logits / 100))
-    assert np.isfinite(gradient).all() and not np.asarray(gradient)[label == losses.IGNORE].any()
-    before, after = (
-        losses.lovasz_softmax(jnp.asarray(x), label).sum()
-        for x in (logits / 100, logits / 100 - 10 * np.asarray(gradient))
-    )
-    assert after < before

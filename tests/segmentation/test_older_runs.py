@@ -21,7 +21,7 @@ from segmentation.trained import restore_run
 # Fields that came later, with what they were before.
 LATER = {
     'data.exclude_from': ['train'], 'data.groups': '', 'data.max_crop': 1.0, 'data.paste': 0.0,
-    'data.repeat': 0.0, 'loss.lovasz_weight': 0.0, 'model.decoder_width': 1.0,
+    'data.repeat': 0.0, 'model.decoder_width': 1.0,
     'optimizer.average': 0.0, 'optimizer.encoder_after': 0, 'optimizer.encoder_rate': 1.0,
 }  # fmt: skip
 
@@ -65,6 +65,16 @@ def numbers(tree):
 def test_the_config_is_read_as_it_was_written(run):
     found = flat(json.loads(json.dumps(read_config(run / 'config.json').to_dict())))
     assert found == {**flat(json.loads((run / 'config.json').read_text())), **LATER}
+
+
+def test_a_field_that_is_gone_may_have_been_off(run, tmp_path):
+    content = json.loads((run / 'config.json').read_text())
+    for weight in (0.0, 0.5):
+        content['loss']['lovasz_weight'] = weight
+        (tmp_path / f'{weight}.json').write_text(json.dumps(content))
+    assert read_config(tmp_path / '0.0.json') == read_config(run / 'config.json')
+    with pytest.raises(ValueError, match='has the fields loss.lovasz_weight'):
+        read_config(tmp_path / '0.5.json')
 
 
 def test_a_training_continues(run, state):
