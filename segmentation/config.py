@@ -341,9 +341,9 @@ def read_config(path: pathlib.Path) -> ConfigDict:
     if not isinstance(content, dict) or not content:
         raise ValueError(f'{path} holds a {type(content).__name__}, not a config.')
     for name, nothing in GONE.items():
-        group, field = name.split('.')
-        if isinstance(part := content.get(group), dict) and part.get(field) == nothing:
-            del part[field]
+        group_name, field = name.split('.')
+        if isinstance(given := content.get(group_name), dict) and given.get(field) == nothing:
+            del given[field]
     config = default.get_config()
     known = flat(config)
     if not flat(content).keys() & known.keys():
