@@ -53,7 +53,7 @@ COMMANDS = 'train', 'predict', 'analyze', 'sweep'
 ALONE = 'label_issues', 'saliency'
 STAGES = (
     'samples', 'embeddings', 'clusters', 'similarity_map', 'similar', 'confusion', 'associations',
-    'slices', 'label_issues', 'saliency', 'compare', 'pictures', 'report',
+    'slices', 'label_issues', 'saliency', 'pictures', 'report',
 )  # fmt: skip
 KEYS = {'wall_seconds': 'wall, s', 'cpu_seconds': 'processor, s', 'peak_mb': 'peak, MB'}
 
