@@ -128,6 +128,7 @@ def make_table(networks: dict[str, dict[str, Any]]) -> Table:
 def draw(networks: dict[str, dict[str, Any]]) -> 'Figure':
     """IoU over multiply-adds and over images per second."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import StrMethodFormatter
 
     figure = Figure(figsize=(11, 4.5), layout='constrained')
     axes = figure.subplots(1, 2, sharey=True)
@@ -146,6 +147,9 @@ def draw(networks: dict[str, dict[str, Any]]) -> 'Figure':
             )
     for axis, label in zip(axes, ('multiply-adds, millions', 'images per second'), strict=True):
         axis.set(xlabel=label, xscale='log')
+        axis.margins(x=0.2)  # room for the names
+        for formatted in axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter:
+            formatted(StrMethodFormatter('{x:.0f}'))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel('foreground mean IoU, 95 % CI over images and seeds')
     return figure
