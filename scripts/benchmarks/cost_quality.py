@@ -128,7 +128,7 @@ def make_table(networks: dict[str, dict[str, Any]]) -> Table:
 def draw(networks: dict[str, dict[str, Any]]) -> 'Figure':
     """IoU over multiply-adds and over images per second."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import StrMethodFormatter
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     figure = Figure(figsize=(11, 4.5), layout='constrained')
     axes = figure.subplots(1, 2, sharey=True)
@@ -147,7 +147,8 @@ def draw(networks: dict[str, dict[str, Any]]) -> 'Figure':
             )
     for axis, label in zip(axes, ('multiply-adds, millions', 'images per second'), strict=True):
         axis.set(xlabel=label, xscale='log')
-        axis.margins(x=0.2)  # room for the names
+        axis.margins(x=0.25)  # room for the names
+        axis.xaxis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
         for formatted in axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter:
             formatted(StrMethodFormatter('{x:.0f}'))
         axis.grid(alpha=0.3)
