@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from analysis.foreign.model import Prediction, predict_batch
 from analysis.stage.run import Analysis
-from segmentation import cpu_runtime, evaluate
+from segmentation import evaluate
 from segmentation.data import input_pipeline
 
 Batch = dict[str, np.ndarray]
@@ -50,8 +50,6 @@ def forward(
             rows = batch['index'][batch['index'] >= 0].tolist()
             yield rows, batch, found
             bar.update(len(rows))
-    # What a stage does with the results needs memory of its own.
-    cpu_runtime.trim_memory()
 
 
 def foreign_forward(

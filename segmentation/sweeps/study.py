@@ -273,22 +273,22 @@ def _run(trial: optuna.Trial, sweep: Sweep) -> float:
         for step in curve.keys() - reported:
             trial.report(curve[step], step)
             reported.add(step)
+        if not curve:
+            raise ValueError(
+                f'No evaluation has a {sweep.metric}; see {directory}/metrics.jsonl. If no image '
+                'of the selection split shows the class, choose another --metric, or a larger '
+                'data.selection_fraction.'
+            )
         return curve
 
     def on_evaluation() -> None:
-        if not report():
-            raise ValueError(
-                f'{directory} has no {sweep.metric}: no image of the selection split shows the '
-                'class. Choose another --metric, or a larger data.selection_fraction.'
-            )
+        report()
         if trial.should_prune():
             raise optuna.TrialPruned
 
     try:
         train.train(with_overrides(sweep.base, overrides), directory, on_evaluation)
         curve = report()
-        if not curve:
-            raise ValueError(f'No evaluation has a {sweep.metric}; see {directory}/metrics.jsonl.')
     except launch.TrainingStopped:
         trial.set_user_attr('stopped', True)
         raise
